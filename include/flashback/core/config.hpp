@@ -1,0 +1,34 @@
+/// \file The names that depend on how a translation unit is compiled: its instruction set and its language options.
+#pragma once
+
+/// The inline namespace that every name of the library lives in: one per instruction set.
+///
+/// Two translation units of one program may be compiled with different `-march` flags. Without the tag the linker would
+/// keep one of the two copies of each inline function, and the older processor would meet instructions that it lacks.
+#if !defined(FLASHBACK_ISA)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#define FLASHBACK_ISA avx512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FLASHBACK_ISA avx2
+#elif defined(__AVX__)
+#define FLASHBACK_ISA avx
+#elif defined(__x86_64__) || defined(_M_X64)
+#define FLASHBACK_ISA sse2
+#elif defined(__ARM_NEON)
+#define FLASHBACK_ISA neon
+#else
+#define FLASHBACK_ISA portable
+#endif
+#endif
+
+#define FLASHBACK_DETAIL_QUOTE(x) #x
+#define FLASHBACK_DETAIL_EXPAND_QUOTE(x) FLASHBACK_DETAIL_QUOTE(x)
+/// The instruction set of this translation unit as text, e.g. "avx512".
+#define FLASHBACK_ISA_NAME FLASHBACK_DETAIL_EXPAND_QUOTE(FLASHBACK_ISA)
+
+/// A member that takes no room if its type is empty.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define FLASHBACK_NO_UNIQUE_ADDRESS [[msvc::no_unique_address]]
+#else
+#define FLASHBACK_NO_UNIQUE_ADDRESS [[no_unique_address]]
+#endif

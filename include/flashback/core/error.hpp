@@ -1,0 +1,91 @@
+/// \file What goes wrong, and the two macros through which everything is reported.
+#pragma once
+
+#include "flashback/core/config.hpp"
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The kinds of error. The sentence of the error tells the details.
+enum class ErrorCode {
+    contract,     ///< a promise of the caller was broken: an id, a length or an order of calls
+    io,           ///< a file could not be opened, read or written
+    format,       ///< a file is not what it should be: damaged, cut short or of another kind
+    unsupported,  ///< a file is well-formed but asks for something that is not implemented
+    vocabulary,   ///< a vocabulary lacks what is needed or contradicts itself
+    window,       ///< tokens do not fit into the model's window
+    logits,       ///< a model gave logits that no token can be taken from
+    corpus,       ///< a collection of documents is empty or unreadable
+};
+
+/// The name of a kind of error, e.g. "format".
+constexpr std::string_view to_string(ErrorCode code) noexcept {
+    switch (code) {
+        case ErrorCode::contract: return "contract";
+        case ErrorCode::io: return "io";
+        case ErrorCode::format: return "format";
+        case ErrorCode::unsupported: return "unsupported";
+        case ErrorCode::vocabulary: return "vocabulary";
+        case ErrorCode::window: return "window";
+        case ErrorCode::logits: return "logits";
+        case ErrorCode::corpus: return "corpus";
+    }
+    return "unknown";
+}
+
+/// A kind of error and a sentence that names the thing, what was found and what was expected.
+class Error : public std::runtime_error {
+public:
+    Error(ErrorCode code, const std::string& sentence) : std::runtime_error(sentence), code_(code) {}
+
+    ErrorCode code() const noexcept { return code_; }
+
+private:
+    ErrorCode code_;
+};
+
+namespace detail {
+
+template <class Part>
+void add_part(std::string& text, const Part& part) {
+    if constexpr (std::is_arithmetic_v<Part> && !std::is_same_v<Part, char>) {
+        text += std::to_string(part);
+    } else {
+        text += part;
+    }
+}
+
+/// One sentence of texts and numbers.
+template <class... Parts>
+std::string sentence(const Parts&... parts) {
+    std::string text;
+    (add_part(text, parts), ...);
+    return text;
+}
+
+}  // namespace detail
+}  // namespace flashback::inline FLASHBACK_ISA
+
+/// Reports an error: FLASHBACK_THROW(code, parts of the sentence...). Define it before the first include to report in
+/// another way; it must not return. Without exceptions the default ends the program.
+#if !defined(FLASHBACK_THROW)
+#if defined(__cpp_exceptions)
+#define FLASHBACK_THROW(code, ...) throw ::flashback::Error((code), ::flashback::detail::sentence(__VA_ARGS__))
+#else
+#define FLASHBACK_THROW(code, ...) ::std::abort()
+#endif
+#endif
+
+/// Checks a promise of the caller: FLASHBACK_ASSERT(condition, parts of the sentence...). Throws Error{contract} unless
+/// redefined.
+#if !defined(FLASHBACK_ASSERT)
+#define FLASHBACK_ASSERT(condition, ...)                                                     \
+    do {                                                                                     \
+        if (!(condition)) FLASHBACK_THROW(::flashback::ErrorCode::contract, __VA_ARGS__);    \
+    } while (false)
+#endif

@@ -1,0 +1,83 @@
+/// \file Where parallel work runs: the concept Executor, the serial one, and a reference to any.
+#pragma once
+
+#include "flashback/core/config.hpp"
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// Something that runs a task several times at once; the library starts no thread of its own.
+///
+/// | expression             | result        | meaning                                                                   |
+/// |------------------------|---------------|---------------------------------------------------------------------------|
+/// | `e.concurrency()`      | `std::size_t` | how many tasks may run at once, >= 1                                       |
+/// | `e.run(count, task)`   |               | calls `task(i)` for all i < count, in any order; returns when all are done |
+///
+/// Tasks do not throw. No result depends on the concurrency.
+template <class E>
+concept Executor = requires(E& executor, std::size_t count, void (&task)(std::size_t)) {
+    { executor.concurrency() } -> std::convertible_to<std::size_t>;
+    executor.run(count, task);
+};
+
+/// Runs everything in the caller's thread.
+struct SerialExecutor {
+    static constexpr std::size_t concurrency() noexcept { return 1; }
+
+    template <class Task>
+    static void run(std::size_t count, Task&& task) {
+        for (std::size_t i = 0; i < count; ++i) task(i);
+    }
+};
+
+/// A reference to an executor of any type. It must not outlive that executor; by default it is serial.
+class ExecutorRef {
+public:
+    ExecutorRef() noexcept = default;
+
+    template <Executor E>
+        requires(!std::same_as<std::remove_cv_t<E>, ExecutorRef>)
+    ExecutorRef(E& executor) noexcept
+        : object_(std::addressof(executor)),
+          concurrency_([](void* e) -> std::size_t { return static_cast<E*>(e)->concurrency(); }),
+          run_([](void* e, std::size_t count, void* context, Call call) {
+              static_cast<E*>(e)->run(count, [=](std::size_t i) { call(context, i); });
+          }) {}
+
+    std::size_t concurrency() const { return object_ ? concurrency_(object_) : 1; }
+
+    /// Calls `task(i)` for all i < count.
+    template <class Task>
+    void run(std::size_t count, Task&& task) const {
+        if (!object_ || count <= 1) return SerialExecutor::run(count, task);
+        auto* context = const_cast<void*>(static_cast<const void*>(std::addressof(task)));
+        run_(object_, count, context,
+             [](void* c, std::size_t i) { (*static_cast<std::remove_reference_t<Task>*>(c))(i); });
+    }
+
+    /// Calls `task(begin, end)` for ranges that cover [0, count), cut only at multiples of `grain` (R10).
+    template <class Task>
+    void run_ranges(std::size_t count, std::size_t grain, Task&& task) const {
+        const std::size_t grains = (count + grain - 1) / grain;
+        const std::size_t parts = std::min(grains, concurrency());
+        run(parts, [&](std::size_t part) {
+            const std::size_t begin = grains * part / parts * grain;
+            const std::size_t end = std::min(count, grains * (part + 1) / parts * grain);
+            task(begin, end);
+        });
+    }
+
+private:
+    using Call = void (*)(void*, std::size_t);
+    void* object_ = nullptr;
+    std::size_t (*concurrency_)(void*) = nullptr;
+    void (*run_)(void*, std::size_t, void*, Call) = nullptr;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,24 @@
+/// \file The shape in which keys and values meet attention; kernels read it, caches store it.
+#pragma once
+
+#include "flashback/core/config.hpp"
+
+#include <cstddef>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// Positions of a tile, counted from position 0. Part of the recipe of attention (rule R7): whatever the page size of a
+/// cache or the length of a call, sums are taken tile by tile.
+inline constexpr std::size_t tile_positions = 64;
+
+/// Keys that lie side by side, so that the lanes of a vector run across keys and no score is a horizontal sum.
+inline constexpr std::size_t key_group = 16;
+
+/// The keys and values of 64 consecutive positions of one head.
+/// Shape     keys (4, head_dim, 16): groups of 16 positions, dimension-major   values (64, head_dim)
+struct KVTile {
+    const float* keys;
+    const float* values;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,38 @@
+/// \file A vocabulary as plain data: what a model file says of its tokens, before any tokenizer reads it.
+#pragma once
+
+#include "flashback/core/tokens.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// What a token is for; the numbers are GGUF's `tokenizer.ggml.token_type`.
+enum class TokenKind : std::uint8_t {
+    normal = 1,
+    unknown = 2,
+    control = 3,       ///< never produced from plain text: BOS, EOS, marking tokens
+    user_defined = 4,  ///< found in plain text before anything else
+    unused = 5,
+    byte = 6,  ///< "<0x41>": one byte of text that no other token covers
+};
+
+/// The tokens of a model and how its text is tokenised.
+struct Vocabulary {
+    std::string model;                ///< the algorithm, as GGUF names it: "llama" is SentencePiece BPE
+    std::vector<std::string> pieces;  ///< text of each token, by id
+    std::vector<float> scores;        ///< merge order of each token, the higher the sooner; as long as `pieces`
+    std::vector<TokenKind> kinds;     ///< as long as `pieces`
+    std::optional<TokenId> bos = {};
+    std::optional<TokenId> eos = {};
+    std::optional<TokenId> unknown = {};
+    bool add_bos = false;           ///< whether the model wants `bos` in front of every text
+    bool add_space_prefix = false;  ///< whether a space is put in front of a text before it is tokenised
+
+    std::size_t size() const noexcept { return pieces.size(); }
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

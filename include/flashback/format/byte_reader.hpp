@@ -1,0 +1,65 @@
+/// \file Reading a file front to back without ever passing its end.
+#pragma once
+
+#include "flashback/core/error.hpp"
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+static_assert(std::endian::native == std::endian::little, "flashback: model files are little-endian, and so must the machine be");
+
+/// A position in the bytes of a file. Every read checks what is left first; nothing is allocated.
+class ByteReader {
+public:
+    /// `file` is the name for the sentences of errors.
+    ByteReader(std::span<const std::byte> bytes, std::string file) : bytes_(bytes), file_(std::move(file)) {}
+
+    std::size_t position() const noexcept { return position_; }
+    std::size_t left() const noexcept { return bytes_.size() - position_; }
+    std::span<const std::byte> bytes() const noexcept { return bytes_; }
+    const std::string& file() const noexcept { return file_; }
+
+    /// The next `count` bytes.
+    /// Throws    Error{format} if fewer are left; `what` names them
+    std::span<const std::byte> take(std::uint64_t count, std::string_view what) {
+        if (count > left()) {
+            FLASHBACK_THROW(ErrorCode::format, "'", file_, "' ends too early: ", what, " at byte ", position_, " needs ", count,
+                            " bytes, but only ", left(), " are left");
+        }
+        const auto taken = bytes_.subspan(position_, static_cast<std::size_t>(count));
+        position_ += taken.size();
+        return taken;
+    }
+
+    /// The next number.
+    template <class T>
+        requires std::is_arithmetic_v<T>
+    T number(std::string_view what) {
+        T value;
+        std::memcpy(&value, take(sizeof(T), what).data(), sizeof(T));
+        return value;
+    }
+
+    /// The next string: a length in 8 bytes, then that many characters.
+    std::string_view string(std::string_view what) {
+        const auto length = number<std::uint64_t>(what);
+        const auto text = take(length, what);
+        return {reinterpret_cast<const char*>(text.data()), text.size()};
+    }
+
+private:
+    std::span<const std::byte> bytes_;
+    std::size_t position_ = 0;
+    std::string file_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,155 @@
+/// \file GGUF: the model files of the llama.cpp world, read without trusting a single number in them.
+#pragma once
+
+#include "flashback/core/dtype.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/format/byte_reader.hpp"
+#include "flashback/format/mapped_file.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The type of a metadata value; the numbers are GGUF's.
+enum class GgufType : std::uint32_t {
+    u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6, boolean = 7, string = 8, array = 9, u64 = 10, i64 = 11, f64 = 12,
+};
+
+/// An array in the metadata, still as it lies in the file.
+struct GgufArray {
+    GgufType type{};
+    std::size_t count = 0;
+    std::span<const std::byte> bytes;  ///< checked: exactly `count` elements
+};
+
+/// A metadata value; integers of all widths become 64 bits wide, and both float types double.
+using GgufValue = std::variant<std::uint64_t, std::int64_t, double, bool, std::string_view, GgufArray>;
+
+/// A tensor of a file.
+struct GgufTensor {
+    std::string_view name;
+    std::array<std::uint64_t, 4> dims{1, 1, 1, 1};  ///< the first runs fastest: (inputs, outputs) of a linear layer
+    std::size_t rank = 0;
+    DType type{};
+    std::span<const std::byte> data;
+};
+
+/// A GGUF file: metadata by key, tensors by name. Everything that it says of itself (counts, lengths, types, shapes, offsets)
+/// is checked against the bytes that are there before anything is allocated, so that a hostile file gives an Error.
+///
+/// Views point into the file and are valid as long as this object.
+/// Source    The GGUF specification, ggml-org/ggml docs/gguf.md, versions 2 and 3
+class GgufFile {
+public:
+    /// Maps a file.
+    /// Throws    Error{io} if it cannot be opened; Error{format} if it is damaged or no GGUF file; Error{unsupported} for a
+    ///           big-endian file, another version, a tensor type that is not known or a part of a split model
+    static GgufFile open(const std::filesystem::path& path) {
+        MappedFile file{path};
+        const auto bytes = file.bytes();
+        return GgufFile{std::move(file), bytes, path.string()};
+    }
+
+    /// Reads a file that is in memory already and stays there; `name` is for the sentences of errors.
+    /// Throws    as `open`, without Error{io}
+    static GgufFile view(std::span<const std::byte> bytes, std::string name) { return GgufFile{std::nullopt, bytes, std::move(name)}; }
+
+    const std::string& name() const noexcept { return name_; }
+    std::uint32_t version() const noexcept { return version_; }
+    const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const noexcept { return metadata_; }
+    const std::vector<GgufTensor>& tensors() const noexcept { return tensors_; }
+
+    /// The value of a key, or nothing.
+    const GgufValue* find(std::string_view key) const noexcept {
+        const auto it = key_index_.find(key);
+        return it == key_index_.end() ? nullptr : &metadata_[it->second].second;
+    }
+
+    /// The tensor of a name, or nothing.
+    const GgufTensor* tensor(std::string_view name) const noexcept {
+        const auto it = tensor_index_.find(name);
+        return it == tensor_index_.end() ? nullptr : &tensors_[it->second];
+    }
+
+    /// The value of a key as an integer >= 0, a number, a bool, text or an array; nothing if the key is absent.
+    /// Throws    Error{format} if the value has another type
+    std::optional<std::uint64_t> integer(std::string_view key) const {
+        const GgufValue* value = find(key);
+        if (!value) return {};
+        if (const auto* u = std::get_if<std::uint64_t>(value)) return *u;
+        if (const auto* i = std::get_if<std::int64_t>(value); i && *i >= 0) return static_cast<std::uint64_t>(*i);
+        wrong_type(key, "an integer that is not negative");
+    }
+    std::optional<double> real(std::string_view key) const { return get<double>(key, "a floating-point number"); }
+    std::optional<bool> boolean(std::string_view key) const { return get<bool>(key, "a bool"); }
+    std::optional<std::string_view> text(std::string_view key) const { return get<std::string_view>(key, "a string"); }
+    std::optional<GgufArray> array(std::string_view key) const { return get<GgufArray>(key, "an array"); }
+
+    /// An array of strings; nothing if the key is absent.
+    /// Throws    Error{format} if the value has another type
+    std::optional<std::vector<std::string_view>> strings(std::string_view key) const {
+        const auto found = array(key);
+        if (!found) return {};
+        if (found->type != GgufType::string) wrong_type(key, "an array of strings");
+        ByteReader reader{found->bytes, name_};
+        std::vector<std::string_view> strings(found->count);
+        for (auto& s : strings) s = reader.string(key);
+        return strings;
+    }
+
+    /// An array of numbers of exactly the type T (float, std::int32_t or std::uint32_t); nothing if the key is absent.
+    /// Throws    Error{format} if the value has another type
+    template <class T>
+    std::optional<std::vector<T>> numbers(std::string_view key) const {
+        constexpr GgufType type = std::is_same_v<T, float>          ? GgufType::f32
+                                  : std::is_same_v<T, std::int32_t> ? GgufType::i32
+                                                                    : GgufType::u32;
+        static_assert(std::is_same_v<T, float> || std::is_same_v<T, std::int32_t> || std::is_same_v<T, std::uint32_t>);
+        const auto found = array(key);
+        if (!found) return {};
+        if (found->type != type) wrong_type(key, "an array of 32-bit numbers of another type");
+        std::vector<T> numbers(found->count);
+        if (!numbers.empty()) std::memcpy(numbers.data(), found->bytes.data(), found->bytes.size());
+        return numbers;
+    }
+
+private:
+    GgufFile(std::optional<MappedFile> file, std::span<const std::byte> bytes, std::string name);
+
+    template <class T>
+    std::optional<T> get(std::string_view key, std::string_view expected) const {
+        const GgufValue* value = find(key);
+        if (!value) return {};
+        if (const T* t = std::get_if<T>(value)) return *t;
+        wrong_type(key, expected);
+    }
+
+    [[noreturn]] void wrong_type(std::string_view key, std::string_view expected) const {
+        FLASHBACK_THROW(ErrorCode::format, "'", name_, "': the value of ", key, " has another type, expected ", expected);
+    }
+
+    void read_metadata(ByteReader& reader, std::uint64_t count);
+    void read_tensors(ByteReader& reader, std::uint64_t count);
+
+    std::optional<MappedFile> file_;
+    std::string name_;
+    std::uint32_t version_ = 0;
+    std::vector<std::pair<std::string_view, GgufValue>> metadata_;
+    std::vector<GgufTensor> tensors_;
+    std::unordered_map<std::string_view, std::size_t> key_index_;
+    std::unordered_map<std::string_view, std::size_t> tensor_index_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA
+
+#include "flashback/format/detail/read_gguf.hpp"

@@ -1,0 +1,44 @@
+/// \file Storage of keys and values: what the model needs of it.
+#pragma once
+
+#include "flashback/core/kv_tile.hpp"
+
+#include <concepts>
+#include <cstddef>
+#include <type_traits>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// What a KV cache is made for.
+struct KVShape {
+    std::size_t layers = 0;
+    std::size_t kv_heads = 0;  ///< heads of keys and values; fewer than query heads where these share them
+    std::size_t head_dim = 0;
+    std::size_t positions = 0;  ///< the most positions that it can hold
+
+    constexpr bool operator==(const KVShape&) const = default;
+};
+
+/// Storage of keys and values, and nothing of what they mean: reuse is a policy (KVReuse).
+///
+/// | expression                          | result        | meaning                                                      |
+/// |-------------------------------------|---------------|--------------------------------------------------------------|
+/// | `c.shape()`                         | `KVShape`     | what it was made for                                         |
+/// | `c.size()`                          | `std::size_t` | positions held                                               |
+/// | `c.write(layer, head, pos, k, v)`   |               | stores a key and a value of head_dim each, also beyond size() |
+/// | `c.commit(n)`                       |               | holds the positions written up to n                          |
+/// | `c.truncate(n)`                     |               | forgets positions >= n                                       |
+/// | `c.tile(layer, head, t)`            | `KVTile`      | the positions [64 t, 64 t + 64); those not written are indeterminate |
+/// | `c.fork()`                          | the same type | a cache that holds the same and goes its own way             |
+template <class C>
+concept KVCache = std::constructible_from<C, KVShape> && requires(C& cache, const C& held, std::size_t n, const float* row) {
+    { held.shape() } -> std::convertible_to<KVShape>;
+    { held.size() } -> std::convertible_to<std::size_t>;
+    cache.write(n, n, n, row, row);
+    cache.commit(n);
+    cache.truncate(n);
+    { held.tile(n, n, n) } -> std::convertible_to<KVTile>;
+    { held.fork() } -> std::same_as<C>;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,40 @@
+/// \file From a model file to a model and a tokenizer.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/format/gguf.hpp"
+#include "flashback/model/transformer.hpp"
+#include "flashback/text/tokenizer.hpp"
+
+#include <filesystem>
+#include <memory>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The vocabulary of a GGUF file.
+/// Throws    Error{vocabulary} if it has none or contradicts itself
+Vocabulary read_vocabulary(const GgufFile& file);
+
+/// The hyper-parameters of a GGUF file.
+/// Throws    Error{format} if one is missing or impossible; Error{unsupported} for another architecture, or for a setting that
+///           would change the arithmetic in a way that is not implemented
+TransformerConfig read_config(const GgufFile& file);
+
+/// The tokenizer of a GGUF file.
+/// Throws    Error{vocabulary}, Error{unsupported}; with a path also what GgufFile::open throws
+inline Tokenizer load_tokenizer(const GgufFile& file) { return Tokenizer{read_vocabulary(file)}; }
+inline Tokenizer load_tokenizer(const std::filesystem::path& path) { return load_tokenizer(GgufFile::open(path)); }
+
+/// The model of a GGUF file, its weights unpacked to f32 and repacked.
+/// Throws    Error{format} if a tensor is missing or has another shape than the hyper-parameters say; Error{unsupported} for a
+///           tensor type or a tensor that is not known here; with a path also what GgufFile::open throws
+/// Cost      4 bytes a weight; reads the file once, the rows of a matrix in parallel if an executor is given
+std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
+inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {}) {
+    return load_model(GgufFile::open(path), executor);
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA
+
+#include "flashback/model/detail/load_gguf.hpp"

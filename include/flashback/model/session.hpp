@@ -1,0 +1,157 @@
+/// \file A session: shared weights, one KV cache, and the tokens that it holds.
+#pragma once
+
+#include "flashback/core/aligned_buffer.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/core/language_model.hpp"
+#include "flashback/kv/contiguous_kv_cache.hpp"
+#include "flashback/model/forward.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The settings of a session.
+struct SessionOptions {
+    std::size_t window = 0;      ///< the most positions to hold; 0 = as many as the model was trained for, also the limit
+    std::size_t piece = 256;     ///< tokens evaluated at once: bounds the scratch memory, changes no bit of the logits
+    ExecutorRef executor = {};   ///< must outlive the session
+};
+
+/// A model with its KV cache. Logits are a function of the tokens held and of nothing else, to the bit: not of how they were
+/// split into calls, what was cut off before, or the number of threads.
+///
+/// Move-only; `fork` makes a branch, visibly. Belongs to one thread at a time; the weights are shared.
+template <KVCache Cache>
+class BasicSession {
+public:
+    /// Throws    Error{contract} for a null model, a piece of 0 tokens or a window beyond the model's; std::bad_alloc
+    /// Cost      reserves the cache of the whole window and the scratch of one piece; nothing grows later
+    explicit BasicSession(std::shared_ptr<const Transformer> model, SessionOptions options = {})
+        : model_(checked(std::move(model), options)),
+          options_(options),
+          cache_(KVShape{model_->config.layers, model_->config.kv_heads, model_->config.head_dim, options.window}),
+          work_(model_->config, std::min(options.piece, options.window)),
+          logits_(simd::padded(model_->config.vocab)) {
+        tokens_.reserve(options_.window);
+    }
+
+    const Transformer& model() const noexcept { return *model_; }
+
+    /// Number of positions held.
+    std::size_t size() const noexcept { return tokens_.size(); }
+    /// Number of logits.
+    std::size_t vocab_size() const noexcept { return model_->config.vocab; }
+    /// The most positions that the session can hold.
+    std::size_t window() const noexcept { return options_.window; }
+    /// The tokens at the positions held.
+    TokenSpan tokens() const noexcept { return tokens_; }
+    /// The tokens that the model wants in front of every text: BOS, or none.
+    TokenSpan head() const noexcept { return model_->text_head; }
+    /// Whether a token ends a text.
+    bool is_end(TokenId token) const noexcept { return model_->is_end(token); }
+
+    /// Appends tokens and gives the logits after the last, valid until the next call.
+    /// Shape     (vocab_size())
+    /// Throws    Error{contract} for no tokens or an id that the model does not have, Error{window} if they do not fit; then
+    ///           nothing has changed
+    /// Cost      allocates nothing; the head is evaluated for the last token only
+    std::span<const float> evaluate(TokenSpan tokens) {
+        check(tokens);
+        pieces(tokens, [&](std::size_t rows, bool last) {
+            if (last) logits_of(*model_, rows - 1, work_, options_.executor, logits_.data());
+        });
+        return {logits_.data(), vocab_size()};
+    }
+
+    /// Appends tokens and gives the logits after each of them, valid until the next call.
+    /// Shape     (tokens.size(), vocab_size()) row-major
+    /// Throws    as `evaluate`, and std::bad_alloc
+    /// Cost      holds tokens.size() · vocab_size() floats: evaluate long texts in blocks
+    std::span<const float> evaluate_all(TokenSpan tokens) {
+        check(tokens);
+        all_logits_.resize(tokens.size() * vocab_size());
+        float* out = all_logits_.data();
+        pieces(tokens, [&](std::size_t rows, bool) {
+            for (std::size_t r = 0; r < rows; ++r, out += vocab_size()) {
+                logits_of(*model_, r, work_, options_.executor, logits_.data());
+                std::copy_n(logits_.data(), vocab_size(), out);
+            }
+        });
+        return all_logits_;
+    }
+
+    /// Forgets all positions >= length.
+    /// Throws    Error{contract} if length is beyond size(); then nothing has changed
+    void truncate(std::size_t length) {
+        FLASHBACK_ASSERT(length <= size(), "a session of ", size(), " tokens cannot be cut to ", length);
+        cache_.truncate(length);
+        tokens_.resize(length);
+    }
+
+    /// A second session that holds the same tokens and goes its own way; the weights are shared.
+    /// Throws    std::bad_alloc
+    /// Cost      copies the positions held
+    BasicSession fork() const {
+        BasicSession branch{model_, options_};
+        branch.cache_ = cache_.fork();
+        branch.tokens_.assign(tokens_.begin(), tokens_.end());
+        return branch;
+    }
+
+private:
+    static std::shared_ptr<const Transformer> checked(std::shared_ptr<const Transformer> model, SessionOptions& options) {
+        FLASHBACK_ASSERT(model != nullptr, "a session needs a model, found null");
+        if (options.window == 0) options.window = model->config.window;
+        FLASHBACK_ASSERT(options.window <= model->config.window, "the model was trained for ", model->config.window,
+                         " positions, but the session asks for a window of ", options.window);
+        FLASHBACK_ASSERT(options.piece > 0, "a session evaluates pieces of at least 1 token, found 0");
+        return model;
+    }
+
+    void check(TokenSpan tokens) const {
+        FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
+        for (const TokenId token : tokens) {
+            FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < vocab_size(), "token ", token,
+                             " is not in the vocabulary of ", vocab_size(), " tokens");
+        }
+        if (tokens.size() > window() - size()) {
+            FLASHBACK_THROW(ErrorCode::window, "the session holds ", size(), " of ", window(), " positions, and ", tokens.size(),
+                            " more do not fit");
+        }
+    }
+
+    template <class AfterPiece>
+    void pieces(TokenSpan tokens, const AfterPiece& after_piece) {
+        for (TokenSpan rest = tokens; !rest.empty();) {
+            const TokenSpan piece = rest.first(std::min(rest.size(), work_.rows));
+            const std::size_t position = size() + (tokens.size() - rest.size());
+            forward(*model_, piece, position, cache_, work_, options_.executor);
+            rest = rest.subspan(piece.size());
+            after_piece(piece.size(), rest.empty());
+        }
+        append(tokens_, tokens);
+        cache_.commit(tokens_.size());
+    }
+
+    std::shared_ptr<const Transformer> model_;
+    SessionOptions options_;
+    Cache cache_;
+    Workspace work_;
+    AlignedBuffer<float> logits_;
+    std::vector<float> all_logits_;
+    std::vector<TokenId> tokens_;
+};
+
+/// The everyday session: keys and values in one block of f32.
+using Session = BasicSession<ContiguousKVCache>;
+
+static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && RemembersTokens<Session>);
+
+}  // namespace flashback::inline FLASHBACK_ISA

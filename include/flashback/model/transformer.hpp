@@ -1,0 +1,61 @@
+/// \file A transformer: its hyper-parameters and its weights, immutable once loaded and shared by all sessions.
+#pragma once
+
+#include "flashback/core/tokens.hpp"
+#include "flashback/simd/packed_matrix.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The hyper-parameters of a Llama-architecture model.
+struct TransformerConfig {
+    std::string name;
+    std::size_t vocab = 0;       ///< rows of the embedding and of the head
+    std::size_t window = 0;      ///< positions that the model was trained for
+    std::size_t layers = 0;
+    std::size_t width = 0;       ///< of the residual stream
+    std::size_t heads = 0;       ///< of queries
+    std::size_t kv_heads = 0;    ///< of keys and values; divides `heads`
+    std::size_t head_dim = 0;
+    std::size_t rotary_dim = 0;  ///< how much of a head is rotated, from its start; even
+    std::size_t hidden = 0;      ///< width of the feed-forward layer
+    float norm_epsilon = 0;
+    double rotary_base = 10000;  ///< theta of RoPE
+};
+
+/// The weights of one block.
+struct TransformerLayer {
+    std::vector<float> attention_norm;  ///< (width)
+    simd::PackedMatrix q;               ///< (heads · head_dim, width)
+    simd::PackedMatrix k;               ///< (kv_heads · head_dim, width)
+    simd::PackedMatrix v;               ///< (kv_heads · head_dim, width)
+    simd::PackedMatrix output;          ///< (width, heads · head_dim)
+    std::vector<float> ffn_norm;        ///< (width)
+    simd::PackedMatrix gate;            ///< (hidden, width)
+    simd::PackedMatrix up;              ///< (hidden, width)
+    simd::PackedMatrix down;            ///< (width, hidden)
+};
+
+/// A model: load_model makes one, sessions share it.
+/// Source    Touvron et al. 2023, Llama 2
+struct Transformer {
+    TransformerConfig config;
+    simd::PackedMatrix embedding;            ///< (vocab, width)
+    std::vector<TransformerLayer> layers;
+    std::vector<float> output_norm;          ///< (width)
+    std::optional<simd::PackedMatrix> head;  ///< (vocab, width); absent where the head is tied to the embedding
+    std::vector<double> rotary_frequencies;  ///< (rotary_dim / 2), radians a position
+    std::vector<TokenId> text_head;          ///< tokens in front of every text: BOS, or none
+    std::vector<TokenId> text_ends;          ///< tokens that end a text
+
+    const simd::PackedMatrix& output_matrix() const noexcept { return head ? *head : embedding; }
+
+    bool is_end(TokenId token) const noexcept { return std::ranges::find(text_ends, token) != text_ends.end(); }
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

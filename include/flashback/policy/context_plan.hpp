@@ -1,0 +1,61 @@
+/// \file The one idea: what a KV cache holds and what it should hold give what to keep and what to feed.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/policy/layout.hpp"
+#include "flashback/policy/reuse.hpp"
+#include "flashback/policy/wrapper.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// What a model should read: the tokens in front of everything, the passages as they were found, and the text.
+struct ContextParts {
+    TokenSpan head;                              ///< BOS, system text
+    std::span<const TokenSpan> documents;        ///< passages, the best first; not yet wrapped
+    TokenSpan context;                           ///< the prompt and what was generated
+};
+
+/// Room for plans; reuse it and planning allocates nothing. A plan views it and is valid until its next use.
+struct PlanScratch {
+    TokenBuffer documents;
+    TokenBuffer wanted;
+};
+
+/// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`.
+struct ContextPlan {
+    std::size_t keep = 0;  ///< positions to keep
+    TokenSpan feed;        ///< tokens to evaluate behind them; never empty
+    TokenSpan wanted;      ///< everything that the model then holds: `keep` tokens and `feed`
+};
+
+/// Plans a context: exact for every layout, wrapper and schedule, because keys and values at position i depend on the
+/// tokens 0..i alone, and at most the common prefix of `held` and `wanted` is kept.
+///
+/// If all wanted tokens are held already, the last of them is fed again: without it there are no logits.
+///
+/// Requires  `policies` has `wrapper()`, `layout()` and `reuse()`, as Policies has
+/// Throws    Error{contract} if all parts are empty, or if the reuse policy keeps more than the common prefix
+/// Cost      one copy of the wanted tokens and one comparison of the common prefix; no allocation in a warm scratch
+/// Source    FlashBack (arXiv 2405.04065), section 3.2, for the append layout; the formulation is ours
+template <class P>
+ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& parts, PlanScratch& scratch) {
+    scratch.documents.clear();
+    for (const TokenSpan document : parts.documents) policies.wrapper()(document, scratch.documents);
+    scratch.wanted.clear();
+    policies.layout()(LayoutParts{parts.head, scratch.documents, parts.context}, scratch.wanted);
+    const TokenSpan wanted = scratch.wanted;
+    FLASHBACK_ASSERT(!wanted.empty(), "a context needs at least 1 token, but head, documents and context are all empty");
+
+    const std::size_t keep = policies.reuse()(held, wanted);
+    FLASHBACK_ASSERT(keep <= std::min(held.size(), wanted.size()) && std::ranges::equal(held.first(keep), wanted.first(keep)),
+                     "the reuse policy keeps ", keep, " positions, but only the common prefix of ",
+                     common_prefix(held, wanted), " is valid");
+    const std::size_t kept = std::min(keep, wanted.size() - 1);
+    return {kept, wanted.subspan(kept), wanted};
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,37 @@
+/// \file How much of a KV cache is kept when the context changes.
+#pragma once
+
+#include "flashback/core/tokens.hpp"
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The length of the common prefix of two token sequences.
+/// Cost      one comparison per token
+constexpr std::size_t common_prefix(TokenSpan a, TokenSpan b) noexcept {
+    const std::size_t limit = std::min(a.size(), b.size());
+    std::size_t n = 0;
+    while (n < limit && a[n] == b[n]) ++n;
+    return n;
+}
+
+/// Says how many positions of a cache are kept: `reuse(held, wanted)`, at most `common_prefix(held, wanted)`.
+template <class R>
+concept KVReuse = requires(const R& reuse, TokenSpan held, TokenSpan wanted) {
+    { reuse(held, wanted) } -> std::convertible_to<std::size_t>;
+};
+
+/// Keeps all that is valid: keys and values at position i depend on the tokens 0..i alone.
+struct KeepCommonPrefix {
+    constexpr std::size_t operator()(TokenSpan held, TokenSpan wanted) const noexcept { return common_prefix(held, wanted); }
+};
+
+/// Keeps nothing, at every plan: the baseline to measure reuse against.
+struct RecomputeAll {
+    constexpr std::size_t operator()(TokenSpan /*held*/, TokenSpan /*wanted*/) const noexcept { return 0; }
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,52 @@
+/// \file What stands around a passage.
+#pragma once
+
+#include "flashback/core/tokens.hpp"
+
+#include <array>
+#include <concepts>
+#include <span>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// Writes one passage and what marks it: `wrapper(passage, out)` appends to `out`.
+///
+/// An optional `markers()` names the ids that the wrapper adds; they are masked before every sampling, so that no text can
+/// contain them.
+template <class W>
+concept MarkerWrapper = requires(const W& wrapper, TokenSpan passage, TokenBuffer& out) { wrapper(passage, out); };
+
+/// The passage alone.
+struct NoMarkers {
+    void operator()(TokenSpan passage, TokenBuffer& out) const { append(out, passage); }
+};
+
+/// The passage between two marking tokens.
+/// Source    FlashBack (arXiv 2405.04065), section 3.3, Marking Token
+class MarkerTokens {
+public:
+    constexpr MarkerTokens(TokenId left, TokenId right) noexcept : markers_{left, right} {}
+
+    constexpr TokenSpan markers() const noexcept { return markers_; }
+
+    void operator()(TokenSpan passage, TokenBuffer& out) const {
+        out.push_back(markers_[0]);
+        append(out, passage);
+        out.push_back(markers_[1]);
+    }
+
+private:
+    std::array<TokenId, 2> markers_;
+};
+
+/// The ids that a wrapper adds to passages.
+template <MarkerWrapper W>
+constexpr TokenSpan markers_of(const W& wrapper) {
+    if constexpr (requires { { wrapper.markers() } -> std::convertible_to<TokenSpan>; }) {
+        return wrapper.markers();
+    } else {
+        return {};
+    }
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

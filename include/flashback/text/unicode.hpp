@@ -1,0 +1,127 @@
+/// \file UTF-8, Unicode categories and lower case.
+#pragma once
+
+#include "flashback/core/config.hpp"
+#include "flashback/text/detail/unicode_tables.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <string>
+#include <string_view>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// A character of a text and the bytes that it takes there.
+struct CodePoint {
+    char32_t value = 0;
+    std::size_t bytes = 0;
+    bool valid = true;  ///< false: the bytes are no UTF-8, and `value` is U+FFFD
+};
+
+/// The first character of a text. Overlong forms, surrogates and values beyond U+10FFFF are not valid; the longest prefix
+/// that could have begun a character is then taken as one U+FFFD.
+/// Requires  `text` is not empty
+/// Source    The Unicode Standard 15.0, table 3-7
+constexpr CodePoint first_code_point(std::string_view text) noexcept {
+    constexpr char32_t replacement = 0xfffd;
+    const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+    const unsigned lead = byte(0);
+    if (lead < 0x80) return {lead, 1, true};
+    const std::size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    if (lead < 0xc2 || lead > 0xf4) return {replacement, 1, false};
+    char32_t value = lead & (0xffu >> (length + 1));
+    for (std::size_t i = 1; i < length; ++i) {
+        if (i == text.size()) return {replacement, i, false};
+        const unsigned low = i == 1 && lead == 0xe0 ? 0xa0u : i == 1 && lead == 0xf0 ? 0x90u : 0x80u;
+        const unsigned high = i == 1 && lead == 0xed ? 0x9fu : i == 1 && lead == 0xf4 ? 0x8fu : 0xbfu;
+        if (byte(i) < low || byte(i) > high) return {replacement, i, false};
+        value = value << 6 | (byte(i) & 0x3fu);
+    }
+    return {value, length, true};
+}
+
+/// Puts a character at the end of `out`, in UTF-8.
+inline void append_utf8(std::string& out, char32_t c) {
+    if (c < 0x80) {
+        out += static_cast<char>(c);
+    } else if (c < 0x800) {
+        out += {static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 0x3f))};
+    } else if (c < 0x10000) {
+        out += {static_cast<char>(0xe0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 0x3f)), static_cast<char>(0x80 | (c & 0x3f))};
+    } else {
+        out += {static_cast<char>(0xf0 | c >> 18), static_cast<char>(0x80 | (c >> 12 & 0x3f)),
+                static_cast<char>(0x80 | (c >> 6 & 0x3f)), static_cast<char>(0x80 | (c & 0x3f))};
+    }
+}
+
+/// How many bytes at the end of a text begin a character that is not complete: 0 to 3.
+constexpr std::size_t incomplete_utf8(std::string_view text) noexcept {
+    for (std::size_t back = 1; back <= 3 && back <= text.size(); ++back) {
+        const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+        if ((byte & 0xc0) == 0x80) continue;  // within a character
+        const std::size_t length = byte >= 0xf0 && byte <= 0xf4 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc2 ? 2 : 1;
+        const CodePoint found = first_code_point(text.substr(text.size() - back));
+        return byte < 0xf5 && length > back && found.bytes == back ? back : 0;
+    }
+    return 0;
+}
+
+/// A text made valid, and how many characters had to be replaced for it.
+struct ValidText {
+    std::string text;
+    std::size_t replaced = 0;
+};
+
+/// Puts U+FFFD where a text is no UTF-8.
+inline ValidText replace_invalid_utf8(std::string_view text) {
+    ValidText result;
+    result.text.reserve(text.size());
+    while (!text.empty()) {
+        const CodePoint c = first_code_point(text);
+        if (c.valid) {
+            result.text += text.substr(0, c.bytes);
+        } else {
+            append_utf8(result.text, c.value);
+            ++result.replaced;
+        }
+        text.remove_prefix(c.bytes);
+    }
+    return result;
+}
+
+/// Whether a character is a part of a word: a letter, a mark or a number (categories L, M and N).
+/// Cost      two comparisons for ASCII, a binary search for others
+constexpr bool is_word_character(char32_t c) noexcept {
+    if (c < 0x80) return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    const auto* it = std::ranges::lower_bound(detail::class_ranges, c, {}, &detail::ClassRange::last);
+    return it != std::end(detail::class_ranges) && it->first <= c;
+}
+
+/// The lower case of a character: Unicode's simple mapping, one character for one.
+constexpr char32_t to_lower(char32_t c) noexcept {
+    if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
+    const auto* it = std::ranges::lower_bound(detail::lower_ranges, c, {}, &detail::LowerRange::last);
+    if (it == std::end(detail::lower_ranges) || it->first > c || (c - it->first) % it->step != 0) return c;
+    return static_cast<char32_t>(static_cast<std::int32_t>(c) + it->delta);
+}
+
+/// Calls `on_word(std::string_view)` for each word of a text: a longest run of word characters, in lower case. The view is
+/// valid during the call.
+template <class OnWord>
+void for_each_word(std::string_view text, OnWord&& on_word) {
+    std::string word;
+    while (!text.empty()) {
+        const CodePoint c = first_code_point(text);
+        text.remove_prefix(c.bytes);
+        if (c.valid && is_word_character(c.value)) {
+            append_utf8(word, to_lower(c.value));
+        } else if (!word.empty()) {
+            on_word(std::string_view{word});
+            word.clear();
+        }
+    }
+    if (!word.empty()) on_word(std::string_view{word});
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,1 @@
+flashback_add_test(policy SOURCES policy/schedule.cpp)
