@@ -84,8 +84,8 @@ std::string sentence(const Parts&... parts) {
 /// Checks a promise of the caller: FLASHBACK_ASSERT(condition, parts of the sentence...). Throws Error{contract} unless
 /// redefined.
 #if !defined(FLASHBACK_ASSERT)
-#define FLASHBACK_ASSERT(condition, ...)                                                     \
-    do {                                                                                     \
-        if (!(condition)) FLASHBACK_THROW(::flashback::ErrorCode::contract, __VA_ARGS__);    \
+#define FLASHBACK_ASSERT(condition, ...)                                                  \
+    do {                                                                                  \
+        if (!(condition)) FLASHBACK_THROW(::flashback::ErrorCode::contract, __VA_ARGS__); \
     } while (false)
 #endif

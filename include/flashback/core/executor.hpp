@@ -43,7 +43,8 @@ public:
 
     template <Executor E>
         requires(!std::same_as<std::remove_cv_t<E>, ExecutorRef>)
-    ExecutorRef(E& executor) noexcept
+    ExecutorRef(E& executor)
+    noexcept
         : object_(std::addressof(executor)),
           concurrency_([](void* e) -> std::size_t { return static_cast<E*>(e)->concurrency(); }),
           run_([](void* e, std::size_t count, void* context, Call call) {
@@ -57,8 +58,7 @@ public:
     void run(std::size_t count, Task&& task) const {
         if (!object_ || count <= 1) return SerialExecutor::run(count, task);
         auto* context = const_cast<void*>(static_cast<const void*>(std::addressof(task)));
-        run_(object_, count, context,
-             [](void* c, std::size_t i) { (*static_cast<std::remove_reference_t<Task>*>(c))(i); });
+        run_(object_, count, context, [](void* c, std::size_t i) { (*static_cast<std::remove_reference_t<Task>*>(c))(i); });
     }
 
     /// Calls `task(begin, end)` for ranges that cover [0, count), cut only at multiples of `grain` (R10).

@@ -26,7 +26,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `m.window()`         | `std::size_t`            | the most positions it can hold                   | no limit    |
 /// | `m.head()`           | `TokenSpan`              | tokens in front of every text: BOS               | none        |
 /// | `m.is_end(token)`    | `bool`                   | whether a token ends a text                      | never       |
-/// | `m.tokens()`         | `TokenSpan`              | the tokens at the positions held                 | the decoder keeps its own list |
+/// | `m.tokens()`         | `TokenSpan`              | the tokens at the positions held                 | the decoder keeps a list |
 ///
 /// `evaluate` is all or nothing: when it throws, `size()` is what it was.
 template <class M>
@@ -59,7 +59,9 @@ concept RemembersTokens = requires(const M& model) {
 /// The most positions that a model can hold.
 template <class M>
 constexpr std::size_t window_of(const M& model) {
-    if constexpr (requires { { model.window() } -> std::convertible_to<std::size_t>; }) {
+    if constexpr (requires {
+                      { model.window() } -> std::convertible_to<std::size_t>;
+                  }) {
         return model.window();
     } else {
         return std::numeric_limits<std::size_t>::max();
@@ -69,7 +71,9 @@ constexpr std::size_t window_of(const M& model) {
 /// The tokens that a model wants in front of every text; valid as long as the model lives.
 template <class M>
 constexpr TokenSpan head_of(const M& model) {
-    if constexpr (requires { { model.head() } -> std::convertible_to<TokenSpan>; }) {
+    if constexpr (requires {
+                      { model.head() } -> std::convertible_to<TokenSpan>;
+                  }) {
         return model.head();
     } else {
         return {};
@@ -79,7 +83,9 @@ constexpr TokenSpan head_of(const M& model) {
 /// Whether a token ends a text.
 template <class M>
 constexpr bool is_end_of(const M& model, TokenId token) {
-    if constexpr (requires { { model.is_end(token) } -> std::convertible_to<bool>; }) {
+    if constexpr (requires {
+                      { model.is_end(token) } -> std::convertible_to<bool>;
+                  }) {
         return model.is_end(token);
     } else {
         return false;

@@ -5,6 +5,7 @@
 #include "flashback/core/language_model.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/decoder/generation.hpp"
+#include "flashback/fwd.hpp"
 #include "flashback/policy/context_plan.hpp"
 #include "flashback/policy/policies.hpp"
 
@@ -22,19 +23,21 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// The settings of one generation.
 struct GenerateOptions {
-    std::size_t max_tokens = 128;             ///< the most tokens to generate
-    std::size_t passages = 1;                 ///< passages asked for at each retrieval
-    bool ignore_eos = false;                  ///< go on when the model ends its text
-    std::optional<TokenSpan> head = {};       ///< tokens in front of everything; by default what the model asks for
-    TokenSpan masked = {};                    ///< tokens never to generate, besides the wrapper's markers
+    std::size_t max_tokens = 128;        ///< the most tokens to generate
+    std::size_t passages = 1;            ///< passages asked for at each retrieval
+    bool ignore_eos = false;             ///< go on when the model ends its text
+    std::optional<TokenSpan> head = {};  ///< tokens in front of everything; by default what the model asks for
+    TokenSpan masked = {};               ///< tokens never to generate, besides the wrapper's markers
 };
 
 /// Generates text while it retrieves. Refers to the model and the retriever, which must outlive it; holds the policies.
 ///
 /// It works with every LanguageModel, ours or another engine's. Between two calls the model keeps its cache, and the next
 /// call reuses of it what its own plan allows.
-template <LanguageModel Model, class Documents, class PoliciesT = Policies<>>
+template <class Model, class Documents, class PoliciesT>
 class Decoder {
+    static_assert(LanguageModel<Model>,
+                  "flashback: a LanguageModel must have evaluate(TokenSpan), truncate(std::size_t), size() and vocab_size()");
     static_assert(Retriever<Documents>,
                   "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
 
@@ -56,14 +59,14 @@ public:
 
     /// Continues a prompt and hands each token to `on_token(token)`; if that returns false, the generation is cancelled.
     template <class OnToken>
-        requires std::invocable<OnToken&, TokenId>
-    Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
-        const Clock::time_point start = Clock::now();
-        begin(prompt, options);
-        partial_.stop = run(prompt.size(), options, on_token);
-        partial_.stats.seconds.total = since(start);
-        return std::exchange(partial_, {});
-    }
+        requires std::invocable<OnToken&, TokenId> Generation generate(TokenSpan prompt, const GenerateOptions& options,
+                                                                       OnToken&& on_token) {
+            const Clock::time_point start = Clock::now();
+            begin(prompt, options);
+            partial_.stop = run(prompt.size(), options, on_token);
+            partial_.stats.seconds.total = since(start);
+            return std::exchange(partial_, {});
+        }
 
     /// What the last call of `generate` had done when it threw.
     const Generation& partial() const noexcept { return partial_; }
@@ -159,9 +162,10 @@ private:
         const std::size_t window = window_of(*model_);
         if (plan.wanted.size() > window) {
             if (!partial_.tokens.empty()) return {};
-            FLASHBACK_THROW(ErrorCode::window, "the window of the model holds ", window, " tokens, but the first context needs ",
-                            plan.wanted.size(), ": ", parts.head.size(), " of the head, ", parts.context.size(),
-                            " of the prompt and ", scratch_.documents.size(), " of retrieved passages");
+            FLASHBACK_THROW(ErrorCode::window, "the window of the model holds ", window,
+                            " tokens, but the first context needs ", plan.wanted.size(), ": ", parts.head.size(),
+                            " of the head, ", parts.context.size(), " of the prompt and ", scratch_.documents.size(),
+                            " of retrieved passages");
         }
         const std::size_t held_before = held().size();
         const TokenCounts counts{plan.wanted.size(), plan.feed.size(), plan.keep, held_before - plan.keep};

@@ -15,7 +15,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-static_assert(std::endian::native == std::endian::little, "flashback: model files are little-endian, and so must the machine be");
+static_assert(std::endian::native == std::endian::little,
+              "flashback: model files are little-endian, and so must the machine be");
 
 /// A position in the bytes of a file. Every read checks what is left first; nothing is allocated.
 class ByteReader {
@@ -42,12 +43,11 @@ public:
 
     /// The next number.
     template <class T>
-        requires std::is_arithmetic_v<T>
-    T number(std::string_view what) {
-        T value;
-        std::memcpy(&value, take(sizeof(T), what).data(), sizeof(T));
-        return value;
-    }
+        requires std::is_arithmetic_v<T> T number(std::string_view what) {
+            T value;
+            std::memcpy(&value, take(sizeof(T), what).data(), sizeof(T));
+            return value;
+        }
 
     /// The next string: a length in 8 bytes, then that many characters.
     std::string_view string(std::string_view what) {

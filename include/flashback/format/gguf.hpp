@@ -22,7 +22,19 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// The type of a metadata value; the numbers are GGUF's.
 enum class GgufType : std::uint32_t {
-    u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6, boolean = 7, string = 8, array = 9, u64 = 10, i64 = 11, f64 = 12,
+    u8 = 0,
+    i8 = 1,
+    u16 = 2,
+    i16 = 3,
+    u32 = 4,
+    i32 = 5,
+    f32 = 6,
+    boolean = 7,
+    string = 8,
+    array = 9,
+    u64 = 10,
+    i64 = 11,
+    f64 = 12,
 };
 
 /// An array in the metadata, still as it lies in the file.
@@ -62,7 +74,9 @@ public:
 
     /// Reads a file that is in memory already and stays there; `name` is for the sentences of errors.
     /// Throws    as `open`, without Error{io}
-    static GgufFile view(std::span<const std::byte> bytes, std::string name) { return GgufFile{std::nullopt, bytes, std::move(name)}; }
+    static GgufFile view(std::span<const std::byte> bytes, std::string name) {
+        return GgufFile{std::nullopt, bytes, std::move(name)};
+    }
 
     const std::string& name() const noexcept { return name_; }
     std::uint32_t version() const noexcept { return version_; }

@@ -29,10 +29,11 @@ public:
         if (file < 0) FLASHBACK_THROW(ErrorCode::io, "cannot open '", path.string(), "': ", std::strerror(errno));
         const std::unique_ptr<const int, Close> closer{&file};
         struct stat status {};
-        if (::fstat(file, &status) != 0) FLASHBACK_THROW(ErrorCode::io, "cannot look at '", path.string(), "': ", std::strerror(errno));
+        if (::fstat(file, &status) != 0)
+            FLASHBACK_THROW(ErrorCode::io, "cannot look at '", path.string(), "': ", std::strerror(errno));
         if (!S_ISREG(status.st_mode)) {
-            FLASHBACK_THROW(ErrorCode::io, "'", path.string(), "' is ", S_ISDIR(status.st_mode) ? "a folder" : "no regular file",
-                            ", expected a file");
+            FLASHBACK_THROW(ErrorCode::io, "'", path.string(), "' is ",
+                            S_ISDIR(status.st_mode) ? "a folder" : "no regular file", ", expected a file");
         }
         size_ = static_cast<std::size_t>(status.st_size);
         if (size_ == 0) return;  // an empty mapping does not exist

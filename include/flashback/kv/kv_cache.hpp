@@ -21,15 +21,15 @@ struct KVShape {
 
 /// Storage of keys and values, and nothing of what they mean: reuse is a policy (KVReuse).
 ///
-/// | expression                          | result        | meaning                                                      |
-/// |-------------------------------------|---------------|--------------------------------------------------------------|
-/// | `c.shape()`                         | `KVShape`     | what it was made for                                         |
-/// | `c.size()`                          | `std::size_t` | positions held                                               |
-/// | `c.write(layer, head, pos, k, v)`   |               | stores a key and a value of head_dim each, also beyond size() |
-/// | `c.commit(n)`                       |               | holds the positions written up to n                          |
-/// | `c.truncate(n)`                     |               | forgets positions >= n                                       |
-/// | `c.tile(layer, head, t)`            | `KVTile`      | the positions [64 t, 64 t + 64); those not written are indeterminate |
-/// | `c.fork()`                          | the same type | a cache that holds the same and goes its own way             |
+/// | expression                        | result        | meaning                                                       |
+/// |-----------------------------------|---------------|---------------------------------------------------------------|
+/// | `c.shape()`                       | `KVShape`     | what it was made for                                          |
+/// | `c.size()`                        | `std::size_t` | positions held                                                |
+/// | `c.write(layer, head, pos, k, v)` |               | stores a key and a value of head_dim each, also beyond size() |
+/// | `c.commit(n)`                     |               | holds the positions written up to n                           |
+/// | `c.truncate(n)`                   |               | forgets positions >= n                                        |
+/// | `c.tile(layer, head, t)`          | `KVTile`      | the positions [64 t, 64 t + 64), written or indeterminate     |
+/// | `c.fork()`                        | the same type | a cache that holds the same and goes its own way              |
 template <class C>
 concept KVCache = std::constructible_from<C, KVShape> && requires(C& cache, const C& held, std::size_t n, const float* row) {
     { held.shape() } -> std::convertible_to<KVShape>;

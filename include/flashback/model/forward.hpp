@@ -51,8 +51,8 @@ namespace detail {
 inline constexpr std::size_t panel_grain = 4;
 
 /// y = x Wᵀ for `rows` rows.
-inline void project(const ExecutorRef& executor, const simd::PackedMatrix& w, const float* x, std::size_t rows, std::size_t x_stride,
-                    float* y, std::size_t y_stride) {
+inline void project(const ExecutorRef& executor, const simd::PackedMatrix& w, const float* x, std::size_t rows,
+                    std::size_t x_stride, float* y, std::size_t y_stride) {
     executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
         simd::plain::matmul(w, first, last, x, rows, x_stride, y, y_stride);
     });
@@ -70,16 +70,19 @@ inline void rotary_angles(const Transformer& model, std::size_t first_position, 
     }
 }
 
-inline void normalise(const ExecutorRef& executor, const std::vector<float>& weight, float epsilon, std::size_t rows, Workspace& work) {
+inline void normalise(const ExecutorRef& executor, const std::vector<float>& weight, float epsilon, std::size_t rows,
+                      Workspace& work) {
     executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
-            simd::plain::rms_norm(work.x.data() + r * work.width, weight.data(), weight.size(), epsilon, work.normed.data() + r * work.width);
+            simd::plain::rms_norm(work.x.data() + r * work.width, weight.data(), weight.size(), epsilon,
+                                  work.normed.data() + r * work.width);
         }
     });
 }
 
 inline void add_to_residual(std::size_t rows, Workspace& work, std::size_t width) {
-    for (std::size_t r = 0; r < rows; ++r) simd::plain::add(work.x.data() + r * work.width, work.normed.data() + r * work.width, width);
+    for (std::size_t r = 0; r < rows; ++r)
+        simd::plain::add(work.x.data() + r * work.width, work.normed.data() + r * work.width, width);
 }
 
 /// Rotates queries and keys, scales queries by 1/sqrt(head_dim), and writes keys and values to the cache (rule R6).
@@ -99,7 +102,8 @@ void rotate_and_store(const ExecutorRef& executor, const Transformer& model, std
             for (std::size_t i = 0; i < c.heads * c.head_dim; ++i) q[i] *= scale;
             for (std::size_t h = 0; h < c.kv_heads; ++h) {
                 simd::plain::rotate_pairs(k + h * c.head_dim, cosine, sine, pairs);
-                cache.write(layer, h, first_position + r, k + h * c.head_dim, work.v.data() + r * work.kv_width + h * c.head_dim);
+                cache.write(layer, h, first_position + r, k + h * c.head_dim,
+                            work.v.data() + r * work.kv_width + h * c.head_dim);
             }
         }
     });
@@ -146,7 +150,8 @@ void forward(const Transformer& model, TokenSpan tokens, std::size_t first_posit
     const TransformerConfig& c = model.config;
     const std::size_t rows = tokens.size();
     for (std::size_t r = 0; r < rows; ++r) {
-        for (std::size_t i = 0; i < c.width; ++i) work.x[r * work.width + i] = model.embedding.at(static_cast<std::size_t>(tokens[r]), i);
+        for (std::size_t i = 0; i < c.width; ++i)
+            work.x[r * work.width + i] = model.embedding.at(static_cast<std::size_t>(tokens[r]), i);
     }
     detail::rotary_angles(model, first_position, rows, work);
     for (std::size_t l = 0; l < c.layers; ++l) {
@@ -169,8 +174,8 @@ void forward(const Transformer& model, TokenSpan tokens, std::size_t first_posit
 /// Shape     logits (padded(vocab))
 inline void logits_of(const Transformer& model, std::size_t row, Workspace& work, const ExecutorRef& executor, float* logits) {
     const simd::PackedMatrix& head = model.output_matrix();
-    simd::plain::rms_norm(work.x.data() + row * work.width, model.output_norm.data(), model.config.width, model.config.norm_epsilon,
-                          work.normed.data());
+    simd::plain::rms_norm(work.x.data() + row * work.width, model.output_norm.data(), model.config.width,
+                          model.config.norm_epsilon, work.normed.data());
     detail::project(executor, head, work.normed.data(), 1, work.width, logits, simd::padded(head.outputs()));
 }
 

@@ -5,6 +5,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/language_model.hpp"
+#include "flashback/fwd.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/model/forward.hpp"
 
@@ -19,17 +20,19 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// The settings of a session.
 struct SessionOptions {
-    std::size_t window = 0;      ///< the most positions to hold; 0 = as many as the model was trained for, also the limit
-    std::size_t piece = 256;     ///< tokens evaluated at once: bounds the scratch memory, changes no bit of the logits
-    ExecutorRef executor = {};   ///< must outlive the session
+    std::size_t window = 0;     ///< the most positions to hold; 0 = as many as the model was trained for, also the limit
+    std::size_t piece = 256;    ///< tokens evaluated at once: bounds the scratch memory, changes no bit of the logits
+    ExecutorRef executor = {};  ///< must outlive the session
 };
 
 /// A model with its KV cache. Logits are a function of the tokens held and of nothing else, to the bit: not of how they were
 /// split into calls, what was cut off before, or the number of threads.
 ///
 /// Move-only; `fork` makes a branch, visibly. Belongs to one thread at a time; the weights are shared.
-template <KVCache Cache>
+template <class Cache>
 class BasicSession {
+    static_assert(KVCache<Cache>, "flashback: the cache of a session must satisfy KVCache (see flashback/kv/kv_cache.hpp)");
+
 public:
     /// Throws    Error{contract} for a null model, a piece of 0 tokens or a window beyond the model's; std::bad_alloc
     /// Cost      reserves the cache of the whole window and the scratch of one piece; nothing grows later
@@ -122,8 +125,8 @@ private:
                              " is not in the vocabulary of ", vocab_size(), " tokens");
         }
         if (tokens.size() > window() - size()) {
-            FLASHBACK_THROW(ErrorCode::window, "the session holds ", size(), " of ", window(), " positions, and ", tokens.size(),
-                            " more do not fit");
+            FLASHBACK_THROW(ErrorCode::window, "the session holds ", size(), " of ", window(), " positions, and ",
+                            tokens.size(), " more do not fit");
         }
     }
 
@@ -148,9 +151,6 @@ private:
     std::vector<float> all_logits_;
     std::vector<TokenId> tokens_;
 };
-
-/// The everyday session: keys and values in one block of f32.
-using Session = BasicSession<ContiguousKVCache>;
 
 static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && RemembersTokens<Session>);
 

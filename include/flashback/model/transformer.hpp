@@ -15,12 +15,12 @@ namespace flashback::inline FLASHBACK_ISA {
 /// The hyper-parameters of a Llama-architecture model.
 struct TransformerConfig {
     std::string name;
-    std::size_t vocab = 0;       ///< rows of the embedding and of the head
-    std::size_t window = 0;      ///< positions that the model was trained for
+    std::size_t vocab = 0;   ///< rows of the embedding and of the head
+    std::size_t window = 0;  ///< positions that the model was trained for
     std::size_t layers = 0;
-    std::size_t width = 0;       ///< of the residual stream
-    std::size_t heads = 0;       ///< of queries
-    std::size_t kv_heads = 0;    ///< of keys and values; divides `heads`
+    std::size_t width = 0;     ///< of the residual stream
+    std::size_t heads = 0;     ///< of queries
+    std::size_t kv_heads = 0;  ///< of keys and values; divides `heads`
     std::size_t head_dim = 0;
     std::size_t rotary_dim = 0;  ///< how much of a head is rotated, from its start; even
     std::size_t hidden = 0;      ///< width of the feed-forward layer
@@ -45,7 +45,7 @@ struct TransformerLayer {
 /// Source    Touvron et al. 2023, Llama 2
 struct Transformer {
     TransformerConfig config;
-    simd::PackedMatrix embedding;            ///< (vocab, width)
+    simd::PackedMatrix embedding;  ///< (vocab, width)
     std::vector<TransformerLayer> layers;
     std::vector<float> output_norm;          ///< (width)
     std::optional<simd::PackedMatrix> head;  ///< (vocab, width); absent where the head is tied to the embedding

@@ -14,9 +14,9 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// What a model should read: the tokens in front of everything, the passages as they were found, and the text.
 struct ContextParts {
-    TokenSpan head;                              ///< BOS, system text
-    std::span<const TokenSpan> documents;        ///< passages, the best first; not yet wrapped
-    TokenSpan context;                           ///< the prompt and what was generated
+    TokenSpan head;                        ///< BOS, system text
+    std::span<const TokenSpan> documents;  ///< passages, the best first; not yet wrapped
+    TokenSpan context;                     ///< the prompt and what was generated
 };
 
 /// Room for plans; reuse it and planning allocates nothing. A plan views it and is valid until its next use.
@@ -52,8 +52,8 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
 
     const std::size_t keep = policies.reuse()(held, wanted);
     FLASHBACK_ASSERT(keep <= std::min(held.size(), wanted.size()) && std::ranges::equal(held.first(keep), wanted.first(keep)),
-                     "the reuse policy keeps ", keep, " positions, but only the common prefix of ",
-                     common_prefix(held, wanted), " is valid");
+                     "the reuse policy keeps ", keep, " positions, but only the common prefix of ", common_prefix(held, wanted),
+                     " is valid");
     const std::size_t kept = std::min(keep, wanted.size() - 1);
     return {kept, wanted.subspan(kept), wanted};
 }

@@ -16,7 +16,9 @@ struct LayoutParts {
 
 /// Puts the parts in order: `layout(parts, out)` appends to `out`.
 template <class L>
-concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) { layout(parts, out); };
+concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) {
+    layout(parts, out);
+};
 
 /// head, documents, context: a new passage moves the whole context, and nothing but the head is reused.
 /// Source    Ram et al. 2023, In-Context RALM, equation 2

@@ -1,6 +1,7 @@
 /// \file All policies of a decoder in one value.
 #pragma once
 
+#include "flashback/fwd.hpp"
 #include "flashback/policy/layout.hpp"
 #include "flashback/policy/query.hpp"
 #include "flashback/policy/reuse.hpp"
@@ -26,8 +27,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `layout`   | `ContextLayout`     | `AppendDocuments`  | where passages stand                       |
 /// | `reuse`    | `KVReuse`           | `KeepCommonPrefix` | what of the KV cache is kept               |
 /// | `sampler`  | `Sampler`           | `Greedy`           | how a token is taken from logits           |
-template <class Schedule = EveryNTokens, class QueryFrom = LastNTokens, class Wrapper = NoMarkers,
-          class Layout = AppendDocuments, class Reuse = KeepCommonPrefix, class Sampling = Greedy>
+template <class Schedule, class QueryFrom, class Wrapper, class Layout, class Reuse, class Sampling>
 class Policies {
 public:
     constexpr Policies() = default;
@@ -61,44 +61,49 @@ public:
     /// These policies with another query builder.
     template <class Q>
     constexpr auto query(Q query) const {
-        static_assert(QueryBuilder<Q>, "flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query");
-        return Policies<Schedule, Q, Wrapper, Layout, Reuse, Sampling>{
-            schedule_, std::move(query), wrapper_, layout_, reuse_, sampler_};
+        static_assert(QueryBuilder<Q>,
+                      "flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query");
+        return Policies<Schedule, Q, Wrapper, Layout, Reuse, Sampling>{schedule_, std::move(query), wrapper_,
+                                                                       layout_,   reuse_,           sampler_};
     }
 
     /// These policies with another wrapper.
     template <class W>
     constexpr auto wrapper(W wrapper) const {
-        static_assert(MarkerWrapper<W>,
-                      "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)");
-        return Policies<Schedule, QueryFrom, W, Layout, Reuse, Sampling>{
-            schedule_, query_, std::move(wrapper), layout_, reuse_, sampler_};
+        static_assert(
+            MarkerWrapper<W>,
+            "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)");
+        return Policies<Schedule, QueryFrom, W, Layout, Reuse, Sampling>{schedule_, query_, std::move(wrapper),
+                                                                         layout_,   reuse_, sampler_};
     }
 
     /// These policies with another layout.
     template <class L>
     constexpr auto layout(L layout) const {
-        static_assert(ContextLayout<L>,
-                      "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
-        return Policies<Schedule, QueryFrom, Wrapper, L, Reuse, Sampling>{
-            schedule_, query_, wrapper_, std::move(layout), reuse_, sampler_};
+        static_assert(
+            ContextLayout<L>,
+            "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
+        return Policies<Schedule, QueryFrom, Wrapper, L, Reuse, Sampling>{schedule_,         query_, wrapper_,
+                                                                          std::move(layout), reuse_, sampler_};
     }
 
     /// These policies with another rule of reuse.
     template <class R>
     constexpr auto reuse(R reuse) const {
         static_assert(KVReuse<R>,
-                      "flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and return a length");
-        return Policies<Schedule, QueryFrom, Wrapper, Layout, R, Sampling>{
-            schedule_, query_, wrapper_, layout_, std::move(reuse), sampler_};
+                      "flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and "
+                      "return a length");
+        return Policies<Schedule, QueryFrom, Wrapper, Layout, R, Sampling>{schedule_, query_,           wrapper_,
+                                                                           layout_,   std::move(reuse), sampler_};
     }
 
     /// These policies with another sampler.
     template <class S>
     constexpr auto sampler(S sampler) const {
-        static_assert(Sampler<S>, "flashback: a Sampler must be callable as sampler(std::span<const float> logits) and return TokenId");
-        return Policies<Schedule, QueryFrom, Wrapper, Layout, Reuse, S>{
-            schedule_, query_, wrapper_, layout_, reuse_, std::move(sampler)};
+        static_assert(Sampler<S>,
+                      "flashback: a Sampler must be callable as sampler(std::span<const float> logits) and return TokenId");
+        return Policies<Schedule, QueryFrom, Wrapper, Layout, Reuse, S>{schedule_, query_, wrapper_,
+                                                                        layout_,   reuse_, std::move(sampler)};
     }
 
     /// Calls `reset()` of every policy that has one: the start of a generation.

@@ -14,7 +14,9 @@ namespace flashback::inline FLASHBACK_ISA {
 /// An optional `markers()` names the ids that the wrapper adds; they are masked before every sampling, so that no text can
 /// contain them.
 template <class W>
-concept MarkerWrapper = requires(const W& wrapper, TokenSpan passage, TokenBuffer& out) { wrapper(passage, out); };
+concept MarkerWrapper = requires(const W& wrapper, TokenSpan passage, TokenBuffer& out) {
+    wrapper(passage, out);
+};
 
 /// The passage alone.
 struct NoMarkers {
@@ -42,7 +44,9 @@ private:
 /// The ids that a wrapper adds to passages.
 template <MarkerWrapper W>
 constexpr TokenSpan markers_of(const W& wrapper) {
-    if constexpr (requires { { wrapper.markers() } -> std::convertible_to<TokenSpan>; }) {
+    if constexpr (requires {
+                      { wrapper.markers() } -> std::convertible_to<TokenSpan>;
+                  }) {
         return wrapper.markers();
     } else {
         return {};

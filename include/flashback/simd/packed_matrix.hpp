@@ -21,7 +21,8 @@ public:
     PackedMatrix() = default;
     PackedMatrix(std::size_t outputs, std::size_t inputs)
         : outputs_(outputs), inputs_(inputs), values_(padded(outputs) * inputs) {
-        if (outputs != padded(outputs)) std::fill_n(values_.data() + values_.size() - panel_outputs * inputs, panel_outputs * inputs, 0.0f);
+        if (outputs != padded(outputs))
+            std::fill_n(values_.data() + values_.size() - panel_outputs * inputs, panel_outputs * inputs, 0.0f);
     }
 
     std::size_t outputs() const noexcept { return outputs_; }

@@ -104,8 +104,8 @@ private:
     static constexpr std::string_view space_mark = "\xe2\x96\x81";  // U+2581, which stands for a space in pieces
 
     std::size_t index(TokenId token) const {
-        FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < size(), "token ", token, " is not in the vocabulary of ",
-                         size(), " tokens");
+        FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < size(), "token ", token,
+                         " is not in the vocabulary of ", size(), " tokens");
         return static_cast<std::size_t>(token);
     }
 
@@ -142,12 +142,13 @@ private:
 inline Tokenizer::State::State(Vocabulary v) : vocabulary(std::move(v)) {
     const std::size_t n = vocabulary.size();
     if (vocabulary.model != "llama") {
-        FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", vocabulary.model, "', expected 'llama' (SentencePiece BPE)");
+        FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", vocabulary.model,
+                        "', expected 'llama' (SentencePiece BPE)");
     }
     if (n == 0) FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary has no tokens");
     if (vocabulary.scores.size() != n || vocabulary.kinds.size() != n) {
-        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary has ", n, " tokens, but ", vocabulary.scores.size(), " scores and ",
-                        vocabulary.kinds.size(), " kinds");
+        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary has ", n, " tokens, but ", vocabulary.scores.size(),
+                        " scores and ", vocabulary.kinds.size(), " kinds");
     }
     const auto check_special = [n](std::string_view name, std::optional<TokenId> id) {
         if (id && (*id < 0 || static_cast<std::size_t>(*id) >= n)) {
@@ -158,7 +159,8 @@ inline Tokenizer::State::State(Vocabulary v) : vocabulary(std::move(v)) {
     check_special("EOS", vocabulary.eos);
     check_special("unknown", vocabulary.unknown);
     if (vocabulary.add_bos) {
-        if (!vocabulary.bos) FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary wants BOS in front of every text, but names no BOS token");
+        if (!vocabulary.bos)
+            FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary wants BOS in front of every text, but names no BOS token");
         head.push_back(*vocabulary.bos);
     }
 
@@ -179,18 +181,22 @@ inline Tokenizer::State::State(Vocabulary v) : vocabulary(std::move(v)) {
                 constexpr std::string_view digits = "0123456789ABCDEF";
                 const bool well_formed = piece.size() == 6 && piece.starts_with("<0x") && piece[5] == '>' &&
                                          digits.find(piece[3]) != digits.npos && digits.find(piece[4]) != digits.npos;
-                if (!well_formed) FLASHBACK_THROW(ErrorCode::vocabulary, "the byte token ", i, " is not spelled <0x00> to <0xFF>");
+                if (!well_formed)
+                    FLASHBACK_THROW(ErrorCode::vocabulary, "the byte token ", i, " is not spelled <0x00> to <0xFF>");
                 bytes[digits.find(piece[3]) * 16 + digits.find(piece[4])] = id;
                 break;
             }
             case TokenKind::unknown:
             case TokenKind::control:
             case TokenKind::unused: break;
-            default: FLASHBACK_THROW(ErrorCode::vocabulary, "token ", i, " has kind ", unsigned(vocabulary.kinds[i]), ", expected 1 to 6");
+            default:
+                FLASHBACK_THROW(ErrorCode::vocabulary, "token ", i, " has kind ", unsigned(vocabulary.kinds[i]),
+                                ", expected 1 to 6");
         }
     }
     for (auto& ids : user_defined) {
-        std::ranges::stable_sort(ids, std::greater{}, [&](TokenId id) { return vocabulary.pieces[static_cast<std::size_t>(id)].size(); });
+        std::ranges::stable_sort(ids, std::greater{},
+                                 [&](TokenId id) { return vocabulary.pieces[static_cast<std::size_t>(id)].size(); });
     }
 }
 
@@ -249,7 +255,8 @@ inline void Tokenizer::encode_raw(std::string_view text, bool at_start, std::vec
                 return;  // one for the whole character
             } else {
                 FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens covers the byte ",
-                                unsigned{static_cast<unsigned char>(c)}, " in no way: it has no byte token and no unknown token for it");
+                                unsigned{static_cast<unsigned char>(c)},
+                                " in no way: it has no byte token and no unknown token for it");
             }
         }
     });

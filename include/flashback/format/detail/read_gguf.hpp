@@ -46,7 +46,9 @@ inline std::string printable(std::string_view text) {
 
 inline bool gguf_bool(ByteReader& reader, std::string_view key) {
     const auto byte = reader.number<std::uint8_t>(key);
-    if (byte > 1) FLASHBACK_THROW(ErrorCode::format, "'", reader.file(), "': the bool of ", printable(key), " is ", unsigned{byte}, ", expected 0 or 1");
+    if (byte > 1)
+        FLASHBACK_THROW(ErrorCode::format, "'", reader.file(), "': the bool of ", printable(key), " is ", unsigned{byte},
+                        ", expected 0 or 1");
     return byte == 1;
 }
 
@@ -112,7 +114,8 @@ inline std::uint64_t gguf_tensor_bytes(ByteReader& reader, GgufTensor& tensor) {
     constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     for (std::size_t i = 0; i < rank; ++i) {
         tensor.dims[i] = reader.number<std::uint64_t>("a dimension of a tensor");
-        if (tensor.dims[i] == 0 || tensor.dims[i] > most) refuse("has dimension ", i, " of ", tensor.dims[i], ", expected 1 to 2^63 - 1");
+        if (tensor.dims[i] == 0 || tensor.dims[i] > most)
+            refuse("has dimension ", i, " of ", tensor.dims[i], ", expected 1 to 2^63 - 1");
         if (tensor.dims[i] > most / elements) refuse("has more than 2^63 - 1 elements");
         elements *= tensor.dims[i];
     }
@@ -120,8 +123,8 @@ inline std::uint64_t gguf_tensor_bytes(ByteReader& reader, GgufTensor& tensor) {
     tensor.type = static_cast<DType>(number);
     const DTypeLayout layout = layout_of(tensor.type);
     if (layout.block_elements == 0) {
-        FLASHBACK_THROW(ErrorCode::unsupported, "'", reader.file(), "': tensor ", printable(tensor.name), " has type number ", number,
-                        ", which is not known here");
+        FLASHBACK_THROW(ErrorCode::unsupported, "'", reader.file(), "': tensor ", printable(tensor.name), " has type number ",
+                        number, ", which is not known here");
     }
     if (tensor.dims[0] % layout.block_elements != 0) {
         refuse("has rows of ", tensor.dims[0], " elements, but ", layout.name, " stores blocks of ", layout.block_elements);
@@ -138,7 +141,8 @@ inline GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::b
     const auto magic = reader.take(4, "the magic number");
     if (std::memcmp(magic.data(), "GGUF", 4) != 0) {
         const std::string_view found{reinterpret_cast<const char*>(magic.data()), 4};
-        FLASHBACK_THROW(ErrorCode::format, "'", name_, "' is no GGUF file: it starts with '", detail::printable(found), "', expected 'GGUF'");
+        FLASHBACK_THROW(ErrorCode::format, "'", name_, "' is no GGUF file: it starts with '", detail::printable(found),
+                        "', expected 'GGUF'");
     }
     version_ = reader.number<std::uint32_t>("the version");
     if (version_ != 2 && version_ != 3) {
@@ -155,8 +159,8 @@ inline GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::b
     }
     read_metadata(reader, entry_count);
     if (const auto parts = integer("split.count"); parts && *parts > 1) {
-        FLASHBACK_THROW(ErrorCode::unsupported, "'", name_, "' is part ", integer("split.no").value_or(0) + 1, " of a model split into ", *parts,
-                        " files; join them first (llama-gguf-split --merge)");
+        FLASHBACK_THROW(ErrorCode::unsupported, "'", name_, "' is part ", integer("split.no").value_or(0) + 1,
+                        " of a model split into ", *parts, " files; join them first (llama-gguf-split --merge)");
     }
     read_tensors(reader, tensor_count);
 }
@@ -199,8 +203,8 @@ inline void GgufFile::read_tensors(ByteReader& reader, std::uint64_t count) {
     if (const GgufValue* value = find("general.alignment")) {
         const auto* number = std::get_if<std::uint64_t>(value);
         if (!number || !std::has_single_bit(*number) || *number > (1u << 20)) {
-            FLASHBACK_THROW(ErrorCode::format, "'", name_, "': general.alignment is ", number ? std::to_string(*number) : "no unsigned number",
-                            ", expected a power of two up to 2^20");
+            FLASHBACK_THROW(ErrorCode::format, "'", name_, "': general.alignment is ",
+                            number ? std::to_string(*number) : "no unsigned number", ", expected a power of two up to 2^20");
         }
         alignment = *number;
     }
@@ -212,12 +216,12 @@ inline void GgufFile::read_tensors(ByteReader& reader, std::uint64_t count) {
     std::uint64_t expected = 0;  // <= data_bytes + alignment at every step, so that no sum below can wrap
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
         if (offsets[i] != expected) {
-            FLASHBACK_THROW(ErrorCode::format, "'", name_, "': tensor ", detail::printable(tensors_[i].name), " lies at offset ", offsets[i],
-                            ", expected ", expected, " (the end of the tensor before it)");
+            FLASHBACK_THROW(ErrorCode::format, "'", name_, "': tensor ", detail::printable(tensors_[i].name),
+                            " lies at offset ", offsets[i], ", expected ", expected, " (the end of the tensor before it)");
         }
         if (expected > data_bytes || sizes[i] > data_bytes - expected) {
-            FLASHBACK_THROW(ErrorCode::format, "'", name_, "' ends too early: tensor ", detail::printable(tensors_[i].name), " needs ", sizes[i],
-                            " bytes at offset ", offsets[i], " of ", data_bytes, " bytes of tensor data");
+            FLASHBACK_THROW(ErrorCode::format, "'", name_, "' ends too early: tensor ", detail::printable(tensors_[i].name),
+                            " needs ", sizes[i], " bytes at offset ", offsets[i], " of ", data_bytes, " bytes of tensor data");
         }
         tensors_[i].data = data.subspan(static_cast<std::size_t>(expected), static_cast<std::size_t>(sizes[i]));
         expected += sizes[i] + padding(sizes[i]);

@@ -36,7 +36,8 @@ public:
 private:
     std::size_t checked(std::string_view name, std::uint64_t value) const {
         if (value == 0 || value > std::numeric_limits<std::int32_t>::max()) {
-            FLASHBACK_THROW(ErrorCode::format, "'", file_.name(), "': ", key(name), " is ", value, ", expected 1 to 2147483647");
+            FLASHBACK_THROW(ErrorCode::format, "'", file_.name(), "': ", key(name), " is ", value,
+                            ", expected 1 to 2147483647");
         }
         return static_cast<std::size_t>(value);
     }
@@ -85,12 +86,13 @@ private:
         const GgufTensor* tensor = file_.tensor(name);
         if (!tensor) FLASHBACK_THROW(ErrorCode::format, "'", file_.name(), "' lacks the tensor ", name);
         if (tensor->rank != rank || tensor->dims[0] != dims[0] || tensor->dims[1] != dims[1]) {
-            FLASHBACK_THROW(ErrorCode::format, "'", file_.name(), "': tensor ", name, " has ", tensor->rank, " dimensions, the first two ",
-                            tensor->dims[0], " x ", tensor->dims[1], "; expected ", rank, ": ", dims[0], " x ", dims[1]);
+            FLASHBACK_THROW(ErrorCode::format, "'", file_.name(), "': tensor ", name, " has ", tensor->rank,
+                            " dimensions, the first two ", tensor->dims[0], " x ", tensor->dims[1], "; expected ", rank, ": ",
+                            dims[0], " x ", dims[1]);
         }
         if (tensor->type != DType::f32 && tensor->type != DType::f16) {
-            FLASHBACK_THROW(ErrorCode::unsupported, "'", file_.name(), "': tensor ", name, " has type ", layout_of(tensor->type).name,
-                            ", expected F32 or F16");
+            FLASHBACK_THROW(ErrorCode::unsupported, "'", file_.name(), "': tensor ", name, " has type ",
+                            layout_of(tensor->type).name, ", expected F32 or F16");
         }
         taken_.insert(tensor->name);
         return *tensor;
@@ -101,7 +103,8 @@ private:
         if (tensor.type == DType::f32) {
             read_elements<float>(tensor, row, count, [&](std::size_t i, float value) { store(i, value); });
         } else {
-            read_elements<std::uint16_t>(tensor, row, count, [&](std::size_t i, std::uint16_t half) { store(i, half_to_float(half)); });
+            read_elements<std::uint16_t>(tensor, row, count,
+                                         [&](std::size_t i, std::uint16_t half) { store(i, half_to_float(half)); });
         }
     }
 
@@ -124,7 +127,8 @@ private:
 
 inline Vocabulary read_vocabulary(const GgufFile& file) {
     const auto pieces = file.strings("tokenizer.ggml.tokens");
-    if (!pieces) FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has no vocabulary (the key tokenizer.ggml.tokens)");
+    if (!pieces)
+        FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has no vocabulary (the key tokenizer.ggml.tokens)");
     Vocabulary v;
     v.model = file.text("tokenizer.ggml.model").value_or("");
     v.pieces.assign(pieces->begin(), pieces->end());
@@ -133,11 +137,14 @@ inline Vocabulary read_vocabulary(const GgufFile& file) {
     v.kinds.assign(v.size(), TokenKind::normal);
     if (kinds) {
         if (kinds->size() != v.size()) {
-            FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has ", v.size(), " tokens, but ", kinds->size(), " token types");
+            FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has ", v.size(), " tokens, but ", kinds->size(),
+                            " token types");
         }
         for (std::size_t i = 0; i < v.size(); ++i) {
             const std::int32_t kind = (*kinds)[i];
-            if (kind < 1 || kind > 6) FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "': token ", i, " has type ", kind, ", expected 1 to 6");
+            if (kind < 1 || kind > 6)
+                FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "': token ", i, " has type ", kind,
+                                ", expected 1 to 6");
             v.kinds[i] = static_cast<TokenKind>(kind);
         }
     }
@@ -145,7 +152,8 @@ inline Vocabulary read_vocabulary(const GgufFile& file) {
         const auto id = file.integer(key);
         if (!id) return {};
         if (*id >= v.size()) {
-            FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "': ", key, " is ", *id, ", but there are ", v.size(), " tokens");
+            FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "': ", key, " is ", *id, ", but there are ", v.size(),
+                            " tokens");
         }
         return static_cast<TokenId>(*id);
     };
@@ -162,7 +170,8 @@ inline Vocabulary read_vocabulary(const GgufFile& file) {
 inline TransformerConfig read_config(const GgufFile& file) {
     const std::string architecture{file.text("general.architecture").value_or("")};
     if (architecture != "llama") {
-        FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "' has the architecture '", detail::printable(architecture), "', expected 'llama'");
+        FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "' has the architecture '", detail::printable(architecture),
+                        "', expected 'llama'");
     }
     const detail::GgufKeys keys{file, architecture};
     const auto refuse = [&](const auto&... parts) { FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "': ", parts...); };
@@ -177,18 +186,21 @@ inline TransformerConfig read_config(const GgufFile& file) {
     c.kv_heads = keys.count("attention.head_count_kv", c.heads);
     if (c.heads % c.kv_heads != 0) refuse(c.kv_heads, " heads of keys and values do not divide ", c.heads, " heads");
     if (!file.integer(keys.key("attention.key_length")) && c.width % c.heads != 0) {
-        refuse("a width of ", c.width, " is no multiple of ", c.heads, " heads, and ", keys.key("attention.key_length"), " is absent");
+        refuse("a width of ", c.width, " is no multiple of ", c.heads, " heads, and ", keys.key("attention.key_length"),
+               " is absent");
     }
     c.head_dim = keys.count("attention.key_length", std::max<std::size_t>(c.width / c.heads, 1));
     if (const std::size_t value_length = keys.count("attention.value_length", c.head_dim); value_length != c.head_dim) {
-        FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "': values of ", value_length, " elements a head, expected ", c.head_dim, " as keys have");
+        FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "': values of ", value_length, " elements a head, expected ",
+                        c.head_dim, " as keys have");
     }
     c.rotary_dim = keys.count("rope.dimension_count", c.head_dim);
     if (c.rotary_dim % 2 != 0 || c.rotary_dim > c.head_dim) {
         refuse(keys.key("rope.dimension_count"), " is ", c.rotary_dim, ", expected an even number up to ", c.head_dim);
     }
     c.rotary_base = file.real(keys.key("rope.freq_base")).value_or(10000.0);
-    if (!(c.rotary_base > 0) || !std::isfinite(c.rotary_base)) refuse(keys.key("rope.freq_base"), " is ", c.rotary_base, ", expected a number above 0");
+    if (!(c.rotary_base > 0) || !std::isfinite(c.rotary_base))
+        refuse(keys.key("rope.freq_base"), " is ", c.rotary_base, ", expected a number above 0");
     const auto epsilon = file.real(keys.key("attention.layer_norm_rms_epsilon"));
     if (!epsilon || !(*epsilon >= 0) || !std::isfinite(*epsilon)) {
         refuse(keys.key("attention.layer_norm_rms_epsilon"), epsilon ? " is negative or no number" : " is missing");
@@ -196,18 +208,22 @@ inline TransformerConfig read_config(const GgufFile& file) {
     c.norm_epsilon = static_cast<float>(*epsilon);
 
     if (const auto scaling = file.text(keys.key("rope.scaling.type")); scaling && *scaling != "none") {
-        FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "': rope scaling '", detail::printable(*scaling), "', expected none");
+        FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "': rope scaling '", detail::printable(*scaling),
+                        "', expected none");
     }
-    for (const char* name : {"rope.scale_linear", "expert_count", "attention.sliding_window", "attention.clamp_kqv", "logit_scale",
-                             "residual_scale", "embedding_scale", "attention.scale"}) {
+    for (const char* name : {"rope.scale_linear", "expert_count", "attention.sliding_window", "attention.clamp_kqv",
+                             "logit_scale", "residual_scale", "embedding_scale", "attention.scale"}) {
         if (file.find(keys.key(name))) {
-            FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "' has the key ", keys.key(name), ", which changes the arithmetic and is not implemented");
+            FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "' has the key ", keys.key(name),
+                            ", which changes the arithmetic and is not implemented");
         }
     }
     const GgufTensor* embedding = file.tensor("token_embd.weight");
-    if (!embedding) FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "' lacks the tensor token_embd.weight",
-                                    file.tensors().empty() ? ": it is a vocabulary without a model" : "");
-    if (embedding->dims[1] > std::numeric_limits<std::int32_t>::max()) refuse("token_embd.weight has ", embedding->dims[1], " rows, expected at most 2147483647");
+    if (!embedding)
+        FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "' lacks the tensor token_embd.weight",
+                        file.tensors().empty() ? ": it is a vocabulary without a model" : "");
+    if (embedding->dims[1] > std::numeric_limits<std::int32_t>::max())
+        refuse("token_embd.weight has ", embedding->dims[1], " rows, expected at most 2147483647");
     c.vocab = static_cast<std::size_t>(embedding->dims[1]);
     return c;
 }
@@ -218,7 +234,8 @@ inline std::shared_ptr<const Transformer> load_model(const GgufFile& file, Execu
     const TransformerConfig& c = model->config;
     // A layer count from a damaged file must not reserve anything: as many layers need as many tensors.
     if (c.layers > file.tensors().size()) {
-        FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "' says that it has ", c.layers, " layers, but has ", file.tensors().size(), " tensors");
+        FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "' says that it has ", c.layers, " layers, but has ",
+                        file.tensors().size(), " tensors");
     }
     detail::GgufWeights weights{file, executor};
     const std::size_t q_width = c.heads * c.head_dim;
@@ -244,12 +261,14 @@ inline std::shared_ptr<const Transformer> load_model(const GgufFile& file, Execu
     weights.refuse_others();
 
     for (std::size_t i = 0; i < c.rotary_dim / 2; ++i) {
-        model->rotary_frequencies.push_back(std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary_dim)));
+        model->rotary_frequencies.push_back(
+            std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary_dim)));
     }
     if (file.find("tokenizer.ggml.tokens")) {
         const Vocabulary vocabulary = read_vocabulary(file);
         if (vocabulary.size() > c.vocab) {
-            FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has ", vocabulary.size(), " tokens, but only ", c.vocab, " embedding rows");
+            FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has ", vocabulary.size(), " tokens, but only ", c.vocab,
+                            " embedding rows");
         }
         if (vocabulary.add_bos && vocabulary.bos) model->text_head.push_back(*vocabulary.bos);
         if (vocabulary.eos) model->text_ends.push_back(*vocabulary.eos);

@@ -19,7 +19,7 @@ inline float exp(float x) noexcept {
     const float bounded = x < lowest ? lowest : (x > highest ? highest : x);
     const float shifted = fma(bounded, 0x1.715476p0f, to_integer);
     const float n = shifted - to_integer;
-    float r = fma(n, -0x1.62e4p-1f, bounded);     // ln 2 in two parts; n times the first is exact
+    float r = fma(n, -0x1.62e4p-1f, bounded);  // ln 2 in two parts; n times the first is exact
     r = fma(n, -0x1.7f7d1cp-20f, r);
 
     float p = 1.9875691500e-4f;

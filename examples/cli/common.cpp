@@ -1,0 +1,67 @@
+#include "common.hpp"
+
+#include "default_model.hpp"
+#include "flashback/core/error.hpp"
+
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+namespace cli {
+
+CLI::Validator at_least(long least) {
+    return CLI::Validator{[least](std::string& input) -> std::string {
+                              long value = 0;
+                              const bool number = CLI::detail::lexical_cast(input, value);
+                              if (number && value >= least) return {};
+                              return "found " + input + ", expected a whole number of at least " + std::to_string(least);
+                          },
+                          "N >= " + std::to_string(least)};
+}
+
+void add_json(CLI::App& command, bool& json) {
+    command.add_flag("--json", json, "Print one JSON object on standard output and nothing else there");
+}
+
+void add_model(CLI::App& command, std::string& model) {
+    command.add_option("--model", model, "A GGUF file; without it, the model that is a part of this program")->type_name("FILE");
+}
+
+flashback::GgufFile open_model(const std::string& model) {
+    if (!model.empty()) return flashback::GgufFile::open(model);
+    return flashback::GgufFile::view(default_model(), "the default model");
+}
+
+void TextOption::add(CLI::App& command, const std::string& name, const std::string& meaning) {
+    auto* group = command.add_option_group(name);
+    text_option_ = group->add_option("--" + name, text_, meaning)->type_name("TEXT");
+    file_option_ = group->add_option("--" + name + "-file", file_, meaning + ", from a file, or - for standard input")->type_name("FILE");
+    group->require_option(0, 1);
+}
+
+bool TextOption::given() const { return text_option_->count() + file_option_->count() > 0; }
+
+std::string TextOption::read() const {
+    if (file_option_->count() == 0) return text_;
+    if (file_ == "-") return {std::istreambuf_iterator<char>{std::cin}, {}};
+    const flashback::MappedFile file{file_};
+    return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+flashback::Corpus open_corpus(const std::string& path) {
+    flashback::Corpus corpus = flashback::read_corpus(path);
+    if (corpus.replaced > 0) {
+        std::cerr << "flashback: '" << path << "' is no UTF-8 in " << corpus.replaced << " places, which became U+FFFD\n";
+    }
+    return corpus;
+}
+
+void print(const Json& object) { std::cout << object.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n'; }
+
+std::string joined(flashback::TokenSpan tokens) {
+    std::string text;
+    for (const flashback::TokenId token : tokens) text += (text.empty() ? "" : ",") + std::to_string(token);
+    return text;
+}
+
+}  // namespace cli

@@ -1,0 +1,63 @@
+/// \file What the commands of the tool share.
+#pragma once
+
+#include "flashback/core/tokens.hpp"
+#include "flashback/format/gguf.hpp"
+#include "flashback/retrieval/corpus.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace cli {
+
+using Json = nlohmann::ordered_json;
+
+/// What a command does once its options are parsed; throws flashback::Error.
+using Command = std::function<void()>;
+
+/// The commands: each adds itself to the program and sets `run` if it is the one that was asked for.
+void add_generate(CLI::App& app, Command& run);
+void add_score(CLI::App& app, Command& run);
+void add_search(CLI::App& app, Command& run);
+void add_tokenize(CLI::App& app, Command& run);
+
+/// A whole number of at least `least`.
+CLI::Validator at_least(long least);
+
+/// Adds --json.
+void add_json(CLI::App& command, bool& json);
+
+/// Adds --model: a GGUF file, or by default the model that is a part of the program.
+void add_model(CLI::App& command, std::string& model);
+flashback::GgufFile open_model(const std::string& model);
+
+/// A text that is given on the command line or in a file.
+class TextOption {
+public:
+    /// Adds `--NAME T` and `--NAME-file F`, of which one is needed.
+    void add(CLI::App& command, const std::string& name, const std::string& meaning);
+    /// The text; from standard input if the file is `-`.
+    std::string read() const;
+    bool given() const;
+
+private:
+    std::string text_;
+    std::string file_;
+    const CLI::Option* text_option_ = nullptr;
+    const CLI::Option* file_option_ = nullptr;
+};
+
+/// A corpus; says on standard error what had to be replaced in it.
+flashback::Corpus open_corpus(const std::string& path);
+
+/// Prints one JSON object on standard output. Text that is no UTF-8, as tokens can give it, becomes U+FFFD.
+void print(const Json& object);
+
+/// Tokens as 1,2,3.
+std::string joined(flashback::TokenSpan tokens);
+
+}  // namespace cli

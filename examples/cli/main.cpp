@@ -1,0 +1,49 @@
+/// \file flashback: generate text while retrieving, score it, tokenise it, search for it.
+///
+/// Results go to standard output, everything else to standard error. Exit status: 0, or 1 for an error, or 2 for options
+/// that make no sense.
+
+#include "common.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/core/version.hpp"
+
+#include <exception>
+#include <iostream>
+#include <new>
+
+int main(int argc, char** argv) {
+    CLI::App app{"Generates text with a language model while it retrieves passages from a corpus."};
+    app.set_version_flag("--version", "flashback " FLASHBACK_VERSION " (" FLASHBACK_ISA_NAME ")");
+    app.require_subcommand(1);
+    app.footer("flashback COMMAND --help shows the options of a command and an example.");
+
+    cli::Command run;
+    cli::add_generate(app, run);
+    cli::add_score(app, run);
+    cli::add_search(app, run);
+    cli::add_tokenize(app, run);
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+        std::cerr << "flashback: " << error.what() << "; see flashback --help\n";
+        return 2;
+    }
+    try {
+        run();
+        std::cout.flush();
+        if (!std::cout) {
+            std::cerr << "flashback: cannot write to standard output\n";
+            return 1;
+        }
+        return 0;
+    } catch (const flashback::Error& error) {
+        std::cerr << "flashback: " << error.what() << '\n';
+    } catch (const std::bad_alloc&) {
+        std::cerr << "flashback: there is not enough memory\n";
+    } catch (const std::exception& error) {
+        std::cerr << "flashback: " << error.what() << '\n';
+    }
+    return 1;
+}

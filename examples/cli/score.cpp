@@ -1,0 +1,113 @@
+#include "common.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/core/thread_pool.hpp"
+#include "flashback/model/load.hpp"
+#include "flashback/model/session.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <iostream>
+#include <memory>
+#include <numeric>
+#include <thread>
+
+namespace cli {
+namespace {
+
+struct Options {
+    std::string model;
+    TextOption text;
+    std::vector<flashback::TokenId> tokens;
+    std::size_t top = 5;
+    std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+    bool json = false;
+};
+
+/// Natural logarithms of the probabilities that logits mean.
+std::vector<double> log_softmax(std::span<const float> logits) {
+    const double most = *std::ranges::max_element(logits);
+    double total = 0;
+    for (const float logit : logits) total += std::exp(logit - most);
+    std::vector<double> result;
+    result.reserve(logits.size());
+    for (const float logit : logits) result.push_back(logit - most - std::log(total));
+    return result;
+}
+
+std::vector<std::size_t> best(const std::vector<double>& scores, std::size_t count) {
+    std::vector<std::size_t> order(scores.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    count = std::min(count, order.size());
+    std::ranges::partial_sort(order, order.begin() + static_cast<std::ptrdiff_t>(count),
+                              [&](std::size_t a, std::size_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+    order.resize(count);
+    return order;
+}
+
+void score(const Options& options) {
+    const flashback::GgufFile file = open_model(options.model);
+    flashback::ThreadPool pool{options.threads};
+    flashback::Session session{flashback::load_model(file, pool), {.executor = pool}};
+    std::vector<flashback::TokenId> tokens = options.tokens;
+    if (options.text.given()) {
+        const auto head = session.head();
+        tokens.assign(head.begin(), head.end());
+        flashback::append(tokens, flashback::load_tokenizer(file).encode(options.text.read()));
+    }
+    const std::span<const float> logits = session.evaluate_all(tokens);
+
+    Json logprobs = Json::array({nullptr});
+    Json top = Json::array();
+    double total = 0;
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+        const std::vector<double> scores = log_softmax(logits.subspan(i * session.vocab_size(), session.vocab_size()));
+        if (i + 1 < tokens.size()) {
+            const double logprob = scores[static_cast<std::size_t>(tokens[i + 1])];
+            logprobs.push_back(logprob);
+            total += logprob;
+        }
+        Json row = Json::array();
+        for (const std::size_t id : best(scores, options.top)) row.push_back({id, scores[id]});
+        top.push_back(std::move(row));
+    }
+    if (options.json) {
+        print({{"tokens", tokens}, {"logprobs", logprobs}, {"top", top}});
+        return;
+    }
+    std::cout << std::fixed << std::setprecision(4) << "    token   logprob  likeliest next tokens\n";
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+        std::cout << std::setw(9) << tokens[i] << std::setw(10);
+        if (i == 0) {
+            std::cout << "-";
+        } else {
+            std::cout << logprobs[i].get<double>();
+        }
+        for (const Json& entry : top[i]) std::cout << "  " << entry[0] << " (" << entry[1].get<double>() << ')';
+        std::cout << '\n';
+    }
+    if (tokens.size() > 1) {
+        const double mean = -total / static_cast<double>(tokens.size() - 1);
+        std::cout << tokens.size() - 1 << " tokens scored: " << mean << " nats per token, perplexity " << std::exp(mean) << '\n';
+    }
+}
+
+}  // namespace
+
+void add_score(CLI::App& app, Command& run) {
+    auto options = std::make_shared<Options>();
+    CLI::App& command = *app.add_subcommand("score", "Show how likely a model finds each token of a text");
+    add_model(command, options->model);
+    options->text.add(command, "text", "The text to score, with BOS in front as the model asks");
+    command.add_option("--tokens", options->tokens, "The tokens to score, taken as they stand")->delimiter(',')->type_name("ID,ID,...");
+    command.add_option("--top", options->top, "How many of the likeliest next tokens to show")->check(at_least(0))->capture_default_str();
+    command.add_option("--threads", options->threads, "Threads to use")->check(at_least(1))->capture_default_str();
+    add_json(command, options->json);
+    command.footer("Natural logarithms.\nExample:\n  flashback score --text 'A compiler is a program that'");
+    command.callback([options, &run, &command] {
+        if ((command.count("--tokens") > 0) == options->text.given()) throw CLI::ValidationError("score needs either --text or --tokens");
+        run = [options] { score(*options); };
+    });
+}
+
+}  // namespace cli

@@ -1,0 +1,76 @@
+/// \file The table of contents: what there is, by floor, and every default.
+///
+/// A header includes its own folder or a lower floor; neighbours on a floor do not see each other. tests/floors.cmake proves
+/// it.
+///
+///     4  decoder                          the loop: schedule, query, retrieve, plan, evaluate, sample
+///     3  model                            transformer, sessions, loading
+///     2  kv | retrieval                   storage of keys and values | documents, passages, BM25
+///     1  policy | simd | text | format    token functions | kernels | tokenizers | GGUF
+///     0  core                             tokens, errors, concepts of models and retrievers, executors
+#pragma once
+
+#include "flashback/core/config.hpp"
+
+namespace flashback::inline FLASHBACK_ISA {
+
+// core
+class Error;
+struct Query;
+struct Passage;
+struct NoDocuments;
+struct Vocabulary;
+struct SerialExecutor;
+class ThreadPool;
+class ExecutorRef;
+
+// policy: schedules, queries, wrappers, layouts, reuse, samplers
+struct StepView;
+struct Never;
+struct Once;
+class EveryNTokens;
+class LastNTokens;
+struct NoMarkers;
+class MarkerTokens;
+struct PrependDocuments;
+struct AppendDocuments;
+struct KeepCommonPrefix;
+struct RecomputeAll;
+struct Greedy;
+class TruncatedSampling;
+struct ContextParts;
+struct ContextPlan;
+struct PlanScratch;
+template <class Schedule = EveryNTokens, class QueryFrom = LastNTokens, class Wrapper = NoMarkers,
+          class Layout = AppendDocuments, class Reuse = KeepCommonPrefix, class Sampling = Greedy>
+class Policies;
+
+// text and format
+class Tokenizer;
+class StreamDecoder;
+class GgufFile;
+
+// kv and retrieval
+class ContiguousKVCache;
+struct Document;
+struct Corpus;
+class Passages;
+class Bm25Index;
+
+// model
+struct TransformerConfig;
+struct Transformer;
+struct SessionOptions;
+template <class Cache>
+class BasicSession;
+/// The everyday session: keys and values in one block of f32.
+using Session = BasicSession<ContiguousKVCache>;
+
+// decoder
+struct GenerateOptions;
+struct Generation;
+struct Statistics;
+template <class Model, class Documents, class PoliciesT = Policies<>>
+class Decoder;
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,44 @@
+/// \file Documents, and the three ways in which collections of them are stored.
+#pragma once
+
+#include "flashback/core/config.hpp"
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// A document of a collection; all text is valid UTF-8.
+struct Document {
+    std::string id;  ///< unique in its corpus
+    std::string title;
+    std::string text;  ///< everything to read and to search; begins with the title where the collection has it apart
+};
+
+/// A collection of documents.
+struct Corpus {
+    std::vector<Document> documents;
+    std::size_t replaced = 0;  ///< places where the files were no UTF-8 and got U+FFFD
+};
+
+/// Reads a collection of documents; which kind it is shows in the path and in its first character.
+///
+/// - A folder: each .txt and .md file below it is a document. The id is the path inside the folder, the title its stem.
+/// - A file that starts with `{`: JSON lines, `{"id","contents"}` as Pyserini writes them, the title being the first line of
+///   the contents, or `{"_id","title","text"}` as BEIR does.
+/// - Any other file: dictd-style text. A document starts at a line whose first character is no blank, at the top or after an
+///   empty line. The title is that line, the id is the stem of the file and a number.
+///
+/// In dictd-style text, lines that were broken only to fit a page are joined, the common indentation goes, and so do the
+/// braces around `{cross references}`. A byte order mark is dropped, and CR LF is one end of a line.
+///
+/// Throws    Error{io} for a path that cannot be read; Error{corpus} for binary files, lines of JSON that are no documents,
+///           ids that occur twice, and if there is no document at all
+/// Source    dictd(8) and dictfmt(1) for the text format
+Corpus read_corpus(const std::filesystem::path& path);
+
+}  // namespace flashback::inline FLASHBACK_ISA
+
+#include "flashback/retrieval/detail/read_corpus.hpp"
