@@ -1,6 +1,6 @@
 #include "common.hpp"
 
-#include "default_model.hpp"
+#include "models/default_model.hpp"
 #include "flashback/core/error.hpp"
 
 #include <fstream>
@@ -29,14 +29,15 @@ void add_model(CLI::App& command, std::string& model) {
 
 flashback::GgufFile open_model(const std::string& model) {
     if (!model.empty()) return flashback::GgufFile::open(model);
-    return flashback::GgufFile::view(default_model(), "the default model");
+    return flashback::GgufFile::view(flashback_examples::default_model(), "the default model");
 }
 
 void TextOption::add(CLI::App& command, const std::string& name, const std::string& meaning) {
-    auto* group = command.add_option_group(name);
-    text_option_ = group->add_option("--" + name, text_, meaning)->type_name("TEXT");
-    file_option_ = group->add_option("--" + name + "-file", file_, meaning + ", from a file, or - for standard input")->type_name("FILE");
-    group->require_option(0, 1);
+    auto* text = command.add_option("--" + name, text_, meaning)->type_name("TEXT");
+    auto* file = command.add_option("--" + name + "-file", file_, "The same from a file, or - for standard input")->type_name("FILE");
+    file->excludes(text);
+    text_option_ = text;
+    file_option_ = file;
 }
 
 bool TextOption::given() const { return text_option_->count() + file_option_->count() > 0; }

@@ -38,7 +38,7 @@ flashback::GgufFile open_model(const std::string& model);
 /// A text that is given on the command line or in a file.
 class TextOption {
 public:
-    /// Adds `--NAME T` and `--NAME-file F`, of which one is needed.
+    /// Adds `--NAME T` and `--NAME-file F`, of which at most one may be given.
     void add(CLI::App& command, const std::string& name, const std::string& meaning);
     /// The text; from standard input if the file is `-`.
     std::string read() const;

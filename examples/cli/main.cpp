@@ -10,6 +10,7 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <string_view>
 
 int main(int argc, char** argv) {
     CLI::App app{"Generates text with a language model while it retrieves passages from a corpus."};
@@ -27,7 +28,12 @@ int main(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-        std::cerr << "flashback: " << error.what() << "; see flashback --help\n";
+        const std::string_view first = argc > 1 ? argv[1] : "-";
+        if (!first.starts_with('-') && app.get_subcommands([&](const CLI::App* c) { return c->get_name() == first; }).empty()) {
+            std::cerr << "flashback: there is no command '" << first << "'; see flashback --help\n";
+        } else {
+            std::cerr << "flashback: " << error.what() << "; see flashback --help\n";
+        }
         return 2;
     }
     try {

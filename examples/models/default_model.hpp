@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <span>
 
-namespace cli {
+namespace flashback_examples {
 
 /// The bytes of examples/models/flashback-base-5m.gguf.
 std::span<const std::byte> default_model();
 
-}  // namespace cli
+}  // namespace flashback_examples

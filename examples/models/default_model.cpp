@@ -13,8 +13,8 @@ asm(".pushsection .rodata\n"
 extern "C" const std::byte flashback_default_model_begin[];
 extern "C" const std::byte flashback_default_model_end[];
 
-namespace cli {
+namespace flashback_examples {
 
 std::span<const std::byte> default_model() { return {flashback_default_model_begin, flashback_default_model_end}; }
 
-}  // namespace cli
+}  // namespace flashback_examples

@@ -1,0 +1,31 @@
+# install_packages PACKAGE...: installs the Debian packages that are missing. Sourced by examples/quickstart.sh and
+# tests/run.sh; works for root and for a user with sudo, and asks for nothing if everything is there.
+install_packages() {
+    missing=""
+    for package in "$@"; do
+        status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+        [ "$status" = installed ] || missing="$missing $package"
+    done
+    if [ -z "$missing" ]; then
+        echo "== packages: everything is installed"
+        return 0
+    fi
+    as_root=""
+    if [ "$(id -u)" != 0 ]; then
+        if ! command -v sudo >/dev/null 2>&1; then
+            echo "These packages are missing, and there is neither root nor sudo to install them:$missing" >&2
+            return 1
+        fi
+        as_root="sudo"
+    fi
+    echo "== packages: installing$missing"
+    log=$(mktemp)
+    # shellcheck disable=SC2086  # $as_root and $missing are lists of words
+    if ! { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+        cat "$log" >&2
+        echo "The installation of these packages failed:$missing" >&2
+        rm -f "$log"
+        return 1
+    fi
+    rm -f "$log"
+}

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs what is needed (Debian 12), builds, and lets the default model write while it retrieves from FOLDOC, the Free
+# On-line Dictionary of Computing. Run it again as often as you like.
+set -eu
+cd "$(dirname "$0")/.."
+. cmake/install_packages.sh
+install_packages cmake ninja-build g++ nlohmann-json3-dev libcli11-dev dict-foldoc
+
+echo "== building build/release/bin/flashback and build/release/bin/quickstart (about a minute the first time)"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { cmake --preset release -DFLASHBACK_BUILD_TESTS=OFF -DFLASHBACK_BUILD_BENCHMARKS=OFF &&
+       cmake --build --preset release --target flashback_tool flashback_quickstart; } >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "The build failed; its output stands above." >&2
+    exit 1
+fi
+
+corpus=build/foldoc.txt
+[ -s "$corpus" ] || { zcat /usr/share/dictd/foldoc.dict.dz >"$corpus.part" && mv "$corpus.part" "$corpus"; }
+
+echo "== running build/release/bin/quickstart $corpus"
+echo
+build/release/bin/quickstart "$corpus"
+
+cat <<'EOF'
+
+== next
+   build/release/bin/flashback generate --corpus build/foldoc.txt --prompt 'A compiler is' --temperature 0.8 --top-p 0.95
+   build/release/bin/flashback search --corpus build/foldoc.txt --query 'virtual memory' --top-k 3
+   build/release/bin/flashback --help
+EOF

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Installs what is needed (Debian 12), builds everything and runs the tests. Run it again as often as you like.
+#
+# tests/run.sh [PRESET]: another preset of CMakePresets.json than `release`.
+set -eu
+cd "$(dirname "$0")/.."
+preset=${1:-release}
+. cmake/install_packages.sh
+packages="cmake ninja-build g++ nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev libeigen3-dev dict-foldoc"
+[ "$preset" = clang ] && packages="$packages clang"
+# shellcheck disable=SC2086  # a list of words
+install_packages $packages
+
+echo "== building with the preset $preset, warnings are errors (a few minutes the first time)"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { cmake --preset "$preset" -DFLASHBACK_BUILD_TESTS=ON -DFLASHBACK_BUILD_BENCHMARKS=ON -DFLASHBACK_BUILD_EXAMPLES=ON &&
+       cmake --build --preset "$preset" &&
+       cmake --build --preset "$preset" --target all_verify_interface_header_sets; } >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "The build failed; its output stands above." >&2
+    exit 1
+fi
+
+echo "== testing"
+ctest --preset "$preset" | tee "$log"
+# `tee` hides the exit status of ctest; its last lines do not.
+if ! grep -q '^100% tests passed' "$log"; then
+    exit 1
+fi
+# A test skips itself only where ../shared is absent.
+if [ -d ../shared ] && grep -q '(Skipped)' "$log"; then
+    echo "A test was skipped although ../shared is there." >&2
+    exit 1
+fi
