@@ -31,7 +31,7 @@ inline std::vector<double> log_softmax(std::span<const float> logits) {
 
 inline std::vector<flashback::TokenId> with_head(const flashback::Tokenizer& tokenizer, const std::string& text) {
     std::vector<flashback::TokenId> tokens{tokenizer.head().begin(), tokenizer.head().end()};
-    append(tokens, tokenizer.encode(text));
+    flashback::append(tokens, tokenizer.encode(text));
     return tokens;
 }
 

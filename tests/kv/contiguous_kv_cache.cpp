@@ -1,0 +1,124 @@
+#include "flashback/kv/contiguous_kv_cache.hpp"
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+
+namespace {
+
+constexpr KVShape shape{.layers = 2, .kv_heads = 3, .head_dim = 5, .positions = 130};
+
+// A number of its own for every element that a cache stores.
+float element(std::size_t layer, std::size_t head, std::size_t position, std::size_t i, bool is_value) {
+    return static_cast<float>((((layer * 3 + head) * 130 + position) * 5 + i) * 2 + (is_value ? 1 : 0));
+}
+
+void write_position(ContiguousKVCache& cache, std::size_t position, float shift = 0) {
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+        for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+            std::vector<float> key;
+            std::vector<float> value;
+            for (std::size_t i = 0; i < shape.head_dim; ++i) {
+                key.push_back(element(layer, head, position, i, false) + shift);
+                value.push_back(element(layer, head, position, i, true) + shift);
+            }
+            cache.write(layer, head, position, key.data(), value.data());
+        }
+    }
+}
+
+ContiguousKVCache filled(std::size_t positions) {
+    ContiguousKVCache cache{shape};
+    for (std::size_t p = 0; p < positions; ++p) write_position(cache, p);
+    cache.commit(positions);
+    return cache;
+}
+
+bool holds(const ContiguousKVCache& cache, std::size_t positions, float shift = 0) {
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+        for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+            for (std::size_t p = 0; p < positions; ++p) {
+                const KVTile tile = cache.tile(layer, head, p / 64);
+                for (std::size_t i = 0; i < shape.head_dim; ++i) {
+                    const float key = tile.keys[(p % 64 / 16 * shape.head_dim + i) * 16 + p % 16];
+                    const float value = tile.values[p % 64 * shape.head_dim + i];
+                    if (key != element(layer, head, p, i, false) + shift) return false;
+                    if (value != element(layer, head, p, i, true) + shift) return false;
+                }
+            }
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+TEST_CASE("A new cache holds nothing and takes whole tiles of memory") {
+    const ContiguousKVCache cache{shape};
+    CHECK(cache.size() == 0);
+    CHECK(cache.shape() == shape);
+    CHECK(cache.bytes() == std::size_t{2 * 3 * 5} * 192 * 2 * sizeof(float));
+}
+
+TEST_CASE("Keys stand dimension-major in groups of 16 positions, values row by row, the last position of the window included") {
+    const ContiguousKVCache cache = filled(130);
+    CHECK(cache.size() == 130);
+    CHECK(holds(cache, 130));
+}
+
+TEST_CASE("A position that is written but not committed is not held") {
+    ContiguousKVCache cache = filled(3);
+    write_position(cache, 3);
+    CHECK(cache.size() == 3);
+    cache.commit(4);
+    CHECK(cache.size() == 4);
+    CHECK(holds(cache, 4));
+}
+
+TEST_CASE("Cutting forgets the end and leaves the rest in place") {
+    ContiguousKVCache cache = filled(130);
+    cache.truncate(70);
+    CHECK(cache.size() == 70);
+    for (std::size_t p = 70; p < 90; ++p) write_position(cache, p, 0.5f);
+    CHECK(holds(cache, 70));
+    cache.truncate(70);
+    CHECK(cache.size() == 70);
+    cache.truncate(0);
+    CHECK(cache.size() == 0);
+}
+
+TEST_CASE("Cutting beyond the size is refused and changes nothing") {
+    ContiguousKVCache cache = filled(7);
+    CHECK_THROWS_WITH_AS(cache.truncate(8), "a KV cache of 7 positions cannot be cut to 8", Error);
+    CHECK(cache.size() == 7);
+    CHECK(holds(cache, 7));
+}
+
+TEST_CASE("A fork holds the same and goes its own way") {
+    for (const std::size_t positions : {0u, 1u, 63u, 64u, 65u, 130u}) {
+        CAPTURE(positions);
+        ContiguousKVCache cache = filled(positions);
+        ContiguousKVCache branch = cache.fork();
+        CHECK(branch.shape() == shape);
+        CHECK(branch.size() == positions);
+        CHECK(holds(branch, positions));
+        for (std::size_t p = 0; p < positions; ++p) write_position(branch, p, 0.5f);
+        branch.truncate(0);
+        CHECK(cache.size() == positions);
+        CHECK(holds(cache, positions));
+        CHECK(holds(branch, positions, 0.5f));
+    }
+}
+
+TEST_CASE("Every tile starts on a border of 64 bytes where the width of a head allows it") {
+    const ContiguousKVCache cache{KVShape{.layers = 2, .kv_heads = 2, .head_dim = 4, .positions = 200}};
+    for (std::size_t t = 0; t < 4; ++t) {
+        const KVTile tile = cache.tile(1, 1, t);
+        CHECK(reinterpret_cast<std::size_t>(tile.keys) % 64 == 0);
+        CHECK(reinterpret_cast<std::size_t>(tile.values) % 64 == 0);
+    }
+}
