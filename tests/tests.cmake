@@ -19,3 +19,4 @@ flashback_add_test(golden_stories260K LABEL shared SOURCES model/golden_stories2
 flashback_add_test(model SOURCES model/session.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
 flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/matmul.cpp simd/rows.cpp)
+flashback_add_test(decoder SOURCES decoder/decoder.cpp decoder/quiet.cpp support/allocations.cpp)

@@ -49,9 +49,10 @@ public:
 
     /// Continues a prompt, which is given without BOS.
     /// Throws    Error{window} if the prompt, the head and the first passages leave no room in the model's window;
-    ///           Error{contract} for a prompt that is empty where the head is too, or if the size of a model without
-    ///           `tokens()` changed since the last call; Error{logits}; what model, retriever and policies throw. Then
-    ///           `partial()` has what was generated, and the model holds what it says it holds.
+    ///           Error{contract} for a prompt that is empty where the head is too, or if something else changed the
+    ///           size of the model between two single steps, or of a model without `tokens()` at any time; Error{logits};
+    ///           what model, retriever and policies throw. Then `partial()` has what was generated, and the model holds
+    ///           what it says it holds.
     /// Cost      at most max_tokens evaluations; allocates at retrievals and at the start only
     Generation generate(TokenSpan prompt, const GenerateOptions& options = {}) {
         return generate(prompt, options, [](TokenId) { return true; });
@@ -85,16 +86,20 @@ private:
         }
     }
 
+    // Nothing but this decoder may have changed the model.
+    void check_untouched() const {
+        const auto size = static_cast<std::size_t>(model_->size());
+        FLASHBACK_ASSERT(size == left_, "the model holds ", size, " tokens, but this decoder left ", left_,
+                         " in it: something else changed it, and its cache cannot be trusted");
+    }
+
     void begin(TokenSpan prompt, const GenerateOptions& options) {
-        if constexpr (!model_remembers) {
-            FLASHBACK_ASSERT(model_->size() == held_.size(), "the model holds ", std::size_t{model_->size()},
-                             " tokens, but this decoder left ", held_.size(),
-                             " in it: something else changed it, and its cache cannot be trusted");
-        }
+        const std::size_t reserved = options.max_tokens < max_reserved ? options.max_tokens : max_reserved;
+        context_.reserve(prompt.size() + reserved);
+        context_.assign(prompt.begin(), prompt.end());  // before partial_ is cleared, which the prompt may view
         partial_ = {};
-        partial_.tokens.reserve(options.max_tokens < max_reserved ? options.max_tokens : max_reserved);
-        context_.reserve(prompt.size() + partial_.tokens.capacity());
-        context_.assign(prompt.begin(), prompt.end());
+        if constexpr (!model_remembers) check_untouched();
+        partial_.tokens.reserve(reserved);
         policies_.reset();
         retrieved_at_ = 0;
     }
@@ -158,6 +163,7 @@ private:
 
     /// Brings the model to the planned context. Nothing if that does not fit into the window.
     std::optional<std::span<const float>> follow(const ContextParts& parts, Retrieval* retrieval) {
+        if constexpr (!model_remembers) check_untouched();
         const ContextPlan plan = plan_context(policies_, held(), parts, scratch_);
         const std::size_t window = window_of(*model_);
         if (plan.wanted.size() > window) {
@@ -170,8 +176,11 @@ private:
         const std::size_t held_before = held().size();
         const TokenCounts counts{plan.wanted.size(), plan.feed.size(), plan.keep, held_before - plan.keep};
         const Clock::time_point start = Clock::now();
+        // Room for all tokens up to the next plan, so that single steps allocate nothing.
+        if constexpr (!model_remembers) held_.reserve(plan.wanted.size() + partial_.tokens.capacity() - partial_.tokens.size());
         if (plan.keep < held_before) model_->truncate(plan.keep);
         if constexpr (!model_remembers) held_.resize(plan.keep);
+        left_ = plan.keep;
         const std::span<const float> logits = evaluate(plan.feed);
         const double seconds = since(start);
 
@@ -185,6 +194,7 @@ private:
     }
 
     std::optional<std::span<const float>> evaluate_newest() {
+        check_untouched();
         if (held().size() >= window_of(*model_)) return {};
         const Clock::time_point start = Clock::now();
         const std::span<const float> logits = evaluate(TokenSpan{context_}.last(1));
@@ -196,6 +206,7 @@ private:
     std::span<const float> evaluate(TokenSpan tokens) {
         const std::span<const float> logits = model_->evaluate(tokens);
         if constexpr (!model_remembers) append(held_, tokens);
+        left_ += tokens.size();
         return logits;
     }
 
@@ -226,6 +237,7 @@ private:
     PlanScratch scratch_;
     std::vector<float> masked_logits_;
     std::size_t retrieved_at_ = 0;
+    std::size_t left_ = 0;  // size of the model as this decoder left it
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
