@@ -1,3 +1,8 @@
+# install_flashback_packages: everything that building, testing and measuring flashback needs.
+install_flashback_packages() {
+    install_packages cmake ninja-build g++ nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev dict-foldoc
+}
+
 # install_packages PACKAGE...: installs the Debian packages that are missing. Sourced by examples/quickstart.sh and
 # tests/run.sh; works for root and for a user with sudo, and asks for nothing if everything is there.
 install_packages() {

@@ -51,26 +51,28 @@ void print_generation(const fb::Generation& generation, const fb::Tokenizer& tok
         if (passages.empty()) {
             std::cout << "nothing found\n";
         } else {
-            std::cout << passages[0].title << " - " << passages[0].tokens << " tokens: " << line_of(passages[0].text, 88) << '\n';
+            std::cout << passages[0].title << " - " << passages[0].tokens << " tokens: " << line_of(passages[0].text, 88)
+                      << '\n';
         }
     }
 }
 
 void print_table(const std::vector<Row>& rows) {
     const auto& base = rows.front().best.stats;
-    std::cout << "\nThe same prompt, " << new_tokens << " new tokens, a retrieval every " << stride
-              << " (seconds: best of " << repetitions << "; the ratios are to the first line):\n\n"
+    std::cout << "\nThe same prompt, " << new_tokens << " new tokens, a retrieval every " << stride << " (seconds: best of "
+              << repetitions << "; the ratios are to the first line):\n\n"
               << "                      evaluated   reused     ratio    seconds     ratio\n";
     for (const Row& row : rows) {
         const auto& stats = row.best.stats;
-        std::cout << "  " << std::left << std::setw(20) << row.name << std::right << std::fixed << std::setw(9) << stats.counts.evaluated
-                  << std::setw(9) << stats.counts.reused << std::setprecision(2) << std::setw(10)
-                  << static_cast<double>(stats.counts.evaluated) / static_cast<double>(base.counts.evaluated) << std::setprecision(3)
-                  << std::setw(11) << stats.seconds.total << std::setprecision(2) << std::setw(10)
+        std::cout << "  " << std::left << std::setw(20) << row.name << std::right << std::fixed << std::setw(9)
+                  << stats.counts.evaluated << std::setw(9) << stats.counts.reused << std::setprecision(2) << std::setw(10)
+                  << static_cast<double>(stats.counts.evaluated) / static_cast<double>(base.counts.evaluated)
+                  << std::setprecision(3) << std::setw(11) << stats.seconds.total << std::setprecision(2) << std::setw(10)
                   << stats.seconds.total / base.seconds.total << '\n';
     }
-    std::cout << "\nEvery token that is evaluated gives the same bits as if the whole context had been: the first and the last line\n"
-                 "wrote the same text.\n";
+    std::cout
+        << "\nEvery token that is evaluated gives the same bits as if the whole context had been: the first and the last line\n"
+           "wrote the same text.\n";
 }
 
 void quickstart(const std::string& corpus_path) {
@@ -79,10 +81,10 @@ void quickstart(const std::string& corpus_path) {
     const auto tokenizer = fb::load_tokenizer(file);
     const auto model = fb::load_model(file, pool);
     const fb::Bm25Index index{fb::read_corpus(corpus_path).documents, tokenizer};
-    std::cout << "Model " << model->config.name << ": " << model->config.layers << " layers of width " << model->config.width << ", window "
-              << model->config.window << ", on " << pool.concurrency() << " threads (" FLASHBACK_ISA_NAME ")\n"
-              << "Corpus " << corpus_path << ": " << index.passages().documents().size() << " documents, " << index.passages().size()
-              << " passages\n\n";
+    std::cout << "Model " << model->config.name << ": " << model->config.layers << " layers of width " << model->config.width
+              << ", window " << model->config.window << ", on " << pool.concurrency() << " threads (" FLASHBACK_ISA_NAME ")\n"
+              << "Corpus " << corpus_path << ": " << index.passages().documents().size() << " documents, "
+              << index.passages().size() << " passages\n\n";
 
     fb::Session session{model, {.executor = pool}};
     const auto prompt = tokenizer.encode(prompt_text);
@@ -96,7 +98,8 @@ void quickstart(const std::string& corpus_path) {
         fb::Decoder decoder{session, index, chosen};
         // The model would end the article, or the paragraph, soon; masking these tokens lets it write on.
         fb::Generation generation = decoder.generate(prompt, {.max_tokens = new_tokens, .masked = masked});
-        if (row.best.tokens.empty() || generation.stats.seconds.total < row.best.stats.seconds.total) row.best = std::move(generation);
+        if (row.best.tokens.empty() || generation.stats.seconds.total < row.best.stats.seconds.total)
+            row.best = std::move(generation);
     };
     std::vector<Row> rows{{"append", {}}, {"prepend", {}}, {"append, recomputed", {}}};
     for (int i = 0; i < repetitions; ++i) {

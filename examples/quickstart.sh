@@ -4,12 +4,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 . cmake/install_packages.sh
-install_packages cmake ninja-build g++ nlohmann-json3-dev libcli11-dev dict-foldoc
+install_flashback_packages
 
 echo "== building build/release/bin/flashback and build/release/bin/quickstart (about a minute the first time)"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! { cmake --preset release -DFLASHBACK_BUILD_TESTS=OFF -DFLASHBACK_BUILD_BENCHMARKS=OFF &&
+if ! { cmake --preset release &&
        cmake --build --preset release --target flashback_tool flashback_quickstart; } >"$log" 2>&1; then
     cat "$log" >&2
     echo "The build failed; its output stands above." >&2

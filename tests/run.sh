@@ -6,15 +6,13 @@ set -eu
 cd "$(dirname "$0")/.."
 preset=${1:-release}
 . cmake/install_packages.sh
-packages="cmake ninja-build g++ nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev libeigen3-dev dict-foldoc"
-[ "$preset" = clang ] && packages="$packages clang"
-# shellcheck disable=SC2086  # a list of words
-install_packages $packages
+install_flashback_packages
+[ "$preset" != clang ] || install_packages clang
 
 echo "== building with the preset $preset, warnings are errors (a few minutes the first time)"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! { cmake --preset "$preset" -DFLASHBACK_BUILD_TESTS=ON -DFLASHBACK_BUILD_BENCHMARKS=ON -DFLASHBACK_BUILD_EXAMPLES=ON &&
+if ! { cmake --preset "$preset" &&
        cmake --build --preset "$preset" &&
        cmake --build --preset "$preset" --target all_verify_interface_header_sets; } >"$log" 2>&1; then
     cat "$log" >&2

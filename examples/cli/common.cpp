@@ -1,7 +1,7 @@
 #include "common.hpp"
 
-#include "models/default_model.hpp"
 #include "flashback/core/error.hpp"
+#include "models/default_model.hpp"
 
 #include <fstream>
 #include <iostream>
@@ -24,7 +24,8 @@ void add_json(CLI::App& command, bool& json) {
 }
 
 void add_model(CLI::App& command, std::string& model) {
-    command.add_option("--model", model, "A GGUF file; without it, the model that is a part of this program")->type_name("FILE");
+    command.add_option("--model", model, "A GGUF file; without it, the model that is a part of this program")
+        ->type_name("FILE");
 }
 
 flashback::GgufFile open_model(const std::string& model) {
@@ -34,7 +35,8 @@ flashback::GgufFile open_model(const std::string& model) {
 
 void TextOption::add(CLI::App& command, const std::string& name, const std::string& meaning) {
     auto* text = command.add_option("--" + name, text_, meaning)->type_name("TEXT");
-    auto* file = command.add_option("--" + name + "-file", file_, "The same from a file, or - for standard input")->type_name("FILE");
+    auto* file =
+        command.add_option("--" + name + "-file", file_, "The same from a file, or - for standard input")->type_name("FILE");
     file->excludes(text);
     text_option_ = text;
     file_option_ = file;

@@ -91,10 +91,12 @@ Json to_json(const fb::Retrieval& retrieval, const fb::Tokenizer& tokenizer, boo
     return json;
 }
 
-Json to_json(const fb::Generation& generation, const Options& options, const fb::Tokenizer& tokenizer, std::size_t prompt_tokens) {
+Json to_json(const fb::Generation& generation, const Options& options, const fb::Tokenizer& tokenizer,
+             std::size_t prompt_tokens) {
     const fb::Statistics& stats = generation.stats;
     Json retrieved = Json::array();
-    for (const auto& retrieval : generation.retrievals) retrieved.push_back(to_json(retrieval, tokenizer, options.passages > 1));
+    for (const auto& retrieval : generation.retrievals)
+        retrieved.push_back(to_json(retrieval, tokenizer, options.passages > 1));
     return {{"text", tokenizer.decode(generation.tokens)},
             {"tokens", generation.tokens},
             {"prompt_tokens", prompt_tokens},
@@ -122,16 +124,17 @@ void print_summary(const fb::Generation& generation, const Options& options, std
         if (retrieval.passages.empty()) std::cerr << "nothing found";
         for (std::size_t i = 0; i < retrieval.passages.size(); ++i) {
             const auto& p = retrieval.passages[i];
-            std::cerr << (i ? ", " : "") << p.id << " \"" << p.title << "\" (" << p.tokens << " tokens, score " << p.score << ')';
+            std::cerr << (i ? ", " : "") << p.id << " \"" << p.title << "\" (" << p.tokens << " tokens, score " << p.score
+                      << ')';
         }
         std::cerr << "; evaluated " << retrieval.counts.evaluated << ", reused " << retrieval.counts.reused << '\n';
     }
-    std::cerr << "  " << prompt_tokens << " prompt tokens, " << generation.tokens.size() << " new, stopped by " << to_string(generation.stop)
-              << "; layout " << options.layout << ", " << stats.retrievals << " retrievals\n"
+    std::cerr << "  " << prompt_tokens << " prompt tokens, " << generation.tokens.size() << " new, stopped by "
+              << to_string(generation.stop) << "; layout " << options.layout << ", " << stats.retrievals << " retrievals\n"
               << "  " << stats.counts.requested << " positions requested = " << stats.counts.evaluated << " evaluated + "
               << stats.counts.reused << " reused; " << stats.counts.discarded << " discarded\n"
-              << "  " << stats.seconds.total << " s: " << stats.seconds.retrieve << " retrieving, " << stats.seconds.prefill << " prefill, "
-              << stats.seconds.decode << " decoding\n";
+              << "  " << stats.seconds.total << " s: " << stats.seconds.retrieve << " retrieving, " << stats.seconds.prefill
+              << " prefill, " << stats.seconds.decode << " decoding\n";
 }
 
 void generate(const Options& options) {
@@ -143,7 +146,8 @@ void generate(const Options& options) {
     const fb::GgufFile file = open_model(options.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const auto policies = policies_of(options, tokenizer);
-    const fb::Bm25Index index{closed_book ? std::vector<fb::Document>{} : open_corpus(options.corpus).documents, tokenizer,
+    const fb::Bm25Index index{closed_book ? std::vector<fb::Document>{} : open_corpus(options.corpus).documents,
+                              tokenizer,
                               {.passage_tokens = options.passage_tokens}};
     fb::ThreadPool pool{options.threads};
     fb::Session session{fb::load_model(file, pool), {.executor = pool}};
@@ -159,10 +163,10 @@ void generate(const Options& options) {
         if (!options.json) std::cout << stream.push(token) << std::flush;
         return options.json || std::cout.good();
     };
-    const fb::Generation generation =
-        decoder.generate(prompt,
-                         {.max_tokens = options.max_tokens, .passages = options.passages, .ignore_eos = options.ignore_eos, .masked = markers},
-                         on_token);
+    const fb::Generation generation = decoder.generate(
+        prompt,
+        {.max_tokens = options.max_tokens, .passages = options.passages, .ignore_eos = options.ignore_eos, .masked = markers},
+        on_token);
     const std::size_t prompt_tokens = session.head().size() + prompt.size();
     if (options.json) {
         print(to_json(generation, options, tokenizer, prompt_tokens));
@@ -179,7 +183,8 @@ void add_generate(CLI::App& app, Command& run) {
     auto options = std::make_shared<Options>();
     CLI::App& command = *app.add_subcommand("generate", "Continue a prompt while retrieving from a corpus");
     add_model(command, options->model);
-    auto* corpus = command.add_option("--corpus", options->corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file");
+    auto* corpus = command.add_option("--corpus", options->corpus,
+                                      "JSON lines, a folder of .txt and .md files, or a dictd-style text file");
     corpus->type_name("PATH");
     options->prompt.add(command, "prompt", "The text to continue");
     command.add_option("--layout", options->layout, "Where passages stand: behind the text, in front of it, or no retrieval")
@@ -192,10 +197,18 @@ void add_generate(CLI::App& app, Command& run) {
         ->check(CLI::IsMember({"auto", "on", "off"}))
         ->capture_default_str();
     command.add_option("--stride", options->stride, "Retrieve every N tokens")->check(at_least(1))->capture_default_str();
-    command.add_option("--query-tokens", options->query_tokens, "The newest N tokens are the query")->check(at_least(1))->capture_default_str();
-    command.add_option("--passages", options->passages, "Passages at each retrieval")->check(at_least(0))->capture_default_str();
-    command.add_option("--passage-tokens", options->passage_tokens, "The most tokens of a passage")->check(at_least(1))->capture_default_str();
-    command.add_option("--max-tokens", options->max_tokens, "The most tokens to generate")->check(at_least(0))->capture_default_str();
+    command.add_option("--query-tokens", options->query_tokens, "The newest N tokens are the query")
+        ->check(at_least(1))
+        ->capture_default_str();
+    command.add_option("--passages", options->passages, "Passages at each retrieval")
+        ->check(at_least(0))
+        ->capture_default_str();
+    command.add_option("--passage-tokens", options->passage_tokens, "The most tokens of a passage")
+        ->check(at_least(1))
+        ->capture_default_str();
+    command.add_option("--max-tokens", options->max_tokens, "The most tokens to generate")
+        ->check(at_least(0))
+        ->capture_default_str();
     command.add_flag("--ignore-eos", options->ignore_eos, "Go on when the model ends its text");
     command.add_option("--temperature", options->temperature, "0: always the likeliest token; else sample")
         ->check(CLI::Range(0.0, 1e6))
@@ -204,12 +217,17 @@ void add_generate(CLI::App& app, Command& run) {
         ->check(CLI::Range(1e-6, 1.0))
         ->capture_default_str();
     command.add_option("--seed", options->seed, "The same seed gives the same text")->capture_default_str();
-    command.add_option("--threads", options->threads, "Threads to use; they change no bit of the result")->check(at_least(1))->capture_default_str();
+    command.add_option("--threads", options->threads, "Threads to use; they change no bit of the result")
+        ->check(at_least(1))
+        ->capture_default_str();
     add_json(command, options->json);
-    command.footer("Example:\n  flashback generate --corpus README.md --prompt 'A KV cache' --max-tokens 64 --temperature 0.8 --top-p 0.95");
+    command.footer(
+        "Example:\n  flashback generate --corpus README.md --prompt 'A KV cache' --max-tokens 64 --temperature 0.8 --top-p "
+        "0.95");
     command.callback([options, &run, corpus] {
         if (!options->prompt.given()) throw CLI::ValidationError("generate needs either --prompt or --prompt-file");
-        if (options->layout != "none" && corpus->count() == 0) throw CLI::ValidationError("generate needs --corpus, or --layout none");
+        if (options->layout != "none" && corpus->count() == 0)
+            throw CLI::ValidationError("generate needs --corpus, or --layout none");
         run = [options] { generate(*options); };
     });
 }

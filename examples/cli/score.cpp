@@ -39,8 +39,9 @@ std::vector<std::size_t> best(const std::vector<double>& scores, std::size_t cou
     std::vector<std::size_t> order(scores.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     count = std::min(count, order.size());
-    std::ranges::partial_sort(order, order.begin() + static_cast<std::ptrdiff_t>(count),
-                              [&](std::size_t a, std::size_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+    std::ranges::partial_sort(order, order.begin() + static_cast<std::ptrdiff_t>(count), [&](std::size_t a, std::size_t b) {
+        return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
+    });
     order.resize(count);
     return order;
 }
@@ -88,7 +89,8 @@ void score(const Options& options) {
     }
     if (tokens.size() > 1) {
         const double mean = -total / static_cast<double>(tokens.size() - 1);
-        std::cout << tokens.size() - 1 << " tokens scored: " << mean << " nats per token, perplexity " << std::exp(mean) << '\n';
+        std::cout << tokens.size() - 1 << " tokens scored: " << mean << " nats per token, perplexity " << std::exp(mean)
+                  << '\n';
     }
 }
 
@@ -99,13 +101,18 @@ void add_score(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("score", "Show how likely a model finds each token of a text");
     add_model(command, options->model);
     options->text.add(command, "text", "The text to score, with BOS in front as the model asks");
-    command.add_option("--tokens", options->tokens, "The tokens to score, taken as they stand")->delimiter(',')->type_name("ID,ID,...");
-    command.add_option("--top", options->top, "How many of the likeliest next tokens to show")->check(at_least(0))->capture_default_str();
+    command.add_option("--tokens", options->tokens, "The tokens to score, taken as they stand")
+        ->delimiter(',')
+        ->type_name("ID,ID,...");
+    command.add_option("--top", options->top, "How many of the likeliest next tokens to show")
+        ->check(at_least(0))
+        ->capture_default_str();
     command.add_option("--threads", options->threads, "Threads to use")->check(at_least(1))->capture_default_str();
     add_json(command, options->json);
     command.footer("Natural logarithms.\nExample:\n  flashback score --text 'A compiler is a program that'");
     command.callback([options, &run, &command] {
-        if ((command.count("--tokens") > 0) == options->text.given()) throw CLI::ValidationError("score needs either --text or --tokens");
+        if ((command.count("--tokens") > 0) == options->text.given())
+            throw CLI::ValidationError("score needs either --text or --tokens");
         run = [options] { score(*options); };
     });
 }

@@ -27,7 +27,9 @@ struct Options {
 flashback::Bm25Index open_index(const Options& options) {
     flashback::Corpus corpus = open_corpus(options.corpus);
     if (options.whole) return flashback::Bm25Index{std::move(corpus.documents)};
-    return {std::move(corpus.documents), flashback::load_tokenizer(open_model(options.model)), {.passage_tokens = options.passage_tokens}};
+    return {std::move(corpus.documents),
+            flashback::load_tokenizer(open_model(options.model)),
+            {.passage_tokens = options.passage_tokens}};
 }
 
 void search_one(const Options& options) {
@@ -41,14 +43,17 @@ void search_one(const Options& options) {
         print({{"documents", index.passages().documents().size()}, {"passages", index.passages().size()}, {"hits", list}});
         return;
     }
-    std::cerr << index.passages().documents().size() << " documents, " << index.passages().size() << " passages, " << hits.size() << " hits\n";
+    std::cerr << index.passages().documents().size() << " documents, " << index.passages().size() << " passages, "
+              << hits.size() << " hits\n";
     for (const flashback::Passage& hit : hits) {
-        std::cout << std::fixed << std::setprecision(4) << hit.score << "  " << hit.id << "  " << hit.title << '\n' << hit.text << "\n\n";
+        std::cout << std::fixed << std::setprecision(4) << hit.score << "  " << hit.id << "  " << hit.title << '\n'
+                  << hit.text << "\n\n";
     }
 }
 
 /// The ids of the best documents of a query, each ranked by its best passage.
-std::vector<std::pair<std::string_view, double>> best_documents(const flashback::Bm25Index& index, std::string_view query, std::size_t k) {
+std::vector<std::pair<std::string_view, double>> best_documents(const flashback::Bm25Index& index, std::string_view query,
+                                                                std::size_t k) {
     std::vector<std::pair<std::string_view, double>> best;
     std::unordered_set<std::size_t> seen;
     for (const auto& hit : index.search(query, index.passages().size())) {
@@ -66,7 +71,8 @@ void write_run(const Options& options) {
     run << std::fixed << std::setprecision(6);
     const auto column = [](std::string_view id) {
         if (id.empty() || id.find_first_of(" \t\n\r") != id.npos) {
-            FLASHBACK_THROW(flashback::ErrorCode::corpus, "a TREC run separates columns by blanks and cannot hold the id '", id, "'");
+            FLASHBACK_THROW(flashback::ErrorCode::corpus, "a TREC run separates columns by blanks and cannot hold the id '", id,
+                            "'");
         }
         return id;
     };
@@ -84,8 +90,8 @@ void write_run(const Options& options) {
                {"queries", queries.documents.size()},
                {"run", options.run_file}});
     } else {
-        std::cerr << queries.documents.size() << " queries over " << index.passages().documents().size() << " documents written to "
-                  << options.run_file << '\n';
+        std::cerr << queries.documents.size() << " queries over " << index.passages().documents().size()
+                  << " documents written to " << options.run_file << '\n';
     }
 }
 
@@ -98,18 +104,23 @@ void add_search(CLI::App& app, Command& run) {
         ->required()
         ->type_name("PATH");
     auto* query = command.add_option("--query", options->query, "What to search for")->type_name("TEXT");
-    auto* queries = command.add_option("--queries", options->queries, "Many queries, {\"_id\",\"text\"} a line; needs --run")->type_name("FILE");
-    auto* run_file = command.add_option("--run", options->run_file, "Write a TREC run; documents are ranked by their best passage")
-                         ->type_name("FILE");
+    auto* queries = command.add_option("--queries", options->queries, "Many queries, {\"_id\",\"text\"} a line; needs --run")
+                        ->type_name("FILE");
+    auto* run_file =
+        command.add_option("--run", options->run_file, "Write a TREC run; documents are ranked by their best passage")
+            ->type_name("FILE");
     query->excludes(queries);
     queries->needs(run_file);
     run_file->needs(queries);
     command.add_option("--top-k", options->top_k, "How many hits a query")->check(at_least(0))->capture_default_str();
     command.add_flag("--whole", options->whole, "Search whole documents instead of passages");
     add_model(command, options->model);
-    command.add_option("--passage-tokens", options->passage_tokens, "The most tokens of a passage")->check(at_least(1))->capture_default_str();
+    command.add_option("--passage-tokens", options->passage_tokens, "The most tokens of a passage")
+        ->check(at_least(1))
+        ->capture_default_str();
     add_json(command, options->json);
-    command.footer("The model's tokenizer cuts the passages.\nExample:\n  flashback search --corpus README.md --query 'common prefix'");
+    command.footer(
+        "The model's tokenizer cuts the passages.\nExample:\n  flashback search --corpus README.md --query 'common prefix'");
     command.callback([options, &run, query, queries] {
         if (query->count() + queries->count() == 0) throw CLI::ValidationError("search needs either --query or --queries");
         run = [options, many = queries->count() > 0] { many ? write_run(*options) : search_one(*options); };

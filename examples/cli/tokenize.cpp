@@ -52,7 +52,8 @@ void add_tokenize(CLI::App& app, Command& run) {
     command.add_option("--decode", options->decode, "Tokens to turn into text")->delimiter(',')->type_name("ID,ID,...");
     command.add_flag("--bos", options->bos, "Put BOS in front");
     add_json(command, options->json);
-    command.footer("Example:\n  flashback tokenize --text 'A compiler is a program'\n  flashback tokenize --decode 324,2882,305,262,801");
+    command.footer(
+        "Example:\n  flashback tokenize --text 'A compiler is a program'\n  flashback tokenize --decode 324,2882,305,262,801");
     command.callback([options, &run, &command] {
         const bool decoding = command.count("--decode") > 0;
         if (decoding == options->text.given()) throw CLI::ValidationError("tokenize needs either --text or --decode");

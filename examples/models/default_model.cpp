@@ -5,7 +5,8 @@ asm(".pushsection .rodata\n"
     ".balign 64\n"
     ".globl flashback_default_model_begin\n"
     "flashback_default_model_begin:\n"
-    ".incbin \"" FLASHBACK_DEFAULT_MODEL "\"\n"
+    ".incbin \"" FLASHBACK_DEFAULT_MODEL
+    "\"\n"
     ".globl flashback_default_model_end\n"
     "flashback_default_model_end:\n"
     ".popsection\n");

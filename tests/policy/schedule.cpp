@@ -25,3 +25,17 @@ TEST_CASE("Never never retrieves, Once retrieves once") {
     CHECK(Once{}(StepView{prompt, 3, 0, 0}));
     CHECK_FALSE(Once{}(StepView{prompt, 3, 1, 0}));
 }
+
+TEST_CASE("EveryNTokens has a stride of 16 unless told otherwise") {
+    static_assert(EveryNTokens{}.stride() == 16);
+    CHECK_FALSE(EveryNTokens{}(StepView{{}, 0, 1, 15}));
+    CHECK(EveryNTokens{}(StepView{{}, 0, 1, 16}));
+}
+
+TEST_CASE("a lambda is a schedule, a thing that cannot be asked is none") {
+    const auto at_start = [](const StepView& step) { return step.generated() == 0; };
+    static_assert(RetrievalSchedule<decltype(at_start)> && !RetrievalSchedule<int>);
+    constexpr std::array<TokenId, 3> context{5, 6, 7};
+    CHECK(at_start(StepView{context, 3}));
+    CHECK_FALSE(at_start(StepView{context, 2}));
+}

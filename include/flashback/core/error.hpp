@@ -68,6 +68,14 @@ std::string sentence(const Parts&... parts) {
     return text;
 }
 
+/// A name from a file as it may stand in a message: printable ASCII, and not long.
+inline std::string printable(std::string_view text) {
+    std::string out;
+    for (const char c : text.substr(0, 80)) out += (c >= 32 && c < 127) ? c : '?';
+    if (text.size() > 80) out += "...";
+    return out;
+}
+
 }  // namespace detail
 }  // namespace flashback::inline FLASHBACK_ISA
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -83,8 +84,9 @@ public:
         for (const TokenId token : tokens) {
             const std::size_t before = out.size();
             add(out, token);
-            if (at_start && out.size() > before && out[before] == ' ') out.erase(before, 1);
-            at_start = vocabulary().add_space_prefix && vocabulary().kinds[index(token)] == TokenKind::user_defined;
+            const bool user_defined = vocabulary().kinds[index(token)] == TokenKind::user_defined;
+            if (at_start && !user_defined && out.size() > before && out[before] == ' ') out.erase(before, 1);
+            at_start = vocabulary().add_space_prefix && user_defined;
         }
         return out;
     }
@@ -142,7 +144,7 @@ private:
 inline Tokenizer::State::State(Vocabulary v) : vocabulary(std::move(v)) {
     const std::size_t n = vocabulary.size();
     if (vocabulary.model != "llama") {
-        FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", vocabulary.model,
+        FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", detail::printable(vocabulary.model),
                         "', expected 'llama' (SentencePiece BPE)");
     }
     if (n == 0) FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary has no tokens");
@@ -171,6 +173,7 @@ inline Tokenizer::State::State(Vocabulary v) : vocabulary(std::move(v)) {
         const std::string& piece = vocabulary.pieces[i];
         const auto id = static_cast<TokenId>(i);
         all.emplace(piece, id);
+        if (std::isnan(vocabulary.scores[i])) FLASHBACK_THROW(ErrorCode::vocabulary, "the score of token ", i, " is not a number");
         switch (vocabulary.kinds[i]) {
             case TokenKind::normal: normal.emplace(piece, id); break;
             case TokenKind::user_defined:

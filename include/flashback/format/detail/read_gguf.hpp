@@ -36,14 +36,6 @@ constexpr std::size_t gguf_bytes(GgufType type) noexcept {
     return 0;
 }
 
-/// A name from a file as it may stand in a message: printable ASCII, and not long.
-inline std::string printable(std::string_view text) {
-    std::string out;
-    for (const char c : text.substr(0, 80)) out += (c >= 32 && c < 127) ? c : '?';
-    if (text.size() > 80) out += "...";
-    return out;
-}
-
 inline bool gguf_bool(ByteReader& reader, std::string_view key) {
     const auto byte = reader.number<std::uint8_t>(key);
     if (byte > 1)

@@ -1,0 +1,116 @@
+// Bad input gets one sentence on standard error, nothing on standard output, and exit status 1, or 2 for wrong usage.
+#include "cli/tool.hpp"
+
+using namespace flashback_test;
+
+namespace {
+
+void refused(int status, const std::string& words, const std::vector<std::string>& arguments) {
+    std::string shown;
+    for (const auto& argument : arguments) shown += argument.substr(0, 60) + ' ';
+    CAPTURE(shown);
+    for (const bool json : {false, true}) {
+        std::vector<std::string> all = arguments;
+        if (json && status == 1) all.emplace_back("--json");
+        const Result result = tool(all);
+        CHECK(result.status == status);
+        CHECK(result.out.empty());
+        CHECK(result.err.starts_with("flashback: "));
+        CHECK(result.err.find('\n') == result.err.size() - 1);
+        CHECK(result.err == doctest::Contains(words.c_str()));
+    }
+}
+
+std::string model_bytes() {
+    std::ifstream file{FLASHBACK_TEST_MODEL, std::ios::binary};
+    return {std::istreambuf_iterator<char>{file}, {}};
+}
+
+}  // namespace
+
+TEST_CASE("wrong usage") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    refused(2, "A subcommand is required", {});
+    refused(2, "no command 'frobnicate'", {"frobnicate"});
+    refused(2, "--frobnicate", {"generate", "--corpus", corpus, "--prompt", "x", "--frobnicate"});
+    refused(2, "--prompt", {"generate", "--corpus", corpus});
+    refused(2, "--corpus", {"generate", "--prompt", "x"});
+    refused(2, "--stride: found 0, expected a whole number of at least 1",
+            {"generate", "--corpus", corpus, "--prompt", "x", "--stride", "0"});
+    refused(2, "--stride: found -3", {"generate", "--corpus", corpus, "--prompt", "x", "--stride", "-3"});
+    refused(2, "--query-tokens: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--query-tokens", "0"});
+    refused(2, "--passage-tokens: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--passage-tokens", "0"});
+    refused(2, "--threads: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--threads", "0"});
+    refused(2, "--max-tokens: found ten", {"generate", "--corpus", corpus, "--prompt", "x", "--max-tokens", "ten"});
+    refused(2, "--layout", {"generate", "--corpus", corpus, "--prompt", "x", "--layout", "sideways"});
+    refused(2, "--temperature", {"generate", "--corpus", corpus, "--prompt", "x", "--temperature", "-1"});
+    refused(2, "--temperature", {"generate", "--corpus", corpus, "--prompt", "x", "--temperature", "nan"});
+    refused(2, "--top-p", {"generate", "--corpus", corpus, "--prompt", "x", "--top-p", "0"});
+    refused(2, "--prompt", {"generate", "--corpus", corpus, "--prompt", "x", "--prompt-file", "-"});
+    refused(2, "either --text or --tokens", {"score"});
+    refused(2, "--tokens", {"score", "--tokens", "1,two"});
+    refused(2, "either --text or --decode", {"tokenize"});
+    refused(2, "either --text or --decode", {"tokenize", "--text", "x", "--decode", "1"});
+    refused(2, "either --query or --queries", {"search", "--corpus", corpus});
+    refused(2, "--run", {"search", "--corpus", corpus, "--queries", corpus});
+}
+
+TEST_CASE("models that are missing, cut short, foreign or only a vocabulary") {
+    const TemporaryFolder folder;
+    const std::string model = model_bytes();
+    REQUIRE(model.size() > 1000000);
+    const auto score = [&](const std::string& file) {
+        return std::vector<std::string>{"score", "--text", "x", "--model", file};
+    };
+    refused(1, "nowhere.gguf': No such file", score("nowhere.gguf"));
+    refused(1, "is a folder", score(folder.path().string()));
+    refused(1, "ends too early", score(folder.write("empty.gguf", "")));
+    for (const std::size_t bytes : {3u, 20u, 5000u, 94000u, 94173u, 5000000u}) {
+        refused(1, "'", score(folder.write("cut.gguf", std::string_view{model}.substr(0, bytes))));
+    }
+    refused(1, "ends too early", score(folder.write("last.gguf", std::string_view{model}.substr(0, model.size() - 1))));
+    refused(1, "is no GGUF file: it starts with 'PK", score(folder.write("zip.gguf", "PK\x03\x04" + std::string(100, 'x'))));
+    std::string version = model;
+    version[4] = 9;
+    refused(1, "version 9, expected 2 or 3", score(folder.write("version.gguf", version)));
+}
+
+TEST_CASE("corpora that are missing, empty, binary, unreadable or no corpus") {
+    const TemporaryFolder folder;
+    for (const auto& command :
+         {std::vector<std::string>{"generate", "--prompt", "x"}, std::vector<std::string>{"search", "--query", "x"}}) {
+        const auto with = [&](const std::string& corpus) {
+            auto all = command;
+            all.insert(all.end(), {"--corpus", corpus});
+            return all;
+        };
+        refused(1, "nowhere': No such file", with("nowhere"));
+        refused(1, "holds no document", with(folder.write("empty.txt", "")));
+        refused(1, "is binary", with(folder.write("binary.txt", std::string_view{"abc\0def", 7})));
+        refused(1, "is binary", with(FLASHBACK_TEST_MODEL));
+        refused(1, "line 1 is no JSON", with(folder.write("bad.jsonl", "{\"id\": 1")));
+        std::filesystem::create_directories(folder.path() / "void");
+        refused(1, "holds no .txt or .md file", with((folder.path() / "void").string()));
+    }
+    const std::string secret = folder.write("secret.txt", "text\n");
+    std::filesystem::permissions(secret, std::filesystem::perms::none);
+    if (!std::ifstream{secret})
+        refused(1, "Permission denied", {"search", "--query", "x", "--corpus", secret});  // root reads all
+}
+
+TEST_CASE("prompts that are empty or do not fit, and tokens that do not exist") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    refused(1, "the prompt is empty", {"generate", "--corpus", corpus, "--prompt", ""});
+    std::string text;
+    for (int i = 0; i < 600; ++i) text += " the";
+    refused(1, "holds 512 tokens, but the first context needs", {"generate", "--corpus", corpus, "--prompt", text});
+    refused(1, "holds 512 tokens, but the first context needs", {"generate", "--layout", "none", "--prompt", text});
+    refused(1, "512", {"score", "--text", text});
+    refused(1, "token 4098 is not in the vocabulary of 4098 tokens", {"score", "--tokens", "1,4098"});
+    refused(1, "token -1 is not in the vocabulary", {"score", "--tokens=-1"});
+    refused(1, "token 999999 is not in the vocabulary", {"tokenize", "--decode", "999999"});
+    refused(1, "nowhere.txt': No such file", {"generate", "--corpus", corpus, "--prompt-file", "nowhere.txt"});
+    refused(1, "cannot write", {"search", "--corpus", corpus, "--queries", corpus, "--run", "/nowhere/run.trec"});
+}

@@ -1,0 +1,205 @@
+// The JSON that other programs read: names, types and meaning of every field.
+#include "cli/tool.hpp"
+
+#include <cmath>
+#include <set>
+
+using namespace flashback_test;
+using nlohmann::json;
+
+namespace {
+
+std::set<std::string> keys(const json& object) {
+    std::set<std::string> names;
+    for (const auto& [name, value] : object.items()) names.insert(name);
+    return names;
+}
+
+std::vector<std::string> generate(const std::string& corpus, std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments{
+        "generate", "--corpus", corpus, "--prompt", "The kernel of an operating system", "--max-tokens", "40", "--ignore-eos"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+}
+
+}  // namespace
+
+TEST_CASE("generate: all fields, and counts that add up") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    for (const char* layout : {"append", "prepend"}) {
+        const json run = tool_json(generate(corpus, {"--layout", layout}));
+        CHECK(keys(run) == std::set<std::string>{"text", "tokens", "prompt_tokens", "stop", "layout", "stats", "retrieved"});
+        CHECK(run["layout"] == layout);
+        CHECK(run["stop"] == "max_tokens");
+        CHECK(run["tokens"].size() == 40);
+        CHECK(run["prompt_tokens"] ==
+              1 + tool_json({"tokenize", "--text", "The kernel of an operating system"})["tokens"].size());
+        const json& stats = run["stats"];
+        CHECK(keys(stats) == std::set<std::string>{"retrievals", "requested", "evaluated", "reused", "discarded", "seconds"});
+        CHECK(keys(stats["seconds"]) == std::set<std::string>{"retrieve", "prefill", "decode", "total"});
+        CHECK(stats["requested"] == stats["evaluated"].get<int>() + stats["reused"].get<int>());
+        CHECK(stats["retrievals"] == 3);
+        REQUIRE(run["retrieved"].size() == 3);
+        int evaluated = 40 - 3;  // single steps: one for each token but those that follow a plan
+        for (std::size_t i = 0; i < 3; ++i) {
+            const json& r = run["retrieved"][i];
+            CHECK(keys(r) == std::set<std::string>{"at", "query", "id", "title", "score", "text", "passage_tokens", "evaluated",
+                                                   "reused", "discarded", "seconds"});
+            CHECK(r["at"] == 16 * i);
+            evaluated += r["evaluated"].get<int>();
+        }
+        CHECK(run["retrieved"][0]["query"] == " The kernel of an operating system");
+        CHECK(run["retrieved"][0]["id"] == "kernel");
+        CHECK(run["retrieved"][0]["text"].get<std::string>().starts_with("kernel\nThe part of an operating system"));
+        CHECK(stats["evaluated"] == evaluated);
+    }
+}
+
+TEST_CASE("generate: with and without reuse, and with any number of threads, the tokens are the same") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    for (const char* layout : {"append", "prepend"}) {
+        const json reused =
+            tool_json(generate(corpus, {"--layout", layout, "--temperature", "0.8", "--top-p", "0.95", "--seed", "3"}));
+        const json recomputed = tool_json(generate(
+            corpus, {"--layout", layout, "--temperature", "0.8", "--top-p", "0.95", "--seed", "3", "--reuse", "none"}));
+        const json threads = tool_json(
+            generate(corpus, {"--layout", layout, "--temperature", "0.8", "--top-p", "0.95", "--seed", "3", "--threads", "3"}));
+        CHECK(reused["tokens"] == recomputed["tokens"]);
+        CHECK(reused["tokens"] == threads["tokens"]);
+        CHECK(reused["stats"]["reused"] > 0);
+        CHECK(recomputed["stats"]["reused"] == 0);
+        CHECK(recomputed["stats"]["evaluated"] == recomputed["stats"]["requested"]);
+        CHECK(recomputed["stats"]["requested"] == reused["stats"]["requested"]);
+    }
+}
+
+TEST_CASE("generate: without --json the text streams to standard output and the summary to standard error") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    const json run = tool_json(generate(corpus));
+    const Result plain = tool(generate(corpus));
+    CHECK(plain.status == 0);
+    CHECK(plain.out == run["text"].get<std::string>() + "\n");
+    CHECK(plain.err.find("evaluated") != std::string::npos);
+}
+
+TEST_CASE("generate: a closed book, markers, several passages, none found, and a prompt from standard input") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    const json closed =
+        tool_json({"generate", "--layout", "none", "--prompt", "A compiler is a program that", "--max-tokens", "8"});
+    CHECK(closed["stats"]["retrievals"] == 0);
+    CHECK(closed["retrieved"].empty());
+    CHECK(closed["text"] == " is not a program that is not a");
+
+    const json plain = tool_json(generate(corpus));
+    const json marked = tool_json(generate(corpus, {"--markers", "on"}));
+    CHECK(tool_json(generate(corpus, {"--markers", "off"}))["tokens"] == plain["tokens"]);
+    CHECK(marked["retrieved"][0]["evaluated"] == plain["retrieved"][0]["evaluated"].get<int>() + 2);
+    for (const auto& token : marked["tokens"]) CHECK(token < 4096);
+
+    const json several = tool_json(generate(corpus, {"--passages", "2"}));
+    REQUIRE(several["retrieved"][0]["passages"].size() == 2);
+    CHECK(several["retrieved"][0]["passages"][0]["id"] == several["retrieved"][0]["id"]);
+    CHECK(several["retrieved"][0]["passages"][1]["id"] == "unix");
+
+    const json nothing =
+        tool_json({"generate", "--corpus", corpus, "--prompt", "xyzzy", "--max-tokens", "2", "--markers", "on"});
+    CHECK(nothing["retrieved"][0]["id"].is_null());
+    CHECK(nothing["retrieved"][0]["passage_tokens"] == 0);
+    CHECK(nothing["retrieved"][0]["evaluated"] == nothing["prompt_tokens"]);
+
+    const Result piped =
+        tool({"generate", "--layout", "none", "--prompt-file", "-", "--max-tokens", "8"}, "A compiler is a program that");
+    CHECK(piped.out == " is not a program that is not a\n");
+}
+
+TEST_CASE("score: natural logarithms of each token and of the likeliest") {
+    const json text = tool_json({"score", "--text", "A compiler is", "--top", "3"});
+    CHECK(keys(text) == std::set<std::string>{"tokens", "logprobs", "top"});
+    CHECK(text["tokens"] == json({1, 324, 2882, 305}));
+    CHECK(text["logprobs"].size() == 4);
+    CHECK(text["logprobs"][0].is_null());
+    REQUIRE(text["top"].size() == 4);
+    CHECK(text["top"][0].size() == 3);
+    CHECK(text["top"][0][0][0] == 4001);
+    CHECK(std::exp(text["top"][0][0][1].get<double>()) == doctest::Approx(0.028233).epsilon(0.01));
+    CHECK(tool_json({"score", "--tokens", "1,324,2882,305", "--top", "3"}) == text);
+
+    const json all = tool_json({"score", "--tokens", "1,324", "--top", "4098"});
+    double total = 0;
+    for (const auto& entry : all["top"][0]) {
+        total += std::exp(entry[1].get<double>());
+        if (entry[0] == 324) CHECK(entry[1] == all["logprobs"][1]);
+    }
+    CHECK(total == doctest::Approx(1.0).epsilon(1e-9));
+}
+
+TEST_CASE("tokenize: there and back, with BOS only when asked") {
+    const std::string text = "A compiler\n is a  program \xe2\x80\x94 na\xc3\xafve";
+    const json there = tool_json({"tokenize", "--text", text});
+    CHECK(keys(there) == std::set<std::string>{"tokens", "pieces"});
+    CHECK(there["tokens"].size() == there["pieces"].size());
+    CHECK(there["pieces"][0] ==
+          "\xe2\x96\x81"
+          "A");
+    std::string ids;
+    for (const auto& token : there["tokens"]) ids += (ids.empty() ? "" : ",") + token.dump();
+    CHECK(tool_json({"tokenize", "--decode", ids})["text"] == text);
+    CHECK(tool({"tokenize", "--decode", ids}).out == text + "\n");
+    CHECK(tool({"tokenize", "--text", text}).out == ids + "\n");
+    CHECK(tool_json({"tokenize", "--text", "x", "--bos"})["tokens"][0] == 1);
+    CHECK(tool_json({"tokenize", "--text", "<s>"})["tokens"][0] != 1);
+    CHECK(tool_json({"tokenize", "--text", ""})["tokens"].empty());
+}
+
+TEST_CASE("search: hits, and a TREC run") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    const json found = tool_json({"search", "--corpus", corpus, "--query", "operating system", "--top-k", "2"});
+    CHECK(keys(found) == std::set<std::string>{"documents", "passages", "hits"});
+    CHECK(found["documents"] == 3);
+    CHECK(found["passages"] == 3);
+    REQUIRE(found["hits"].size() == 2);
+    CHECK(keys(found["hits"][0]) == std::set<std::string>{"id", "score", "title", "text"});
+    CHECK(found["hits"][0]["score"] >= found["hits"][1]["score"]);
+    const json cut = tool_json({"search", "--corpus", corpus, "--query", "system", "--passage-tokens", "8"});
+    CHECK(cut["passages"] > 3);
+    CHECK(tool_json({"search", "--corpus", corpus, "--query", "system", "--whole", "--passage-tokens", "8"})["passages"] == 3);
+    CHECK(tool_json({"search", "--corpus", corpus, "--query", "xyzzy"})["hits"].empty());
+
+    const std::string queries = folder.write(
+        "q.jsonl", "{\"_id\":\"q1\",\"text\":\"operating system\"}\n{\"_id\":\"q2\",\"text\":\"translates source\"}\n");
+    const std::string run = (folder.path() / "run.trec").string();
+    for (const bool whole : {true, false}) {
+        std::vector<std::string> arguments{"search", "--corpus",         corpus, "--queries", queries, "--run",
+                                           run,      "--passage-tokens", "8"};
+        if (whole) arguments.emplace_back("--whole");
+        CHECK(tool_json(arguments)["queries"] == 2);
+        std::ifstream lines{run};
+        std::string query, q0, document, tag;
+        int rank = 0, count = 0;
+        double score = 0;
+        std::set<std::string> pairs;
+        while (lines >> query >> q0 >> document >> rank >> score >> tag) {
+            CHECK(q0 == "Q0");
+            CHECK(score > 0);
+            CHECK(pairs.insert(query + ' ' + document).second);
+            if (query == "q2") CHECK(document == "compiler");
+            ++count;
+        }
+        CHECK(count == 3);
+    }
+}
+
+TEST_CASE("--help shows an example for each command, and --version a version") {
+    for (const char* command : {"generate", "score", "tokenize", "search"}) {
+        const Result help = tool({command, "--help"});
+        CHECK(help.status == 0);
+        CHECK(help.out.find(std::string{"Example:\n  flashback "} + command) != std::string::npos);
+    }
+    CHECK(tool({"--version"}).out.starts_with("flashback 0."));
+    CHECK(tool({"--help"}).out.find("generate") != std::string::npos);
+}

@@ -1,0 +1,70 @@
+/// \file Runs the tool as a user does.
+#pragma once
+
+#include "support/temporary_folder.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include <sys/wait.h>
+
+#include <doctest/doctest.h>
+
+namespace flashback_test {
+
+struct Result {
+    int status;
+    std::string out;
+    std::string err;
+};
+
+inline std::string quoted(const std::string& argument) {
+    std::string text = "'";
+    for (const char c : argument) text += c == '\'' ? std::string{"'\\''"} : std::string{c};
+    return text + "'";
+}
+
+/// Runs `flashback ARGUMENTS...`; `input` is its standard input.
+inline Result tool(const std::vector<std::string>& arguments, const std::string& input = "") {
+    const TemporaryFolder folder;
+    std::string command = quoted(FLASHBACK_TOOL);
+    for (const auto& argument : arguments) command += ' ' + quoted(argument);
+    const auto out = folder.path() / "out";
+    const auto err = folder.path() / "err";
+    command += " <" + quoted(folder.write("in", input)) + " >" + quoted(out.string()) + " 2>" + quoted(err.string());
+    const int status = std::system(command.c_str());
+    const auto read = [](const std::filesystem::path& path) {
+        std::ifstream file{path, std::ios::binary};
+        return std::string{std::istreambuf_iterator<char>{file}, {}};
+    };
+    REQUIRE(WIFEXITED(status));
+    return {WEXITSTATUS(status), read(out), read(err)};
+}
+
+/// The JSON object that the tool prints with --json.
+inline nlohmann::json tool_json(std::vector<std::string> arguments) {
+    arguments.emplace_back("--json");
+    const Result result = tool(arguments);
+    INFO("standard error: " << result.err);
+    REQUIRE(result.status == 0);
+    REQUIRE(result.out.ends_with("}\n"));
+    return nlohmann::json::parse(result.out);
+}
+
+/// A small encyclopaedia.
+inline std::string write_corpus(const TemporaryFolder& folder) {
+    return folder.write(
+        "corpus.jsonl",
+        "{\"_id\":\"compiler\",\"title\":\"compiler\",\"text\":\"A program that translates a source program into machine "
+        "code.\"}\n"
+        "{\"_id\":\"kernel\",\"title\":\"kernel\",\"text\":\"The part of an operating system that shares the memory among "
+        "programs.\"}\n"
+        "{\"_id\":\"unix\",\"title\":\"Unix\",\"text\":\"An operating system developed at Bell Labs. It is written in C.\"}\n");
+}
+
+}  // namespace flashback_test

@@ -1,0 +1,37 @@
+#include "flashback/core/aligned_buffer.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+
+TEST_CASE_TEMPLATE("a buffer of any length starts on a 64-byte border", T, char, float, double) {
+    for (std::size_t count = 0; count < 40; ++count) {
+        const AlignedBuffer<T> buffer{count};
+        CHECK(buffer.size() == count);
+        CHECK(reinterpret_cast<std::uintptr_t>(buffer.data()) % 64 == 0);
+    }
+}
+
+TEST_CASE("a buffer holds what is written and is a span") {
+    AlignedBuffer<int> buffer{100};
+    for (std::size_t i = 0; i < buffer.size(); ++i) buffer[i] = static_cast<int>(i);
+    const std::span<int> all = buffer;
+    CHECK(all.size() == 100);
+    all[3] = 33;
+    const AlignedBuffer<int> moved = std::move(buffer);
+    const std::span<const int> view = moved;
+    CHECK(view[3] == 33);
+    CHECK(moved[99] == 99);
+    CHECK(view.data() == moved.data());
+}
+
+TEST_CASE("a buffer without a length is empty") {
+    const AlignedBuffer<float> buffer;
+    CHECK(buffer.size() == 0);
+    CHECK(buffer.data() == nullptr);
+}

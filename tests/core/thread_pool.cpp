@@ -1,0 +1,85 @@
+#include "flashback/core/thread_pool.hpp"
+
+#include "flashback/core/executor.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+
+static_assert(Executor<ThreadPool>);
+
+TEST_CASE("every task runs exactly once") {
+    for (std::size_t threads = 1; threads <= 4; ++threads) {
+        ThreadPool pool{threads};
+        CHECK(pool.concurrency() == threads);
+        for (std::size_t count = 0; count <= 100; ++count) {
+            std::vector<int> seen(count);
+            pool.run(count, [&](std::size_t i) { ++seen[i]; });
+            CAPTURE(threads);
+            CAPTURE(count);
+            REQUIRE(seen == std::vector<int>(count, 1));
+        }
+    }
+}
+
+TEST_CASE("what the tasks of one round write, those of the next read") {
+    for (const std::size_t threads : {2u, 3u}) {
+        ThreadPool pool{threads};
+        constexpr std::size_t count = 5;
+        std::vector<std::size_t> values(count);
+        std::vector<std::size_t> next(count);
+        constexpr std::size_t rounds = 2000;
+        for (std::size_t round = 0; round < rounds; ++round) {
+            pool.run(count, [&](std::size_t i) { next[i] = values[(i + 1) % count] + 1; });
+            values.swap(next);
+        }
+        CHECK(values == std::vector<std::size_t>(count, rounds));
+    }
+}
+
+TEST_CASE("threads that sleep wake up for the next round and for the end") {
+    for (int round = 0; round < 3; ++round) {
+        ThreadPool pool{3};
+        std::atomic<int> done{0};
+        for (int pause = 0; pause < 3; ++pause) {
+            std::this_thread::sleep_for(std::chrono::milliseconds{5});
+            pool.run(6, [&](std::size_t) { ++done; });
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds{5});
+        CHECK(done == 18);
+    }
+}
+
+TEST_CASE("the caller waits for a slow task") {
+    ThreadPool pool{2};
+    std::atomic<bool> finished{false};
+    pool.run(2, [&](std::size_t i) {
+        if (i == 0) return;
+        std::this_thread::sleep_for(std::chrono::milliseconds{20});
+        finished = true;
+    });
+    CHECK(finished);
+}
+
+TEST_CASE("tasks run in as many threads as the pool has") {
+    ThreadPool pool{3};
+    std::vector<std::thread::id> ids(3);
+    pool.run(3, [&](std::size_t i) { ids[i] = std::this_thread::get_id(); });
+    CHECK(std::set<std::thread::id>(ids.begin(), ids.end()).size() == 3);
+    CHECK(ids[0] == std::this_thread::get_id());
+}
+
+TEST_CASE("a pool that does nothing ends") {
+    for (int i = 0; i < 50; ++i) CHECK(ThreadPool{4}.concurrency() == 4);
+}
+
+TEST_CASE("a pool of 0 threads is refused") {
+    CHECK_THROWS_WITH_AS(ThreadPool{0}, "a thread pool needs at least 1 thread, found 0", Error);
+}

@@ -1,0 +1,146 @@
+#include "flashback/policy/context_plan.hpp"
+
+#include "flashback/policy/policies.hpp"
+#include "support/allocations.hpp"
+
+#include <array>
+#include <cstddef>
+#include <random>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+
+namespace {
+
+using Tokens = std::vector<TokenId>;
+
+const Tokens head{1};
+const Tokens context{10, 11, 12};
+const Tokens first{20, 21};
+const Tokens second{30};
+const std::array<TokenSpan, 2> documents{first, second};
+
+Tokens list(TokenSpan tokens) { return {tokens.begin(), tokens.end()}; }
+
+const auto append_marked = Policies{}.wrapper(MarkerTokens{100, 101});
+const auto prepend_marked = append_marked.layout(PrependDocuments{});
+
+}  // namespace
+
+TEST_CASE("append puts documents behind the context and keeps all in front of them") {
+    PlanScratch scratch;
+    const Tokens held{1, 10, 11, 100, 40, 101, 12};
+    const ContextPlan plan = plan_context(append_marked, held, {head, documents, context}, scratch);
+    CHECK(list(plan.wanted) == Tokens{1, 10, 11, 12, 100, 20, 21, 101, 100, 30, 101});
+    CHECK(plan.keep == 3);
+    CHECK(list(plan.feed) == Tokens{12, 100, 20, 21, 101, 100, 30, 101});
+}
+
+TEST_CASE("prepend puts documents in front of the context and keeps the head alone") {
+    PlanScratch scratch;
+    const Tokens held{1, 10, 11, 12};
+    const ContextPlan plan = plan_context(prepend_marked, held, {head, documents, context}, scratch);
+    CHECK(list(plan.wanted) == Tokens{1, 100, 20, 21, 101, 100, 30, 101, 10, 11, 12});
+    CHECK(plan.keep == 1);
+    CHECK(plan.feed.size() == 10);
+}
+
+TEST_CASE("no documents means no markers") {
+    PlanScratch scratch;
+    CHECK(list(plan_context(append_marked, {}, {head, {}, context}, scratch).wanted) == Tokens{1, 10, 11, 12});
+    CHECK(list(plan_context(prepend_marked, {}, {head, {}, context}, scratch).wanted) == Tokens{1, 10, 11, 12});
+}
+
+TEST_CASE("nothing held means everything is fed") {
+    PlanScratch scratch;
+    const ContextPlan plan = plan_context(Policies{}, {}, {head, documents, context}, scratch);
+    CHECK(plan.keep == 0);
+    CHECK(list(plan.feed) == list(plan.wanted));
+}
+
+TEST_CASE("if all is held, the last token is fed again") {
+    PlanScratch scratch;
+    for (const Tokens& held : {Tokens{1, 10, 11, 12}, Tokens{1, 10, 11, 12, 100, 20}}) {
+        const ContextPlan plan = plan_context(Policies{}, held, {head, {}, context}, scratch);
+        CHECK(plan.keep == 3);
+        CHECK(list(plan.feed) == Tokens{12});
+        CHECK(plan.wanted.size() == 4);
+    }
+    const Tokens one{1};
+    const ContextPlan plan = plan_context(Policies{}, one, {head, {}, {}}, scratch);
+    CHECK(plan.keep == 0);
+    CHECK(list(plan.feed) == one);
+}
+
+TEST_CASE("RecomputeAll keeps nothing") {
+    PlanScratch scratch;
+    const Tokens held{1, 10, 11, 12};
+    const ContextPlan plan = plan_context(Policies{}.reuse(RecomputeAll{}), held, {head, {}, context}, scratch);
+    CHECK(plan.keep == 0);
+    CHECK(plan.feed.size() == 4);
+}
+
+TEST_CASE("each part alone is enough, all empty is refused") {
+    PlanScratch scratch;
+    CHECK(list(plan_context(Policies{}, {}, {head, {}, {}}, scratch).feed) == head);
+    CHECK(list(plan_context(Policies{}, {}, {{}, {}, context}, scratch).feed) == context);
+    CHECK(list(plan_context(Policies{}, {}, {{}, documents, {}}, scratch).feed) == Tokens{20, 21, 30});
+    CHECK_THROWS_WITH_AS(plan_context(Policies{}, context, {}, scratch),
+                         "a context needs at least 1 token, but head, documents and context are all empty", Error);
+}
+
+TEST_CASE("a reuse policy that keeps what is not valid is refused") {
+    PlanScratch scratch;
+    const Tokens held{1, 10, 99, 12};
+    const ContextParts parts{head, {}, context};
+    const auto lying = [](std::size_t keep) { return Policies{}.reuse([keep](TokenSpan, TokenSpan) { return keep; }); };
+    CHECK_THROWS_WITH_AS(plan_context(lying(3), held, parts, scratch),
+                         "the reuse policy keeps 3 positions, but only the common prefix of 2 is valid", Error);
+    CHECK_THROWS_AS(plan_context(lying(4), held, parts, scratch), Error);
+    CHECK_THROWS_AS(plan_context(lying(5), held, parts, scratch), Error);
+    CHECK_THROWS_AS(plan_context(lying(static_cast<std::size_t>(-1)), held, parts, scratch), Error);
+    CHECK(plan_context(lying(1), held, parts, scratch).keep == 1);
+    CHECK(plan_context(lying(2), held, parts, scratch).keep == 2);
+}
+
+TEST_CASE("keep and feed give the wanted sequence, whatever was held") {
+    std::mt19937 random{3};
+    PlanScratch scratch;
+    const auto tokens = [&](std::size_t most) {
+        Tokens out(random() % (most + 1));
+        for (TokenId& t : out) t = static_cast<TokenId>(random() % 2);
+        return out;
+    };
+    for (int round = 0; round < 5000; ++round) {
+        const Tokens held = tokens(12), a = tokens(3), b = tokens(3), text = tokens(6);
+        const Tokens bos{0};
+        const std::array<TokenSpan, 2> found{a, b};
+        const ContextParts parts{bos, std::span{found}.first(random() % 3), text};
+        const ContextPlan plan =
+            round % 2 ? plan_context(append_marked, held, parts, scratch) : plan_context(prepend_marked, held, parts, scratch);
+        Tokens then = list(TokenSpan{held}.first(plan.keep));
+        append(then, plan.feed);
+        REQUIRE(then == list(plan.wanted));
+        REQUIRE_FALSE(plan.feed.empty());
+        const std::size_t common = common_prefix(held, plan.wanted);
+        REQUIRE(plan.keep == std::min(common, plan.wanted.size() - 1));
+    }
+}
+
+TEST_CASE("a warm scratch allocates nothing") {
+    PlanScratch scratch;
+    const Tokens held{1, 10, 11};
+    const ContextParts parts{head, documents, context};
+    REQUIRE(flashback_test::allocations_of([&] { plan_context(append_marked, held, parts, scratch); }).calls > 0);
+    std::size_t fed = 0;
+    const auto calls = flashback_test::allocations_of([&] {
+                           for (int i = 0; i < 10; ++i) {
+                               fed += plan_context(append_marked, held, parts, scratch).feed.size();
+                               fed += plan_context(prepend_marked, held, parts, scratch).feed.size();
+                           }
+                       }).calls;
+    CHECK(calls == 0);
+    CHECK(fed == 10 * (8 + 10));
+}

@@ -1,0 +1,43 @@
+#include "flashback/policy/layout.hpp"
+
+#include <array>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+
+namespace {
+
+constexpr std::array<TokenId, 1> head{1};
+constexpr std::array<TokenId, 2> documents{2, 3};
+constexpr std::array<TokenId, 2> context{4, 5};
+constexpr LayoutParts parts{head, documents, context};
+
+}  // namespace
+
+TEST_CASE("layouts put the parts in order behind what is there") {
+    TokenBuffer out{0};
+    PrependDocuments{}(parts, out);
+    CHECK(out == TokenBuffer{0, 1, 2, 3, 4, 5});
+    out = {0};
+    AppendDocuments{}(parts, out);
+    CHECK(out == TokenBuffer{0, 1, 4, 5, 2, 3});
+}
+
+TEST_CASE("empty parts add nothing") {
+    TokenBuffer out;
+    PrependDocuments{}(LayoutParts{}, out);
+    AppendDocuments{}(LayoutParts{}, out);
+    CHECK(out.empty());
+    AppendDocuments{}(LayoutParts{head, {}, context}, out);
+    CHECK(out == TokenBuffer{1, 4, 5});
+}
+
+TEST_CASE("a lambda is a layout") {
+    const auto context_only = [](const LayoutParts& p, TokenBuffer& out) { append(out, p.context); };
+    static_assert(ContextLayout<decltype(context_only)>);
+    static_assert(!ContextLayout<int>);
+    TokenBuffer out;
+    context_only(parts, out);
+    CHECK(out == TokenBuffer{4, 5});
+}

@@ -1,0 +1,112 @@
+#include "flashback/policy/policies.hpp"
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <type_traits>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+
+namespace {
+
+constexpr std::array<TokenId, 4> prompt{5, 6, 7, 8};
+
+struct EmptyQuery {
+    Query operator()(const StepView&) const { return {}; }
+};
+
+struct Counting {
+    int resets = 0;
+    void reset() { ++resets; }
+};
+struct CountingSchedule : Counting {
+    bool operator()(const StepView&) const { return false; }
+};
+struct CountingQuery : Counting {
+    Query operator()(const StepView&) const { return {}; }
+};
+struct CountingSampler : Counting {
+    TokenId operator()(std::span<const float>) const { return 0; }
+};
+
+using AllEmpty = Policies<Never, EmptyQuery, NoMarkers, AppendDocuments, KeepCommonPrefix, Greedy>;
+static_assert(std::is_empty_v<AllEmpty> && sizeof(AllEmpty) == 1);
+static_assert(sizeof(Policies<>) == sizeof(EveryNTokens) + sizeof(LastNTokens));
+
+constexpr auto chosen = Policies{}
+                            .schedule(EveryNTokens{4})
+                            .query(LastNTokens{2})
+                            .wrapper(MarkerTokens{100, 101})
+                            .layout(PrependDocuments{})
+                            .reuse(RecomputeAll{})
+                            .sampler(Greedy{});
+static_assert(std::same_as<decltype(chosen),
+                           const Policies<EveryNTokens, LastNTokens, MarkerTokens, PrependDocuments, RecomputeAll, Greedy>>);
+static_assert(chosen.schedule().stride() == 4 && chosen.query()(StepView{prompt, 4}).tokens.size() == 2);
+static_assert(chosen.wrapper().markers()[1] == 101 && chosen.reuse()(prompt, prompt) == 0);
+
+/// All that the setters must not change in the slots that they do not name.
+template <class P>
+bool keeps_values(const P& policies) {
+    return policies.schedule().stride() == 4 && policies.query()(StepView{prompt, 4}).tokens.size() == 2 &&
+           policies.wrapper().markers()[0] == 100;
+}
+
+}  // namespace
+
+TEST_CASE("the defaults are FlashBack's without markers") {
+    constexpr Policies policies;
+    static_assert(
+        std::same_as<decltype(policies),
+                     const Policies<EveryNTokens, LastNTokens, NoMarkers, AppendDocuments, KeepCommonPrefix, Greedy>>);
+    CHECK(policies.schedule().stride() == 16);
+}
+
+TEST_CASE("a setter replaces its slot and keeps the others") {
+    CHECK(keeps_values(chosen.layout(AppendDocuments{}).reuse(KeepCommonPrefix{}).sampler(TruncatedSampling{})));
+    const auto rescheduled = chosen.schedule(EveryNTokens{9});
+    CHECK(rescheduled.schedule().stride() == 9);
+    CHECK(rescheduled.query()(StepView{prompt, 4}).tokens.size() == 2);
+    CHECK(rescheduled.wrapper().markers()[0] == 100);
+    const auto requeried = chosen.query(LastNTokens{3});
+    CHECK(requeried.query()(StepView{prompt, 4}).tokens.size() == 3);
+    CHECK(requeried.schedule().stride() == 4);
+    const auto rewrapped = chosen.wrapper(MarkerTokens{1, 2});
+    CHECK(rewrapped.wrapper().markers()[0] == 1);
+    CHECK(rewrapped.schedule().stride() == 4);
+    CHECK(chosen.schedule().stride() == 4);
+}
+
+TEST_CASE("lambdas are policies in every slot") {
+    std::size_t asked = 0;
+    auto policies = Policies{}
+                        .schedule([&asked](const StepView&) mutable { return ++asked % 2 == 0; })
+                        .query([](const StepView& step) { return Query{step.context.first(1)}; })
+                        .wrapper([](TokenSpan passage, TokenBuffer& out) { append(out, passage.first(1)); })
+                        .layout([](const LayoutParts& parts, TokenBuffer& out) { append(out, parts.context); })
+                        .reuse([](TokenSpan, TokenSpan) { return 0; })
+                        .sampler([](std::span<const float> logits) { return static_cast<TokenId>(logits.size()); });
+    const StepView step{prompt, 4};
+    CHECK_FALSE(policies.schedule()(step));
+    CHECK(policies.schedule()(step));
+    CHECK(policies.query()(step).tokens.size() == 1);
+    TokenBuffer out;
+    policies.wrapper()(prompt, out);
+    policies.layout()({{}, {}, prompt}, out);
+    CHECK(out == TokenBuffer{5, 5, 6, 7, 8});
+    CHECK(policies.reuse()(prompt, prompt) == 0);
+    CHECK(policies.sampler()(std::array<float, 3>{}) == 3);
+    policies.reset();
+    CHECK(asked == 2);
+}
+
+TEST_CASE("reset reaches the policies that have one") {
+    auto policies = Policies{}.schedule(CountingSchedule{}).query(CountingQuery{}).sampler(CountingSampler{});
+    policies.reset();
+    policies.reset();
+    CHECK(policies.schedule().resets == 2);
+    CHECK(policies.query().resets == 2);
+    CHECK(policies.sampler().resets == 2);
+}

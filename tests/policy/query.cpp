@@ -1,0 +1,28 @@
+#include "flashback/policy/query.hpp"
+
+#include <array>
+#include <cstddef>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+
+TEST_CASE("LastNTokens takes the newest tokens, or all if there are fewer") {
+    constexpr std::array<TokenId, 4> context{5, 6, 7, 8};
+    const auto taken = [&](std::size_t count, TokenSpan text) { return LastNTokens{count}(StepView{text, 1}).tokens; };
+    CHECK(taken(2, context).data() == context.data() + 2);
+    CHECK(taken(2, context).size() == 2);
+    CHECK(taken(4, context).size() == 4);
+    CHECK(taken(5, context).size() == 4);
+    CHECK(taken(5, {}).empty());
+    CHECK(LastNTokens{}(StepView{context, 1}).text.empty());
+}
+
+TEST_CASE("LastNTokens takes 32 tokens unless told otherwise") {
+    constexpr std::array<TokenId, 40> context{};
+    CHECK(LastNTokens{}(StepView{context, 1}).tokens.size() == 32);
+}
+
+TEST_CASE("LastNTokens refuses a query of 0 tokens in words") {
+    CHECK_THROWS_WITH_AS(LastNTokens{0}, "LastNTokens needs a query of at least 1 token, found 0", Error);
+}

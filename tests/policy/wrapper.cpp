@@ -1,0 +1,43 @@
+#include "flashback/policy/wrapper.hpp"
+
+#include <array>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+
+namespace {
+
+constexpr std::array<TokenId, 2> passage{7, 8};
+
+}  // namespace
+
+TEST_CASE("NoMarkers adds the passage alone") {
+    TokenBuffer out{1};
+    NoMarkers{}(passage, out);
+    CHECK(out == TokenBuffer{1, 7, 8});
+    CHECK(markers_of(NoMarkers{}).empty());
+}
+
+TEST_CASE("MarkerTokens puts one token on each side and names them") {
+    constexpr MarkerTokens markers{100, 101};
+    TokenBuffer out{1};
+    markers(passage, out);
+    markers({}, out);
+    CHECK(out == TokenBuffer{1, 100, 7, 8, 101, 100, 101});
+    REQUIRE(markers_of(markers).size() == 2);
+    CHECK(markers_of(markers)[0] == 100);
+    CHECK(markers_of(markers)[1] == 101);
+}
+
+TEST_CASE("a lambda is a wrapper without markers") {
+    const auto twice = [](TokenSpan tokens, TokenBuffer& out) {
+        append(out, tokens);
+        append(out, tokens);
+    };
+    static_assert(MarkerWrapper<decltype(twice)> && !MarkerWrapper<int>);
+    TokenBuffer out;
+    twice(passage, out);
+    CHECK(out == TokenBuffer{7, 8, 7, 8});
+    CHECK(markers_of(twice).empty());
+}

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# flashback::policy needs the standard library only: compiles tests/build/policy_only.cpp against a copy of core, policy and
+# decoder and nothing else, without exceptions and RTTI, runs it, and measures the compiler's user time.
+#
+# policy_only.sh COMPILER SOURCE_DIR
+set -eu
+compiler=$1
+source=$2
+limit=2000  # milliseconds
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/include/flashback"
+for part in core policy decoder fwd.hpp; do cp -r "$source/include/flashback/$part" "$work/include/flashback/"; done
+
+"$compiler" -std=c++20 -O1 -Wall -Wextra -Werror -fno-exceptions -fno-rtti -I "$work/include" \
+    "$source/tests/build/policy_only.cpp" -o "$work/program"
+"$work/program"
+
+TIMEFORMAT=%U
+for header in policy/context_plan.hpp decoder/decoder.hpp; do
+    echo "#include \"flashback/$header\"" >"$work/one.cpp"
+    best=
+    for _ in 1 2 3; do  # the best of three: other work on the machine must not fail the test
+        seconds=$({ time "$compiler" -std=c++20 -fsyntax-only -I "$work/include" "$work/one.cpp"; } 2>&1)
+        milliseconds=$(awk -v s="$seconds" 'BEGIN { printf "%d", s * 1000 }')
+        if [ -z "$best" ] || [ "$milliseconds" -lt "$best" ]; then best=$milliseconds; fi
+    done
+    echo "$header compiles in $best ms of user time"
+    [ "$best" -lt $limit ] || { echo "expected less than $limit ms" >&2; exit 1; }
+done
