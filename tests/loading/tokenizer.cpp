@@ -34,9 +34,9 @@ std::string random_utf8(std::mt19937& random) {
         switch (random() % 6) {
             case 0: c = U' '; break;
             case 1: c = U'\n'; break;
-            case 2: c = random() % 0x800; break;
-            case 3: c = random() % 0x110000; break;
-            default: c = U'a' + random() % 26; break;
+            case 2: c = static_cast<char32_t>(random() % 0x800); break;
+            case 3: c = static_cast<char32_t>(random() % 0x110000); break;
+            default: c = static_cast<char32_t>(U'a' + random() % 26); break;
         }
         if (c != space_mark && !(c >= 0xd800 && c <= 0xdfff)) append_utf8(text, c);
     }
