@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <sstream>
 
 namespace cli {
 
@@ -17,6 +18,18 @@ CLI::Validator at_least(long least) {
                               return "found " + input + ", expected a whole number of at least " + std::to_string(least);
                           },
                           "N >= " + std::to_string(least)};
+}
+
+CLI::Validator number_from(double least, double most) {
+    std::ostringstream range;
+    range << least << " to " << most;
+    return CLI::Validator{[least, most, range = range.str()](std::string& input) -> std::string {
+                              double value = 0;
+                              const bool number = CLI::detail::lexical_cast(input, value);
+                              if (number && value >= least && value <= most) return {};  // NaN is neither
+                              return "found " + input + ", expected a number from " + range;
+                          },
+                          range.str()};
 }
 
 void add_json(CLI::App& command, bool& json) {

@@ -28,6 +28,9 @@ void add_tokenize(CLI::App& app, Command& run);
 /// A whole number of at least `least`.
 CLI::Validator at_least(long least);
 
+/// A number from `least` to `most`.
+CLI::Validator number_from(double least, double most);
+
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);
 

@@ -211,10 +211,10 @@ void add_generate(CLI::App& app, Command& run) {
         ->capture_default_str();
     command.add_flag("--ignore-eos", options->ignore_eos, "Go on when the model ends its text");
     command.add_option("--temperature", options->temperature, "0: always the likeliest token; else sample")
-        ->check(CLI::Range(0.0, 1e6))
+        ->check(number_from(0, 1e6))
         ->capture_default_str();
     command.add_option("--top-p", options->top_p, "Sample among the likeliest tokens of this probability")
-        ->check(CLI::Range(1e-6, 1.0))
+        ->check(number_from(1e-6, 1))
         ->capture_default_str();
     command.add_option("--seed", options->seed, "The same seed gives the same text")->capture_default_str();
     command.add_option("--threads", options->threads, "Threads to use; they change no bit of the result")

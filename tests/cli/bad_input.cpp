@@ -17,7 +17,7 @@ void refused(int status, const std::string& words, const std::vector<std::string
         CHECK(result.out.empty());
         CHECK(result.err.starts_with("flashback: "));
         CHECK(result.err.find('\n') == result.err.size() - 1);
-        CHECK(result.err == doctest::Contains(words.c_str()));
+        CHECK(doctest::String{result.err.c_str()} == doctest::Contains(words.c_str()));
     }
 }
 

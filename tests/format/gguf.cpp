@@ -82,17 +82,17 @@ TEST_CASE("a getter names a key whose value has another type") {
     const std::string bytes = with_every_type().bytes();
     const GgufFile file = view(bytes);
     const auto refuses = [](std::string_view part, auto&& get) { check_error(ErrorCode::format, part, get); };
-    refuses("i32 has another type, expected an integer that is not negative", [&] { file.integer("i32"); });
-    refuses("f32 has another type, expected an integer", [&] { file.integer("f32"); });
-    refuses("u32 has another type, expected a floating-point number", [&] { file.real("u32"); });
-    refuses("u8 has another type, expected a bool", [&] { file.boolean("u8"); });
-    refuses("ints has another type, expected a string", [&] { file.text("ints"); });
-    refuses("text has another type, expected an array", [&] { file.array("text"); });
-    refuses("text has another type, expected an array", [&] { file.strings("text"); });
-    refuses("floats has another type, expected an array of strings", [&] { file.strings("floats"); });
-    refuses("ints has another type, expected an array of", [&] { file.numbers<float>("ints"); });
-    refuses("counts has another type, expected an array of", [&] { file.numbers<std::int32_t>("counts"); });
-    refuses("texts has another type, expected an array of", [&] { file.numbers<std::uint32_t>("texts"); });
+    refuses("i32 is -7, expected an integer that is not negative", [&] { file.integer("i32"); });
+    refuses("f32 is the floating-point number 0.500000, expected an integer", [&] { file.integer("f32"); });
+    refuses("u32 is 4294967295, expected a floating-point number", [&] { file.real("u32"); });
+    refuses("u8 is 255, expected a bool", [&] { file.boolean("u8"); });
+    refuses("ints is an array of 3 elements of type 5, expected a string", [&] { file.text("ints"); });
+    refuses("text is a string, expected an array", [&] { file.array("text"); });
+    refuses("text is a string, expected an array", [&] { file.strings("text"); });
+    refuses("floats is an array of 2 elements of type 6, expected an array of strings", [&] { file.strings("floats"); });
+    refuses("ints is an array of 3 elements of type 5, expected an array of", [&] { file.numbers<float>("ints"); });
+    refuses("counts is an array of 1 elements of type 4, expected an array of", [&] { file.numbers<std::int32_t>("counts"); });
+    refuses("texts is an array of 3 elements of type 8, expected an array of", [&] { file.numbers<std::uint32_t>("texts"); });
 }
 
 TEST_CASE("tensors are found by name, with their shape and bytes") {

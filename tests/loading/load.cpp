@@ -248,8 +248,8 @@ TEST_CASE("counts of 0 or beyond 2^31 are refused by name") {
                             "llama.attention.key_length", "llama.attention.value_length"}) {
         refuses_value<std::uint32_t>(key, 0, std::string{key} + " is 0, expected 1 to 2147483647");
         refuses_value<std::uint32_t>(key, 0x80000000u, std::string{key} + " is 2147483648, expected 1 to 2147483647");
-        refuses_value<std::int32_t>(key, -1, std::string{key} + " has another type, expected an integer that is not negative");
-        refuses_value(key, 2.0f, std::string{key} + " has another type");
+        refuses_value<std::int32_t>(key, -1, std::string{key} + " is -1, expected an integer that is not negative");
+        refuses_value(key, 2.0f, std::string{key} + " is the floating-point number 2.000000, expected an integer");
     }
 }
 

@@ -221,6 +221,6 @@ TEST_CASE("a key of the vocabulary with another type is refused by name") {
           "tokenizer.ggml.bos_token_id", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_space_prefix"}) {
         GgufWriter w = vocabulary_file();
         w.set(key, 1.5f);
-        refuses(w, std::string{"the value of "} + key + " has another type", ErrorCode::format);
+        refuses(w, std::string{"the value of "} + key + " is the floating-point number 1.500000, expected", ErrorCode::format);
     }
 }

@@ -92,12 +92,12 @@ TEST_CASE("What is no corpus is refused in words") {
             read_corpus(folder.write(name, content));
         } catch (const Error& error) {
             CHECK(error.code() == ErrorCode::corpus);
-            return std::string{error.what()};
+            return doctest::String{error.what()};
         }
-        return std::string{"accepted"};
+        return doctest::String{"accepted"};
     };
-    CHECK(refusal("empty.txt", "") == "'" + (folder.path() / "empty.txt").string() + "' holds no document");
-    CHECK(refusal("blank.txt", " \n\n \t\n") == "'" + (folder.path() / "blank.txt").string() + "' holds no document");
+    CHECK(refusal("empty.txt", "") == Contains("empty.txt' holds no document"));
+    CHECK(refusal("blank.txt", " \n\n \t\n") == Contains("blank.txt' holds no document"));
     CHECK(refusal("indented.txt", "   all of it\n   indented\n") == Contains("holds no document"));
     CHECK(refusal("binary.txt", std::string_view{"ab\0c", 4}) == Contains("binary: byte 2 is 0"));
     CHECK(refusal("packed.gz", "\x1f\x8b\x08") == Contains("compressed"));

@@ -61,7 +61,8 @@ public:
         run_(object_, count, context, [](void* c, std::size_t i) { (*static_cast<std::remove_reference_t<Task>*>(c))(i); });
     }
 
-    /// Calls `task(begin, end)` for ranges that cover [0, count), cut only at multiples of `grain` (R10).
+    /// Calls `task(begin, end)` for ranges that cover [0, count), cut only at multiples of `grain` (rule R10).
+    /// Requires  grain > 0
     template <class Task>
     void run_ranges(std::size_t count, std::size_t grain, Task&& task) const {
         const std::size_t grains = (count + grain - 1) / grain;

@@ -59,7 +59,7 @@ struct GgufTensor {
 /// A GGUF file: metadata by key, tensors by name. Everything that it says of itself (counts, lengths, types, shapes, offsets)
 /// is checked against the bytes that are there before anything is allocated, so that a hostile file gives an Error.
 ///
-/// Views point into the file and are valid as long as this object.
+/// Bytes behind the last tensor are left alone. Views point into the file and are valid as long as this object.
 /// Source    The GGUF specification, ggml-org/ggml docs/gguf.md, versions 2 and 3
 class GgufFile {
 public:
@@ -131,7 +131,10 @@ public:
         static_assert(std::is_same_v<T, float> || std::is_same_v<T, std::int32_t> || std::is_same_v<T, std::uint32_t>);
         const auto found = array(key);
         if (!found) return {};
-        if (found->type != type) wrong_type(key, "an array of 32-bit numbers of another type");
+        if (found->type != type)
+            wrong_type(key, std::is_same_v<T, float>          ? "an array of f32"
+                            : std::is_same_v<T, std::int32_t> ? "an array of i32"
+                                                              : "an array of u32");
         std::vector<T> numbers(found->count);
         if (!numbers.empty()) std::memcpy(numbers.data(), found->bytes.data(), found->bytes.size());
         return numbers;
@@ -148,8 +151,12 @@ private:
         wrong_type(key, expected);
     }
 
+    /// What a value is, for the sentences of errors.
+    static std::string describe(const GgufValue& value);
+
     [[noreturn]] void wrong_type(std::string_view key, std::string_view expected) const {
-        FLASHBACK_THROW(ErrorCode::format, "'", name_, "': the value of ", key, " has another type, expected ", expected);
+        FLASHBACK_THROW(ErrorCode::format, "'", name_, "': the value of ", key, " is ", describe(*find(key)), ", expected ",
+                        expected);
     }
 
     void read_metadata(ByteReader& reader, std::uint64_t count);

@@ -28,7 +28,8 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path) { return load
 
 /// The model of a GGUF file, its weights unpacked to f32 and repacked.
 /// Throws    Error{format} if a tensor is missing or has another shape than the hyper-parameters say; Error{unsupported} for a
-///           tensor type or a tensor that is not known here; with a path also what GgufFile::open throws
+///           tensor type or a tensor that is not known here; Error{vocabulary} if the file has a vocabulary that contradicts
+///           itself or has more tokens than the embedding has rows; with a path also what GgufFile::open throws
 /// Cost      4 bytes a weight; reads the file once, the rows of a matrix in parallel if an executor is given
 std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
 inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {}) {

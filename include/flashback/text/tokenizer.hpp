@@ -76,7 +76,8 @@ public:
         return out;
     }
 
-    /// The text of tokens that are a whole text: the inverse of `encode`, without the spaces that it put in front.
+    /// The text of tokens that are a whole text, without head: the inverse of `encode`, without the spaces that it put in
+    /// front. Two things do not come back: U+2581, which pieces use for a space, and what became the unknown token.
     /// Throws    Error{contract} for an id that the vocabulary does not have
     std::string decode_whole(TokenSpan tokens) const {
         std::string out;

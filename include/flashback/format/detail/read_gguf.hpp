@@ -127,6 +127,21 @@ inline std::uint64_t gguf_tensor_bytes(ByteReader& reader, GgufTensor& tensor) {
 
 }  // namespace detail
 
+inline std::string GgufFile::describe(const GgufValue& value) {
+    struct Describe {
+        std::string operator()(std::uint64_t number) const { return std::to_string(number); }
+        std::string operator()(std::int64_t number) const { return std::to_string(number); }
+        std::string operator()(double number) const { return "the floating-point number " + std::to_string(number); }
+        std::string operator()(bool) const { return "a bool"; }
+        std::string operator()(std::string_view) const { return "a string"; }
+        std::string operator()(const GgufArray& array) const {
+            return "an array of " + std::to_string(array.count) + " elements of type " +
+                   std::to_string(static_cast<unsigned>(array.type));
+        }
+    };
+    return std::visit(Describe{}, value);
+}
+
 inline GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::byte> bytes, std::string name)
     : file_(std::move(file)), name_(std::move(name)) {
     ByteReader reader{bytes, name_};

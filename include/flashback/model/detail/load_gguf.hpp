@@ -163,6 +163,9 @@ inline Vocabulary read_vocabulary(const GgufFile& file) {
     // SentencePiece models say so only where they do without; so does llama.cpp read them.
     const bool sentencepiece = v.model == "llama";
     v.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or(sentencepiece && v.bos.has_value());
+    if (v.add_bos && !v.bos) {
+        FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' wants BOS in front of every text, but names no BOS token");
+    }
     v.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(sentencepiece);
     return v;
 }
@@ -270,7 +273,7 @@ inline std::shared_ptr<const Transformer> load_model(const GgufFile& file, Execu
             FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has ", vocabulary.size(), " tokens, but only ", c.vocab,
                             " embedding rows");
         }
-        if (vocabulary.add_bos && vocabulary.bos) model->text_head.push_back(*vocabulary.bos);
+        if (vocabulary.add_bos) model->text_head.push_back(*vocabulary.bos);
         if (vocabulary.eos) model->text_ends.push_back(*vocabulary.eos);
     }
     return model;
