@@ -1,6 +1,6 @@
 # The headers of the library, by target: flashback_policy_headers (the floors that need the standard library only) and
 # flashback_other_headers. A new header is found at the next configure.
 file(GLOB_RECURSE flashback_policy_headers CONFIGURE_DEPENDS
-     include/flashback/fwd.hpp include/flashback/core/*.hpp include/flashback/policy/*.hpp include/flashback/decoder/*.hpp)
+     include/flashback/fwd.hpp include/flashback/core/*.hpp include/flashback/testing/*.hpp include/flashback/policy/*.hpp include/flashback/decoder/*.hpp)
 file(GLOB_RECURSE flashback_other_headers CONFIGURE_DEPENDS include/flashback/*.hpp)
 list(REMOVE_ITEM flashback_other_headers ${flashback_policy_headers})

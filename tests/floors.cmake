@@ -5,6 +5,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 set(floor_core 0)
+set(floor_testing 1)
 set(floor_policy 1)
 set(floor_simd 1)
 set(floor_text 1)

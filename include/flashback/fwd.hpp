@@ -8,6 +8,8 @@
 ///     2  kv | retrieval                   storage of keys and values | documents, passages, BM25
 ///     1  policy | simd | text | format    token functions | kernels | tokenizers | GGUF
 ///     0  core                             tokens, errors, concepts of models and retrievers, executors
+///
+/// testing, on floor 1: a model and a retriever that cost nothing; not in the umbrella.
 #pragma once
 
 #include "flashback/core/config.hpp"

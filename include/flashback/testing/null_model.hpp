@@ -1,0 +1,66 @@
+/// \file A model and a retriever that cost nothing: to test and to measure everything around them.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/retriever.hpp"
+#include "flashback/core/tokens.hpp"
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA::testing {
+
+/// A LanguageModel whose likeliest next token depends on its newest token and on how many it holds. Satisfies the minimum of
+/// the concept and nothing more.
+class NullModel {
+public:
+    /// Throws    Error{contract} if the vocabulary is empty
+    explicit NullModel(std::size_t vocab) : logits_(vocab, 0.0f) {
+        FLASHBACK_ASSERT(vocab > 0, "a model needs a vocabulary of at least 1 token, found 0");
+    }
+
+    /// Cost      O(1)
+    std::span<const float> evaluate(TokenSpan tokens) {
+        FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
+        size_ += tokens.size();
+        logits_[likeliest_] = 0;
+        likeliest_ = (static_cast<std::size_t>(tokens.back()) * 7 + size_) % logits_.size();
+        logits_[likeliest_] = 1;
+        return logits_;
+    }
+    void truncate(std::size_t length) { size_ = length; }
+    std::size_t size() const noexcept { return size_; }
+    std::size_t vocab_size() const noexcept { return logits_.size(); }
+
+private:
+    std::vector<float> logits_;
+    std::size_t likeliest_ = 0;
+    std::size_t size_ = 0;
+};
+
+/// A Retriever whose passages have a fixed length and differ from one retrieval to the next.
+class NullRetriever {
+public:
+    /// Throws    Error{contract} if the vocabulary is empty
+    NullRetriever(std::size_t passage_tokens, std::size_t vocab) : vocab_(vocab), tokens_(passage_tokens) {
+        FLASHBACK_ASSERT(vocab > 0, "a retriever needs a vocabulary of at least 1 token, found 0");
+    }
+
+    /// The passages of an answer are all the same, and valid until the next call.
+    /// Cost      writes one passage
+    std::span<const Passage> retrieve(const Query& /*query*/, std::size_t k) {
+        ++calls_;
+        for (std::size_t i = 0; i < tokens_.size(); ++i) tokens_[i] = static_cast<TokenId>((i + calls_) % vocab_);
+        found_.assign(k, Passage{.id = "passage", .title = "", .text = "", .tokens = tokens_, .score = 1});
+        return found_;
+    }
+
+private:
+    std::size_t vocab_;
+    std::size_t calls_ = 0;
+    std::vector<TokenId> tokens_;
+    std::vector<Passage> found_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA::testing
