@@ -88,10 +88,10 @@ inline void check_against_engine(const std::filesystem::path& path, const std::f
         REQUIRE(next.size() == tokens.size());
         for (std::size_t t = 0; t < tokens.size(); ++t) {
             const std::vector<double> found = log_softmax(logits.subspan(t * session.vocab_size(), session.vocab_size()));
-            for (const auto& [id, probability] : next[t].get<std::vector<std::pair<std::size_t, double>>>()) {
+            for (const auto& expected : next[t].get<std::vector<std::pair<std::size_t, double>>>()) {
                 CAPTURE(t);
-                CAPTURE(id);
-                CHECK(std::abs(std::exp(found.at(id)) - probability) <= 2e-3);
+                CAPTURE(expected.first);
+                CHECK(std::abs(std::exp(found.at(expected.first)) - expected.second) <= 2e-3);
             }
         }
     }
