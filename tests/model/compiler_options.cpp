@@ -8,6 +8,7 @@ std::uint64_t hash_o1();
 std::uint64_t hash_o3();
 std::uint64_t hash_contract_off();
 std::uint64_t hash_contract_fast();
+std::uint64_t hash_broken_order();
 }  // namespace flashback_test
 
 using namespace flashback_test;
@@ -19,3 +20,5 @@ TEST_CASE("The logits have the same bits at every level of optimisation and cont
     CHECK(hash_contract_off() == expected);
     CHECK(hash_contract_fast() == expected);
 }
+
+TEST_CASE("The hash of the logits notices sums in another order") { CHECK(hash_broken_order() != hash_as_built()); }

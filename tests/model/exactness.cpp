@@ -15,6 +15,10 @@
 
 #include <doctest/doctest.h>
 
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -238,6 +242,29 @@ TEST_CASE("The size of a piece and the number of threads change no bit") {
         random_walk(model, {.window = 200, .piece = 50, .executor = pool}, 100 + threads, 12);
     }
 }
+
+#if defined(__x86_64__)
+TEST_CASE("Threads treat subnormal numbers as their caller does") {
+    struct FlushToZero {
+        unsigned before = _mm_getcsr();
+        FlushToZero() { _mm_setcsr(before | 0x8040); }
+        ~FlushToZero() { _mm_setcsr(before); }
+    };
+    const RandomModel shape{.hidden = 300, .vocab = 331, .scale = 3e-21f};  // the logits are about 1e-39
+    const ModelPtr model = random_model(shape);
+    SplitMix64 random{37};
+    const std::vector<TokenId> tokens = random_tokens(random, 40, shape.vocab);
+    ThreadPool pool{3};
+    Session session{model, {.executor = pool}};
+    const std::vector<float> subnormal = copy_of(session.evaluate(tokens));
+    require_exact(subnormal, model, tokens);
+
+    const FlushToZero flush;
+    session.truncate(0);
+    require_exact(session.evaluate(tokens), model, tokens);
+    CHECK_FALSE(same_bits(subnormal, from_scratch(model, tokens)));
+}
+#endif
 
 TEST_CASE("Random evaluations, cuts and forks give the logits of an evaluation from scratch") {
     std::uint64_t seed = 1000;

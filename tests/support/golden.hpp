@@ -62,17 +62,17 @@ inline void check_against_double(const std::filesystem::path& path, const std::v
 }
 
 /// Token ids, greedy continuations and likeliest tokens are those of another engine.
-inline void check_against_engine(const std::filesystem::path& path, const std::filesystem::path& facts) {
-    std::ifstream in{facts};
+inline void check_against_engine(const std::filesystem::path& path, const std::filesystem::path& facts_path) {
+    std::ifstream in{facts_path};
     REQUIRE(in.good());
-    const nlohmann::json expected = nlohmann::json::parse(in);
+    const nlohmann::json all = nlohmann::json::parse(in);
     const auto file = flashback::GgufFile::open(path);
     const flashback::Tokenizer tokenizer = flashback::load_tokenizer(file);
     flashback::Session session{flashback::load_model(file)};
     flashback::NoDocuments nothing;
     flashback::Decoder decoder{session, nothing, flashback::Policies{}.schedule(flashback::Never{})};
-    REQUIRE_FALSE(expected.at("cases").empty());
-    for (const nlohmann::json& one : expected.at("cases")) {
+    REQUIRE_FALSE(all.at("cases").empty());
+    for (const nlohmann::json& one : all.at("cases")) {
         const std::string text = one.at("text");
         CAPTURE(text);
         const std::vector<flashback::TokenId> tokens = with_head(tokenizer, text);

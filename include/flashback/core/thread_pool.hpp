@@ -38,6 +38,7 @@ public:
         context_ = const_cast<void*>(static_cast<const void*>(&task));
         call_ = [](void* context, std::size_t i) { (*static_cast<std::remove_reference_t<Task>*>(context))(i); };
         count_ = count;
+        float_control_ = float_control();
         pending_.store(crew_.threads.size(), std::memory_order_relaxed);
         round_.fetch_add(1, std::memory_order_release);
         round_.notify_all();
@@ -59,6 +60,15 @@ private:
         value.wait(old, std::memory_order_relaxed);
     }
 
+    // How the caller rounds and whether it flushes subnormal numbers to zero; its workers must do as it does (rule R10).
+#if defined(__x86_64__)
+    static unsigned float_control() noexcept { return __builtin_ia32_stmxcsr() & ~0x3fu; }  // without the status flags
+    static void take_over(unsigned control) noexcept { __builtin_ia32_ldmxcsr(control); }
+#else
+    static unsigned float_control() noexcept { return 0; }
+    static void take_over(unsigned /*control*/) noexcept {}
+#endif
+
     void share(std::size_t thread) {
         for (std::size_t i = thread; i < count_; i += concurrency()) call_(context_, i);
     }
@@ -69,6 +79,7 @@ private:
             while ((now = round_.load(std::memory_order_acquire)) == seen) wait_for_change(round_, seen);
             seen = now;
             if (stopping_) return;
+            take_over(float_control_);
             share(thread);
             if (pending_.fetch_sub(1, std::memory_order_release) == 1) pending_.notify_one();
         }
@@ -96,6 +107,7 @@ private:
     void* context_ = nullptr;
     void (*call_)(void*, std::size_t) = nullptr;
     std::size_t count_ = 0;
+    unsigned float_control_ = 0;
     bool stopping_ = false;
     Crew crew_{*this, {}};
 };
