@@ -8,6 +8,8 @@
 #include <exception>
 #include <iomanip>
 #include <iostream>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -36,15 +38,34 @@ std::string line_of(std::string text, std::size_t length) {
     return text + "...";
 }
 
+/// Words in lines of at most `width` characters.
+void print_wrapped(const std::string& text, std::size_t width) {
+    std::istringstream words{text};
+    std::size_t column = 0;
+    for (std::string word; words >> word; column += word.size() + 1) {
+        if (column > 0 && column + word.size() > width) {
+            std::cout << '\n';
+            column = 0;
+        }
+        std::cout << (column > 0 ? " " : "") << word;
+    }
+    std::cout << '\n';
+}
+
 void print_generation(const fb::Generation& generation, const fb::Tokenizer& tokenizer) {
-    std::cout << "The prompt, and what the model writes; [n] is where passage n was retrieved:\n\n" << prompt_text;
+    std::cout
+        << "The prompt, and what the model writes; [n] is where passage n was retrieved. With 5 million parameters, not yet\n"
+           "tuned to read passages behind its text, it is fluent at best:\n\n";
+    std::string text = prompt_text;
     fb::StreamDecoder stream{tokenizer};
     std::size_t next = 0;
     for (std::size_t i = 0; i < generation.tokens.size(); ++i) {
-        if (next < generation.retrievals.size() && generation.retrievals[next].at == i) std::cout << " [" << ++next << ']';
-        std::cout << stream.push(generation.tokens[i]);
+        if (next < generation.retrievals.size() && generation.retrievals[next].at == i)
+            text += " [" + std::to_string(++next) + ']';
+        text += stream.push(generation.tokens[i]);
     }
-    std::cout << stream.finish() << "\n\nThe passages:\n";
+    print_wrapped(text + stream.finish(), 118);
+    std::cout << "\nThe passages:\n";
     for (std::size_t i = 0; i < generation.retrievals.size(); ++i) {
         std::cout << std::setw(4) << '[' + std::to_string(i + 1) + ']' << ' ';
         const auto& passages = generation.retrievals[i].passages;
@@ -61,18 +82,16 @@ void print_table(const std::vector<Row>& rows) {
     const auto& base = rows.front().best.stats;
     std::cout << "\nThe same prompt, " << new_tokens << " new tokens, a retrieval every " << stride << " (seconds: best of "
               << repetitions << "; the ratios are to the first line):\n\n"
-              << "                      evaluated   reused     ratio    seconds     ratio\n";
+              << "                      evaluated    ratio   reused    seconds    ratio\n"
+              << std::fixed;
     for (const Row& row : rows) {
         const auto& stats = row.best.stats;
-        std::cout << "  " << std::left << std::setw(20) << row.name << std::right << std::fixed << std::setw(9)
-                  << stats.counts.evaluated << std::setw(9) << stats.counts.reused << std::setprecision(2) << std::setw(10)
-                  << static_cast<double>(stats.counts.evaluated) / static_cast<double>(base.counts.evaluated)
-                  << std::setprecision(3) << std::setw(11) << stats.seconds.total << std::setprecision(2) << std::setw(10)
+        const double evaluated = static_cast<double>(stats.counts.evaluated) / static_cast<double>(base.counts.evaluated);
+        std::cout << "  " << std::left << std::setw(20) << row.name << std::right << std::setw(9) << stats.counts.evaluated
+                  << std::setprecision(2) << std::setw(9) << evaluated << std::setw(9) << stats.counts.reused
+                  << std::setprecision(3) << std::setw(11) << stats.seconds.total << std::setprecision(2) << std::setw(9)
                   << stats.seconds.total / base.seconds.total << '\n';
     }
-    std::cout
-        << "\nEvery token that is evaluated gives the same bits as if the whole context had been: the first and the last line\n"
-           "wrote the same text.\n";
 }
 
 void quickstart(const std::string& corpus_path) {
@@ -109,6 +128,10 @@ void quickstart(const std::string& corpus_path) {
         run(rows[2], policies.layout(fb::AppendDocuments{}).reuse(fb::RecomputeAll{}));
     }
     print_table(rows);
+    if (rows[0].best.tokens != rows[2].best.tokens)
+        throw std::runtime_error("reuse changed the text: this is a bug of flashback");
+    std::cout
+        << "\nThe first and the last line wrote the same text: what is reused gives the same bits as if it were evaluated.\n";
 }
 
 }  // namespace

@@ -44,7 +44,6 @@ public:
     template <Executor E>
         requires(!std::same_as<std::remove_cv_t<E>, ExecutorRef>)
     ExecutorRef(E& executor)
-    noexcept
         : object_(const_cast<void*>(static_cast<const void*>(std::addressof(executor)))),
           concurrency_([](void* e) -> std::size_t { return static_cast<E*>(e)->concurrency(); }),
           run_([](void* e, std::size_t count, void* context, Call call) {

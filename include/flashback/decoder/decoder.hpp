@@ -59,15 +59,14 @@ public:
     }
 
     /// Continues a prompt and hands each token to `on_token(token)`; if that returns false, the generation is cancelled.
-    template <class OnToken>
-        requires std::invocable<OnToken&, TokenId> Generation generate(TokenSpan prompt, const GenerateOptions& options,
-                                                                       OnToken&& on_token) {
-            const Clock::time_point start = Clock::now();
-            begin(prompt, options);
-            partial_.stop = run(prompt.size(), options, on_token);
-            partial_.stats.seconds.total = since(start);
-            return std::exchange(partial_, {});
-        }
+    template <std::invocable<TokenId> OnToken>
+    Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
+        const Clock::time_point start = Clock::now();
+        begin(prompt, options);
+        partial_.stop = run(prompt.size(), options, on_token);
+        partial_.stats.seconds.total = since(start);
+        return std::exchange(partial_, {});
+    }
 
     /// What the last call of `generate` had done when it threw.
     const Generation& partial() const noexcept { return partial_; }

@@ -33,8 +33,8 @@ public:
     /// Throws    Error{format} if fewer are left; `what` names them
     std::span<const std::byte> take(std::uint64_t count, std::string_view what) {
         if (count > left()) {
-            FLASHBACK_THROW(ErrorCode::format, "'", file_, "' ends too early: ", detail::printable(what), " at byte ", position_, " needs ", count,
-                            " bytes, but only ", left(), " are left");
+            FLASHBACK_THROW(ErrorCode::format, "'", file_, "' ends too early: ", detail::printable(what), " at byte ",
+                            position_, " needs ", count, " bytes, but only ", left(), " are left");
         }
         const auto taken = bytes_.subspan(position_, static_cast<std::size_t>(count));
         position_ += taken.size();
@@ -43,11 +43,12 @@ public:
 
     /// The next number.
     template <class T>
-        requires std::is_arithmetic_v<T> T number(std::string_view what) {
-            T value;
-            std::memcpy(&value, take(sizeof(T), what).data(), sizeof(T));
-            return value;
-        }
+    T number(std::string_view what) {
+        static_assert(std::is_arithmetic_v<T>);
+        T value;
+        std::memcpy(&value, take(sizeof(T), what).data(), sizeof(T));
+        return value;
+    }
 
     /// The next string: a length in 8 bytes, then that many characters.
     std::string_view string(std::string_view what) {

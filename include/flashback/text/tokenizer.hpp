@@ -174,7 +174,8 @@ inline Tokenizer::State::State(Vocabulary v) : vocabulary(std::move(v)) {
         const std::string& piece = vocabulary.pieces[i];
         const auto id = static_cast<TokenId>(i);
         all.emplace(piece, id);
-        if (std::isnan(vocabulary.scores[i])) FLASHBACK_THROW(ErrorCode::vocabulary, "the score of token ", i, " is not a number");
+        if (std::isnan(vocabulary.scores[i]))
+            FLASHBACK_THROW(ErrorCode::vocabulary, "the score of token ", i, " is not a number");
         switch (vocabulary.kinds[i]) {
             case TokenKind::normal: normal.emplace(piece, id); break;
             case TokenKind::user_defined:

@@ -28,7 +28,7 @@ inline void attend_tile(const float* q, const float* keys, const float* values, 
                         AttentionState& state, float* out) noexcept {
     float score[tile_positions];
     float part[key_group];
-    for (std::size_t j = 0; j < key_group; ++j) part[j] = -std::numeric_limits<float>::infinity();
+    for (float& p : part) p = -std::numeric_limits<float>::infinity();
     const std::size_t groups = (count + key_group - 1) / key_group;
     for (std::size_t g = 0; g < groups; ++g) {
         float sum[key_group] = {};
