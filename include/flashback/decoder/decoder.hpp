@@ -48,7 +48,7 @@ public:
     PoliciesT& policies() noexcept { return policies_; }
 
     /// Continues a prompt, which is given without BOS.
-    /// Throws    Error{window} if the prompt, the head and the first passages leave no room in the model's window;
+    /// Throws    Error{window} if head, prompt and the first passages are longer than the model's window;
     ///           Error{contract} for a prompt that is empty where the head is too, or if something else changed the
     ///           size of the model between two single steps, or of a model without `tokens()` at any time; Error{logits};
     ///           what model, retriever and policies throw. Then `partial()` has what was generated, and the model holds

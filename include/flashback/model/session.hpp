@@ -62,6 +62,7 @@ public:
 
     /// Appends tokens and gives the logits after the last, valid until the next call.
     /// Shape     (vocab_size())
+    /// Requires  `tokens` is no view of this session's own `tokens()`
     /// Throws    Error{contract} for no tokens or an id that the model does not have, Error{window} if they do not fit; then
     ///           nothing has changed
     /// Cost      allocates nothing; the head is evaluated for the last token only

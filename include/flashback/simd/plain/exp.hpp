@@ -8,7 +8,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::plain {
 
-/// e^x to within 2 units in the last place; 0 below -87.3 (where the result would be subnormal), infinity above 88.7, NaN
+/// e^x to within 2 units in the last place; 0 below -87.3365 (where the result is subnormal or about to be), infinity above 88.7228, NaN
 /// for NaN.
 /// Source    Cody and Waite 1980, Software manual for the elementary functions, chapter 6 (argument reduction); the
 ///           polynomial is Cephes' expf
