@@ -1,6 +1,7 @@
 # install_flashback_packages: everything that building, testing and measuring flashback needs.
 install_flashback_packages() {
-    install_packages cmake ninja-build g++ nlohmann-json3-dev libcli11-dev doctest-dev libbenchmark-dev dict-foldoc
+    install_packages cmake ninja-build g++ nlohmann-json3-dev libxsimd-dev libcli11-dev doctest-dev libbenchmark-dev \
+        libeigen3-dev dict-foldoc
 }
 
 # install_packages PACKAGE...: installs the Debian packages that are missing. Sourced by examples/quickstart.sh and
