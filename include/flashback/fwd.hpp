@@ -21,31 +21,69 @@ class Error;
 struct Query;
 struct Passage;
 struct NoDocuments;
+class AnyRetriever;
 struct Vocabulary;
 struct SerialExecutor;
 class ThreadPool;
 class ExecutorRef;
 
-// policy: schedules, queries, wrappers, layouts, reuse, samplers
+// policy: when to retrieve
 struct StepView;
+class Decision;
 struct Never;
 struct Once;
 class EveryNTokens;
+template <class... Schedules>
+class AnyOf;
+template <class... Schedules>
+class AllOf;
+template <class Schedule>
+class AtMost;
+class AnySchedule;
+
+// policy: what to search for
 class LastNTokens;
+class AnyQuery;
+
+// policy: what stands around a passage, and where passages stand
 struct NoMarkers;
 class MarkerTokens;
+class MarkerText;
+class AnyWrapper;
 struct PrependDocuments;
 struct AppendDocuments;
+class AnyLayout;
+
+// policy: what of the KV cache is kept, and what is dropped when the window is full
 struct KeepCommonPrefix;
 struct RecomputeAll;
+class AnyReuse;
+struct FullWindow;
+struct StopWhenFull;
+class DropOldest;
+class AnyOverflow;
+
+// policy: how a token is taken from logits, and when a text is long enough
 struct Greedy;
 class TruncatedSampling;
+template <class Inner = Greedy>
+class RepetitionPenalty;
+class AnySampler;
+struct NeverStop;
+template <class Detokenize>
+class StopStrings;
+class AnyStopping;
+
+// policy: all of them, and what follows from them
 struct ContextParts;
 struct ContextPlan;
 struct PlanScratch;
 template <class Schedule = EveryNTokens, class QueryFrom = LastNTokens, class Wrapper = NoMarkers,
-          class Layout = AppendDocuments, class Reuse = KeepCommonPrefix, class Sampling = Greedy>
+          class Layout = AppendDocuments, class Reuse = KeepCommonPrefix, class Sampling = Greedy,
+          class Overflowing = StopWhenFull, class Stopping = NeverStop>
 class Policies;
+/// Policies that are all chosen at run time.
+using AnyPolicies = Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping>;
 
 // text and format
 class Tokenizer;

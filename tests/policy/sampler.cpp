@@ -1,4 +1,6 @@
 #include "flashback/policy/sampler.hpp"
+#include "flashback/policy/random.hpp"
+#include "flashback/policy/truncated_sampling.hpp"
 
 #include <array>
 #include <cmath>
@@ -106,33 +108,37 @@ TEST_CASE("the temperature divides the logits") {
         double total = 0;
         for (const double q : p) total += std::pow(q, 1 / static_cast<double>(temperature));
         for (const double q : p) expected.push_back(std::pow(q, 1 / static_cast<double>(temperature)) / total);
-        check_frequencies({temperature, 1.0f, 3}, logits_of(p), expected);
+        check_frequencies({.temperature = temperature, .top_p = 1.0f, .seed = 3}, logits_of(p), expected);
     }
 }
 
 TEST_CASE("top-p keeps the likeliest tokens that reach it and no other") {
     const std::vector<float> logits = logits_of({0.1, 0.5, 0.15, 0.25});
-    check_frequencies({1.0f, 0.3f, 4}, logits, {0, 1, 0, 0});
-    check_frequencies({1.0f, 0.7f, 4}, logits, {0, 0.5 / 0.75, 0, 0.25 / 0.75});
-    check_frequencies({1.0f, 0.8f, 4}, logits, {0, 0.5 / 0.9, 0.15 / 0.9, 0.25 / 0.9});
-    check_frequencies({1.0f, 0.95f, 4}, logits, {0.1, 0.5, 0.15, 0.25});
-    check_frequencies({0.5f, 0.7f, 4}, logits, {0, 1, 0, 0});
+    check_frequencies({.temperature = 1.0f, .top_p = 0.3f, .seed = 4}, logits, {0, 1, 0, 0});
+    check_frequencies({.temperature = 1.0f, .top_p = 0.7f, .seed = 4}, logits, {0, 0.5 / 0.75, 0, 0.25 / 0.75});
+    check_frequencies({.temperature = 1.0f, .top_p = 0.8f, .seed = 4}, logits, {0, 0.5 / 0.9, 0.15 / 0.9, 0.25 / 0.9});
+    check_frequencies({.temperature = 1.0f, .top_p = 0.95f, .seed = 4}, logits, {0.1, 0.5, 0.15, 0.25});
+    check_frequencies({.temperature = 0.5f, .top_p = 0.7f, .seed = 4}, logits, {0, 1, 0, 0});
 }
 
-TEST_CASE("of equals top-p keeps the lowest ids") { check_frequencies({1.0f, 0.5f, 5}, {1, 1, 1}, {0.5, 0.5, 0}); }
+TEST_CASE("of equals top-p keeps the lowest ids") {
+    check_frequencies({.temperature = 1.0f, .top_p = 0.5f, .seed = 5}, {1, 1, 1}, {0.5, 0.5, 0});
+}
 
-TEST_CASE("a masked token never comes") { check_frequencies({}, {0, -infinity, 0, -infinity}, {0.5, 0, 0.5, 0}); }
+TEST_CASE("a masked token never comes") {
+    check_frequencies({}, {0, -infinity, 0, -infinity}, {0.5, 0, 0.5, 0});
+}
 
 TEST_CASE("logits far apart neither overflow nor lose the likeliest") {
     check_frequencies({}, {3e38f, -3e38f, 0}, {1, 0, 0});
-    check_frequencies({1e-30f, 1.0f, 0}, {1.0f, 1.001f}, {0, 1});
+    check_frequencies({.temperature = 1e-30f, .top_p = 1.0f, .seed = 0}, {1.0f, 1.001f}, {0, 1});
 }
 
 TEST_CASE("the same seed gives the same tokens and reset goes back to it") {
     const std::vector<float> logits(100, 0.5f);
-    TruncatedSampling a{{1.0f, 0.9f, 42}};
-    TruncatedSampling b{{1.0f, 0.9f, 42}};
-    TruncatedSampling c{{1.0f, 0.9f, 43}};
+    TruncatedSampling a{{.temperature = 1.0f, .top_p = 0.9f, .seed = 42}};
+    TruncatedSampling b{{.temperature = 1.0f, .top_p = 0.9f, .seed = 42}};
+    TruncatedSampling c{{.temperature = 1.0f, .top_p = 0.9f, .seed = 43}};
     const std::vector<TokenId> tokens = tokens_of(a, logits);
     CHECK(tokens_of(b, logits) == tokens);
     CHECK(tokens_of(c, logits) != tokens);
@@ -142,11 +148,12 @@ TEST_CASE("the same seed gives the same tokens and reset goes back to it") {
 }
 
 TEST_CASE("options out of their range are refused") {
-    for (const float temperature : {0.0f, -1.0f, infinity, not_a_number}) {
-        CHECK_THROWS_WITH_AS((TruncatedSampling{{temperature, 1.0f, 0}}),
-                             doctest::Contains("the temperature of sampling must be a number above 0"), Error);
+    for (const float temperature : {-1.0f, infinity, not_a_number}) {
+        CHECK_THROWS_WITH_AS((TruncatedSampling{{.temperature = temperature, .top_p = 1.0f, .seed = 0}}),
+                             doctest::Contains("the temperature of sampling must be a number from 0"), Error);
     }
     for (const float top_p : {0.0f, -0.5f, 1.5f, not_a_number}) {
-        CHECK_THROWS_WITH_AS((TruncatedSampling{{1.0f, top_p, 0}}), doctest::Contains("top-p must lie in (0, 1]"), Error);
+        CHECK_THROWS_WITH_AS((TruncatedSampling{{.temperature = 1.0f, .top_p = top_p, .seed = 0}}),
+                             doctest::Contains("top-p must lie in (0, 1]"), Error);
     }
 }

@@ -1,7 +1,7 @@
 #include "flashback/retrieval/bm25.hpp"
 
 #include "flashback/model/load.hpp"
-#include "flashback/policy/sampler.hpp"
+#include "flashback/policy/random.hpp"
 
 #include <cmath>
 #include <map>

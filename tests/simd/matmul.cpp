@@ -1,6 +1,6 @@
 #include "flashback/simd/plain/matmul.hpp"
 
-#include "flashback/policy/sampler.hpp"
+#include "flashback/policy/random.hpp"
 
 #include <bit>
 #include <cmath>

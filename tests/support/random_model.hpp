@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/model/transformer.hpp"
-#include "flashback/policy/sampler.hpp"
+#include "flashback/policy/random.hpp"
 
 #include <cmath>
 #include <cstddef>

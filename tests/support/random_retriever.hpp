@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/core/retriever.hpp"
-#include "flashback/policy/sampler.hpp"
+#include "flashback/policy/random.hpp"
 #include "support/random_model.hpp"
 
 #include <algorithm>

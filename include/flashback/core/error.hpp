@@ -76,6 +76,12 @@ inline std::string printable(std::string_view text) {
     return out;
 }
 
+/// What FLASHBACK_THROW does without exceptions.
+template <class... Parts>
+[[noreturn]] inline void end_program(ErrorCode /*code*/, const Parts&... /*parts*/) noexcept {
+    std::abort();
+}
+
 }  // namespace detail
 }  // namespace flashback::inline FLASHBACK_ISA
 
@@ -85,7 +91,7 @@ inline std::string printable(std::string_view text) {
 #if defined(__cpp_exceptions)
 #define FLASHBACK_THROW(code, ...) throw ::flashback::Error((code), ::flashback::detail::sentence(__VA_ARGS__))
 #else
-#define FLASHBACK_THROW(code, ...) ::std::abort()
+#define FLASHBACK_THROW(code, ...) ::flashback::detail::end_program((code), __VA_ARGS__)
 #endif
 #endif
 

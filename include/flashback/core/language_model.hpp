@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <stop_token>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -48,6 +49,13 @@ concept ForkableModel = LanguageModel<M> && requires(const M& model) {
 template <class M>
 concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) {
     { model.evaluate_all(tokens) } -> std::convertible_to<std::span<const float>>;
+};
+
+/// A model whose evaluation can be stopped between two pieces: `m.evaluate(tokens, stop)` gives no logits if a stop was
+/// requested before all tokens were evaluated. What was evaluated stays, and `size()` says how much that is.
+template <class M>
+concept InterruptibleModel = LanguageModel<M> && requires(M& model, TokenSpan tokens, std::stop_token stop) {
+    { model.evaluate(tokens, stop) } -> std::convertible_to<std::span<const float>>;
 };
 
 /// A model that knows its tokens.

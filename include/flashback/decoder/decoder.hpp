@@ -14,8 +14,10 @@
 #include <cstddef>
 #include <limits>
 #include <optional>
-#include <ranges>
 #include <span>
+#include <stop_token>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -28,6 +30,8 @@ struct GenerateOptions {
     bool ignore_eos = false;             ///< go on when the model ends its text
     std::optional<TokenSpan> head = {};  ///< tokens in front of everything; by default what the model asks for
     TokenSpan masked = {};               ///< tokens never to generate, besides the wrapper's markers
+    std::size_t max_rewinds = 1000;      ///< how often the schedule may take tokens back
+    std::stop_token stop = {};           ///< cancels between two tokens, and between two pieces of an InterruptibleModel
 };
 
 /// Generates text while it retrieves. Refers to the model and the retriever, which must outlive it; holds the policies.
@@ -48,22 +52,24 @@ public:
     PoliciesT& policies() noexcept { return policies_; }
 
     /// Continues a prompt, which is given without BOS.
-    /// Throws    Error{window} if head, prompt and the first passages are longer than the model's window;
-    ///           Error{contract} for a prompt that is empty where the head is too, or if something else changed the
-    ///           size of the model between two single steps, or of a model without `tokens()` at any time; Error{logits};
-    ///           what model, retriever and policies throw. Then `partial()` has what was generated, and the model holds
-    ///           what it says it holds.
-    /// Cost      at most max_tokens evaluations; allocates at retrievals and at the start only
+    /// Throws    Error{window} if head, prompt and the first passages are longer than the model's window and nothing may be
+    ///           dropped; Error{contract} for a prompt that is empty where the head is too, if a policy breaks its contract,
+    ///           or if something else changed the size of the model between two single steps, or of a model without
+    ///           `tokens()` at any time; Error{logits}; what model, retriever and policies throw. Then `partial()` has what
+    ///           was generated, and the model holds what it says it holds.
+    /// Cost      at most max_tokens evaluations, and one for each token that a schedule takes back; allocates at retrievals
+    ///           and at the start only
     Generation generate(TokenSpan prompt, const GenerateOptions& options = {}) {
         return generate(prompt, options, [](TokenId) { return true; });
     }
 
-    /// Continues a prompt and hands each token to `on_token(token)`; if that returns false, the generation is cancelled.
+    /// Continues a prompt and hands each token to `on_token(token)`; if that returns false, the generation is cancelled. If
+    /// it has a member `rewind(n)`, that is told when a schedule takes the newest n tokens back.
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
         const Clock::time_point start = Clock::now();
         begin(prompt, options);
-        partial_.stop = run(prompt.size(), options, on_token);
+        partial_.stop = run({options, options.head ? *options.head : head_of(*model_), prompt.size()}, on_token);
         partial_.stats.seconds.total = since(start);
         return std::exchange(partial_, {});
     }
@@ -76,6 +82,19 @@ private:
     static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
     static constexpr bool model_remembers = RemembersTokens<Model>;
+
+    /// What stays the same during a generation.
+    struct Call {
+        const GenerateOptions& options;
+        TokenSpan head;
+        std::size_t prompt_tokens;
+    };
+
+    /// The logits of an evaluation; if there are none, why.
+    struct Outcome {
+        std::span<const float> logits;
+        StopReason reason = StopReason::cancelled;
+    };
 
     TokenSpan held() const {
         if constexpr (model_remembers) {
@@ -100,47 +119,86 @@ private:
         if constexpr (!model_remembers) check_untouched();
         partial_.tokens.reserve(reserved);
         policies_.reset();
+        documents_.clear();
+        taken_from_ = {};
         retrieved_at_ = 0;
     }
 
-    template <class OnToken>
-    StopReason run(std::size_t prompt_tokens, const GenerateOptions& options, OnToken& on_token) {
-        const TokenSpan head = options.head ? *options.head : head_of(*model_);
-        while (partial_.tokens.size() < options.max_tokens) {
-            const StepView step{context_, prompt_tokens, partial_.stats.retrievals, partial_.tokens.size() - retrieved_at_};
-            std::optional<std::span<const float>> logits;
-            if (policies_.schedule()(step)) {
-                logits = retrieve(step, head, options.passages);
-            } else if (partial_.tokens.empty()) {
-                logits = follow({head, {}, context_}, nullptr);
-            } else {
-                logits = evaluate_newest();
-            }
-            if (!logits) return StopReason::window_full;
+    StepView step(const Call& call) const {
+        return {context_, call.prompt_tokens, partial_.stats.retrievals, partial_.tokens.size() - retrieved_at_, taken_from_};
+    }
 
-            const TokenId token = policies_.sampler()(masked(*logits, options.masked));
-            FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < logits->size(), "the sampler took token ", token,
-                             ", but the model has ", logits->size(), " logits");
+    template <class OnToken>
+    StopReason run(const Call& call, OnToken& on_token) {
+        const GenerateOptions& options = call.options;
+        while (partial_.tokens.size() < options.max_tokens) {
+            if (options.stop.stop_requested()) return StopReason::cancelled;
+            const Decision decision = policies_.schedule()(step(call));
+            if (decision.stops()) return StopReason::schedule;
+            Outcome outcome;
+            if (decision.retrieves()) {
+                if (decision.rewind() > 0 && partial_.stats.rewinds == options.max_rewinds) return StopReason::max_rewinds;
+                outcome = retrieve(call, decision.rewind(), on_token);
+            } else if (partial_.stats.counts.requested == 0) {
+                outcome = follow(call);
+            } else {
+                outcome = evaluate_newest(call);
+            }
+            if (outcome.logits.empty()) return outcome.reason;
+
+            taken_from_ = {};  // what it viewed may be gone
+            const std::span<const float> logits = masked(outcome.logits, options.masked);
+            const TokenId token = take_token(policies_.sampler(), logits, step(call));
+            FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < logits.size(), "the sampler took token ", token,
+                             ", but the model has ", logits.size(), " logits");
+            FLASHBACK_ASSERT(logits[static_cast<std::size_t>(token)] > -std::numeric_limits<float>::infinity(),
+                             "the sampler took token ", token, ", which is masked: its logit is -infinity");
             if (!options.ignore_eos && is_end_of(*model_, token)) return StopReason::eos;
             partial_.tokens.push_back(token);
             context_.push_back(token);
+            taken_from_ = logits;
+            const bool stopping = policies_.stopping()(step(call));
             if constexpr (std::convertible_to<std::invoke_result_t<OnToken&, TokenId>, bool>) {
-                if (!on_token(token)) return StopReason::cancelled;
+                if (!on_token(token) && !stopping) return StopReason::cancelled;
             } else {
                 on_token(token);
             }
+            if (stopping) return StopReason::stop_string;
         }
         return StopReason::max_tokens;
     }
 
-    std::optional<std::span<const float>> retrieve(const StepView& step, TokenSpan head, std::size_t count) {
+    template <class OnToken>
+    Outcome retrieve(const Call& call, std::size_t rewind, OnToken& on_token) {
+        FLASHBACK_ASSERT(rewind <= partial_.tokens.size(), "the schedule takes back ", rewind, " tokens, but only ",
+                         partial_.tokens.size(), " were generated");
+        Retrieval retrieval = find(call, rewind);
+        if (rewind > 0) {
+            partial_.tokens.resize(partial_.tokens.size() - rewind);
+            context_.resize(context_.size() - rewind);
+            ++partial_.stats.rewinds;
+            partial_.stats.rewound += rewind;
+            if constexpr (requires { on_token.rewind(rewind); }) on_token.rewind(rewind);
+        }
+        const Outcome outcome = follow(call, &retrieval);
+        if (outcome.logits.empty()) return outcome;  // what was found never reached the model, so it is not reported either
+        retrieved_at_ = partial_.tokens.size();
+        ++partial_.stats.retrievals;
+        partial_.retrievals.push_back(std::move(retrieval));
+        return outcome;
+    }
+
+    Retrieval find(const Call& call, std::size_t rewind) {
         const Clock::time_point start = Clock::now();
-        const Query query = policies_.query()(step);
-        auto&& found = retriever_->retrieve(query, count);
+        StepView asking = step(call);
+        asking.rewind = rewind;
+        const Query query = policies_.query()(asking);
+        auto&& found = retriever_->retrieve(query, call.options.passages);
         const double seconds = since(start);
         partial_.stats.seconds.retrieve += seconds;
 
-        Retrieval retrieval{.at = step.generated(),
+        Retrieval retrieval{.at = partial_.tokens.size() - rewind,
+                            .rewound = rewind,
                             .query_tokens = {query.tokens.begin(), query.tokens.end()},
                             .query_text = std::string{query.text},
                             .passages = {},
@@ -152,58 +210,75 @@ private:
             retrieval.passages.push_back({std::string{passage.id}, std::string{passage.title}, std::string{passage.text},
                                           passage.score, passage.tokens.size()});
         }
-        const auto logits = follow({head, documents_, context_}, &retrieval);
-        if (!logits) return {};  // what was found never reached the model, so it is not reported either
-        retrieved_at_ = step.generated();
-        ++partial_.stats.retrievals;
-        partial_.retrievals.push_back(std::move(retrieval));
-        return logits;
+        return retrieval;
     }
 
-    /// Brings the model to the planned context. Nothing if that does not fit into the window.
-    std::optional<std::span<const float>> follow(const ContextParts& parts, Retrieval* retrieval) {
+    ContextParts parts(const Call& call) const {
+        return {call.head, documents_, TokenSpan{context_}.subspan(partial_.stats.dropped)};
+    }
+
+    /// Brings the model to the planned context.
+    Outcome follow(const Call& call, Retrieval* retrieval = nullptr) {
         if constexpr (!model_remembers) check_untouched();
-        const ContextPlan plan = plan_context(policies_, held(), parts, scratch_);
         const std::size_t window = window_of(*model_);
-        if (plan.wanted.size() > window) {
-            if (!partial_.tokens.empty()) return {};
-            FLASHBACK_THROW(ErrorCode::window, "the window of the model holds ", window,
-                            " tokens, but the first context needs ", plan.wanted.size(), ": ", parts.head.size(),
-                            " of the head, ", parts.context.size(), " of the prompt and ", scratch_.documents.size(),
-                            " of retrieved passages");
+        ContextPlan plan = plan_context(policies_, held(), parts(call), scratch_);
+        while (plan.wanted.size() > window) {
+            const FullWindow full{window, plan.wanted.size(), parts(call).context.size()};
+            const std::size_t drop = policies_.overflow()(full);
+            if (drop == 0 || drop >= full.context) return refuse(call, full);
+            partial_.stats.dropped += drop;
+            plan = plan_context(policies_, held(), parts(call), scratch_);
         }
         const std::size_t held_before = held().size();
-        const TokenCounts counts{plan.wanted.size(), plan.feed.size(), plan.keep, held_before - plan.keep};
         const Clock::time_point start = Clock::now();
         // Room for all tokens up to the next plan, so that single steps allocate nothing.
         if constexpr (!model_remembers) held_.reserve(plan.wanted.size() + partial_.tokens.capacity() - partial_.tokens.size());
         if (plan.keep < held_before) model_->truncate(plan.keep);
         if constexpr (!model_remembers) held_.resize(plan.keep);
         left_ = plan.keep;
-        const std::span<const float> logits = evaluate(plan.feed);
+        const std::span<const float> logits = evaluate(plan.feed, call.options.stop);
         const double seconds = since(start);
 
+        const TokenCounts counts{left_, left_ - plan.keep, plan.keep, held_before - plan.keep};
         partial_.stats.seconds.prefill += seconds;
         partial_.stats.counts += counts;
         if (retrieval) {
             retrieval->counts = counts;
             retrieval->seconds += seconds;
         }
-        return logits;
+        return {logits};
     }
 
-    std::optional<std::span<const float>> evaluate_newest() {
+    Outcome refuse(const Call& call, const FullWindow& full) const {
+        if (partial_.stats.counts.requested > 0) return {{}, StopReason::window_full};
+        FLASHBACK_THROW(ErrorCode::window, "the window of the model holds ", full.window,
+                        " tokens, but the first context needs ", full.wanted, ": ", call.head.size(), " of the head, ",
+                        full.context, " of the prompt and ", scratch_.documents.size(), " of retrieved passages");
+    }
+
+    Outcome evaluate_newest(const Call& call) {
         check_untouched();
-        if (held().size() >= window_of(*model_)) return {};
+        if (held().size() >= window_of(*model_)) return follow(call);
         const Clock::time_point start = Clock::now();
-        const std::span<const float> logits = evaluate(TokenSpan{context_}.last(1));
+        const std::span<const float> logits = evaluate(TokenSpan{context_}.last(1), call.options.stop);
         partial_.stats.seconds.decode += since(start);
-        partial_.stats.counts += {1, 1, 0, 0};
-        return logits;
+        if (!logits.empty()) partial_.stats.counts += {1, 1, 0, 0};
+        return {logits};
     }
 
-    std::span<const float> evaluate(TokenSpan tokens) {
-        const std::span<const float> logits = model_->evaluate(tokens);
+    /// No logits if a stop was requested meanwhile; then the model may hold a part of the tokens.
+    std::span<const float> evaluate(TokenSpan tokens, const std::stop_token& stop) {
+        std::span<const float> logits;
+        if constexpr (InterruptibleModel<Model>) {
+            logits = model_->evaluate(tokens, stop);
+        } else {
+            logits = model_->evaluate(tokens);
+        }
+        if (logits.empty()) {
+            if (!InterruptibleModel<Model> || !stop.stop_requested())
+                FLASHBACK_THROW(ErrorCode::logits, "the model gave no logits for ", tokens.size(), " tokens");
+            tokens = tokens.first(static_cast<std::size_t>(model_->size()) - left_);
+        }
         if constexpr (!model_remembers) append(held_, tokens);
         left_ += tokens.size();
         return logits;
@@ -235,6 +310,7 @@ private:
     std::vector<TokenSpan> documents_;  // of the last retrieval
     PlanScratch scratch_;
     std::vector<float> masked_logits_;
+    std::span<const float> taken_from_;  // the logits that the newest token was taken from
     std::size_t retrieved_at_ = 0;
     std::size_t left_ = 0;  // size of the model as this decoder left it
 };

@@ -14,8 +14,11 @@ namespace flashback::inline FLASHBACK_ISA {
 enum class StopReason {
     max_tokens,   ///< as many tokens as were asked for
     eos,          ///< the model ended its text
-    window_full,  ///< the next tokens do not fit into the model's window
-    cancelled,    ///< the callback said false
+    stop_string,  ///< the stopping criterion said so: it found a stop string, say
+    schedule,     ///< the schedule said so
+    window_full,  ///< the next tokens do not fit into the model's window, and nothing may be dropped
+    max_rewinds,  ///< the schedule took tokens back once more than was allowed
+    cancelled,    ///< the callback said false, or a stop was requested
 };
 
 /// The name of a reason, e.g. "max_tokens".
@@ -23,13 +26,17 @@ constexpr std::string_view to_string(StopReason reason) noexcept {
     switch (reason) {
         case StopReason::max_tokens: return "max_tokens";
         case StopReason::eos: return "eos";
+        case StopReason::stop_string: return "stop_string";
+        case StopReason::schedule: return "schedule";
         case StopReason::window_full: return "window_full";
+        case StopReason::max_rewinds: return "max_rewinds";
         case StopReason::cancelled: return "cancelled";
     }
     return "unknown";
 }
 
-/// Tokens by what became of them. Machine-free: `evaluated + reused == requested`, always.
+/// Tokens by what became of them. Machine-free: `evaluated + reused == requested`, always. Of a plan that was cancelled
+/// between two pieces, what was done counts.
 struct TokenCounts {
     std::size_t requested = 0;  ///< wanted length at each plan, and 1 for each single-token step
     std::size_t evaluated = 0;  ///< what the model had to evaluate
@@ -65,7 +72,8 @@ struct RetrievedPassage {
 
 /// One retrieval: when, what was asked, what was found, and what the plan after it cost.
 struct Retrieval {
-    std::size_t at = 0;                      ///< number of generated tokens before it
+    std::size_t at = 0;                      ///< number of generated tokens before it, without those it took back
+    std::size_t rewound = 0;                 ///< generated tokens that were taken back for it
     std::vector<TokenId> query_tokens;       ///< the query, if the query builder gave tokens
     std::string query_text;                  ///< the query, if the query builder gave text
     std::vector<RetrievedPassage> passages;  ///< the best first; empty if nothing was found
@@ -76,6 +84,9 @@ struct Retrieval {
 /// Counts and times in all.
 struct Statistics {
     std::size_t retrievals = 0;
+    std::size_t rewinds = 0;  ///< retrievals that took tokens back
+    std::size_t rewound = 0;  ///< tokens that they took back
+    std::size_t dropped = 0;  ///< tokens of the text that were dropped because the window was full
     TokenCounts counts;
     Seconds seconds;
 };

@@ -7,8 +7,10 @@
 #include "flashback/policy/wrapper.hpp"
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <span>
+#include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -51,9 +53,11 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
     FLASHBACK_ASSERT(!wanted.empty(), "a context needs at least 1 token, but head, documents and context are all empty");
 
     const std::size_t keep = policies.reuse()(held, wanted);
-    FLASHBACK_ASSERT(keep <= std::min(held.size(), wanted.size()) && std::ranges::equal(held.first(keep), wanted.first(keep)),
-                     "the reuse policy keeps ", keep, " positions, but only the common prefix of ", common_prefix(held, wanted),
-                     " is valid");
+    if constexpr (!std::same_as<std::remove_cvref_t<decltype(policies.reuse())>, KeepCommonPrefix>) {
+        const std::size_t valid = common_prefix(held, wanted);
+        FLASHBACK_ASSERT(keep <= valid, "the reuse policy keeps ", keep, " positions, but only the common prefix of ", valid,
+                         " is valid");
+    }
     const std::size_t kept = std::min(keep, wanted.size() - 1);
     return {kept, wanted.subspan(kept), wanted};
 }

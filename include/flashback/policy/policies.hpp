@@ -2,13 +2,20 @@
 #pragma once
 
 #include "flashback/fwd.hpp"
+#include "flashback/policy/combined_schedules.hpp"
 #include "flashback/policy/layout.hpp"
+#include "flashback/policy/overflow.hpp"
 #include "flashback/policy/query.hpp"
 #include "flashback/policy/reuse.hpp"
 #include "flashback/policy/sampler.hpp"
 #include "flashback/policy/schedule.hpp"
+#include "flashback/policy/stopping.hpp"
+#include "flashback/policy/truncated_sampling.hpp"
 #include "flashback/policy/wrapper.hpp"
 
+#include <cstddef>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -19,43 +26,49 @@ namespace flashback::inline FLASHBACK_ISA {
 ///
 ///     auto policies = Policies{}.schedule(EveryNTokens{16}).layout(AppendDocuments{});
 ///
-/// | slot       | concept             | default            | decides                                    |
-/// |------------|---------------------|--------------------|--------------------------------------------|
-/// | `schedule` | `RetrievalSchedule` | `EveryNTokens{16}` | when to retrieve                           |
-/// | `query`    | `QueryBuilder`      | `LastNTokens{32}`  | what to search for                         |
-/// | `wrapper`  | `MarkerWrapper`     | `NoMarkers`        | what stands around a passage               |
-/// | `layout`   | `ContextLayout`     | `AppendDocuments`  | where passages stand                       |
-/// | `reuse`    | `KVReuse`           | `KeepCommonPrefix` | what of the KV cache is kept               |
-/// | `sampler`  | `Sampler`           | `Greedy`           | how a token is taken from logits           |
-template <class Schedule, class QueryFrom, class Wrapper, class Layout, class Reuse, class Sampling>
+/// | slot       | concept             | default            | decides                                      |
+/// |------------|---------------------|--------------------|----------------------------------------------|
+/// | `schedule` | `RetrievalSchedule` | `EveryNTokens{16}` | when to retrieve                             |
+/// | `query`    | `QueryBuilder`      | `LastNTokens{32}`  | what to search for                           |
+/// | `wrapper`  | `MarkerWrapper`     | `NoMarkers`        | what stands around a passage                 |
+/// | `layout`   | `ContextLayout`     | `AppendDocuments`  | where passages stand                         |
+/// | `reuse`    | `KVReuse`           | `KeepCommonPrefix` | what of the KV cache is kept                 |
+/// | `sampler`  | `Sampler`           | `Greedy`           | how a token is taken from logits             |
+/// | `overflow` | `Overflow`          | `StopWhenFull`     | what is dropped when the window is full      |
+/// | `stopping` | `StoppingCriterion` | `NeverStop`        | when the text is long enough: stop strings   |
+template <class Schedule, class QueryFrom, class Wrapper, class Layout, class Reuse, class Sampling, class Overflowing,
+          class Stopping>
 class Policies {
+    using Slots = std::tuple<Schedule, QueryFrom, Wrapper, Layout, Reuse, Sampling, Overflowing, Stopping>;
+    enum Slot : std::size_t { at_schedule, at_query, at_wrapper, at_layout, at_reuse, at_sampler, at_overflow, at_stopping };
+
 public:
     constexpr Policies() = default;
-    constexpr Policies(Schedule schedule, QueryFrom query, Wrapper wrapper, Layout layout, Reuse reuse, Sampling sampler)
-        : schedule_(std::move(schedule)),
-          query_(std::move(query)),
-          wrapper_(std::move(wrapper)),
-          layout_(std::move(layout)),
-          reuse_(std::move(reuse)),
-          sampler_(std::move(sampler)) {}
+    constexpr Policies(Schedule schedule, QueryFrom query, Wrapper wrapper, Layout layout, Reuse reuse, Sampling sampler,
+                       Overflowing overflow, Stopping stopping)
+        : slots_(std::move(schedule), std::move(query), std::move(wrapper), std::move(layout), std::move(reuse),
+                 std::move(sampler), std::move(overflow), std::move(stopping)) {}
 
-    constexpr Schedule& schedule() noexcept { return schedule_; }
-    constexpr const Schedule& schedule() const noexcept { return schedule_; }
-    constexpr QueryFrom& query() noexcept { return query_; }
-    constexpr const QueryFrom& query() const noexcept { return query_; }
-    constexpr const Wrapper& wrapper() const noexcept { return wrapper_; }
-    constexpr const Layout& layout() const noexcept { return layout_; }
-    constexpr const Reuse& reuse() const noexcept { return reuse_; }
-    constexpr Sampling& sampler() noexcept { return sampler_; }
-    constexpr const Sampling& sampler() const noexcept { return sampler_; }
+    constexpr Schedule& schedule() noexcept { return std::get<at_schedule>(slots_); }
+    constexpr const Schedule& schedule() const noexcept { return std::get<at_schedule>(slots_); }
+    constexpr QueryFrom& query() noexcept { return std::get<at_query>(slots_); }
+    constexpr const QueryFrom& query() const noexcept { return std::get<at_query>(slots_); }
+    constexpr const Wrapper& wrapper() const noexcept { return std::get<at_wrapper>(slots_); }
+    constexpr const Layout& layout() const noexcept { return std::get<at_layout>(slots_); }
+    constexpr const Reuse& reuse() const noexcept { return std::get<at_reuse>(slots_); }
+    constexpr const Overflowing& overflow() const noexcept { return std::get<at_overflow>(slots_); }
+    constexpr Sampling& sampler() noexcept { return std::get<at_sampler>(slots_); }
+    constexpr const Sampling& sampler() const noexcept { return std::get<at_sampler>(slots_); }
+    constexpr Stopping& stopping() noexcept { return std::get<at_stopping>(slots_); }
+    constexpr const Stopping& stopping() const noexcept { return std::get<at_stopping>(slots_); }
 
     /// These policies with another schedule.
     template <class S>
     constexpr auto schedule(S schedule) const {
         static_assert(RetrievalSchedule<S>,
-                      "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and return bool");
-        return Policies<S, QueryFrom, Wrapper, Layout, Reuse, Sampling>{
-            std::move(schedule), query_, wrapper_, layout_, reuse_, sampler_};
+                      "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and "
+                      "return bool or Decision");
+        return with<at_schedule>(std::move(schedule));
     }
 
     /// These policies with another query builder.
@@ -63,8 +76,7 @@ public:
     constexpr auto query(Q query) const {
         static_assert(QueryBuilder<Q>,
                       "flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query");
-        return Policies<Schedule, Q, Wrapper, Layout, Reuse, Sampling>{schedule_, std::move(query), wrapper_,
-                                                                       layout_,   reuse_,           sampler_};
+        return with<at_query>(std::move(query));
     }
 
     /// These policies with another wrapper.
@@ -73,8 +85,7 @@ public:
         static_assert(
             MarkerWrapper<W>,
             "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)");
-        return Policies<Schedule, QueryFrom, W, Layout, Reuse, Sampling>{schedule_, query_, std::move(wrapper),
-                                                                         layout_,   reuse_, sampler_};
+        return with<at_wrapper>(std::move(wrapper));
     }
 
     /// These policies with another layout.
@@ -83,8 +94,7 @@ public:
         static_assert(
             ContextLayout<L>,
             "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
-        return Policies<Schedule, QueryFrom, Wrapper, L, Reuse, Sampling>{schedule_,         query_, wrapper_,
-                                                                          std::move(layout), reuse_, sampler_};
+        return with<at_layout>(std::move(layout));
     }
 
     /// These policies with another rule of reuse.
@@ -93,38 +103,58 @@ public:
         static_assert(KVReuse<R>,
                       "flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and "
                       "return a length");
-        return Policies<Schedule, QueryFrom, Wrapper, Layout, R, Sampling>{schedule_, query_,           wrapper_,
-                                                                           layout_,   std::move(reuse), sampler_};
+        return with<at_reuse>(std::move(reuse));
+    }
+
+    /// These policies with another rule for a full window.
+    template <class O>
+    constexpr auto overflow(O overflow) const {
+        static_assert(Overflow<O>,
+                      "flashback: an Overflow must be callable, when const, as overflow(const FullWindow&) and "
+                      "return the number of tokens to drop");
+        return with<at_overflow>(std::move(overflow));
     }
 
     /// These policies with another sampler.
     template <class S>
     constexpr auto sampler(S sampler) const {
         static_assert(Sampler<S>,
-                      "flashback: a Sampler must be callable as sampler(std::span<const float> logits) and return TokenId");
-        return Policies<Schedule, QueryFrom, Wrapper, Layout, Reuse, S>{schedule_, query_, wrapper_,
-                                                                        layout_,   reuse_, std::move(sampler)};
+                      "flashback: a Sampler must be callable as sampler(std::span<const float> logits) or "
+                      "sampler(logits, const StepView&) and return TokenId");
+        return with<at_sampler>(std::move(sampler));
+    }
+
+    /// These policies with another stopping criterion.
+    template <class S>
+    constexpr auto stopping(S stopping) const {
+        static_assert(StoppingCriterion<S>,
+                      "flashback: a StoppingCriterion must be callable as stopping(const StepView&) and return bool");
+        return with<at_stopping>(std::move(stopping));
     }
 
     /// Calls `reset()` of every policy that has one: the start of a generation.
     constexpr void reset() {
-        reset_one(schedule_);
-        reset_one(query_);
-        reset_one(sampler_);
+        std::apply([](auto&... slot) { (detail::reset_policy(slot), ...); }, slots_);
     }
 
 private:
-    template <class P>
-    static constexpr void reset_one(P& policy) {
-        if constexpr (requires { policy.reset(); }) policy.reset();
+    template <Slot Replaced, class P>
+    constexpr auto with(P policy) const {
+        return [&]<std::size_t... I>(std::index_sequence<I...>) {
+            const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
+                if constexpr (J == Replaced) {
+                    return std::move(policy);
+                } else {
+                    return std::get<J>(slots_);
+                }
+            };
+            return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>...>{
+                slot(std::integral_constant<std::size_t, I>{})...};
+        }
+        (std::make_index_sequence<std::tuple_size_v<Slots>>{});
     }
 
-    FLASHBACK_NO_UNIQUE_ADDRESS Schedule schedule_{};
-    FLASHBACK_NO_UNIQUE_ADDRESS QueryFrom query_{};
-    FLASHBACK_NO_UNIQUE_ADDRESS Wrapper wrapper_{};
-    FLASHBACK_NO_UNIQUE_ADDRESS Layout layout_{};
-    FLASHBACK_NO_UNIQUE_ADDRESS Reuse reuse_{};
-    FLASHBACK_NO_UNIQUE_ADDRESS Sampling sampler_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Slots slots_{};
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

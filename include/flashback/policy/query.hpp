@@ -17,7 +17,7 @@ concept QueryBuilder = requires(B& builder, const StepView& step) {
     { builder(step) } -> std::convertible_to<Query>;
 };
 
-/// The newest `count` tokens of the context, or all of them if there are fewer.
+/// The newest `count` tokens of the context, or all of them if there are fewer; a draft that is taken back is not among them.
 /// Source    Ram et al. 2023, In-Context RALM, section 3.2 (query length l); FlashBack uses l = 32
 class LastNTokens {
 public:
@@ -27,7 +27,8 @@ public:
     }
 
     constexpr Query operator()(const StepView& step) const noexcept {
-        return {step.context.last(std::min(count_, step.context.size()))};
+        const TokenSpan kept = step.kept();
+        return {kept.last(std::min(count_, kept.size()))};
     }
 
 private:

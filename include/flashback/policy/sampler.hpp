@@ -1,26 +1,50 @@
-/// \file How a token is taken from logits.
+/// \file How a token is taken from logits: the concept, the likeliest token, and a penalty for what was said already.
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/fwd.hpp"
+#include "flashback/policy/step_view.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
-#include <cstdint>
 #include <limits>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Takes a token from logits: `sampler(logits)`; masked tokens have the logit -infinity. An optional `reset()` is called at
-/// the start of each generation.
+namespace detail {
+
 template <class S>
-concept Sampler = requires(S& sampler, std::span<const float> logits) {
+concept SamplesLogits = requires(S& sampler, std::span<const float> logits) {
     { sampler(logits) } -> std::convertible_to<TokenId>;
 };
+
+template <class S>
+concept SamplesStep = requires(S& sampler, std::span<const float> logits, const StepView& step) {
+    { sampler(logits, step) } -> std::convertible_to<TokenId>;
+};
+
+}  // namespace detail
+
+/// Takes a token from logits: `sampler(logits)`, or `sampler(logits, step)` where the text before the token matters. Masked
+/// tokens have the logit -infinity and may not be taken. An optional `reset()` is called at the start of each generation.
+template <class S>
+concept Sampler = detail::SamplesLogits<S> || detail::SamplesStep<S>;
+
+/// The token that a sampler of either form takes.
+template <Sampler S>
+constexpr TokenId take_token(S& sampler, std::span<const float> logits, const StepView& step) {
+    if constexpr (detail::SamplesStep<S>) {
+        return sampler(logits, step);
+    } else {
+        return sampler(logits);
+    }
+}
 
 /// The likeliest token; of equals the one with the lowest id.
 struct Greedy {
@@ -39,96 +63,48 @@ struct Greedy {
     }
 };
 
-/// A seeded stream of random numbers that is the same with every standard library.
-/// Source    Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators (SplitMix64)
-class SplitMix64 {
-public:
-    constexpr explicit SplitMix64(std::uint64_t seed) noexcept : state_(seed) {}
-
-    /// The next 64 random bits.
-    constexpr std::uint64_t next() noexcept {
-        std::uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-        return z ^ (z >> 31);
-    }
-
-    /// A number in [0, 1) with 53 random bits.
-    constexpr double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
-
-    /// A number in [0, n), every one as likely up to n / 2^64.
-    /// Requires  n > 0
-    constexpr std::uint64_t below(std::uint64_t n) noexcept { return next() % n; }
-
-private:
-    std::uint64_t state_;
+/// The settings of RepetitionPenalty.
+struct RepetitionOptions {
+    float penalty = 1.1f;     ///< > 0; above 1 makes tokens of the text less likely, 1 does nothing
+    std::size_t window = 64;  ///< how many of the newest tokens of the text count
 };
 
-/// The settings of TruncatedSampling.
-struct SamplingOptions {
-    float temperature = 1.0f;  ///< > 0; below 1 sharpens the distribution
-    float top_p = 1.0f;        ///< in (0, 1]; the likeliest tokens that together have this probability remain
-    std::uint64_t seed = 0;
-};
+/// Makes the tokens that stand in the newest text less likely, then leaves the choice to another sampler: positive logits are
+/// divided by the penalty, negative ones multiplied by it, once however often the token stands there.
+/// Cost      one copy of the logits
+/// Source    Keskar et al. 2019, CTRL, section 4.1
+template <class Inner>
+class RepetitionPenalty {
+    static_assert(Sampler<Inner>,
+                  "flashback: RepetitionPenalty hands the logits to a Sampler: callable as sampler(logits) or "
+                  "sampler(logits, const StepView&), giving TokenId");
 
-/// A random token of the likeliest ones (temperature, then top-p): the same seed gives the same tokens.
-/// Cost      vocabulary exponentials, and a heap of the candidates from which the kept ones are taken
-/// Source    Holtzman et al. 2020, The curious case of neural text degeneration, section 3.1 (nucleus sampling)
-class TruncatedSampling {
 public:
-    /// Throws    Error{contract} if an option is out of its range
-    explicit TruncatedSampling(SamplingOptions options = {}) : options_(options), random_(options.seed) {
-        FLASHBACK_ASSERT(options.temperature > 0 && std::isfinite(options.temperature),
-                         "the temperature of sampling must be a number above 0, found ", options.temperature);
-        FLASHBACK_ASSERT(options.top_p > 0 && options.top_p <= 1, "top-p must lie in (0, 1], found ", options.top_p);
+    /// Throws    Error{contract} if the penalty is not a number above 0
+    explicit RepetitionPenalty(RepetitionOptions options = {}, Inner inner = Inner{})
+        : options_(options), inner_(std::move(inner)) {
+        FLASHBACK_ASSERT(options.penalty > 0 && std::isfinite(options.penalty),
+                         "a repetition penalty must be a number above 0, found ", options.penalty);
     }
 
-    /// Goes back to the seed.
-    void reset() noexcept { random_ = SplitMix64{options_.seed}; }
+    void reset() {
+        if constexpr (requires { inner_.reset(); }) inner_.reset();
+    }
 
-    /// Throws    Error{logits} if a logit is NaN or +infinity, or if none is above -infinity
-    TokenId operator()(std::span<const float> logits) {
-        const float most = logits[static_cast<std::size_t>(Greedy{}(logits))];
-        if (most == std::numeric_limits<float>::infinity()) FLASHBACK_THROW(ErrorCode::logits, "a logit is +infinity");
-
-        candidates_.clear();
-        candidates_.reserve(logits.size());
-        double total = 0;
-        for (std::size_t i = 0; i < logits.size(); ++i) {
-            const double weight = std::exp((static_cast<double>(logits[i]) - most) / options_.temperature);
-            if (weight == 0) continue;
-            candidates_.push_back({weight, static_cast<TokenId>(i)});
-            total += weight;
+    TokenId operator()(std::span<const float> logits, const StepView& step) {
+        logits_.assign(logits.begin(), logits.end());
+        for (const TokenId token : step.context.last(std::min(options_.window, step.context.size()))) {
+            const auto i = static_cast<std::size_t>(token);
+            if (i >= logits.size() || logits_[i] != logits[i]) continue;  // no logit of its own, or penalised already
+            logits_[i] = logits[i] > 0 ? logits[i] / options_.penalty : logits[i] * options_.penalty;
         }
-        // The likeliest tokens come off a heap into the tail of the same array, so the kept ones stand at its end.
-        std::ranges::make_heap(candidates_, less_likely);
-        auto heap_end = candidates_.end();
-        double kept = 0;
-        do {
-            std::ranges::pop_heap(candidates_.begin(), heap_end, less_likely);
-            kept += (--heap_end)->weight;
-        } while (heap_end != candidates_.begin() && kept < options_.top_p * total);
-
-        double left = random_.uniform() * kept;
-        for (auto it = candidates_.end(); it != heap_end;) {
-            left -= (--it)->weight;
-            if (left < 0) return it->token;
-        }
-        return heap_end->token;  // rounding left a remainder
+        return take_token(inner_, logits_, step);
     }
 
 private:
-    struct Candidate {
-        double weight;
-        TokenId token;
-    };
-    static constexpr auto less_likely = [](const Candidate& a, const Candidate& b) noexcept {
-        return a.weight != b.weight ? a.weight < b.weight : a.token > b.token;
-    };
-
-    SamplingOptions options_;
-    SplitMix64 random_;
-    std::vector<Candidate> candidates_;
+    RepetitionOptions options_;
+    Inner inner_;
+    std::vector<float> logits_;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/policy/decision.hpp"
 #include "flashback/policy/step_view.hpp"
 
 #include <concepts>
@@ -9,11 +10,11 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Decides when to retrieve: `schedule(step)` is asked before every token, the first included, and says true to retrieve.
-/// An optional `reset()` is called at the start of each generation.
+/// Decides when to retrieve: `schedule(step)` is asked before every token, the first included, and gives a Decision, or a
+/// bool where true means to retrieve. An optional `reset()` is called at the start of each generation.
 template <class S>
 concept RetrievalSchedule = requires(S& schedule, const StepView& step) {
-    { schedule(step) } -> std::convertible_to<bool>;
+    { schedule(step) } -> std::convertible_to<Decision>;
 };
 
 /// Never retrieves: the closed book.

@@ -1,18 +1,46 @@
-/// \file What a policy sees of a running generation.
+/// \file What a policy sees of a running generation, and when each policy is called.
+///
+/// | moment                             | calls, in this order                                                                    |
+/// |------------------------------------|-----------------------------------------------------------------------------------------|
+/// | a generation starts                | `reset()` of every policy that has one                                                  |
+/// | before every token, also the first | `schedule(step)`                                                                        |
+/// | if that says retrieve              | `query(step)`; the rewind, if any; `retriever.retrieve(query, k)`                       |
+/// | then, and before the first token   | `wrapper(passage, out)` for each passage; `layout(parts, out)`; `reuse(held, wanted)`   |
+/// | if that is more than the window    | `overflow(full)`; if it drops something, the line above again                           |
+/// | then the model                     | `truncate(keep)`, `evaluate(feed)`; without a plan `evaluate(newest token)`             |
+/// | the token                          | `sampler(logits)` or `sampler(logits, step)`                                            |
+/// | after it, unless it ends the text  | `stopping(step)`, in which the token is the newest; `on_token(token)`                   |
 #pragma once
 
 #include "flashback/core/tokens.hpp"
+#include "flashback/policy/distribution.hpp"
 
+#include <cmath>
 #include <cstddef>
+#include <span>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The moment before a token is generated. A view: valid during the call only.
+/// A moment of a generation. A view: valid during the call only.
+///
+/// | field             | is                                                                                                 |
+/// |-------------------|----------------------------------------------------------------------------------------------------|
+/// | `context`         | the prompt and what was generated; no head, no passages                                            |
+/// | `prompt_tokens`   | how much of `context` is the prompt                                                                |
+/// | `retrievals`      | retrievals so far                                                                                  |
+/// | `since_retrieval` | tokens generated since the last retrieval, or since the start if there was none                    |
+/// | `logits`          | what the newest token was taken from, after masking; empty before the first token                  |
+/// | `rewind`          | for a query: how many of the newest tokens are about to be taken back, the draft; else 0           |
+///
+/// What the logits mean is computed when it is asked for, each time anew. Before the first token there is nothing to doubt:
+/// probability 1, surprisal 0, entropy 0, margin 1.
 struct StepView {
-    TokenSpan context;                ///< the prompt and what was generated; no head, no passages
-    std::size_t prompt_tokens = 0;    ///< how much of `context` is the prompt
-    std::size_t retrievals = 0;       ///< retrievals so far
-    std::size_t since_retrieval = 0;  ///< tokens generated since the last retrieval, or since the start if none was made
+    TokenSpan context;
+    std::size_t prompt_tokens = 0;
+    std::size_t retrievals = 0;
+    std::size_t since_retrieval = 0;
+    std::span<const float> logits = {};
+    std::size_t rewind = 0;
 
     /// Number of tokens generated so far.
     constexpr std::size_t generated() const noexcept { return context.size() - prompt_tokens; }
@@ -20,6 +48,28 @@ struct StepView {
     /// The newest token of the context.
     /// Requires  `context` is not empty
     constexpr TokenId last_token() const noexcept { return context.back(); }
+
+    /// The context without the draft.
+    constexpr TokenSpan kept() const noexcept { return context.first(context.size() - rewind); }
+
+    /// The tokens that are about to be taken back.
+    constexpr TokenSpan draft() const noexcept { return context.last(rewind); }
+
+    /// The probability that the model gave to the newest token.
+    /// Cost      one exponential per logit
+    double probability() const { return std::exp(-surprisal()); }
+
+    /// -ln of the probability of the newest token, in nats.
+    /// Cost      one exponential per logit
+    double surprisal() const { return logits.empty() ? 0 : detail::surprisal(logits, last_token()); }
+
+    /// The entropy, in nats, of the distribution that the newest token was taken from.
+    /// Cost      one exponential per logit
+    double entropy() const { return logits.empty() ? 0 : detail::entropy(logits); }
+
+    /// How far the likeliest token was ahead of the second, as a difference of probabilities.
+    /// Cost      one exponential per logit
+    double margin() const { return logits.empty() ? 1 : detail::margin(logits); }
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

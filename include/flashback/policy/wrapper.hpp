@@ -6,6 +6,7 @@
 #include <array>
 #include <concepts>
 #include <span>
+#include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -39,6 +40,23 @@ public:
 
 private:
     std::array<TokenId, 2> markers_;
+};
+
+/// The passage between two texts: ordinary tokens, which no model has to be trained for and which a text may contain.
+class MarkerText {
+public:
+    /// `left` and `right` are encoded texts, either of which may be empty: MarkerText{tokenizer.encode("["), tokenizer.encode("]")}.
+    MarkerText(TokenBuffer left, TokenBuffer right) noexcept : left_(std::move(left)), right_(std::move(right)) {}
+
+    void operator()(TokenSpan passage, TokenBuffer& out) const {
+        append(out, left_);
+        append(out, passage);
+        append(out, right_);
+    }
+
+private:
+    TokenBuffer left_;
+    TokenBuffer right_;
 };
 
 /// The ids that a wrapper adds to passages.

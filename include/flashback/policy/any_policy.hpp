@@ -1,0 +1,223 @@
+/// \file Policies that are chosen at run time: one type for all models of a role. The flags of a program then do not multiply
+/// the instantiations of its decoder.
+#pragma once
+
+#include "flashback/policy/policies.hpp"
+
+#include <concepts>
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+namespace detail {
+
+/// A copyable holder of any callable, and of the optional members that policies have. Needs no run-time type information.
+template <class Result, class... Args>
+class ErasedPolicy {
+public:
+    template <class P>
+    explicit ErasedPolicy(P policy) : held_(std::make_unique<Model<P>>(std::move(policy))) {}
+    ErasedPolicy(const ErasedPolicy& other) : held_(other.held_ ? other.held_->clone() : nullptr) {}
+    ErasedPolicy(ErasedPolicy&&) noexcept = default;
+    ErasedPolicy& operator=(ErasedPolicy other) noexcept {
+        held_ = std::move(other.held_);
+        return *this;
+    }
+    ~ErasedPolicy() = default;
+
+    Result call(Args... args) const { return held().call(args...); }
+    TokenSpan markers() const { return held().markers(); }
+    void reset() { held().reset(); }
+
+private:
+    struct Interface {
+        Interface() = default;
+        Interface(const Interface&) = delete;
+        Interface& operator=(const Interface&) = delete;
+        virtual ~Interface() = default;
+        virtual std::unique_ptr<Interface> clone() const = 0;
+        virtual Result call(Args... args) = 0;
+        virtual TokenSpan markers() const = 0;
+        virtual void reset() = 0;
+    };
+
+    template <class P>
+    struct Model final : Interface {
+        explicit Model(P p) : policy(std::move(p)) {}
+        std::unique_ptr<Interface> clone() const override { return std::make_unique<Model>(policy); }
+        Result call(Args... args) override {
+            if constexpr (std::is_void_v<Result>) {
+                policy(args...);
+            } else if constexpr (std::invocable<P&, Args...>) {
+                return policy(args...);
+            } else {
+                return policy(std::get<0>(std::tie(args...)));  // a sampler that needs the logits only
+            }
+        }
+        TokenSpan markers() const override {
+            if constexpr (requires {
+                              { policy.markers() } -> std::convertible_to<TokenSpan>;
+                          }) {
+                return policy.markers();
+            } else {
+                return {};
+            }
+        }
+        void reset() override { reset_policy(policy); }
+
+        P policy;
+    };
+
+    Interface& held() const {
+        FLASHBACK_ASSERT(held_ != nullptr, "a policy was used after it was moved from");
+        return *held_;
+    }
+
+    std::unique_ptr<Interface> held_;
+};
+
+}  // namespace detail
+
+/// Any RetrievalSchedule.
+class AnySchedule {
+public:
+    AnySchedule() : AnySchedule(EveryNTokens{}) {}
+    template <class S>
+        requires(!std::same_as<S, AnySchedule>)
+    explicit AnySchedule(S schedule) : held_(std::move(schedule)) {
+        static_assert(RetrievalSchedule<S>,
+                      "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and "
+                      "return bool or Decision");
+    }
+    Decision operator()(const StepView& step) { return held_.call(step); }
+    void reset() { held_.reset(); }
+
+private:
+    detail::ErasedPolicy<Decision, const StepView&> held_;
+};
+
+/// Any QueryBuilder.
+class AnyQuery {
+public:
+    AnyQuery() : AnyQuery(LastNTokens{}) {}
+    template <class Q>
+        requires(!std::same_as<Q, AnyQuery>)
+    explicit AnyQuery(Q query) : held_(std::move(query)) {
+        static_assert(QueryBuilder<Q>,
+                      "flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query");
+    }
+    Query operator()(const StepView& step) { return held_.call(step); }
+    void reset() { held_.reset(); }
+
+private:
+    detail::ErasedPolicy<Query, const StepView&> held_;
+};
+
+/// Any MarkerWrapper.
+class AnyWrapper {
+public:
+    AnyWrapper() : AnyWrapper(NoMarkers{}) {}
+    template <class W>
+        requires(!std::same_as<W, AnyWrapper>)
+    explicit AnyWrapper(W wrapper) : held_(std::move(wrapper)) {
+        static_assert(
+            MarkerWrapper<W>,
+            "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)");
+    }
+    void operator()(TokenSpan passage, TokenBuffer& out) const { held_.call(passage, out); }
+    TokenSpan markers() const { return held_.markers(); }
+
+private:
+    detail::ErasedPolicy<void, TokenSpan, TokenBuffer&> held_;
+};
+
+/// Any ContextLayout.
+class AnyLayout {
+public:
+    AnyLayout() : AnyLayout(AppendDocuments{}) {}
+    template <class L>
+        requires(!std::same_as<L, AnyLayout>)
+    explicit AnyLayout(L layout) : held_(std::move(layout)) {
+        static_assert(
+            ContextLayout<L>,
+            "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
+    }
+    void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
+
+private:
+    detail::ErasedPolicy<void, const LayoutParts&, TokenBuffer&> held_;
+};
+
+/// Any KVReuse.
+class AnyReuse {
+public:
+    AnyReuse() : AnyReuse(KeepCommonPrefix{}) {}
+    template <class R>
+        requires(!std::same_as<R, AnyReuse>)
+    explicit AnyReuse(R reuse) : held_(std::move(reuse)) {
+        static_assert(KVReuse<R>,
+                      "flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan "
+                      "wanted) and return a length");
+    }
+    std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
+
+private:
+    detail::ErasedPolicy<std::size_t, TokenSpan, TokenSpan> held_;
+};
+
+/// Any Overflow.
+class AnyOverflow {
+public:
+    AnyOverflow() : AnyOverflow(StopWhenFull{}) {}
+    template <class O>
+        requires(!std::same_as<O, AnyOverflow>)
+    explicit AnyOverflow(O overflow) : held_(std::move(overflow)) {
+        static_assert(Overflow<O>,
+                      "flashback: an Overflow must be callable, when const, as overflow(const FullWindow&) and "
+                      "return the number of tokens to drop");
+    }
+    std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
+
+private:
+    detail::ErasedPolicy<std::size_t, const FullWindow&> held_;
+};
+
+/// Any Sampler.
+class AnySampler {
+public:
+    AnySampler() : AnySampler(Greedy{}) {}
+    template <class S>
+        requires(!std::same_as<S, AnySampler>)
+    explicit AnySampler(S sampler) : held_(std::move(sampler)) {
+        static_assert(Sampler<S>,
+                      "flashback: a Sampler must be callable as sampler(std::span<const float> logits) or "
+                      "sampler(logits, const StepView&) and return TokenId");
+    }
+    TokenId operator()(std::span<const float> logits, const StepView& step) { return held_.call(logits, step); }
+    void reset() { held_.reset(); }
+
+private:
+    detail::ErasedPolicy<TokenId, std::span<const float>, const StepView&> held_;
+};
+
+/// Any StoppingCriterion.
+class AnyStopping {
+public:
+    AnyStopping() : AnyStopping(NeverStop{}) {}
+    template <class S>
+        requires(!std::same_as<S, AnyStopping>)
+    explicit AnyStopping(S stopping) : held_(std::move(stopping)) {
+        static_assert(StoppingCriterion<S>,
+                      "flashback: a StoppingCriterion must be callable as stopping(const StepView&) and return bool");
+    }
+    bool operator()(const StepView& step) { return held_.call(step); }
+    void reset() { held_.reset(); }
+
+private:
+    detail::ErasedPolicy<bool, const StepView&> held_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

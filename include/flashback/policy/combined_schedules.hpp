@@ -1,0 +1,115 @@
+/// \file Schedules made of schedules.
+#pragma once
+
+#include "flashback/policy/schedule.hpp"
+
+#include <cstddef>
+#include <tuple>
+#include <utility>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+namespace detail {
+
+template <class P>
+constexpr void reset_policy(P& policy) {
+    if constexpr (requires { policy.reset(); }) policy.reset();
+}
+
+}  // namespace detail
+
+/// The strongest decision of several schedules: one that stops, else one that retrieves. Every schedule is asked at every
+/// step, so that those with a memory miss nothing. `any_of` makes one.
+template <class... Schedules>
+class AnyOf {
+public:
+    constexpr explicit AnyOf(Schedules... schedules) : schedules_(std::move(schedules)...) {}
+
+    constexpr Decision operator()(const StepView& step) {
+        return std::apply(
+            [&](Schedules&... each) {
+                Decision decision = Decision::go_on();
+                ((decision = either(decision, each(step))), ...);
+                return decision;
+            },
+            schedules_);
+    }
+    constexpr void reset() {
+        std::apply([](Schedules&... each) { (detail::reset_policy(each), ...); }, schedules_);
+    }
+
+private:
+    FLASHBACK_NO_UNIQUE_ADDRESS std::tuple<Schedules...> schedules_;
+};
+
+/// The weakest decision of several schedules: it retrieves when all of them do, or stop. Every schedule is asked at every
+/// step. `all_of` makes one.
+template <class... Schedules>
+class AllOf {
+public:
+    constexpr explicit AllOf(Schedules... schedules) : schedules_(std::move(schedules)...) {}
+
+    constexpr Decision operator()(const StepView& step) {
+        return std::apply(
+            [&](Schedules&... each) {
+                Decision decision = Decision::stop();
+                ((decision = both(decision, each(step))), ...);
+                return decision;
+            },
+            schedules_);
+    }
+    constexpr void reset() {
+        std::apply([](Schedules&... each) { (detail::reset_policy(each), ...); }, schedules_);
+    }
+
+private:
+    FLASHBACK_NO_UNIQUE_ADDRESS std::tuple<Schedules...> schedules_;
+};
+
+/// A schedule that retrieves at most so many times in a generation; the schedule is asked all the same. `at_most` makes one.
+template <class Schedule>
+class AtMost {
+public:
+    constexpr AtMost(std::size_t retrievals, Schedule schedule) : most_(retrievals), schedule_(std::move(schedule)) {}
+
+    constexpr Decision operator()(const StepView& step) {
+        const Decision decision = schedule_(step);
+        return decision.retrieves() && step.retrievals >= most_ ? Decision::go_on() : decision;
+    }
+    constexpr void reset() { detail::reset_policy(schedule_); }
+
+private:
+    std::size_t most_;
+    FLASHBACK_NO_UNIQUE_ADDRESS Schedule schedule_;
+};
+
+/// Retrieves when any of the schedules does; stops when any of them stops.
+template <class... Schedules>
+constexpr auto any_of(Schedules... schedules) {
+    static_assert(sizeof...(Schedules) > 0, "flashback: any_of needs at least one schedule");
+    static_assert(
+        (RetrievalSchedule<Schedules> && ...),
+        "flashback: any_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
+    return AnyOf<Schedules...>{std::move(schedules)...};
+}
+
+/// Retrieves when all of the schedules do; stops when all of them stop.
+template <class... Schedules>
+constexpr auto all_of(Schedules... schedules) {
+    static_assert(sizeof...(Schedules) > 0, "flashback: all_of needs at least one schedule");
+    static_assert(
+        (RetrievalSchedule<Schedules> && ...),
+        "flashback: all_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
+    return AllOf<Schedules...>{std::move(schedules)...};
+}
+
+/// Retrieves when the schedule does, but at most `retrievals` times in a generation.
+template <class Schedule>
+constexpr auto at_most(std::size_t retrievals, Schedule schedule) {
+    static_assert(
+        RetrievalSchedule<Schedule>,
+        "flashback: at_most bounds a RetrievalSchedule: callable as schedule(const StepView&), giving bool or Decision");
+    return AtMost<Schedule>{retrievals, std::move(schedule)};
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,86 @@
+/// \file What logits mean as probabilities, in double and in arithmetic that no library or compiler rounds in another way.
+#pragma once
+
+#include "flashback/core/tokens.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// The value as it stands, rounded: a compiler may not fuse the product behind it with a sum.
+inline double rounded(double value) noexcept {
+#if defined(__GNUC__) && defined(__SSE2__)
+    asm("" : "+x"(value));
+#elif defined(__GNUC__) && defined(__aarch64__)
+    asm("" : "+w"(value));
+#endif
+    return value;
+}
+
+/// e^x for x <= 0, to within 2 units in the last place; 0 below -708, where the result is about to be subnormal. The same
+/// with every standard library, which std::exp is not: a sampled token may hang on its last bit.
+/// Source    Cody and Waite 1980, Software manual for the elementary functions, chapter 6 (argument reduction)
+inline double exp_of_negative(double x) noexcept {
+    if (!(x >= -708)) return std::isnan(x) ? x : 0;
+    constexpr double to_integer = 0x1.8p52;  // adding it leaves the rounded integer in the low bits of the fraction
+    const double shifted = rounded(x * 0x1.71547652b82fep0) + to_integer;
+    const double n = shifted - to_integer;
+    double r = x - rounded(n * 0x1.62e42fee00000p-1);  // ln 2 in two parts; n times the first is exact
+    r = r - rounded(n * 0x1.a39ef35793c76p-33);
+    double p = 1.0 / 6227020800;  // 1/13!: the series to where it adds nothing for |r| <= ln 2 / 2
+    for (const double divisor :
+         {479001600.0, 39916800.0, 3628800.0, 362880.0, 40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0}) {
+        p = rounded(p * r) + 1.0 / divisor;
+    }
+    const auto exponent = static_cast<std::int64_t>(std::bit_cast<std::uint64_t>(shifted) & 0xfffff) -
+                          (std::bit_cast<std::uint64_t>(shifted) & 0x80000 ? 0x100000 : 0);
+    return p * std::bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52);
+}
+
+struct Softmax {
+    double most;   ///< the greatest logit
+    double total;  ///< sum of e^(logit - most)
+};
+
+/// What divides logits into probabilities.
+inline Softmax softmax_of(std::span<const float> logits) noexcept {
+    const double most = *std::ranges::max_element(logits);
+    double total = 0;
+    for (const float logit : logits) total += exp_of_negative(logit - most);
+    return {most, total};
+}
+
+inline double surprisal(std::span<const float> logits, TokenId token) noexcept {
+    const auto [most, total] = softmax_of(logits);
+    return most - static_cast<double>(logits[static_cast<std::size_t>(token)]) + std::log(total);
+}
+
+inline double entropy(std::span<const float> logits) noexcept {
+    const double most = *std::ranges::max_element(logits);
+    double total = 0;
+    double mean = 0;  // of logit - most, times total; a logit of -infinity has no part in it
+    for (const float logit : logits) {
+        const double weight = exp_of_negative(logit - most);
+        total += weight;
+        if (weight > 0) mean += rounded(weight * (logit - most));
+    }
+    return std::max(0.0, std::log(total) - mean / total);
+}
+
+inline double margin(std::span<const float> logits) noexcept {
+    double second = -std::numeric_limits<double>::infinity();
+    double first = second;
+    for (const double logit : logits) {
+        second = std::max(second, std::min(first, logit));
+        first = std::max(first, logit);
+    }
+    return (1 - exp_of_negative(second - first)) / softmax_of(logits).total;
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail

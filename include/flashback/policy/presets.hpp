@@ -1,0 +1,27 @@
+/// \file The policies of published methods, ready to use.
+#pragma once
+
+#include "flashback/policy/policies.hpp"
+
+namespace flashback::inline FLASHBACK_ISA::presets {
+
+/// FlashBack: every 16 tokens a passage for the newest 32, behind the text, between two marking tokens.
+/// Source    FlashBack (arXiv 2405.04065), sections 3.2 and 3.3
+constexpr auto flashback(TokenId left_marker, TokenId right_marker) {
+    return Policies{}
+        .schedule(EveryNTokens{16})
+        .query(LastNTokens{32})
+        .wrapper(MarkerTokens{left_marker, right_marker})
+        .layout(AppendDocuments{});
+}
+
+/// In-Context RALM: every 4 tokens a passage for the newest 32, in front of the text, without markers.
+/// Source    Ram et al. 2023, In-Context RALM, section 3
+constexpr auto in_context_ralm() {
+    return Policies{}.schedule(EveryNTokens{4}).query(LastNTokens{32}).wrapper(NoMarkers{}).layout(PrependDocuments{});
+}
+
+/// A language model by itself: no retrieval. Any retriever will do, such as NoDocuments.
+constexpr auto closed_book() { return Policies{}.schedule(Never{}); }
+
+}  // namespace flashback::inline FLASHBACK_ISA::presets

@@ -1,0 +1,92 @@
+/// \file When a text is long enough: stop strings.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/policy/step_view.hpp"
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// Ends a generation: `stopping(step)` is asked after every token, which then is the newest, and says true to stop. An
+/// optional `reset()` is called at the start of each generation.
+template <class S>
+concept StoppingCriterion = requires(S& stopping, const StepView& step) {
+    { stopping(step) } -> std::convertible_to<bool>;
+};
+
+/// Never ends a generation.
+struct NeverStop {
+    constexpr bool operator()(const StepView& /*step*/) const noexcept { return false; }
+};
+
+/// Ends a generation when its text contains one of several strings, wherever the tokens are cut. Keeps the text as it grows,
+/// and takes back what a rewind takes back.
+///
+/// `Detokenize` is any callable that gives the text that a token adds: `[&](TokenId t) { return tokenizer.decode(t); }`.
+template <class Detokenize>
+class StopStrings {
+public:
+    /// Throws    Error{contract} if a string is empty
+    StopStrings(std::vector<std::string> strings, Detokenize detokenize)
+        : strings_(std::move(strings)), detokenize_(std::move(detokenize)) {
+        for (const std::string& string : strings_) {
+            FLASHBACK_ASSERT(!string.empty(), "a stop string is empty, expected at least 1 character");
+            longest_ = std::max(longest_, string.size());
+        }
+    }
+
+    /// The text of the generated tokens, up to the stop string if one was found.
+    const std::string& text() const noexcept { return text_; }
+
+    /// How much of `text()` stays, whatever tokens follow: less than `text()` while its end may be the start of a stop string.
+    std::size_t settled() const noexcept {
+        std::size_t length = text_.size();
+        if (found_) return length;
+        for (const std::string& string : strings_) {
+            for (std::size_t n = std::min(string.size() - 1, text_.size()); n > 0; --n) {
+                if (std::string_view{text_}.ends_with(std::string_view{string}.substr(0, n))) {
+                    length = std::min(length, text_.size() - n);
+                    break;
+                }
+            }
+        }
+        return length;
+    }
+
+    void reset() noexcept {
+        text_.clear();
+        ends_.clear();
+        found_ = false;
+    }
+
+    /// Cost      one search of the new text for each string
+    bool operator()(const StepView& step) {
+        ends_.resize(std::min(ends_.size(), step.generated() - 1));  // shorter only behind a rewind
+        text_.resize(ends_.empty() ? 0 : ends_.back());
+        const std::size_t from = text_.size() - std::min(text_.size(), longest_ == 0 ? 0 : longest_ - 1);
+        text_ += detokenize_(step.last_token());
+        std::size_t first = text_.npos;
+        for (const std::string& string : strings_) first = std::min(first, text_.find(string, from));
+        found_ = first != text_.npos;
+        if (found_) text_.resize(first);
+        ends_.push_back(text_.size());
+        return found_;
+    }
+
+private:
+    std::vector<std::string> strings_;
+    Detokenize detokenize_;
+    std::size_t longest_ = 0;
+    std::string text_;
+    std::vector<std::size_t> ends_;  // of the text of each token
+    bool found_ = false;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA
