@@ -3,7 +3,7 @@ flashback_add_test(core SOURCES core/aligned_buffer.cpp core/dtype.cpp core/erro
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/layout.cpp policy/policies.cpp policy/query.cpp policy/reuse.cpp
                                   policy/sampler.cpp policy/schedule.cpp policy/step_view.cpp policy/wrapper.cpp
                                   support/allocations.cpp)
-flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_hostile.cpp format/mapped_file.cpp
+flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp format/gguf_hostile.cpp format/mapped_file.cpp
                                   support/allocations.cpp)
 flashback_add_test(text SOURCES text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/load.cpp loading/tokenizer.cpp)

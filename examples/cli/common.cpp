@@ -1,12 +1,15 @@
 #include "common.hpp"
 
 #include "flashback/core/error.hpp"
+#include "flashback/model/load.hpp"
 #include "models/default_model.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <sstream>
+#include <thread>
 
 namespace cli {
 
@@ -45,6 +48,16 @@ flashback::GgufFile open_model(const std::string& model) {
     if (!model.empty()) return flashback::GgufFile::open(model);
     return flashback::GgufFile::view(flashback_examples::default_model(), "the default model");
 }
+
+void add_threads(CLI::App& command, std::size_t& threads) {
+    threads = std::max(1u, std::thread::hardware_concurrency());
+    command.add_option("--threads", threads, "Threads to use; they change no bit of the result")
+        ->check(at_least(1))
+        ->capture_default_str();
+}
+
+Engine::Engine(const flashback::GgufFile& file, std::size_t threads)
+    : pool(threads), session(flashback::load_model(file, pool), {.executor = pool}) {}
 
 void TextOption::add(CLI::App& command, const std::string& name, const std::string& meaning) {
     auto* text = command.add_option("--" + name, text_, meaning)->type_name("TEXT");

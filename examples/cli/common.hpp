@@ -1,13 +1,17 @@
 /// \file What the commands of the tool share.
 #pragma once
 
+#include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/format/gguf.hpp"
+#include "flashback/model/session.hpp"
 #include "flashback/retrieval/corpus.hpp"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <array>
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <vector>
@@ -21,6 +25,7 @@ using Command = std::function<void()>;
 
 /// The commands: each adds itself to the program and sets `run` if it is the one that was asked for.
 void add_generate(CLI::App& app, Command& run);
+void add_inspect(CLI::App& app, Command& run);
 void add_score(CLI::App& app, Command& run);
 void add_search(CLI::App& app, Command& run);
 void add_tokenize(CLI::App& app, Command& run);
@@ -31,12 +36,26 @@ CLI::Validator at_least(long least);
 /// A number from `least` to `most`.
 CLI::Validator number_from(double least, double most);
 
+/// What the marking tokens are called in vocabularies that have them.
+inline constexpr std::array marker_names{"<MARK_L>", "<MARK_R>"};
+
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);
 
 /// Adds --model: a GGUF file, or by default the model that is a part of the program.
 void add_model(CLI::App& command, std::string& model);
 flashback::GgufFile open_model(const std::string& model);
+
+/// Adds --threads, which is as many as the machine runs at once.
+void add_threads(CLI::App& command, std::size_t& threads);
+
+/// A model that is ready to evaluate, and the threads that it does so with.
+struct Engine {
+    Engine(const flashback::GgufFile& file, std::size_t threads);
+
+    flashback::ThreadPool pool;
+    flashback::Session session;
+};
 
 /// A text that is given on the command line or in a file.
 class TextOption {

@@ -1,8 +1,6 @@
 #include "common.hpp"
 #include "flashback/core/error.hpp"
-#include "flashback/core/thread_pool.hpp"
 #include "flashback/model/load.hpp"
-#include "flashback/model/session.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +8,6 @@
 #include <iostream>
 #include <memory>
 #include <numeric>
-#include <thread>
 
 namespace cli {
 namespace {
@@ -20,7 +17,7 @@ struct Options {
     TextOption text;
     std::vector<flashback::TokenId> tokens;
     std::size_t top = 5;
-    std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+    std::size_t threads = 1;
     bool json = false;
 };
 
@@ -48,8 +45,8 @@ std::vector<std::size_t> best(const std::vector<double>& scores, std::size_t cou
 
 void score(const Options& options) {
     const flashback::GgufFile file = open_model(options.model);
-    flashback::ThreadPool pool{options.threads};
-    flashback::Session session{flashback::load_model(file, pool), {.executor = pool}};
+    Engine engine{file, options.threads};
+    flashback::Session& session = engine.session;
     std::vector<flashback::TokenId> tokens = options.tokens;
     if (options.text.given()) {
         const auto head = session.head();
@@ -107,7 +104,7 @@ void add_score(CLI::App& app, Command& run) {
     command.add_option("--top", options->top, "How many of the likeliest next tokens to show")
         ->check(at_least(0))
         ->capture_default_str();
-    command.add_option("--threads", options->threads, "Threads to use")->check(at_least(1))->capture_default_str();
+    add_threads(command, options->threads);
     add_json(command, options->json);
     command.footer("Natural logarithms.\nExample:\n  flashback score --text 'A compiler is a program that'");
     command.callback([options, &run, &command] {

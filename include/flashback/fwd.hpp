@@ -26,6 +26,7 @@ struct Vocabulary;
 struct SerialExecutor;
 class ThreadPool;
 class ExecutorRef;
+class Fingerprint;
 
 // policy: when to retrieve
 struct StepView;

@@ -48,6 +48,11 @@ TEST_CASE("wrong usage") {
     refused(2, "--temperature", {"generate", "--corpus", corpus, "--prompt", "x", "--temperature", "nan"});
     refused(2, "--top-p", {"generate", "--corpus", corpus, "--prompt", "x", "--top-p", "0"});
     refused(2, "--prompt", {"generate", "--corpus", corpus, "--prompt", "x", "--prompt-file", "-"});
+    refused(2, "--stop: found an empty text", {"generate", "--corpus", corpus, "--prompt", "x", "--stop", ""});
+    refused(2, "--overflow", {"generate", "--corpus", corpus, "--prompt", "x", "--overflow", "shift"});
+    refused(2, "--top-k: found -1", {"generate", "--corpus", corpus, "--prompt", "x", "--top-k", "-1"});
+    refused(2, "--min-p: found 1.5", {"generate", "--corpus", corpus, "--prompt", "x", "--min-p", "1.5"});
+    refused(2, "--repetition-penalty: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--repetition-penalty", "0"});
     refused(2, "either --text or --tokens", {"score"});
     refused(2, "--tokens", {"score", "--tokens", "1,two"});
     refused(2, "either --text or --decode", {"tokenize"});
@@ -69,6 +74,8 @@ TEST_CASE("models that are missing, cut short, foreign or only a vocabulary") {
     for (const std::size_t bytes : {3u, 20u, 5000u, 94000u, 94173u, 5000000u}) {
         refused(1, "'", score(folder.write("cut.gguf", std::string_view{model}.substr(0, bytes))));
     }
+    refused(1, "nowhere.gguf': No such file", {"inspect", "--model", "nowhere.gguf"});
+    refused(1, "ends too early", {"inspect", "--model", folder.write("cut.gguf", std::string_view{model}.substr(0, 5000))});
     refused(1, "ends too early", score(folder.write("last.gguf", std::string_view{model}.substr(0, model.size() - 1))));
     refused(1, "is no GGUF file: it starts with 'PK", score(folder.write("zip.gguf", "PK\x03\x04" + std::string(100, 'x'))));
     std::string version = model;

@@ -1,8 +1,10 @@
 // The JSON that other programs read: names, types and meaning of every field.
 #include "cli/tool.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
 
 using namespace flashback_test;
 using nlohmann::json;
@@ -36,7 +38,8 @@ TEST_CASE("generate: all fields, and counts that add up") {
         CHECK(run["prompt_tokens"] ==
               1 + tool_json({"tokenize", "--text", "The kernel of an operating system"})["tokens"].size());
         const json& stats = run["stats"];
-        CHECK(keys(stats) == std::set<std::string>{"retrievals", "requested", "evaluated", "reused", "discarded", "seconds"});
+        CHECK(keys(stats) ==
+              std::set<std::string>{"retrievals", "requested", "evaluated", "reused", "discarded", "dropped", "seconds"});
         CHECK(keys(stats["seconds"]) == std::set<std::string>{"retrieve", "prefill", "decode", "total"});
         CHECK(stats["requested"] == stats["evaluated"].get<int>() + stats["reused"].get<int>());
         CHECK(stats["retrievals"] == 3);
@@ -114,6 +117,107 @@ TEST_CASE("generate: a closed book, markers, several passages, none found, and a
     const Result piped =
         tool({"generate", "--layout", "none", "--prompt-file", "-", "--max-tokens", "8"}, "A compiler is a program that");
     CHECK(piped.out == " is not a program that is not a\n");
+}
+
+TEST_CASE("generate: a stop string ends the text in front of it, streamed or not, wherever the tokens are cut") {
+    const std::vector<std::string> arguments{"generate",     "--layout", "none", "--prompt", "A compiler is a program that",
+                                             "--max-tokens", "8"};
+    const auto with = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), arguments.begin(), arguments.end());
+        return more;
+    };
+    for (const auto& [stop, text] : std::vector<std::pair<std::string, std::string>>{
+             {" program", " is not a"}, {"t a prog", " is no"}, {"gram that is", " is not a pro"}, {" is not", ""}}) {
+        CAPTURE(stop);
+        const json run = tool_json(with({"--stop", stop}));
+        CHECK(run["stop"] == "stop_string");
+        CHECK(run["text"] == text);
+        CHECK(tool(with({"--stop", stop})).out == text + "\n");
+    }
+    const json first = tool_json(with({"--stop", "that", "--stop", "zebra", "--stop", "not"}));
+    CHECK(first["text"] == " is ");
+    const json none = tool_json(with({"--stop", "zebra"}));
+    CHECK(none["stop"] == "max_tokens");
+    CHECK(none["text"] == " is not a program that is not a");
+    CHECK(tool(with({"--stop", "a zebra"})).out == " is not a program that is not a\n");
+}
+
+TEST_CASE("generate: a full window stops, or drops the oldest text") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    for (const auto& arguments :
+         {std::vector<std::string>{"--layout", "none"}, std::vector<std::string>{"--corpus", corpus, "--layout", "append"},
+          std::vector<std::string>{"--corpus", corpus, "--layout", "prepend"}}) {
+        const auto run = [&](const char* overflow) {
+            std::vector<std::string> all{"generate",     "--prompt", "The kernel of an operating system",
+                                         "--max-tokens", "560",      "--ignore-eos",
+                                         "--overflow",   overflow};
+            all.insert(all.end(), arguments.begin(), arguments.end());
+            return tool_json(all);
+        };
+        const json stopped = run("stop");
+        CHECK(stopped["stop"] == "window_full");
+        CHECK(stopped["tokens"].size() < 512);
+        CHECK(stopped["stats"]["dropped"] == 0);
+        const json dropped = run("drop-oldest");
+        CHECK(dropped["stop"] == "max_tokens");
+        REQUIRE(dropped["tokens"].size() == 560);
+        CHECK(std::equal(stopped["tokens"].begin(), stopped["tokens"].end(), dropped["tokens"].begin()));
+        const json& stats = dropped["stats"];
+        CHECK(stats["dropped"] > 0);
+        CHECK(stats["requested"] == stats["evaluated"].get<int>() + stats["reused"].get<int>());
+    }
+}
+
+TEST_CASE("generate: every sampling option has its effect, and the neutral values have none") {
+    const auto tokens = [](std::vector<std::string> more) {
+        std::vector<std::string> all{"generate",     "--layout", "none",         "--prompt", "A compiler is a program that",
+                                     "--max-tokens", "24",       "--ignore-eos", "--seed",   "5"};
+        all.insert(all.end(), more.begin(), more.end());
+        return tool_json(all)["tokens"];
+    };
+    const json greedy = tokens({});
+    const json sampled = tokens({"--temperature", "1"});
+    CHECK(sampled != greedy);
+    CHECK(tokens({"--temperature", "1", "--top-k", "0", "--top-p", "1", "--min-p", "0", "--repetition-penalty", "1"}) ==
+          sampled);
+    CHECK(tokens({"--temperature", "1", "--top-k", "1"}) == greedy);
+    CHECK(tokens({"--temperature", "1", "--min-p", "1"}) == greedy);
+    CHECK(tokens({"--temperature", "1", "--top-p", "0.00001"}) == greedy);
+    CHECK(tokens({"--temperature", "1", "--top-k", "3"}) != sampled);
+    const json varied = tokens({"--repetition-penalty", "1000"});
+    CHECK(varied != greedy);
+    CHECK(std::set<int>(varied.begin(), varied.end()).size() == varied.size());  // nothing is said twice
+    CHECK(tokens({"--repetition-penalty", "1000", "--repetition-window", "0"}) == greedy);
+}
+
+TEST_CASE("inspect: what the file holds, and a fingerprint of weights and hyper-parameters") {
+    const json model = tool_json({"inspect"});
+    CHECK(keys(model) == std::set<std::string>{"file", "format", "architecture", "name", "hyper_parameters", "weights",
+                                               "vocabulary", "fingerprint", "obstacle"});
+    CHECK(model["architecture"] == "llama");
+    CHECK(model["obstacle"].is_null());
+    CHECK(model["hyper_parameters"]["embedding_length"] == 256);
+    CHECK(model["weights"]["tensors"] == 56);
+    CHECK(model["weights"]["types"]["F16"]["weights"] == 5472768);
+    CHECK(model["weights"]["bytes"] == 2 * 5472768 + 4 * model["weights"]["types"]["F32"]["weights"].get<int>());
+    CHECK(model["vocabulary"]["tokens"] == 4098);
+    CHECK(model["vocabulary"]["markers"] == json({4096, 4097}));
+    json from_file = tool_json({"inspect", "--model", FLASHBACK_TEST_MODEL, "--threads", "3"});
+    CHECK(from_file["file"] == FLASHBACK_TEST_MODEL);
+    from_file["file"] = model["file"];
+    CHECK(from_file == model);
+
+    std::ifstream file{FLASHBACK_TEST_MODEL, std::ios::binary};
+    std::string bytes{std::istreambuf_iterator<char>{file}, {}};
+    bytes.back() = static_cast<char>(bytes.back() ^ 1);
+    const TemporaryFolder folder;
+    CHECK(tool_json({"inspect", "--model", folder.write("other.gguf", bytes)})["fingerprint"] != model["fingerprint"]);
+
+    const Result text = tool({"inspect", "--tensors"});
+    CHECK(text.status == 0);
+    CHECK(text.out.find("blk.5.ffn_down.weight") != std::string::npos);
+    CHECK(text.out.find(model["fingerprint"].get<std::string>()) != std::string::npos);
 }
 
 TEST_CASE("score: natural logarithms of each token and of the likeliest") {
@@ -195,7 +299,7 @@ TEST_CASE("search: hits, and a TREC run") {
 }
 
 TEST_CASE("--help shows an example for each command, and --version a version") {
-    for (const char* command : {"generate", "score", "tokenize", "search"}) {
+    for (const char* command : {"generate", "inspect", "score", "tokenize", "search"}) {
         const Result help = tool({command, "--help"});
         CHECK(help.status == 0);
         CHECK(help.out.find(std::string{"Example:\n  flashback "} + command) != std::string::npos);

@@ -1,0 +1,87 @@
+#include "generate_options.hpp"
+
+namespace cli {
+
+namespace fb = flashback;
+
+void add_options(CLI::App& command, GenerateSettings& settings) {
+    const auto choice = [&](const char* name, std::string& value, std::vector<std::string> values, const char* meaning) {
+        command.add_option(name, value, meaning)->check(CLI::IsMember(std::move(values)))->capture_default_str();
+    };
+    const auto count = [&](const char* name, std::size_t& value, long least, const char* meaning) {
+        command.add_option(name, value, meaning)->check(at_least(least))->capture_default_str();
+    };
+    const auto number = [&](const char* name, float& value, double least, double most, const char* meaning) {
+        command.add_option(name, value, meaning)->check(number_from(least, most))->capture_default_str();
+    };
+    add_model(command, settings.model);
+    command.add_option("--corpus", settings.corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
+        ->type_name("PATH");
+    settings.prompt.add(command, "prompt", "The text to continue");
+
+    choice("--layout", settings.layout, {"append", "prepend", "none"},
+           "Where passages stand: behind the text, in front of it, or no retrieval");
+    choice("--reuse", settings.reuse, {"prefix", "none"},
+           "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
+    choice("--markers", settings.markers, {"auto", "on", "off"},
+           "Marking tokens around passages; auto: where they are trained");
+    choice("--overflow", settings.overflow, {"stop", "drop-oldest"},
+           "When the window of the model is full: stop, or drop the older half of the text and go on");
+    count("--stride", settings.stride, 1, "Retrieve every N tokens");
+    count("--query-tokens", settings.query_tokens, 1, "The newest N tokens are the query");
+    count("--passages", settings.passages, 0, "Passages at each retrieval");
+    count("--passage-tokens", settings.passage_tokens, 1, "The most tokens of a passage");
+
+    count("--max-tokens", settings.max_tokens, 0, "The most tokens to generate");
+    command
+        .add_option("--stop", settings.stop,
+                    "Stop when the new text contains TEXT, which is not part of it; may be given several times")
+        ->type_name("TEXT")
+        ->take_all()
+        ->check([](const std::string& text) { return text.empty() ? "found an empty text, expected some" : ""; });
+    command.add_flag("--ignore-eos", settings.ignore_eos, "Go on when the model ends its text");
+    number("--temperature", settings.sampling.temperature, 0, 1e6, "0: always the likeliest token; else sample");
+    count("--top-k", settings.sampling.top_k, 0, "Sample among the K likeliest tokens; 0: among all");
+    number("--top-p", settings.sampling.top_p, 1e-6, 1, "Sample among the likeliest tokens of this probability");
+    number("--min-p", settings.sampling.min_p, 0, 1,
+           "Sample among the tokens that have at least this part of the likeliest one's probability");
+    command.add_option("--seed", settings.sampling.seed, "The same seed gives the same text")->capture_default_str();
+    number("--repetition-penalty", settings.repetition.penalty, 1e-3, 1e3,
+           "Make tokens of the newest text less likely; 1: do not");
+    count("--repetition-window", settings.repetition.window, 0, "How many of the newest tokens that means");
+    add_threads(command, settings.threads);
+    add_json(command, settings.json);
+}
+
+namespace {
+
+fb::AnySampler sampler_of(const GenerateSettings& settings) {
+    const fb::TruncatedSampling sampling{settings.sampling};  // greedy at temperature 0
+    if (settings.repetition.penalty == 1) return fb::AnySampler{sampling};
+    return fb::AnySampler{fb::RepetitionPenalty{settings.repetition, sampling}};
+}
+
+fb::AnyWrapper wrapper_of(const GenerateSettings& settings, const fb::Tokenizer& tokenizer) {
+    // `auto` turns markers on when they are trained, which an adapter does; there is none yet.
+    if (settings.markers != "on") return fb::AnyWrapper{fb::NoMarkers{}};
+    return fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}};
+}
+
+}  // namespace
+
+flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
+                    flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>>
+policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer) {
+    using namespace flashback;
+    return AnyPolicies{}
+        .schedule(settings.layout == "none" ? AnySchedule{Never{}} : AnySchedule{EveryNTokens{settings.stride}})
+        .query(AnyQuery{LastNTokens{settings.query_tokens}})
+        .wrapper(wrapper_of(settings, tokenizer))
+        .layout(settings.layout == "prepend" ? AnyLayout{PrependDocuments{}} : AnyLayout{AppendDocuments{}})
+        .reuse(settings.reuse == "none" ? AnyReuse{RecomputeAll{}} : AnyReuse{KeepCommonPrefix{}})
+        .overflow(settings.overflow == "stop" ? AnyOverflow{StopWhenFull{}} : AnyOverflow{DropOldest{}})
+        .sampler(sampler_of(settings))
+        .stopping(StopStrings{settings.stop, Detokenize{[tokenizer](TokenId token) { return tokenizer.decode(token); }}});
+}
+
+}  // namespace cli

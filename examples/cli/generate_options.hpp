@@ -1,0 +1,47 @@
+/// \file The options of `generate`, and the policies that they ask for.
+#pragma once
+
+#include "common.hpp"
+#include "flashback/policy/any_policy.hpp"
+#include "flashback/text/tokenizer.hpp"
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace cli {
+
+struct GenerateSettings {
+    std::string model;
+    std::string corpus;
+    TextOption prompt;
+    std::string layout = "append";
+    std::string reuse = "prefix";
+    std::string markers = "auto";
+    std::string overflow = "stop";
+    std::size_t stride = 16;
+    std::size_t query_tokens = 32;
+    std::size_t passages = 1;
+    std::size_t passage_tokens = 128;
+    std::size_t max_tokens = 128;
+    std::vector<std::string> stop;
+    bool ignore_eos = false;
+    flashback::SamplingOptions sampling{.temperature = 0};
+    flashback::RepetitionOptions repetition{.penalty = 1};
+    std::size_t threads = 1;
+    bool json = false;
+};
+
+/// Adds all options to the command.
+void add_options(CLI::App& command, GenerateSettings& settings);
+
+using Detokenize = std::function<std::string(flashback::TokenId)>;
+
+/// The policies that the options ask for: one type, whatever they are.
+/// Throws    Error{vocabulary} if markers are asked for that the vocabulary lacks
+flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
+                    flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>>
+policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer);
+
+}  // namespace cli

@@ -1,0 +1,186 @@
+#include "common.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/format/gguf_fingerprint.hpp"
+#include "flashback/model/load.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <iomanip>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+namespace cli {
+namespace {
+
+namespace fb = flashback;
+
+struct InspectSettings {
+    std::string model;
+    bool tensors = false;
+    std::size_t threads = 1;
+    bool json = false;
+};
+
+Json value_json(const fb::GgufValue& value) {
+    return std::visit(
+        [](const auto& v) -> Json {
+            if constexpr (std::is_same_v<std::remove_cvref_t<decltype(v)>, fb::GgufArray>) {
+                return "array of " + std::to_string(v.count);
+            } else {
+                return v;
+            }
+        },
+        value);
+}
+
+std::uint64_t elements(const fb::GgufTensor& tensor) {
+    std::uint64_t count = 1;
+    for (const std::uint64_t dim : tensor.dims) count *= dim;
+    return count;
+}
+
+/// Tensors, weights and bytes, by element type.
+Json weights_json(const fb::GgufFile& file) {
+    Json types = Json::object();
+    std::uint64_t all_elements = 0;
+    std::uint64_t all_bytes = 0;
+    for (const fb::GgufTensor& tensor : file.tensors()) {
+        Json& type = types[std::string{fb::layout_of(tensor.type).name}];
+        if (type.is_null()) type = {{"tensors", 0}, {"weights", 0}, {"bytes", 0}};
+        type["tensors"] = type["tensors"].get<std::uint64_t>() + 1;
+        type["weights"] = type["weights"].get<std::uint64_t>() + elements(tensor);
+        type["bytes"] = type["bytes"].get<std::uint64_t>() + tensor.data.size();
+        all_elements += elements(tensor);
+        all_bytes += tensor.data.size();
+    }
+    return {{"tensors", file.tensors().size()}, {"weights", all_elements}, {"bytes", all_bytes}, {"types", types}};
+}
+
+Json vocabulary_json(const fb::GgufFile& file) {
+    if (!file.find("tokenizer.ggml.tokens")) return nullptr;
+    const fb::Vocabulary v = fb::read_vocabulary(file);
+    const auto find = [&](std::string_view piece) {
+        const auto it = std::ranges::find(v.pieces, piece);
+        return it == v.pieces.end() ? Json(nullptr) : Json(it - v.pieces.begin());
+    };
+    const auto id = [](const std::optional<fb::TokenId>& token) { return token ? Json(*token) : Json(nullptr); };
+    return {{"tokenizer", v.model},
+            {"tokens", v.size()},
+            {"bos", id(v.bos)},
+            {"eos", id(v.eos)},
+            {"unknown", id(v.unknown)},
+            {"add_bos", v.add_bos},
+            {"add_space_prefix", v.add_space_prefix},
+            {"markers", {find(marker_names[0]), find(marker_names[1])}}};
+}
+
+/// Why the model cannot be run here; null if it can.
+Json obstacle_json(const fb::GgufFile& file) {
+    try {
+        fb::read_config(file);
+        if (file.find("tokenizer.ggml.tokens")) fb::load_tokenizer(file);
+        return nullptr;
+    } catch (const fb::Error& error) {
+        return error.what();
+    }
+}
+
+Json inspection(const fb::GgufFile& file, const InspectSettings& settings) {
+    const std::string architecture{file.text("general.architecture").value_or("")};
+    fb::ThreadPool pool{settings.threads};
+    std::ostringstream fingerprint;
+    fingerprint << std::hex << std::setw(16) << std::setfill('0') << fb::fingerprint(file, pool);
+
+    Json parameters = Json::object();
+    for (const auto& [key, value] : file.metadata()) {
+        if (key.starts_with(architecture + '.'))
+            parameters[std::string{key.substr(architecture.size() + 1)}] = value_json(value);
+    }
+    Json json{{"file", file.name()},
+              {"format", "GGUF " + std::to_string(file.version())},
+              {"architecture", architecture},
+              {"name", file.text("general.name").value_or("")},
+              {"hyper_parameters", parameters},
+              {"weights", weights_json(file)},
+              {"vocabulary", vocabulary_json(file)},
+              {"fingerprint", fingerprint.str()},
+              {"obstacle", obstacle_json(file)}};
+    if (settings.tensors) {
+        json["tensors"] = Json::array();
+        for (const fb::GgufTensor& tensor : file.tensors()) {
+            json["tensors"].push_back(
+                {{"name", tensor.name},
+                 {"type", fb::layout_of(tensor.type).name},
+                 {"dims", std::vector(tensor.dims.begin(), tensor.dims.begin() + static_cast<std::ptrdiff_t>(tensor.rank))},
+                 {"bytes", tensor.data.size()}});
+        }
+    }
+    return json;
+}
+
+std::string plain(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+void print_text(const Json& json) {
+    const auto line = [](const std::string& name, const Json& value) {
+        std::cout << std::left << std::setw(20) << name << plain(value) << '\n';
+    };
+    for (const char* name : {"file", "format", "architecture", "name", "fingerprint"}) line(name, json[name]);
+    const Json& weights = json["weights"];
+    line("weights",
+         plain(weights["weights"]) + " in " + plain(weights["tensors"]) + " tensors, " + plain(weights["bytes"]) + " bytes");
+    for (const auto& [type, sums] : weights["types"].items())
+        line("  " + type,
+             plain(sums["weights"]) + " in " + plain(sums["tensors"]) + " tensors, " + plain(sums["bytes"]) + " bytes");
+    std::cout << "hyper-parameters\n";
+    for (const auto& [name, value] : json["hyper_parameters"].items())
+        std::cout << "  " << std::left << std::setw(36) << name << plain(value) << '\n';
+    if (json["vocabulary"].is_null()) {
+        line("vocabulary", "none");
+    } else {
+        std::cout << "vocabulary\n";
+        for (const auto& [name, value] : json["vocabulary"].items()) line("  " + name, value);
+    }
+    if (json.contains("tensors")) {
+        std::cout << "tensors\n";
+        for (const Json& tensor : json["tensors"])
+            std::cout << "  " << std::left << std::setw(30) << plain(tensor["name"]) << std::setw(6) << plain(tensor["type"])
+                      << plain(tensor["dims"]) << '\n';
+    }
+    line("can be run", json["obstacle"].is_null() ? std::string{"yes"} : "no: " + plain(json["obstacle"]));
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Command& run) {
+    auto settings = std::make_shared<InspectSettings>();
+    CLI::App& command = *app.add_subcommand("inspect", "Show what a model file holds, and whether it can be run here");
+    add_model(command, settings->model);
+    command.add_flag("--tensors", settings->tensors, "List every tensor");
+    add_threads(command, settings->threads);
+    add_json(command, settings->json);
+    command.footer(
+        "The fingerprint is that of weights and hyper-parameters: equal where the models are.\nExample:\n  flashback inspect "
+        "--tensors");
+    command.callback([settings, &run] {
+        run = [settings] {
+            const fb::GgufFile file = open_model(settings->model);
+            const Json json = inspection(file, *settings);
+            if (settings->json) {
+                print(json);
+            } else {
+                print_text(json);
+            }
+        };
+    });
+}
+
+}  // namespace cli

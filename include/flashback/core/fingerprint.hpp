@@ -1,0 +1,65 @@
+/// \file A number that tells models apart.
+#pragma once
+
+#include "flashback/core/config.hpp"
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// A hash of what a model is made of, so that a cache or an adapter of one is not taken for that of another. It finds
+/// accidents, not forgeries. The same on every machine and in every version of a file format.
+/// Cost      about the time to read the bytes
+class Fingerprint {
+public:
+    void add(std::uint64_t value) noexcept { mix(value); }
+
+    /// The bytes and how many they are, so that "ab", "c" is not "a", "bc".
+    void add(std::span<const std::byte> bytes) noexcept {
+        std::array<std::uint64_t, 4> lanes{1, 2, 3, 4};  // independent chains, or the latency of the product would rule
+        std::size_t at = 0;
+        for (; at + sizeof(lanes) <= bytes.size(); at += sizeof(lanes)) {
+            for (std::size_t i = 0; i < lanes.size(); ++i) absorb(lanes[i], word(bytes.data() + at + 8 * i, 8));
+        }
+        for (std::size_t i = 0; at < bytes.size(); at += 8, ++i) {
+            absorb(lanes[i], word(bytes.data() + at, bytes.size() - at < 8 ? bytes.size() - at : 8));
+        }
+        mix(bytes.size());
+        for (const std::uint64_t lane : lanes) mix(lane);
+    }
+    void add(std::string_view text) noexcept { add(std::as_bytes(std::span{text.data(), text.size()})); }
+
+    std::uint64_t value() const noexcept { return state_; }
+
+private:
+    static std::uint64_t word(const std::byte* bytes, std::size_t count) noexcept {
+        std::uint64_t value = 0;
+        if constexpr (std::endian::native == std::endian::little) {
+            if (count == 8) {
+                std::memcpy(&value, bytes, 8);
+                return value;
+            }
+        }
+        for (std::size_t i = 0; i < count; ++i) value |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
+        return value;
+    }
+    static void absorb(std::uint64_t& lane, std::uint64_t value) noexcept {
+        lane = (std::rotl(lane, 31) ^ value) * 0x9e3779b97f4a7c15u;
+    }
+    void mix(std::uint64_t value) noexcept {
+        std::uint64_t z = (state_ ^ value) + 0x9e3779b97f4a7c15u;
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+        state_ = z ^ (z >> 31);
+    }
+
+    std::uint64_t state_ = 0;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

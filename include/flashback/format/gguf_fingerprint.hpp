@@ -1,0 +1,70 @@
+/// \file What makes the model of one GGUF file another than that of a second.
+#pragma once
+
+#include "flashback/core/executor.hpp"
+#include "flashback/core/fingerprint.hpp"
+#include "flashback/format/gguf.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The fingerprint of a file's weights (names, shapes, types and values of all tensors) and hyper-parameters (the keys of its
+/// architecture). The order of either in the file does not matter, and neither do name, tokenizer and templates.
+/// Throws    Error{format} if the architecture is no text
+/// Cost      reads all weights once, the tensors in parallel if an executor is given
+inline std::uint64_t fingerprint(const GgufFile& file, ExecutorRef executor = {}) {
+    Fingerprint all;
+    const std::string architecture{file.text("general.architecture").value_or("")};
+    all.add(architecture);
+
+    using Entry = std::pair<std::string_view, GgufValue>;
+    std::vector<const Entry*> keys;
+    for (const Entry& entry : file.metadata()) {
+        if (!architecture.empty() && entry.first.starts_with(architecture + '.')) keys.push_back(&entry);
+    }
+    std::ranges::sort(keys, {}, [](const Entry* entry) { return entry->first; });
+    for (const Entry* entry : keys) {
+        all.add(entry->first);
+        std::visit(
+            [&](const auto& value) {
+                using T = std::remove_cvref_t<decltype(value)>;
+                if constexpr (std::is_same_v<T, GgufArray>) {
+                    all.add(static_cast<std::uint64_t>(value.type));
+                    all.add(value.bytes);
+                } else if constexpr (std::is_same_v<T, double>) {
+                    all.add(std::bit_cast<std::uint64_t>(value));
+                } else if constexpr (std::is_same_v<T, std::string_view>) {
+                    all.add(value);
+                } else {
+                    all.add(static_cast<std::uint64_t>(value));
+                }
+            },
+            entry->second);
+    }
+
+    std::vector<const GgufTensor*> tensors;
+    for (const GgufTensor& tensor : file.tensors()) tensors.push_back(&tensor);
+    std::ranges::sort(tensors, {}, [](const GgufTensor* tensor) { return tensor->name; });
+    std::vector<std::uint64_t> values(tensors.size());
+    executor.run(tensors.size(), [&](std::size_t i) {
+        Fingerprint one;
+        one.add(tensors[i]->data);
+        values[i] = one.value();
+    });
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+        all.add(tensors[i]->name);
+        for (const std::uint64_t dim : tensors[i]->dims) all.add(dim);
+        all.add(static_cast<std::uint64_t>(tensors[i]->type));
+        all.add(values[i]);
+    }
+    return all.value();
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA
