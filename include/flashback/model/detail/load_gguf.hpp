@@ -167,7 +167,7 @@ inline Vocabulary read_vocabulary(const GgufFile& file) {
     v.bos = special("tokenizer.ggml.bos_token_id");
     v.eos = special("tokenizer.ggml.eos_token_id");
     v.unknown = special("tokenizer.ggml.unknown_token_id");
-    // Models of SentencePiece and Llama 3 say so only where they do without; so does llama.cpp read them.
+    // Models of SentencePiece and Llama 3 say so only where they do without.
     const bool sentencepiece = v.model == "llama";
     const bool llama3 = v.model == "gpt2" && detail::find_pre_tokenizer(v.pre) == detail::PreTokenizer::llama_bpe;
     v.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or((sentencepiece || llama3) && v.bos.has_value());
