@@ -1,6 +1,6 @@
 #include "flashback/text/tokenizer.hpp"
 
-#include "support/errors.hpp"
+#include "support/byte_level_vocabulary.hpp"
 
 #include <cstddef>
 #include <map>
@@ -14,49 +14,15 @@
 
 using namespace flashback;
 using namespace std::string_view_literals;
-using flashback_test::check_error;
+using flashback_test::add;
+using flashback_test::merge;
+using flashback_test::spelled;
+using flashback_test::with_all_bytes;
+using flashback_test::with_bytes;
 
 namespace {
 
 using Tokens = std::vector<TokenId>;
-
-/// How a vocabulary spells bytes.
-std::string spelled(std::string_view bytes) {
-    std::string out;
-    for (const char c : bytes) append_utf8(out, detail::byte_characters[static_cast<unsigned char>(c)]);
-    return out;
-}
-
-void add(Vocabulary& v, std::string piece, TokenKind kind = TokenKind::normal) {
-    v.pieces.push_back(std::move(piece));
-    v.kinds.push_back(kind);
-}
-
-/// A token of its own for each of these bytes.
-Vocabulary with_bytes(std::string_view bytes, const char* pre = "gpt-2") {
-    Vocabulary v;
-    v.model = "gpt2";
-    v.pre = pre;
-    for (const char c : bytes) add(v, spelled({&c, 1}));
-    return v;
-}
-
-/// All bytes, id = byte.
-Vocabulary with_all_bytes(const char* pre = "gpt-2") {
-    std::string bytes;
-    for (int b = 0; b < 256; ++b) bytes += static_cast<char>(b);
-    return with_bytes(bytes, pre);
-}
-
-/// Adds the merge of two texts, and its token unless it is there.
-void merge(Vocabulary& v, std::string_view left, std::string_view right) {
-    v.merges.push_back(spelled(left) + ' ' + spelled(right));
-    const std::string both = spelled(left) + spelled(right);
-    for (const std::string& piece : v.pieces) {
-        if (piece == both) return;
-    }
-    add(v, both);
-}
 
 std::vector<std::string> pieces(const Tokenizer& t, std::string_view text) {
     std::vector<std::string> out;
@@ -65,10 +31,6 @@ std::vector<std::string> pieces(const Tokenizer& t, std::string_view text) {
 }
 
 using Pieces = std::vector<std::string>;
-
-void refuses(const Vocabulary& vocabulary, std::string_view part, ErrorCode code = ErrorCode::vocabulary) {
-    check_error(code, part, [&] { Tokenizer{vocabulary}; });
-}
 
 /// The definition of the merging, read literally: as long as two neighbours are a merge, the first two of the lowest rank
 /// become one.
@@ -288,70 +250,4 @@ TEST_CASE("of equal merges the first counts") {
     merge(v, "b", "c");
     v.merges.push_back("a b");
     CHECK(pieces(Tokenizer{v}, "abc") == Pieces{"ab", "c"});
-}
-
-TEST_CASE("a merge that is not two pieces is refused") {
-    for (const char* bad : {"", " ", "a", "a ", " a", "a b c", "a  b", "a b ", " a b"}) {
-        Vocabulary v = with_bytes("ab");
-        v.merges = {"a b", bad};
-        refuses(v, "merge 1 is '" + std::string{bad} + "', expected two pieces with one space between");
-    }
-    Vocabulary v = with_bytes("ab");
-    v.merges = {"\x1b[2J"};
-    refuses(v, "merge 0 is '?[2J'");
-}
-
-TEST_CASE("a byte without a token is an error that names it, where a text has it") {
-    const Tokenizer t{with_bytes("ab")};
-    CHECK(t.encode("ab") == Tokens{0, 1});
-    check_error(ErrorCode::vocabulary, "the vocabulary of 2 tokens has no token for the byte 99", [&] { t.encode("abc"); });
-    check_error(ErrorCode::vocabulary, "no token for the byte 195", [&] { t.encode("\xc3\xa4"); });
-    Vocabulary v = with_bytes("ab");
-    add(v, "<unk>", TokenKind::unknown);
-    v.unknown = 2;
-    check_error(ErrorCode::vocabulary, "no token for the byte 99", [&] { Tokenizer{v}.encode("c"); });
-}
-
-TEST_CASE("pieces of normal tokens stand for bytes, those of others need not") {
-    for (const char* piece : {" a", "\n", "\u4e2d", "\u0144", "\xc3"}) {
-        Vocabulary v = with_bytes("ab");
-        add(v, piece, TokenKind::control);
-        add(v, piece, TokenKind::user_defined);
-        add(v, piece, TokenKind::unused);
-        CHECK(Tokenizer{v}.size() == 5);
-        add(v, piece);
-        refuses(v, "the normal token 5 '");
-        refuses(v, "' has a character that stands for no byte");
-    }
-}
-
-TEST_CASE("tokens that cannot be told apart and byte tokens are refused") {
-    Vocabulary v = with_bytes("aba");
-    refuses(v, "the normal tokens 0 and 2 have the same text 'a'");
-    v = with_bytes("ab");
-    for (const char* piece : {"xy", "xyz", "xz", "xy"}) add(v, piece, TokenKind::user_defined);
-    refuses(v, "the user-defined tokens 2 and 5 have the same text 'xy'");
-    v = with_bytes("ab");
-    add(v, "");
-    add(v, "");
-    CHECK(Tokenizer{v}.decode(Tokens{2, 0, 3}) == "a");
-    add(v, "<0x41>", TokenKind::byte);
-    refuses(v, "token 4 is a byte token, expected none with byte-level BPE");
-}
-
-TEST_CASE("scores are not needed, but must fit if they are there") {
-    Vocabulary v = with_bytes("ab");
-    v.scores = {0, 0};
-    CHECK(Tokenizer{v}.encode("b") == Tokens{1});
-    v.scores.pop_back();
-    refuses(v, "2 tokens, but 1 scores and 2 kinds");
-}
-
-TEST_CASE("what byte-level BPE does not know is refused by name") {
-    Vocabulary v = with_bytes("ab");
-    v.add_space_prefix = true;
-    refuses(v, "wants a space in front of texts", ErrorCode::unsupported);
-    refuses(with_bytes("ab", "tekken"), "the pre-tokenizer 'tekken', expected 'gpt-2', 'llama-bpe' or 'qwen2'",
-            ErrorCode::unsupported);
-    refuses(with_bytes("ab", ""), "names no pre-tokenizer", ErrorCode::unsupported);
 }

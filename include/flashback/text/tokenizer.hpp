@@ -34,8 +34,8 @@ namespace flashback::inline FLASHBACK_ISA {
 ///           user-defined tokens as llama.cpp treats it
 class Tokenizer {
 public:
-    /// Throws    Error{vocabulary} if the vocabulary contradicts itself; Error{unsupported} if its algorithm or its pre-tokenizer
-    ///           is not known here
+    /// Throws    Error{vocabulary} if the vocabulary contradicts itself; Error{unsupported} if its algorithm or its
+    ///           pre-tokenizer is not known here
     explicit Tokenizer(Vocabulary vocabulary) : state_(std::make_shared<const State>(std::move(vocabulary))) {}
 
     const Vocabulary& vocabulary() const noexcept { return state_->index.vocabulary; }
@@ -87,8 +87,8 @@ public:
     }
 
     /// The text of tokens that are a whole text, without head: the inverse of `encode`, without the spaces that it put in
-    /// front. With SentencePiece two things do not come back: U+2581, which pieces use for a space, and what became the unknown
-    /// token. With byte-level BPE all bytes do.
+    /// front. With SentencePiece two things do not come back: U+2581, which pieces use for a space, and what became the
+    /// unknown token. With byte-level BPE all bytes do.
     /// Throws    Error{contract} for an id that the vocabulary does not have
     std::string decode_whole(TokenSpan tokens) const {
         std::string out;

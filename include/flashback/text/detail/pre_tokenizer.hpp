@@ -14,9 +14,10 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 /// The splits that are known. Each is a regular expression, matched again and again from where the last match ended; the
 /// functions below are those expressions by hand, because std::regex knows neither Unicode nor an upper bound of its time.
 ///
-/// gpt2       's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-/// llama_bpe  (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-/// qwen2      as llama_bpe, but \p{N} instead of \p{N}{1,3}
+///     gpt2       's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+///     llama_bpe  (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}
+///                | ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+///     qwen2      as llama_bpe, but \p{N} instead of \p{N}{1,3}
 ///
 /// Under (?i) the long s U+017F is an s: so match the engines that the models were trained with (Oniguruma in Hugging Face's
 /// tokenizers, Rust's regex in tiktoken), though not llama.cpp. A byte that is no UTF-8 is a character of no class.
