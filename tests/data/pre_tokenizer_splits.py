@@ -46,7 +46,8 @@ pools = {
 texts = [
     "", " ", "  ", "\n", " \n", "\n ", "\n\n \n  a", "a", " a", "  a", "   a  ",
     "\ta", "a\tb", "a \tb", "a\u00a0b", "a\u00a0\u00a0b",
-    "Hello, world! It's 2024's best; we'Ll see.", "I'M 'RE'VE we're y'all's", "'s", "''s", " 's", "a'sb", "'rea", "'r", "'l", "'",
+    "Hello, world! It's 2024's best; we'Ll see.", "I'M 'RE'VE we're y'all's", "'s",
+    "''s", " 's", "a'sb", "'rea", "'r", "'l", "'",
     "1234567", " 1234567", "12 345", "1a2b", "3.14159", "x=  1\n\ty=2\r\n\r\n", "!!!\n\n  ok", "...\r\n\r\n...", "  \n  \n  ok",
     "e\u0301te\u0301 n\u0303", "\u0301a", " \u0301a", "\u0301\u0301a", "'\u017fa", "'\u017f", "\u4e2d\u6587 \u4e2d1\u6587",
 ]
