@@ -42,10 +42,9 @@ std::vector<std::vector<TokenId>> ids_of(const std::string& file) {
     return all;
 }
 
-}  // namespace
-
-TEST_CASE("the Llama tokenizer gives the ids of llama.cpp") {
-    const std::string base = "data/tokenizers/llama-spm/ggml-vocab-llama-spm.gguf";
+/// All texts of a conformance file of llama.cpp have its ids, and come back from them.
+void check_cases(const std::string& vocabulary, std::size_t tokens) {
+    const std::string base = "data/tokenizers/" + vocabulary;
     const auto model = flashback_test::shared(base);
     if (model.empty()) return;
     const auto texts = texts_of(contents(flashback_test::shared(base + ".inp")));
@@ -53,10 +52,16 @@ TEST_CASE("the Llama tokenizer gives the ids of llama.cpp") {
     REQUIRE(texts.size() == 46);
     REQUIRE(ids.size() == 46);
     const Tokenizer tokenizer = load_tokenizer(model);
-    CHECK(tokenizer.size() == 32000);
+    CHECK(tokenizer.size() == tokens);
     for (std::size_t i = 0; i < texts.size(); ++i) {
         CAPTURE(texts[i]);
         CHECK(tokenizer.encode(texts[i]) == ids[i]);
         CHECK(tokenizer.decode_whole(ids[i]) == texts[i]);
     }
 }
+
+}  // namespace
+
+TEST_CASE("the Llama tokenizer gives the ids of llama.cpp") { check_cases("llama-spm/ggml-vocab-llama-spm.gguf", 32000); }
+
+TEST_CASE("the GPT-2 tokenizer gives the ids of llama.cpp") { check_cases("gpt2/ggml-vocab-gpt-2.gguf", 50257); }

@@ -311,8 +311,9 @@ TEST_CASE("special ids out of range are refused by name") {
 
 TEST_CASE("another algorithm is refused by name") {
     Vocabulary v = valid_vocabulary();
-    v.model = "gpt2";
-    refuses(v, "asks for the tokenizer 'gpt2', expected 'llama'", ErrorCode::unsupported);
+    v.model = "bert";
+    refuses(v, "asks for the tokenizer 'bert', expected 'llama' (SentencePiece BPE) or 'gpt2' (byte-level BPE)",
+            ErrorCode::unsupported);
     v.model = "\x1b[2J";
     refuses(v, "asks for the tokenizer '?[2J'", ErrorCode::unsupported);
 }

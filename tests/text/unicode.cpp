@@ -208,6 +208,16 @@ TEST_CASE("letters, marks and numbers are parts of words") {
     }
 }
 
+TEST_CASE("white space is Unicode's White_Space") {
+    std::vector<char32_t> found;
+    for (char32_t c = 0; c <= 0x10ffff; ++c) {
+        if (is_white_space(c)) found.push_back(c);
+    }
+    CHECK(found == std::vector<char32_t>{0x9,    0xa,    0xb,    0xc,    0xd,    0x20,   0x85,   0xa0,   0x1680,
+                                         0x2000, 0x2001, 0x2002, 0x2003, 0x2004, 0x2005, 0x2006, 0x2007, 0x2008,
+                                         0x2009, 0x200a, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000});
+}
+
 TEST_CASE("words are the longest runs of word characters in lower case") {
     CHECK(words("").empty());
     CHECK(words(" -- \n").empty());

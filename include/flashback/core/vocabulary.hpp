@@ -22,15 +22,17 @@ enum class TokenKind : std::uint8_t {
 
 /// The tokens of a model and how its text is tokenised.
 struct Vocabulary {
-    std::string model;                ///< the algorithm, as GGUF names it: "llama" is SentencePiece BPE
+    std::string model;                ///< the algorithm, as GGUF names it: "llama" is SentencePiece BPE, "gpt2" byte-level BPE
     std::vector<std::string> pieces;  ///< text of each token, by id
-    std::vector<float> scores;        ///< merge order of each token, the higher the sooner; as long as `pieces`
-    std::vector<TokenKind> kinds;     ///< as long as `pieces`
+    std::vector<float> scores;  ///< merge order of each token, the higher the sooner; as long as `pieces`, or empty in "gpt2"
+    std::vector<TokenKind> kinds;  ///< as long as `pieces`
     std::optional<TokenId> bos = {};
     std::optional<TokenId> eos = {};
     std::optional<TokenId> unknown = {};
     bool add_bos = false;           ///< whether the model wants `bos` in front of every text
     bool add_space_prefix = false;  ///< whether a space is put in front of a text before it is tokenised
+    std::string pre = {};  ///< "gpt2" only: how a text is split into words, as GGUF names it: "gpt-2", "llama-bpe", "qwen2"
+    std::vector<std::string> merges = {};  ///< "gpt2" only: pairs of pieces "left right", those to be merged first in front
 
     std::size_t size() const noexcept { return pieces.size(); }
 };

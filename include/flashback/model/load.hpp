@@ -12,8 +12,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The vocabulary of a GGUF file.
-/// Throws    Error{vocabulary} if it has none or contradicts itself
+/// The vocabulary of a GGUF file. Where the file does not say whether texts begin with BOS, those of SentencePiece ("llama")
+/// and of the pre-tokenizer "llama-bpe" do if they name a BOS token, and others do not: so does llama.cpp read them.
+/// Throws    Error{vocabulary} if it has none or contradicts itself, and if one of byte-level BPE ("gpt2") has no merges
 Vocabulary read_vocabulary(const GgufFile& file);
 
 /// The hyper-parameters of a GGUF file.

@@ -1,4 +1,4 @@
-/// \file UTF-8, Unicode categories and lower case.
+/// \file UTF-8, Unicode classes and lower case.
 #pragma once
 
 #include "flashback/core/config.hpp"
@@ -91,13 +91,32 @@ inline ValidText replace_invalid_utf8(std::string_view text) {
     return result;
 }
 
-/// Whether a character is a part of a word: a letter, a mark or a number (categories L, M and N).
-/// Cost      two comparisons for ASCII, a binary search for others
-constexpr bool is_word_character(char32_t c) noexcept {
-    if (c < 0x80) return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    const auto* it = std::ranges::lower_bound(detail::class_ranges, c, {}, &detail::ClassRange::last);
-    return it != std::end(detail::class_ranges) && it->first <= c;
+namespace detail {
+
+/// The class of a character.
+/// Cost      a few comparisons for ASCII, a binary search for others
+constexpr CodePointClass class_of(char32_t c) noexcept {
+    if (c < 0x80) {
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return CodePointClass::letter;
+        if (c >= '0' && c <= '9') return CodePointClass::number;
+        return c == ' ' || (c >= '\t' && c <= '\r') ? CodePointClass::space : CodePointClass::other;
+    }
+    const auto* it = std::ranges::lower_bound(class_ranges, c, {}, &ClassRange::last);
+    return it != std::end(class_ranges) && it->first <= c ? it->kind : CodePointClass::other;
 }
+
+}  // namespace detail
+
+/// Whether a character is a part of a word: a letter, a mark or a number (categories L, M and N).
+/// Cost      a few comparisons for ASCII, a binary search for others
+constexpr bool is_word_character(char32_t c) noexcept {
+    const auto kind = detail::class_of(c);
+    return kind != detail::CodePointClass::other && kind != detail::CodePointClass::space;
+}
+
+/// Whether a character is white space: Unicode's property White_Space, which `\s` of regular expressions stands for.
+/// Cost      a few comparisons for ASCII, a binary search for others
+constexpr bool is_white_space(char32_t c) noexcept { return detail::class_of(c) == detail::CodePointClass::space; }
 
 /// The lower case of a character: Unicode's simple mapping, one character for one.
 constexpr char32_t to_lower(char32_t c) noexcept {

@@ -133,6 +133,13 @@ inline Vocabulary read_vocabulary(const GgufFile& file) {
     v.model = file.text("tokenizer.ggml.model").value_or("");
     v.pieces.assign(pieces->begin(), pieces->end());
     v.scores = file.numbers<float>("tokenizer.ggml.scores").value_or(std::vector<float>(v.size()));
+    v.pre = file.text("tokenizer.ggml.pre").value_or("");
+    if (const auto merges = file.strings("tokenizer.ggml.merges")) {
+        v.merges.assign(merges->begin(), merges->end());
+    } else if (v.model == "gpt2") {
+        FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(),
+                        "' has a vocabulary of byte-level BPE without merges (the key tokenizer.ggml.merges)");
+    }
     const auto kinds = file.numbers<std::int32_t>("tokenizer.ggml.token_type");
     v.kinds.assign(v.size(), TokenKind::normal);
     if (kinds) {
@@ -160,9 +167,10 @@ inline Vocabulary read_vocabulary(const GgufFile& file) {
     v.bos = special("tokenizer.ggml.bos_token_id");
     v.eos = special("tokenizer.ggml.eos_token_id");
     v.unknown = special("tokenizer.ggml.unknown_token_id");
-    // SentencePiece models say so only where they do without; so does llama.cpp read them.
+    // Models of SentencePiece and Llama 3 say so only where they do without.
     const bool sentencepiece = v.model == "llama";
-    v.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or(sentencepiece && v.bos.has_value());
+    const bool llama3 = v.model == "gpt2" && detail::find_pre_tokenizer(v.pre) == detail::PreTokenizer::llama_bpe;
+    v.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or((sentencepiece || llama3) && v.bos.has_value());
     if (v.add_bos && !v.bos) {
         FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' wants BOS in front of every text, but names no BOS token");
     }

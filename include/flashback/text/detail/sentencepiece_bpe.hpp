@@ -1,11 +1,15 @@
-/// \file The merging of SentencePiece BPE.
+/// \file SentencePiece BPE: characters are merged by the scores of tokens, and what is no token becomes its bytes.
 #pragma once
 
-#include "flashback/core/tokens.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/text/detail/indexed_vocabulary.hpp"
 #include "flashback/text/unicode.hpp"
 
+#include <array>
+#include <cmath>
 #include <cstddef>
 #include <queue>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -70,5 +74,93 @@ void sentencepiece_merge(std::string_view text, const Score& score, const OnPiec
     }
     for (std::size_t i = 0; i != none; i = symbols[i].next) on_piece(symbols[i].text);
 }
+
+/// The algorithm "llama" of a vocabulary.
+class SentencePieceBpe {
+public:
+    /// Throws    Error{vocabulary} for a score that is not a number and for a byte token that is not spelled <0x00> to <0xFF>
+    explicit SentencePieceBpe(const IndexedVocabulary& index) {
+        const Vocabulary& v = index.vocabulary;
+        bytes_.fill(-1);
+        for (std::size_t i = 0; i < v.size(); ++i) {
+            if (std::isnan(v.scores[i])) FLASHBACK_THROW(ErrorCode::vocabulary, "the score of token ", i, " is not a number");
+            if (v.kinds[i] != TokenKind::byte) continue;
+            constexpr std::string_view digits = "0123456789ABCDEF";
+            const std::string& piece = v.pieces[i];
+            const bool well_formed = piece.size() == 6 && piece.starts_with("<0x") && piece[5] == '>' &&
+                                     digits.find(piece[3]) != digits.npos && digits.find(piece[4]) != digits.npos;
+            if (!well_formed) FLASHBACK_THROW(ErrorCode::vocabulary, "the byte token ", i, " is not spelled <0x00> to <0xFF>");
+            bytes_[digits.find(piece[3]) * 16 + digits.find(piece[4])] = static_cast<TokenId>(i);
+        }
+    }
+
+    /// Adds the tokens of a text that no user-defined token is in; `at_start` as a whole text begins.
+    /// Throws    Error{vocabulary} for a character that no token, byte token or unknown token covers
+    void encode(const IndexedVocabulary& index, std::string_view text, bool at_start, std::vector<TokenId>& out) const {
+        const Vocabulary& v = index.vocabulary;
+        std::string marked;
+        marked.reserve(text.size() + text.size() / 2);
+        if (at_start && v.add_space_prefix) marked += space_mark;
+        for (const char c : text) {
+            if (c == ' ') {
+                marked += space_mark;
+            } else {
+                marked += c;
+            }
+        }
+        const auto score = [&](std::string_view piece) -> const float* {
+            const auto id = index.find_normal(piece);
+            return id ? &v.scores[static_cast<std::size_t>(*id)] : nullptr;
+        };
+        sentencepiece_merge(marked, score, [&](std::string_view piece) {
+            if (const auto id = index.find_normal(piece)) {
+                out.push_back(*id);
+            } else {
+                add_bytes(v, piece, out);
+            }
+        });
+    }
+
+    /// Adds the bytes of a normal, byte or unknown token.
+    void decode(const IndexedVocabulary& index, TokenId token, std::string& out) const {
+        const std::string& text = index.piece(token);
+        if (index.kind(token) == TokenKind::byte) {
+            out += static_cast<char>(std::stoi(text.substr(3, 2), nullptr, 16));
+            return;
+        }
+        if (index.kind(token) == TokenKind::unknown) {
+            out += " \xe2\x81\x87 ";  // U+2047, as SentencePiece shows it
+            return;
+        }
+        for (std::string_view rest = text; !rest.empty();) {
+            const std::size_t mark = rest.find(space_mark);
+            out += rest.substr(0, mark);
+            if (mark == rest.npos) return;
+            out += ' ';
+            rest.remove_prefix(mark + space_mark.size());
+        }
+    }
+
+private:
+    static constexpr std::string_view space_mark = "\xe2\x96\x81";  // U+2581, which stands for a space in pieces
+
+    void add_bytes(const Vocabulary& v, std::string_view character, std::vector<TokenId>& out) const {
+        for (const char c : character) {
+            const TokenId byte = bytes_[static_cast<unsigned char>(c)];
+            if (byte >= 0) {
+                out.push_back(byte);
+            } else if (v.unknown) {
+                out.push_back(*v.unknown);
+                return;  // one for the whole character
+            } else {
+                FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", v.size(), " tokens covers the byte ",
+                                unsigned{static_cast<unsigned char>(c)},
+                                " in no way: it has no byte token and no unknown token for it");
+            }
+        }
+    }
+
+    std::array<TokenId, 256> bytes_;  ///< byte tokens; -1 where there is none
+};
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

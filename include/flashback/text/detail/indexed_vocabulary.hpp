@@ -1,0 +1,121 @@
+/// \file What all tokenizers know of a vocabulary, and check of it.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/vocabulary.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// A vocabulary whose tokens can be found by text. It holds views into itself: not to be copied or moved.
+class IndexedVocabulary {
+public:
+    /// Throws    Error{vocabulary} if the vocabulary contradicts itself
+    explicit IndexedVocabulary(Vocabulary v) : vocabulary(std::move(v)) {
+        check_sizes();
+        add_head();
+        all.reserve(vocabulary.size());
+        normal.reserve(vocabulary.size());
+        for (std::size_t i = 0; i < vocabulary.size(); ++i) add_token(i);
+        sort_user_defined();
+    }
+    IndexedVocabulary(const IndexedVocabulary&) = delete;
+    IndexedVocabulary& operator=(const IndexedVocabulary&) = delete;
+    ~IndexedVocabulary() = default;
+
+    const std::string& piece(TokenId token) const { return vocabulary.pieces[static_cast<std::size_t>(token)]; }
+    TokenKind kind(TokenId token) const { return vocabulary.kinds[static_cast<std::size_t>(token)]; }
+
+    /// The token of a text that merging may produce; nothing if there is none.
+    std::optional<TokenId> find_normal(std::string_view text) const {
+        const auto it = normal.find(text);
+        if (it == normal.end()) return {};
+        return it->second;
+    }
+
+    /// The longest user-defined token that a text begins with.
+    /// Requires  `text` is not empty
+    std::optional<TokenId> user_defined_at(std::string_view text) const {
+        for (const TokenId id : user_defined[static_cast<unsigned char>(text[0])]) {
+            if (text.starts_with(piece(id))) return id;
+        }
+        return {};
+    }
+
+    const Vocabulary vocabulary;
+    std::unordered_map<std::string_view, TokenId> all;     ///< every token by its text, the first of several
+    std::unordered_map<std::string_view, TokenId> normal;  ///< those that merging may produce
+    std::array<std::vector<TokenId>, 256> user_defined;    ///< by first byte, the longest first
+    std::vector<TokenId> head;                             ///< what stands in front of every text
+
+private:
+    void check_sizes() const {
+        const std::size_t n = vocabulary.size();
+        if (n == 0) FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary has no tokens");
+        const bool without_scores = vocabulary.model == "gpt2" && vocabulary.scores.empty();
+        if ((vocabulary.scores.size() != n && !without_scores) || vocabulary.kinds.size() != n) {
+            FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary has ", n, " tokens, but ", vocabulary.scores.size(),
+                            " scores and ", vocabulary.kinds.size(), " kinds");
+        }
+        const auto check_special = [n](std::string_view name, std::optional<TokenId> id) {
+            if (id && (*id < 0 || static_cast<std::size_t>(*id) >= n)) {
+                FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", n, " tokens names ", *id, " as its ", name,
+                                " token");
+            }
+        };
+        check_special("BOS", vocabulary.bos);
+        check_special("EOS", vocabulary.eos);
+        check_special("unknown", vocabulary.unknown);
+    }
+
+    void add_head() {
+        if (!vocabulary.add_bos) return;
+        if (!vocabulary.bos)
+            FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary wants BOS in front of every text, but names no BOS token");
+        head.push_back(*vocabulary.bos);
+    }
+
+    void add_token(std::size_t i) {
+        const std::string& text = vocabulary.pieces[i];
+        const auto id = static_cast<TokenId>(i);
+        all.emplace(text, id);
+        switch (vocabulary.kinds[i]) {
+            case TokenKind::normal: normal.emplace(text, id); return;
+            case TokenKind::user_defined:
+                if (text.empty()) FLASHBACK_THROW(ErrorCode::vocabulary, "the user-defined token ", i, " has no text");
+                user_defined[static_cast<unsigned char>(text[0])].push_back(id);
+                return;
+            case TokenKind::byte:
+            case TokenKind::unknown:
+            case TokenKind::control:
+            case TokenKind::unused: return;
+        }
+        FLASHBACK_THROW(ErrorCode::vocabulary, "token ", i, " has kind ", unsigned(vocabulary.kinds[i]), ", expected 1 to 6");
+    }
+
+    void sort_user_defined() {
+        for (auto& ids : user_defined) {
+            std::ranges::sort(ids, [this](TokenId a, TokenId b) {
+                if (piece(a).size() != piece(b).size()) return piece(a).size() > piece(b).size();
+                const int order = piece(a).compare(piece(b));
+                return order != 0 ? order < 0 : a < b;
+            });
+            const auto twice = std::ranges::adjacent_find(ids, {}, [this](TokenId id) { return std::string_view{piece(id)}; });
+            if (twice != ids.end()) {
+                FLASHBACK_THROW(ErrorCode::vocabulary, "the user-defined tokens ", twice[0], " and ", twice[1],
+                                " have the same text '", printable(piece(*twice)), "'");
+            }
+        }
+    }
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail
