@@ -14,10 +14,9 @@ int main(int argc, char** argv) {
         const auto tokenizer = flashback::load_tokenizer(file);
         flashback::ThreadPool pool{2};
         flashback::Session session{flashback::load_model(file, pool), {.executor = pool}};
-        const flashback::Bm25Index index{
-            {{.id = "1", .title = "compiler", .text = "A compiler translates a program."},
-             {.id = "2", .title = "bread", .text = "Bread is made of flour, water and salt."}},
-            tokenizer};
+        const flashback::Bm25Index index{{{.id = "1", .title = "compiler", .text = "A compiler translates a program."},
+                                          {.id = "2", .title = "bread", .text = "Bread is made of flour, water and salt."}},
+                                         tokenizer};
         flashback::Decoder decoder{session, index};
         const auto run = decoder.generate(tokenizer.encode("A compiler is"), {.max_tokens = 8});
         const auto& passages = run.retrievals.at(0).passages;
