@@ -14,7 +14,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   add_test(NAME odr COMMAND ${odr})
   add_test(NAME odr_notices_a_shared_name COMMAND ${odr} -DFLASHBACK_ISA=same)
   set_tests_properties(odr_notices_a_shared_name PROPERTIES
-    PASS_REGULAR_EXPRESSION "x86-64-O0 and x86-64-v3-O0 share [1-9][0-9]* symbols of flashback")
+    PASS_REGULAR_EXPRESSION "x86-64-O0 and x86-64-v2-O0 share [1-9][0-9]* symbols of flashback")
   set_property(TEST odr odr_notices_a_shared_name PROPERTY LABELS build)
 endif()
 

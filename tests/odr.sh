@@ -36,9 +36,9 @@ for level in O0 O2; do
         ours=$(c++filt <"$object.weak" | grep -c flashback || true)
         [ "$level" = O2 ] || [ "$ours" -gt 500 ] || { echo "found only $ours symbols of flashback in $object" >&2; exit 1; }
         for other in $objects; do shared "$other" "$object"; done
+        [ "$failed" = no ] || exit 1
         objects="$objects $object"
     done
-    [ "$failed" = no ] || exit 1
     if grep -qw avx2 /proc/cpuinfo && grep -qw fma /proc/cpuinfo; then
         "$compiler" -std=c++20 "$source/tests/build/odr_main.cpp" "$work/x86-64-$level.o" "$work/x86-64-v3-$level.o" -pthread \
             -o "$work/program"

@@ -13,6 +13,7 @@ install_packages clang clang-tidy
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 cmake --preset clang >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+# shellcheck disable=SC2046  # no source has a space in its name
 [ $# -gt 0 ] || set -- $(find examples tests benchmarks -name '*.cpp' | sort)
 
 echo "== clang-tidy over $# sources"
