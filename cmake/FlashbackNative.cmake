@@ -1,4 +1,5 @@
 # flashback::native: how the project's own programs are built. Users of the library get none of this.
+set(FLASHBACK_MARCH native CACHE STRING "Instruction set of our own programs (-march); the library asks for none")
 add_library(flashback_native INTERFACE)
 add_library(flashback::native ALIAS flashback_native)
 target_link_libraries(flashback_native INTERFACE flashback::flashback)

@@ -1,5 +1,5 @@
 flashback_add_test(core SOURCES core/aligned_buffer.cpp core/dtype.cpp core/error.cpp core/executor.cpp core/language_model.cpp
-                                core/retriever.cpp core/thread_pool.cpp)
+                                core/retriever.cpp core/thread_pool.cpp core/version.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/layout.cpp policy/policies.cpp policy/query.cpp policy/reuse.cpp
                                   policy/sampler.cpp policy/schedule.cpp policy/step_view.cpp policy/wrapper.cpp
                                   support/allocations.cpp)

@@ -37,6 +37,7 @@ inline Result tool(const std::vector<std::string>& arguments, const std::string&
     const auto out = folder.path() / "out";
     const auto err = folder.path() / "err";
     command += " <" + quoted(folder.write("in", input)) + " >" + quoted(out.string()) + " 2>" + quoted(err.string());
+    // NOLINTNEXTLINE(cert-env33-c): the shell is wanted, for its redirections, and all that it reads is quoted
     const int status = std::system(command.c_str());
     const auto read = [](const std::filesystem::path& path) {
         std::ifstream file{path, std::ios::binary};

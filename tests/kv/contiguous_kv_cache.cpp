@@ -61,7 +61,7 @@ TEST_CASE("A new cache holds nothing and takes whole tiles of memory") {
     const ContiguousKVCache cache{shape};
     CHECK(cache.size() == 0);
     CHECK(cache.shape() == shape);
-    CHECK(cache.bytes() == std::size_t{2 * 3 * 5} * 192 * 2 * sizeof(float));
+    CHECK(cache.bytes() == std::size_t{2} * 3 * 5 * 192 * 2 * sizeof(float));
 }
 
 TEST_CASE("Keys stand dimension-major in groups of 16 positions, values row by row, the last position of the window included") {

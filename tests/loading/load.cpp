@@ -18,7 +18,6 @@
 #include <doctest/doctest.h>
 
 using namespace flashback;
-using flashback_test::bytes_of;
 using flashback_test::check_error;
 using flashback_test::GgufWriter;
 using flashback_test::view;
@@ -307,7 +306,7 @@ TEST_CASE("a vocabulary without a model and a missing file are named") {
 
 TEST_CASE("a small model with a changed byte loads or gives an Error") {
     const std::string good = tiny_llama().bytes();
-    const std::size_t records = good.size() - 12 * 4 * width * 4;
+    const std::size_t records = good.size() - std::size_t{12} * 4 * width * 4;
     std::mt19937 random{6};
     int models = 0;
     int errors = 0;

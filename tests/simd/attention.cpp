@@ -72,8 +72,8 @@ void check_against_double(const Head& head) {
     for (double& weight : weights) total += weight = std::exp(weight - most);
 
     const std::vector<float> out = attend(head);
-    const double tiles = static_cast<double>((n + 63) / 64);
-    const double relative = 2 * score_error + (2 * static_cast<double>(n) + 16 * tiles + 16) * 0x1p-24;
+    const std::size_t tiles = (n + 63) / 64;
+    const double relative = 2 * score_error + static_cast<double>(2 * n + 16 * tiles + 16) * 0x1p-24;
     for (std::size_t i = 0; i < d; ++i) {
         double exact = 0;
         double magnitude = 0;

@@ -12,6 +12,8 @@
 #define FLASHBACK_ISA avx2
 #elif defined(__AVX__)
 #define FLASHBACK_ISA avx
+#elif defined(__SSE4_2__)
+#define FLASHBACK_ISA sse4
 #elif defined(__x86_64__) || defined(_M_X64)
 #define FLASHBACK_ISA sse2
 #elif defined(__ARM_NEON)

@@ -1,0 +1,18 @@
+# Finds what flashback::flashback links to, and lists in flashback_missing what is not there. Also used by the package config.
+# A target that a parent project has already is taken as it is.
+set(flashback_missing "")
+if(NOT TARGET nlohmann_json::nlohmann_json)
+  find_package(nlohmann_json 3.11 QUIET)
+endif()
+find_package(Threads QUIET)
+include("${CMAKE_CURRENT_LIST_DIR}/FlashbackXsimd.cmake")
+if(NOT TARGET nlohmann_json::nlohmann_json)
+  list(APPEND flashback_missing "nlohmann_json 3.11")
+endif()
+if(NOT TARGET Threads::Threads)
+  list(APPEND flashback_missing "Threads")
+endif()
+if(NOT TARGET flashback::xsimd)
+  list(APPEND flashback_missing "xsimd 8.1")
+endif()
+list(JOIN flashback_missing ", " flashback_missing)

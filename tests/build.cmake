@@ -1,0 +1,36 @@
+# What the build itself promises: the tests with the label `build`.
+add_executable(test_umbrella build/umbrella_one.cpp build/umbrella_two.cpp)
+target_link_libraries(test_umbrella PRIVATE flashback::native)
+set_target_properties(test_umbrella PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+add_test(NAME umbrella COMMAND test_umbrella)
+add_test(NAME floors COMMAND ${CMAKE_COMMAND} -DINCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -P ${CMAKE_CURRENT_SOURCE_DIR}/floors.cmake)
+add_test(NAME floors_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/floors_notice.sh ${PROJECT_SOURCE_DIR})
+add_test(NAME policy_only COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/policy_only.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
+add_test(NAME headers_alone COMMAND ${CMAKE_COMMAND} --build ${PROJECT_BINARY_DIR} --target all_verify_interface_header_sets)
+
+# Translation units for different processors in one program; and the same must fail where they have one name for everything.
+set(odr bash ${CMAKE_CURRENT_SOURCE_DIR}/odr.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  add_test(NAME odr COMMAND ${odr})
+  add_test(NAME odr_notices_a_shared_name COMMAND ${odr} -DFLASHBACK_ISA=same)
+  set_tests_properties(odr_notices_a_shared_name PROPERTIES
+    PASS_REGULAR_EXPRESSION "x86-64-O0 and x86-64-v2-O0 share [1-9][0-9]* symbols of flashback")
+  set_property(TEST odr odr_notices_a_shared_name PROPERTY LABELS build)
+endif()
+
+# The library as others get it: tests/consumers has a project for each way.
+if(FLASHBACK_INSTALL)
+  add_test(NAME package COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/package.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}
+                                ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
+  set_property(TEST package PROPERTY LABELS build)
+  foreach(how find_package add_subdirectory)
+    foreach(part policy flashback)
+      add_test(NAME consumer_${how}_${part} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/run.sh ${how} ${part}
+               ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
+      set_property(TEST consumer_${how}_${part} PROPERTY LABELS build)
+    endforeach()
+  endforeach()
+endif()
+
+set_tests_properties(umbrella floors floors_notice policy_only headers_alone PROPERTIES LABELS build TIMEOUT 600)
+set_tests_properties(headers_alone policy_only PROPERTIES RUN_SERIAL ON)

@@ -1,0 +1,29 @@
+// Compiled for several instruction sets, which then meet in one program: tests/odr.sh. Uses whatever makes code.
+#include <flashback/flashback.hpp>
+
+#include <string>
+
+#if !defined(FLASHBACK_TEST_UNIT)
+#define FLASHBACK_TEST_UNIT unit_older  // for clang-tidy and editors
+#endif
+
+/// Reads, retrieves and writes; gives the instruction set of this translation unit and what was written.
+std::string FLASHBACK_TEST_UNIT(const char* path) {
+    const auto file = flashback::GgufFile::open(path);
+    const auto tokenizer = flashback::load_tokenizer(file);
+    flashback::ThreadPool pool{2};
+    flashback::Session session{flashback::load_model(file, pool), {.executor = pool}};
+    const flashback::Bm25Index index{{{.id = "1", .title = "compiler", .text = "A compiler translates a program."}}, tokenizer};
+    flashback::Decoder decoder{session, index, flashback::Policies{}.sampler(flashback::TruncatedSampling{{.seed = 1}})};
+    auto generation = decoder.generate(tokenizer.encode("A compiler is"), {.max_tokens = 8});
+
+    auto branch = session.fork();
+    branch.evaluate_all(tokenizer.encode("a program"));
+    flashback::Decoder prepending{branch, index, flashback::Policies{}.layout(flashback::PrependDocuments{})};
+    const auto more = prepending.generate(tokenizer.encode("that"), {.max_tokens = 4});
+    generation.tokens.insert(generation.tokens.end(), more.tokens.begin(), more.tokens.end());
+
+    flashback::simd::PackedMatrix matrix{20, 3};
+    matrix.at(19, 2) = 1;
+    return FLASHBACK_ISA_NAME + std::string{matrix.at(19, 2) == 1 ? ":" : "?"} + tokenizer.decode(generation.tokens);
+}
