@@ -74,6 +74,7 @@ Json vocabulary_json(const fb::GgufFile& file) {
     };
     const auto id = [](const std::optional<fb::TokenId>& token) { return token ? Json(*token) : Json(nullptr); };
     return {{"tokenizer", v.model},
+            {"pre_tokenizer", v.pre},
             {"tokens", v.size()},
             {"bos", id(v.bos)},
             {"eos", id(v.eos)},
