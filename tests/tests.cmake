@@ -18,7 +18,7 @@ flashback_add_test(golden SOURCES model/golden.cpp)
 flashback_add_test(golden_stories260K LABEL shared SOURCES model/golden_stories260K.cpp)
 flashback_add_test(model SOURCES model/session.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
-flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/matmul.cpp simd/rows.cpp)
+flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/matmul.cpp simd/rows.cpp simd/same_bits.cpp simd/accuracy.cpp)
 flashback_add_test(decoder SOURCES decoder/decoder.cpp decoder/quiet.cpp support/allocations.cpp)
 # One source, several times with other options; each in an inline namespace of its own, or the linker would keep one of them.
 flashback_add_test(compiler_options SOURCES model/compiler_options.cpp)

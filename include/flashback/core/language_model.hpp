@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <stop_token>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -48,6 +49,14 @@ concept ForkableModel = LanguageModel<M> && requires(const M& model) {
 template <class M>
 concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) {
     { model.evaluate_all(tokens) } -> std::convertible_to<std::span<const float>>;
+};
+
+/// A model whose evaluation can be stopped from another thread: where a stop was requested, `m.evaluate(tokens, stop)` may end
+/// before the last token. Then the logits are an empty span, `size()` says how many tokens were appended, and the next call goes
+/// on from there. Without a request it is `m.evaluate(tokens)`.
+template <class M>
+concept InterruptibleModel = LanguageModel<M> && requires(M& model, TokenSpan tokens, std::stop_token stop) {
+    { model.evaluate(tokens, stop) } -> std::convertible_to<std::span<const float>>;
 };
 
 /// A model that knows its tokens.
