@@ -20,7 +20,7 @@ using namespace flashback::simd;
 namespace {
 
 constexpr double epsilon = 0x1p-24;  // the most that one rounding changes, relative
-constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 const std::vector<std::size_t> lengths{1, 2, 15, 16, 17, 31, 33, 100, 1000};
 
@@ -130,7 +130,7 @@ TEST_CASE("gelu is half of x times 1 + tanh") {
 }
 
 TEST_CASE("relu keeps what is not below 0") {
-    std::vector<float> x{-1.0f, 2.0f, -0.0f, 0.0f, -infinity, infinity, nan, -1e-45f};
+    std::vector<float> x{-1.0f, 2.0f, -0.0f, 0.0f, -infinity, infinity, not_a_number, -1e-45f};
     relu(x.data(), x.size());
     CHECK(x[0] == 0.0f);
     CHECK(x[1] == 2.0f);
@@ -143,7 +143,8 @@ TEST_CASE("relu keeps what is not below 0") {
 }
 
 TEST_CASE("silu and gelu of what is no finite number") {
-    std::vector<float> s{infinity, -infinity, nan, std::numeric_limits<float>::max(), std::numeric_limits<float>::lowest()};
+    std::vector<float> s{infinity, -infinity, not_a_number, std::numeric_limits<float>::max(),
+                         std::numeric_limits<float>::lowest()};
     std::vector<float> g = s;
     silu(s.data(), s.size());
     gelu(g.data(), g.size());
@@ -158,7 +159,7 @@ TEST_CASE("silu and gelu of what is no finite number") {
 
 TEST_CASE("Norms pass on what is not finite") {
     const std::vector<float> ones(20, 1.0f);
-    for (const float special : {nan, infinity, -infinity}) {
+    for (const float special : {not_a_number, infinity, -infinity}) {
         for (const std::size_t at : {0u, 15u, 19u}) {
             std::vector<float> x(20, 2.0f);
             x[at] = special;
@@ -177,7 +178,7 @@ TEST_CASE("Norms pass on what is not finite") {
 }
 
 TEST_CASE("softmax of what is not finite") {
-    for (const float special : {nan, infinity}) {
+    for (const float special : {not_a_number, infinity}) {
         for (const std::size_t at : {0u, 1u, 15u, 16u, 19u}) {
             std::vector<float> x(20, 1.0f);
             x[at] = special;

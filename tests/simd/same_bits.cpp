@@ -30,7 +30,7 @@ namespace plain = flashback::simd::plain;
 
 namespace {
 
-constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 float random_value(SplitMix64& random, double most) { return static_cast<float>((2 * random.uniform() - 1) * most); }
@@ -39,7 +39,7 @@ float random_value(SplitMix64& random, double most) { return static_cast<float>(
 class Row {
 public:
     Row(std::size_t n, std::size_t shift, double most, std::uint64_t seed) : memory_(n + shift + 2), n_(n), shift_(shift) {
-        std::fill_n(memory_.data(), memory_.size(), nan);
+        std::fill_n(memory_.data(), memory_.size(), not_a_number);
         SplitMix64 random{seed};
         for (std::size_t i = 0; i < n; ++i) data()[i] = random_value(random, most);
     }
@@ -95,7 +95,7 @@ void check_in_place(double most, std::size_t least_length, const Kernel& kernel,
 template <class Kernel, class Oracle>
 void check_special(const Kernel& kernel, const Oracle& oracle) {
     for (const float special :
-         {nan, infinity, -infinity, std::numeric_limits<float>::max(), std::numeric_limits<float>::lowest()}) {
+         {not_a_number, infinity, -infinity, std::numeric_limits<float>::max(), std::numeric_limits<float>::lowest()}) {
         for (std::size_t at = 0; at < 40; at += 3) {
             CAPTURE(special);
             CAPTURE(at);
@@ -246,7 +246,7 @@ TEST_CASE("Products are the plain ones, for every number of rows and panels and 
 }
 
 TEST_CASE("Products of what is no number are the plain ones") {
-    for (const float special : {nan, infinity, -infinity}) {
+    for (const float special : {not_a_number, infinity, -infinity}) {
         SplitMix64 random{1};
         simd::PackedMatrix w{48, 70};
         for (std::size_t o = 0; o < 48; ++o) {
@@ -273,8 +273,8 @@ TEST_CASE("Attention of several queries is the plain attention of each, whatever
         for (std::size_t p = 0; p < 384; ++p) {
             Row key{d, 0, 1, 2 * p};
             Row value{d, 0, 1, 2 * p + 1};
-            if (p > 330) std::fill_n(key.data(), d, nan);
-            if (p > 330) std::fill_n(value.data(), d, p % 2 == 0 ? nan : infinity);
+            if (p > 330) std::fill_n(key.data(), d, not_a_number);
+            if (p > 330) std::fill_n(value.data(), d, p % 2 == 0 ? not_a_number : infinity);
             cache.write(0, 0, p, key.data(), value.data());
         }
         const auto tile = [&](std::size_t t) { return cache.tile(0, 0, t); };
@@ -303,7 +303,7 @@ TEST_CASE("Attention of several queries is the plain attention of each, whatever
 
 TEST_CASE("Attention to scores that are no numbers is the plain attention") {
     constexpr std::size_t d = 20;
-    for (const float special : {nan, infinity, -infinity}) {
+    for (const float special : {not_a_number, infinity, -infinity}) {
         for (const std::size_t at : {0u, 5u, 63u, 64u, 99u}) {
             ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 128}};
             for (std::size_t p = 0; p < 100; ++p) {

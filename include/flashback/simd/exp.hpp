@@ -39,7 +39,7 @@ FLASHBACK_SIMD_INLINE Lanes exp(const Lanes& x) noexcept {
 /// y = e^x, element by element.
 /// Shape     x, y (n); they may be the same row
 FLASHBACK_SIMD_INLINE void exp(const float* x, std::size_t n, float* y) noexcept {
-    for (std::size_t i = 0; i < n; i += panel_outputs) exp(Lanes::load_first(x + i, n - i)).store_first(y + i, n - i);
+    each_lanes(n, [&](std::size_t i, auto count) { exp(Lanes::load_first(x + i, count)).store_first(y + i, count); });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -11,6 +11,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
@@ -78,6 +79,15 @@ struct Lanes {
     }
 };
 
+/// Calls `body(i, count)` for each 16 elements of a row, the last ones fewer. `count` is a constant 16 but for those, so that
+/// `load_first` and `store_first` are plain loads and stores.
+template <class Body>
+FLASHBACK_SIMD_INLINE void each_lanes(std::size_t n, const Body& body) noexcept {
+    std::size_t i = 0;
+    for (; i + panel_outputs <= n; i += panel_outputs) body(i, std::integral_constant<std::size_t, panel_outputs>{});
+    if (i < n) body(i, n - i);
+}
+
 namespace detail {
 
 template <class Operation>
@@ -141,6 +151,23 @@ FLASHBACK_SIMD_INLINE Batch swap_neighbours(const Batch& x) noexcept {
 #endif
 }
 
+// Half as many floats as a batch has, each twice: (x0, x0, x1, x1, ...).
+FLASHBACK_SIMD_INLINE Batch load_twice(const float* from) noexcept {
+#if FLASHBACK_SIMD_FLOATS == 16
+    const __m256i each = _mm256_castps_si256(_mm256_loadu_ps(from));
+    return _mm512_moveldup_ps(_mm512_castsi512_ps(_mm512_cvtepu32_epi64(each)));
+#elif FLASHBACK_SIMD_FLOATS == 8
+    const __m128 each = _mm_loadu_ps(from);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_unpacklo_ps(each, each)), _mm_unpackhi_ps(each, each), 1);
+#elif defined(__x86_64__)
+    const __m128 each = _mm_setr_ps(from[0], from[1], 0, 0);
+    return _mm_unpacklo_ps(each, each);
+#else
+    const float32x2_t each = vld1_f32(from);
+    return vcombine_f32(vdup_lane_f32(each, 0), vdup_lane_f32(each, 1));
+#endif
+}
+
 // The bits of x plus those of y shifted left by 23: x times 2^n where the last bits of y are those of n. The integer functions
 // of xsimd fall back on batches of other architectures, which would give two architectures a function in common.
 FLASHBACK_SIMD_INLINE Batch add_to_exponent(const Batch& x, const Batch& y) noexcept {
@@ -172,6 +199,16 @@ FLASHBACK_SIMD_INLINE Lanes add_to_exponent(const Lanes& x, const Lanes& y) noex
 }
 
 }  // namespace detail
+
+/// Eight floats, each twice: (x0, x0, x1, x1, ...).
+/// Shape     from (8)
+FLASHBACK_SIMD_INLINE Lanes load_twice(const float* from) noexcept {
+#if FLASHBACK_SIMD_FLOATS == 1
+    return detail::lane_by_lane([&](std::size_t i) { return from[i / 2]; });
+#else
+    return detail::lane_by_lane([&](std::size_t i) { return detail::load_twice(from + i * batch_floats / 2); });
+#endif
+}
 
 /// Neighbours exchanged: (x1, x0, x3, x2, ...).
 FLASHBACK_SIMD_INLINE Lanes swap_neighbours(const Lanes& x) noexcept {

@@ -15,15 +15,15 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 /// Source    Zhang and Sennrich 2019, Root mean square layer normalization, equation 4
 inline void rms_norm(const float* x, const float* weight, std::size_t n, float epsilon, float* y) noexcept {
     Lanes squares = Lanes::all(0.0f);
-    for (std::size_t i = 0; i < n; i += panel_outputs) {
-        const Lanes values = Lanes::load_first(x + i, n - i);
+    each_lanes(n, [&](std::size_t i, auto count) {
+        const Lanes values = Lanes::load_first(x + i, count);
         squares = fma(values, values, squares);
-    }
+    });
     const Lanes scale = Lanes::all(1.0f / std::sqrt(tree_sum(squares) / static_cast<float>(n) + epsilon));
-    for (std::size_t i = 0; i < n; i += panel_outputs) {
-        const Lanes scaled = Lanes::load_first(x + i, n - i) * scale;
-        (scaled * Lanes::load_first(weight + i, n - i)).store_first(y + i, n - i);
-    }
+    each_lanes(n, [&](std::size_t i, auto count) {
+        const Lanes scaled = Lanes::load_first(x + i, count) * scale;
+        (scaled * Lanes::load_first(weight + i, count)).store_first(y + i, count);
+    });
 }
 
 /// y = (x - mean(x)) / sqrt(variance(x) + epsilon) · weight + bias. A NaN or an infinity in x makes every y NaN.
@@ -33,20 +33,20 @@ inline void rms_norm(const float* x, const float* weight, std::size_t n, float e
 inline void layer_norm(const float* x, const float* weight, const float* bias, std::size_t n, float epsilon,
                        float* y) noexcept {
     Lanes total = Lanes::all(0.0f);
-    for (std::size_t i = 0; i < n; i += panel_outputs) total = total + Lanes::load_first(x + i, n - i);
+    each_lanes(n, [&](std::size_t i, auto count) { total = total + Lanes::load_first(x + i, count); });
     const float average = tree_sum(total) / static_cast<float>(n);
     const Lanes mean = Lanes::all(average);
     Lanes squares = Lanes::all(0.0f);
-    for (std::size_t i = 0; i < n; i += panel_outputs) {
+    each_lanes(n, [&](std::size_t i, auto count) {
         // What is beyond the row counts as the mean itself.
-        const Lanes off = Lanes::load_first(x + i, n - i, average) - mean;
+        const Lanes off = Lanes::load_first(x + i, count, average) - mean;
         squares = fma(off, off, squares);
-    }
+    });
     const Lanes scale = Lanes::all(1.0f / std::sqrt(tree_sum(squares) / static_cast<float>(n) + epsilon));
-    for (std::size_t i = 0; i < n; i += panel_outputs) {
-        const Lanes scaled = (Lanes::load_first(x + i, n - i) - mean) * scale;
-        fma(scaled, Lanes::load_first(weight + i, n - i), Lanes::load_first(bias + i, n - i)).store_first(y + i, n - i);
-    }
+    each_lanes(n, [&](std::size_t i, auto count) {
+        const Lanes scaled = (Lanes::load_first(x + i, count) - mean) * scale;
+        fma(scaled, Lanes::load_first(weight + i, count), Lanes::load_first(bias + i, count)).store_first(y + i, count);
+    });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -16,16 +16,16 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 inline void softmax(const float* x, std::size_t n, float* y) noexcept {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     Lanes part = Lanes::all(-infinity);
-    for (std::size_t i = 0; i < n; i += panel_outputs) part = max(part, Lanes::load_first(x + i, n - i, -infinity));
+    each_lanes(n, [&](std::size_t i, auto count) { part = max(part, Lanes::load_first(x + i, count, -infinity)); });
     const Lanes most = Lanes::all(tree_max(part));
     Lanes sums = Lanes::all(0.0f);
-    for (std::size_t i = 0; i < n; i += panel_outputs) {
-        const Lanes weight = exp(Lanes::load_first(x + i, n - i, -infinity) - most);
-        weight.store_first(y + i, n - i);
+    each_lanes(n, [&](std::size_t i, auto count) {
+        const Lanes weight = exp(Lanes::load_first(x + i, count, -infinity) - most);
+        weight.store_first(y + i, count);
         sums = sums + weight;
-    }
+    });
     const Lanes total = Lanes::all(tree_sum(sums));
-    for (std::size_t i = 0; i < n; i += panel_outputs) (Lanes::load_first(y + i, n - i) / total).store_first(y + i, n - i);
+    each_lanes(n, [&](std::size_t i, auto count) { (Lanes::load_first(y + i, count) / total).store_first(y + i, count); });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd
