@@ -16,14 +16,14 @@ target_compile_definitions(test_exactness_notices_a_broken_order PRIVATE FLASHBA
 set_tests_properties(exactness_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "logits differ from a from-scratch evaluation")
 flashback_add_test(golden SOURCES model/golden.cpp)
 flashback_add_test(golden_stories260K LABEL shared SOURCES model/golden_stories260K.cpp)
-flashback_add_test(model SOURCES model/session.cpp)
+flashback_add_test(model SOURCES model/session.cpp model/stopping.cpp support/allocations.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
-flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/matmul.cpp simd/rows.cpp)
+flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/matmul.cpp simd/rows.cpp simd/same_bits.cpp simd/accuracy.cpp)
 flashback_add_test(decoder SOURCES decoder/decoder.cpp decoder/quiet.cpp support/allocations.cpp)
 # One source, several times with other options; each in an inline namespace of its own, or the linker would keep one of them.
 flashback_add_test(compiler_options SOURCES model/compiler_options.cpp)
-foreach(variant "as_built" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-contract=off" "contract_fast;-O3;-ffp-contract=fast"
-        "broken_order;-DFLASHBACK_TEST_BREAK_R2")
+foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-contract=off" "contract_fast;-O3;-ffp-contract=fast"
+        "narrower;-mno-avx512f" "portable;-DFLASHBACK_SIMD_PORTABLE" "broken_order;-DFLASHBACK_TEST_BREAK_R2")
   list(POP_FRONT variant name)
   add_library(test_hash_${name} OBJECT model/hash_of_logits.cpp)
   target_link_libraries(test_hash_${name} PRIVATE flashback_test_main)

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <stop_token>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -35,6 +36,11 @@ struct Richest : Meanest {
     std::vector<float> evaluate_all(TokenSpan) { return {}; }
 };
 
+struct CanStop : Meanest {
+    using Meanest::evaluate;
+    std::span<const float> evaluate(TokenSpan, std::stop_token) { return {}; }
+};
+
 struct WithoutTruncate {
     std::span<const float> evaluate(TokenSpan);
     std::size_t size() const;
@@ -51,6 +57,7 @@ struct WindowIsText : Meanest {
 
 static_assert(LanguageModel<Meanest> && !ForkableModel<Meanest> && !ScoringModel<Meanest> && !RemembersTokens<Meanest>);
 static_assert(LanguageModel<Richest> && ForkableModel<Richest> && RemembersTokens<Richest>);
+static_assert(InterruptibleModel<CanStop> && !InterruptibleModel<Meanest> && !InterruptibleModel<Richest>);
 static_assert(!LanguageModel<WithoutTruncate> && !LanguageModel<SizeChangesIt> && !LanguageModel<int>);
 
 }  // namespace

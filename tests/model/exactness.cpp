@@ -2,6 +2,8 @@
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/session.hpp"
+#include "flashback/simd/detail/matmul_tile.hpp"
+#include "support/displaced_kv_cache.hpp"
 #include "support/poisoned_kv_cache.hpp"
 #include "support/random_model.hpp"
 #include "support/random_retriever.hpp"
@@ -181,6 +183,53 @@ TEST_CASE("Any number of tokens behind any others gives the logits of all at onc
                               TokenSpan{tokens}.first(before + m));
             }
         }
+    }
+}
+
+TEST_CASE("Sums beyond the blocks of k, many heads that share keys, and rows of every number give the same logits") {
+    static_assert(2 * simd::detail::long_block < 530 && 4 * simd::detail::long_block < 1100);
+    const RandomModel shape{
+        .layers = 1, .width = 530, .heads = 21, .kv_heads = 1, .head_dim = 6, .hidden = 1100, .vocab = 333, .tied = true};
+    const ModelPtr model = random_model(shape);
+    SplitMix64 random{41};
+    const std::vector<TokenId> tokens = random_tokens(random, 50 + lengths.back(), shape.vocab);
+    std::vector<std::vector<float>> expected;  // token by token
+    PoisonedSession one_by_one{model};
+    for (const TokenId& token : tokens) expected.push_back(copy_of(one_by_one.evaluate({&token, 1})));
+    ThreadPool pool{2};
+    PoisonedSession session{model, {.executor = pool}};
+    for (std::size_t m = 1; m <= 40; ++m) {
+        session.truncate(0);
+        require_exact(session.evaluate(TokenSpan{tokens}.first(m)), expected[m - 1], m);
+    }
+    for (const std::size_t m : lengths) {
+        CAPTURE(m);
+        session.truncate(0);
+        session.evaluate(TokenSpan{tokens}.first(50));
+        require_exact(session.evaluate(TokenSpan{tokens}.subspan(50, m)), expected[50 + m - 1], 50 + m);
+    }
+}
+
+template <std::size_t Floats>
+void displaced_tiles_change_nothing(const ModelPtr& model, TokenSpan tokens) {
+    CAPTURE(Floats);
+    ThreadPool pool{2};
+    BasicSession<DisplacedKVCache<Floats>> session{model, {.piece = 60, .executor = pool}};
+    session.evaluate(tokens.first(100));
+    require_exact(session.evaluate(tokens.subspan(100, 1)), model, tokens.first(101));
+    require_exact(session.evaluate(tokens.subspan(101)), model, tokens);
+}
+
+TEST_CASE("Where the tiles of the cache lie changes no bit") {
+    for (const RandomModel& shape : shapes) {
+        CAPTURE(shape.head_dim);
+        const ModelPtr model = random_model(shape);
+        SplitMix64 random{43};
+        const std::vector<TokenId> tokens = random_tokens(random, 200, shape.vocab);
+        displaced_tiles_change_nothing<1>(model, tokens);
+        displaced_tiles_change_nothing<3>(model, tokens);
+        displaced_tiles_change_nothing<8>(model, tokens);
+        displaced_tiles_change_nothing<15>(model, tokens);
     }
 }
 

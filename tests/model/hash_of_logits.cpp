@@ -10,7 +10,7 @@ namespace flashback_test {
 std::uint64_t FLASHBACK_TEST_HASH() {
     std::uint64_t hash = 0;
     for (const std::size_t head_dim : {6u, 64u}) {
-        const RandomModel shape{.width = 40, .head_dim = head_dim, .hidden = 70, .vocab = 90, .seed = head_dim};
+        const RandomModel shape{.width = 40, .head_dim = head_dim, .hidden = 300, .vocab = 90, .seed = head_dim};
         flashback::SplitMix64 random{9};
         flashback::Session session{random_model(shape)};
         for (const float logit : session.evaluate_all(random_tokens(random, 150, shape.vocab))) {

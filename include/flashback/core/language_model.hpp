@@ -51,8 +51,9 @@ concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) 
     { model.evaluate_all(tokens) } -> std::convertible_to<std::span<const float>>;
 };
 
-/// A model whose evaluation can be stopped between two pieces: `m.evaluate(tokens, stop)` gives no logits if a stop was
-/// requested before all tokens were evaluated. What was evaluated stays, and `size()` says how much that is.
+/// A model whose evaluation can be stopped from another thread: where a stop was requested, `m.evaluate(tokens, stop)` may end
+/// before the last token. Then the logits are an empty span, `size()` says how many tokens were appended, and the next call goes
+/// on from there. Without a request it is `m.evaluate(tokens)`.
 template <class M>
 concept InterruptibleModel = LanguageModel<M> && requires(M& model, TokenSpan tokens, std::stop_token stop) {
     { model.evaluate(tokens, stop) } -> std::convertible_to<std::span<const float>>;

@@ -6,24 +6,27 @@
 #include "flashback/core/tokens.hpp"
 #include "flashback/kv/kv_cache.hpp"
 #include "flashback/model/transformer.hpp"
-#include "flashback/simd/plain/attention.hpp"
-#include "flashback/simd/plain/matmul.hpp"
-#include "flashback/simd/plain/rows.hpp"
+#include "flashback/simd/activation.hpp"
+#include "flashback/simd/attention.hpp"
+#include "flashback/simd/elementwise.hpp"
+#include "flashback/simd/matmul.hpp"
+#include "flashback/simd/norm.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The activations of a piece of up to `rows` tokens. Rows are padded to whole panels; the padding of `x` stays 0 (rule R3).
+/// The activations of a piece of up to `rows` tokens. Rows are padded to whole panels and kept apart in the cache.
 struct Workspace {
     Workspace(const TransformerConfig& c, std::size_t piece)
         : rows(piece),
-          width(simd::padded(c.width)),
-          q_width(simd::padded(c.heads * c.head_dim)),
-          kv_width(simd::padded(c.kv_heads * c.head_dim)),
-          hidden(simd::padded(c.hidden)),
+          width(simd::row_stride(c.width)),
+          q_width(simd::row_stride(c.heads * c.head_dim)),
+          kv_width(simd::row_stride(c.kv_heads * c.head_dim)),
+          hidden(simd::row_stride(c.hidden)),
           x(rows * width),
           normed(rows * width),
           q(rows * q_width),
@@ -33,9 +36,7 @@ struct Workspace {
           gate(rows * hidden),
           up(rows * hidden),
           cosine(rows * c.rotary_dim / 2),
-          sine(rows * c.rotary_dim / 2) {
-        std::fill_n(x.data(), x.size(), 0.0f);
-    }
+          sine(rows * c.rotary_dim / 2) {}
 
     std::size_t rows;
     std::size_t width, q_width, kv_width, hidden;  ///< strides
@@ -54,7 +55,44 @@ inline constexpr std::size_t panel_grain = 4;
 inline void project(const ExecutorRef& executor, const simd::PackedMatrix& w, const float* x, std::size_t rows,
                     std::size_t x_stride, float* y, std::size_t y_stride) {
     executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
-        simd::plain::matmul(w, first, last, x, rows, x_stride, y, y_stride);
+        simd::matmul(w, first, last, x, rows, x_stride, y, y_stride);
+    });
+}
+
+/// x += y Wᵀ, where x is the residual stream; the product itself is left in `work.normed`.
+inline void project_to_residual(const ExecutorRef& executor, const simd::PackedMatrix& w, const float* y, std::size_t rows,
+                                std::size_t y_stride, Workspace& work) {
+    executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
+        simd::matmul(w, first, last, y, rows, y_stride, work.normed.data(), work.width);
+        const std::size_t begin = first * simd::panel_outputs;
+        const std::size_t end = std::min(last * simd::panel_outputs, w.outputs());
+        for (std::size_t r = 0; r < rows; ++r)
+            simd::add(work.x.data() + r * work.width + begin, work.normed.data() + r * work.width + begin, end - begin);
+    });
+}
+
+/// Queries, keys and values of all rows, as one range of panels: one fork and join for three products.
+inline void project_qkv(const ExecutorRef& executor, const TransformerLayer& layer, std::size_t rows, Workspace& work) {
+    struct Part {
+        const simd::PackedMatrix& w;
+        float* y;
+        std::size_t stride, start;
+    };
+    const std::size_t q = layer.q.panels();
+    const std::size_t k = layer.k.panels();
+    const Part parts[]{{layer.q, work.q.data(), work.q_width, 0},
+                       {layer.k, work.k.data(), work.kv_width, q},
+                       {layer.v, work.v.data(), work.kv_width, q + k}};
+    // A range of one panel at a time: the matrices need not end at multiples of 4, and nothing but products is done here.
+    executor.run_ranges(q + k + layer.v.panels(), 1, [&](std::size_t first, std::size_t last) {
+        for (const Part& part : parts) {
+            const std::size_t begin = std::max(first, part.start);
+            const std::size_t end = std::min(last, part.start + part.w.panels());
+            if (begin < end) {
+                simd::matmul(part.w, begin - part.start, end - part.start, work.normed.data(), rows, work.width, part.y,
+                             part.stride);
+            }
+        }
     });
 }
 
@@ -74,15 +112,10 @@ inline void normalise(const ExecutorRef& executor, const std::vector<float>& wei
                       Workspace& work) {
     executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
-            simd::plain::rms_norm(work.x.data() + r * work.width, weight.data(), weight.size(), epsilon,
-                                  work.normed.data() + r * work.width);
+            simd::rms_norm(work.x.data() + r * work.width, weight.data(), weight.size(), epsilon,
+                           work.normed.data() + r * work.width);
         }
     });
-}
-
-inline void add_to_residual(std::size_t rows, Workspace& work, std::size_t width) {
-    for (std::size_t r = 0; r < rows; ++r)
-        simd::plain::add(work.x.data() + r * work.width, work.normed.data() + r * work.width, width);
 }
 
 /// Rotates queries and keys, scales queries by 1/sqrt(head_dim), and writes keys and values to the cache (rule R6).
@@ -98,10 +131,10 @@ void rotate_and_store(const ExecutorRef& executor, const Transformer& model, std
             const float* sine = work.sine.data() + r * pairs;
             float* q = work.q.data() + r * work.q_width;
             float* k = work.k.data() + r * work.kv_width;
-            for (std::size_t h = 0; h < c.heads; ++h) simd::plain::rotate_pairs(q + h * c.head_dim, cosine, sine, pairs);
-            for (std::size_t i = 0; i < c.heads * c.head_dim; ++i) q[i] *= scale;
+            for (std::size_t h = 0; h < c.heads; ++h) simd::rotate_pairs(q + h * c.head_dim, cosine, sine, pairs);
+            simd::scale(q, scale, c.heads * c.head_dim);
             for (std::size_t h = 0; h < c.kv_heads; ++h) {
-                simd::plain::rotate_pairs(k + h * c.head_dim, cosine, sine, pairs);
+                simd::rotate_pairs(k + h * c.head_dim, cosine, sine, pairs);
                 cache.write(layer, h, first_position + r, k + h * c.head_dim,
                             work.v.data() + r * work.kv_width + h * c.head_dim);
             }
@@ -109,32 +142,47 @@ void rotate_and_store(const ExecutorRef& executor, const Transformer& model, std
     });
 }
 
+/// Heads that share keys and values, and rows beside each other, attend together; which ones, changes no bit.
 template <KVCache Cache>
 void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::size_t layer, std::size_t first_position,
                 std::size_t rows, Workspace& work, const Cache& cache) {
-    executor.run_ranges(rows * c.heads, 1, [&](std::size_t first, std::size_t last) {
-        for (std::size_t i = first; i < last; ++i) {
-            const std::size_t r = i / c.heads;
-            const std::size_t h = i % c.heads;
-            const std::size_t at = r * work.q_width + h * c.head_dim;
-            const auto tile = [&](std::size_t t) { return cache.tile(layer, h / (c.heads / c.kv_heads), t); };
-            simd::plain::attend(work.q.data() + at, tile, c.head_dim, first_position + r, work.attended.data() + at);
+    const std::size_t sharing = c.heads / c.kv_heads;
+    const std::size_t rows_together = std::max<std::size_t>(simd::attention_queries / sharing, 1);
+    const std::size_t blocks = (rows + rows_together - 1) / rows_together;
+    // Later rows cost more. Tasks that are dealt out in turn leave every thread about as many of each.
+    executor.run(c.kv_heads * blocks, [&](std::size_t task) {
+        const std::size_t kv_head = task % c.kv_heads;
+        const std::size_t begin = task / c.kv_heads * rows_together;
+        const std::size_t end = std::min(begin + rows_together, rows);
+        const auto tile = [&](std::size_t t) { return cache.tile(layer, kv_head, t); };
+        simd::AttentionQuery queries[simd::attention_queries];
+        std::size_t count = 0;
+        for (std::size_t r = begin; r < end; ++r) {
+            for (std::size_t h = kv_head * sharing; h < (kv_head + 1) * sharing; ++h) {
+                const std::size_t at = r * work.q_width + h * c.head_dim;
+                queries[count++] = {work.q.data() + at, work.attended.data() + at, first_position + r};
+                if (count == simd::attention_queries) {
+                    simd::attend({queries, count}, tile, c.head_dim);
+                    count = 0;
+                }
+            }
         }
+        simd::attend({queries, count}, tile, c.head_dim);
     });
 }
 
 inline void feed_forward(const ExecutorRef& executor, const TransformerLayer& layer, std::size_t rows, Workspace& work) {
     executor.run_ranges(layer.gate.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
-        simd::plain::matmul(layer.gate, first, last, work.normed.data(), rows, work.width, work.gate.data(), work.hidden);
-        simd::plain::matmul(layer.up, first, last, work.normed.data(), rows, work.width, work.up.data(), work.hidden);
+        simd::matmul(layer.gate, first, last, work.normed.data(), rows, work.width, work.gate.data(), work.hidden);
+        simd::matmul(layer.up, first, last, work.normed.data(), rows, work.width, work.up.data(), work.hidden);
         const std::size_t begin = first * simd::panel_outputs;
         const std::size_t count = (last - first) * simd::panel_outputs;
         for (std::size_t r = 0; r < rows; ++r) {
             const std::size_t at = r * work.hidden + begin;
-            simd::plain::silu_times(work.gate.data() + at, work.up.data() + at, count);
+            simd::silu_times(work.gate.data() + at, work.up.data() + at, count);
         }
     });
-    project(executor, layer.down, work.gate.data(), rows, work.hidden, work.normed.data(), work.width);
+    project_to_residual(executor, layer.down, work.gate.data(), rows, work.hidden, work);
 }
 
 }  // namespace detail
@@ -157,26 +205,26 @@ void forward(const Transformer& model, TokenSpan tokens, std::size_t first_posit
     for (std::size_t l = 0; l < c.layers; ++l) {
         const TransformerLayer& layer = model.layers[l];
         detail::normalise(executor, layer.attention_norm, c.norm_epsilon, rows, work);
-        detail::project(executor, layer.q, work.normed.data(), rows, work.width, work.q.data(), work.q_width);
-        detail::project(executor, layer.k, work.normed.data(), rows, work.width, work.k.data(), work.kv_width);
-        detail::project(executor, layer.v, work.normed.data(), rows, work.width, work.v.data(), work.kv_width);
+        detail::project_qkv(executor, layer, rows, work);
         detail::rotate_and_store(executor, model, l, first_position, rows, work, cache);
         detail::attend_all(executor, c, l, first_position, rows, work, cache);
-        detail::project(executor, layer.output, work.attended.data(), rows, work.q_width, work.normed.data(), work.width);
-        detail::add_to_residual(rows, work, c.width);
+        detail::project_to_residual(executor, layer.output, work.attended.data(), rows, work.q_width, work);
         detail::normalise(executor, layer.ffn_norm, c.norm_epsilon, rows, work);
         detail::feed_forward(executor, layer, rows, work);
-        detail::add_to_residual(rows, work, c.width);
     }
 }
 
-/// The logits of one row that `forward` left in `work.x`.
-/// Shape     logits (padded(vocab))
-inline void logits_of(const Transformer& model, std::size_t row, Workspace& work, const ExecutorRef& executor, float* logits) {
+/// The logits of some rows that `forward` left in `work.x`.
+/// Shape     logits (rows, padded(vocab))
+/// Requires  first_row + rows <= work.rows
+inline void logits_of(const Transformer& model, std::size_t first_row, std::size_t rows, Workspace& work,
+                      const ExecutorRef& executor, float* logits) {
     const simd::PackedMatrix& head = model.output_matrix();
-    simd::plain::rms_norm(work.x.data() + row * work.width, model.output_norm.data(), model.config.width,
-                          model.config.norm_epsilon, work.normed.data());
-    detail::project(executor, head, work.normed.data(), 1, work.width, logits, simd::padded(head.outputs()));
+    for (std::size_t r = 0; r < rows; ++r) {
+        simd::rms_norm(work.x.data() + (first_row + r) * work.width, model.output_norm.data(), model.config.width,
+                       model.config.norm_epsilon, work.normed.data() + r * work.width);
+    }
+    detail::project(executor, head, work.normed.data(), rows, work.width, logits, simd::padded(head.outputs()));
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

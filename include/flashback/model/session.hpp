@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -60,35 +61,42 @@ public:
     /// Whether a token ends a text.
     bool is_end(TokenId token) const noexcept { return model_->is_end(token); }
 
-    /// Appends tokens and gives the logits after the last, valid until the next call.
-    /// Shape     (vocab_size())
+    /// Appends tokens and gives the logits after the last, valid until the next call. Where `stop` was requested before a piece
+    /// of `SessionOptions::piece` tokens, the pieces evaluated so far stay, and there are no logits: the span is empty; size()
+    /// and tokens() say how far it came, and the next call goes on from there.
+    /// Shape     (vocab_size()), or (0) when stopped
     /// Requires  `tokens` is no view of this session's own `tokens()`
     /// Throws    Error{contract} for no tokens or an id that the model does not have, Error{window} if they do not fit; then
     ///           nothing has changed
     /// Cost      allocates nothing; the head is evaluated for the last token only
-    std::span<const float> evaluate(TokenSpan tokens) {
+    std::span<const float> evaluate(TokenSpan tokens, std::stop_token stop = {}) {
         check(tokens);
-        pieces(tokens, [&](std::size_t rows, bool last) {
-            if (last) logits_of(*model_, rows - 1, work_, options_.executor, logits_.data());
+        const bool whole = pieces(tokens, stop, [&](std::size_t rows, bool last) {
+            if (last) logits_of(*model_, rows - 1, 1, work_, options_.executor, logits_.data());
         });
-        return {logits_.data(), vocab_size()};
+        return {logits_.data(), whole ? vocab_size() : 0};
     }
 
-    /// Appends tokens and gives the logits after each of them, valid until the next call.
-    /// Shape     (tokens.size(), vocab_size()) row-major
+    /// Appends tokens and gives the logits after each of them, valid until the next call; stopped as `evaluate` is.
+    /// Shape     (tokens.size(), vocab_size()) row-major, or (0) when stopped
     /// Throws    as `evaluate`, and std::bad_alloc
-    /// Cost      holds tokens.size() · vocab_size() floats: evaluate long texts in blocks
-    std::span<const float> evaluate_all(TokenSpan tokens) {
+    /// Cost      holds (tokens.size() + 16) · vocab_size() floats: evaluate long texts in blocks
+    std::span<const float> evaluate_all(TokenSpan tokens, std::stop_token stop = {}) {
         check(tokens);
         all_logits_.resize(tokens.size() * vocab_size());
+        const std::size_t stride = simd::padded(vocab_size());
+        const std::size_t block = std::min({rows_of_logits, work_.rows, tokens.size()});
+        if (some_logits_.size() < block * stride) some_logits_ = AlignedBuffer<float>{block * stride};
         float* out = all_logits_.data();
-        pieces(tokens, [&](std::size_t rows, bool) {
-            for (std::size_t r = 0; r < rows; ++r, out += vocab_size()) {
-                logits_of(*model_, r, work_, options_.executor, logits_.data());
-                std::copy_n(logits_.data(), vocab_size(), out);
+        const bool whole = pieces(tokens, stop, [&](std::size_t rows, bool) {
+            for (std::size_t first = 0; first < rows; first += block) {
+                const std::size_t count = std::min(block, rows - first);
+                logits_of(*model_, first, count, work_, options_.executor, some_logits_.data());
+                for (std::size_t r = 0; r < count; ++r, out += vocab_size())
+                    std::copy_n(some_logits_.data() + r * stride, vocab_size(), out);
             }
         });
-        return all_logits_;
+        return {all_logits_.data(), whole ? all_logits_.size() : 0};
     }
 
     /// Forgets all positions >= length.
@@ -131,28 +139,35 @@ private:
         }
     }
 
+    // Whether all pieces were evaluated. If one of them throws, none was: what is not committed is overwritten by the next call.
     template <class AfterPiece>
-    void pieces(TokenSpan tokens, const AfterPiece& after_piece) {
-        for (TokenSpan rest = tokens; !rest.empty();) {
+    bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece) {
+        TokenSpan rest = tokens;
+        while (!rest.empty() && !stop.stop_requested()) {
             const TokenSpan piece = rest.first(std::min(rest.size(), work_.rows));
             const std::size_t position = size() + (tokens.size() - rest.size());
             forward(*model_, piece, position, cache_, work_, options_.executor);
             rest = rest.subspan(piece.size());
             after_piece(piece.size(), rest.empty());
         }
-        append(tokens_, tokens);
+        append(tokens_, tokens.first(tokens.size() - rest.size()));
         cache_.commit(tokens_.size());
+        return rest.empty();
     }
+
+    static constexpr std::size_t rows_of_logits = 16;  // that share one reading of the head
 
     std::shared_ptr<const Transformer> model_;
     SessionOptions options_;
     Cache cache_;
     Workspace work_;
     AlignedBuffer<float> logits_;
+    AlignedBuffer<float> some_logits_;
     std::vector<float> all_logits_;
     std::vector<TokenId> tokens_;
 };
 
-static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && RemembersTokens<Session>);
+static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && InterruptibleModel<Session> &&
+              RemembersTokens<Session>);
 
 }  // namespace flashback::inline FLASHBACK_ISA

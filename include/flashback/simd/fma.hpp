@@ -1,24 +1,113 @@
 /// \file The one place where products are added: rounding is decided here, not by the compiler (rule R8).
 ///
 /// Every a * b + c of the forward path is an explicit `fma`. Where the instruction set has a fused multiply-add it is
-/// used; where it has none, the product and the sum are rounded one after the other. Both are the same at every call.
+/// used; where it has none, the product and the sum are rounded one after the other. Both are the same at every call, and the
+/// same for one float as for a batch of them.
 #pragma once
 
 #include "flashback/core/config.hpp"
+
+#include <cstddef>
+
+// Floats of a register that the kernels use. FLASHBACK_SIMD_PORTABLE asks for the batch of one float that processors without
+// a body of their own get.
+#if defined(FLASHBACK_SIMD_PORTABLE)
+#define FLASHBACK_SIMD_FLOATS 1
+#elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#define FLASHBACK_SIMD_FLOATS 16
+#elif defined(__AVX__)
+#define FLASHBACK_SIMD_FLOATS 8
+#elif defined(__x86_64__) || defined(__ARM_NEON)
+#define FLASHBACK_SIMD_FLOATS 4
+#else
+#define FLASHBACK_SIMD_FLOATS 1
+#endif
+#if FLASHBACK_SIMD_FLOATS > 1
+#include <xsimd/xsimd.hpp>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #if defined(__FAST_MATH__) && !defined(FLASHBACK_ALLOW_FAST_MATH)
 #error "flashback: -ffast-math breaks bit-exact reuse; define FLASHBACK_ALLOW_FAST_MATH to do without that promise"
 #endif
 
+/// Small pieces of kernels: their accumulators live in registers only if they are inlined.
+#define FLASHBACK_SIMD_INLINE [[gnu::always_inline]] inline
+
 namespace flashback::inline FLASHBACK_ISA::simd {
 
+// Named here and not left to xsimd::default_arch, so that a type of batch belongs to one value of FLASHBACK_ISA: two
+// translation units with different flags then share no function of xsimd either.
+#if FLASHBACK_SIMD_FLOATS == 1
+using Batch = float;
+#else
+#if FLASHBACK_SIMD_FLOATS == 16
+using BatchArch = xsimd::avx512bw;
+#elif defined(__AVX2__) && defined(__FMA__)
+using BatchArch = xsimd::fma3<xsimd::avx2>;
+#elif FLASHBACK_SIMD_FLOATS == 8
+using BatchArch = xsimd::avx;
+#elif defined(__x86_64__)
+using BatchArch = xsimd::sse2;
+#elif defined(__aarch64__)
+using BatchArch = xsimd::neon64;
+#else
+using BatchArch = xsimd::neon;
+#endif
+/// As many floats as a register holds.
+using Batch = xsimd::batch<float, BatchArch>;
+#endif
+inline constexpr std::size_t batch_floats = FLASHBACK_SIMD_FLOATS;
+
 /// a * b + c, rounded once where the instruction set can, else twice; never a choice of the compiler.
-inline float fma(float a, float b, float c) noexcept {
+FLASHBACK_SIMD_INLINE float fma(float a, float b, float c) noexcept {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
     return __builtin_fmaf(a, b, c);
 #else
     return a * b + c;  // without the instruction there is nothing that a compiler could contract this to
 #endif
 }
+
+/// The same number, as the result of an operation of its own: no compiler contracts what stands before with what comes after.
+FLASHBACK_SIMD_INLINE float rounded(float x) noexcept {
+#if defined(__x86_64__)
+    asm("" : "+x"(x));
+#elif defined(__aarch64__)
+    asm("" : "+w"(x));
+#elif defined(__ARM_FEATURE_FMA)
+    asm("" : "+t"(x));
+#endif
+    return x;
+}
+
+#if FLASHBACK_SIMD_FLOATS > 1
+/// `fma` in every lane: the intrinsics, because xsimd 8.1 computes x * y + z for AVX-512.
+FLASHBACK_SIMD_INLINE Batch fma(const Batch& a, const Batch& b, const Batch& c) noexcept {
+#if FLASHBACK_SIMD_FLOATS == 16
+    return _mm512_fmadd_ps(a, b, c);
+#elif FLASHBACK_SIMD_FLOATS == 8 && defined(__FMA__)
+    return _mm256_fmadd_ps(a, b, c);
+#elif defined(__ARM_FEATURE_FMA)
+    return vfmaq_f32(c, a, b);
+#else
+    return a * b + c;
+#endif
+}
+
+/// The same numbers, as the results of operations of their own.
+FLASHBACK_SIMD_INLINE Batch rounded(const Batch& x) noexcept {
+    typename Batch::register_type bits = x;
+#if FLASHBACK_SIMD_FLOATS == 16
+    asm("" : "+v"(bits));
+#elif defined(__x86_64__)
+    asm("" : "+x"(bits));
+#else
+    asm("" : "+w"(bits));
+#endif
+    return bits;
+}
+#endif
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -1,0 +1,269 @@
+// Every kernel beside its plain loop and, where it has one, Eigen's version. `share_of_peak` is of the fused multiply-adds that
+// the same number of threads reached in this run.
+#include "flashback/core/executor.hpp"
+#include "flashback/kv/contiguous_kv_cache.hpp"
+#include "flashback/policy/random.hpp"
+#include "flashback/simd/activation.hpp"
+#include "flashback/simd/attention.hpp"
+#include "flashback/simd/elementwise.hpp"
+#include "flashback/simd/exp.hpp"
+#include "flashback/simd/matmul.hpp"
+#include "flashback/simd/norm.hpp"
+#include "flashback/simd/plain/attention.hpp"
+#include "flashback/simd/plain/exp.hpp"
+#include "flashback/simd/plain/matmul.hpp"
+#include "flashback/simd/plain/rows.hpp"
+#include "flashback/simd/softmax.hpp"
+#include "peak.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+#include <Eigen/Core>
+
+using namespace flashback;
+using namespace flashback_bench;
+namespace plain = flashback::simd::plain;
+
+namespace {
+
+using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+constexpr std::size_t outputs = 5632;
+constexpr std::size_t inputs = 2048;
+constexpr std::size_t matrices = 4;  // in turn: 176 MiB, so that at m = 1 the weights come from memory
+constexpr std::size_t most_rows = 512;
+
+float random_value(SplitMix64& random) { return static_cast<float>(2 * random.uniform() - 1); }
+
+std::vector<float> random_row(std::size_t n, std::uint64_t seed) {
+    SplitMix64 random{seed};
+    std::vector<float> row(n);
+    for (float& value : row) value = random_value(random);
+    return row;
+}
+
+const std::vector<simd::PackedMatrix>& packed_weights() {
+    static const std::vector<simd::PackedMatrix> all = [] {
+        std::vector<simd::PackedMatrix> made;
+        SplitMix64 random{1};
+        for (std::size_t i = 0; i < matrices; ++i) {
+            made.emplace_back(outputs, inputs);
+            for (std::size_t o = 0; o < outputs; ++o) {
+                for (std::size_t k = 0; k < inputs; ++k) made.back().at(o, k) = random_value(random);
+            }
+        }
+        return made;
+    }();
+    return all;
+}
+
+const std::vector<RowMajor>& eigen_weights() {
+    static const std::vector<RowMajor> all = [] {
+        std::vector<RowMajor> made;
+        for (std::size_t i = 0; i < matrices; ++i) made.push_back(RowMajor::Random(outputs, inputs));
+        return made;
+    }();
+    return all;
+}
+
+void count_product(benchmark::State& state) {
+    count_operations(state, 2.0 * static_cast<double>(state.range(0)) * outputs * inputs,
+                     static_cast<std::size_t>(state.range(1)));
+    count_bytes(state, 4.0 * outputs * inputs);
+}
+
+/// Arguments: rows, threads.
+template <class Product>
+void packed_product(benchmark::State& state, const Product& product) {
+    const auto rows = static_cast<std::size_t>(state.range(0));
+    constexpr std::size_t x_stride = simd::row_stride(inputs);
+    constexpr std::size_t y_stride = simd::row_stride(outputs);
+    const std::vector<float> x = random_row(most_rows * x_stride, 2);
+    AlignedBuffer<float> y{most_rows * y_stride};
+    ThreadPool pool{static_cast<std::size_t>(state.range(1))};
+    const ExecutorRef executor{pool};
+    std::size_t turn = 0;
+    const auto& weights = packed_weights();
+    for ([[maybe_unused]] auto _ : state) {
+        const simd::PackedMatrix& w = weights[turn++ % matrices];
+        executor.run_ranges(w.panels(), 4, [&](std::size_t first, std::size_t last) {
+            product(w, first, last, x.data(), rows, x_stride, y.data(), y_stride);
+        });
+        benchmark::DoNotOptimize(y.data());
+        benchmark::ClobberMemory();
+    }
+    count_product(state);
+}
+
+void matmul_kernel(benchmark::State& state) {
+    packed_product(state, [](auto&&... arguments) { simd::matmul(arguments...); });
+}
+void matmul_plain(benchmark::State& state) {
+    packed_product(state, [](auto&&... arguments) { plain::matmul(arguments...); });
+}
+
+void matmul_eigen(benchmark::State& state) {
+    const Eigen::Index rows = state.range(0);
+    const RowMajor x = RowMajor::Random(rows, inputs);
+    RowMajor y{rows, static_cast<Eigen::Index>(outputs)};
+    ThreadPool pool{static_cast<std::size_t>(state.range(1))};
+    const ExecutorRef executor{pool};
+    std::size_t turn = 0;
+    const auto& weights = eigen_weights();
+    for ([[maybe_unused]] auto _ : state) {
+        const RowMajor& w = weights[turn++ % matrices];
+        executor.run_ranges(outputs, 64, [&](std::size_t first, std::size_t last) {
+            const auto begin = static_cast<Eigen::Index>(first);
+            const auto count = static_cast<Eigen::Index>(last - first);
+            y.middleCols(begin, count).noalias() = x * w.middleRows(begin, count).transpose();
+        });
+        benchmark::DoNotOptimize(y.data());
+        benchmark::ClobberMemory();
+    }
+    count_product(state);
+}
+
+void products(benchmark::internal::Benchmark* b) {
+    b->ArgNames({"m", "threads"})->ArgsProduct({{1, 16, 144, 512}, {1, 2}})->UseRealTime()->Unit(benchmark::kMillisecond);
+}
+BENCHMARK(matmul_kernel)->Apply(products);
+BENCHMARK(matmul_plain)->Apply(products);
+BENCHMARK(matmul_eigen)->Apply(products);
+// What is between the sizes of the everyday: no step may be slow.
+BENCHMARK(matmul_kernel)
+    ->Name("matmul_sweep")
+    ->ArgNames({"m", "threads"})
+    ->ArgsProduct({{2, 3, 4, 5, 7, 8, 9, 12, 17, 24, 31, 32, 33, 48, 64}, {2}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+/// A row of range(0) elements. `operations` counts the additions, multiplications, comparisons and divisions of an element.
+template <class Call>
+void row_kernel(benchmark::State& state, double operations, const Call& call) {
+    const auto n = static_cast<std::size_t>(state.range(0));
+    const std::vector<float> x = random_row(n, 3);
+    const std::vector<float> a = random_row(n, 4);
+    const std::vector<float> b = random_row(n, 5);
+    std::vector<float> y(n);
+    for ([[maybe_unused]] auto _ : state) {
+        call(x.data(), a.data(), b.data(), n, y.data());
+        benchmark::DoNotOptimize(y.data());
+        benchmark::ClobberMemory();
+    }
+    count_operations(state, operations * static_cast<double>(n), 1);
+    count_bytes(state, 8.0 * static_cast<double>(n));
+}
+
+using Row = Eigen::Map<const Eigen::ArrayXf>;
+using OutRow = Eigen::Map<Eigen::ArrayXf>;
+Eigen::Index index(std::size_t n) { return static_cast<Eigen::Index>(n); }
+
+// An exponential is 22 operations, a division one.
+constexpr double exp_operations = 22;
+
+#define FLASHBACK_ROW_BENCHMARK(name, operations, n, ...)                                                                \
+    void name(benchmark::State& state) {                                                                                 \
+        row_kernel(state, operations,                                                                                    \
+                   []([[maybe_unused]] const float* x, [[maybe_unused]] const float* a, [[maybe_unused]] const float* b, \
+                      std::size_t count, float* y) { __VA_ARGS__; });                                                    \
+    }                                                                                                                    \
+    BENCHMARK(name)->Arg(n)
+
+FLASHBACK_ROW_BENCHMARK(rms_norm_kernel, 4, 2048, simd::rms_norm(x, a, count, 1e-5f, y));
+FLASHBACK_ROW_BENCHMARK(rms_norm_plain, 4, 2048, plain::rms_norm(x, a, count, 1e-5f, y));
+FLASHBACK_ROW_BENCHMARK(rms_norm_eigen, 4, 2048, const Row in(x, index(count));
+                        OutRow(y, index(count)) = in * (1 / std::sqrt(in.square().mean() + 1e-5f)) * Row(a, index(count)));
+FLASHBACK_ROW_BENCHMARK(layer_norm_kernel, 8, 2048, simd::layer_norm(x, a, b, count, 1e-5f, y));
+FLASHBACK_ROW_BENCHMARK(layer_norm_plain, 8, 2048, plain::layer_norm(x, a, b, count, 1e-5f, y));
+FLASHBACK_ROW_BENCHMARK(layer_norm_eigen, 8, 2048, const Row in(x, index(count)); const float mean = in.mean();
+                        const float scale = 1 / std::sqrt((in - mean).square().mean() + 1e-5f);
+                        OutRow(y, index(count)) = (in - mean) * scale * Row(a, index(count)) + Row(b, index(count)));
+FLASHBACK_ROW_BENCHMARK(softmax_kernel, exp_operations + 4, 2048, simd::softmax(x, count, y));
+FLASHBACK_ROW_BENCHMARK(softmax_plain, exp_operations + 4, 2048, plain::softmax(x, count, y));
+FLASHBACK_ROW_BENCHMARK(softmax_eigen, exp_operations + 4, 2048, const Row in(x, index(count)); OutRow out(y, index(count));
+                        out = (in - in.maxCoeff()).exp(); out /= out.sum());
+FLASHBACK_ROW_BENCHMARK(exp_kernel, exp_operations, 2048, simd::exp(x, count, y));
+FLASHBACK_ROW_BENCHMARK(exp_plain, exp_operations, 2048, for (std::size_t i = 0; i < count; ++i) y[i] = plain::exp(x[i]));
+FLASHBACK_ROW_BENCHMARK(exp_eigen, exp_operations, 2048, OutRow(y, index(count)) = Row(x, index(count)).exp());
+// These change a row in place; y starts as zeros, which cost what other numbers cost.
+FLASHBACK_ROW_BENCHMARK(silu_times_kernel, exp_operations + 4, 5632, simd::silu_times(y, a, count));
+FLASHBACK_ROW_BENCHMARK(silu_times_plain, exp_operations + 4, 5632, plain::silu_times(y, a, count));
+FLASHBACK_ROW_BENCHMARK(silu_times_eigen, exp_operations + 4, 5632, OutRow out(y, index(count));
+                        out = out / (1 + (-out).exp()) * Row(a, index(count)));
+FLASHBACK_ROW_BENCHMARK(gelu_kernel, exp_operations + 6, 5632, simd::gelu(y, count));
+FLASHBACK_ROW_BENCHMARK(gelu_plain, exp_operations + 6, 5632, plain::gelu(y, count));
+FLASHBACK_ROW_BENCHMARK(relu_kernel, 1, 5632, simd::relu(y, count));
+FLASHBACK_ROW_BENCHMARK(relu_plain, 1, 5632, plain::relu(y, count));
+FLASHBACK_ROW_BENCHMARK(add_kernel, 1, 2048, simd::add(y, a, count));
+FLASHBACK_ROW_BENCHMARK(add_plain, 1, 2048, plain::add(y, a, count));
+FLASHBACK_ROW_BENCHMARK(rotate_pairs_kernel, 3, 64, simd::rotate_pairs(y, a, b, count / 2));
+FLASHBACK_ROW_BENCHMARK(rotate_pairs_plain, 3, 64, plain::rotate_pairs(y, a, b, count / 2));
+FLASHBACK_ROW_BENCHMARK(rotate_halves_kernel, 3, 64, simd::rotate_halves(y, a, b, count / 2));
+FLASHBACK_ROW_BENCHMARK(rotate_halves_plain, 3, 64, plain::rotate_halves(y, a, b, count / 2));
+
+constexpr std::size_t head_dim = 64;
+constexpr std::size_t heads = 8;  // that share keys and values, at one position
+
+void count_attention(benchmark::State& state) {
+    const auto positions = static_cast<double>(state.range(0));
+    count_operations(state, positions * heads * (4.0 * head_dim + exp_operations + 3), 1);
+    count_bytes(state, positions * head_dim * 2 * sizeof(float));
+}
+
+/// One row of 8 heads that share their keys and values attends to range(0) positions.
+template <class Attend>
+void attention(benchmark::State& state, const Attend& attend) {
+    const auto positions = static_cast<std::size_t>(state.range(0));
+    ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = head_dim, .positions = positions}};
+    for (std::size_t p = 0; p < positions; ++p)
+        cache.write(0, 0, p, random_row(head_dim, p).data(), random_row(head_dim, positions + p).data());
+    const std::vector<float> q = random_row(heads * head_dim, 6);
+    std::vector<float> out(heads * head_dim);
+    for ([[maybe_unused]] auto _ : state) {
+        attend(
+            q.data(), [&](std::size_t t) { return cache.tile(0, 0, t); }, positions - 1, out.data());
+        benchmark::DoNotOptimize(out.data());
+        benchmark::ClobberMemory();
+    }
+    count_attention(state);
+}
+
+void attention_kernel(benchmark::State& state) {
+    attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
+        simd::AttentionQuery queries[heads];
+        for (std::size_t h = 0; h < heads; ++h) queries[h] = {q + h * head_dim, out + h * head_dim, position};
+        simd::attend(queries, tile, head_dim);
+    });
+}
+void attention_plain(benchmark::State& state) {
+    attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
+        for (std::size_t h = 0; h < heads; ++h) plain::attend(q + h * head_dim, tile, head_dim, position, out + h * head_dim);
+    });
+}
+void attention_eigen(benchmark::State& state) {
+    const RowMajor q = RowMajor::Random(heads, head_dim);
+    const RowMajor k = RowMajor::Random(state.range(0), head_dim);
+    const RowMajor v = RowMajor::Random(state.range(0), head_dim);
+    RowMajor scores{static_cast<Eigen::Index>(heads), static_cast<Eigen::Index>(state.range(0))};
+    RowMajor out{static_cast<Eigen::Index>(heads), static_cast<Eigen::Index>(head_dim)};
+    for ([[maybe_unused]] auto _ : state) {
+        scores.noalias() = q * k.transpose();
+        for (Eigen::Index h = 0; h < scores.rows(); ++h) {
+            auto row = scores.row(h).array();
+            row = (row - row.maxCoeff()).exp();
+            row /= row.sum();
+        }
+        out.noalias() = scores * v;
+        benchmark::DoNotOptimize(out.data());
+        benchmark::ClobberMemory();
+    }
+    count_attention(state);
+}
+BENCHMARK(attention_kernel)->Arg(64)->Arg(512)->Arg(4096);
+BENCHMARK(attention_plain)->Arg(64)->Arg(512)->Arg(4096);
+BENCHMARK(attention_eigen)->Arg(64)->Arg(512)->Arg(4096);
+
+}  // namespace

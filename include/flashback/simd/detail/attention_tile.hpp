@@ -1,0 +1,167 @@
+/// \file The inner loops of attention: up to four queries with the keys and values of one tile (rule R7).
+#pragma once
+
+#include "flashback/core/kv_tile.hpp"
+#include "flashback/simd/exp.hpp"
+#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/reduce.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+namespace flashback::inline FLASHBACK_ISA::simd::detail {
+
+// Accumulators of a tile: queries times groups of keys, or queries times 16 elements of a value.
+#if FLASHBACK_SIMD_FLOATS == 16
+inline constexpr std::size_t tile_queries = 4;
+inline constexpr std::size_t tile_groups = 4;
+#elif FLASHBACK_SIMD_FLOATS == 8 || defined(__aarch64__)
+inline constexpr std::size_t tile_queries = 4;
+inline constexpr std::size_t tile_groups = 1;
+#else
+inline constexpr std::size_t tile_queries = 2;
+inline constexpr std::size_t tile_groups = 1;
+#endif
+
+/// One query head at one position, and its sums while it goes over the tiles.
+struct QueryState {
+    const float* q;        ///< (d)
+    float* out;            ///< (d)
+    std::size_t position;  ///< sees this one and all before
+    float most;            ///< the greatest score so far
+    float total;           ///< sum of e^(score - most)
+};
+
+/// Scores of `Queries` queries with `Groups` groups of keys: each one chain over d.
+/// Shape     keys (Groups, d, 16)   score (Queries, 64), of which 16 · Groups are written
+template <std::size_t Queries, std::size_t Groups>
+inline void score_groups(const QueryState* queries, const float* keys, std::size_t d, float* score) noexcept {
+    Lanes sum[Queries][Groups];
+#pragma GCC unroll 16
+    for (std::size_t a = 0; a < Queries; ++a) {
+#pragma GCC unroll 16
+        for (std::size_t g = 0; g < Groups; ++g) sum[a][g] = Lanes::all(0.0f);
+    }
+    const float* q[Queries];
+    for (std::size_t a = 0; a < Queries; ++a) q[a] = queries[a].q;
+    for (std::size_t i = 0; i < d; ++i) {
+        Lanes key[Groups];
+#pragma GCC unroll 16
+        for (std::size_t g = 0; g < Groups; ++g) key[g] = Lanes::load(keys + (g * d + i) * key_group);
+#pragma GCC unroll 16
+        for (std::size_t a = 0; a < Queries; ++a) {
+            const Lanes value = Lanes::all(q[a][i]);
+#pragma GCC unroll 16
+            for (std::size_t g = 0; g < Groups; ++g) sum[a][g] = fma(key[g], value, sum[a][g]);
+        }
+    }
+#pragma GCC unroll 16
+    for (std::size_t a = 0; a < Queries; ++a) {
+#pragma GCC unroll 16
+        for (std::size_t g = 0; g < Groups; ++g) sum[a][g].store(score + a * tile_positions + g * key_group);
+    }
+}
+
+/// Turns the scores of one query into weights e^(score - most) and updates its sums; what it wrote before counts `scale` times.
+/// Shape     score (64); the positions from `count` on count as -infinity
+inline float weigh_scores(QueryState& query, std::size_t count, float* score) noexcept {
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    Lanes scores[tile_positions / key_group];
+    Lanes part = Lanes::all(-infinity);
+    std::size_t groups = 0;
+    for (; groups * key_group < count; ++groups) {
+        scores[groups] = Lanes::load_first(score + groups * key_group, count - groups * key_group, -infinity);
+        part = max(part, scores[groups]);
+    }
+    const float most = std::max(query.most, tree_max(part));
+    const Lanes least = Lanes::all(most);
+    part = Lanes::all(0.0f);
+    for (std::size_t g = 0; g < groups; ++g) {
+        const Lanes weight = exp(scores[g] - least);  // 0 where nothing is visible, which leaves the sum as it is
+        weight.store(score + g * key_group);
+        part = part + weight;
+    }
+    float scale[panel_outputs];
+    exp(Lanes::all(query.most - most)).store(scale);
+    query.total = fma(query.total, scale[0], tree_sum(part));
+    query.most = most;
+    return scale[0];
+}
+
+/// out = out · scale, then out += weight · value for the positions [0, count), ascending, in `Parts` times 16 elements.
+/// Shape     values (64, d), from the first of the elements on; with Parts = 1 only `elements` of them
+template <std::size_t Queries, std::size_t Parts>
+inline void add_values(QueryState* queries, const float* weight, const float* scale, const float* values, std::size_t d,
+                       std::size_t from, std::size_t elements, std::size_t first, std::size_t count) noexcept {
+    Lanes sum[Queries][Parts];
+#pragma GCC unroll 16
+    for (std::size_t a = 0; a < Queries; ++a) {
+        const Lanes factor = Lanes::all(scale[a]);
+#pragma GCC unroll 16
+        for (std::size_t p = 0; p < Parts; ++p) {
+            const float* out = queries[a].out + from + p * panel_outputs;
+            sum[a][p] = Lanes::load_first(out, Parts == 1 ? elements : panel_outputs);
+            if (first == 0) sum[a][p] = sum[a][p] * factor;
+        }
+    }
+    for (std::size_t t = first; t < count; ++t) {
+        Lanes value[Parts];
+#pragma GCC unroll 16
+        for (std::size_t p = 0; p < Parts; ++p) {
+            const float* row = values + t * d + from + p * panel_outputs;
+            value[p] = Lanes::load_first(row, Parts == 1 ? elements : panel_outputs);
+        }
+#pragma GCC unroll 16
+        for (std::size_t a = 0; a < Queries; ++a) {
+            const Lanes w = Lanes::all(weight[a * tile_positions + t]);
+#pragma GCC unroll 16
+            for (std::size_t p = 0; p < Parts; ++p) sum[a][p] = fma(w, value[p], sum[a][p]);
+        }
+    }
+#pragma GCC unroll 16
+    for (std::size_t a = 0; a < Queries; ++a) {
+#pragma GCC unroll 16
+        for (std::size_t p = 0; p < Parts; ++p)
+            sum[a][p].store_first(queries[a].out + from + p * panel_outputs, Parts == 1 ? elements : panel_outputs);
+    }
+}
+
+template <std::size_t Queries>
+inline void add_all_values(QueryState* queries, const float* weight, const float* scale, const float* values, std::size_t d,
+                           std::size_t first, std::size_t count) noexcept {
+    std::size_t from = 0;
+    if constexpr (tile_groups > 1) {
+        for (; from + tile_groups * panel_outputs <= d; from += tile_groups * panel_outputs)
+            add_values<Queries, tile_groups>(queries, weight, scale, values, d, from, 0, first, count);
+    }
+    for (; from < d; from += panel_outputs)
+        add_values<Queries, 1>(queries, weight, scale, values, d, from, std::min(panel_outputs, d - from), first, count);
+}
+
+/// `Queries` queries, positions ascending, go over one tile that starts at `tile_start`, which all of them see.
+template <std::size_t Queries>
+inline void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::size_t tile_start) noexcept {
+    float score[Queries * tile_positions];
+    float scale[Queries];
+    const auto visible = [&](std::size_t a) { return std::min(tile_positions, queries[a].position + 1 - tile_start); };
+    const std::size_t groups = (visible(Queries - 1) + key_group - 1) / key_group;
+    std::size_t g = 0;
+    for (; g + tile_groups <= groups; g += tile_groups)
+        score_groups<Queries, tile_groups>(queries, tile.keys + g * d * key_group, d, score + g * key_group);
+    if constexpr (tile_groups > 1) {
+        for (; g < groups; ++g) score_groups<Queries, 1>(queries, tile.keys + g * d * key_group, d, score + g * key_group);
+    }
+    for (std::size_t a = 0; a < Queries; ++a) scale[a] = weigh_scores(queries[a], visible(a), score + a * tile_positions);
+    // First the positions that all see, then what the later ones see besides.
+    const std::size_t common = visible(0);
+    add_all_values<Queries>(queries, score, scale, tile.values, d, 0, common);
+    if constexpr (Queries > 1) {
+        for (std::size_t a = 1; a < Queries; ++a) {
+            if (visible(a) > common)
+                add_all_values<1>(queries + a, score + a * tile_positions, scale, tile.values, d, common, visible(a));
+        }
+    }
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA::simd::detail

@@ -1,0 +1,31 @@
+/// \file The softmax of a row (rule R4).
+#pragma once
+
+#include "flashback/simd/exp.hpp"
+#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/reduce.hpp"
+
+#include <cstddef>
+#include <limits>
+
+namespace flashback::inline FLASHBACK_ISA::simd {
+
+/// y = e^(x - max(x)) / sum of them. -infinity has the probability 0; all is NaN where x has a NaN, a +infinity or nothing but
+/// -infinity.
+/// Shape     x, y (n); they may be the same row
+inline void softmax(const float* x, std::size_t n, float* y) noexcept {
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    Lanes part = Lanes::all(-infinity);
+    each_lanes(n, [&](std::size_t i, auto count) { part = max(part, Lanes::load_first(x + i, count, -infinity)); });
+    const Lanes most = Lanes::all(tree_max(part));
+    Lanes sums = Lanes::all(0.0f);
+    each_lanes(n, [&](std::size_t i, auto count) {
+        const Lanes weight = exp(Lanes::load_first(x + i, count, -infinity) - most);
+        weight.store_first(y + i, count);
+        sums = sums + weight;
+    });
+    const Lanes total = Lanes::all(tree_sum(sums));
+    each_lanes(n, [&](std::size_t i, auto count) { (Lanes::load_first(y + i, count) / total).store_first(y + i, count); });
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA::simd

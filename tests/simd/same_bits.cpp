@@ -1,0 +1,326 @@
+// Every kernel against its plain loop: bit for bit, at every length from 0 to beyond two registers, at every address of a float.
+#include "flashback/core/aligned_buffer.hpp"
+#include "flashback/kv/contiguous_kv_cache.hpp"
+#include "flashback/policy/random.hpp"
+#include "flashback/simd/activation.hpp"
+#include "flashback/simd/attention.hpp"
+#include "flashback/simd/elementwise.hpp"
+#include "flashback/simd/exp.hpp"
+#include "flashback/simd/matmul.hpp"
+#include "flashback/simd/norm.hpp"
+#include "flashback/simd/plain/attention.hpp"
+#include "flashback/simd/plain/exp.hpp"
+#include "flashback/simd/plain/matmul.hpp"
+#include "flashback/simd/plain/rows.hpp"
+#include "flashback/simd/softmax.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+namespace plain = flashback::simd::plain;
+
+namespace {
+
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+float random_value(SplitMix64& random, double most) { return static_cast<float>((2 * random.uniform() - 1) * most); }
+
+/// A row at an address that is `shift` floats off a cache line, between NaNs that nobody may read and everybody must keep.
+class Row {
+public:
+    Row(std::size_t n, std::size_t shift, double most, std::uint64_t seed) : memory_(n + shift + 2), n_(n), shift_(shift) {
+        std::fill_n(memory_.data(), memory_.size(), not_a_number);
+        SplitMix64 random{seed};
+        for (std::size_t i = 0; i < n; ++i) data()[i] = random_value(random, most);
+    }
+    Row(const Row& other) : memory_(other.memory_.size()), n_(other.n_), shift_(other.shift_) {
+        std::copy_n(other.memory_.data(), memory_.size(), memory_.data());
+    }
+
+    float* data() { return memory_.data() + shift_ + 1; }
+    const float* data() const { return memory_.data() + shift_ + 1; }
+    std::size_t size() const { return n_; }
+
+    /// Same bits inside and outside of the row; where both are NaN, the sign and the payload are free.
+    bool operator==(const Row& other) const {
+        for (std::size_t i = 0; i < memory_.size(); ++i) {
+            if (std::isnan(memory_[i]) && std::isnan(other.memory_[i])) continue;
+            if (std::bit_cast<std::uint32_t>(memory_[i]) != std::bit_cast<std::uint32_t>(other.memory_[i])) return false;
+        }
+        return true;
+    }
+
+private:
+    AlignedBuffer<float> memory_;
+    std::size_t n_, shift_;
+};
+
+const std::vector<std::size_t> shifts{0, 1, 2, 3, 7, 14};
+
+/// Both change a copy of the same row; the kernel and its oracle must leave the same bits.
+template <class Kernel, class Oracle>
+void check_in_place(double most, std::size_t least_length, const Kernel& kernel, const Oracle& oracle) {
+    std::vector<std::size_t> lengths;
+    for (std::size_t n = least_length; n <= 2 * simd::panel_outputs + 3; ++n) lengths.push_back(n);
+    lengths.insert(lengths.end(), {100, 1000});
+    for (const std::size_t n : lengths) {
+        for (const std::size_t shift : shifts) {
+            CAPTURE(n);
+            CAPTURE(shift);
+            Row a{n, shift, most, n + shift};
+            if (n > 20) {  // ends of the range and what is no number
+                a.data()[3] = -0.0f;
+                a.data()[17] = 0.0f;
+                a.data()[18] = 1e-41f;
+            }
+            Row b = a;
+            kernel(a.data(), n);
+            oracle(b.data(), n);
+            CHECK(a == b);
+        }
+    }
+}
+
+/// The same with a NaN and both infinities in the row.
+template <class Kernel, class Oracle>
+void check_special(const Kernel& kernel, const Oracle& oracle) {
+    for (const float special :
+         {not_a_number, infinity, -infinity, std::numeric_limits<float>::max(), std::numeric_limits<float>::lowest()}) {
+        for (std::size_t at = 0; at < 40; at += 3) {
+            CAPTURE(special);
+            CAPTURE(at);
+            Row a{40, 1, 3, at};
+            a.data()[at] = special;
+            Row b = a;
+            kernel(a.data(), a.size());
+            oracle(b.data(), b.size());
+            CHECK(a == b);
+        }
+    }
+}
+
+template <class Kernel, class Oracle>
+void check_row(double most, std::size_t least_length, const Kernel& kernel, const Oracle& oracle) {
+    check_in_place(most, least_length, kernel, oracle);
+    check_special(kernel, oracle);
+}
+
+}  // namespace
+
+TEST_CASE("exp of a row is the plain exp") {
+    const auto one_by_one = [](float* x, std::size_t n) {
+        for (std::size_t i = 0; i < n; ++i) x[i] = plain::exp(x[i]);
+    };
+    check_row(
+        100, 0, [](float* x, std::size_t n) { simd::exp(x, n, x); }, one_by_one);
+    // Every 4099th float.
+    std::vector<float> x;
+    for (std::uint32_t bits = 0; bits < 0xffffffffu - 4099; bits += 4099) x.push_back(std::bit_cast<float>(bits));
+    std::vector<float> y(x.size());
+    simd::exp(x.data(), x.size(), y.data());
+    std::size_t different = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const float expected = plain::exp(x[i]);
+        if (std::isnan(expected) ? !std::isnan(y[i]) : std::memcmp(&expected, &y[i], sizeof(float)) != 0) ++different;
+    }
+    CHECK(different == 0);
+}
+
+TEST_CASE("Activations are the plain ones") {
+    for (const double most : {1.0, 10.0, 100.0}) {
+        check_row(
+            most, 0, [](float* x, std::size_t n) { simd::silu(x, n); }, [](float* x, std::size_t n) { plain::silu(x, n); });
+        check_row(
+            most, 0, [](float* x, std::size_t n) { simd::gelu(x, n); }, [](float* x, std::size_t n) { plain::gelu(x, n); });
+        check_row(
+            most, 0, [](float* x, std::size_t n) { simd::relu(x, n); }, [](float* x, std::size_t n) { plain::relu(x, n); });
+        check_row(
+            most, 0,
+            [](float* x, std::size_t n) {
+                const Row up{n, 3, 2, 5};
+                simd::silu_times(x, up.data(), n);
+            },
+            [](float* x, std::size_t n) {
+                const Row up{n, 3, 2, 5};
+                plain::silu_times(x, up.data(), n);
+            });
+    }
+}
+
+TEST_CASE("Sums and scaling are the plain ones") {
+    check_row(
+        3, 0, [](float* x, std::size_t n) { simd::add(x, Row(n, 5, 2, 6).data(), n); },
+        [](float* x, std::size_t n) { plain::add(x, Row(n, 5, 2, 6).data(), n); });
+    check_row(
+        3, 0, [](float* x, std::size_t n) { simd::scale(x, 0.3f, n); },
+        [](float* x, std::size_t n) {
+            for (std::size_t i = 0; i < n; ++i) x[i] *= 0.3f;
+        });
+}
+
+TEST_CASE("Norms and softmax are the plain ones") {
+    const auto weight = [](std::size_t n) { return Row(n, 2, 2, 7); };
+    const auto bias = [](std::size_t n) { return Row(n, 9, 1, 8); };
+    check_row(
+        3, 1, [&](float* x, std::size_t n) { simd::rms_norm(x, weight(n).data(), n, 1e-5f, x); },
+        [&](float* x, std::size_t n) { plain::rms_norm(x, weight(n).data(), n, 1e-5f, x); });
+    check_row(
+        3, 1, [&](float* x, std::size_t n) { simd::layer_norm(x, weight(n).data(), bias(n).data(), n, 1e-5f, x); },
+        [&](float* x, std::size_t n) { plain::layer_norm(x, weight(n).data(), bias(n).data(), n, 1e-5f, x); });
+    for (const double most : {1.0, 200.0}) {
+        check_row(
+            most, 0, [](float* x, std::size_t n) { simd::softmax(x, n, x); },
+            [](float* x, std::size_t n) { plain::softmax(x, n, x); });
+    }
+}
+
+TEST_CASE("Rotations are the plain ones") {
+    const auto tables = [](std::size_t pairs, const auto& call) {
+        Row cosine{pairs, 4, 1, 9};
+        Row sine{pairs, 6, 1, 10};
+        if (pairs > 2) {
+            cosine.data()[1] = 0.0f;
+            sine.data()[2] = -0.0f;
+        }
+        call(cosine.data(), sine.data(), pairs);
+    };
+    check_row(
+        3, 0,
+        [&](float* x, std::size_t n) {
+            tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { simd::rotate_pairs(x, c, s, pairs); });
+        },
+        [&](float* x, std::size_t n) {
+            tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { plain::rotate_pairs(x, c, s, pairs); });
+        });
+    check_row(
+        3, 0,
+        [&](float* x, std::size_t n) {
+            tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { simd::rotate_halves(x, c, s, pairs); });
+        },
+        [&](float* x, std::size_t n) {
+            tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { plain::rotate_halves(x, c, s, pairs); });
+        });
+}
+
+TEST_CASE("Products are the plain ones, for every number of rows and panels and beyond the blocks of k") {
+    const std::size_t shapes[][2]{{1, 1}, {16, 5}, {33, 63}, {70, 64}, {70, 65}, {130, 129}, {40, 255}, {40, 257}, {64, 600}};
+    for (const auto& [outputs, inputs] : shapes) {
+        SplitMix64 random{outputs + inputs};
+        simd::PackedMatrix w{outputs, inputs};
+        for (std::size_t o = 0; o < outputs; ++o) {
+            for (std::size_t i = 0; i < inputs; ++i) w.at(o, i) = random_value(random, 1);
+        }
+        for (const std::size_t rows :
+             {0u, 1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 11u, 13u, 16u, 17u, 31u, 32u, 33u, 34u, 41u, 64u, 145u}) {
+            CAPTURE(outputs);
+            CAPTURE(inputs);
+            CAPTURE(rows);
+            const std::size_t x_stride = inputs + rows % 3;
+            const std::size_t y_stride = simd::padded(outputs) + rows % 5;
+            const Row x{rows * x_stride, rows % 16, 1, rows};
+            Row y{rows * y_stride, (rows + 3) % 16, 1, 1};
+            Row expected = y;
+            simd::matmul(w, 0, w.panels(), x.data(), rows, x_stride, y.data(), y_stride);
+            plain::matmul(w, 0, w.panels(), x.data(), rows, x_stride, expected.data(), y_stride);
+            CHECK(y == expected);
+            // Some of the panels: nothing else is written.
+            Row some{rows * y_stride, 1, 1, 1};
+            Row some_expected = some;
+            const std::size_t first = w.panels() / 3;
+            simd::matmul(w, first, w.panels() - 1, x.data(), rows, x_stride, some.data(), y_stride);
+            if (first < w.panels())
+                plain::matmul(w, first, w.panels() - 1, x.data(), rows, x_stride, some_expected.data(), y_stride);
+            CHECK(some == some_expected);
+        }
+    }
+}
+
+TEST_CASE("Products of what is no number are the plain ones") {
+    for (const float special : {not_a_number, infinity, -infinity}) {
+        SplitMix64 random{1};
+        simd::PackedMatrix w{48, 70};
+        for (std::size_t o = 0; o < 48; ++o) {
+            for (std::size_t i = 0; i < 70; ++i) w.at(o, i) = random_value(random, 1);
+        }
+        w.at(20, 69) = special;
+        w.at(21, 0) = 0.0f;
+        for (const std::size_t rows : {1u, 5u, 16u, 40u}) {
+            Row x{rows * 70, 1, 1, rows};
+            x.data()[(rows - 1) * 70] = special;
+            Row y{rows * 48, 1, 1, 1};
+            Row expected = y;
+            simd::matmul(w, 0, 3, x.data(), rows, 70, y.data(), 48);
+            plain::matmul(w, 0, 3, x.data(), rows, 70, expected.data(), 48);
+            CHECK(y == expected);
+            CHECK(std::isnan(y.data()[(rows - 1) * 48 + 21]));
+        }
+    }
+}
+
+TEST_CASE("Attention of several queries is the plain attention of each, whatever they share") {
+    for (const std::size_t d : {1u, 4u, 7u, 16u, 36u, 48u, 64u, 80u, 100u, 128u}) {
+        ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 384}};
+        for (std::size_t p = 0; p < 384; ++p) {
+            Row key{d, 0, 1, 2 * p};
+            Row value{d, 0, 1, 2 * p + 1};
+            if (p > 330) std::fill_n(key.data(), d, not_a_number);
+            if (p > 330) std::fill_n(value.data(), d, p % 2 == 0 ? not_a_number : infinity);
+            cache.write(0, 0, p, key.data(), value.data());
+        }
+        const auto tile = [&](std::size_t t) { return cache.tile(0, 0, t); };
+        for (const std::size_t count : {1u, 2u, 3u, 4u, 5u, 7u, 8u, 15u, 16u}) {
+            for (const std::size_t start : {0u, 1u, 14u, 15u, 16u, 50u, 62u, 63u, 64u, 127u, 128u, 250u, 315u}) {
+                for (const std::size_t heads : {1u, 3u}) {
+                    CAPTURE(d);
+                    CAPTURE(count);
+                    CAPTURE(start);
+                    const Row q{count * d, start % 16, start % 2 == 0 ? 1.0 : 30.0, count + start};
+                    Row out{count * d, count, 1, 3};
+                    Row expected = out;
+                    std::vector<simd::AttentionQuery> queries;
+                    for (std::size_t a = 0; a < count; ++a) {
+                        const std::size_t position = start + a / heads;
+                        queries.push_back({q.data() + a * d, out.data() + a * d, position});
+                        plain::attend(q.data() + a * d, tile, d, position, expected.data() + a * d);
+                    }
+                    simd::attend(queries, tile, d);
+                    CHECK(out == expected);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("Attention to scores that are no numbers is the plain attention") {
+    constexpr std::size_t d = 20;
+    for (const float special : {not_a_number, infinity, -infinity}) {
+        for (const std::size_t at : {0u, 5u, 63u, 64u, 99u}) {
+            ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 128}};
+            for (std::size_t p = 0; p < 100; ++p) {
+                Row key{d, 0, 1, p};
+                if (p == at) key.data()[4] = special;
+                cache.write(0, 0, p, key.data(), key.data());
+            }
+            const auto tile = [&](std::size_t t) { return cache.tile(0, 0, t); };
+            Row q{d, 0, 1, 1};
+            q.data()[4] = 1.0f;
+            Row out{d, 0, 1, 2};
+            Row expected = out;
+            const simd::AttentionQuery query{q.data(), out.data(), 99};
+            simd::attend({&query, 1}, tile, d);
+            plain::attend(q.data(), tile, d, 99, expected.data());
+            CHECK(out == expected);
+            if (special != -infinity) CHECK(std::isnan(out.data()[0]));
+        }
+    }
+}
