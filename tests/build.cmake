@@ -32,5 +32,18 @@ if(FLASHBACK_INSTALL)
   endforeach()
 endif()
 
+# A wrong policy is refused where it is named, in words: one test for each file of refusals/.
+set(include_options "-I$<JOIN:$<TARGET_PROPERTY:flashback,INTERFACE_INCLUDE_DIRECTORIES>,;-I>")
+file(GLOB refusals CONFIGURE_DEPENDS refusals/*.cpp)
+foreach(refusal IN LISTS refusals)
+  cmake_path(GET refusal STEM name)
+  add_test(NAME refusal_${name} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals.sh ${refusal} ${CMAKE_CXX_COMPILER} "${include_options}"
+           COMMAND_EXPAND_LISTS)
+  set_tests_properties(refusal_${name} PROPERTIES LABELS build TIMEOUT 600)
+endforeach()
+add_test(NAME refusals_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals_notice.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER}
+         -I${PROJECT_SOURCE_DIR}/include)
+set_tests_properties(refusals_notice PROPERTIES LABELS build TIMEOUT 600)
+
 set_tests_properties(umbrella floors floors_notice policy_only headers_alone PROPERTIES LABELS build TIMEOUT 600)
 set_tests_properties(headers_alone policy_only PROPERTIES RUN_SERIAL ON)

@@ -28,13 +28,15 @@ public:
         using Inner = std::unwrap_reference_t<R>;
         static_assert(Retriever<Inner>,
                       "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
-        auto held = std::make_shared<R>(std::move(retriever));
-        Inner* inner = &static_cast<Inner&>(*held);
-        retriever_ = std::shared_ptr<void>{std::move(held), const_cast<std::remove_const_t<Inner>*>(inner)};
-        retrieve_ = [](void* object, const Query& query, std::size_t k, std::vector<Passage>& found) {
-            auto&& range = static_cast<Inner*>(object)->retrieve(query, k);
-            found.assign(std::ranges::begin(range), std::ranges::end(range));
-        };
+        if constexpr (Retriever<Inner>) {
+            auto held = std::make_shared<R>(std::move(retriever));
+            Inner* inner = &static_cast<Inner&>(*held);
+            retriever_ = std::shared_ptr<void>{std::move(held), const_cast<std::remove_const_t<Inner>*>(inner)};
+            retrieve_ = [](void* object, const Query& query, std::size_t k, std::vector<Passage>& found) {
+                auto&& range = static_cast<Inner*>(object)->retrieve(query, k);
+                found.assign(std::ranges::begin(range), std::ranges::end(range));
+            };
+        }
     }
 
     /// The passages that the retriever found, valid until the next call.

@@ -41,14 +41,17 @@ class ExecutorRef {
 public:
     ExecutorRef() noexcept = default;
 
-    template <Executor E>
+    template <class E>
         requires(!std::same_as<std::remove_cv_t<E>, ExecutorRef>)
-    ExecutorRef(E& executor)
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(executor)))),
-          concurrency_([](void* e) -> std::size_t { return static_cast<E*>(e)->concurrency(); }),
-          run_([](void* e, std::size_t count, void* context, Call call) {
-              static_cast<E*>(e)->run(count, [=](std::size_t i) { call(context, i); });
-          }) {}
+    ExecutorRef(E& executor) : object_(const_cast<void*>(static_cast<const void*>(std::addressof(executor)))) {
+        static_assert(Executor<E>, "flashback: an Executor must have concurrency() and run(std::size_t count, task)");
+        if constexpr (Executor<E>) {
+            concurrency_ = [](void* e) -> std::size_t { return static_cast<E*>(e)->concurrency(); };
+            run_ = [](void* e, std::size_t count, void* context, Call call) {
+                static_cast<E*>(e)->run(count, [=](std::size_t i) { call(context, i); });
+            };
+        }
+    }
 
     std::size_t concurrency() const { return object_ ? concurrency_(object_) : 1; }
 

@@ -44,6 +44,9 @@ class Decoder {
                   "flashback: a LanguageModel must have evaluate(TokenSpan), truncate(std::size_t), size() and vocab_size()");
     static_assert(Retriever<Documents>,
                   "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
+    static_assert(detail::PolicySet<PoliciesT>,
+                  "flashback: the policies of a Decoder are a Policies, or have its members: schedule, query, wrapper, layout, "
+                  "reuse, sampler, overflow, stopping, reset");
 
 public:
     Decoder(Model& model, Documents& retriever, PoliciesT policies = {})

@@ -79,6 +79,16 @@ private:
     std::unique_ptr<Interface> held_;
 };
 
+/// The policy; for one that does not fit, and was refused in words, the default of its role: that refusal is the only error.
+template <bool Fits, class Default, class P>
+auto fitting(P policy) {
+    if constexpr (Fits) {
+        return policy;
+    } else {
+        return Default{};
+    }
+}
+
 }  // namespace detail
 
 /// Any RetrievalSchedule.
@@ -87,10 +97,8 @@ public:
     AnySchedule() : AnySchedule(EveryNTokens{}) {}
     template <class S>
         requires(!std::same_as<S, AnySchedule>)
-    explicit AnySchedule(S schedule) : held_(std::move(schedule)) {
-        static_assert(RetrievalSchedule<S>,
-                      "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and "
-                      "return bool or Decision");
+    explicit AnySchedule(S schedule) : held_(detail::fitting<RetrievalSchedule<S>, EveryNTokens>(std::move(schedule))) {
+        static_assert(detail::checked_schedule<S>());
     }
     Decision operator()(const StepView& step) { return held_.call(step); }
     void reset() { held_.reset(); }
@@ -105,9 +113,8 @@ public:
     AnyQuery() : AnyQuery(LastNTokens{}) {}
     template <class Q>
         requires(!std::same_as<Q, AnyQuery>)
-    explicit AnyQuery(Q query) : held_(std::move(query)) {
-        static_assert(QueryBuilder<Q>,
-                      "flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query");
+    explicit AnyQuery(Q query) : held_(detail::fitting<QueryBuilder<Q>, LastNTokens>(std::move(query))) {
+        static_assert(detail::checked_query<Q>());
     }
     Query operator()(const StepView& step) { return held_.call(step); }
     void reset() { held_.reset(); }
@@ -122,10 +129,8 @@ public:
     AnyWrapper() : AnyWrapper(NoMarkers{}) {}
     template <class W>
         requires(!std::same_as<W, AnyWrapper>)
-    explicit AnyWrapper(W wrapper) : held_(std::move(wrapper)) {
-        static_assert(
-            MarkerWrapper<W>,
-            "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)");
+    explicit AnyWrapper(W wrapper) : held_(detail::fitting<MarkerWrapper<W>, NoMarkers>(std::move(wrapper))) {
+        static_assert(detail::checked_wrapper<W>());
     }
     void operator()(TokenSpan passage, TokenBuffer& out) const { held_.call(passage, out); }
     TokenSpan markers() const { return held_.markers(); }
@@ -140,10 +145,8 @@ public:
     AnyLayout() : AnyLayout(AppendDocuments{}) {}
     template <class L>
         requires(!std::same_as<L, AnyLayout>)
-    explicit AnyLayout(L layout) : held_(std::move(layout)) {
-        static_assert(
-            ContextLayout<L>,
-            "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
+    explicit AnyLayout(L layout) : held_(detail::fitting<ContextLayout<L>, AppendDocuments>(std::move(layout))) {
+        static_assert(detail::checked_layout<L>());
     }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
 
@@ -157,10 +160,8 @@ public:
     AnyReuse() : AnyReuse(KeepCommonPrefix{}) {}
     template <class R>
         requires(!std::same_as<R, AnyReuse>)
-    explicit AnyReuse(R reuse) : held_(std::move(reuse)) {
-        static_assert(KVReuse<R>,
-                      "flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan "
-                      "wanted) and return a length");
+    explicit AnyReuse(R reuse) : held_(detail::fitting<KVReuse<R>, KeepCommonPrefix>(std::move(reuse))) {
+        static_assert(detail::checked_reuse<R>());
     }
     std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
 
@@ -174,10 +175,8 @@ public:
     AnyOverflow() : AnyOverflow(StopWhenFull{}) {}
     template <class O>
         requires(!std::same_as<O, AnyOverflow>)
-    explicit AnyOverflow(O overflow) : held_(std::move(overflow)) {
-        static_assert(Overflow<O>,
-                      "flashback: an Overflow must be callable, when const, as overflow(const FullWindow&) and "
-                      "return the number of tokens to drop");
+    explicit AnyOverflow(O overflow) : held_(detail::fitting<Overflow<O>, StopWhenFull>(std::move(overflow))) {
+        static_assert(detail::checked_overflow<O>());
     }
     std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
 
@@ -191,10 +190,8 @@ public:
     AnySampler() : AnySampler(Greedy{}) {}
     template <class S>
         requires(!std::same_as<S, AnySampler>)
-    explicit AnySampler(S sampler) : held_(std::move(sampler)) {
-        static_assert(Sampler<S>,
-                      "flashback: a Sampler must be callable as sampler(std::span<const float> logits) or "
-                      "sampler(logits, const StepView&) and return TokenId");
+    explicit AnySampler(S sampler) : held_(detail::fitting<Sampler<S>, Greedy>(std::move(sampler))) {
+        static_assert(detail::checked_sampler<S>());
     }
     TokenId operator()(std::span<const float> logits, const StepView& step) { return held_.call(logits, step); }
     void reset() { held_.reset(); }
@@ -209,9 +206,8 @@ public:
     AnyStopping() : AnyStopping(NeverStop{}) {}
     template <class S>
         requires(!std::same_as<S, AnyStopping>)
-    explicit AnyStopping(S stopping) : held_(std::move(stopping)) {
-        static_assert(StoppingCriterion<S>,
-                      "flashback: a StoppingCriterion must be callable as stopping(const StepView&) and return bool");
+    explicit AnyStopping(S stopping) : held_(detail::fitting<StoppingCriterion<S>, NeverStop>(std::move(stopping))) {
+        static_assert(detail::checked_stopping<S>());
     }
     bool operator()(const StepView& step) { return held_.call(step); }
     void reset() { held_.reset(); }

@@ -16,12 +16,39 @@ constexpr void reset_policy(P& policy) {
     if constexpr (requires { policy.reset(); }) policy.reset();
 }
 
+/// Refuse, in words, what cannot be combined.
+template <class... Schedules>
+constexpr bool checked_any_of() {
+    static_assert(sizeof...(Schedules) > 0, "flashback: any_of needs at least one schedule");
+    static_assert(
+        (RetrievalSchedule<Schedules> && ...),
+        "flashback: any_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
+    return true;
+}
+template <class... Schedules>
+constexpr bool checked_all_of() {
+    static_assert(sizeof...(Schedules) > 0, "flashback: all_of needs at least one schedule");
+    static_assert(
+        (RetrievalSchedule<Schedules> && ...),
+        "flashback: all_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
+    return true;
+}
+template <class Schedule>
+constexpr bool checked_at_most() {
+    static_assert(
+        RetrievalSchedule<Schedule>,
+        "flashback: at_most bounds a RetrievalSchedule: callable as schedule(const StepView&), giving bool or Decision");
+    return true;
+}
+
 }  // namespace detail
 
 /// The strongest decision of several schedules: one that stops, else one that retrieves. Every schedule is asked at every
 /// step, so that those with a memory miss nothing. `any_of` makes one.
 template <class... Schedules>
 class AnyOf {
+    static_assert(detail::checked_any_of<Schedules...>());
+
 public:
     constexpr explicit AnyOf(Schedules... schedules) : schedules_(std::move(schedules)...) {}
 
@@ -46,6 +73,8 @@ private:
 /// step. `all_of` makes one.
 template <class... Schedules>
 class AllOf {
+    static_assert(detail::checked_all_of<Schedules...>());
+
 public:
     constexpr explicit AllOf(Schedules... schedules) : schedules_(std::move(schedules)...) {}
 
@@ -69,6 +98,8 @@ private:
 /// A schedule that retrieves at most so many times in a generation; the schedule is asked all the same. `at_most` makes one.
 template <class Schedule>
 class AtMost {
+    static_assert(detail::checked_at_most<Schedule>());
+
 public:
     constexpr AtMost(std::size_t retrievals, Schedule schedule) : most_(retrievals), schedule_(std::move(schedule)) {}
 
@@ -86,30 +117,34 @@ private:
 /// Retrieves when any of the schedules does; stops when any of them stops.
 template <class... Schedules>
 constexpr auto any_of(Schedules... schedules) {
-    static_assert(sizeof...(Schedules) > 0, "flashback: any_of needs at least one schedule");
-    static_assert(
-        (RetrievalSchedule<Schedules> && ...),
-        "flashback: any_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
-    return AnyOf<Schedules...>{std::move(schedules)...};
+    static_assert(detail::checked_any_of<Schedules...>());
+    if constexpr ((RetrievalSchedule<Schedules> && ...)) {
+        return AnyOf<Schedules...>{std::move(schedules)...};
+    } else {
+        return Never{};  // refused already: that sentence is the only error
+    }
 }
 
 /// Retrieves when all of the schedules do; stops when all of them stop.
 template <class... Schedules>
 constexpr auto all_of(Schedules... schedules) {
-    static_assert(sizeof...(Schedules) > 0, "flashback: all_of needs at least one schedule");
-    static_assert(
-        (RetrievalSchedule<Schedules> && ...),
-        "flashback: all_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
-    return AllOf<Schedules...>{std::move(schedules)...};
+    static_assert(detail::checked_all_of<Schedules...>());
+    if constexpr ((RetrievalSchedule<Schedules> && ...)) {
+        return AllOf<Schedules...>{std::move(schedules)...};
+    } else {
+        return Never{};  // refused already: that sentence is the only error
+    }
 }
 
 /// Retrieves when the schedule does, but at most `retrievals` times in a generation.
 template <class Schedule>
 constexpr auto at_most(std::size_t retrievals, Schedule schedule) {
-    static_assert(
-        RetrievalSchedule<Schedule>,
-        "flashback: at_most bounds a RetrievalSchedule: callable as schedule(const StepView&), giving bool or Decision");
-    return AtMost<Schedule>{retrievals, std::move(schedule)};
+    static_assert(detail::checked_at_most<Schedule>());
+    if constexpr (RetrievalSchedule<Schedule>) {
+        return AtMost<Schedule>{retrievals, std::move(schedule)};
+    } else {
+        return Never{};  // refused already: that sentence is the only error
+    }
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -45,6 +45,9 @@ struct ContextPlan {
 /// Source    FlashBack (arXiv 2405.04065), section 3.2, for the append layout; the formulation is ours
 template <class P>
 ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& parts, PlanScratch& scratch) {
+    static_assert(
+        requires { policies.wrapper(), policies.layout(), policies.reuse(); },
+        "flashback: plan_context takes wrapper(), layout() and reuse() of its policies, as Policies has them");
     scratch.documents.clear();
     for (const TokenSpan document : parts.documents) policies.wrapper()(document, scratch.documents);
     scratch.wanted.clear();

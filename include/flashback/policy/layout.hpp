@@ -20,6 +20,18 @@ concept ContextLayout = requires(const L& layout, const LayoutParts& parts, Toke
     layout(parts, out);
 };
 
+namespace detail {
+
+/// Refuses, in words, what is no ContextLayout.
+template <class L>
+constexpr bool checked_layout() {
+    static_assert(ContextLayout<L>,
+                  "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
+    return true;
+}
+
+}  // namespace detail
+
 /// head, documents, context: a new passage moves the whole context, and nothing but the head is reused.
 /// Source    Ram et al. 2023, In-Context RALM, equation 2
 struct PrependDocuments {

@@ -23,6 +23,19 @@ concept Overflow = requires(const O& overflow, const FullWindow& full) {
     { overflow(full) } -> std::convertible_to<std::size_t>;
 };
 
+namespace detail {
+
+/// Refuses, in words, what is no Overflow.
+template <class O>
+constexpr bool checked_overflow() {
+    static_assert(Overflow<O>,
+                  "flashback: an Overflow must be callable, when const, as overflow(const FullWindow&) and return the number "
+                  "of tokens to drop");
+    return true;
+}
+
+}  // namespace detail
+
 /// Drops nothing: the generation ends.
 struct StopWhenFull {
     constexpr std::size_t operator()(const FullWindow& /*full*/) const noexcept { return 0; }

@@ -41,6 +41,10 @@ template <class Schedule, class QueryFrom, class Wrapper, class Layout, class Re
 class Policies {
     using Slots = std::tuple<Schedule, QueryFrom, Wrapper, Layout, Reuse, Sampling, Overflowing, Stopping>;
     enum Slot : std::size_t { at_schedule, at_query, at_wrapper, at_layout, at_reuse, at_sampler, at_overflow, at_stopping };
+    static_assert(detail::checked_schedule<Schedule>() && detail::checked_query<QueryFrom>() &&
+                  detail::checked_wrapper<Wrapper>() && detail::checked_layout<Layout>() && detail::checked_reuse<Reuse>() &&
+                  detail::checked_sampler<Sampling>() && detail::checked_overflow<Overflowing>() &&
+                  detail::checked_stopping<Stopping>());
 
 public:
     constexpr Policies() = default;
@@ -65,71 +69,57 @@ public:
     /// These policies with another schedule.
     template <class S>
     constexpr auto schedule(S schedule) const {
-        static_assert(RetrievalSchedule<S>,
-                      "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and "
-                      "return bool or Decision");
-        return with<at_schedule>(std::move(schedule));
+        static_assert(detail::checked_schedule<S>());
+        return with<at_schedule, RetrievalSchedule<S>>(std::move(schedule));
     }
 
     /// These policies with another query builder.
     template <class Q>
     constexpr auto query(Q query) const {
-        static_assert(QueryBuilder<Q>,
-                      "flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query");
-        return with<at_query>(std::move(query));
+        static_assert(detail::checked_query<Q>());
+        return with<at_query, QueryBuilder<Q>>(std::move(query));
     }
 
     /// These policies with another wrapper.
     template <class W>
     constexpr auto wrapper(W wrapper) const {
-        static_assert(
-            MarkerWrapper<W>,
-            "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)");
-        return with<at_wrapper>(std::move(wrapper));
+        static_assert(detail::checked_wrapper<W>());
+        return with<at_wrapper, MarkerWrapper<W>>(std::move(wrapper));
     }
 
     /// These policies with another layout.
     template <class L>
     constexpr auto layout(L layout) const {
-        static_assert(
-            ContextLayout<L>,
-            "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
-        return with<at_layout>(std::move(layout));
+        static_assert(detail::checked_layout<L>());
+        return with<at_layout, ContextLayout<L>>(std::move(layout));
     }
 
     /// These policies with another rule of reuse.
     template <class R>
     constexpr auto reuse(R reuse) const {
-        static_assert(KVReuse<R>,
-                      "flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and "
-                      "return a length");
-        return with<at_reuse>(std::move(reuse));
+        static_assert(detail::checked_reuse<R>());
+        return with<at_reuse, KVReuse<R>>(std::move(reuse));
     }
 
     /// These policies with another rule for a full window.
     template <class O>
     constexpr auto overflow(O overflow) const {
-        static_assert(Overflow<O>,
-                      "flashback: an Overflow must be callable, when const, as overflow(const FullWindow&) and "
-                      "return the number of tokens to drop");
-        return with<at_overflow>(std::move(overflow));
+        static_assert(detail::checked_overflow<O>());
+        return with<at_overflow, Overflow<O>>(std::move(overflow));
     }
 
     /// These policies with another sampler.
     template <class S>
     constexpr auto sampler(S sampler) const {
-        static_assert(Sampler<S>,
-                      "flashback: a Sampler must be callable as sampler(std::span<const float> logits) or "
-                      "sampler(logits, const StepView&) and return TokenId");
-        return with<at_sampler>(std::move(sampler));
+        static_assert(detail::checked_sampler<S>());
+        return with<at_sampler, Sampler<S>>(std::move(sampler));
     }
 
     /// These policies with another stopping criterion.
     template <class S>
     constexpr auto stopping(S stopping) const {
-        static_assert(StoppingCriterion<S>,
-                      "flashback: a StoppingCriterion must be callable as stopping(const StepView&) and return bool");
-        return with<at_stopping>(std::move(stopping));
+        static_assert(detail::checked_stopping<S>());
+        return with<at_stopping, StoppingCriterion<S>>(std::move(stopping));
     }
 
     /// Calls `reset()` of every policy that has one: the start of a generation.
@@ -138,23 +128,47 @@ public:
     }
 
 private:
-    template <Slot Replaced, class P>
+    // A policy that does not fit was refused in words by now; without it the rest of the program compiles, and that sentence
+    // is the only error.
+    template <Slot Replaced, bool Fits, class P>
     constexpr auto with(P policy) const {
-        return [&]<std::size_t... I>(std::index_sequence<I...>) {
-            const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
-                if constexpr (J == Replaced) {
-                    return std::move(policy);
-                } else {
-                    return std::get<J>(slots_);
-                }
-            };
-            return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>...>{
-                slot(std::integral_constant<std::size_t, I>{})...};
+        if constexpr (!Fits) {
+            return *this;
+        } else {
+            return [&]<std::size_t... I>(std::index_sequence<I...>) {
+                const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
+                    if constexpr (J == Replaced) {
+                        return std::move(policy);
+                    } else {
+                        return std::get<J>(slots_);
+                    }
+                };
+                return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>...>{
+                    slot(std::integral_constant<std::size_t, I>{})...};
+            }
+            (std::make_index_sequence<std::tuple_size_v<Slots>>{});
         }
-        (std::make_index_sequence<std::tuple_size_v<Slots>>{});
     }
 
     FLASHBACK_NO_UNIQUE_ADDRESS Slots slots_{};
 };
+
+namespace detail {
+
+/// What a decoder takes for its policies.
+template <class P>
+concept PolicySet = requires(P& policies, const P& fixed) {
+    policies.schedule();
+    policies.query();
+    fixed.wrapper();
+    fixed.layout();
+    fixed.reuse();
+    policies.sampler();
+    fixed.overflow();
+    policies.stopping();
+    policies.reset();
+};
+
+}  // namespace detail
 
 }  // namespace flashback::inline FLASHBACK_ISA

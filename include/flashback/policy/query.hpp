@@ -17,6 +17,17 @@ concept QueryBuilder = requires(B& builder, const StepView& step) {
     { builder(step) } -> std::convertible_to<Query>;
 };
 
+namespace detail {
+
+/// Refuses, in words, what is no QueryBuilder.
+template <class B>
+constexpr bool checked_query() {
+    static_assert(QueryBuilder<B>, "flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query");
+    return true;
+}
+
+}  // namespace detail
+
 /// The newest `count` tokens of the context, or all of them if there are fewer; a draft that is taken back is not among them.
 /// Source    Ram et al. 2023, In-Context RALM, section 3.2 (query length l); FlashBack uses l = 32
 class LastNTokens {

@@ -29,6 +29,19 @@ concept KVReuse = requires(const R& reuse, TokenSpan held, TokenSpan wanted) {
     { reuse(held, wanted) } -> std::convertible_to<std::size_t>;
 };
 
+namespace detail {
+
+/// Refuses, in words, what is no KVReuse.
+template <class R>
+constexpr bool checked_reuse() {
+    static_assert(
+        KVReuse<R>,
+        "flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and return a length");
+    return true;
+}
+
+}  // namespace detail
+
 /// Keeps all that is valid: keys and values at position i depend on the tokens 0..i alone.
 struct KeepCommonPrefix {
     constexpr std::size_t operator()(TokenSpan held, TokenSpan wanted) const noexcept { return common_prefix(held, wanted); }

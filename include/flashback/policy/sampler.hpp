@@ -36,6 +36,19 @@ concept SamplesStep = requires(S& sampler, std::span<const float> logits, const 
 template <class S>
 concept Sampler = detail::SamplesLogits<S> || detail::SamplesStep<S>;
 
+namespace detail {
+
+/// Refuses, in words, what is no Sampler.
+template <class S>
+constexpr bool checked_sampler() {
+    static_assert(Sampler<S>,
+                  "flashback: a Sampler must be callable as sampler(std::span<const float> logits) or sampler(logits, const "
+                  "StepView&) and return TokenId");
+    return true;
+}
+
+}  // namespace detail
+
 /// The token that a sampler of either form takes.
 template <Sampler S>
 constexpr TokenId take_token(S& sampler, std::span<const float> logits, const StepView& step) {

@@ -17,6 +17,18 @@ concept RetrievalSchedule = requires(S& schedule, const StepView& step) {
     { schedule(step) } -> std::convertible_to<Decision>;
 };
 
+namespace detail {
+
+/// Refuses, in words, what is no RetrievalSchedule.
+template <class S>
+constexpr bool checked_schedule() {
+    static_assert(RetrievalSchedule<S>,
+                  "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and return bool or Decision");
+    return true;
+}
+
+}  // namespace detail
+
 /// Never retrieves: the closed book.
 struct Never {
     constexpr bool operator()(const StepView& /*step*/) const noexcept { return false; }

@@ -21,6 +21,18 @@ concept StoppingCriterion = requires(S& stopping, const StepView& step) {
     { stopping(step) } -> std::convertible_to<bool>;
 };
 
+namespace detail {
+
+/// Refuses, in words, what is no StoppingCriterion.
+template <class S>
+constexpr bool checked_stopping() {
+    static_assert(StoppingCriterion<S>,
+                  "flashback: a StoppingCriterion must be callable as stopping(const StepView&) and return bool");
+    return true;
+}
+
+}  // namespace detail
+
 /// Never ends a generation.
 struct NeverStop {
     constexpr bool operator()(const StepView& /*step*/) const noexcept { return false; }

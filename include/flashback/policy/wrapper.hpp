@@ -19,6 +19,18 @@ concept MarkerWrapper = requires(const W& wrapper, TokenSpan passage, TokenBuffe
     wrapper(passage, out);
 };
 
+namespace detail {
+
+/// Refuses, in words, what is no MarkerWrapper.
+template <class W>
+constexpr bool checked_wrapper() {
+    static_assert(MarkerWrapper<W>,
+                  "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)");
+    return true;
+}
+
+}  // namespace detail
+
 /// The passage alone.
 struct NoMarkers {
     void operator()(TokenSpan passage, TokenBuffer& out) const { append(out, passage); }

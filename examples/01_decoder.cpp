@@ -1,0 +1,38 @@
+/// \file A complete FlashBack decoder: a language model writes, and every 16 tokens it reads a passage that fits its text.
+///
+/// 01_decoder [CORPUS]: a folder of texts, a dictionary or JSON lines (see read_corpus); by default six short documents.
+#include "documents.hpp"
+#include "flashback/flashback.hpp"
+#include "models/default_model.hpp"
+
+#include <exception>
+#include <iostream>
+#include <string>
+
+namespace fb = flashback;
+
+int main(int argc, char** argv) try {
+    const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
+    const auto tokenizer = fb::load_tokenizer(file);
+    fb::Session session{fb::load_model(file)};  // shared weights, one KV cache
+    const fb::Bm25Index index{argc > 1 ? fb::read_corpus(argv[1]).documents : flashback_examples::a_few_documents(), tokenizer};
+
+    const auto policies = fb::Policies{}
+                              .schedule(fb::EveryNTokens{16})  // ask again every 16 tokens
+                              .query(fb::LastNTokens{32})      // for what the newest 32 tokens say
+                              .layout(fb::AppendDocuments{})   // [BOS][text][passage]: the text stays evaluated
+                              .sampler(fb::TruncatedSampling{{.temperature = 0.8f, .top_p = 0.95f, .seed = 3}});
+
+    fb::Decoder decoder{session, index, policies};
+    const std::string prompt = "An operating system is the program that controls a computer, and a compiler is";
+    std::cout << prompt;
+    const auto run = decoder.generate(tokenizer.encode(prompt), {.max_tokens = 64, .masked = session.model().text_ends},
+                                      [&](fb::TokenId t) { std::cout << tokenizer.decode(t) << std::flush; });
+    std::cout << "\n\n"
+              << run.stats.retrievals << " retrievals; " << run.stats.counts.evaluated << " tokens evaluated, "
+              << run.stats.counts.reused << " reused\n";
+    return 0;
+} catch (const std::exception& error) {
+    std::cerr << "01_decoder: " << error.what() << '\n';
+    return 1;
+}

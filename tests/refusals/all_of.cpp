@@ -1,0 +1,13 @@
+// Refused: flashback: all_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision
+#include "generate.hpp"
+
+using namespace flashback;
+
+int main() {
+#ifdef WRONG
+    const auto schedule = all_of(EveryNTokens{16}, 64);
+#else
+    const auto schedule = all_of(EveryNTokens{16}, EveryNTokens{64});
+#endif
+    generate_with(Policies{}.schedule(schedule));
+}

@@ -1,0 +1,12 @@
+// Refused: flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and return a length
+#include "flashback/policy/any_policy.hpp"
+
+using namespace flashback;
+
+int main() {
+#ifdef WRONG
+    [[maybe_unused]] const AnyReuse chosen{[](TokenSpan held) { return held.size(); }};
+#else
+    [[maybe_unused]] const AnyReuse chosen{[](TokenSpan held, TokenSpan wanted) { return common_prefix(held, wanted); }};
+#endif
+}

@@ -1,0 +1,13 @@
+// Refused: flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query
+#include "generate.hpp"
+
+using namespace flashback;
+
+int main() {
+#ifdef WRONG
+    const auto policies = Policies{}.query([](const StepView& step) { return step.context.size(); });
+#else
+    const auto policies = Policies{}.query([](const StepView& step) { return Query{step.context}; });
+#endif
+    generate_with(policies);
+}

@@ -1,0 +1,13 @@
+// Refused: flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and return a length
+#include "generate.hpp"
+
+using namespace flashback;
+
+int main() {
+#ifdef WRONG
+    const auto policies = Policies{}.reuse([](TokenSpan held) { return held.size(); });
+#else
+    const auto policies = Policies{}.reuse([](TokenSpan held, TokenSpan wanted) { return common_prefix(held, wanted); });
+#endif
+    generate_with(policies);
+}

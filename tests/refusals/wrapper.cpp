@@ -1,0 +1,13 @@
+// Refused: flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)
+#include "generate.hpp"
+
+using namespace flashback;
+
+int main() {
+#ifdef WRONG
+    const auto policies = Policies{}.wrapper([](TokenSpan passage) { return TokenBuffer(passage.begin(), passage.end()); });
+#else
+    const auto policies = Policies{}.wrapper([](TokenSpan passage, TokenBuffer& out) { append(out, passage); });
+#endif
+    generate_with(policies);
+}
