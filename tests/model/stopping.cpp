@@ -32,6 +32,18 @@ struct StoppingExecutor {
     }
 };
 
+/// Throws at the call after the next `left` ones.
+struct ThrowingExecutor {
+    std::size_t left;
+
+    static std::size_t concurrency() { return 2; }
+    template <class Task>
+    void run(std::size_t count, Task&& task) {
+        if (left-- == 0) throw 1;
+        SerialExecutor::run(count, task);
+    }
+};
+
 std::vector<float> copy_of(std::span<const float> values) { return {values.begin(), values.end()}; }
 
 bool same_bits(std::span<const float> a, std::span<const float> b) {
@@ -132,20 +144,12 @@ TEST_CASE("A stop requested beforehand evaluates nothing, but wrong tokens are r
 }
 
 TEST_CASE("An executor that throws leaves the session as it was, after how many pieces so ever") {
-    struct Throwing {
-        std::size_t left;
-        static std::size_t concurrency() { return 2; }
-        void run(std::size_t count, auto&& task) {
-            if (left-- == 0) throw 1;
-            SerialExecutor::run(count, task);
-        }
-    };
     const auto model = random_model(shape);
     const Text text = random_text(4 * piece + 3);
     const std::vector<float> expected = copy_of(Session{model}.evaluate(text.tokens));
     for (const std::size_t calls : {0u, 3u, 11u, 17u, 25u, 30u}) {
         CAPTURE(calls);
-        Throwing executor{1000};
+        ThrowingExecutor executor{1000};
         BasicSession<PoisonedKVCache> session{model, {.piece = piece, .executor = executor}};
         session.evaluate(text.head());
         executor.left = calls;

@@ -213,8 +213,13 @@ TEST_CASE("Rotations are the plain ones") {
 }
 
 TEST_CASE("Products are the plain ones, for every number of rows and panels and beyond the blocks of k") {
-    const std::size_t shapes[][2]{{1, 1}, {16, 5}, {33, 63}, {70, 64}, {70, 65}, {130, 129}, {40, 255}, {40, 257}, {64, 600}};
-    for (const auto& [outputs, inputs] : shapes) {
+    struct Shape {
+        std::size_t outputs, inputs;
+    };
+    const std::vector<Shape> shapes{{1, 1}, {16, 5}, {33, 63}, {70, 64}, {70, 65}, {130, 129}, {40, 255}, {40, 257}, {64, 600}};
+    for (const Shape& shape : shapes) {
+        const std::size_t outputs = shape.outputs;
+        const std::size_t inputs = shape.inputs;
         SplitMix64 random{outputs + inputs};
         simd::PackedMatrix w{outputs, inputs};
         for (std::size_t o = 0; o < outputs; ++o) {
