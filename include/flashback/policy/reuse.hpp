@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <cstring>
+#include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -14,10 +16,9 @@ namespace flashback::inline FLASHBACK_ISA {
 constexpr std::size_t common_prefix(TokenSpan a, TokenSpan b) noexcept {
     const std::size_t limit = std::min(a.size(), b.size());
     std::size_t n = 0;
-    constexpr std::size_t block = 16;  // compared as a whole: a compiler makes vector instructions of it
-    for (bool same = true; n + block <= limit; n += block) {
-        for (std::size_t i = 0; i < block; ++i) same &= a[n + i] == b[n + i];
-        if (!same) break;
+    if (!std::is_constant_evaluated()) {  // whole pieces at the speed of memory; the loop finds the place in the last one
+        constexpr std::size_t piece = 128;
+        while (n + piece <= limit && std::memcmp(a.data() + n, b.data() + n, piece * sizeof(TokenId)) == 0) n += piece;
     }
     while (n < limit && a[n] == b[n]) ++n;
     return n;

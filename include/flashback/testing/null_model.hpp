@@ -51,7 +51,11 @@ public:
     /// Cost      writes one passage
     std::span<const Passage> retrieve(const Query& /*query*/, std::size_t k) {
         ++calls_;
-        for (std::size_t i = 0; i < tokens_.size(); ++i) tokens_[i] = static_cast<TokenId>((i + calls_) % vocab_);
+        std::size_t next = calls_ % vocab_;
+        for (TokenId& token : tokens_) {
+            token = static_cast<TokenId>(next);
+            if (++next == vocab_) next = 0;
+        }
         found_.assign(k, Passage{.id = "passage", .title = "", .text = "", .tokens = tokens_, .score = 1});
         return found_;
     }
