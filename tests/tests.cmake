@@ -1,8 +1,10 @@
-flashback_add_test(core SOURCES core/aligned_buffer.cpp core/dtype.cpp core/error.cpp core/executor.cpp core/language_model.cpp
-                                core/retriever.cpp core/thread_pool.cpp)
-flashback_add_test(policy SOURCES policy/context_plan.cpp policy/layout.cpp policy/policies.cpp policy/query.cpp policy/reuse.cpp
-                                  policy/sampler.cpp policy/schedule.cpp policy/step_view.cpp policy/wrapper.cpp
-                                  support/allocations.cpp)
+flashback_add_test(core SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/dtype.cpp core/error.cpp core/executor.cpp
+                                core/language_model.cpp core/retriever.cpp core/thread_pool.cpp support/allocations.cpp)
+flashback_add_test(policy SOURCES policy/any_policy.cpp policy/combined_schedules.cpp policy/context_plan.cpp policy/decision.cpp
+                                  policy/distribution.cpp policy/layout.cpp policy/overflow.cpp policy/policies.cpp
+                                  policy/presets.cpp policy/query.cpp policy/random.cpp policy/reuse.cpp policy/sampler.cpp
+                                  policy/schedule.cpp policy/step_view.cpp policy/stopping.cpp policy/truncated_sampling.cpp
+                                  policy/wrapper.cpp support/allocations.cpp support/allocations_count.cpp)
 flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_hostile.cpp format/mapped_file.cpp
                                   support/allocations.cpp)
 flashback_add_test(text SOURCES text/tokenizer.cpp text/unicode.cpp)
