@@ -40,9 +40,9 @@ concept Sampler = detail::SamplesLogits<S> || detail::SamplesStep<S>;
 template <Sampler S>
 constexpr TokenId take_token(S& sampler, std::span<const float> logits, const StepView& step) {
     if constexpr (detail::SamplesStep<S>) {
-        return sampler(logits, step);
+        return static_cast<TokenId>(sampler(logits, step));
     } else {
-        return sampler(logits);
+        return static_cast<TokenId>(sampler(logits));
     }
 }
 
