@@ -1,8 +1,10 @@
-flashback_add_test(core SOURCES core/aligned_buffer.cpp core/dtype.cpp core/error.cpp core/executor.cpp core/language_model.cpp
-                                core/retriever.cpp core/thread_pool.cpp core/version.cpp)
-flashback_add_test(policy SOURCES policy/context_plan.cpp policy/layout.cpp policy/policies.cpp policy/query.cpp policy/reuse.cpp
-                                  policy/sampler.cpp policy/schedule.cpp policy/step_view.cpp policy/wrapper.cpp
-                                  support/allocations.cpp)
+flashback_add_test(core SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/dtype.cpp core/error.cpp core/executor.cpp
+                                core/language_model.cpp core/retriever.cpp core/thread_pool.cpp core/version.cpp support/allocations.cpp)
+flashback_add_test(policy SOURCES policy/any_policy.cpp policy/combined_schedules.cpp policy/context_plan.cpp policy/decision.cpp
+                                  policy/distribution.cpp policy/facts.cpp policy/layout.cpp policy/overflow.cpp policy/policies.cpp
+                                  policy/presets.cpp policy/query.cpp policy/random.cpp policy/reuse.cpp policy/sampler.cpp
+                                  policy/schedule.cpp policy/step_view.cpp policy/stopping.cpp policy/truncated_sampling.cpp
+                                  policy/wrapper.cpp support/allocations.cpp)
 flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp format/gguf_hostile.cpp format/mapped_file.cpp
                                   support/allocations.cpp)
 flashback_add_test(text SOURCES text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/pre_tokenizer.cpp text/tokenizer.cpp text/unicode.cpp)
@@ -19,7 +21,12 @@ flashback_add_test(golden_stories260K LABEL shared SOURCES model/golden_stories2
 flashback_add_test(model SOURCES model/session.cpp model/stopping.cpp support/allocations.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
 flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/matmul.cpp simd/rows.cpp simd/same_bits.cpp simd/accuracy.cpp)
-flashback_add_test(decoder SOURCES decoder/decoder.cpp decoder/quiet.cpp support/allocations.cpp)
+flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp decoder/calls.cpp decoder/cancellation.cpp
+                                   decoder/counts.cpp decoder/drop_oldest.cpp decoder/failures.cpp decoder/generation.cpp
+                                   decoder/logits.cpp decoder/meanest.cpp decoder/meddling.cpp decoder/rewind.cpp
+                                   decoder/stopping.cpp decoder/window.cpp)
+flashback_add_test(quiet SOURCES decoder/quiet.cpp decoder/quiet_session.cpp support/allocations.cpp
+                                 support/allocations_count.cpp)
 # One source, several times with other options; each in an inline namespace of its own, or the linker would keep one of them.
 flashback_add_test(compiler_options SOURCES model/compiler_options.cpp)
 foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-contract=off" "contract_fast;-O3;-ffp-contract=fast"

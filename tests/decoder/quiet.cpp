@@ -1,12 +1,14 @@
-#include "flashback/core/thread_pool.hpp"
-#include "flashback/decoder/decoder.hpp"
-#include "flashback/model/session.hpp"
-#include "support/allocations.hpp"
-#include "support/null_model.hpp"
-#include "support/random_model.hpp"
-#include "support/random_retriever.hpp"
+// Promise 7: no allocation between two retrievals, with models that cost nothing.
+#include "decoder/quiet.hpp"
 
-#include <algorithm>
+#include "flashback/core/any_retriever.hpp"
+#include "flashback/policy/any_policy.hpp"
+#include "flashback/testing/null_model.hpp"
+
+#include <array>
+#include <cstddef>
+#include <functional>
+#include <string_view>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -16,47 +18,96 @@ using namespace flashback_test;
 
 namespace {
 
-// Between the first token behind a retrieval and the last one before the next, nothing is allocated.
-template <class Model, class P>
-void check_quiet(Model& model, const P& policies, std::size_t stride) {
-    SplitMix64 random{1};
-    RandomRetriever retriever{9, 12, model.vocab_size(), 1};
-    Decoder decoder{model, retriever, policies.schedule(EveryNTokens{stride})};
-    const std::vector<TokenId> prompt = random_tokens(random, 20, model.vocab_size());
-    std::vector<std::size_t> calls;
-    calls.reserve(160);
-    decoder.generate(prompt, {.max_tokens = 160, .ignore_eos = true}, [&](TokenId) { calls.push_back(allocations().calls); });
-    REQUIRE(calls.size() == 160);
-    for (std::size_t first = 0; first < calls.size(); first += stride) {
-        CAPTURE(first);
-        const std::size_t last = std::min(first + stride, calls.size()) - 1;
-        CHECK(calls[last] - calls[first] == 0);
-    }
-    CHECK(calls.back() > calls.front());  // retrievals do allocate: the counter works
+constexpr std::size_t vocab = 200;
+
+/// A text of ten letters to a token.
+constexpr auto letters = [](TokenId) { return std::string_view{"abcdefghij"}; };
+
+const SamplingOptions truncated{.temperature = 0.9f, .top_k = 40, .top_p = 0.9f, .min_p = 0.01f, .seed = 1};
+
+template <class P>
+void check(const P& policies, std::size_t warm = 0) {
+    testing::NullModel model{vocab};
+    testing::NullRetriever retriever{12, vocab};
+    check_quiet(model, retriever, policies, warm);
 }
+
+/// With a window, which a NullModel has not.
+struct Windowed : testing::NullModel {
+    using testing::NullModel::NullModel;
+    static std::size_t window() { return 64; }
+};
 
 }  // namespace
 
 TEST_CASE("A decoder allocates nothing between two retrievals, from the first one on") {
-    const auto markers = Policies{}.wrapper(MarkerTokens{3, 4});
-    const auto sampled = markers.sampler(TruncatedSampling{{.temperature = 1, .top_p = 0.9f, .seed = 1}});
-    for (const std::size_t stride : {8u, 40u}) {
+    for (const std::size_t stride : {8u, 40u, 1000u}) {
         CAPTURE(stride);
-        NullModel forgetful;
-        check_quiet(forgetful, Policies{}, stride);
-        NullModel sampling;
-        check_quiet(sampling, sampled, stride);
-        NullModel prepending;
-        check_quiet(prepending, markers.layout(PrependDocuments{}), stride);
-        FullNullModel full;
-        check_quiet(full, markers, stride);
-        Session session{random_model({.layers = 1})};
-        check_quiet(session, sampled, stride);
+        const auto plain = Policies{}.schedule(EveryNTokens{stride});
+        const auto markers = plain.wrapper(MarkerTokens{3, 4});
+        check(plain);
+        check(markers);
+        check(markers.layout(PrependDocuments{}));
+        check(plain.wrapper(MarkerText{{5, 6}, {7}}));
+        check(markers.reuse(RecomputeAll{}));
+        check(markers.sampler(TruncatedSampling{truncated}));
+        check(markers.sampler(RepetitionPenalty{{.penalty = 1.2f}, TruncatedSampling{truncated}}));
     }
 }
 
-TEST_CASE("Threads change nothing about that") {
-    ThreadPool pool{3};
-    Session session{random_model({.layers = 1}), {.executor = pool}};
-    check_quiet(session, Policies{}, 16);
+TEST_CASE("Nor do schedules made of schedules that look at the logits, and rewinds allocate only at their retrievals") {
+    const auto doubtful = [](const StepView& step) {
+        return step.since_retrieval > 10 && step.margin() + step.entropy() + step.probability() > 0;
+    };
+    check(Policies{}.schedule(any_of(Once{}, at_most(3, all_of(EveryNTokens{20}, doubtful)))));
+}
+
+TEST_CASE("Nor do policies that are chosen at run time, from a retriever that is") {
+    for (const std::size_t stride : {8u, 40u}) {
+        testing::NullModel model{vocab};
+        AnyRetriever retriever{testing::NullRetriever{12, vocab}};
+        const AnyPolicies policies{AnySchedule{any_of(AnySchedule{EveryNTokens{stride}}, Never{})},
+                                   AnyQuery{},
+                                   AnyWrapper{MarkerTokens{3, 4}},
+                                   AnyLayout{},
+                                   AnyReuse{},
+                                   AnySampler{RepetitionPenalty{{}, TruncatedSampling{truncated}}},
+                                   AnyOverflow{DropOldest{}},
+                                   AnyStopping{}};
+        check_quiet(model, retriever, policies);
+    }
+}
+
+TEST_CASE("Stop strings keep the growing text; a decoder that has generated as much before allocates nothing") {
+    for (const std::size_t stride : {8u, 40u}) {
+        check(Policies{}.schedule(EveryNTokens{stride}).stopping(StopStrings{{"jk", "x", "abd"}, letters}), 1);
+        check(Policies{}.schedule(EveryNTokens{stride}).stopping(AnyStopping{StopStrings{{"jk"}, letters}}), 1);
+    }
+}
+
+TEST_CASE("Dropping the oldest text in a full window allocates nothing, the first time either") {
+    for (const double keep : {0.3, 1.0}) {
+        for (const std::size_t stride : {50u, 1000u}) {
+            CAPTURE(keep);
+            CAPTURE(stride);
+            Windowed model{vocab};
+            testing::NullRetriever retriever{12, vocab};
+            check_quiet(model, retriever,
+                        Policies{}.schedule(EveryNTokens{stride}).wrapper(MarkerTokens{3, 4}).overflow(DropOldest{keep}));
+        }
+    }
+}
+
+TEST_CASE("The check finds a sampler that allocates") {
+    testing::NullModel model{vocab};
+    testing::NullRetriever retriever{12, vocab};
+    const auto wasteful = [](std::span<const float> logits) {
+        return Greedy{}(std::vector<float>(logits.begin(), logits.end()));
+    };
+    Decoder decoder{model, retriever, Policies{}.sampler(wasteful)};
+    const std::vector<TokenId> prompt{1, 2, 3};
+    std::vector<std::size_t> calls;
+    calls.reserve(8);
+    decoder.generate(prompt, {.max_tokens = 8}, [&](TokenId) { calls.push_back(allocations().calls); });
+    CHECK(calls.back() - calls.front() == 7);
 }

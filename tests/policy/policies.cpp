@@ -30,8 +30,23 @@ struct CountingQuery : Counting {
 struct CountingSampler : Counting {
     TokenId operator()(std::span<const float>) const { return 0; }
 };
+struct CountingWrapper : Counting {
+    void operator()(TokenSpan, TokenBuffer&) const {}
+};
+struct CountingLayout : Counting {
+    void operator()(const LayoutParts&, TokenBuffer&) const {}
+};
+struct CountingReuse : Counting {
+    std::size_t operator()(TokenSpan, TokenSpan) const { return 0; }
+};
+struct CountingOverflow : Counting {
+    std::size_t operator()(const FullWindow&) const { return 0; }
+};
+struct CountingStopping : Counting {
+    bool operator()(const StepView&) const { return false; }
+};
 
-using AllEmpty = Policies<Never, EmptyQuery, NoMarkers, AppendDocuments, KeepCommonPrefix, Greedy>;
+using AllEmpty = Policies<Never, EmptyQuery, NoMarkers, AppendDocuments, KeepCommonPrefix, Greedy, StopWhenFull, NeverStop>;
 static_assert(std::is_empty_v<AllEmpty> && sizeof(AllEmpty) == 1);
 static_assert(sizeof(Policies<>) == sizeof(EveryNTokens) + sizeof(LastNTokens));
 
@@ -41,9 +56,12 @@ constexpr auto chosen = Policies{}
                             .wrapper(MarkerTokens{100, 101})
                             .layout(PrependDocuments{})
                             .reuse(RecomputeAll{})
-                            .sampler(Greedy{});
-static_assert(std::same_as<decltype(chosen),
-                           const Policies<EveryNTokens, LastNTokens, MarkerTokens, PrependDocuments, RecomputeAll, Greedy>>);
+                            .sampler(Greedy{})
+                            .overflow(DropOldest{0.25})
+                            .stopping(NeverStop{});
+static_assert(std::same_as<decltype(chosen), const Policies<EveryNTokens, LastNTokens, MarkerTokens, PrependDocuments,
+                                                            RecomputeAll, Greedy, DropOldest, NeverStop>>);
+static_assert(chosen.overflow()({8, 9, 9}) == 7);
 static_assert(chosen.schedule().stride() == 4 && chosen.query()(StepView{prompt, 4}).tokens.size() == 2);
 static_assert(chosen.wrapper().markers()[1] == 101 && chosen.reuse()(prompt, prompt) == 0);
 
@@ -51,21 +69,22 @@ static_assert(chosen.wrapper().markers()[1] == 101 && chosen.reuse()(prompt, pro
 template <class P>
 bool keeps_values(const P& policies) {
     return policies.schedule().stride() == 4 && policies.query()(StepView{prompt, 4}).tokens.size() == 2 &&
-           policies.wrapper().markers()[0] == 100;
+           policies.wrapper().markers()[0] == 100 && policies.overflow()({8, 9, 9}) == 7;
 }
 
 }  // namespace
 
 TEST_CASE("the defaults are FlashBack's without markers") {
     constexpr Policies policies;
-    static_assert(
-        std::same_as<decltype(policies),
-                     const Policies<EveryNTokens, LastNTokens, NoMarkers, AppendDocuments, KeepCommonPrefix, Greedy>>);
+    static_assert(std::same_as<decltype(policies), const Policies<EveryNTokens, LastNTokens, NoMarkers, AppendDocuments,
+                                                                  KeepCommonPrefix, Greedy, StopWhenFull, NeverStop>>);
     CHECK(policies.schedule().stride() == 16);
 }
 
 TEST_CASE("a setter replaces its slot and keeps the others") {
     CHECK(keeps_values(chosen.layout(AppendDocuments{}).reuse(KeepCommonPrefix{}).sampler(TruncatedSampling{})));
+    CHECK(keeps_values(chosen.stopping([](const StepView&) { return false; })));
+    CHECK(chosen.overflow(DropOldest{1}).overflow()({8, 9, 9}) == 1);
     const auto rescheduled = chosen.schedule(EveryNTokens{9});
     CHECK(rescheduled.schedule().stride() == 9);
     CHECK(rescheduled.query()(StepView{prompt, 4}).tokens.size() == 2);
@@ -87,7 +106,9 @@ TEST_CASE("lambdas are policies in every slot") {
                         .wrapper([](TokenSpan passage, TokenBuffer& out) { append(out, passage.first(1)); })
                         .layout([](const LayoutParts& parts, TokenBuffer& out) { append(out, parts.context); })
                         .reuse([](TokenSpan, TokenSpan) { return 0; })
-                        .sampler([](std::span<const float> logits) { return static_cast<TokenId>(logits.size()); });
+                        .sampler([](std::span<const float> logits) { return static_cast<TokenId>(logits.size()); })
+                        .overflow([](const FullWindow& full) { return full.wanted - full.window; })
+                        .stopping([](const StepView& now) { return now.generated() == 1; });
     const StepView step{prompt, 4};
     CHECK_FALSE(policies.schedule()(step));
     CHECK(policies.schedule()(step));
@@ -98,15 +119,31 @@ TEST_CASE("lambdas are policies in every slot") {
     CHECK(out == TokenBuffer{5, 5, 6, 7, 8});
     CHECK(policies.reuse()(prompt, prompt) == 0);
     CHECK(policies.sampler()(std::array<float, 3>{}) == 3);
+    CHECK(policies.overflow()({10, 12, 5}) == 2);
+    CHECK(policies.stopping()(step) == false);
+    CHECK(policies.stopping()({prompt, 3}) == true);
     policies.reset();
     CHECK(asked == 2);
 }
 
 TEST_CASE("reset reaches the policies that have one") {
-    auto policies = Policies{}.schedule(CountingSchedule{}).query(CountingQuery{}).sampler(CountingSampler{});
+    auto policies = Policies{}
+                        .schedule(CountingSchedule{})
+                        .query(CountingQuery{})
+                        .wrapper(CountingWrapper{})
+                        .layout(CountingLayout{})
+                        .reuse(CountingReuse{})
+                        .sampler(CountingSampler{})
+                        .overflow(CountingOverflow{})
+                        .stopping(CountingStopping{});
     policies.reset();
     policies.reset();
     CHECK(policies.schedule().resets == 2);
     CHECK(policies.query().resets == 2);
+    CHECK(policies.wrapper().resets == 2);
+    CHECK(policies.layout().resets == 2);
+    CHECK(policies.reuse().resets == 2);
     CHECK(policies.sampler().resets == 2);
+    CHECK(policies.overflow().resets == 2);
+    CHECK(policies.stopping().resets == 2);
 }

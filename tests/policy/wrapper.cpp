@@ -30,6 +30,28 @@ TEST_CASE("MarkerTokens puts one token on each side and names them") {
     CHECK(markers_of(markers)[1] == 101);
 }
 
+TEST_CASE("MarkerText puts a text on each side, either of which may be empty, and masks nothing") {
+    const auto wrapped = [](const MarkerText& wrapper, TokenSpan tokens) {
+        TokenBuffer out{1};
+        wrapper(tokens, out);
+        wrapper({}, out);
+        return out;
+    };
+    CHECK(wrapped({{10, 11}, {12}}, passage) == TokenBuffer{1, 10, 11, 7, 8, 12, 10, 11, 12});
+    CHECK(wrapped({{}, {12}}, passage) == TokenBuffer{1, 7, 8, 12, 12});
+    CHECK(wrapped({{10}, {}}, passage) == TokenBuffer{1, 10, 7, 8, 10});
+    CHECK(wrapped({{}, {}}, passage) == TokenBuffer{1, 7, 8});
+    CHECK(markers_of(MarkerText{{10}, {12}}).empty());
+}
+
+TEST_CASE("a wrapper whose markers are no tokens has none") {
+    struct Named {
+        static const char* markers() { return "[]"; }
+        void operator()(TokenSpan tokens, TokenBuffer& out) const { append(out, tokens); }
+    };
+    CHECK(markers_of(Named{}).empty());
+}
+
 TEST_CASE("a lambda is a wrapper without markers") {
     const auto twice = [](TokenSpan tokens, TokenBuffer& out) {
         append(out, tokens);

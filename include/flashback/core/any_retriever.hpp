@@ -25,7 +25,7 @@ public:
     template <class R>
         requires(!std::same_as<R, AnyRetriever>)
     explicit AnyRetriever(R retriever) {
-        using Inner = std::unwrap_reference_t<R>;
+        using Inner = std::remove_reference_t<std::unwrap_reference_t<R>>;
         static_assert(Retriever<Inner>,
                       "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
         if constexpr (Retriever<Inner>) {
@@ -40,9 +40,10 @@ public:
     }
 
     /// The passages that the retriever found, valid until the next call.
-    /// Throws    what the retriever throws
+    /// Throws    what the retriever throws; Error{contract} if this one was moved from
     /// Cost      a copy of the list of passages, not of their texts
     std::span<const Passage> retrieve(const Query& query, std::size_t k) {
+        FLASHBACK_ASSERT(retriever_ != nullptr, "a retriever was used after it was moved from");
         retrieve_(retriever_.get(), query, k, found_);
         return found_;
     }

@@ -71,7 +71,7 @@ constexpr std::size_t window_of(const M& model) {
     if constexpr (requires {
                       { model.window() } -> std::convertible_to<std::size_t>;
                   }) {
-        return model.window();
+        return static_cast<std::size_t>(model.window());
     } else {
         return std::numeric_limits<std::size_t>::max();
     }

@@ -9,6 +9,7 @@
 #include "flashback/policy/context_plan.hpp"
 #include "flashback/policy/policies.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -155,7 +156,8 @@ private:
             FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < logits.size(), "the sampler took token ", token,
                              ", but the model has ", logits.size(), " logits");
             FLASHBACK_ASSERT(logits[static_cast<std::size_t>(token)] > -std::numeric_limits<float>::infinity(),
-                             "the sampler took token ", token, ", which is masked: its logit is -infinity");
+                             "the sampler took token ", token, ", which is masked or not a number: its logit is ",
+                             logits[static_cast<std::size_t>(token)]);
             if (!options.ignore_eos && is_end_of(*model_, token)) return StopReason::eos;
             partial_.tokens.push_back(token);
             context_.push_back(token);
@@ -179,6 +181,8 @@ private:
         if (rewind > 0) {
             partial_.tokens.resize(partial_.tokens.size() - rewind);
             context_.resize(context_.size() - rewind);
+            // Behind what was dropped there is room for it again.
+            if (partial_.stats.dropped >= context_.size()) partial_.stats.dropped = 0;
             ++partial_.stats.rewinds;
             partial_.stats.rewound += rewind;
             if constexpr (requires { on_token.rewind(rewind); }) on_token.rewind(rewind);
@@ -227,7 +231,7 @@ private:
         ContextPlan plan = plan_context(policies_, held(), parts(call), scratch_);
         while (plan.wanted.size() > window) {
             const FullWindow full{window, plan.wanted.size(), parts(call).context.size()};
-            const std::size_t drop = policies_.overflow()(full);
+            const auto drop = static_cast<std::size_t>(policies_.overflow()(full));
             if (drop == 0 || drop >= full.context) return refuse(call, full);
             partial_.stats.dropped += drop;
             plan = plan_context(policies_, held(), parts(call), scratch_);
@@ -241,6 +245,8 @@ private:
         left_ = plan.keep;
         const std::span<const float> logits = evaluate(plan.feed, call.options.stop);
         const double seconds = since(start);
+        // Room for the plan of a window that fills up before the next retrieval.
+        if (partial_.tokens.capacity() - partial_.tokens.size() > window - left_) scratch_.wanted.reserve(window + 1);
 
         const TokenCounts counts{left_, left_ - plan.keep, plan.keep, held_before - plan.keep};
         partial_.stats.seconds.prefill += seconds;
@@ -277,13 +283,15 @@ private:
         } else {
             logits = model_->evaluate(tokens);
         }
-        if (logits.empty()) {
-            if (!InterruptibleModel<Model> || !stop.stop_requested())
-                FLASHBACK_THROW(ErrorCode::logits, "the model gave no logits for ", tokens.size(), " tokens");
-            tokens = tokens.first(static_cast<std::size_t>(model_->size()) - left_);
+        const std::size_t asked = tokens.size();
+        if (logits.empty()) {  // what was evaluated all the same is held
+            const auto size = static_cast<std::size_t>(model_->size());
+            tokens = tokens.first(size > left_ ? std::min(size - left_, asked) : 0);
         }
         if constexpr (!model_remembers) append(held_, tokens);
         left_ += tokens.size();
+        if (logits.empty() && !(InterruptibleModel<Model> && stop.stop_requested()))
+            FLASHBACK_THROW(ErrorCode::logits, "the model gave no logits for ", asked, " tokens");
         return logits;
     }
 

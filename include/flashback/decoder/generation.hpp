@@ -86,7 +86,7 @@ struct Statistics {
     std::size_t retrievals = 0;
     std::size_t rewinds = 0;  ///< retrievals that took tokens back
     std::size_t rewound = 0;  ///< tokens that they took back
-    std::size_t dropped = 0;  ///< tokens of the text that were dropped because the window was full
+    std::size_t dropped = 0;  ///< tokens of the text that the model no longer sees because the window was full
     TokenCounts counts;
     Seconds seconds;
 };

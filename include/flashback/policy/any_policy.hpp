@@ -52,9 +52,9 @@ private:
             if constexpr (std::is_void_v<Result>) {
                 policy(args...);
             } else if constexpr (std::invocable<P&, Args...>) {
-                return policy(args...);
+                return static_cast<Result>(policy(args...));
             } else {
-                return policy(std::get<0>(std::tie(args...)));  // a sampler that needs the logits only
+                return static_cast<Result>(policy(std::get<0>(std::tie(args...))));  // a sampler that needs the logits only
             }
         }
         TokenSpan markers() const override {

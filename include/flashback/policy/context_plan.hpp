@@ -55,7 +55,7 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
     const TokenSpan wanted = scratch.wanted;
     FLASHBACK_ASSERT(!wanted.empty(), "a context needs at least 1 token, but head, documents and context are all empty");
 
-    const std::size_t keep = policies.reuse()(held, wanted);
+    const auto keep = static_cast<std::size_t>(policies.reuse()(held, wanted));
     if constexpr (!std::same_as<std::remove_cvref_t<decltype(policies.reuse())>, KeepCommonPrefix>) {
         const std::size_t valid = common_prefix(held, wanted);
         FLASHBACK_ASSERT(keep <= valid, "the reuse policy keeps ", keep, " positions, but only the common prefix of ", valid,

@@ -53,9 +53,9 @@ constexpr bool checked_sampler() {
 template <Sampler S>
 constexpr TokenId take_token(S& sampler, std::span<const float> logits, const StepView& step) {
     if constexpr (detail::SamplesStep<S>) {
-        return sampler(logits, step);
+        return static_cast<TokenId>(sampler(logits, step));
     } else {
-        return sampler(logits);
+        return static_cast<TokenId>(sampler(logits));
     }
 }
 

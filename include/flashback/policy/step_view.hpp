@@ -4,7 +4,7 @@
 /// |------------------------------------|-----------------------------------------------------------------------------------------|
 /// | a generation starts                | `reset()` of every policy that has one                                                  |
 /// | before every token, also the first | `schedule(step)`                                                                        |
-/// | if that says retrieve              | `query(step)`; the rewind, if any; `retriever.retrieve(query, k)`                       |
+/// | if that says retrieve              | `query(step)`; `retriever.retrieve(query, k)`; the rewind, if any                       |
 /// | then, and before the first token   | `wrapper(passage, out)` for each passage; `layout(parts, out)`; `reuse(held, wanted)`   |
 /// | if that is more than the window    | `overflow(full)`; if it drops something, the line above again                           |
 /// | then the model                     | `truncate(keep)`, `evaluate(feed)`; without a plan `evaluate(newest token)`             |
@@ -29,7 +29,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `prompt_tokens`   | how much of `context` is the prompt                                                                |
 /// | `retrievals`      | retrievals so far                                                                                  |
 /// | `since_retrieval` | tokens generated since the last retrieval, or since the start if there was none                    |
-/// | `logits`          | what the newest token was taken from, after masking; empty before the first token                  |
+/// | `logits`          | what the newest token was taken from, after masking; empty before the first token and for samplers |
 /// | `rewind`          | for a query: how many of the newest tokens are about to be taken back, the draft; else 0           |
 ///
 /// What the logits mean is computed when it is asked for, each time anew. Before the first token there is nothing to doubt:

@@ -74,21 +74,27 @@ public:
 
     void reset() noexcept {
         text_.clear();
+        cut_.clear();
         ends_.clear();
         found_ = false;
     }
 
     /// Cost      one search of the new text for each string
     bool operator()(const StepView& step) {
+        text_ += cut_;  // somebody goes on behind a stop string, or took it back
+        cut_.clear();
         ends_.resize(std::min(ends_.size(), step.generated() - 1));  // shorter only behind a rewind
         text_.resize(ends_.empty() ? 0 : ends_.back());
         const std::size_t from = text_.size() - std::min(text_.size(), longest_ == 0 ? 0 : longest_ - 1);
         text_ += detokenize_(step.last_token());
+        ends_.push_back(text_.size());
         std::size_t first = text_.npos;
         for (const std::string& string : strings_) first = std::min(first, text_.find(string, from));
         found_ = first != text_.npos;
-        if (found_) text_.resize(first);
-        ends_.push_back(text_.size());
+        if (found_) {
+            cut_.assign(text_, first);
+            text_.resize(first);
+        }
         return found_;
     }
 
@@ -97,6 +103,7 @@ private:
     Detokenize detokenize_;
     std::size_t longest_ = 0;
     std::string text_;
+    std::string cut_;                // the stop string and what came with it
     std::vector<std::size_t> ends_;  // of the text of each token
     bool found_ = false;
 };

@@ -76,7 +76,7 @@ public:
         } while (heap_end != candidates_.begin() && kept < options_.top_p * total &&
                  candidates_.front().weight >= options_.min_p);  // the likeliest has the weight 1
 
-        double left = random_.uniform() * kept;
+        double left = detail::rounded(random_.uniform() * kept);
         for (auto it = candidates_.end(); it != heap_end;) {
             left -= (--it)->weight;
             if (left < 0) return it->token;

@@ -1,0 +1,44 @@
+// Promise 7 with a transformer: no allocation between two retrievals.
+#include "decoder/quiet.hpp"
+
+#include "flashback/core/thread_pool.hpp"
+#include "flashback/model/session.hpp"
+#include "flashback/policy/any_policy.hpp"
+#include "flashback/testing/null_model.hpp"
+#include "support/random_model.hpp"
+
+#include <cstddef>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+using namespace flashback_test;
+
+namespace {
+
+template <class P>
+void check(const P& policies, SessionOptions options = {}) {
+    Session session{random_model({.layers = 1}), options};
+    testing::NullRetriever retriever{12, session.vocab_size()};
+    check_quiet(session, retriever, policies);
+}
+
+}  // namespace
+
+TEST_CASE("A session allocates nothing between two retrievals") {
+    for (const std::size_t stride : {8u, 40u}) {
+        CAPTURE(stride);
+        const auto markers = Policies{}.schedule(EveryNTokens{stride}).wrapper(MarkerTokens{3, 4});
+        check(markers);
+        check(markers.layout(PrependDocuments{}));
+        check(markers.overflow(DropOldest{}), {.window = 80});
+        check(markers.sampler(RepetitionPenalty{{}, TruncatedSampling{{.top_k = 20, .top_p = 0.9f, .seed = 1}}}));
+        check(AnyPolicies{}.schedule(EveryNTokens{stride}).wrapper(AnyWrapper{MarkerTokens{3, 4}}));
+    }
+}
+
+TEST_CASE("Threads and pieces change nothing about that") {
+    ThreadPool pool{3};
+    check(Policies{}, {.executor = pool});
+    check(Policies{}, {.piece = 5});
+}

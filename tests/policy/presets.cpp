@@ -1,0 +1,50 @@
+#include "flashback/policy/presets.hpp"
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+
+namespace {
+
+constexpr auto flashback_preset = presets::flashback(100, 101);
+constexpr auto ralm_preset = presets::in_context_ralm();
+static_assert(std::same_as<decltype(flashback_preset), const Policies<EveryNTokens, LastNTokens, MarkerTokens>>);
+static_assert(std::same_as<decltype(ralm_preset), const Policies<EveryNTokens, LastNTokens, NoMarkers, PrependDocuments>>);
+static_assert(std::same_as<decltype(presets::closed_book()), Policies<Never>>);
+
+std::size_t query_length(const auto& policies) {
+    constexpr std::array<TokenId, 100> context{};
+    return policies.query()(StepView{context, 100}).tokens.size();
+}
+
+}  // namespace
+
+TEST_CASE("the preset of FlashBack is the paper's: stride 16, query 32, the passage between its markers behind the text") {
+    CHECK(flashback_preset.schedule().stride() == 16);
+    CHECK(query_length(flashback_preset) == 32);
+    CHECK(flashback_preset.wrapper().markers()[0] == 100);
+    CHECK(flashback_preset.wrapper().markers()[1] == 101);
+    constexpr std::array<TokenId, 1> one{1}, two{2}, three{3};
+    TokenBuffer out;
+    flashback_preset.layout()({one, two, three}, out);
+    CHECK(out == TokenBuffer{1, 3, 2});
+}
+
+TEST_CASE("the preset of In-Context RALM is the paper's: stride 4, query 32, the passage alone in front of the text") {
+    CHECK(ralm_preset.schedule().stride() == 4);
+    CHECK(query_length(ralm_preset) == 32);
+    constexpr std::array<TokenId, 1> one{1}, two{2}, three{3};
+    TokenBuffer out;
+    ralm_preset.layout()({one, two, three}, out);
+    CHECK(out == TokenBuffer{1, 2, 3});
+}
+
+TEST_CASE("the closed book never retrieves") {
+    constexpr std::array<TokenId, 3> context{1, 2, 3};
+    for (std::size_t prompt = 0; prompt <= 3; ++prompt)
+        CHECK_FALSE(presets::closed_book().schedule()(StepView{context, prompt, 0, 3 - prompt}));
+}
