@@ -1,6 +1,6 @@
 #!/bin/sh
 # clang-tidy over all sources and, through them, all headers, or over the sources named. Writes each finding once; CI does not
-# run it, contributors do. All of it takes MINUTES minutes on 2 cores.
+# run it, contributors do. All of it takes 16 minutes of one core.
 #
 # tests/tidy.sh [SOURCE...]
 set -eu
