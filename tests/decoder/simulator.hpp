@@ -94,13 +94,16 @@ inline Expected expected_generation(RandomRetriever& retriever, const Tokens& pr
     Tokens context = prompt;
     Tokens documents;
     std::size_t retrieved_at = 0;
+    std::size_t unread = 0;  // of the oldest text
     const Script script{s.stride, s.rewind, s.stop_at};
     const auto plan = [&]() -> std::optional<TokenCounts> {
-        if (e.dropped > 0 && e.dropped >= context.size()) {
-            e.dropped = 0;
+        if (unread > 0 && unread >= context.size()) {
+            unread = 0;
             ++e.restored;
         }
-        const std::optional<Tokens> wanted = wanted_context(s, documents, context, e.dropped);
+        const std::size_t unread_before = unread;
+        const std::optional<Tokens> wanted = wanted_context(s, documents, context, unread);
+        e.dropped += unread - unread_before;
         if (!wanted) {
             e.refused = e.counts.requested == 0;
             e.stop = StopReason::window_full;

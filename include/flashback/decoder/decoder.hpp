@@ -126,6 +126,7 @@ private:
         documents_.clear();
         taken_from_ = {};
         retrieved_at_ = 0;
+        dropped_ = 0;
     }
 
     StepView step(const Call& call) const {
@@ -181,8 +182,7 @@ private:
         if (rewind > 0) {
             partial_.tokens.resize(partial_.tokens.size() - rewind);
             context_.resize(context_.size() - rewind);
-            // Behind what was dropped there is room for it again.
-            if (partial_.stats.dropped >= context_.size()) partial_.stats.dropped = 0;
+            if (dropped_ >= context_.size()) dropped_ = 0;  // behind what was dropped there is room for it again
             ++partial_.stats.rewinds;
             partial_.stats.rewound += rewind;
             if constexpr (requires { on_token.rewind(rewind); }) on_token.rewind(rewind);
@@ -221,7 +221,7 @@ private:
     }
 
     ContextParts parts(const Call& call) const {
-        return {call.head, documents_, TokenSpan{context_}.subspan(partial_.stats.dropped)};
+        return {call.head, documents_, TokenSpan{context_}.subspan(dropped_)};
     }
 
     /// Brings the model to the planned context.
@@ -233,6 +233,7 @@ private:
             const FullWindow full{window, plan.wanted.size(), parts(call).context.size()};
             const auto drop = static_cast<std::size_t>(policies_.overflow()(full));
             if (drop == 0 || drop >= full.context) return refuse(call, full);
+            dropped_ += drop;
             partial_.stats.dropped += drop;
             plan = plan_context(policies_, held(), parts(call), scratch_);
         }
@@ -323,6 +324,7 @@ private:
     std::vector<float> masked_logits_;
     std::span<const float> taken_from_;  // the logits that the newest token was taken from
     std::size_t retrieved_at_ = 0;
+    std::size_t dropped_ = 0;  // oldest tokens of the context that are no longer read
     std::size_t left_ = 0;  // size of the model as this decoder left it
 };
 

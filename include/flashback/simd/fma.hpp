@@ -49,6 +49,8 @@ using BatchArch = xsimd::avx512bw;
 using BatchArch = xsimd::fma3<xsimd::avx2>;
 #elif FLASHBACK_SIMD_FLOATS == 8
 using BatchArch = xsimd::avx;
+#elif defined(__SSE4_2__)
+using BatchArch = xsimd::sse4_2;
 #elif defined(__x86_64__)
 using BatchArch = xsimd::sse2;
 #elif defined(__aarch64__)
