@@ -1,7 +1,6 @@
 #include "common.hpp"
 
 #include "flashback/core/error.hpp"
-#include "flashback/model/load.hpp"
 #include "models/default_model.hpp"
 
 #include <algorithm>
@@ -55,9 +54,6 @@ void add_threads(CLI::App& command, std::size_t& threads) {
         ->check(at_least(1))
         ->capture_default_str();
 }
-
-Engine::Engine(const flashback::GgufFile& file, std::size_t threads)
-    : pool(threads), session(flashback::load_model(file, pool), {.executor = pool}) {}
 
 void TextOption::add(CLI::App& command, const std::string& name, const std::string& meaning) {
     auto* text = command.add_option("--" + name, text_, meaning)->type_name("TEXT");

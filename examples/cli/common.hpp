@@ -1,10 +1,8 @@
 /// \file What the commands of the tool share.
 #pragma once
 
-#include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/format/gguf.hpp"
-#include "flashback/model/session.hpp"
 #include "flashback/retrieval/corpus.hpp"
 
 #include <CLI/CLI.hpp>
@@ -48,14 +46,6 @@ flashback::GgufFile open_model(const std::string& model);
 
 /// Adds --threads, which is as many as the machine runs at once.
 void add_threads(CLI::App& command, std::size_t& threads);
-
-/// A model that is ready to evaluate, and the threads that it does so with.
-struct Engine {
-    Engine(const flashback::GgufFile& file, std::size_t threads);
-
-    flashback::ThreadPool pool;
-    flashback::Session session;
-};
 
 /// A text that is given on the command line or in a file.
 class TextOption {

@@ -1,5 +1,6 @@
 #include "generate_options.hpp"
 
+#include "engine.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/model/load.hpp"

@@ -1,5 +1,6 @@
 #include "common.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/core/thread_pool.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/model/load.hpp"
 

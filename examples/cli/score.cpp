@@ -1,4 +1,5 @@
 #include "common.hpp"
+#include "engine.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/model/load.hpp"
 
