@@ -48,22 +48,34 @@ Allocations allocations() noexcept { return {calls.load(std::memory_order_relaxe
 
 namespace {
 
-void* counted(std::size_t size, std::size_t alignment) {
+void* counted(std::size_t size, std::size_t alignment, std::nothrow_t /*or null*/) noexcept {
     count(size);
     const std::size_t least = size > 0 ? size : 1;
     const std::size_t rounded = (least + alignment - 1) / alignment * alignment;
-    void* memory = alignment <= alignof(std::max_align_t) ? std::malloc(least) : std::aligned_alloc(alignment, rounded);
+    return alignment <= alignof(std::max_align_t) ? std::malloc(least) : std::aligned_alloc(alignment, rounded);
+}
+
+void* counted(std::size_t size, std::size_t alignment) {
+    void* const memory = counted(size, alignment, std::nothrow);
     if (!memory) throw std::bad_alloc{};
     return memory;
 }
+
+std::size_t number(std::align_val_t alignment) { return static_cast<std::size_t>(alignment); }
 
 }  // namespace
 
 void* operator new(std::size_t size) { return counted(size, 1); }
 void* operator new[](std::size_t size) { return counted(size, 1); }
-void* operator new(std::size_t size, std::align_val_t alignment) { return counted(size, static_cast<std::size_t>(alignment)); }
-void* operator new[](std::size_t size, std::align_val_t alignment) {
-    return counted(size, static_cast<std::size_t>(alignment));
+void* operator new(std::size_t size, std::align_val_t alignment) { return counted(size, number(alignment)); }
+void* operator new[](std::size_t size, std::align_val_t alignment) { return counted(size, number(alignment)); }
+void* operator new(std::size_t size, const std::nothrow_t& or_null) noexcept { return counted(size, 1, or_null); }
+void* operator new[](std::size_t size, const std::nothrow_t& or_null) noexcept { return counted(size, 1, or_null); }
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t& or_null) noexcept {
+    return counted(size, number(alignment), or_null);
+}
+void* operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t& or_null) noexcept {
+    return counted(size, number(alignment), or_null);
 }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }

@@ -53,6 +53,10 @@ TEST_CASE("the counter sees every form of operator new once, and nothing where n
     check(sizeof(Wide), [] { delete static_cast<Wide*>(kept(new Wide)); });
     check(2 * sizeof(Wide), [] { delete[] static_cast<Wide*>(kept(new Wide[2])); });
     check(3, [] { ::operator delete(kept(::operator new(3, std::nothrow))); });
+    check(5, [] { ::operator delete[](kept(::operator new[](5, std::nothrow))); });
+    constexpr std::align_val_t wide{256};
+    check(7, [&] { ::operator delete(kept(::operator new(7, wide, std::nothrow)), wide); });
+    check(9, [&] { ::operator delete[](kept(::operator new[](9, wide, std::nothrow)), wide); });
     check(400, [] { kept(std::vector<int>(100).data()); });
     check(64, [] { kept(std::string(64, 'x').data()); });
     check(sizeof(int), [] { kept(std::make_shared<int>(3).get()); });
