@@ -38,26 +38,52 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-// Named here and not left to xsimd::default_arch, so that a type of batch belongs to one value of FLASHBACK_ISA: two
-// translation units with different flags then share no function of xsimd either.
 #if FLASHBACK_SIMD_FLOATS == 1
 using Batch = float;
 #else
+// Named here and not left to xsimd::default_arch, so that a type of batch belongs to one value of FLASHBACK_ISA: two
+// translation units with different flags then share no function of xsimd either. One register may serve several instruction
+// sets, so the name is our own, on top of xsimd's; the kernels use plain arithmetic of floats, in which these do not differ.
 #if FLASHBACK_SIMD_FLOATS == 16
-using BatchArch = xsimd::avx512bw;
-#elif defined(__AVX2__) && defined(__FMA__)
-using BatchArch = xsimd::fma3<xsimd::avx2>;
+using RegisterArch = xsimd::avx512bw;
 #elif FLASHBACK_SIMD_FLOATS == 8
-using BatchArch = xsimd::avx;
-#elif defined(__SSE4_2__)
-using BatchArch = xsimd::sse4_2;
+using RegisterArch = xsimd::avx;
 #elif defined(__x86_64__)
-using BatchArch = xsimd::sse2;
+using RegisterArch = xsimd::sse2;
 #elif defined(__aarch64__)
-using BatchArch = xsimd::neon64;
+using RegisterArch = xsimd::neon64;
 #else
-using BatchArch = xsimd::neon;
+using RegisterArch = xsimd::neon;
 #endif
+#if FLASHBACK_SIMD_FLOATS < 16 && defined(__x86_64__)
+#define FLASHBACK_SIMD_OWN_ARCH
+struct BatchArch : RegisterArch {};
+#else
+using BatchArch = RegisterArch;  // of no other instruction set that is told apart here
+#endif
+#endif
+
+}  // namespace flashback::inline FLASHBACK_ISA::simd
+
+#if defined(FLASHBACK_SIMD_OWN_ARCH)
+namespace xsimd::types {
+
+// Holds what the other holds, but is not derived from it: its functions would be shared.
+template <class T>
+struct simd_register<T, ::flashback::simd::BatchArch> {
+    using register_type = typename simd_register<T, ::flashback::simd::RegisterArch>::register_type;
+    register_type data;
+    operator register_type() const noexcept { return data; }
+};
+template <class T>
+struct has_simd_register<T, ::flashback::simd::BatchArch> : has_simd_register<T, ::flashback::simd::RegisterArch> {};
+
+}  // namespace xsimd::types
+#endif
+
+namespace flashback::inline FLASHBACK_ISA::simd {
+
+#if FLASHBACK_SIMD_FLOATS > 1
 /// As many floats as a register holds.
 using Batch = xsimd::batch<float, BatchArch>;
 #endif
