@@ -220,9 +220,7 @@ private:
         return retrieval;
     }
 
-    ContextParts parts(const Call& call) const {
-        return {call.head, documents_, TokenSpan{context_}.subspan(dropped_)};
-    }
+    ContextParts parts(const Call& call) const { return {call.head, documents_, TokenSpan{context_}.subspan(dropped_)}; }
 
     /// Brings the model to the planned context.
     Outcome follow(const Call& call, Retrieval* retrieval = nullptr) {
@@ -325,7 +323,7 @@ private:
     std::span<const float> taken_from_;  // the logits that the newest token was taken from
     std::size_t retrieved_at_ = 0;
     std::size_t dropped_ = 0;  // oldest tokens of the context that are no longer read
-    std::size_t left_ = 0;  // size of the model as this decoder left it
+    std::size_t left_ = 0;     // size of the model as this decoder left it
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
