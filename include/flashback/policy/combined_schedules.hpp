@@ -16,6 +16,32 @@ constexpr void reset_policy(P& policy) {
     if constexpr (requires { policy.reset(); }) policy.reset();
 }
 
+/// Several schedules, all of which are asked at every step, so that those with a memory miss nothing.
+template <class... Schedules>
+class ScheduleGroup {
+public:
+    constexpr explicit ScheduleGroup(Schedules... schedules) : schedules_(std::move(schedules)...) {}
+
+    constexpr void reset() {
+        std::apply([](Schedules&... each) { (reset_policy(each), ...); }, schedules_);
+    }
+
+protected:
+    /// The decision that `combine(decision, decision)` makes of `start` and those of all schedules, in order.
+    template <class Combine>
+    constexpr Decision ask(const StepView& step, Decision start, Combine combine) {
+        return std::apply(
+            [&](Schedules&... each) {
+                ((start = combine(start, each(step))), ...);
+                return start;
+            },
+            schedules_);
+    }
+
+private:
+    FLASHBACK_NO_UNIQUE_ADDRESS std::tuple<Schedules...> schedules_;
+};
+
 /// Refuse, in words, what cannot be combined.
 template <class... Schedules>
 constexpr bool checked_any_of() {
@@ -46,53 +72,29 @@ constexpr bool checked_at_most() {
 /// The strongest decision of several schedules: one that stops, else one that retrieves. Every schedule is asked at every
 /// step, so that those with a memory miss nothing. `any_of` makes one.
 template <class... Schedules>
-class AnyOf {
+class AnyOf : public detail::ScheduleGroup<Schedules...> {
     static_assert(detail::checked_any_of<Schedules...>());
 
 public:
-    constexpr explicit AnyOf(Schedules... schedules) : schedules_(std::move(schedules)...) {}
+    constexpr explicit AnyOf(Schedules... schedules) : detail::ScheduleGroup<Schedules...>(std::move(schedules)...) {}
 
     constexpr Decision operator()(const StepView& step) {
-        return std::apply(
-            [&](Schedules&... each) {
-                Decision decision = Decision::go_on();
-                ((decision = either(decision, each(step))), ...);
-                return decision;
-            },
-            schedules_);
+        return this->ask(step, Decision::go_on(), [](Decision a, Decision b) { return either(a, b); });
     }
-    constexpr void reset() {
-        std::apply([](Schedules&... each) { (detail::reset_policy(each), ...); }, schedules_);
-    }
-
-private:
-    FLASHBACK_NO_UNIQUE_ADDRESS std::tuple<Schedules...> schedules_;
 };
 
 /// The weakest decision of several schedules: it retrieves when all of them do, or stop. Every schedule is asked at every
 /// step. `all_of` makes one.
 template <class... Schedules>
-class AllOf {
+class AllOf : public detail::ScheduleGroup<Schedules...> {
     static_assert(detail::checked_all_of<Schedules...>());
 
 public:
-    constexpr explicit AllOf(Schedules... schedules) : schedules_(std::move(schedules)...) {}
+    constexpr explicit AllOf(Schedules... schedules) : detail::ScheduleGroup<Schedules...>(std::move(schedules)...) {}
 
     constexpr Decision operator()(const StepView& step) {
-        return std::apply(
-            [&](Schedules&... each) {
-                Decision decision = Decision::stop();
-                ((decision = both(decision, each(step))), ...);
-                return decision;
-            },
-            schedules_);
+        return this->ask(step, Decision::stop(), [](Decision a, Decision b) { return both(a, b); });
     }
-    constexpr void reset() {
-        std::apply([](Schedules&... each) { (detail::reset_policy(each), ...); }, schedules_);
-    }
-
-private:
-    FLASHBACK_NO_UNIQUE_ADDRESS std::tuple<Schedules...> schedules_;
 };
 
 /// A schedule that retrieves at most so many times in a generation; the schedule is asked all the same. `at_most` makes one.
