@@ -69,9 +69,7 @@ fb::AnyWrapper wrapper_of(const GenerateSettings& settings, const fb::Tokenizer&
 
 }  // namespace
 
-flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
-                    flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>>
-policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer) {
+GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer) {
     using namespace flashback;
     return AnyPolicies{}
         .schedule(settings.layout == "none" ? AnySchedule{Never{}} : AnySchedule{EveryNTokens{settings.stride}})

@@ -38,10 +38,13 @@ void add_options(CLI::App& command, GenerateSettings& settings);
 
 using Detokenize = std::function<std::string(flashback::TokenId)>;
 
-/// The policies that the options ask for: one type, whatever they are.
+/// All chosen at run time, but for the stop strings: the stream asks them for the text.
+using GeneratePolicies =
+    flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
+                        flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>>;
+
+/// The policies that the options ask for.
 /// Throws    Error{vocabulary} if markers are asked for that the vocabulary lacks
-flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
-                    flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>>
-policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer);
+GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer);
 
 }  // namespace cli
