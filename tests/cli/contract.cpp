@@ -126,13 +126,17 @@ TEST_CASE("generate: a stop string ends the text in front of it, streamed or not
         more.insert(more.begin(), arguments.begin(), arguments.end());
         return more;
     };
-    for (const auto& [stop, text] : std::vector<std::pair<std::string, std::string>>{
-             {" program", " is not a"}, {"t a prog", " is no"}, {"gram that is", " is not a pro"}, {" is not", ""}}) {
-        CAPTURE(stop);
-        const json run = tool_json(with({"--stop", stop}));
+    struct Case {
+        std::string stop;
+        std::string text;
+    };
+    for (const Case& c :
+         {Case{" program", " is not a"}, {"t a prog", " is no"}, {"gram that is", " is not a pro"}, {" is not", ""}}) {
+        CAPTURE(c.stop);
+        const json run = tool_json(with({"--stop", c.stop}));
         CHECK(run["stop"] == "stop_string");
-        CHECK(run["text"] == text);
-        CHECK(tool(with({"--stop", stop})).out == text + "\n");
+        CHECK(run["text"] == c.text);
+        CHECK(tool(with({"--stop", c.stop})).out == c.text + "\n");
     }
     const json first = tool_json(with({"--stop", "that", "--stop", "zebra", "--stop", "not"}));
     CHECK(first["text"] == " is ");
