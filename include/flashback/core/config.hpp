@@ -7,7 +7,15 @@
 /// keep one of the two copies of each inline function, and the older processor would meet instructions that it lacks.
 #if !defined(FLASHBACK_ISA)
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#if defined(__AVX512VNNI__) && defined(__AVX512BF16__)
+#define FLASHBACK_ISA avx512_bf16
+#elif defined(__AVX512VNNI__)
+#define FLASHBACK_ISA avx512_vnni
+#else
 #define FLASHBACK_ISA avx512
+#endif
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
+#define FLASHBACK_ISA avx2_vnni
 #elif defined(__AVX2__) && defined(__FMA__)
 #define FLASHBACK_ISA avx2
 #elif defined(__AVX__)

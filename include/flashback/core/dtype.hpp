@@ -79,4 +79,32 @@ constexpr float half_to_float(std::uint16_t half) noexcept {
     return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
 }
 
+/// The value of a bfloat16 number, the upper half of a float.
+constexpr float bf16_to_float(std::uint16_t upper) noexcept {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(upper) << 16);
+}
+
+/// The nearest bfloat16 number, to even between two; NaN stays NaN.
+constexpr std::uint16_t float_to_bf16(float x) noexcept {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
+    return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+/// The nearest IEEE 754 binary16 number, to even between two; infinite beyond its range, NaN stays NaN.
+constexpr std::uint16_t float_to_half(float x) noexcept {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t sign = bits >> 16 & 0x8000u;
+    const std::uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
+    if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // 65520 and above round to infinity
+    if (magnitude < 0x38800000u) {
+        // Subnormal: adding 0.5 moves the last bit of such a number to the last bit of the sum, which is rounded there.
+        const float sum = std::bit_cast<float>(magnitude) + 0.5f;
+        return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(sum) - 0x3f000000u));
+    }
+    const std::uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
+    return static_cast<std::uint16_t>(sign | (rounded - 0x38000000u) >> 13);
+}
+
 }  // namespace flashback::inline FLASHBACK_ISA

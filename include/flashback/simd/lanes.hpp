@@ -6,7 +6,7 @@
 #pragma once
 
 #include "flashback/simd/fma.hpp"
-#include "flashback/simd/packed_matrix.hpp"
+#include "flashback/simd/packed_panel.hpp"
 
 #include <bit>
 #include <cstddef>

@@ -13,33 +13,19 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 constexpr std::size_t row_stride(std::size_t n) noexcept { return (padded(n) / panel_outputs | 1) * panel_outputs; }
 
 /// Some outputs of y = x Wᵀ: those of the panels [first_panel, last_panel). Every output is one chain of multiply-adds, k
-/// ascending; the bits are those of plain::matmul, whatever the number of rows and panels.
-/// Shape     x (rows, x_stride), of which inputs() are read; y (rows, y_stride), of which 16 per panel are written, the
-///           padding of the last panel included
-/// Requires  y_stride >= 16 * panels; x and y at any address of a float, best with a stride of row_stride()
+/// ascending: for weights of floats one each (BF16: of products of bfloat16), for quantised weights one for each exact sum of 32.
+/// The bits are those of plain::matmul, whatever the number of rows and panels.
+/// Shape     a (rows, inputs()), converted for operand_of(w.type()) unless that is f32; y (rows, y_stride), of which 16 per
+///           panel are written, the padding of the last panel included
+/// Requires  y_stride >= 16 * panels; y at any address of a float, rows best with a stride of row_stride()
 /// Cost      rows · outputs · inputs multiply-adds; the weights are read once from memory
 /// Source    Goto and van de Geijn 2008, Anatomy of high-performance matrix multiplication (what is blocked, and for which cache)
-inline void matmul(const PackedMatrix& w, std::size_t first_panel, std::size_t last_panel, const float* x, std::size_t rows,
-                   std::size_t x_stride, float* y, std::size_t y_stride) noexcept {
-    const std::size_t k_count = w.inputs();
-    std::size_t p = first_panel;
-    if (rows == 1) {
-        for (; p + detail::row_panels <= last_panel; p += detail::row_panels)
-            detail::matmul_row<detail::row_panels>(w.panel(p), k_count, x, y + p * panel_outputs);
-        for (; p < last_panel; ++p) detail::matmul_row<1>(w.panel(p), k_count, x, y + p * panel_outputs);
-        return;
-    }
-    const auto panels = [&]<std::size_t Panels>() {
-        for (; p + Panels <= last_panel; p += Panels) {
-            if (rows <= detail::few_rows) {
-                detail::matmul_panels<Panels, true>(w.panel(p), k_count, x, rows, x_stride, y + p * panel_outputs, y_stride);
-            } else {
-                detail::matmul_panels<Panels, false>(w.panel(p), k_count, x, rows, x_stride, y + p * panel_outputs, y_stride);
-            }
-        }
-    };
-    panels.template operator()<detail::tile_panels>();
-    if constexpr (detail::tile_panels > 1) panels.template operator()<1>();
+inline void matmul(const PackedMatrix& w, std::size_t first_panel, std::size_t last_panel, const Activations& a, std::size_t rows,
+                   float* y, std::size_t y_stride) noexcept {
+    if (first_panel == last_panel) return;
+    detail::with_format(w.type(), [&](auto format) {
+        detail::matmul<decltype(format)>(w.panel(0), w.panel_bytes(), w.inputs(), first_panel, last_panel, a, rows, y, y_stride);
+    });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

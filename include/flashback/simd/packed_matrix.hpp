@@ -2,46 +2,76 @@
 #pragma once
 
 #include "flashback/core/aligned_buffer.hpp"
+#include "flashback/core/dtype.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/simd/detail/packed_k_formats.hpp"
 
 #include <algorithm>
 #include <cstddef>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// Outputs that lie side by side in a panel: one AVX-512 vector, two of AVX2, four of SSE2 or NEON.
-inline constexpr std::size_t panel_outputs = 16;
-
-/// The least multiple of `panel_outputs` that is >= n.
-constexpr std::size_t padded(std::size_t n) noexcept { return (n + panel_outputs - 1) / panel_outputs * panel_outputs; }
-
-/// The matrix of a linear layer, f32.
-/// Shape     (outputs, inputs); stored as (padded(outputs) / 16, inputs, 16), missing outputs as zeros (rule R3)
+/// The matrix of a linear layer: F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K, about as many bytes as in a GGUF file.
+/// Shape     (outputs, inputs); stored as panels of 16 outputs, missing outputs as zeros (rule R3)
 class PackedMatrix {
 public:
     PackedMatrix() = default;
-    PackedMatrix(std::size_t outputs, std::size_t inputs)
-        : outputs_(outputs), inputs_(inputs), values_(padded(outputs) * inputs) {
+
+    /// Throws    Error{contract} for a type that is not multiplied as it is, or inputs that are no multiple of its block
+    PackedMatrix(DType type, std::size_t outputs, std::size_t inputs)
+        : type_(type), outputs_(outputs), inputs_(inputs), panel_bytes_(checked_panel_bytes(type, inputs)) {
+        values_ = AlignedBuffer<std::byte>{panels() * panel_bytes_};
         if (outputs != padded(outputs))
-            std::fill_n(values_.data() + values_.size() - panel_outputs * inputs, panel_outputs * inputs, 0.0f);
+            std::fill_n(values_.data() + values_.size() - panel_bytes_, panel_bytes_, std::byte{});
     }
 
+    /// Whether matrices of a type are multiplied as they are.
+    static constexpr bool takes(DType type) noexcept {
+        return detail::with_format(type, [](auto) {});
+    }
+
+    DType type() const noexcept { return type_; }
     std::size_t outputs() const noexcept { return outputs_; }
     std::size_t inputs() const noexcept { return inputs_; }
     std::size_t panels() const noexcept { return padded(outputs_) / panel_outputs; }
-    /// Shape     (inputs, 16)
-    const float* panel(std::size_t p) const noexcept { return values_.data() + p * inputs_ * panel_outputs; }
+    std::size_t panel_bytes() const noexcept { return panel_bytes_; }
+    std::size_t bytes() const noexcept { return values_.size(); }
+    const std::byte* panel(std::size_t p) const noexcept { return values_.data() + p * panel_bytes_; }
 
-    float& at(std::size_t output, std::size_t input) noexcept { return values_[index(output, input)]; }
-    float at(std::size_t output, std::size_t input) const noexcept { return values_[index(output, input)]; }
-
-private:
-    std::size_t index(std::size_t output, std::size_t input) const noexcept {
-        return (output / panel_outputs * inputs_ + input) * panel_outputs + output % panel_outputs;
+    /// Stores the weights of one output. Different outputs may be stored at the same time.
+    /// Shape     row: inputs() elements as GGUF stores them in type()
+    void set_row(std::size_t output, const std::byte* row) noexcept {
+        detail::with_format(type_, [&](auto format) {
+            format.pack(row, inputs_, output % panel_outputs, values_.data() + output / panel_outputs * panel_bytes_);
+        });
     }
 
+    /// The weights of one output as floats.
+    /// Shape     to (inputs)
+    void row(std::size_t output, float* to) const noexcept {
+        detail::with_format(type_, [&](auto format) {
+            const std::byte* from = panel(output / panel_outputs);
+            for (std::size_t k = 0; k < inputs_; ++k) to[k] = format.value(from, inputs_, output % panel_outputs, k);
+        });
+    }
+
+private:
+    static std::size_t checked_panel_bytes(DType type, std::size_t inputs) {
+        FLASHBACK_ASSERT(takes(type), "a packed matrix of type ", layout_of(type).name,
+                         ", expected F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K");
+        const std::size_t block = layout_of(type).block_elements;
+        FLASHBACK_ASSERT(inputs % block == 0, "a matrix of ", inputs, " inputs in blocks of ", block, " (",
+                         layout_of(type).name, ")");
+        std::size_t bytes = 0;
+        detail::with_format(type, [&](auto format) { bytes = format.bytes(inputs); });
+        return (bytes + line_bytes - 1) / line_bytes * line_bytes;
+    }
+
+    DType type_ = DType::f32;
     std::size_t outputs_ = 0;
     std::size_t inputs_ = 0;
-    AlignedBuffer<float> values_;
+    std::size_t panel_bytes_ = 0;
+    AlignedBuffer<std::byte> values_;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -1,7 +1,8 @@
 /// \file The inner loops of a product: one tile of rows and panels with its accumulators in registers.
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/packed_formats.hpp"
+#include "flashback/simd/detail/packed_k_formats.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -10,130 +11,234 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
 
-// The accumulators of a tile are independent chains: at least latency times throughput of an fma (4 · 2), at most what fits
-// into the registers beside one row of weights and the activation. Panels of a single row: enough lines under way to keep the
-// memory busy.
-#if FLASHBACK_SIMD_FLOATS == 16
-inline constexpr std::size_t tile_rows = 8;
-inline constexpr std::size_t tile_panels = 3;
-inline constexpr std::size_t row_panels = 8;
-#elif FLASHBACK_SIMD_FLOATS == 4 && defined(__aarch64__)
-inline constexpr std::size_t tile_rows = 6;
-inline constexpr std::size_t tile_panels = 1;
-inline constexpr std::size_t row_panels = 4;
-#elif FLASHBACK_SIMD_FLOATS == 8
-inline constexpr std::size_t tile_rows = 6;
-inline constexpr std::size_t tile_panels = 1;
-inline constexpr std::size_t row_panels = 4;
-#else
-inline constexpr std::size_t tile_rows = 3;
-inline constexpr std::size_t tile_panels = 1;
-inline constexpr std::size_t row_panels = 2;
+/// How a product is cut. The accumulators of a tile are independent chains: at least latency times throughput of an instruction
+/// (4 · 2), at most what fits into the registers beside a line of weights of each panel and an activation.
+struct TileShape {
+    std::size_t rows, panels;
+    std::size_t row_panels;   ///< of a single row: enough lines under way to keep the memory busy
+    std::size_t short_block;  ///< inputs, where rows are few and the weights come from memory: each block asks for the next one
+    std::size_t long_block;   ///< inputs, where rows are many and weights wait for the next rows in the cache
+};
+
+template <class Format>
+consteval TileShape tile_shape() noexcept {
+    if constexpr (Format::operand == Operand::int8) {
+        if constexpr (batch_floats == 16) return {4, 2, 4, 128, 512};
+        if constexpr (batch_floats == 8) return {3, 1, 2, 128, 512};
+        return {2, 1, 1, 128, 512};
+    } else {
+        if constexpr (batch_floats == 16) return {6, 4, 8, 64, 256};
+        if constexpr (batch_floats == 8) return {6, 1, 4, 64, 256};
+#if defined(__aarch64__)
+        if constexpr (batch_floats == 4) return {6, 1, 4, 64, 256};
 #endif
-
-// Where rows are few, the weights come from memory: short blocks of k, each asking for the next one while it computes. Where
-// they are many, weights wait for the next rows in the cache: long blocks, so that the accumulators are seldom stored.
-inline constexpr std::size_t few_rows = 32;
-inline constexpr std::size_t short_block = 64;
-inline constexpr std::size_t long_block = 256;
-inline constexpr std::size_t row_block = 32;  // of the 8 panels of a single row
-
-FLASHBACK_SIMD_INLINE void prefetch(const float* from, std::size_t floats_ahead) noexcept {
-    // An address and no pointer: behind the last panel there may be nothing.
-    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + floats_ahead * sizeof(float)));
+        return {3, 1, 2, 64, 256};
+    }
 }
 
-/// A block of k of one tile: `Rows` rows of x with `Panels` panels. The size of the tile and of the block changes the speed
-/// and no bit of the result: an output has one accumulator, which is stored and reloaded between two blocks (rule R2).
-/// Shape     weights (Panels, k_stride, 16), of which k_count are read   x (Rows, x_stride)   y (Rows, y_stride)
-template <std::size_t Rows, std::size_t Panels, bool Prefetch>
-inline void matmul_tile(const float* weights, std::size_t k_stride, std::size_t k_count, std::size_t floats_ahead,
-                        const float* x, std::size_t x_stride, float* y, std::size_t y_stride, bool first_block) noexcept {
+// At most as many rows share one reading of the weights from memory in short blocks.
+inline constexpr std::size_t few_rows = 32;
+
+FLASHBACK_SIMD_INLINE void prefetch(const std::byte* from, std::size_t bytes_ahead) noexcept {
+    // An address and no pointer: behind the last panel there may be nothing.
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + bytes_ahead));
+}
+
+/// Where the panels of a tile and their outputs are. The same panel may stand there twice: both then do the same.
+template <std::size_t Panels>
+struct TilePanels {
+    const std::byte* weights[Panels];
+    float* y[Panels];
+};
+
+/// A block of k of one tile: `Rows` rows with `Panels` panels, for weights that are multiplied as floats. The size of the tile
+/// and of the block changes the speed and no bit of the result: an output has one accumulator, which is stored and reloaded
+/// between two blocks (rule R2).
+template <class Format, std::size_t Rows, std::size_t Panels, bool Prefetch>
+    requires(Format::operand != Operand::int8)
+inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t /*inputs*/, std::size_t first, std::size_t count,
+                        const Activations& a, std::size_t row, std::size_t y_stride, std::size_t bytes_ahead) noexcept {
     Lanes sum[Rows][Panels];
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < Rows; ++r) {
 #pragma GCC unroll 16
         for (std::size_t p = 0; p < Panels; ++p)
-            sum[r][p] = first_block ? Lanes::all(0.0f) : Lanes::load(y + r * y_stride + p * panel_outputs);
+            sum[r][p] = first == 0 ? Lanes::all(0.0f) : Lanes::load(panels.y[p] + (row + r) * y_stride);
     }
-    const std::size_t panel_stride = k_stride * panel_outputs;
-    for (std::size_t step = 0; step < k_count; ++step) {
+    const auto* x = Format::operands(a) + row * Format::stride(a) + first / Format::step_inputs;
+    const std::size_t steps = (count + Format::step_inputs - 1) / Format::step_inputs;
+    const std::byte* weights[Panels];
+    for (std::size_t p = 0; p < Panels; ++p) weights[p] = panels.weights[p] + first / Format::step_inputs * Format::step_bytes;
+    for (std::size_t step = 0; step < steps; ++step) {
 #if defined(FLASHBACK_TEST_BREAK_R2)
         // The exactness test must notice an order that depends on the tile.
-        const std::size_t k = Rows == 1 ? step : k_count - 1 - step;
+        const std::size_t s = Rows == 1 ? step : steps - 1 - step;
 #else
-        const std::size_t k = step;
+        const std::size_t s = step;
 #endif
-        Lanes w[Panels];
+        typename Format::Line w[Panels];
 #pragma GCC unroll 16
         for (std::size_t p = 0; p < Panels; ++p) {
-            const float* line = weights + p * panel_stride + k * panel_outputs;
-            w[p] = Lanes::load(line);
-            if constexpr (Prefetch) prefetch(line, floats_ahead);
+            w[p] = Format::line(weights[p] + s * Format::step_bytes);
+            if constexpr (Prefetch) prefetch(weights[p] + s * Format::step_bytes, bytes_ahead);
         }
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < Rows; ++r) {
-            const Lanes value = Lanes::all(x[r * x_stride + k]);
+            const auto value = x[r * Format::stride(a) + s];
 #pragma GCC unroll 16
-            for (std::size_t p = 0; p < Panels; ++p) sum[r][p] = fma(w[p], value, sum[r][p]);
+            for (std::size_t p = 0; p < Panels; ++p) sum[r][p] = Format::add(sum[r][p], w[p], value);
         }
     }
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < Rows; ++r) {
 #pragma GCC unroll 16
-        for (std::size_t p = 0; p < Panels; ++p) sum[r][p].store(y + r * y_stride + p * panel_outputs);
+        for (std::size_t p = 0; p < Panels; ++p) sum[r][p].store(panels.y[p] + (row + r) * y_stride);
     }
 }
 
-/// One block of k of `Panels` panels with all rows, in tiles that are as equal as they can be.
-template <std::size_t Panels, bool Prefetch>
-inline void matmul_block(const float* weights, std::size_t k_stride, std::size_t k_count, std::size_t floats_ahead,
-                         const float* x, std::size_t rows, std::size_t x_stride, float* y, std::size_t y_stride,
-                         bool first_block) noexcept {
-    // The sizes that occur: with many rows only the greatest, since rows are shared out evenly.
-    constexpr std::size_t least = Prefetch ? 1 : tile_rows - tile_rows * tile_rows / (few_rows + 1) - 1;
-    const std::size_t tiles = (rows + tile_rows - 1) / tile_rows;
+/// The same for quantised weights: for each 32 inputs an exact sum of integers, then one multiply-add with both scales.
+template <class Format, std::size_t Rows, std::size_t Panels, bool Prefetch>
+    requires(Format::operand == Operand::int8)
+inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t first, std::size_t count,
+                        const Activations& a, std::size_t row, std::size_t y_stride, std::size_t bytes_ahead) noexcept {
+    constexpr std::size_t quads = activation_block / line_inputs;
+    const std::size_t blocks = inputs / activation_block;
+    const ActivationQuad* x = a.quads + row * a.quad_stride;
+    const ActivationBlock* scale = a.blocks + row * a.block_stride;
+    Lanes y[Rows][Panels];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 16
+        for (std::size_t p = 0; p < Panels; ++p)
+            y[r][p] = first == 0 ? Lanes::all(0.0f) : Lanes::load(panels.y[p] + (row + r) * y_stride);
+    }
+    const std::size_t block_count = count / activation_block;
+    for (std::size_t step = 0; step < block_count; ++step) {
+#if defined(FLASHBACK_TEST_BREAK_R2)
+        const std::size_t b = first / activation_block + (Rows == 1 ? step : block_count - 1 - step);
+#else
+        const std::size_t b = first / activation_block + step;
+#endif
+        IntLanes sum[Rows][Panels][Format::halves];
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 2
+            for (std::size_t h = 0; h < Format::halves; ++h) {
+                const IntLanes start = Format::start(scale[r * a.block_stride + b], h);
+#pragma GCC unroll 16
+                for (std::size_t p = 0; p < Panels; ++p) sum[r][p][h] = start;
+            }
+        }
+#pragma GCC unroll 16
+        for (std::size_t s = 0; s < Format::steps; ++s) {
+#pragma GCC unroll 2
+            for (std::size_t i = 0; i < Format::lines; ++i) {
+                WeightLine w[Panels];
+#pragma GCC unroll 16
+                for (std::size_t p = 0; p < Panels; ++p) {
+                    const std::byte* block = panels.weights[p] + b * Format::block_bytes;
+                    w[p] = WeightLine::of(Format::line(block, s, i));
+                    if constexpr (Prefetch) {
+                        if (i == 0) prefetch(block + s * line_bytes, bytes_ahead);
+                    }
+                }
+#pragma GCC unroll 16
+                for (std::size_t r = 0; r < Rows; ++r) {
+                    const ActivationQuad& four = x[r * a.quad_stride + b * quads + Format::quad(s, i)];
+#pragma GCC unroll 16
+                    for (std::size_t p = 0; p < Panels; ++p)
+                        sum[r][p][i % Format::halves] = add_dots(sum[r][p][i % Format::halves], w[p], four);
+                }
+            }
+        }
+#pragma GCC unroll 16
+        for (std::size_t p = 0; p < Panels; ++p) {
+            const typename Format::Scales w = Format::scales(panels.weights[p], blocks, b);
+#pragma GCC unroll 16
+            for (std::size_t r = 0; r < Rows; ++r) y[r][p] = Format::add(w, sum[r][p], scale[r * a.block_stride + b], y[r][p]);
+        }
+    }
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 16
+        for (std::size_t p = 0; p < Panels; ++p) y[r][p].store(panels.y[p] + (row + r) * y_stride);
+    }
+}
+
+/// One block of k of some panels with all rows, in tiles that are as equal as they can be. The first tile asks for the next block.
+template <class Format, std::size_t Panels, bool Prefetch>
+inline void matmul_block(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t first, std::size_t count,
+                         const Activations& a, std::size_t rows, std::size_t y_stride, std::size_t bytes_ahead) noexcept {
+    constexpr std::size_t most = tile_shape<Format>().rows;
+    const std::size_t tiles = (rows + most - 1) / most;
     for (std::size_t t = 0; t < tiles; ++t) {
-        const std::size_t r = rows * t / tiles;
-        const std::size_t count = rows * (t + 1) / tiles - r;
+        const std::size_t row = rows * t / tiles;
+        const std::size_t height = rows * (t + 1) / tiles - row;
         const auto one = [&]<std::size_t Rows>() {
-            if (count != Rows) return;
-            // All tiles read the same weights: it is enough that the first asks for the next ones.
+            if (height != Rows) return;
             if (Prefetch && t == 0) {
-                matmul_tile<Rows, Panels, Prefetch>(weights, k_stride, k_count, floats_ahead, x + r * x_stride, x_stride,
-                                                    y + r * y_stride, y_stride, first_block);
+                matmul_tile<Format, Rows, Panels, Prefetch>(panels, inputs, first, count, a, row, y_stride, bytes_ahead);
             } else {
-                matmul_tile<Rows, Panels, false>(weights, k_stride, k_count, 0, x + r * x_stride, x_stride, y + r * y_stride,
-                                                 y_stride, first_block);
+                matmul_tile<Format, Rows, Panels, false>(panels, inputs, first, count, a, row, y_stride, 0);
             }
         };
-        [&]<std::size_t... I>(std::index_sequence<I...>) { (one.template operator()<least + I>(), ...); }
-        (std::make_index_sequence<tile_rows - least + 1>{});
+        [&]<std::size_t... I>(std::index_sequence<I...>) { (one.template operator()<I + 1>(), ...); }
+        (std::make_index_sequence<most>{});
     }
 }
 
-/// `Panels` panels with all rows, block of k by block of k.
-template <std::size_t Panels, bool Prefetch>
-inline void matmul_panels(const float* weights, std::size_t k_count, const float* x, std::size_t rows, std::size_t x_stride,
-                          float* y, std::size_t y_stride) noexcept {
-    constexpr std::size_t block = Prefetch ? short_block : long_block;
-    for (std::size_t k = 0; k < k_count || k == 0; k += block) {
-        const std::size_t count = std::min(block, k_count - k);
+/// Bytes of the lines of `inputs` inputs.
+template <class Format>
+constexpr std::size_t bytes_of_lines(std::size_t inputs) noexcept {
+    if constexpr (Format::operand == Operand::int8) {
+        return inputs / activation_block * Format::block_bytes;
+    } else {
+        return inputs / Format::step_inputs * Format::step_bytes;
+    }
+}
+
+/// Some panels with all rows, block of k by block of k.
+template <class Format, std::size_t Panels, bool Prefetch>
+inline void matmul_panels(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t panel_bytes, const Activations& a,
+                          std::size_t rows, std::size_t y_stride) noexcept {
+    constexpr std::size_t block = Prefetch ? tile_shape<Format>().short_block : tile_shape<Format>().long_block;
+    for (std::size_t k = 0; k < inputs || k == 0; k += block) {
+        const std::size_t count = std::min(block, inputs - k);
         // The next block, or the first one of the next panels.
-        const std::size_t ahead = k + block < k_count ? block : block + (Panels - 1) * k_count;
-        matmul_block<Panels, Prefetch>(weights + k * panel_outputs, k_count, count, ahead * panel_outputs, x + k, rows,
-                                       x_stride, y, y_stride, k == 0);
+        const std::size_t ahead =
+            k + block < inputs ? bytes_of_lines<Format>(block) : Panels * panel_bytes - bytes_of_lines<Format>(k);
+        matmul_block<Format, Panels, Prefetch>(panels, inputs, k, count, a, rows, y_stride, ahead);
     }
 }
 
-/// One row with `Panels` panels.
-template <std::size_t Panels>
-inline void matmul_row(const float* weights, std::size_t k_count, const float* x, float* y) noexcept {
-    for (std::size_t k = 0; k < k_count || k == 0; k += row_block) {
-        const std::size_t count = std::min(row_block, k_count - k);
-        const std::size_t ahead = k + row_block < k_count ? row_block : row_block + (Panels - 1) * k_count;
-        matmul_tile<1, Panels, true>(weights + k * panel_outputs, k_count, count, ahead * panel_outputs, x + k, 0, y, 0,
-                                     k == 0);
+/// The panels [first, last) with all rows.
+template <class Format>
+inline void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t inputs, std::size_t first, std::size_t last,
+                   const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
+    const auto each = [&]<std::size_t Panels>(const auto& call) {
+        for (std::size_t p = first; p < last; p += Panels) {
+            TilePanels<Panels> panels;
+            for (std::size_t i = 0; i < Panels; ++i) {
+                const std::size_t at = std::min(p + i, last - 1);
+                panels.weights[i] = weights + at * panel_bytes;
+                panels.y[i] = y + at * panel_outputs;
+            }
+            call(panels);
+        }
+    };
+    constexpr TileShape shape = tile_shape<Format>();
+    if (rows == 1) {
+        each.template operator()<shape.row_panels>([&](const auto& panels) {
+            matmul_tile<Format, 1, shape.row_panels, false>(panels, inputs, 0, inputs, a, 0, y_stride, 0);
+        });
+    } else if (rows <= few_rows) {
+        each.template operator()<shape.panels>([&](const auto& panels) {
+            matmul_panels<Format, shape.panels, true>(panels, inputs, panel_bytes, a, rows, y_stride);
+        });
+    } else {
+        each.template operator()<shape.panels>([&](const auto& panels) {
+            matmul_panels<Format, shape.panels, false>(panels, inputs, panel_bytes, a, rows, y_stride);
+        });
     }
 }
 

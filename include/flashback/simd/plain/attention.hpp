@@ -3,7 +3,7 @@
 
 #include "flashback/core/kv_tile.hpp"
 #include "flashback/simd/fma.hpp"
-#include "flashback/simd/packed_matrix.hpp"
+#include "flashback/simd/packed_panel.hpp"
 #include "flashback/simd/plain/exp.hpp"
 #include "flashback/simd/plain/rows.hpp"
 

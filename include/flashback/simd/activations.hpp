@@ -1,0 +1,135 @@
+/// \file Rows of activations in the form in which a type of weights multiplies them.
+///
+/// What an element becomes depends on its row alone (rules R1 and R4), and is the same for every number of rows: weights of F32
+/// and F16 take it as it is, those of BF16 round it to bfloat16, quantised weights take 8-bit integers with one scale for each 32.
+#pragma once
+
+#include "flashback/core/aligned_buffer.hpp"
+#include "flashback/core/dtype.hpp"
+#include "flashback/simd/bf16_lanes.hpp"
+#include "flashback/simd/byte_lanes.hpp"
+#include "flashback/simd/half_lanes.hpp"
+#include "flashback/simd/reduce.hpp"
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace flashback::inline FLASHBACK_ISA::simd {
+
+/// What the activations become for a product.
+enum class Operand : std::uint8_t { f32, bf16, int8 };
+
+/// Elements that share a scale.
+inline constexpr std::size_t activation_block = 32;
+
+/// The scale and the sums of 32 activations of 8 bits.
+struct ActivationBlock {
+    float scale;
+    std::int32_t minus_sum;                 ///< of all 32
+    std::array<std::int32_t, 2> minus_sums;  ///< of the first and the last 16
+};
+
+/// Rows of activations, read by products.
+struct Activations {
+    const float* x = nullptr;                   ///< (rows, x_stride)
+    const ActivationPair* pairs = nullptr;      ///< (rows, pair_stride)
+    const ActivationQuad* quads = nullptr;      ///< (rows, quad_stride)
+    const ActivationBlock* blocks = nullptr;    ///< (rows, block_stride)
+    std::size_t x_stride = 0, pair_stride = 0, quad_stride = 0, block_stride = 0;
+
+    Activations() = default;
+    /// Shape     x (rows, x_stride)
+    Activations(const float* rows_of_x, std::size_t stride) : x(rows_of_x), x_stride(stride) {}
+
+    FLASHBACK_SIMD_INLINE Activations row(std::size_t r) const noexcept {
+        Activations a = *this;
+        a.x += r * x_stride;
+        a.pairs += r * pair_stride;
+        a.quads += r * quad_stride;
+        a.blocks += r * block_stride;
+        return a;
+    }
+};
+
+namespace detail {
+
+/// Shape     x, to: 32 elements
+inline void quantise_block(const float* x, ActivationQuad* to, ActivationBlock& block) noexcept {
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    const Lanes low = Lanes::load(x);
+    const Lanes high = Lanes::load(x + panel_outputs);
+    const Lanes none = Lanes::all(0.0f);
+    const Lanes most = Lanes::all(infinity);
+    const auto magnitude = [&](const Lanes& v) {
+        const Lanes positive = max(v, none - v);
+        return where_less(positive, most, positive, most);  // infinity also for NaN
+    };
+    const float greatest = tree_max(max(magnitude(low), magnitude(high)));
+    // Below, the inverse could overflow: as good as zeros. An infinite one makes the scale NaN and so all that it scales.
+    const bool some = greatest > 0x1p-100f;
+    block.scale = some ? (greatest < infinity ? greatest / 127.0f : infinity - infinity) : 0.0f;
+    const Lanes inverse = Lanes::all(some ? 127.0f / greatest : 0.0f);
+    // Adding 1.5 · 2^23 rounds to an integer, to nearest even, and leaves it in the lowest bits.
+    const Lanes magic = Lanes::all(0x1.8p23f);
+    float whole[activation_block];
+    (low * inverse + magic).store(whole);
+    (high * inverse + magic).store(whole + panel_outputs);
+    std::int32_t sums[2] = {};
+    for (std::size_t i = 0; i < activation_block; ++i) {
+        const auto q = static_cast<std::int8_t>(std::bit_cast<std::uint32_t>(whole[i]) & 0xffu);
+        to[i / line_inputs].set(i % line_inputs, q);
+        sums[i / panel_outputs] -= q;
+    }
+    block.minus_sum = sums[0] + sums[1];
+    block.minus_sums = {sums[0], sums[1]};
+}
+
+}  // namespace detail
+
+/// Memory for rows of activations in every form but f32, which stays where it is.
+class ActivationBuffer {
+public:
+    ActivationBuffer() = default;
+    /// Throws    std::bad_alloc
+    ActivationBuffer(std::size_t rows, std::size_t width)
+        : blocks_a_row_((width + activation_block - 1) / activation_block),
+          pairs_(rows * blocks_a_row_ * activation_block / 2),
+          quads_(rows * blocks_a_row_ * activation_block / line_inputs),
+          blocks_(rows * blocks_a_row_) {}
+
+    /// Converts the elements [first, first + count) of row r.
+    /// Shape     x (width): the whole row
+    /// Requires  first is a multiple of 32; for int8 so is count
+    void convert(Operand operand, std::size_t r, const float* x, std::size_t first, std::size_t count) noexcept {
+        if (operand == Operand::bf16) {
+            round_pairs(x + first, count, pairs_.data() + (r * blocks_a_row_ * activation_block + first) / 2);
+        } else if (operand == Operand::int8) {
+            ActivationQuad* to = quads_.data() + r * blocks_a_row_ * activation_block / line_inputs;
+            for (std::size_t i = first; i < first + count; i += activation_block)
+                detail::quantise_block(x + i, to + i / line_inputs, blocks_[r * blocks_a_row_ + i / activation_block]);
+        }
+    }
+
+    /// Shape     x (rows, x_stride): what was converted
+    Activations view(const float* x, std::size_t x_stride) const noexcept {
+        Activations a{x, x_stride};
+        a.pairs = pairs_.data();
+        a.quads = quads_.data();
+        a.blocks = blocks_.data();
+        a.pair_stride = blocks_a_row_ * activation_block / 2;
+        a.quad_stride = blocks_a_row_ * activation_block / line_inputs;
+        a.block_stride = blocks_a_row_;
+        return a;
+    }
+
+private:
+    std::size_t blocks_a_row_ = 0;
+    AlignedBuffer<ActivationPair> pairs_;
+    AlignedBuffer<ActivationQuad> quads_;
+    AlignedBuffer<ActivationBlock> blocks_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -1,0 +1,222 @@
+/// \file How the weights of sixteen outputs lie beside each other, type by type, and how blocks of GGUF get there.
+///
+/// A panel holds, for each 32 inputs of a quantised type, lines of 64 bytes with four inputs of sixteen outputs (two times four
+/// where weights have 4 bits), and behind all lines the scales. It has as many bytes as sixteen rows in the file.
+#pragma once
+
+#include "flashback/core/blocks.hpp"
+#include "flashback/simd/activations.hpp"
+#include "flashback/simd/packed_panel.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+namespace flashback::inline FLASHBACK_ISA::simd::detail {
+
+template <class T>
+FLASHBACK_SIMD_INLINE T read_as(const std::byte* from) noexcept {
+    T value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+template <class T>
+FLASHBACK_SIMD_INLINE void write_as(std::byte* to, T value) noexcept {
+    std::memcpy(to, &value, sizeof value);
+}
+
+/// F32 and F16: the numbers as they are, (inputs, 16).
+template <class E, DType T>
+struct ElementFormat {
+    using Element = E;
+    static constexpr DType type = T;
+    static constexpr Operand operand = Operand::f32;
+    using Line = Lanes;
+    static constexpr std::size_t step_inputs = 1;  // of a line of sixteen outputs
+    static constexpr std::size_t step_bytes = panel_outputs * sizeof(Element);
+
+    FLASHBACK_SIMD_INLINE static Lanes line(const std::byte* from) noexcept {
+        return load_lanes(reinterpret_cast<const Element*>(from));
+    }
+    FLASHBACK_SIMD_INLINE static const float* operands(const Activations& a) noexcept { return a.x; }
+    FLASHBACK_SIMD_INLINE static std::size_t stride(const Activations& a) noexcept { return a.x_stride; }
+    FLASHBACK_SIMD_INLINE static Lanes add(const Lanes& sum, const Lanes& line, float x) noexcept {
+        return fma(line, Lanes::all(x), sum);
+    }
+
+    static constexpr std::size_t bytes(std::size_t inputs) noexcept { return inputs * panel_outputs * sizeof(Element); }
+
+    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
+        for (std::size_t k = 0; k < inputs; ++k) {
+            std::memcpy(panel + (k * panel_outputs + lane) * sizeof(Element), row + k * sizeof(Element), sizeof(Element));
+        }
+    }
+    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
+        return to_float(read_as<Element>(panel + (k * panel_outputs + lane) * sizeof(Element)));
+    }
+};
+using F32Format = ElementFormat<float, DType::f32>;
+using F16Format = ElementFormat<Half, DType::f16>;
+
+/// BF16: pairs of inputs, (inputs / 2 rounded up, 16, 2); a missing last one is 0.
+struct BF16Format {
+    static constexpr DType type = DType::bf16;
+    static constexpr Operand operand = Operand::bf16;
+    using Line = PairLine;
+    static constexpr std::size_t step_inputs = 2;
+    static constexpr std::size_t step_bytes = line_bytes;
+
+    FLASHBACK_SIMD_INLINE static PairLine line(const std::byte* from) noexcept { return PairLine::load(from); }
+    FLASHBACK_SIMD_INLINE static const ActivationPair* operands(const Activations& a) noexcept { return a.pairs; }
+    FLASHBACK_SIMD_INLINE static std::size_t stride(const Activations& a) noexcept { return a.pair_stride; }
+    FLASHBACK_SIMD_INLINE static Lanes add(const Lanes& sum, const PairLine& line, const ActivationPair& x) noexcept {
+        return add_pairs(sum, line, x);
+    }
+
+    static constexpr std::size_t bytes(std::size_t inputs) noexcept { return (inputs + 1) / 2 * line_bytes; }
+
+    static std::size_t at(std::size_t lane, std::size_t k) noexcept {
+        return (k / 2 * panel_outputs + lane) * 2 * sizeof(BFloat16) + k % 2 * sizeof(BFloat16);
+    }
+    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
+        for (std::size_t k = 0; k < inputs; ++k)
+            write_as(panel + at(lane, k), read_as<BFloat16>(row + k * sizeof(BFloat16)));
+        if (inputs % 2 != 0) write_as(panel + at(lane, inputs), BFloat16{0});
+    }
+    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
+        return to_float(read_as<BFloat16>(panel + at(lane, k)));
+    }
+};
+
+/// Scales of sixteen outputs, f16.
+FLASHBACK_SIMD_INLINE Lanes half_scales(const std::byte* from) noexcept { return load_lanes(reinterpret_cast<const Half*>(from)); }
+
+/// Q8_0: (blocks, 8, 64) bytes of weight + 128, then (blocks, 16) scales.
+struct Q8_0Format {
+    static constexpr DType type = DType::q8_0;
+    static constexpr Operand operand = Operand::int8;
+    static constexpr std::size_t steps = 8;  // of loading lines
+    static constexpr std::size_t lines = 1;  // that a step gives
+    static constexpr std::size_t halves = 1;  // sums of integers in a block
+    static constexpr std::size_t block_bytes = steps * line_bytes;
+    static constexpr std::size_t scale_bytes = panel_outputs * sizeof(Half);
+
+    static constexpr std::size_t bytes(std::size_t inputs) noexcept {
+        return inputs / activation_block * (block_bytes + scale_bytes);
+    }
+
+    /// Which four of the 32 inputs the line `i` of a step holds.
+    static constexpr std::size_t quad(std::size_t step, std::size_t /*i*/) noexcept { return step; }
+    FLASHBACK_SIMD_INLINE static IntLanes line(const std::byte* block, std::size_t step, std::size_t /*i*/) noexcept {
+        return IntLanes::load(block + step * line_bytes);
+    }
+
+    struct Scales {
+        Lanes d;
+    };
+    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
+        return {half_scales(panel + blocks * block_bytes + b * scale_bytes)};
+    }
+    /// What takes the 128 away again.
+    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
+        return IntLanes::all(a.minus_sum).ints_left<7>();
+    }
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+        return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
+    }
+
+    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
+        const std::size_t blocks = inputs / activation_block;
+        for (std::size_t b = 0; b < blocks; ++b) {
+            const auto block = read_as<BlockQ8_0>(row + b * sizeof(BlockQ8_0));
+            write_as(panel + blocks * block_bytes + b * scale_bytes + lane * sizeof(Half), block.d);
+            for (std::size_t s = 0; s < steps; ++s) {
+                std::uint32_t four;
+                std::memcpy(&four, block.q + s * line_inputs, sizeof four);
+                write_as(panel + b * block_bytes + s * line_bytes + lane * line_inputs, four ^ 0x80808080u);
+            }
+        }
+    }
+    static float value(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t k) noexcept {
+        const std::size_t b = k / activation_block;
+        const std::byte* at = panel + b * block_bytes + k % activation_block / line_inputs * line_bytes;
+        const int q = static_cast<int>(at[lane * line_inputs + k % line_inputs]) - 128;
+        const std::byte* d = panel + inputs / activation_block * block_bytes + b * scale_bytes + lane * sizeof(Half);
+        return to_float(read_as<Half>(d)) * static_cast<float>(q);
+    }
+};
+
+/// What the types of 4 bits share: line l holds the inputs 4 l .. 4 l + 3 of a block in its lower nibbles and 16 more in the
+/// upper ones, so that the second half of a block follows from the same load.
+struct Nibbles {
+    static constexpr std::size_t steps = 4;
+    static constexpr std::size_t lines = 2;
+    static constexpr std::size_t nibble_bytes = steps * line_bytes;
+
+    static constexpr std::size_t quad(std::size_t step, std::size_t i) noexcept { return step + 4 * i; }
+    FLASHBACK_SIMD_INLINE static IntLanes nibbles(const std::byte* block, std::size_t step, std::size_t i) noexcept {
+        const IntLanes both = IntLanes::load(block + step * line_bytes);
+        return (i == 0 ? both : both.bytes_right<4>()).masked(0x0f);
+    }
+    /// Stores the lower four bits of the element k of a block; the bytes must be zero before.
+    static void put(std::byte* block, std::size_t lane, std::size_t k, unsigned nibble) noexcept {
+        block[k % 16 / line_inputs * line_bytes + lane * line_inputs + k % line_inputs] |= std::byte(nibble << (k / 16 * 4));
+    }
+    static unsigned get(const std::byte* block, std::size_t lane, std::size_t k) noexcept {
+        const std::byte both = block[k % 16 / line_inputs * line_bytes + lane * line_inputs + k % line_inputs];
+        return static_cast<unsigned>(both) >> (k / 16 * 4) & 0xfu;
+    }
+    static void clear(std::byte* block, std::size_t lane) noexcept {
+        for (std::size_t s = 0; s < steps; ++s) write_as(block + s * line_bytes + lane * line_inputs, std::uint32_t{0});
+    }
+};
+
+/// Q4_0: (blocks, 4, 64) bytes of two weights + 8, then (blocks, 16) scales.
+struct Q4_0Format : Nibbles {
+    static constexpr DType type = DType::q4_0;
+    static constexpr Operand operand = Operand::int8;
+    static constexpr std::size_t halves = 1;
+    static constexpr std::size_t block_bytes = nibble_bytes;
+    static constexpr std::size_t scale_bytes = panel_outputs * sizeof(Half);
+
+    static constexpr std::size_t bytes(std::size_t inputs) noexcept {
+        return inputs / activation_block * (block_bytes + scale_bytes);
+    }
+    FLASHBACK_SIMD_INLINE static IntLanes line(const std::byte* block, std::size_t step, std::size_t i) noexcept {
+        return nibbles(block, step, i);
+    }
+
+    struct Scales {
+        Lanes d;
+    };
+    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
+        return {half_scales(panel + blocks * block_bytes + b * scale_bytes)};
+    }
+    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
+        return IntLanes::all(a.minus_sum).ints_left<3>();
+    }
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+        return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
+    }
+
+    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
+        const std::size_t blocks = inputs / activation_block;
+        for (std::size_t b = 0; b < blocks; ++b) {
+            // The file pairs the nibbles of a byte as a line does.
+            const auto block = read_as<BlockQ4_0>(row + b * sizeof(BlockQ4_0));
+            write_as(panel + blocks * block_bytes + b * scale_bytes + lane * sizeof(Half), block.d);
+            for (std::size_t s = 0; s < steps; ++s)
+                std::memcpy(panel + b * block_bytes + s * line_bytes + lane * line_inputs, block.q + s * line_inputs, line_inputs);
+        }
+    }
+    static float value(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t k) noexcept {
+        const std::size_t b = k / activation_block;
+        const int q = static_cast<int>(get(panel + b * block_bytes, lane, k % activation_block)) - 8;
+        const std::byte* d = panel + inputs / activation_block * block_bytes + b * scale_bytes + lane * sizeof(Half);
+        return to_float(read_as<Half>(d)) * static_cast<float>(q);
+    }
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA::simd::detail
