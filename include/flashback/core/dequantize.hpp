@@ -1,114 +1,209 @@
-/// \file The values of weights as GGUF stores them.
+/// \file From weights as they are stored to floats.
 #pragma once
 
 #include "flashback/core/blocks.hpp"
 #include "flashback/core/dtype.hpp"
+#include "flashback/core/error.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 namespace flashback::inline FLASHBACK_ISA {
-
 namespace detail {
 
-// Weight i of a block. The order of the multiplications is llama.cpp's, so the values are its values to the bit.
-constexpr float weight_of(const BlockQ4_0& b, std::size_t i) noexcept {
-    return half_to_float(b.d) * static_cast<float>((b.q[i % 16] >> (i / 16 * 4) & 15) - 8);
-}
-constexpr float weight_of(const BlockQ4_1& b, std::size_t i) noexcept {
-    const float product = half_to_float(b.d) * static_cast<float>(b.q[i % 16] >> (i / 16 * 4) & 15);
-    return product + half_to_float(b.m);
-}
-constexpr int five_bits(const std::uint8_t (&q)[16], const std::uint8_t (&high)[4], std::size_t i) noexcept {
-    return (q[i % 16] >> (i / 16 * 4) & 15) | (high[i / 8] >> (i % 8) & 1) << 4;
-}
-constexpr float weight_of(const BlockQ5_0& b, std::size_t i) noexcept {
-    return half_to_float(b.d) * static_cast<float>(five_bits(b.q, b.high, i) - 16);
-}
-constexpr float weight_of(const BlockQ5_1& b, std::size_t i) noexcept {
-    const float product = half_to_float(b.d) * static_cast<float>(five_bits(b.q, b.high, i));
-    return product + half_to_float(b.m);
-}
-constexpr float weight_of(const BlockQ8_0& b, std::size_t i) noexcept {
-    return half_to_float(b.d) * static_cast<float>(b.q[i]);
-}
-constexpr int two_bits(const std::uint8_t (&q)[64], std::size_t i) noexcept {
-    return q[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
-}
-constexpr float weight_of(const BlockQ2_K& b, std::size_t i) noexcept {
-    const int both = b.scales[i / 16];
-    const float scale = half_to_float(b.d) * static_cast<float>(both & 15);
-    const float minimum = half_to_float(b.dmin) * static_cast<float>(both >> 4);
-    return scale * static_cast<float>(two_bits(b.q, i)) - minimum;
-}
-constexpr float weight_of(const BlockQ3_K& b, std::size_t i) noexcept {
-    const int q = two_bits(b.q, i) + ((b.high[i % 32] >> (i / 32) & 1) << 2) - 4;
-    return half_to_float(b.d) * static_cast<float>(k3_scale(b.scales, i / 16)) * static_cast<float>(q);
-}
-constexpr float weight_of(const BlockQ4_K& b, std::size_t i) noexcept {
-    const ScaleAndMinimum s = k4_scale(b.scales, i / 32);
-    const float scale = half_to_float(b.d) * static_cast<float>(s.scale);
-    const float minimum = half_to_float(b.dmin) * static_cast<float>(s.minimum);
-    return scale * static_cast<float>(b.q[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15) - minimum;
-}
-constexpr float weight_of(const BlockQ5_K& b, std::size_t i) noexcept {
-    const ScaleAndMinimum s = k4_scale(b.scales, i / 32);
-    const float scale = half_to_float(b.d) * static_cast<float>(s.scale);
-    const float minimum = half_to_float(b.dmin) * static_cast<float>(s.minimum);
-    const int q = (b.q[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15) | (b.high[i % 32] >> (i / 32) & 1) << 4;
-    return scale * static_cast<float>(q) - minimum;
-}
-constexpr float weight_of(const BlockQ6_K& b, std::size_t i) noexcept {
-    const std::size_t quarter = i % 128 / 32;
-    const int low = b.low[i / 128 * 64 + quarter % 2 * 32 + i % 32] >> (quarter / 2 * 4) & 15;
-    const int high = b.high[i / 128 * 32 + i % 32] >> (quarter * 2) & 3;
-    return half_to_float(b.d) * static_cast<float>(b.scales[i / 16]) * static_cast<float>((low | high << 4) - 32);
-}
+// Products of a binary16 scale, the 6 bits (Q6_K: 8) of a group's scale and the bits of a weight have at most 24 significant
+// bits, so they are exact, and only the sum with a minimum is rounded. A compiler that fuses the two changes nothing: these
+// are the same bits under all options, and llama.cpp's.
 
-template <class Block>
-inline void dequantize_blocks(const std::byte* from, std::size_t count, std::size_t block_elements, float* to) noexcept {
-    for (std::size_t first = 0; first < count; first += block_elements) {
-        Block block;
-        std::memcpy(&block, from + first / block_elements * sizeof block, sizeof block);
-        for (std::size_t i = 0; i < block_elements; ++i) to[first + i] = weight_of(block, i);
+inline void unpack(const BlockQ4_0& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    for (int i = 0; i < 16; ++i) {
+        to[i] = d * static_cast<float>((block.q[i] & 15) - 8);
+        to[i + 16] = d * static_cast<float>((block.q[i] >> 4) - 8);
     }
 }
 
-template <class Element, class Convert>
-inline void convert_elements(const std::byte* from, std::size_t count, const Convert& convert, float* to) noexcept {
+inline void unpack(const BlockQ4_1& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    const float m = half_to_float(block.m);
+    for (int i = 0; i < 16; ++i) {
+        to[i] = d * static_cast<float>(block.q[i] & 15) + m;
+        to[i + 16] = d * static_cast<float>(block.q[i] >> 4) + m;
+    }
+}
+
+/// The fifth bits of 32 weights, bit e that of weight e.
+inline std::uint32_t fifth_bits(const std::uint8_t (&high)[4]) noexcept {
+    return high[0] | static_cast<std::uint32_t>(high[1]) << 8 | static_cast<std::uint32_t>(high[2]) << 16 |
+           static_cast<std::uint32_t>(high[3]) << 24;
+}
+
+inline void unpack(const BlockQ5_0& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    const std::uint32_t high = fifth_bits(block.high);
+    for (int i = 0; i < 16; ++i) {
+        const int low_bit = static_cast<int>(high >> i & 1u);
+        const int high_bit = static_cast<int>(high >> (i + 16) & 1u);
+        to[i] = d * static_cast<float>(((block.q[i] & 15) | low_bit << 4) - 16);
+        to[i + 16] = d * static_cast<float>((block.q[i] >> 4 | high_bit << 4) - 16);
+    }
+}
+
+inline void unpack(const BlockQ5_1& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    const float m = half_to_float(block.m);
+    const std::uint32_t high = fifth_bits(block.high);
+    for (int i = 0; i < 16; ++i) {
+        const int low_bit = static_cast<int>(high >> i & 1u);
+        const int high_bit = static_cast<int>(high >> (i + 16) & 1u);
+        to[i] = d * static_cast<float>((block.q[i] & 15) | low_bit << 4) + m;
+        to[i + 16] = d * static_cast<float>(block.q[i] >> 4 | high_bit << 4) + m;
+    }
+}
+
+inline void unpack(const BlockQ8_0& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    for (int i = 0; i < 32; ++i) to[i] = d * static_cast<float>(block.q[i]);
+}
+
+inline void unpack(const BlockQ2_K& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    const float dmin = half_to_float(block.dmin);
+    for (int group = 0; group < 16; ++group, to += 16) {
+        const float scale = d * static_cast<float>(block.scales[group] & 15);
+        const float min = dmin * static_cast<float>(block.scales[group] >> 4);
+        const std::uint8_t* q = block.q + group / 8 * 32 + group % 2 * 16;
+        const int shift = group % 8 / 2 * 2;
+        for (int i = 0; i < 16; ++i) to[i] = scale * static_cast<float>(q[i] >> shift & 3) - min;
+    }
+}
+
+inline void unpack(const BlockQ3_K& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    for (int group = 0; group < 16; ++group, to += 16) {
+        const float scale = d * static_cast<float>(k3_scale(block.scales, static_cast<std::size_t>(group)));
+        const std::uint8_t* q = block.q + group / 8 * 32 + group % 2 * 16;
+        const std::uint8_t* high = block.high + group % 2 * 16;
+        const int shift = group % 8 / 2 * 2;
+        for (int i = 0; i < 16; ++i) {
+            const int third_bit = high[i] >> (group / 2) & 1;
+            to[i] = scale * static_cast<float>(((q[i] >> shift & 3) | third_bit << 2) - 4);
+        }
+    }
+}
+
+inline void unpack(const BlockQ4_K& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    const float dmin = half_to_float(block.dmin);
+    for (int group = 0; group < 8; ++group, to += 32) {
+        const K4Scale k = k4_scale(block.scales, static_cast<std::size_t>(group));
+        const float scale = d * static_cast<float>(k.scale);
+        const float min = dmin * static_cast<float>(k.min);
+        const std::uint8_t* q = block.q + group / 2 * 32;
+        const int shift = group % 2 * 4;
+        for (int i = 0; i < 32; ++i) to[i] = scale * static_cast<float>(q[i] >> shift & 15) - min;
+    }
+}
+
+inline void unpack(const BlockQ5_K& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    const float dmin = half_to_float(block.dmin);
+    for (int group = 0; group < 8; ++group, to += 32) {
+        const K4Scale k = k4_scale(block.scales, static_cast<std::size_t>(group));
+        const float scale = d * static_cast<float>(k.scale);
+        const float min = dmin * static_cast<float>(k.min);
+        const std::uint8_t* q = block.q + group / 2 * 32;
+        const int shift = group % 2 * 4;
+        for (int i = 0; i < 32; ++i) {
+            const int fifth_bit = block.high[i] >> group & 1;
+            to[i] = scale * static_cast<float>((q[i] >> shift & 15) | fifth_bit << 4) - min;
+        }
+    }
+}
+
+inline void unpack(const BlockQ6_K& block, float* to) noexcept {
+    const float d = half_to_float(block.d);
+    for (int group = 0; group < 16; ++group, to += 16) {
+        const float scale = d * static_cast<float>(block.scales[group]);
+        const std::uint8_t* low = block.low + group / 8 * 64 + group % 4 * 16;
+        const std::uint8_t* high = block.high + group / 8 * 32 + group % 2 * 16;
+        const int low_shift = group % 8 / 4 * 4;
+        const int high_shift = group % 8 / 2 * 2;
+        for (int i = 0; i < 16; ++i) {
+            to[i] = scale * static_cast<float>(((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4) - 32);
+        }
+    }
+}
+
+template <class Block>
+void unpack_blocks(const std::byte* from, std::size_t count, float* to) noexcept {
+    for (std::size_t i = 0; i < count; i += Block::elements, from += sizeof(Block)) {
+        Block block;
+        std::memcpy(&block, from, sizeof(Block));
+        unpack(block, to + i);
+    }
+}
+
+template <class Convert>
+void unpack_halves(const std::byte* from, std::size_t count, float* to, Convert convert) noexcept {
     for (std::size_t i = 0; i < count; ++i) {
-        Element element;
-        std::memcpy(&element, from + i * sizeof element, sizeof element);
-        to[i] = convert(element);
+        std::uint16_t half;
+        std::memcpy(&half, from + i * sizeof half, sizeof half);
+        to[i] = convert(half);
     }
 }
 
 }  // namespace detail
 
-/// The values of `count` weights of a type; whether it is a type of weights.
-/// Shape     from: what GGUF stores of them   to (count)
-/// Requires  count is a multiple of the block of the type
-inline bool dequantize(DType type, const std::byte* from, std::size_t count, float* to) noexcept {
+/// Whether `dequantize` knows a type: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K and Q6_K.
+constexpr bool can_dequantize(DType type) noexcept {
     switch (type) {
-        case DType::f32: std::memcpy(to, from, count * sizeof(float)); return true;
-        case DType::f16: detail::convert_elements<std::uint16_t>(from, count, half_to_float, to); return true;
-        case DType::bf16: detail::convert_elements<std::uint16_t>(from, count, bf16_to_float, to); return true;
-        case DType::q4_0: detail::dequantize_blocks<BlockQ4_0>(from, count, 32, to); return true;
-        case DType::q4_1: detail::dequantize_blocks<BlockQ4_1>(from, count, 32, to); return true;
-        case DType::q5_0: detail::dequantize_blocks<BlockQ5_0>(from, count, 32, to); return true;
-        case DType::q5_1: detail::dequantize_blocks<BlockQ5_1>(from, count, 32, to); return true;
-        case DType::q8_0: detail::dequantize_blocks<BlockQ8_0>(from, count, 32, to); return true;
-        case DType::q2_k: detail::dequantize_blocks<BlockQ2_K>(from, count, 256, to); return true;
-        case DType::q3_k: detail::dequantize_blocks<BlockQ3_K>(from, count, 256, to); return true;
-        case DType::q4_k: detail::dequantize_blocks<BlockQ4_K>(from, count, 256, to); return true;
-        case DType::q5_k: detail::dequantize_blocks<BlockQ5_K>(from, count, 256, to); return true;
-        case DType::q6_k: detail::dequantize_blocks<BlockQ6_K>(from, count, 256, to); return true;
+        case DType::f32:
+        case DType::f16:
+        case DType::bf16:
+        case DType::q8_0:
+        case DType::q4_0:
+        case DType::q4_1:
+        case DType::q5_0:
+        case DType::q5_1:
+        case DType::q2_k:
+        case DType::q3_k:
+        case DType::q4_k:
+        case DType::q5_k:
+        case DType::q6_k: return true;
         default: return false;
     }
 }
 
-/// Whether `dequantize` knows a type.
-inline bool can_dequantize(DType type) noexcept { return dequantize(type, nullptr, 0, nullptr); }
+/// The values of weights as they lie in a file: any bytes, at any address. A damaged scale may give infinities and NaNs.
+/// Shape     from: count elements in blocks as `layout_of(type)` says; to: count
+/// Requires  `can_dequantize(type)`; count is a multiple of the block's elements; `from` and `to` do not overlap
+/// Throws    Error{contract} otherwise
+/// Cost      no allocation; one multiplication an element, and one addition where the type has minima
+/// Source    llama.cpp: the functions dequantize_row_* of ggml-quants.c; the same bits
+inline void dequantize(DType type, const std::byte* from, std::size_t count, float* to) {
+    const DTypeLayout layout = layout_of(type);
+    FLASHBACK_ASSERT(can_dequantize(type), "dequantize: found the type ", layout.name, ", expected a type of weights");
+    FLASHBACK_ASSERT(count % layout.block_elements == 0, "dequantize: found ", count, " elements of ", layout.name,
+                     ", expected a multiple of ", layout.block_elements);
+    if (count == 0) return;  // memcpy must not see the null pointers that may come with nothing
+    switch (type) {
+        case DType::f32: std::memcpy(to, from, count * sizeof(float)); break;
+        case DType::f16: detail::unpack_halves(from, count, to, half_to_float); break;
+        case DType::bf16: detail::unpack_halves(from, count, to, bf16_to_float); break;
+        case DType::q8_0: detail::unpack_blocks<BlockQ8_0>(from, count, to); break;
+        case DType::q4_0: detail::unpack_blocks<BlockQ4_0>(from, count, to); break;
+        case DType::q4_1: detail::unpack_blocks<BlockQ4_1>(from, count, to); break;
+        case DType::q5_0: detail::unpack_blocks<BlockQ5_0>(from, count, to); break;
+        case DType::q5_1: detail::unpack_blocks<BlockQ5_1>(from, count, to); break;
+        case DType::q2_k: detail::unpack_blocks<BlockQ2_K>(from, count, to); break;
+        case DType::q3_k: detail::unpack_blocks<BlockQ3_K>(from, count, to); break;
+        case DType::q4_k: detail::unpack_blocks<BlockQ4_K>(from, count, to); break;
+        case DType::q5_k: detail::unpack_blocks<BlockQ5_K>(from, count, to); break;
+        case DType::q6_k: detail::unpack_blocks<BlockQ6_K>(from, count, to); break;
+        default: break;  // refused above
+    }
+}
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -79,32 +79,36 @@ constexpr float half_to_float(std::uint16_t half) noexcept {
     return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
 }
 
-/// The value of a bfloat16 number, the upper half of a float.
-constexpr float bf16_to_float(std::uint16_t upper) noexcept {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(upper) << 16);
-}
-
-/// The nearest bfloat16 number, to even between two; NaN stays NaN.
-constexpr std::uint16_t float_to_bf16(float x) noexcept {
-    const auto bits = std::bit_cast<std::uint32_t>(x);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
-    return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-/// The nearest IEEE 754 binary16 number, to even between two; infinite beyond its range, NaN stays NaN.
-constexpr std::uint16_t float_to_half(float x) noexcept {
-    const auto bits = std::bit_cast<std::uint32_t>(x);
+/// The binary16 number nearest to a value: ties to even, too large becomes infinity, subnormals are kept, a NaN stays a NaN
+/// (quiet, with the upper bits of its payload). The same bits as the conversion instructions of x86 (F16C) and Arm.
+constexpr std::uint16_t float_to_half(float value) noexcept {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t sign = bits >> 16 & 0x8000u;
     const std::uint32_t magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
-    if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // 65520 and above round to infinity
-    if (magnitude < 0x38800000u) {
-        // Subnormal: adding 0.5 moves the last bit of such a number to the last bit of the sum, which is rounded there.
-        const float sum = std::bit_cast<float>(magnitude) + 0.5f;
-        return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(sum) - 0x3f000000u));
+    std::uint32_t half;
+    if (magnitude > 0x7f800000u) {
+        half = 0x7e00u | (magnitude >> 13 & 0x3ffu);
+    } else if (magnitude >= 0x477ff000u) {  // 65520 lies in the middle between 65504 and what infinity stands for
+        half = 0x7c00u;
+    } else if (magnitude < 0x38800000u) {  // below 2^-14: adding 0.5 rounds at 2^-24, the step of the subnormals
+        half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
+    } else {
+        half = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
     }
-    const std::uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
-    return static_cast<std::uint16_t>(sign | (rounded - 0x38000000u) >> 13);
+    return static_cast<std::uint16_t>(sign | half);
+}
+
+/// The value of a bfloat16 number, the upper half of a float; exact, NaN payloads included.
+constexpr float bf16_to_float(std::uint16_t bf16) noexcept {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bf16) << 16);
+}
+
+/// The bfloat16 number nearest to a value: ties to even, too large becomes infinity, subnormals are kept, a NaN stays a NaN
+/// (quiet, with the upper bits of its payload).
+constexpr std::uint16_t float_to_bf16(float value) noexcept {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
+    return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA
