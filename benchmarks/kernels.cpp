@@ -34,7 +34,6 @@ using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::Row
 constexpr std::size_t outputs = 5632;
 constexpr std::size_t inputs = 2048;
 constexpr std::size_t matrices = 4;  // in turn: 176 MiB, so that at m = 1 the weights come from memory
-constexpr std::size_t most_rows = 512;
 
 float random_value(SplitMix64& random) { return static_cast<float>(2 * random.uniform() - 1); }
 
@@ -45,15 +44,17 @@ std::vector<float> random_row(std::size_t n, std::uint64_t seed) {
     return row;
 }
 
+/// As many matrices in turn as make 176 MiB, so that at m = 1 the weights come from memory.
+template <DType Type>
 const std::vector<simd::PackedMatrix>& packed_weights() {
     static const std::vector<simd::PackedMatrix> all = [] {
         std::vector<simd::PackedMatrix> made;
-        SplitMix64 random{1};
-        for (std::size_t i = 0; i < matrices; ++i) {
-            made.emplace_back(outputs, inputs);
-            for (std::size_t o = 0; o < outputs; ++o) {
-                for (std::size_t k = 0; k < inputs; ++k) made.back().at(o, k) = random_value(random);
-            }
+        std::size_t bytes = 0;
+        while (bytes < matrices * sizeof(float) * outputs * inputs) {
+            const std::vector<float> row = random_row(inputs, made.size());
+            made.push_back(simd::PackedMatrix::of(Type, outputs, inputs,
+                                                  [&](std::size_t o, std::size_t k) { return row[(k + o) % inputs]; }));
+            bytes += made.back().bytes();
         }
         return made;
     }();
@@ -69,40 +70,53 @@ const std::vector<RowMajor>& eigen_weights() {
     return all;
 }
 
-void count_product(benchmark::State& state) {
+void count_product(benchmark::State& state, double bytes) {
     count_operations(state, 2.0 * static_cast<double>(state.range(0)) * outputs * inputs,
                      static_cast<std::size_t>(state.range(1)));
-    count_bytes(state, 4.0 * outputs * inputs);
+    count_bytes(state, bytes);
 }
 
-/// Arguments: rows, threads.
-template <class Product>
-void packed_product(benchmark::State& state, const Product& product) {
+/// Arguments: rows, threads. Rows of activations are converted beforehand, as a transformer does once for several matrices.
+template <DType Type>
+void matmul_kernel(benchmark::State& state) {
     const auto rows = static_cast<std::size_t>(state.range(0));
     constexpr std::size_t x_stride = simd::row_stride(inputs);
     constexpr std::size_t y_stride = simd::row_stride(outputs);
-    const std::vector<float> x = random_row(most_rows * x_stride, 2);
-    AlignedBuffer<float> y{most_rows * y_stride};
+    const std::vector<float> x = random_row(rows * x_stride, 2);
+    simd::ActivationBuffer converted{rows, inputs};
+    for (std::size_t r = 0; r < rows; ++r) converted.convert(simd::operand_of(Type), r, x.data() + r * x_stride, 0, inputs);
+    const simd::Activations a = converted.view(x.data(), x_stride);
+    AlignedBuffer<float> y{rows * y_stride};
     ThreadPool pool{static_cast<std::size_t>(state.range(1))};
     const ExecutorRef executor{pool};
     std::size_t turn = 0;
-    const auto& weights = packed_weights();
+    const auto& weights = packed_weights<Type>();
     for ([[maybe_unused]] auto _ : state) {
-        const simd::PackedMatrix& w = weights[turn++ % matrices];
+        const simd::PackedMatrix& w = weights[turn++ % weights.size()];
         executor.run_ranges(w.panels(), 4, [&](std::size_t first, std::size_t last) {
-            product(w, first, last, x.data(), rows, x_stride, y.data(), y_stride);
+            simd::matmul(w, first, last, a, rows, y.data(), y_stride);
         });
         benchmark::DoNotOptimize(y.data());
         benchmark::ClobberMemory();
     }
-    count_product(state);
+    count_product(state, static_cast<double>(weights.front().bytes()));
 }
 
-void matmul_kernel(benchmark::State& state) {
-    packed_product(state, [](auto&&... arguments) { simd::matmul(arguments...); });
-}
+/// The loops of plain::dot over rows of f32.
 void matmul_plain(benchmark::State& state) {
-    packed_product(state, [](auto&&... arguments) { plain::matmul(arguments...); });
+    const auto rows = static_cast<std::size_t>(state.range(0));
+    static const std::vector<float> w = random_row(outputs * inputs, 1);
+    const std::vector<float> x = random_row(rows * inputs, 2);
+    std::vector<float> y(rows * outputs);
+    for ([[maybe_unused]] auto _ : state) {
+        for (std::size_t r = 0; r < rows; ++r) {
+            for (std::size_t o = 0; o < outputs; ++o)
+                y[r * outputs + o] = plain::dot(w.data() + o * inputs, x.data() + r * inputs, inputs);
+        }
+        benchmark::DoNotOptimize(y.data());
+        benchmark::ClobberMemory();
+    }
+    count_product(state, 4.0 * outputs * inputs);
 }
 
 void matmul_eigen(benchmark::State& state) {
@@ -123,18 +137,22 @@ void matmul_eigen(benchmark::State& state) {
         benchmark::DoNotOptimize(y.data());
         benchmark::ClobberMemory();
     }
-    count_product(state);
+    count_product(state, 4.0 * outputs * inputs);
 }
 
 void products(benchmark::internal::Benchmark* b) {
     b->ArgNames({"m", "threads"})->ArgsProduct({{1, 16, 144, 512}, {1, 2}})->UseRealTime()->Unit(benchmark::kMillisecond);
 }
-BENCHMARK(matmul_kernel)->Apply(products);
-BENCHMARK(matmul_plain)->Apply(products);
+BENCHMARK(matmul_kernel<DType::f32>)->Name("matmul_kernel_f32")->Apply(products);
+BENCHMARK(matmul_kernel<DType::f16>)->Name("matmul_kernel_f16")->Apply(products);
+BENCHMARK(matmul_kernel<DType::bf16>)->Name("matmul_kernel_bf16")->Apply(products);
+BENCHMARK(matmul_kernel<DType::q8_0>)->Name("matmul_kernel_q8_0")->Apply(products);
+BENCHMARK(matmul_kernel<DType::q4_0>)->Name("matmul_kernel_q4_0")->Apply(products);
+BENCHMARK(matmul_plain)->ArgNames({"m", "threads"})->ArgsProduct({{1, 16}, {1}})->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(matmul_eigen)->Apply(products);
 // What is between the sizes of the everyday: no step may be slow.
-BENCHMARK(matmul_kernel)
-    ->Name("matmul_sweep")
+BENCHMARK(matmul_kernel<DType::f32>)
+    ->Name("matmul_sweep_f32")
     ->ArgNames({"m", "threads"})
     ->ArgsProduct({{2, 3, 4, 5, 7, 8, 9, 12, 17, 24, 31, 32, 33, 48, 64}, {2}})
     ->UseRealTime()
@@ -235,12 +253,13 @@ void attention_kernel(benchmark::State& state) {
     attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
         simd::AttentionQuery queries[heads];
         for (std::size_t h = 0; h < heads; ++h) queries[h] = {q + h * head_dim, out + h * head_dim, position};
-        simd::attend(queries, tile, head_dim);
+        simd::attend<float>(queries, tile, head_dim);
     });
 }
 void attention_plain(benchmark::State& state) {
     attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
-        for (std::size_t h = 0; h < heads; ++h) plain::attend(q + h * head_dim, tile, head_dim, position, out + h * head_dim);
+        for (std::size_t h = 0; h < heads; ++h)
+            plain::attend<float>(q + h * head_dim, tile, head_dim, position, out + h * head_dim);
     });
 }
 void attention_eigen(benchmark::State& state) {

@@ -30,16 +30,11 @@ std::size_t layers() {
 }
 
 simd::PackedMatrix random_matrix(std::size_t outputs, std::size_t inputs) {
-    simd::PackedMatrix w{outputs, inputs};
     const auto most = static_cast<float>(std::sqrt(3.0 / static_cast<double>(inputs)));
-    ThreadPool pool{2};
-    ExecutorRef{pool}.run_ranges(outputs, simd::panel_outputs, [&](std::size_t first, std::size_t last) {
-        SplitMix64 random{first};
-        for (std::size_t o = first; o < last; ++o) {
-            for (std::size_t i = 0; i < inputs; ++i) w.at(o, i) = static_cast<float>(2 * random.uniform() - 1) * most;
-        }
+    SplitMix64 random{outputs + inputs};
+    return simd::PackedMatrix::of(DType::f32, outputs, inputs, [&](std::size_t, std::size_t) {
+        return static_cast<float>(2 * random.uniform() - 1) * most;
     });
-    return w;
 }
 
 /// The shape of TinyLlama 1.1 B.

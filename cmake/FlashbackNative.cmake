@@ -20,3 +20,12 @@ endif()
 if(FLASHBACK_WARNINGS_AS_ERRORS)
   target_compile_options(flashback_native INTERFACE -Werror)
 endif()
+
+# Our own programs compile the kernels once: a dozen seconds less for each source, minutes under the sanitizers.
+file(WRITE "${PROJECT_BINARY_DIR}/flashback_kernels.cpp.new" "#include \"flashback/simd/kernels.hpp\"\n")
+file(COPY_FILE "${PROJECT_BINARY_DIR}/flashback_kernels.cpp.new" "${PROJECT_BINARY_DIR}/flashback_kernels.cpp" ONLY_IF_DIFFERENT)
+add_library(flashback_kernels STATIC "${PROJECT_BINARY_DIR}/flashback_kernels.cpp")
+target_compile_options(flashback_kernels PRIVATE $<TARGET_PROPERTY:flashback_native,INTERFACE_COMPILE_OPTIONS>)
+target_link_libraries(flashback_kernels PRIVATE flashback::flashback)
+target_compile_definitions(flashback_native INTERFACE FLASHBACK_EXTERN_KERNELS)
+target_link_libraries(flashback_native INTERFACE flashback_kernels)

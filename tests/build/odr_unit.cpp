@@ -23,7 +23,9 @@ std::string FLASHBACK_TEST_UNIT(const char* path) {
     const auto more = prepending.generate(tokenizer.encode("that"), {.max_tokens = 4});
     generation.tokens.insert(generation.tokens.end(), more.tokens.begin(), more.tokens.end());
 
-    flashback::simd::PackedMatrix matrix{20, 3};
-    matrix.at(19, 2) = 1;
-    return FLASHBACK_ISA_NAME + std::string{matrix.at(19, 2) == 1 ? ":" : "?"} + tokenizer.decode(generation.tokens);
+    const auto matrix =
+        flashback::simd::PackedMatrix::of(flashback::DType::q8_0, 20, 32, [](auto o, auto) { return o == 19 ? 1.0f : 0.0f; });
+    float row[32];
+    matrix.row(19, row);
+    return FLASHBACK_ISA_NAME + std::string{row[31] > 0.9f ? ":" : "?"} + tokenizer.decode(generation.tokens);
 }

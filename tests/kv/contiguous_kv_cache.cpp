@@ -1,6 +1,7 @@
 #include "flashback/kv/contiguous_kv_cache.hpp"
 
 #include <cstddef>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -38,14 +39,20 @@ ContiguousKVCache filled(std::size_t positions) {
     return cache;
 }
 
+float number(const std::byte* from, std::size_t i) {
+    float x;
+    std::memcpy(&x, from + i * sizeof x, sizeof x);
+    return x;
+}
+
 bool holds(const ContiguousKVCache& cache, std::size_t positions, float shift = 0) {
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {
         for (std::size_t head = 0; head < shape.kv_heads; ++head) {
             for (std::size_t p = 0; p < positions; ++p) {
                 const KVTile tile = cache.tile(layer, head, p / 64);
                 for (std::size_t i = 0; i < shape.head_dim; ++i) {
-                    const float key = tile.keys[(p % 64 / 16 * shape.head_dim + i) * 16 + p % 16];
-                    const float value = tile.values[p % 64 * shape.head_dim + i];
+                    const float key = number(tile.keys, (p % 64 / 16 * shape.head_dim + i) * 16 + p % 16);
+                    const float value = number(tile.values, p % 64 * shape.head_dim + i);
                     if (key != element(layer, head, p, i, false) + shift) return false;
                     if (value != element(layer, head, p, i, true) + shift) return false;
                 }
@@ -121,4 +128,36 @@ TEST_CASE("Every tile starts on a border of 64 bytes where the width of a head a
         CHECK(reinterpret_cast<std::size_t>(tile.keys) % 64 == 0);
         CHECK(reinterpret_cast<std::size_t>(tile.values) % 64 == 0);
     }
+}
+
+TEST_CASE("Keys and values are rounded to the element of the cache") {
+    for (const DType type : {DType::f16, DType::bf16}) {
+        CAPTURE(layout_of(type).name);
+        const std::size_t d = 37;  // the last five by another path than the first 32
+        ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 100, .element = type}};
+        CHECK(cache.bytes() == 128 * 2 * d * 2);
+        std::vector<float> key(d);
+        std::vector<float> value(d);
+        for (std::size_t i = 0; i < d; ++i) {
+            key[i] = 1.0f / static_cast<float>(i + 3);
+            value[i] = -70000.0f / static_cast<float>(i + 1);  // the first one is beyond f16
+        }
+        cache.write(0, 0, 77, key.data(), value.data());
+        cache.commit(78);
+        const auto rounded = [&](float x) { return type == DType::f16 ? float_to_half(x) : float_to_bf16(x); };
+        const auto held = [](const std::byte* from, std::size_t i) {
+            std::uint16_t x;
+            std::memcpy(&x, from + i * sizeof x, sizeof x);
+            return x;
+        };
+        const ContiguousKVCache branch = cache.fork();
+        for (const KVTile& tile : {cache.tile(0, 0, 1), branch.tile(0, 0, 1)}) {
+            for (std::size_t i = 0; i < d; ++i) {
+                CHECK(held(tile.keys, i * 16 + 13) == rounded(key[i]));
+                CHECK(held(tile.values, 13 * d + i) == rounded(value[i]));
+            }
+        }
+    }
+    CHECK_THROWS_WITH_AS(ContiguousKVCache({.layers = 1, .kv_heads = 1, .head_dim = 4, .positions = 1, .element = DType::q8_0}),
+                         "a KV cache of Q8_0, expected F32, F16 or BF16", Error);
 }

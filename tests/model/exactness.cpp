@@ -187,7 +187,8 @@ TEST_CASE("Any number of tokens behind any others gives the logits of all at onc
 }
 
 TEST_CASE("Sums beyond the blocks of k, many heads that share keys, and rows of every number give the same logits") {
-    static_assert(2 * simd::detail::long_block < 530 && 4 * simd::detail::long_block < 1100);
+    constexpr std::size_t block = simd::detail::tile_shape<simd::detail::F32Format>().long_block;
+    static_assert(2 * block < 530 && 4 * block < 1100);
     const RandomModel shape{
         .layers = 1, .width = 530, .heads = 21, .kv_heads = 1, .head_dim = 6, .hidden = 1100, .vocab = 333, .tied = true};
     const ModelPtr model = random_model(shape);

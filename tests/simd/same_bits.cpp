@@ -6,11 +6,9 @@
 #include "flashback/simd/attention.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/exp.hpp"
-#include "flashback/simd/matmul.hpp"
 #include "flashback/simd/norm.hpp"
 #include "flashback/simd/plain/attention.hpp"
 #include "flashback/simd/plain/exp.hpp"
-#include "flashback/simd/plain/matmul.hpp"
 #include "flashback/simd/plain/rows.hpp"
 #include "flashback/simd/softmax.hpp"
 
@@ -21,6 +19,7 @@
 #include <cstring>
 #include <limits>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -212,69 +211,11 @@ TEST_CASE("Rotations are the plain ones") {
         });
 }
 
-TEST_CASE("Products are the plain ones, for every number of rows and panels and beyond the blocks of k") {
-    struct Shape {
-        std::size_t outputs, inputs;
-    };
-    const std::vector<Shape> shapes{{1, 1}, {16, 5}, {33, 63}, {70, 64}, {70, 65}, {130, 129}, {40, 255}, {40, 257}, {64, 600}};
-    for (const Shape& shape : shapes) {
-        const std::size_t outputs = shape.outputs;
-        const std::size_t inputs = shape.inputs;
-        SplitMix64 random{outputs + inputs};
-        simd::PackedMatrix w{outputs, inputs};
-        for (std::size_t o = 0; o < outputs; ++o) {
-            for (std::size_t i = 0; i < inputs; ++i) w.at(o, i) = random_value(random, 1);
-        }
-        for (const std::size_t rows :
-             {0u, 1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 11u, 13u, 16u, 17u, 31u, 32u, 33u, 34u, 41u, 64u, 145u}) {
-            CAPTURE(outputs);
-            CAPTURE(inputs);
-            CAPTURE(rows);
-            const std::size_t x_stride = inputs + rows % 3;
-            const std::size_t y_stride = simd::padded(outputs) + rows % 5;
-            const Row x{rows * x_stride, rows % 16, 1, rows};
-            Row y{rows * y_stride, (rows + 3) % 16, 1, 1};
-            Row expected = y;
-            simd::matmul(w, 0, w.panels(), x.data(), rows, x_stride, y.data(), y_stride);
-            plain::matmul(w, 0, w.panels(), x.data(), rows, x_stride, expected.data(), y_stride);
-            CHECK(y == expected);
-            // Some of the panels: nothing else is written.
-            Row some{rows * y_stride, 1, 1, 1};
-            Row some_expected = some;
-            const std::size_t first = w.panels() / 3;
-            simd::matmul(w, first, w.panels() - 1, x.data(), rows, x_stride, some.data(), y_stride);
-            if (first < w.panels())
-                plain::matmul(w, first, w.panels() - 1, x.data(), rows, x_stride, some_expected.data(), y_stride);
-            CHECK(some == some_expected);
-        }
-    }
-}
-
-TEST_CASE("Products of what is no number are the plain ones") {
-    for (const float special : {not_a_number, infinity, -infinity}) {
-        SplitMix64 random{1};
-        simd::PackedMatrix w{48, 70};
-        for (std::size_t o = 0; o < 48; ++o) {
-            for (std::size_t i = 0; i < 70; ++i) w.at(o, i) = random_value(random, 1);
-        }
-        w.at(20, 69) = special;
-        w.at(21, 0) = 0.0f;
-        for (const std::size_t rows : {1u, 5u, 16u, 40u}) {
-            Row x{rows * 70, 1, 1, rows};
-            x.data()[(rows - 1) * 70] = special;
-            Row y{rows * 48, 1, 1, 1};
-            Row expected = y;
-            simd::matmul(w, 0, 3, x.data(), rows, 70, y.data(), 48);
-            plain::matmul(w, 0, 3, x.data(), rows, 70, expected.data(), 48);
-            CHECK(y == expected);
-            CHECK(std::isnan(y.data()[(rows - 1) * 48 + 21]));
-        }
-    }
-}
-
-TEST_CASE("Attention of several queries is the plain attention of each, whatever they share") {
+TEST_CASE_TEMPLATE("Attention of several queries is the plain attention of each, whatever they share", Element, float,
+                   simd::Half, simd::BFloat16) {
+    const DType element = sizeof(Element) == 4 ? DType::f32 : std::is_same_v<Element, simd::Half> ? DType::f16 : DType::bf16;
     for (const std::size_t d : {1u, 4u, 7u, 16u, 36u, 48u, 64u, 80u, 100u, 128u}) {
-        ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 384}};
+        ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 384, .element = element}};
         for (std::size_t p = 0; p < 384; ++p) {
             Row key{d, 0, 1, 2 * p};
             Row value{d, 0, 1, 2 * p + 1};
@@ -296,9 +237,9 @@ TEST_CASE("Attention of several queries is the plain attention of each, whatever
                     for (std::size_t a = 0; a < count; ++a) {
                         const std::size_t position = start + a / heads;
                         queries.push_back({q.data() + a * d, out.data() + a * d, position});
-                        plain::attend(q.data() + a * d, tile, d, position, expected.data() + a * d);
+                        plain::attend<Element>(q.data() + a * d, tile, d, position, expected.data() + a * d);
                     }
-                    simd::attend(queries, tile, d);
+                    simd::attend<Element>(queries, tile, d);
                     CHECK(out == expected);
                 }
             }
@@ -322,8 +263,8 @@ TEST_CASE("Attention to scores that are no numbers is the plain attention") {
             Row out{d, 0, 1, 2};
             Row expected = out;
             const simd::AttentionQuery query{q.data(), out.data(), 99};
-            simd::attend({&query, 1}, tile, d);
-            plain::attend(q.data(), tile, d, 99, expected.data());
+            simd::attend<float>({&query, 1}, tile, d);
+            plain::attend<float>(q.data(), tile, d, 99, expected.data());
             CHECK(out == expected);
             if (special != -infinity) CHECK(std::isnan(out.data()[0]));
         }

@@ -34,7 +34,7 @@ public:
     void truncate(std::size_t n) noexcept { size_ = n; }
     flashback::KVTile tile(std::size_t layer, std::size_t head, std::size_t t) const noexcept {
         const float* first = values_.data() + offset(layer, head, t);
-        return {first, first + keys() + gap};
+        return {reinterpret_cast<const std::byte*>(first), reinterpret_cast<const std::byte*>(first + keys() + gap)};
     }
     DisplacedKVCache fork() const {
         DisplacedKVCache copy{shape_};

@@ -23,7 +23,8 @@ struct RandomModel {
     std::size_t window = 400;
     bool tied = false;
     std::uint64_t seed = 1;
-    float scale = 1;  ///< of all weights of matrices, besides the usual 1 / sqrt(inputs)
+    flashback::DType type = flashback::DType::f32;  ///< of the matrices
+    float scale = 1;                                ///< of all weights of matrices, besides the usual 1 / sqrt(inputs)
 };
 
 inline std::vector<flashback::TokenId> random_tokens(flashback::SplitMix64& random, std::size_t count, std::size_t vocab) {
@@ -36,12 +37,10 @@ inline std::vector<flashback::TokenId> random_tokens(flashback::SplitMix64& rand
 inline std::shared_ptr<const flashback::Transformer> random_model(const RandomModel& shape) {
     flashback::SplitMix64 random{shape.seed};
     const auto matrix = [&](std::size_t outputs, std::size_t inputs) {
-        flashback::simd::PackedMatrix m{outputs, inputs};
         const double most = shape.scale * std::sqrt(3.0 / static_cast<double>(inputs));
-        for (std::size_t o = 0; o < outputs; ++o) {
-            for (std::size_t i = 0; i < inputs; ++i) m.at(o, i) = static_cast<float>((2 * random.uniform() - 1) * most);
-        }
-        return m;
+        return flashback::simd::PackedMatrix::of(shape.type, outputs, inputs, [&](std::size_t, std::size_t) {
+            return static_cast<float>((2 * random.uniform() - 1) * most);
+        });
     };
     const auto vector = [&](std::size_t count) {
         std::vector<float> v(count);

@@ -14,11 +14,11 @@ inline constexpr std::size_t tile_positions = 64;
 /// Keys that lie side by side, so that the lanes of a vector run across keys and no score is a horizontal sum.
 inline constexpr std::size_t key_group = 16;
 
-/// The keys and values of 64 consecutive positions of one head.
+/// The keys and values of 64 consecutive positions of one head, in the element type of their cache: f32, f16 or bf16.
 /// Shape     keys (4, head_dim, 16): groups of 16 positions, dimension-major   values (64, head_dim)
 struct KVTile {
-    const float* keys;
-    const float* values;
+    const std::byte* keys;
+    const std::byte* values;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -79,6 +79,10 @@ public:
     }
 
     const std::string& name() const noexcept { return name_; }
+    /// Says that a part of the file, such as the data of a tensor, will not be read soon: see MappedFile::release.
+    void release(std::span<const std::byte> part) const noexcept {
+        if (file_) file_->release(part);
+    }
     std::uint32_t version() const noexcept { return version_; }
     const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const noexcept { return metadata_; }
     const std::vector<GgufTensor>& tensors() const noexcept { return tensors_; }

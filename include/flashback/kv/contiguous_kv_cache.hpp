@@ -1,38 +1,50 @@
-/// \file The simplest storage of keys and values: one block of f32 for the whole window.
+/// \file The simplest storage of keys and values: one block for the whole window.
 #pragma once
 
 #include "flashback/core/aligned_buffer.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/kv/kv_cache.hpp"
+#include "flashback/simd/half_lanes.hpp"
 
 #include <algorithm>
 #include <cstddef>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Keys and values in one block of f32.
+/// Keys and values in one block.
 /// Shape     (layers, kv_heads, tiles, keys and values of a tile)
-/// Cost      layers · kv_heads · head_dim · 8 bytes a position, rounded up to 64 positions; the pages of positions that
-///           were never written are not touched
+/// Cost      layers · kv_heads · head_dim · 8 bytes a position (4 for f16 and bf16), rounded up to 64 positions; the pages of
+///           positions that were never written are not touched
 class ContiguousKVCache {
 public:
-    /// Throws    std::bad_alloc
+    /// Throws    Error{contract} for another element than f32, f16 or bf16; std::bad_alloc
     explicit ContiguousKVCache(const KVShape& shape)
         : shape_(shape),
-          tiles_((shape.positions + tile_positions - 1) / tile_positions),
-          values_(shape.layers * shape.kv_heads * tiles_ * tile_floats()) {}
+          element_bytes_(layout_of(shape.element).block_bytes),
+          tiles_((shape.positions + tile_positions - 1) / tile_positions) {
+        FLASHBACK_ASSERT(takes(shape.element), "a KV cache of ", layout_of(shape.element).name, ", expected F32, F16 or BF16");
+        memory_ = AlignedBuffer<std::byte>{shape.layers * shape.kv_heads * tiles_ * tile_bytes()};
+    }
+
+    /// Whether a cache can have elements of a type.
+    static constexpr bool takes(DType element) noexcept {
+        return simd::with_element(element, [](auto) {});
+    }
 
     const KVShape& shape() const noexcept { return shape_; }
     std::size_t size() const noexcept { return size_; }
-    std::size_t bytes() const noexcept { return values_.size() * sizeof(float); }
+    std::size_t bytes() const noexcept { return memory_.size(); }
 
     /// Requires  layer, head and position lie in the shape
     void write(std::size_t layer, std::size_t head, std::size_t position, const float* key, const float* value) noexcept {
-        float* tile = values_.data() + offset(layer, head, position / tile_positions);
+        std::byte* tile = memory_.data() + offset(layer, head, position / tile_positions);
         const std::size_t t = position % tile_positions;
-        float* keys = tile + t / key_group * shape_.head_dim * key_group + t % key_group;
-        for (std::size_t i = 0; i < shape_.head_dim; ++i) keys[i * key_group] = key[i];
-        std::copy_n(value, shape_.head_dim, tile + tile_positions * shape_.head_dim + t * shape_.head_dim);
+        simd::with_element(shape_.element, [&](auto element) {
+            using Element = decltype(element);
+            auto* keys = reinterpret_cast<Element*>(tile) + t / key_group * shape_.head_dim * key_group + t % key_group;
+            simd::round_strided(key, shape_.head_dim, keys, key_group);
+            simd::round_row(value, shape_.head_dim, reinterpret_cast<Element*>(tile) + (tile_positions + t) * shape_.head_dim);
+        });
     }
 
     /// Requires  size() <= n <= shape().positions, and all positions below n were written in every layer and head
@@ -45,8 +57,8 @@ public:
     }
 
     KVTile tile(std::size_t layer, std::size_t head, std::size_t t) const noexcept {
-        const float* keys = values_.data() + offset(layer, head, t);
-        return {keys, keys + tile_positions * shape_.head_dim};
+        const std::byte* keys = memory_.data() + offset(layer, head, t);
+        return {keys, keys + tile_bytes() / 2};
     }
 
     /// A copy of the positions held.
@@ -54,10 +66,10 @@ public:
     /// Cost      copies the tiles that are in use
     ContiguousKVCache fork() const {
         ContiguousKVCache copy{shape_};
-        const std::size_t used = (size_ + tile_positions - 1) / tile_positions * tile_floats();
+        const std::size_t used = (size_ + tile_positions - 1) / tile_positions * tile_bytes();
         for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
             for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
-                std::copy_n(values_.data() + offset(layer, head, 0), used, copy.values_.data() + offset(layer, head, 0));
+                std::copy_n(memory_.data() + offset(layer, head, 0), used, copy.memory_.data() + offset(layer, head, 0));
             }
         }
         copy.size_ = size_;
@@ -65,14 +77,15 @@ public:
     }
 
 private:
-    std::size_t tile_floats() const noexcept { return 2 * tile_positions * shape_.head_dim; }
+    std::size_t tile_bytes() const noexcept { return 2 * tile_positions * shape_.head_dim * element_bytes_; }
     std::size_t offset(std::size_t layer, std::size_t head, std::size_t t) const noexcept {
-        return ((layer * shape_.kv_heads + head) * tiles_ + t) * tile_floats();
+        return ((layer * shape_.kv_heads + head) * tiles_ + t) * tile_bytes();
     }
 
     KVShape shape_;
+    std::size_t element_bytes_;
     std::size_t tiles_;
-    AlignedBuffer<float> values_;
+    AlignedBuffer<std::byte> memory_;
     std::size_t size_ = 0;
 };
 

@@ -1,6 +1,7 @@
 /// \file Storage of keys and values: what the model needs of it.
 #pragma once
 
+#include "flashback/core/dtype.hpp"
 #include "flashback/core/kv_tile.hpp"
 
 #include <concepts>
@@ -14,7 +15,8 @@ struct KVShape {
     std::size_t layers = 0;
     std::size_t kv_heads = 0;  ///< heads of keys and values; fewer than query heads where these share them
     std::size_t head_dim = 0;
-    std::size_t positions = 0;  ///< the most positions that it can hold
+    std::size_t positions = 0;   ///< the most positions that it can hold
+    DType element = DType::f32;  ///< f32, f16 or bf16: what keys and values are rounded to (rule R6)
 
     constexpr bool operator==(const KVShape&) const = default;
 };

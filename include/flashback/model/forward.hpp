@@ -15,6 +15,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <initializer_list>
+#include <span>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -36,7 +38,9 @@ struct Workspace {
           gate(rows * hidden),
           up(rows * hidden),
           cosine(rows * c.rotary_dim / 2),
-          sine(rows * c.rotary_dim / 2) {}
+          sine(rows * c.rotary_dim / 2),
+          inputs(rows, std::max(c.width, c.heads * c.head_dim)),
+          hidden_inputs(rows, c.hidden) {}
 
     std::size_t rows;
     std::size_t width, q_width, kv_width, hidden;  ///< strides
@@ -44,6 +48,8 @@ struct Workspace {
     AlignedBuffer<float> q, k, v, attended;        ///< (rows, q_width or kv_width)
     AlignedBuffer<float> gate, up;                 ///< (rows, hidden)
     AlignedBuffer<float> cosine, sine;             ///< (rows, rotary_dim / 2)
+    simd::ActivationBuffer inputs;                 ///< `normed` or `attended`, converted for the weights that follow
+    simd::ActivationBuffer hidden_inputs;          ///< `gate`, converted
 };
 
 namespace detail {
@@ -51,19 +57,24 @@ namespace detail {
 // Work on elements is cut between threads at multiples of 64 only (rule R4): 4 panels.
 inline constexpr std::size_t panel_grain = 4;
 
-/// y = x Wᵀ for `rows` rows.
-inline void project(const ExecutorRef& executor, const simd::PackedMatrix& w, const float* x, std::size_t rows,
-                    std::size_t x_stride, float* y, std::size_t y_stride) {
-    executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
-        simd::matmul(w, first, last, x, rows, x_stride, y, y_stride);
-    });
+/// Converts a range of a row for all of some matrices, which may be of different types.
+inline void convert(std::initializer_list<const simd::PackedMatrix*> matrices, simd::ActivationBuffer& to, std::size_t row,
+                    const float* x, std::size_t first, std::size_t count) noexcept {
+    bool bf16 = false;
+    bool int8 = false;
+    for (const simd::PackedMatrix* w : matrices) {
+        bf16 |= simd::operand_of(w->type()) == simd::Operand::bf16;
+        int8 |= simd::operand_of(w->type()) == simd::Operand::int8;
+    }
+    if (bf16) to.convert(simd::Operand::bf16, row, x, first, count);
+    if (int8) to.convert(simd::Operand::int8, row, x, first, count);
 }
 
 /// x += y Wᵀ, where x is the residual stream; the product itself is left in `work.normed`.
-inline void project_to_residual(const ExecutorRef& executor, const simd::PackedMatrix& w, const float* y, std::size_t rows,
-                                std::size_t y_stride, Workspace& work) {
+inline void project_to_residual(const ExecutorRef& executor, const simd::PackedMatrix& w, const simd::Activations& y,
+                                std::size_t rows, Workspace& work) {
     executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
-        simd::matmul(w, first, last, y, rows, y_stride, work.normed.data(), work.width);
+        simd::matmul(w, first, last, y, rows, work.normed.data(), work.width);
         const std::size_t begin = first * simd::panel_outputs;
         const std::size_t end = std::min(last * simd::panel_outputs, w.outputs());
         for (std::size_t r = 0; r < rows; ++r)
@@ -83,15 +94,12 @@ inline void project_qkv(const ExecutorRef& executor, const TransformerLayer& lay
     const Part parts[]{{layer.q, work.q.data(), work.q_width, 0},
                        {layer.k, work.k.data(), work.kv_width, q},
                        {layer.v, work.v.data(), work.kv_width, q + k}};
-    // A range of one panel at a time: the matrices need not end at multiples of 4, and nothing but products is done here.
-    executor.run_ranges(q + k + layer.v.panels(), 1, [&](std::size_t first, std::size_t last) {
+    const simd::Activations x = work.inputs.view(work.normed.data(), work.width);
+    executor.run_ranges(q + k + layer.v.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
         for (const Part& part : parts) {
             const std::size_t begin = std::max(first, part.start);
             const std::size_t end = std::min(last, part.start + part.w.panels());
-            if (begin < end) {
-                simd::matmul(part.w, begin - part.start, end - part.start, work.normed.data(), rows, work.width, part.y,
-                             part.stride);
-            }
+            if (begin < end) simd::matmul(part.w, begin - part.start, end - part.start, x, rows, part.y, part.stride);
         }
     });
 }
@@ -108,12 +116,14 @@ inline void rotary_angles(const Transformer& model, std::size_t first_position, 
     }
 }
 
+/// Leaves the normed rows in `work.normed` and, converted for `readers`, in `work.inputs`.
 inline void normalise(const ExecutorRef& executor, const std::vector<float>& weight, float epsilon, std::size_t rows,
-                      Workspace& work) {
+                      std::initializer_list<const simd::PackedMatrix*> readers, Workspace& work) {
     executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
-            simd::rms_norm(work.x.data() + r * work.width, weight.data(), weight.size(), epsilon,
-                           work.normed.data() + r * work.width);
+            float* normed = work.normed.data() + r * work.width;
+            simd::rms_norm(work.x.data() + r * work.width, weight.data(), weight.size(), epsilon, normed);
+            convert(readers, work.inputs, r, normed, 0, weight.size());
         }
     });
 }
@@ -149,6 +159,10 @@ void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::si
     const std::size_t sharing = c.heads / c.kv_heads;
     const std::size_t rows_together = std::max<std::size_t>(simd::attention_queries / sharing, 1);
     const std::size_t blocks = (rows + rows_together - 1) / rows_together;
+    const DType element = cache.shape().element;
+    const auto attend = [&](std::span<const simd::AttentionQuery> queries, const auto& tile) {
+        simd::with_element(element, [&](auto e) { simd::attend<decltype(e)>(queries, tile, c.head_dim); });
+    };
     // Later rows cost more. Tasks that are dealt out in turn leave every thread about as many of each.
     executor.run(c.kv_heads * blocks, [&](std::size_t task) {
         const std::size_t kv_head = task % c.kv_heads;
@@ -162,27 +176,29 @@ void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::si
                 const std::size_t at = r * work.q_width + h * c.head_dim;
                 queries[count++] = {work.q.data() + at, work.attended.data() + at, first_position + r};
                 if (count == simd::attention_queries) {
-                    simd::attend({queries, count}, tile, c.head_dim);
+                    attend({queries, count}, tile);
                     count = 0;
                 }
             }
         }
-        simd::attend({queries, count}, tile, c.head_dim);
+        attend({queries, count}, tile);
     });
 }
 
 inline void feed_forward(const ExecutorRef& executor, const TransformerLayer& layer, std::size_t rows, Workspace& work) {
+    const simd::Activations x = work.inputs.view(work.normed.data(), work.width);
     executor.run_ranges(layer.gate.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
-        simd::matmul(layer.gate, first, last, work.normed.data(), rows, work.width, work.gate.data(), work.hidden);
-        simd::matmul(layer.up, first, last, work.normed.data(), rows, work.width, work.up.data(), work.hidden);
+        simd::matmul(layer.gate, first, last, x, rows, work.gate.data(), work.hidden);
+        simd::matmul(layer.up, first, last, x, rows, work.up.data(), work.hidden);
         const std::size_t begin = first * simd::panel_outputs;
         const std::size_t count = (last - first) * simd::panel_outputs;
         for (std::size_t r = 0; r < rows; ++r) {
-            const std::size_t at = r * work.hidden + begin;
-            simd::silu_times(work.gate.data() + at, work.up.data() + at, count);
+            float* gate = work.gate.data() + r * work.hidden;
+            simd::silu_times(gate + begin, work.up.data() + r * work.hidden + begin, count);
+            convert({&layer.down}, work.hidden_inputs, r, gate, begin, std::min(count, layer.down.inputs() - begin));
         }
     });
-    project_to_residual(executor, layer.down, work.gate.data(), rows, work.hidden, work);
+    project_to_residual(executor, layer.down, work.hidden_inputs.view(work.gate.data(), work.hidden), rows, work);
 }
 
 }  // namespace detail
@@ -197,19 +213,25 @@ void forward(const Transformer& model, TokenSpan tokens, std::size_t first_posit
              const ExecutorRef& executor) {
     const TransformerConfig& c = model.config;
     const std::size_t rows = tokens.size();
-    for (std::size_t r = 0; r < rows; ++r) {
-        for (std::size_t i = 0; i < c.width; ++i)
-            work.x[r * work.width + i] = model.embedding.at(static_cast<std::size_t>(tokens[r]), i);
-    }
+    executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
+        for (std::size_t r = first; r < last; ++r)
+            model.embedding.row(static_cast<std::size_t>(tokens[r]), work.x.data() + r * work.width);
+    });
     detail::rotary_angles(model, first_position, rows, work);
     for (std::size_t l = 0; l < c.layers; ++l) {
         const TransformerLayer& layer = model.layers[l];
-        detail::normalise(executor, layer.attention_norm, c.norm_epsilon, rows, work);
+        detail::normalise(executor, layer.attention_norm, c.norm_epsilon, rows, {&layer.q, &layer.k, &layer.v}, work);
         detail::project_qkv(executor, layer, rows, work);
         detail::rotate_and_store(executor, model, l, first_position, rows, work, cache);
         detail::attend_all(executor, c, l, first_position, rows, work, cache);
-        detail::project_to_residual(executor, layer.output, work.attended.data(), rows, work.q_width, work);
-        detail::normalise(executor, layer.ffn_norm, c.norm_epsilon, rows, work);
+        executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
+            for (std::size_t r = first; r < last; ++r) {
+                detail::convert({&layer.output}, work.inputs, r, work.attended.data() + r * work.q_width, 0,
+                                layer.output.inputs());
+            }
+        });
+        detail::project_to_residual(executor, layer.output, work.inputs.view(work.attended.data(), work.q_width), rows, work);
+        detail::normalise(executor, layer.ffn_norm, c.norm_epsilon, rows, {&layer.gate, &layer.up}, work);
         detail::feed_forward(executor, layer, rows, work);
     }
 }
@@ -221,10 +243,15 @@ inline void logits_of(const Transformer& model, std::size_t first_row, std::size
                       const ExecutorRef& executor, float* logits) {
     const simd::PackedMatrix& head = model.output_matrix();
     for (std::size_t r = 0; r < rows; ++r) {
+        float* normed = work.normed.data() + r * work.width;
         simd::rms_norm(work.x.data() + (first_row + r) * work.width, model.output_norm.data(), model.config.width,
-                       model.config.norm_epsilon, work.normed.data() + r * work.width);
+                       model.config.norm_epsilon, normed);
+        detail::convert({&head}, work.inputs, r, normed, 0, model.config.width);
     }
-    detail::project(executor, head, work.normed.data(), rows, work.width, logits, simd::padded(head.outputs()));
+    executor.run_ranges(head.panels(), detail::panel_grain, [&](std::size_t first, std::size_t last) {
+        simd::matmul(head, first, last, work.inputs.view(work.normed.data(), work.width), rows, logits,
+                     simd::padded(head.outputs()));
+    });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

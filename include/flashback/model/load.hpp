@@ -27,11 +27,13 @@ TransformerConfig read_config(const GgufFile& file);
 inline Tokenizer load_tokenizer(const GgufFile& file) { return Tokenizer{read_vocabulary(file)}; }
 inline Tokenizer load_tokenizer(const std::filesystem::path& path) { return load_tokenizer(GgufFile::open(path)); }
 
-/// The model of a GGUF file, its weights unpacked to f32 and repacked.
+/// The model of a GGUF file, its weights repacked. F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are; Q4_1, Q5_0, Q5_1,
+/// Q2_K, Q3_K and Q5_K become Q8_0, and Transformer::notes says so.
 /// Throws    Error{format} if a tensor is missing or has another shape than the hyper-parameters say; Error{unsupported} for a
 ///           tensor type or a tensor that is not known here; Error{vocabulary} if the file has a vocabulary that contradicts
 ///           itself or has more tokens than the embedding has rows; with a path also what GgufFile::open throws
-/// Cost      4 bytes a weight; reads the file once, the rows of a matrix in parallel if an executor is given
+/// Cost      as many bytes as the tensors of the file have; reads it once, the rows of a matrix in parallel if an executor is given,
+///           and gives its pages back as it goes
 std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
 inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {}) {
     return load_model(GgufFile::open(path), executor);

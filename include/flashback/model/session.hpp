@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <utility>
@@ -24,6 +25,8 @@ struct SessionOptions {
     std::size_t window = 0;     ///< the most positions to hold; 0 = as many as the model was trained for, also the limit
     std::size_t piece = 256;    ///< tokens evaluated at once: bounds the scratch memory, changes no bit of the logits
     ExecutorRef executor = {};  ///< must outlive the session
+    std::optional<DType> cache =
+        {};  ///< element of the KV cache: f32, f16 or bf16; by default Transformer::default_cache_element()
 };
 
 /// A model with its KV cache. Logits are a function of the tokens held and of nothing else, to the bit: not of how they were
@@ -40,7 +43,8 @@ public:
     explicit BasicSession(std::shared_ptr<const Transformer> model, SessionOptions options = {})
         : model_(checked(std::move(model), options)),
           options_(options),
-          cache_(KVShape{model_->config.layers, model_->config.kv_heads, model_->config.head_dim, options.window}),
+          cache_(
+              KVShape{model_->config.layers, model_->config.kv_heads, model_->config.head_dim, options.window, *options.cache}),
           work_(model_->config, std::min(options.piece, options.window)),
           logits_(simd::padded(model_->config.vocab)) {
         tokens_.reserve(options_.window);
@@ -123,6 +127,7 @@ private:
         if (options.window == 0) options.window = model->config.window;
         FLASHBACK_ASSERT(options.window <= model->config.window, "the model was trained for ", model->config.window,
                          " positions, but the session asks for a window of ", options.window);
+        if (!options.cache) options.cache = model->default_cache_element();
         FLASHBACK_ASSERT(options.piece > 0, "a session evaluates pieces of at least 1 token, found 0");
         return model;
     }

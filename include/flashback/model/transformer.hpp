@@ -52,8 +52,15 @@ struct Transformer {
     std::vector<double> rotary_frequencies;  ///< (rotary_dim / 2), radians a position
     std::vector<TokenId> text_head;          ///< tokens in front of every text: BOS, or none
     std::vector<TokenId> text_ends;          ///< tokens that end a text
+    std::vector<std::string> notes;          ///< what was changed while loading, a sentence each
 
     const simd::PackedMatrix& output_matrix() const noexcept { return head ? *head : embedding; }
+
+    /// What keys and values are rounded to unless a session says otherwise: f16 for quantised weights, else f32.
+    DType default_cache_element() const noexcept {
+        const auto quantised = [](const simd::PackedMatrix& w) { return simd::operand_of(w.type()) == simd::Operand::int8; };
+        return !layers.empty() && quantised(layers.front().gate) ? DType::f16 : DType::f32;
+    }
 
     bool is_end(TokenId token) const noexcept { return std::ranges::find(text_ends, token) != text_ends.end(); }
 };

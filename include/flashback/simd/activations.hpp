@@ -28,16 +28,16 @@ inline constexpr std::size_t activation_block = 32;
 /// The scale and the sums of 32 activations of 8 bits.
 struct ActivationBlock {
     float scale;
-    std::int32_t minus_sum;                 ///< of all 32
+    std::int32_t minus_sum;                  ///< of all 32
     std::array<std::int32_t, 2> minus_sums;  ///< of the first and the last 16
 };
 
 /// Rows of activations, read by products.
 struct Activations {
-    const float* x = nullptr;                   ///< (rows, x_stride)
-    const ActivationPair* pairs = nullptr;      ///< (rows, pair_stride)
-    const ActivationQuad* quads = nullptr;      ///< (rows, quad_stride)
-    const ActivationBlock* blocks = nullptr;    ///< (rows, block_stride)
+    const float* x = nullptr;                 ///< (rows, x_stride)
+    const ActivationPair* pairs = nullptr;    ///< (rows, pair_stride)
+    const ActivationQuad* quads = nullptr;    ///< (rows, quad_stride)
+    const ActivationBlock* blocks = nullptr;  ///< (rows, block_stride)
     std::size_t x_stride = 0, pair_stride = 0, quad_stride = 0, block_stride = 0;
 
     Activations() = default;

@@ -23,12 +23,12 @@ inline constexpr std::size_t attention_queries = 16;
 
 /// Each query attends to all positions up to its own: out = softmax(q Kᵀ) V. The bits are those of plain::attend for each query
 /// alone; a score that is NaN or +infinity makes every element of its out NaN, and positions beyond are not used in any way.
-/// Shape     q, out of each query (d)   `tile(t)` gives the keys and values of the positions [64 t, 64 t + 64)
+/// Shape     q, out of each query (d)   `tile(t)` gives the keys and values of the positions [64 t, 64 t + 64), each an Element
 /// Requires  at most attention_queries of them, positions ascending
 /// Cost      2 · (position + 1) · d multiply-adds for each query
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1; Milakov and Gimelshein 2018, Online normalizer
 ///           calculation for softmax, algorithm 3
-template <class Tiles>
+template <class Element, class Tiles>
 inline void attend(std::span<const AttentionQuery> queries, const Tiles& tile, std::size_t d) noexcept {
     detail::QueryState states[attention_queries];
     const std::size_t count = queries.size();
@@ -43,8 +43,8 @@ inline void attend(std::span<const AttentionQuery> queries, const Tiles& tile, s
         const KVTile keys_and_values = tile(start / tile_positions);
         std::size_t a = first;
         for (; a + detail::tile_queries <= count; a += detail::tile_queries)
-            detail::attend_tile<detail::tile_queries>(states + a, keys_and_values, d, start);
-        for (; a < count; ++a) detail::attend_tile<1>(states + a, keys_and_values, d, start);
+            detail::attend_tile<detail::tile_queries, Element>(states + a, keys_and_values, d, start);
+        for (; a < count && a < attention_queries; ++a) detail::attend_tile<1, Element>(states + a, keys_and_values, d, start);
     }
     for (std::size_t a = 0; a < count; ++a) {
         const Lanes total = Lanes::all(states[a].total);

@@ -254,7 +254,8 @@ FLASHBACK_SIMD_INLINE Lanes to_lanes(const IntLanes& x) noexcept {
     return detail::lane_by_lane([&](std::size_t i) { return detail::float_batch(x.part[i]); });
 #elif FLASHBACK_SIMD_FLOATS == 8
     return detail::lane_by_lane([&](std::size_t i) -> Batch {
-        return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_cvtepi32_ps(x.part[2 * i])), _mm_cvtepi32_ps(x.part[2 * i + 1]), 1);
+        return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_cvtepi32_ps(x.part[2 * i])), _mm_cvtepi32_ps(x.part[2 * i + 1]),
+                                    1);
     });
 #else
     return detail::lane_by_lane([&](std::size_t i) -> Batch { return _mm_cvtepi32_ps(x.part[i]); });

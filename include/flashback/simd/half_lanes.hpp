@@ -4,7 +4,7 @@
 #include "flashback/core/dtype.hpp"
 #include "flashback/simd/lanes.hpp"
 
-#include <bit>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -64,6 +64,9 @@ FLASHBACK_SIMD_INLINE Lanes load_first_lanes(const Element* from, std::size_t co
 /// Shape     from, to (n)
 inline void round_row(const float* from, std::size_t n, float* to) noexcept { std::copy_n(from, n, to); }
 
+// At -O0 g++'s intrinsics for it are macros that convert -1 to a mask.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
 inline void round_row(const float* from, std::size_t n, Half* to) noexcept {
     std::size_t i = 0;
 #if FLASHBACK_SIMD_FLOATS == 16
@@ -79,9 +82,31 @@ inline void round_row(const float* from, std::size_t n, Half* to) noexcept {
 #endif
     for (; i < n; ++i) to[i] = Half{float_to_half(from[i])};
 }
+#pragma GCC diagnostic pop
 
 inline void round_row(const float* from, std::size_t n, BFloat16* to) noexcept {
     for (std::size_t i = 0; i < n; ++i) to[i] = BFloat16{float_to_bf16(from[i])};
+}
+
+/// The same to a column: element i goes to to[i · stride].
+template <class Element>
+inline void round_strided(const float* from, std::size_t n, Element* to, std::size_t stride) noexcept {
+    Element whole[panel_outputs];
+    each_lanes(n, [&](std::size_t i, std::size_t count) {
+        round_row(from + i, count, whole);
+        for (std::size_t j = 0; j < count; ++j) to[(i + j) * stride] = whole[j];
+    });
+}
+
+/// Calls `call(Element{})` with the element that a type names: float, Half or BFloat16; whether it names one of these.
+template <class Call>
+constexpr bool with_element(DType type, const Call& call) {
+    switch (type) {
+        case DType::f32: call(float{}); return true;
+        case DType::f16: call(Half{}); return true;
+        case DType::bf16: call(BFloat16{}); return true;
+        default: return false;
+    }
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -20,11 +20,12 @@ constexpr std::size_t row_stride(std::size_t n) noexcept { return (padded(n) / p
 /// Requires  y_stride >= 16 * panels; y at any address of a float, rows best with a stride of row_stride()
 /// Cost      rows · outputs · inputs multiply-adds; the weights are read once from memory
 /// Source    Goto and van de Geijn 2008, Anatomy of high-performance matrix multiplication (what is blocked, and for which cache)
-inline void matmul(const PackedMatrix& w, std::size_t first_panel, std::size_t last_panel, const Activations& a, std::size_t rows,
-                   float* y, std::size_t y_stride) noexcept {
+inline void matmul(const PackedMatrix& w, std::size_t first_panel, std::size_t last_panel, const Activations& a,
+                   std::size_t rows, float* y, std::size_t y_stride) noexcept {
     if (first_panel == last_panel) return;
     detail::with_format(w.type(), [&](auto format) {
-        detail::matmul<decltype(format)>(w.panel(0), w.panel_bytes(), w.inputs(), first_panel, last_panel, a, rows, y, y_stride);
+        detail::matmul<decltype(format)>(w.panel(0), w.panel_bytes(), w.inputs(), first_panel, last_panel, a, rows, y,
+                                         y_stride);
     });
 }
 

@@ -4,10 +4,12 @@
 #include "flashback/core/aligned_buffer.hpp"
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/core/quantize.hpp"
 #include "flashback/simd/detail/packed_k_formats.hpp"
 
 #include <algorithm>
 #include <cstddef>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
@@ -21,8 +23,23 @@ public:
     PackedMatrix(DType type, std::size_t outputs, std::size_t inputs)
         : type_(type), outputs_(outputs), inputs_(inputs), panel_bytes_(checked_panel_bytes(type, inputs)) {
         values_ = AlignedBuffer<std::byte>{panels() * panel_bytes_};
-        if (outputs != padded(outputs))
-            std::fill_n(values_.data() + values_.size() - panel_bytes_, panel_bytes_, std::byte{});
+        if (outputs != padded(outputs)) std::fill_n(values_.data() + values_.size() - panel_bytes_, panel_bytes_, std::byte{});
+    }
+
+    /// The matrix whose weights are `value(output, input)`, asked for row by row, rounded to F32, F16, BF16, Q8_0 or Q4_0.
+    /// Throws    as the constructor; Error{contract} for another type
+    template <class Value>
+    static PackedMatrix of(DType type, std::size_t outputs, std::size_t inputs, const Value& value) {
+        PackedMatrix w{type, outputs, inputs};
+        const DTypeLayout layout = layout_of(type);
+        std::vector<float> row(inputs);
+        std::vector<std::byte> bytes(inputs / layout.block_elements * layout.block_bytes);
+        for (std::size_t o = 0; o < outputs; ++o) {
+            for (std::size_t i = 0; i < inputs; ++i) row[i] = value(o, i);
+            quantize(type, row.data(), inputs, bytes.data());
+            w.set_row(o, bytes.data());
+        }
+        return w;
     }
 
     /// Whether matrices of a type are multiplied as they are.

@@ -1,6 +1,8 @@
 /// \file How the keys and tensors of a GGUF file become hyper-parameters, a vocabulary and weights.
 #pragma once
 
+#include "flashback/core/dequantize.hpp"
+#include "flashback/core/quantize.hpp"
 #include "flashback/model/load.hpp"
 
 #include <array>
@@ -8,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -56,19 +59,45 @@ public:
     std::vector<float> vector(const std::string& name, std::size_t count) {
         const GgufTensor& tensor = take(name, 1, {count, 1});
         std::vector<float> values(count);
-        read_row(tensor, 0, count, [&](std::size_t i, float value) { values[i] = value; });
+        dequantize(tensor.type, tensor.data.data(), count, values.data());
         return values;
     }
 
     simd::PackedMatrix matrix(const std::string& name, std::size_t outputs, std::size_t inputs) {
         const GgufTensor& tensor = take(name, 2, {inputs, outputs});
-        simd::PackedMatrix packed{outputs, inputs};
+        const bool as_it_is = simd::PackedMatrix::takes(tensor.type);
+        if (!as_it_is) ++converted_[tensor.type];
+        const DTypeLayout layout = layout_of(tensor.type);
+        const std::size_t row_bytes = inputs / layout.block_elements * layout.block_bytes;
+        simd::PackedMatrix packed{as_it_is ? tensor.type : DType::q8_0, outputs, inputs};
         executor_.run_ranges(outputs, simd::panel_outputs, [&](std::size_t first, std::size_t last) {
-            for (std::size_t o = first; o < last; ++o) {
-                read_row(tensor, o, inputs, [&](std::size_t i, float value) { packed.at(o, i) = value; });
+            std::vector<float> values(as_it_is ? 0 : inputs);
+            std::vector<std::byte> blocks(as_it_is ? 0 : inputs / 32 * sizeof(BlockQ8_0));
+            for (std::size_t begin = first; begin < last; begin += rows_at_once) {
+                const std::size_t end = std::min(begin + rows_at_once, last);
+                for (std::size_t o = begin; o < end; ++o) {
+                    const std::byte* row = tensor.data.data() + o * row_bytes;
+                    if (!as_it_is) {
+                        dequantize(tensor.type, row, inputs, values.data());
+                        quantize(DType::q8_0, values.data(), inputs, blocks.data());
+                        row = blocks.data();
+                    }
+                    packed.set_row(o, row);
+                }
+                file_.release(tensor.data.subspan(begin * row_bytes, (end - begin) * row_bytes));
             }
         });
         return packed;
+    }
+
+    /// A sentence for each type that is not run as it is.
+    std::vector<std::string> notes() const {
+        std::vector<std::string> sentences;
+        for (const auto& [type, count] : converted_) {
+            sentences.push_back("'" + file_.name() + "': " + std::to_string(count) + " tensors of type " +
+                                std::string{layout_of(type).name} + " were converted to Q8_0");
+        }
+        return sentences;
     }
 
     /// Refuses a file with tensors that nobody took: they would change the result if they were known.
@@ -90,37 +119,21 @@ private:
                             " dimensions, the first two ", tensor->dims[0], " x ", tensor->dims[1], "; expected ", rank, ": ",
                             dims[0], " x ", dims[1]);
         }
-        if (tensor->type != DType::f32 && tensor->type != DType::f16) {
+        if (!can_dequantize(tensor->type)) {
             FLASHBACK_THROW(ErrorCode::unsupported, "'", file_.name(), "': tensor ", name, " has type ",
-                            layout_of(tensor->type).name, ", expected F32 or F16");
+                            layout_of(tensor->type).name,
+                            ", expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K");
         }
         taken_.insert(tensor->name);
         return *tensor;
     }
 
-    template <class Store>
-    static void read_row(const GgufTensor& tensor, std::size_t row, std::size_t count, const Store& store) {
-        if (tensor.type == DType::f32) {
-            read_elements<float>(tensor, row, count, [&](std::size_t i, float value) { store(i, value); });
-        } else {
-            read_elements<std::uint16_t>(tensor, row, count,
-                                         [&](std::size_t i, std::uint16_t half) { store(i, half_to_float(half)); });
-        }
-    }
-
-    template <class Element, class Store>
-    static void read_elements(const GgufTensor& tensor, std::size_t row, std::size_t count, const Store& store) {
-        const std::byte* source = tensor.data.data() + row * count * sizeof(Element);
-        for (std::size_t i = 0; i < count; ++i) {
-            Element element;
-            std::memcpy(&element, source + i * sizeof(Element), sizeof(Element));
-            store(i, element);
-        }
-    }
+    static constexpr std::size_t rows_at_once = 128;  // between two times that pages of the file are given back
 
     const GgufFile& file_;
     ExecutorRef executor_;
     std::set<std::string_view> taken_;
+    std::map<DType, std::size_t> converted_;
 };
 
 }  // namespace detail
@@ -270,6 +283,7 @@ inline std::shared_ptr<const Transformer> load_model(const GgufFile& file, Execu
     model->output_norm = weights.vector("output_norm.weight", c.width);
     if (weights.has("output.weight")) model->head = weights.matrix("output.weight", c.vocab, c.width);
     weights.refuse_others();
+    model->notes = weights.notes();
 
     for (std::size_t i = 0; i < c.rotary_dim / 2; ++i) {
         model->rotary_frequencies.push_back(

@@ -3,7 +3,7 @@
 
 #include "flashback/core/kv_tile.hpp"
 #include "flashback/simd/exp.hpp"
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/half_lanes.hpp"
 #include "flashback/simd/reduce.hpp"
 
 #include <algorithm>
@@ -35,8 +35,8 @@ struct QueryState {
 
 /// Scores of `Queries` queries with `Groups` groups of keys: each one chain over d.
 /// Shape     keys (Groups, d, 16)   score (Queries, 64), of which 16 · Groups are written
-template <std::size_t Queries, std::size_t Groups>
-inline void score_groups(const QueryState* queries, const float* keys, std::size_t d, float* score) noexcept {
+template <std::size_t Queries, std::size_t Groups, class Element>
+inline void score_groups(const QueryState* queries, const Element* keys, std::size_t d, float* score) noexcept {
     Lanes sum[Queries][Groups];
 #pragma GCC unroll 16
     for (std::size_t a = 0; a < Queries; ++a) {
@@ -48,7 +48,7 @@ inline void score_groups(const QueryState* queries, const float* keys, std::size
     for (std::size_t i = 0; i < d; ++i) {
         Lanes key[Groups];
 #pragma GCC unroll 16
-        for (std::size_t g = 0; g < Groups; ++g) key[g] = Lanes::load(keys + (g * d + i) * key_group);
+        for (std::size_t g = 0; g < Groups; ++g) key[g] = load_lanes(keys + (g * d + i) * key_group);
 #pragma GCC unroll 16
         for (std::size_t a = 0; a < Queries; ++a) {
             const Lanes value = Lanes::all(q[a][i]);
@@ -91,8 +91,8 @@ inline float weigh_scores(QueryState& query, std::size_t count, float* score) no
 
 /// out = out · scale, then out += weight · value for the positions [0, count), ascending, in `Parts` times 16 elements.
 /// Shape     values (64, d), from the first of the elements on; with Parts = 1 only `elements` of them
-template <std::size_t Queries, std::size_t Parts>
-inline void add_values(QueryState* queries, const float* weight, const float* scale, const float* values, std::size_t d,
+template <std::size_t Queries, std::size_t Parts, class Element>
+inline void add_values(QueryState* queries, const float* weight, const float* scale, const Element* values, std::size_t d,
                        std::size_t from, std::size_t elements, std::size_t first, std::size_t count) noexcept {
     Lanes sum[Queries][Parts];
 #pragma GCC unroll 16
@@ -109,8 +109,8 @@ inline void add_values(QueryState* queries, const float* weight, const float* sc
         Lanes value[Parts];
 #pragma GCC unroll 16
         for (std::size_t p = 0; p < Parts; ++p) {
-            const float* row = values + t * d + from + p * panel_outputs;
-            value[p] = Lanes::load_first(row, Parts == 1 ? elements : panel_outputs);
+            const Element* row = values + t * d + from + p * panel_outputs;
+            value[p] = load_first_lanes(row, Parts == 1 ? elements : panel_outputs);
         }
 #pragma GCC unroll 16
         for (std::size_t a = 0; a < Queries; ++a) {
@@ -127,8 +127,8 @@ inline void add_values(QueryState* queries, const float* weight, const float* sc
     }
 }
 
-template <std::size_t Queries>
-inline void add_all_values(QueryState* queries, const float* weight, const float* scale, const float* values, std::size_t d,
+template <std::size_t Queries, class Element>
+inline void add_all_values(QueryState* queries, const float* weight, const float* scale, const Element* values, std::size_t d,
                            std::size_t first, std::size_t count) noexcept {
     std::size_t from = 0;
     if constexpr (tile_groups > 1) {
@@ -140,28 +140,44 @@ inline void add_all_values(QueryState* queries, const float* weight, const float
 }
 
 /// `Queries` queries, positions ascending, go over one tile that starts at `tile_start`, which all of them see.
-template <std::size_t Queries>
-inline void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::size_t tile_start) noexcept {
+template <std::size_t Queries, class Element>
+void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::size_t tile_start) noexcept {
     float score[Queries * tile_positions];
     float scale[Queries];
     const auto visible = [&](std::size_t a) { return std::min(tile_positions, queries[a].position + 1 - tile_start); };
     const std::size_t groups = (visible(Queries - 1) + key_group - 1) / key_group;
+    const auto* keys = reinterpret_cast<const Element*>(tile.keys);
+    const auto* values = reinterpret_cast<const Element*>(tile.values);
     std::size_t g = 0;
     for (; g + tile_groups <= groups; g += tile_groups)
-        score_groups<Queries, tile_groups>(queries, tile.keys + g * d * key_group, d, score + g * key_group);
+        score_groups<Queries, tile_groups>(queries, keys + g * d * key_group, d, score + g * key_group);
     if constexpr (tile_groups > 1) {
-        for (; g < groups; ++g) score_groups<Queries, 1>(queries, tile.keys + g * d * key_group, d, score + g * key_group);
+        for (; g < groups; ++g) score_groups<Queries, 1>(queries, keys + g * d * key_group, d, score + g * key_group);
     }
     for (std::size_t a = 0; a < Queries; ++a) scale[a] = weigh_scores(queries[a], visible(a), score + a * tile_positions);
     // First the positions that all see, then what the later ones see besides.
     const std::size_t common = visible(0);
-    add_all_values<Queries>(queries, score, scale, tile.values, d, 0, common);
+    add_all_values<Queries>(queries, score, scale, values, d, 0, common);
     if constexpr (Queries > 1) {
         for (std::size_t a = 1; a < Queries; ++a) {
             if (visible(a) > common)
-                add_all_values<1>(queries + a, score + a * tile_positions, scale, tile.values, d, common, visible(a));
+                add_all_values<1>(queries + a, score + a * tile_positions, scale, values, d, common, visible(a));
         }
     }
 }
+
+#define FLASHBACK_DETAIL_ATTEND(kind, queries, Element) \
+    kind template void attend_tile<queries, Element>(QueryState*, const KVTile&, std::size_t, std::size_t) noexcept;
+/// Every kind of attention, `kind` being `extern` or nothing.
+#define FLASHBACK_DETAIL_ATTENDS(kind)                 \
+    FLASHBACK_DETAIL_ATTEND(kind, 1, float)            \
+    FLASHBACK_DETAIL_ATTEND(kind, 1, Half)             \
+    FLASHBACK_DETAIL_ATTEND(kind, 1, BFloat16)         \
+    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, float) \
+    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, Half)  \
+    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, BFloat16)
+#if defined(FLASHBACK_EXTERN_KERNELS)
+FLASHBACK_DETAIL_ATTENDS(extern)
+#endif
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd::detail

@@ -213,8 +213,8 @@ inline void matmul_panels(const TilePanels<Panels>& panels, std::size_t inputs, 
 
 /// The panels [first, last) with all rows.
 template <class Format>
-inline void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t inputs, std::size_t first, std::size_t last,
-                   const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
+void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t inputs, std::size_t first, std::size_t last,
+            const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
     const auto each = [&]<std::size_t Panels>(const auto& call) {
         for (std::size_t p = first; p < last; p += Panels) {
             TilePanels<Panels> panels;
@@ -241,5 +241,21 @@ inline void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_
         });
     }
 }
+
+#define FLASHBACK_DETAIL_MATMUL(kind, Format)                                                               \
+    kind template void matmul<Format>(const std::byte*, std::size_t, std::size_t, std::size_t, std::size_t, \
+                                      const Activations&, std::size_t, float*, std::size_t) noexcept;
+/// Every product, `kind` being `extern` or nothing.
+#define FLASHBACK_DETAIL_MATMULS(kind)        \
+    FLASHBACK_DETAIL_MATMUL(kind, F32Format)  \
+    FLASHBACK_DETAIL_MATMUL(kind, F16Format)  \
+    FLASHBACK_DETAIL_MATMUL(kind, BF16Format) \
+    FLASHBACK_DETAIL_MATMUL(kind, Q8_0Format) \
+    FLASHBACK_DETAIL_MATMUL(kind, Q4_0Format) \
+    FLASHBACK_DETAIL_MATMUL(kind, Q4_KFormat) \
+    FLASHBACK_DETAIL_MATMUL(kind, Q6_KFormat)
+#if defined(FLASHBACK_EXTERN_KERNELS)
+FLASHBACK_DETAIL_MATMULS(extern)
+#endif
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd::detail

@@ -81,8 +81,7 @@ struct BF16Format {
         return (k / 2 * panel_outputs + lane) * 2 * sizeof(BFloat16) + k % 2 * sizeof(BFloat16);
     }
     static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
-        for (std::size_t k = 0; k < inputs; ++k)
-            write_as(panel + at(lane, k), read_as<BFloat16>(row + k * sizeof(BFloat16)));
+        for (std::size_t k = 0; k < inputs; ++k) write_as(panel + at(lane, k), read_as<BFloat16>(row + k * sizeof(BFloat16)));
         if (inputs % 2 != 0) write_as(panel + at(lane, inputs), BFloat16{0});
     }
     static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
@@ -91,14 +90,16 @@ struct BF16Format {
 };
 
 /// Scales of sixteen outputs, f16.
-FLASHBACK_SIMD_INLINE Lanes half_scales(const std::byte* from) noexcept { return load_lanes(reinterpret_cast<const Half*>(from)); }
+FLASHBACK_SIMD_INLINE Lanes half_scales(const std::byte* from) noexcept {
+    return load_lanes(reinterpret_cast<const Half*>(from));
+}
 
 /// Q8_0: (blocks, 8, 64) bytes of weight + 128, then (blocks, 16) scales.
 struct Q8_0Format {
     static constexpr DType type = DType::q8_0;
     static constexpr Operand operand = Operand::int8;
-    static constexpr std::size_t steps = 8;  // of loading lines
-    static constexpr std::size_t lines = 1;  // that a step gives
+    static constexpr std::size_t steps = 8;   // of loading lines
+    static constexpr std::size_t lines = 1;   // that a step gives
     static constexpr std::size_t halves = 1;  // sums of integers in a block
     static constexpr std::size_t block_bytes = steps * line_bytes;
     static constexpr std::size_t scale_bytes = panel_outputs * sizeof(Half);
@@ -123,7 +124,8 @@ struct Q8_0Format {
     FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
         return IntLanes::all(a.minus_sum).ints_left<7>();
     }
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
         return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
     }
 
@@ -197,7 +199,8 @@ struct Q4_0Format : Nibbles {
     FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
         return IntLanes::all(a.minus_sum).ints_left<3>();
     }
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
         return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
     }
 
@@ -208,7 +211,8 @@ struct Q4_0Format : Nibbles {
             const auto block = read_as<BlockQ4_0>(row + b * sizeof(BlockQ4_0));
             write_as(panel + blocks * block_bytes + b * scale_bytes + lane * sizeof(Half), block.d);
             for (std::size_t s = 0; s < steps; ++s)
-                std::memcpy(panel + b * block_bytes + s * line_bytes + lane * line_inputs, block.q + s * line_inputs, line_inputs);
+                std::memcpy(panel + b * block_bytes + s * line_bytes + lane * line_inputs, block.q + s * line_inputs,
+                            line_inputs);
         }
     }
     static float value(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t k) noexcept {

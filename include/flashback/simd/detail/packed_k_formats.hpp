@@ -33,7 +33,7 @@ struct Q4_KFormat : Nibbles {
     }
 
     struct Scales {
-        Lanes d, minimum;         // of the super-block
+        Lanes d, minimum;    // of the super-block
         Lanes scale, least;  // of the block, whole numbers
     };
     FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
@@ -42,9 +42,12 @@ struct Q4_KFormat : Nibbles {
         return {half_scales(d), half_scales(d + panel_outputs * sizeof(Half)), to_lanes(IntLanes::widen(whole)),
                 to_lanes(IntLanes::widen(whole + panel_outputs))};
     }
-    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& /*a*/, std::size_t /*half*/) noexcept { return IntLanes::all(0); }
+    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& /*a*/, std::size_t /*half*/) noexcept {
+        return IntLanes::all(0);
+    }
     /// Products of whole numbers below 2^24 are exact in f32.
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
         const Lanes scale = Lanes::all(a.scale);
         const Lanes with_scales = fma(to_lanes(sum[0]) * w.scale, w.d * scale, y);
         return fma(Lanes::all(static_cast<float>(a.minus_sum)) * w.least, w.minimum * scale, with_scales);
@@ -74,7 +77,8 @@ struct Q4_KFormat : Nibbles {
         const std::byte* d = panel + super(blocks, b) + lane * sizeof(Half);
         const std::byte* whole = panel + small(blocks, b) + lane;
         const float scale = to_float(read_as<Half>(d)) * static_cast<float>(whole[0]);
-        const float minimum = to_float(read_as<Half>(d + panel_outputs * sizeof(Half))) * static_cast<float>(whole[panel_outputs]);
+        const float minimum =
+            to_float(read_as<Half>(d + panel_outputs * sizeof(Half))) * static_cast<float>(whole[panel_outputs]);
         const auto q = static_cast<float>(get(panel + b * block_bytes, lane, k % activation_block));
         return rounded(scale * q) - minimum;
     }
@@ -122,7 +126,8 @@ struct Q6_KFormat : Nibbles {
         return IntLanes::all(a.minus_sums[half]).ints_left<5>();
     }
     /// Products of whole numbers below 2^24 and their sum are exact in f32.
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
         const Lanes both = fma(to_lanes(sum[1]), w.scale[1], to_lanes(sum[0]) * w.scale[0]);
         return fma(both, w.d * Lanes::all(a.scale), y);
     }

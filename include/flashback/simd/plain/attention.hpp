@@ -3,7 +3,7 @@
 
 #include "flashback/core/kv_tile.hpp"
 #include "flashback/simd/fma.hpp"
-#include "flashback/simd/packed_panel.hpp"
+#include "flashback/simd/half_lanes.hpp"
 #include "flashback/simd/plain/exp.hpp"
 #include "flashback/simd/plain/rows.hpp"
 
@@ -24,7 +24,8 @@ struct AttentionState {
 ///           values (64, d)   out (d)
 /// Requires  0 < count <= 64: the positions of the tile that the query may see; the others are not used in any way
 /// Source    Milakov and Gimelshein 2018, Online normalizer calculation for softmax, algorithm 3
-inline void attend_tile(const float* q, const float* keys, const float* values, std::size_t d, std::size_t count,
+template <class Element>
+inline void attend_tile(const float* q, const Element* keys, const Element* values, std::size_t d, std::size_t count,
                         AttentionState& state, float* out) noexcept {
     float score[tile_positions];
     float part[key_group];
@@ -32,9 +33,9 @@ inline void attend_tile(const float* q, const float* keys, const float* values, 
     const std::size_t groups = (count + key_group - 1) / key_group;
     for (std::size_t g = 0; g < groups; ++g) {
         float sum[key_group] = {};
-        const float* group = keys + g * d * key_group;
+        const Element* group = keys + g * d * key_group;
         for (std::size_t i = 0; i < d; ++i) {
-            for (std::size_t j = 0; j < key_group; ++j) sum[j] = fma(group[i * key_group + j], q[i], sum[j]);
+            for (std::size_t j = 0; j < key_group; ++j) sum[j] = fma(to_float(group[i * key_group + j]), q[i], sum[j]);
         }
         for (std::size_t j = 0; j < key_group; ++j) {
             const bool visible = g * key_group + j < count;
@@ -56,7 +57,7 @@ inline void attend_tile(const float* q, const float* keys, const float* values, 
     state.most = most;
     for (std::size_t i = 0; i < d; ++i) out[i] *= scale;
     for (std::size_t t = 0; t < count; ++t) {
-        for (std::size_t i = 0; i < d; ++i) out[i] = fma(score[t], values[t * d + i], out[i]);
+        for (std::size_t i = 0; i < d; ++i) out[i] = fma(score[t], to_float(values[t * d + i]), out[i]);
     }
 }
 
@@ -65,14 +66,15 @@ inline void attend_tile(const float* q, const float* keys, const float* values, 
 /// Requires  q is scaled by 1/sqrt(d) already
 /// Cost      2 · (position + 1) · d multiply-adds
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1
-template <class Tiles>
+template <class Element, class Tiles>
 inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t position, float* out) noexcept {
     AttentionState state;
     std::fill_n(out, d, 0.0f);
     for (std::size_t t = 0; t * tile_positions <= position; ++t) {
         const std::size_t count = std::min(tile_positions, position + 1 - t * tile_positions);
-        const auto [keys, values] = tile(t);
-        attend_tile(q, keys, values, d, count, state, out);
+        const KVTile held = tile(t);
+        attend_tile(q, reinterpret_cast<const Element*>(held.keys), reinterpret_cast<const Element*>(held.values), d, count,
+                    state, out);
     }
     for (std::size_t i = 0; i < d; ++i) out[i] = out[i] / state.total;
 }

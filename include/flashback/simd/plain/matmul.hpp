@@ -1,70 +1,133 @@
 /// \file Products with a packed matrix, as plain loops.
 #pragma once
 
+#include "flashback/core/blocks.hpp"
+#include "flashback/core/dequantize.hpp"
+#include "flashback/core/dtype.hpp"
 #include "flashback/simd/fma.hpp"
-#include "flashback/simd/packed_matrix.hpp"
 
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::simd::plain {
 
-namespace detail {
+/// One output for weights of F32 and F16: one chain of multiply-adds, k ascending (rule R2).
+/// Shape     w, x (n)
+inline float dot(const float* w, const float* x, std::size_t n) noexcept {
+    float sum = 0;
+    for (std::size_t k = 0; k < n; ++k) sum = fma(w[k], x[k], sum);
+    return sum;
+}
 
-/// One tile of a product: `Rows` rows of x with `Panels` panels of the matrix. The accumulators of all outputs are
-/// independent chains, so the size of the tile changes the speed and no bit of the result (rule R2).
-template <std::size_t Rows, std::size_t Panels>
-inline void matmul_tile(const float* panels, std::size_t k_count, const float* x, std::size_t x_stride, float* y,
-                        std::size_t y_stride) noexcept {
-    float sum[Rows][Panels][panel_outputs] = {};
-#if defined(FLASHBACK_TEST_BREAK_R2)
-    for (std::size_t step = 0; step < k_count; ++step) {  // the exactness test must notice an order that depends on the tile
-        const std::size_t k = Rows == 1 ? step : k_count - 1 - step;
+/// x, and zero if it is subnormal, where `vdpbf16ps` is used: it knows no subnormal numbers.
+inline float flushed(float x) noexcept {
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+    return std::fabs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x;
 #else
-    for (std::size_t k = 0; k < k_count; ++k) {
+    return x;
 #endif
-        for (std::size_t r = 0; r < Rows; ++r) {
-            const float value = x[r * x_stride + k];
-            for (std::size_t p = 0; p < Panels; ++p) {
-                const float* weights = panels + (p * k_count + k) * panel_outputs;
-                for (std::size_t j = 0; j < panel_outputs; ++j) sum[r][p][j] = fma(weights[j], value, sum[r][p][j]);
-            }
-        }
-    }
-    for (std::size_t r = 0; r < Rows; ++r) {
-        for (std::size_t p = 0; p < Panels; ++p) {
-            for (std::size_t j = 0; j < panel_outputs; ++j) y[r * y_stride + p * panel_outputs + j] = sum[r][p][j];
-        }
-    }
 }
 
-template <std::size_t Panels>
-inline void matmul_panels(const float* panels, std::size_t k_count, const float* x, std::size_t rows, std::size_t x_stride,
-                          float* y, std::size_t y_stride) noexcept {
-    constexpr std::size_t tile_rows = 4;
-    std::size_t r = 0;
-    for (; r + tile_rows <= rows; r += tile_rows) {
-        matmul_tile<tile_rows, Panels>(panels, k_count, x + r * x_stride, x_stride, y + r * y_stride, y_stride);
-    }
-    for (; r < rows; ++r) matmul_tile<1, Panels>(panels, k_count, x + r * x_stride, x_stride, y + r * y_stride, y_stride);
+/// One output for weights of BF16: activations are rounded to bfloat16, and of each pair of products the odd one is added first.
+/// Shape     w, x (n)
+inline float dot_bf16(const float* w, const float* x, std::size_t n) noexcept {
+    const auto product = [&](std::size_t k, float sum) {
+        if (k >= n) return sum;
+        return flushed(fma(flushed(w[k]), flushed(bf16_to_float(float_to_bf16(x[k]))), sum));
+    };
+    float sum = 0;
+    for (std::size_t k = 0; k < n; k += 2) sum = product(k, product(k + 1, sum));
+    return sum;
 }
 
-}  // namespace detail
+/// 32 activations as integers from -127 to 127 with one scale; all zeros below 2^-100, a scale of NaN if one is not finite.
+struct QuantisedBlock {
+    float scale;
+    int q[32];
+};
 
-/// Some outputs of y = x Wᵀ: those of the panels [first_panel, last_panel).
-/// Shape     x (rows, x_stride), of which inputs() are read; y (rows, y_stride), of which 16 per panel are written, the
-///           padding of the last panel included
-/// Requires  y_stride >= 16 * panels
-/// Cost      rows · outputs · inputs multiply-adds
-inline void matmul(const PackedMatrix& w, std::size_t first_panel, std::size_t last_panel, const float* x, std::size_t rows,
-                   std::size_t x_stride, float* y, std::size_t y_stride) noexcept {
-    constexpr std::size_t together = 4;  // chains of one row at m = 1: enough to hide the latency of an fma
-    std::size_t p = first_panel;
-    for (; p + together <= last_panel; p += together) {
-        detail::matmul_panels<together>(w.panel(p), w.inputs(), x, rows, x_stride, y + p * panel_outputs, y_stride);
+/// Shape     x (32)
+inline QuantisedBlock quantise(const float* x) noexcept {
+    QuantisedBlock block{};
+    float most = 0;
+    for (int i = 0; i < 32; ++i) most = std::isfinite(x[i]) ? std::fmax(most, std::fabs(x[i])) : INFINITY;
+    if (!(most > 0x1p-100f)) return block;
+    if (std::isinf(most)) return block.scale = std::numeric_limits<float>::quiet_NaN(), block;
+    block.scale = most / 127.0f;
+    const float inverse = 127.0f / most;
+    for (int i = 0; i < 32; ++i) block.q[i] = static_cast<int>(std::nearbyint(rounded(x[i] * inverse)));
+    return block;
+}
+
+/// The sum of w[k] q[k] over 32 weights, which are whole numbers.
+template <class Weight>
+int dot_of_integers(const QuantisedBlock& x, std::size_t first, std::size_t last, const Weight& weight) noexcept {
+    int sum = 0;
+    for (std::size_t k = first; k < last; ++k) sum += weight(k) * x.q[k];
+    return sum;
+}
+
+/// Adds block `i` of 32 weights: an exact sum of integers, then one multiply-add with both scales (rule R2). Where 256 weights share a
+/// block of the file, `i` counts its parts.
+inline float add_block(const BlockQ8_0& w, std::size_t /*i*/, const QuantisedBlock& x, float sum) noexcept {
+    const int dot = dot_of_integers(x, 0, 32, [&](std::size_t k) { return w.q[k]; });
+    return fma(static_cast<float>(dot), rounded(half_to_float(w.d) * x.scale), sum);
+}
+inline float add_block(const BlockQ4_0& w, std::size_t /*i*/, const QuantisedBlock& x, float sum) noexcept {
+    const int dot = dot_of_integers(x, 0, 32, [&](std::size_t k) { return (w.q[k % 16] >> (k / 16 * 4) & 15) - 8; });
+    return fma(static_cast<float>(dot), rounded(half_to_float(w.d) * x.scale), sum);
+}
+/// The minimum counts once for all 32.
+inline float add_block(const BlockQ4_K& w, std::size_t i, const QuantisedBlock& x, float sum) noexcept {
+    const auto small = k4_scale(w.scales, i);
+    const int dot = dot_of_integers(x, 0, 32, [&](std::size_t k) { return w.q[i / 2 * 32 + k] >> (i % 2 * 4) & 15; });
+    const int total = dot_of_integers(x, 0, 32, [](std::size_t) { return 1; });
+    sum = fma(static_cast<float>(dot * small.scale), rounded(half_to_float(w.d) * x.scale), sum);
+    return fma(static_cast<float>(-total * small.min), rounded(half_to_float(w.dmin) * x.scale), sum);
+}
+/// Two scales for 16 weights each are whole numbers too.
+inline float add_block(const BlockQ6_K& w, std::size_t i, const QuantisedBlock& x, float sum) noexcept {
+    const auto weight = [&](std::size_t k) {
+        const std::size_t quarter = i % 4;
+        const int low = w.low[i / 4 * 64 + quarter % 2 * 32 + k] >> (quarter / 2 * 4) & 15;
+        return (low | (w.high[i / 4 * 32 + k] >> (quarter * 2) & 3) << 4) - 32;
+    };
+    const int dot =
+        dot_of_integers(x, 0, 16, weight) * w.scales[2 * i] + dot_of_integers(x, 16, 32, weight) * w.scales[2 * i + 1];
+    return fma(static_cast<float>(dot), rounded(half_to_float(w.d) * x.scale), sum);
+}
+
+/// One output for quantised weights.
+/// Shape     w: n weights in blocks   x (n)
+template <class Block>
+float dot_blocks(const std::byte* w, const float* x, std::size_t n) noexcept {
+    constexpr std::size_t parts = Block::elements / 32;
+    float sum = 0;
+    for (std::size_t b = 0; b < n / 32; ++b) {
+        Block block;
+        std::memcpy(&block, w + b / parts * sizeof block, sizeof block);
+        sum = add_block(block, b % parts, quantise(x + b * 32), sum);
     }
-    for (; p < last_panel; ++p) {
-        detail::matmul_panels<1>(w.panel(p), w.inputs(), x, rows, x_stride, y + p * panel_outputs, y_stride);
+    return sum;
+}
+
+/// One output for weights of any type that is multiplied as it is: what every product computes.
+/// Shape     w: n weights as GGUF stores them   x (n)
+inline float dot(DType type, const std::byte* w, const float* x, std::size_t n) {
+    switch (type) {
+        case DType::q8_0: return dot_blocks<BlockQ8_0>(w, x, n);
+        case DType::q4_0: return dot_blocks<BlockQ4_0>(w, x, n);
+        case DType::q4_k: return dot_blocks<BlockQ4_K>(w, x, n);
+        case DType::q6_k: return dot_blocks<BlockQ6_K>(w, x, n);
+        default: break;
     }
+    std::vector<float> values(n);
+    dequantize(type, w, n, values.data());
+    return type == DType::bf16 ? dot_bf16(values.data(), x, n) : dot(values.data(), x, n);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd::plain

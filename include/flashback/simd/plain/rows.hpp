@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/simd/fma.hpp"
-#include "flashback/simd/packed_matrix.hpp"
+#include "flashback/simd/packed_panel.hpp"
 #include "flashback/simd/plain/exp.hpp"
 
 #include <cmath>
