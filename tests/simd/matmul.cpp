@@ -226,7 +226,7 @@ TEST_CASE("A packed matrix gives back the values that its rows mean") {
         CHECK(w.packed.inputs() == inputs);
         CHECK(w.packed.panels() == 2);
         CHECK(w.packed.bytes() >= 32 * w.row_bytes);
-        CHECK(w.packed.bytes() < 32 * w.row_bytes + 2 * (64 + 32));  // whole lines, and a pair for each odd input
+        CHECK(w.packed.bytes() < 32 * w.row_bytes * 104 / 100 + 2 * (64 + 32));  // whole lines; Q4_K has 148 bytes for 144
         std::vector<float> got(inputs);
         std::vector<float> expected(inputs);
         bool right = true;

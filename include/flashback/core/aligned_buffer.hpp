@@ -1,4 +1,4 @@
-/// \file Memory for numbers: aligned to a cache line, and not touched before it is written.
+/// \file Memory for numbers: aligned to a cache line, in huge pages where it is large, and not touched before it is written.
 #pragma once
 
 #include "flashback/core/config.hpp"
@@ -9,9 +9,14 @@
 #include <span>
 #include <type_traits>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace flashback::inline FLASHBACK_ISA {
 
-/// An array of fixed length on a 64-byte border. Its values are indeterminate until written.
+/// An array of fixed length on a 64-byte border. Its values are indeterminate until written. From 4 MiB on it asks the system for huge
+/// pages; without them a matrix of some MiB has more pages than the processor remembers addresses of.
 template <class T>
     requires std::is_trivially_copyable_v<T>
 class AlignedBuffer {
@@ -19,8 +24,7 @@ public:
     AlignedBuffer() = default;
 
     /// Throws    std::bad_alloc
-    explicit AlignedBuffer(std::size_t count)
-        : data_(static_cast<T*>(::operator new[](count * sizeof(T), alignment))), size_(count) {}
+    explicit AlignedBuffer(std::size_t count) : data_(allocated(count * sizeof(T))), size_(count) {}
 
     T* data() noexcept { return data_.get(); }
     const T* data() const noexcept { return data_.get(); }
@@ -32,10 +36,23 @@ public:
 
 private:
     static constexpr std::align_val_t alignment{64};
+    static constexpr std::size_t huge_page = std::size_t{2} << 20;
     struct Free {
-        void operator()(T* memory) const noexcept { ::operator delete[](memory, alignment); }
+        std::align_val_t border = alignment;
+        void operator()(T* memory) const noexcept { ::operator delete[](memory, border); }
     };
-    std::unique_ptr<T, Free> data_;
+    using Memory = std::unique_ptr<T, Free>;
+
+    static Memory allocated(std::size_t bytes) {
+        const std::align_val_t border = bytes >= 2 * huge_page ? std::align_val_t{huge_page} : alignment;
+        void* memory = ::operator new[](bytes, border);
+#if defined(__linux__)
+        if (bytes >= 2 * huge_page) ::madvise(memory, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // a wish, no more
+#endif
+        return Memory{static_cast<T*>(memory), Free{border}};
+    }
+
+    Memory data_;
     std::size_t size_ = 0;
 };
 

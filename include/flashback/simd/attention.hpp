@@ -41,10 +41,11 @@ inline void attend(std::span<const AttentionQuery> queries, const Tiles& tile, s
     for (std::size_t start = 0; start <= queries.back().position; start += tile_positions) {
         while (queries[first].position < start) ++first;  // these have seen all that they may
         const KVTile keys_and_values = tile(start / tile_positions);
-        std::size_t a = first;
-        for (; a + detail::tile_queries <= count; a += detail::tile_queries)
-            detail::attend_tile<detail::tile_queries, Element>(states + a, keys_and_values, d, start);
-        for (; a < count && a < attention_queries; ++a) detail::attend_tile<1, Element>(states + a, keys_and_values, d, start);
+        detail::QueryState* query = states + first;
+        detail::QueryState* const end = states + count;
+        for (; end - query >= std::ptrdiff_t{detail::tile_queries}; query += detail::tile_queries)
+            detail::attend_tile<detail::tile_queries, Element>(query, keys_and_values, d, start);
+        for (; query != end; ++query) detail::attend_tile<1, Element>(query, keys_and_values, d, start);
     }
     for (std::size_t a = 0; a < count; ++a) {
         const Lanes total = Lanes::all(states[a].total);

@@ -23,7 +23,7 @@ struct TileShape {
 template <class Format>
 consteval TileShape tile_shape() noexcept {
     if constexpr (Format::operand == Operand::int8) {
-        if constexpr (batch_floats == 16) return {4, 2, 4, 128, 512};
+        if constexpr (batch_floats == 16) return {4, 2, 8, 128, 512};
         if constexpr (batch_floats == 8) return {3, 1, 2, 128, 512};
         return {2, 1, 1, 128, 512};
     } else {
