@@ -1,4 +1,4 @@
-/// \file Memory for numbers: aligned to a cache line, in huge pages where it is large, and not touched before it is written.
+/// \file Memory for numbers: aligned to a cache line, and not touched before it is written.
 #pragma once
 
 #include "flashback/core/config.hpp"
@@ -9,14 +9,9 @@
 #include <span>
 #include <type_traits>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 namespace flashback::inline FLASHBACK_ISA {
 
-/// An array of fixed length on a 64-byte border. Its values are indeterminate until written. From 4 MiB on it asks the system for huge
-/// pages; without them a matrix of some MiB has more pages than the processor remembers addresses of.
+/// An array of fixed length on a 64-byte border, from 4 MiB on the border of a huge page. Its values are indeterminate until written.
 template <class T>
     requires std::is_trivially_copyable_v<T>
 class AlignedBuffer {
@@ -45,11 +40,7 @@ private:
 
     static Memory allocated(std::size_t bytes) {
         const std::align_val_t border = bytes >= 2 * huge_page ? std::align_val_t{huge_page} : alignment;
-        void* memory = ::operator new[](bytes, border);
-#if defined(__linux__)
-        if (bytes >= 2 * huge_page) ::madvise(memory, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // a wish, no more
-#endif
-        return Memory{static_cast<T*>(memory), Free{border}};
+        return Memory{static_cast<T*>(::operator new[](bytes, border)), Free{border}};
     }
 
     Memory data_;

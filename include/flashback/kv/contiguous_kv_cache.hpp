@@ -5,6 +5,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/kv/kv_cache.hpp"
 #include "flashback/simd/half_lanes.hpp"
+#include "flashback/simd/huge_pages.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -23,7 +24,7 @@ public:
           element_bytes_(layout_of(shape.element).block_bytes),
           tiles_((shape.positions + tile_positions - 1) / tile_positions) {
         FLASHBACK_ASSERT(takes(shape.element), "a KV cache of ", layout_of(shape.element).name, ", expected F32, F16 or BF16");
-        memory_ = AlignedBuffer<std::byte>{shape.layers * shape.kv_heads * tiles_ * tile_bytes()};
+        memory_ = simd::in_huge_pages(AlignedBuffer<std::byte>{shape.layers * shape.kv_heads * tiles_ * tile_bytes()});
     }
 
     /// Whether a cache can have elements of a type.

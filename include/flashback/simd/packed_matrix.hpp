@@ -6,6 +6,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/quantize.hpp"
 #include "flashback/simd/detail/packed_k_formats.hpp"
+#include "flashback/simd/huge_pages.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -22,7 +23,7 @@ public:
     /// Throws    Error{contract} for a type that is not multiplied as it is, or inputs that are no multiple of its block
     PackedMatrix(DType type, std::size_t outputs, std::size_t inputs)
         : type_(type), outputs_(outputs), inputs_(inputs), panel_bytes_(checked_panel_bytes(type, inputs)) {
-        values_ = AlignedBuffer<std::byte>{panels() * panel_bytes_};
+        values_ = in_huge_pages(AlignedBuffer<std::byte>{panels() * panel_bytes_});
         if (outputs != padded(outputs)) std::fill_n(values_.data() + values_.size() - panel_bytes_, panel_bytes_, std::byte{});
     }
 
