@@ -1,5 +1,6 @@
-flashback_add_test(core SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/dtype.cpp core/error.cpp core/executor.cpp
-                                core/language_model.cpp core/retriever.cpp core/thread_pool.cpp core/version.cpp support/allocations.cpp)
+flashback_add_test(core SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/blocks.cpp core/dequantize.cpp core/dtype.cpp
+                                core/error.cpp core/executor.cpp core/language_model.cpp core/quantize.cpp core/retriever.cpp
+                                core/thread_pool.cpp core/version.cpp support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/any_policy.cpp policy/combined_schedules.cpp policy/context_plan.cpp policy/decision.cpp
                                   policy/distribution.cpp policy/facts.cpp policy/layout.cpp policy/overflow.cpp policy/policies.cpp
                                   policy/presets.cpp policy/query.cpp policy/random.cpp policy/reuse.cpp policy/sampler.cpp
