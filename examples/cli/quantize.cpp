@@ -196,8 +196,8 @@ void add_quantize(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("quantize", "Write a model with its weights as another element type");
     command.add_option("in", options->in, "The GGUF file to read")->required()->type_name("FILE");
     command.add_option("out", options->out, "The GGUF file to write")->required()->type_name("FILE");
-    std::vector<std::string> names;
-    for (const Target& target : targets) names.emplace_back(target.name);
+    std::vector<std::string> names(targets.size());
+    std::ranges::transform(targets, names.begin(), &Target::name);
     command.add_option("--dtype", options->dtype, "What the weights become")->required()->check(CLI::IsMember(names));
     command.add_flag("--force", options->force, "Replace the file to write if it exists");
     add_threads(command, options->threads);

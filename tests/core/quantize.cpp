@@ -77,7 +77,7 @@ TEST_CASE("f32, f16 and bf16 are the conversions of single numbers") {
 }
 
 TEST_CASE("a weight is off by half a step at most, but for what the scale lost as binary16") {
-    const std::vector<float> values = random_values(32 * 256, 2);
+    const std::vector<float> values = random_values(8192, 2);
     const std::vector<float> q8 = values_of(DType::q8_0, quantized(DType::q8_0, values));
     const std::vector<float> q4 = values_of(DType::q4_0, quantized(DType::q4_0, values));
     int wrong = 0;
@@ -105,7 +105,7 @@ TEST_CASE("a weight is off by half a step at most, but for what the scale lost a
 }
 
 TEST_CASE("what was read from blocks of our own gives the same blocks again") {
-    const std::vector<float> values = random_values(32 * 512, 3);
+    const std::vector<float> values = random_values(16384, 3);
     for (const DType type : all_types) {
         CAPTURE(layout_of(type).name);
         const std::vector<std::byte> once = quantized(type, values);
