@@ -1,12 +1,13 @@
-flashback_add_test(core SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/dtype.cpp core/error.cpp core/executor.cpp
-                                core/language_model.cpp core/retriever.cpp core/thread_pool.cpp core/version.cpp support/allocations.cpp)
+flashback_add_test(core SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/blocks.cpp core/dequantize.cpp core/dtype.cpp
+                                core/error.cpp core/executor.cpp core/language_model.cpp core/quantize.cpp core/retriever.cpp
+                                core/thread_pool.cpp core/version.cpp support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/any_policy.cpp policy/combined_schedules.cpp policy/context_plan.cpp policy/decision.cpp
                                   policy/distribution.cpp policy/facts.cpp policy/layout.cpp policy/overflow.cpp policy/policies.cpp
                                   policy/presets.cpp policy/query.cpp policy/random.cpp policy/reuse.cpp policy/sampler.cpp
                                   policy/schedule.cpp policy/step_view.cpp policy/stopping.cpp policy/truncated_sampling.cpp
                                   policy/wrapper.cpp support/allocations.cpp)
-flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp format/gguf_hostile.cpp format/mapped_file.cpp
-                                  support/allocations.cpp)
+flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp format/gguf_hostile.cpp
+                                  format/gguf_writer.cpp format/mapped_file.cpp support/allocations.cpp)
 flashback_add_test(text SOURCES text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/pre_tokenizer.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)

@@ -24,6 +24,7 @@ using Command = std::function<void()>;
 /// The commands: each adds itself to the program and sets `run` if it is the one that was asked for.
 void add_generate(CLI::App& app, Command& run);
 void add_inspect(CLI::App& app, Command& run);
+void add_quantize(CLI::App& app, Command& run);
 void add_score(CLI::App& app, Command& run);
 void add_search(CLI::App& app, Command& run);
 void add_tokenize(CLI::App& app, Command& run);

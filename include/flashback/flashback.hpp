@@ -23,6 +23,7 @@
 #include "flashback/format/byte_reader.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
+#include "flashback/format/gguf_writer.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/fwd.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"

@@ -1,5 +1,10 @@
 // Bad input gets one sentence on standard error, nothing on standard output, and exit status 1, or 2 for wrong usage.
 #include "cli/tool.hpp"
+#include "support/gguf_writer.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
 
 using namespace flashback_test;
 
@@ -59,6 +64,11 @@ TEST_CASE("wrong usage") {
     refused(2, "either --text or --decode", {"tokenize", "--text", "x", "--decode", "1"});
     refused(2, "either --query or --queries", {"search", "--corpus", corpus});
     refused(2, "--run", {"search", "--corpus", corpus, "--queries", corpus});
+    refused(2, "in is required", {"quantize"});
+    refused(2, "out is required", {"quantize", FLASHBACK_TEST_MODEL, "--dtype", "f16"});
+    refused(2, "--dtype is required", {"quantize", FLASHBACK_TEST_MODEL, "out.gguf"});
+    refused(2, "--dtype: q4_k not in {f32,f16,bf16,q8_0,q4_0}",
+            {"quantize", FLASHBACK_TEST_MODEL, "out.gguf", "--dtype", "q4_k"});
 }
 
 TEST_CASE("models that are missing, cut short, foreign or only a vocabulary") {
@@ -121,4 +131,59 @@ TEST_CASE("prompts that are empty or do not fit, and tokens that do not exist") 
     refused(1, "token 999999 is not in the vocabulary", {"tokenize", "--decode", "999999"});
     refused(1, "nowhere.txt': No such file", {"generate", "--corpus", corpus, "--prompt-file", "nowhere.txt"});
     refused(1, "cannot write", {"search", "--corpus", corpus, "--queries", corpus, "--run", "/nowhere/run.trec"});
+}
+
+TEST_CASE("quantize: files that are missing, the same, there already or not to be written, and nothing is left behind") {
+    const TemporaryFolder folder;
+    const std::string in = folder.write("in.gguf", model_bytes());
+    const std::string there = folder.write("there.gguf", "as before");
+    const std::string out = (folder.path() / "out.gguf").string();
+    std::filesystem::create_symlink("in.gguf", folder.path() / "link.gguf");
+    const auto to = [&](const std::string& target, std::vector<std::string> more = {}) {
+        std::vector<std::string> all{"quantize", in, target, "--dtype", "q8_0"};
+        all.insert(all.end(), more.begin(), more.end());
+        return all;
+    };
+    refused(1, "nowhere.gguf': No such file", {"quantize", "nowhere.gguf", out, "--dtype", "q8_0"});
+    refused(1, "is no GGUF file", {"quantize", folder.write("text.gguf", "some text"), out, "--dtype", "q8_0"});
+    refused(1, "is the file that is read, expected another one", to(in, {"--force"}));
+    refused(1, "is the file that is read, expected another one", to((folder.path() / "link.gguf").string(), {"--force"}));
+    refused(1, "there.gguf' exists already; --force replaces it", to(there));
+    refused(1, "exists already", to(folder.path().string()));
+    refused(1, "it exists and is a folder, expected a file", to(folder.path().string(), {"--force"}));
+    refused(1, "/dev/null': it exists and is no regular file", to("/dev/null", {"--force"}));
+    refused(1, "nowhere/out.gguf': No such file", to((folder.path() / "nowhere" / "out.gguf").string()));
+    CHECK(std::ifstream{there}.get() == 'a');
+    CHECK(std::distance(std::filesystem::directory_iterator{folder.path()}, {}) == 4);  // in, there, link, text
+}
+
+TEST_CASE("quantize: weights of a type that is not read, or that are no numbers, or too large") {
+    const TemporaryFolder folder;
+    const std::string out = (folder.path() / "out.gguf").string();
+    const auto model = [&](flashback::DType type, const auto& values) {
+        GgufWriter w;
+        w.add_tensor("good.weight", {32, 1}, flashback::DType::f32, std::vector<float>(32, 1.0f));
+        w.add_tensor("bad.weight", {32, values.size() / 32}, type, values);
+        return folder.write("in.gguf", w.bytes());
+    };
+    const auto with = [](float value) {
+        std::vector<float> values(32 * 9, 1.0f);
+        values[260] = value;
+        return values;
+    };
+    using flashback::DType;
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    refused(1, "in.gguf': tensor bad.weight has type I32, expected F32, F16, BF16",
+            {"quantize", model(DType::i32, std::vector<std::int32_t>(32, 1)), out, "--dtype", "f16"});
+    for (const float value : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
+        refused(1, "in.gguf': element 260 of tensor bad.weight is no finite number, expected weights",
+                {"quantize", model(DType::f32, with(value)), out, "--dtype", "f16"});
+    }
+    refused(1, "element 260 of tensor bad.weight would be no finite number as F16, expected smaller weights",
+            {"quantize", model(DType::f32, with(70000)), out, "--dtype", "f16"});
+    refused(1, "of tensor bad.weight would be no finite number as Q8_0",
+            {"quantize", model(DType::f32, with(1e7f)), out, "--dtype", "q8_0"});
+    CHECK_FALSE(std::filesystem::exists(out));
+    CHECK(std::distance(std::filesystem::directory_iterator{folder.path()}, {}) == 1);
+    CHECK(tool({"quantize", model(DType::f32, with(70000)), out, "--dtype", "bf16"}).status == 0);  // bf16 has the room
 }

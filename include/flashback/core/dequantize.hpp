@@ -70,22 +70,22 @@ inline void unpack(const BlockQ8_0& block, float* to) noexcept {
 inline void unpack(const BlockQ2_K& block, float* to) noexcept {
     const float d = half_to_float(block.d);
     const float dmin = half_to_float(block.dmin);
-    for (int group = 0; group < 16; ++group, to += 16) {
+    for (std::size_t group = 0; group < 16; ++group, to += 16) {
         const float scale = d * static_cast<float>(block.scales[group] & 15);
         const float min = dmin * static_cast<float>(block.scales[group] >> 4);
         const std::uint8_t* q = block.q + group / 8 * 32 + group % 2 * 16;
-        const int shift = group % 8 / 2 * 2;
+        const std::size_t shift = group % 8 / 2 * 2;
         for (int i = 0; i < 16; ++i) to[i] = scale * static_cast<float>(q[i] >> shift & 3) - min;
     }
 }
 
 inline void unpack(const BlockQ3_K& block, float* to) noexcept {
     const float d = half_to_float(block.d);
-    for (int group = 0; group < 16; ++group, to += 16) {
-        const float scale = d * static_cast<float>(k3_scale(block.scales, static_cast<std::size_t>(group)));
+    for (std::size_t group = 0; group < 16; ++group, to += 16) {
+        const float scale = d * static_cast<float>(k3_scale(block.scales, group));
         const std::uint8_t* q = block.q + group / 8 * 32 + group % 2 * 16;
         const std::uint8_t* high = block.high + group % 2 * 16;
-        const int shift = group % 8 / 2 * 2;
+        const std::size_t shift = group % 8 / 2 * 2;
         for (int i = 0; i < 16; ++i) {
             const int third_bit = high[i] >> (group / 2) & 1;
             to[i] = scale * static_cast<float>(((q[i] >> shift & 3) | third_bit << 2) - 4);
@@ -96,12 +96,12 @@ inline void unpack(const BlockQ3_K& block, float* to) noexcept {
 inline void unpack(const BlockQ4_K& block, float* to) noexcept {
     const float d = half_to_float(block.d);
     const float dmin = half_to_float(block.dmin);
-    for (int group = 0; group < 8; ++group, to += 32) {
-        const K4Scale k = k4_scale(block.scales, static_cast<std::size_t>(group));
+    for (std::size_t group = 0; group < 8; ++group, to += 32) {
+        const K4Scale k = k4_scale(block.scales, group);
         const float scale = d * static_cast<float>(k.scale);
         const float min = dmin * static_cast<float>(k.min);
         const std::uint8_t* q = block.q + group / 2 * 32;
-        const int shift = group % 2 * 4;
+        const std::size_t shift = group % 2 * 4;
         for (int i = 0; i < 32; ++i) to[i] = scale * static_cast<float>(q[i] >> shift & 15) - min;
     }
 }
@@ -109,12 +109,12 @@ inline void unpack(const BlockQ4_K& block, float* to) noexcept {
 inline void unpack(const BlockQ5_K& block, float* to) noexcept {
     const float d = half_to_float(block.d);
     const float dmin = half_to_float(block.dmin);
-    for (int group = 0; group < 8; ++group, to += 32) {
-        const K4Scale k = k4_scale(block.scales, static_cast<std::size_t>(group));
+    for (std::size_t group = 0; group < 8; ++group, to += 32) {
+        const K4Scale k = k4_scale(block.scales, group);
         const float scale = d * static_cast<float>(k.scale);
         const float min = dmin * static_cast<float>(k.min);
         const std::uint8_t* q = block.q + group / 2 * 32;
-        const int shift = group % 2 * 4;
+        const std::size_t shift = group % 2 * 4;
         for (int i = 0; i < 32; ++i) {
             const int fifth_bit = block.high[i] >> group & 1;
             to[i] = scale * static_cast<float>((q[i] >> shift & 15) | fifth_bit << 4) - min;
@@ -124,12 +124,12 @@ inline void unpack(const BlockQ5_K& block, float* to) noexcept {
 
 inline void unpack(const BlockQ6_K& block, float* to) noexcept {
     const float d = half_to_float(block.d);
-    for (int group = 0; group < 16; ++group, to += 16) {
+    for (std::size_t group = 0; group < 16; ++group, to += 16) {
         const float scale = d * static_cast<float>(block.scales[group]);
         const std::uint8_t* low = block.low + group / 8 * 64 + group % 4 * 16;
         const std::uint8_t* high = block.high + group / 8 * 32 + group % 2 * 16;
-        const int low_shift = group % 8 / 4 * 4;
-        const int high_shift = group % 8 / 2 * 2;
+        const std::size_t low_shift = group % 8 / 4 * 4;
+        const std::size_t high_shift = group % 8 / 2 * 2;
         for (int i = 0; i < 16; ++i) {
             to[i] = scale * static_cast<float>(((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4) - 32);
         }

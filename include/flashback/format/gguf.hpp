@@ -86,6 +86,8 @@ public:
     std::uint32_t version() const noexcept { return version_; }
     const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const noexcept { return metadata_; }
     const std::vector<GgufTensor>& tensors() const noexcept { return tensors_; }
+    /// The metadata once more, in the same order, as it lies in the file: of each entry its type and its value, without the key.
+    const std::vector<std::span<const std::byte>>& raw_metadata() const noexcept { return raw_metadata_; }
 
     /// The value of a key, or nothing.
     const GgufValue* find(std::string_view key) const noexcept {
@@ -170,6 +172,7 @@ private:
     std::string name_;
     std::uint32_t version_ = 0;
     std::vector<std::pair<std::string_view, GgufValue>> metadata_;
+    std::vector<std::span<const std::byte>> raw_metadata_;
     std::vector<GgufTensor> tensors_;
     std::unordered_map<std::string_view, std::size_t> key_index_;
     std::unordered_map<std::string_view, std::size_t> tensor_index_;

@@ -174,6 +174,7 @@ inline GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::b
 
 inline void GgufFile::read_metadata(ByteReader& reader, std::uint64_t count) {
     metadata_.reserve(static_cast<std::size_t>(count));
+    raw_metadata_.reserve(static_cast<std::size_t>(count));
     for (std::uint64_t i = 0; i < count; ++i) {
         const std::string_view key = reader.string("a metadata key");
         if (key.empty() || key.size() > detail::gguf_most_key || key.find('\0') != key.npos) {
@@ -183,7 +184,9 @@ inline void GgufFile::read_metadata(ByteReader& reader, std::uint64_t count) {
         if (!key_index_.emplace(key, metadata_.size()).second) {
             FLASHBACK_THROW(ErrorCode::format, "'", name_, "' has the metadata key ", detail::printable(key), " twice");
         }
+        const std::size_t begin = reader.position();
         metadata_.emplace_back(key, detail::gguf_value(reader, key));
+        raw_metadata_.push_back(reader.bytes().subspan(begin, reader.position() - begin));
     }
 }
 

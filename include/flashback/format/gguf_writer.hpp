@@ -1,0 +1,240 @@
+/// \file Writing GGUF files: whole or not at all.
+#pragma once
+
+#include "flashback/core/dtype.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/format/gguf.hpp"
+
+#include <bit>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// Writes a GGUF file of version 3: first all metadata and the shapes of all tensors, then the tensors' bytes in that order, in
+/// pieces of any size. The bytes go to a temporary file beside the target, which `finish` renames; a writer that is destroyed
+/// before has changed nothing.
+///
+///     GgufWriter writer{"out.gguf"};
+///     writer.copy_metadata(file).set("general.file_type", 7u);
+///     for (const GgufTensor& t : file.tensors()) writer.add_tensor(t.name, std::span{t.dims}.first(t.rank), t.type);
+///     for (const GgufTensor& t : file.tensors()) writer.write(t.data);
+///     writer.finish();
+///
+/// Source    The GGUF specification, ggml-org/ggml docs/gguf.md, version 3
+class GgufWriter {
+public:
+    /// Creates the temporary file, so that a target that cannot be written is found before any work is done. A target that
+    /// exists will be replaced; a symbolic link stays one, and what it points to is replaced.
+    /// Throws    Error{io} if that is impossible, or if the target exists and is no regular file
+    explicit GgufWriter(const std::filesystem::path& target) : target_(target) {
+        std::error_code ignored;
+        if (std::filesystem::exists(target_, ignored)) {
+            if (!std::filesystem::is_regular_file(target_, ignored)) {
+                FLASHBACK_THROW(ErrorCode::io, "cannot write '", target.string(), "': it exists and is ",
+                                std::filesystem::is_directory(target_, ignored) ? "a folder" : "no regular file",
+                                ", expected a file or nothing");
+            }
+            target_ = std::filesystem::canonical(target_);
+        }
+        // O_EXCL and a number: a file that another run left, or is writing, is not touched.
+        for (int number = 0; file_ < 0; ++number) {
+            temporary_ = target_.string() + ".part" + std::to_string(number);
+            file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+            if (file_ >= 0) break;
+            if (errno == EEXIST && number < 1000) continue;
+            temporary_.clear();  // nothing to remove
+            refuse(errno);
+        }
+    }
+    GgufWriter(const GgufWriter&) = delete;
+    GgufWriter& operator=(const GgufWriter&) = delete;
+    ~GgufWriter() { clean_up(); }
+
+    /// Takes over all metadata of a file, byte for byte; keys that are there already are replaced.
+    /// Requires  nothing was written yet
+    GgufWriter& copy_metadata(const GgufFile& file) {
+        for (std::size_t i = 0; i < file.metadata().size(); ++i) {
+            const auto bytes = file.raw_metadata()[i];
+            put(file.metadata()[i].first, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+        }
+        if (const auto alignment = file.integer("general.alignment")) alignment_ = static_cast<std::size_t>(*alignment);
+        return *this;
+    }
+
+    /// Replaces or adds an entry; a new one comes behind the others.
+    /// Requires  nothing was written yet; a key of 1 to 65535 characters without NUL; general.alignment is a power of two up
+    ///           to 2^20
+    /// Throws    Error{contract} otherwise
+    GgufWriter& set(std::string_view key, std::uint32_t number) {
+        if (key == "general.alignment") {
+            FLASHBACK_ASSERT(std::has_single_bit(number) && number <= (1u << 20), "GgufWriter: general.alignment is ", number,
+                             ", expected a power of two up to 2^20");
+            alignment_ = number;
+        }
+        put(key, number_bytes(GgufType::u32) + number_bytes(number));
+        return *this;
+    }
+    GgufWriter& set(std::string_view key, std::string_view text) {
+        FLASHBACK_ASSERT(key != "general.alignment", "GgufWriter: general.alignment is a text, expected a number");
+        put(key, number_bytes(GgufType::string) + string_bytes(text));
+        return *this;
+    }
+
+    /// Announces the next tensor.
+    /// Shape     dims: the first runs fastest
+    /// Requires  nothing was written yet; a name of 1 to 63 characters, of no other tensor; 1 to 4 dimensions, none of them 0;
+    ///           a known type whose blocks fill the rows
+    /// Throws    Error{contract} otherwise
+    GgufWriter& add_tensor(std::string_view name, std::span<const std::uint64_t> dims, DType type) {
+        FLASHBACK_ASSERT(!started_, "GgufWriter: a tensor is added after the first bytes");
+        FLASHBACK_ASSERT(!name.empty() && name.size() <= detail::gguf_most_name, "GgufWriter: the name of a tensor has ",
+                         name.size(), " characters, expected 1 to ", detail::gguf_most_name);
+        const std::string shown = detail::printable(name);
+        FLASHBACK_ASSERT(!names_.contains(std::string{name}), "GgufWriter: tensor ", shown, " is added twice");
+        FLASHBACK_ASSERT(!dims.empty() && dims.size() <= 4, "GgufWriter: tensor ", shown, " has ", dims.size(),
+                         " dimensions, expected 1 to 4");
+        const DTypeLayout layout = layout_of(type);
+        FLASHBACK_ASSERT(layout.block_elements > 0 && dims[0] % layout.block_elements == 0, "GgufWriter: tensor ", shown,
+                         " has rows of ", dims[0], " elements, expected whole blocks of ", layout.name);
+        std::uint64_t bytes = layout.block_bytes;
+        for (std::size_t i = 0; i < dims.size(); ++i) {
+            const std::uint64_t count = i == 0 ? dims[0] / layout.block_elements : dims[i];
+            FLASHBACK_ASSERT(count > 0 && bytes <= (std::uint64_t{1} << 62) / count, "GgufWriter: dimension ", i, " of tensor ",
+                             shown, " is ", dims[i], ", expected 1 or more and less than 2^62 bytes in all");
+            bytes *= count;
+        }
+        std::string record = string_bytes(name) + number_bytes(static_cast<std::uint32_t>(dims.size()));
+        for (const std::uint64_t dim : dims) record += number_bytes(dim);
+        names_.emplace(name);
+        tensors_.push_back({record + number_bytes(type), bytes});
+        return *this;
+    }
+
+    /// Appends bytes to the tensor that is not complete yet; the first call writes the metadata. Padding comes by itself.
+    /// Requires  no more bytes than that tensor still lacks
+    /// Throws    Error{contract} otherwise; Error{io} if the disk is full or fails
+    void write(std::span<const std::byte> bytes) {
+        start();
+        if (bytes.empty()) return;
+        FLASHBACK_ASSERT(current_ < tensors_.size() && bytes.size() <= tensors_[current_].bytes - written_,
+                         "GgufWriter: ", bytes.size(), " bytes are more than the ",
+                         current_ < tensors_.size() ? tensors_[current_].bytes - written_ : 0, " that are expected");
+        put_bytes(bytes);
+        written_ += bytes.size();
+        if (written_ < tensors_[current_].bytes) return;
+        pad(written_);
+        written_ = 0;
+        ++current_;
+    }
+
+    /// Makes the file appear under its name.
+    /// Requires  all tensors are complete
+    /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed
+    void finish() {
+        start();
+        FLASHBACK_ASSERT(current_ == tensors_.size(), "GgufWriter: ", current_, " tensors are complete, expected ",
+                         tensors_.size());
+        FLASHBACK_ASSERT(file_ >= 0, "GgufWriter: it is finished already");
+        // A rename must not reach the disk before the bytes do.
+        if (::fsync(file_) != 0 && errno != EINVAL) refuse(errno);
+        if (::close(std::exchange(file_, -1)) != 0) refuse(errno);
+        if (::rename(temporary_.c_str(), target_.c_str()) != 0) refuse(errno);
+        temporary_.clear();
+    }
+
+private:
+    struct Tensor {
+        std::string record;  ///< all that stands in the file but the offset
+        std::uint64_t bytes;
+    };
+
+    template <class T>
+    static std::string number_bytes(T number) {
+        std::string bytes(sizeof(T), '\0');
+        std::memcpy(bytes.data(), &number, sizeof(T));
+        return bytes;
+    }
+    static std::string string_bytes(std::string_view text) { return number_bytes(std::uint64_t{text.size()}).append(text); }
+
+    void put(std::string_view key, std::string_view value) {
+        FLASHBACK_ASSERT(!started_, "GgufWriter: metadata is changed after the first bytes");
+        FLASHBACK_ASSERT(!key.empty() && key.size() <= detail::gguf_most_key && key.find('\0') == key.npos,
+                         "GgufWriter: a key has ", key.size(), " characters, expected 1 to ", detail::gguf_most_key,
+                         " and none of them NUL");
+        const auto [place, added] = key_index_.emplace(key, entries_.size());
+        if (added) entries_.emplace_back(key, std::string{});
+        entries_[place->second].second = value;
+    }
+
+    void start() {
+        if (started_) return;
+        started_ = true;
+        std::string header = "GGUF" + number_bytes(std::uint32_t{3}) + number_bytes(std::uint64_t{tensors_.size()}) +
+                             number_bytes(std::uint64_t{entries_.size()});
+        for (const auto& [key, value] : entries_) header.append(string_bytes(key)).append(value);
+        std::uint64_t offset = 0;
+        for (const Tensor& tensor : tensors_) {
+            header.append(tensor.record).append(number_bytes(offset));
+            offset += (tensor.bytes + alignment_ - 1) / alignment_ * alignment_;
+        }
+        put_bytes(std::as_bytes(std::span{header}));
+        pad(header.size());
+    }
+
+    void pad(std::uint64_t size) {
+        const std::string zeros((alignment_ - size % alignment_) % alignment_, '\0');
+        put_bytes(std::as_bytes(std::span{zeros}));
+    }
+
+    void put_bytes(std::span<const std::byte> bytes) {
+        FLASHBACK_ASSERT(file_ >= 0, "GgufWriter: bytes are written after the end");
+        while (!bytes.empty()) {
+            const ::ssize_t done = ::write(file_, bytes.data(), bytes.size());
+            if (done >= 0) {
+                bytes = bytes.subspan(static_cast<std::size_t>(done));
+            } else if (errno != EINTR) {
+                refuse(errno);
+            }
+        }
+    }
+
+    [[noreturn]] void refuse(int error) {
+        clean_up();
+        FLASHBACK_THROW(ErrorCode::io, "cannot write '", target_.string(), "': ", std::strerror(error));
+    }
+
+    void clean_up() noexcept {
+        if (file_ >= 0) ::close(std::exchange(file_, -1));
+        if (!temporary_.empty()) ::unlink(temporary_.c_str());
+        temporary_.clear();
+    }
+
+    std::filesystem::path target_;
+    std::string temporary_;
+    int file_ = -1;
+    std::vector<std::pair<std::string, std::string>> entries_;
+    std::unordered_map<std::string, std::size_t> key_index_;
+    std::vector<Tensor> tensors_;
+    std::unordered_set<std::string> names_;
+    std::size_t alignment_ = 32;
+    bool started_ = false;
+    std::size_t current_ = 0;    ///< the tensor that is being written
+    std::uint64_t written_ = 0;  ///< bytes of it
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA
