@@ -1,4 +1,4 @@
-/// \file flashback: generate text while retrieving, score it, tokenise it, search for it, inspect models.
+/// \file flashback: generate text while retrieving, score and measure it, tokenise it, search for it, inspect models.
 ///
 /// Results go to standard output, everything else to standard error. Exit status: 0, or 1 for an error, or 2 for options
 /// that make no sense.
@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
     cli::Command run;
     cli::add_generate(app, run);
     cli::add_inspect(app, run);
+    cli::add_ppl(app, run);
     cli::add_score(app, run);
     cli::add_search(app, run);
     cli::add_tokenize(app, run);
