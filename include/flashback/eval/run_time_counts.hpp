@@ -56,8 +56,9 @@ struct RunTime {
     std::size_t evaluated() const noexcept { return prefill_tokens + decode_tokens; }
     double seconds() const noexcept { return prefill_seconds + decode_seconds; }
 
-    /// What a decoded token costs, as a multiple of what a prefilled one costs: c of the model of token counts.
+    /// What a decoded token costs, as a multiple of what a prefilled one costs: c of the model of token counts. 0 without either.
     double cost_ratio() const noexcept {
+        if (decode_tokens == 0 || prefill_tokens == 0) return 0;
         return decode_seconds / static_cast<double>(decode_tokens) / (prefill_seconds / static_cast<double>(prefill_tokens));
     }
 
