@@ -104,13 +104,17 @@ std::string title(const std::string& field) {
     return it == titles.end() ? field : it->second;
 }
 
+/// What is the same in all runs and stands above them.
+const std::set<std::string> common_fields{"model", "weights", "passage", "stride"};
+
 /// One line a run, columns aligned; a column that says nothing in any line is left out.
 void print_table(const Json& runs) {
     std::vector<std::vector<std::string>> rows(runs.size() + 1);
     std::vector<std::size_t> widths;
     for (const auto& [field, first] : runs[0].items()) {
         const std::string& name = field;
-        if (std::ranges::all_of(runs, [&](const Json& run) { return run[name].is_null(); })) continue;
+        if (common_fields.contains(name) || std::ranges::all_of(runs, [&](const Json& run) { return run[name].is_null(); }))
+            continue;
         rows[0].push_back(title(name));
         for (std::size_t i = 0; i < runs.size(); ++i) rows[i + 1].push_back(cell(runs[i][name]));
         std::size_t width = 0;
@@ -125,13 +129,16 @@ void print_table(const Json& runs) {
 }
 
 void print_text(const Json& json) {
+    const Json& first = json["runs"][0];
+    if (first.contains("model")) std::cout << cell(first["model"]) << ", weights " << cell(first["weights"]);
+    if (first.contains("passage")) std::cout << ", passages of " << first["passage"] << " tokens, stride " << first["stride"];
+    if (first.contains("model")) std::cout << '\n';
     print_table(json["runs"]);
     if (json["mode"] == "machine") return;
     const Json& peaks = json["peaks"];
     std::cout << "peaks of " << peaks["threads"] << " threads: " << cell(peaks["f32_gops"]) << " Gop/s f32, "
               << cell(peaks["bf16_gops"]) << " bf16, " << cell(peaks["int8_gops"]) << " int8; " << cell(peaks["read_gbs"])
               << " GB/s read\n";
-    const Json& first = json["runs"][0];
     if (first.contains("sampled_retrievals") && !first["sampled_retrievals"].is_null()) {
         std::cout
             << "sampled: " << first["sampled_retrievals"] << " of " << first["retrievals"]
@@ -229,6 +236,7 @@ void add_bench(CLI::App& app, Command& run) {
     command.add_option("--repetitions", settings.repetitions, "Times each run; by default 3, in a loop 1")->check(at_least(1));
     command.add_option("--warmup", settings.warmup, "Times before that; by default 1, in a loop 0")->check(at_least(0));
     add_threads(command, settings.threads);
+    count("--peak-memory", settings.peak_memory, 1, "MiB to read for the bandwidth of memory: many times the caches");
     command.add_option("--csv", options->csv, "Also write the runs as comma-separated values")->type_name("FILE");
     add_json(command, options->json);
     command.footer(

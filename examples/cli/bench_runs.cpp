@@ -46,7 +46,7 @@ public:
     explicit Bench(const BenchSettings& settings)
         : settings_(settings),
           pool_(settings.threads),
-          peaks_(fb::simd::measure_peaks(pool_)),  // first, while the memory is free
+          peaks_(fb::simd::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),  // first, while the memory is free
           session_(model(), {.window = window(), .piece = 512, .executor = pool_}),
           cost_(fb::cost_of(session_.model())) {}
 
@@ -87,7 +87,8 @@ public:
         return compared([&](fb::RunTimeLayout layout, Json& run) {
             const auto retrievals = fb::retrievals_of(layout, settings_.init, settings_.length, options_);
             run.update({{"init", settings_.init}, {"length", settings_.length}, {"retrievals", retrievals.size()}});
-            // How the seconds came about: null where every retrieval was timed, else how many of them were; the rest is interpolated.
+            // How the seconds came about: null where every retrieval was timed, else how many of them were; the rest is
+            // interpolated.
             run["sampled_retrievals"] = nullptr;
             if (settings_.samples) run["sampled_retrievals"] = 1 + std::min(*settings_.samples, retrievals.size() - 1);
             return std::pair{repeated([&] {
@@ -116,8 +117,8 @@ private:
     std::shared_ptr<const fb::Transformer> model() {
         auto model = settings_.shape ? fb::random_transformer(*settings_.shape, settings_.dtype, 1, pool_)
                                      : fb::load_model(open_model(settings_.model), pool_);
-        // Beyond the positions that a model was trained for its text means nothing, but it takes the same time. Nobody else has
-        // the model yet.
+        // Beyond the positions that a model was trained for its text means nothing, but it takes the same time. Nobody else
+        // has the model yet.
         auto& config = std::const_pointer_cast<fb::Transformer>(model)->config;
         config.window = std::max(config.window, window());
         return model;
@@ -179,8 +180,8 @@ private:
         return found;
     }
 
-    /// Adds how many times faster than the prepended one each layout was, and what its counts predict: c, the cost of a decoded
-    /// token in prefilled ones, is that of the appended run, if there is one.
+    /// Adds how many times faster than the prepended one each layout was, and what its counts predict: c, the cost of a
+    /// decoded token in prefilled ones, is that of the appended run, if there is one.
     void compare(std::vector<Json>& found, const std::vector<fb::RunTime>& fastest) const {
         const auto find = [&](fb::RunTimeLayout layout) -> const fb::RunTime* {
             const auto it = std::ranges::find(settings_.layouts, layout);
@@ -221,7 +222,7 @@ Json bench_machine(const BenchSettings& settings) {
     const double seconds = 0.2 * static_cast<double>(settings.repetitions.value_or(3));
     for (const std::size_t threads : thread_counts(settings.threads)) {
         fb::ThreadPool pool{threads};
-        last = to_json(fb::simd::measure_peaks(pool, {.seconds = seconds}));
+        last = to_json(fb::simd::measure_peaks(pool, {.seconds = seconds, .bytes = settings.peak_memory << 20}));
         Json run = last;
         // There are no tokens here; the fields are those of every mode.
         for (const char* name : {"tokens_per_second", "median_tokens_per_second"}) run[name] = nullptr;

@@ -30,6 +30,7 @@ struct BenchSettings {
     std::size_t threads = 1;
     std::optional<std::size_t> repetitions;
     std::optional<std::size_t> warmup;
+    std::size_t peak_memory = 512;  ///< MiB
 };
 
 /// All runs and the peaks that they are compared with: {"mode","runs":[...],"peaks":{...}}.

@@ -15,10 +15,10 @@ std::set<std::string> keys(const json& object) {
     return names;
 }
 
-/// With as few repetitions as there can be: it is the counts that matter.
+/// With as few repetitions as there can be, and memory that is filled at once: it is the counts that matter.
 json bench(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "bench");
-    arguments.insert(arguments.end(), {"--repetitions", "1"});
+    arguments.insert(arguments.end(), {"--repetitions", "1", "--peak-memory", "4"});
     json found = tool_json(arguments);
     CHECK(keys(found) == std::set<std::string>{"mode", "runs", "peaks"});
     CHECK(keys(found["peaks"]) == std::set<std::string>{"threads", "f32_gops", "bf16_gops", "int8_gops", "read_gbs"});
@@ -145,11 +145,12 @@ TEST_CASE("bench: the machine alone") {
 TEST_CASE("bench: a table, and comma-separated values") {
     const TemporaryFolder folder;
     const std::string csv = (folder.path() / "runs.csv").string();
-    const Result plain = tool({"bench", "--mode", "prefill", "--m", "2,3", "--repetitions", "1", "--csv", csv});
+    const Result plain =
+        tool({"bench", "--mode", "prefill", "--m", "2,3", "--repetitions", "1", "--peak-memory", "4", "--csv", csv});
     CHECK(plain.status == 0);
     CHECK(plain.err.empty());
     CHECK(plain.out.find("tokens/s") != std::string::npos);
-    CHECK(std::ranges::count(plain.out, '\n') == 4);  // names, two runs, the peaks
+    CHECK(std::ranges::count(plain.out, '\n') == 5);  // the model, names, two runs, the peaks
     std::ifstream file{csv};
     std::string line;
     std::vector<std::string> lines;
@@ -158,8 +159,8 @@ TEST_CASE("bench: a table, and comma-separated values") {
     CHECK(lines[0].starts_with("model,weights,threads,m,context,tokens_per_second,"));
     CHECK(lines[2].find(",3,0,") != std::string::npos);
     CHECK(std::ranges::count(lines[0], ',') == std::ranges::count(lines[2], ','));
-    const Result sampled =
-        tool({"bench", "--mode", "loop", "--init", "20", "--length", "200", "--layout", "append", "--sample", "1"});
+    const Result sampled = tool({"bench", "--mode", "loop", "--init", "20", "--length", "200", "--layout", "append", "--sample",
+                                 "1", "--peak-memory", "4"});
     CHECK(sampled.out.find("sampled: 2 of 4 retrievals were timed") != std::string::npos);
 }
 

@@ -1,8 +1,8 @@
 /// \file What a model costs by its shape alone: operations and bytes, and the time that a machine needs for them at least.
 ///
-/// Counted as reference figures are: 2 operations for each element of the matrices of the layers, embedding and head not counted,
-/// attention apart; bytes of a decoded token are those of every tensor that it needs, as a GGUF file stores them, and those of the
-/// keys and values that it reads.
+/// Counted as reference figures are: 2 operations for each element of the matrices of the layers, embedding and head not
+/// counted, attention apart; bytes of a decoded token are those of every tensor that it needs, as a GGUF file stores them,
+/// and those of the keys and values that it reads.
 #pragma once
 
 #include "flashback/core/dtype.hpp"
@@ -81,15 +81,16 @@ struct ModelCost {
         return (type == DType::bf16 ? peaks.bf16 : peaks.int8).value_or(peaks.f32);
     }
 
-    /// The least time for evaluating `count` tokens at once behind `before` others: products at the peak of their type, attention at
-    /// that of f32.
+    /// The least time for evaluating `count` tokens at once behind `before` others: products at the peak of their type,
+    /// attention at that of f32.
     double prefill_seconds(const simd::MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
         const auto n = static_cast<double>(count);
         const double attended = n * static_cast<double>(before) + n * (n + 1) / 2;
         return n * operations / product_peak(peaks) + attended * attention_operations / peaks.f32;
     }
 
-    /// The least time for evaluating `count` tokens one by one behind `before` others: all that they read, at the speed of memory.
+    /// The least time for evaluating `count` tokens one by one behind `before` others: all that they read, at the speed of
+    /// memory.
     double decode_seconds(const simd::MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
         const auto n = static_cast<double>(count);
         return n * decode_bytes(static_cast<double>(before) + (n + 1) / 2) / peaks.read;

@@ -106,11 +106,11 @@ inline void check_score(const TokenScore& score) {
 
 }  // namespace detail
 
-/// How well a model predicts a text without retrieval, and `on_score(TokenScore)` for each token that counts, in order. A token
-/// counts in the first window that holds it: all of the first window, the last `stride` tokens of the others.
+/// How well a model predicts a text without retrieval, and `on_score(TokenScore)` for each token that counts, in order. A
+/// token counts in the first window that holds it: all of the first window, the last `stride` tokens of the others.
 /// Throws    Error{window} for windows that the model cannot hold; Error{contract} for a text without a token to predict, a
-///           stride beyond the window, or an id that is masked or that the model does not have; Error{logits} where logits give
-///           a token no probability; what the model throws
+///           stride beyond the window, or an id that is masked or that the model does not have; Error{logits} where logits
+///           give a token no probability; what the model throws
 /// Cost      each window once; holds the logits of one block. What the model held is forgotten
 /// Source    Jelinek et al. 1977, Perplexity: a measure of the difficulty of speech recognition tasks
 template <ScoringModel Model, std::invocable<const TokenScore&> OnScore>
@@ -146,8 +146,8 @@ Perplexity perplexity(Model& model, TokenSpan tokens, const PerplexityOptions& o
     return perplexity(model, tokens, options, [](const TokenScore&) {});
 }
 
-/// How well two models predict the same text, and how far they agree: what quantised weights cost, say. Both read the head of the
-/// first.
+/// How well two models predict the same text, and how far they agree: what quantised weights cost, say. Both read the head of
+/// the first.
 /// Throws    Error{vocabulary} for models with different numbers of logits; else as `perplexity`
 /// Cost      that of two perplexities; holds the logits of one block of each
 template <ScoringModel Reference, ScoringModel Other>

@@ -1,7 +1,7 @@
 /// \file What a retrieval takes: the run-time test of the paper and its parts, timed by the clock on the wall.
 ///
-/// All texts are random tokens without a head. Passages begin with token 0 or 1 in turn, which texts do not hold and samplers do not
-/// take: so that no prefix is shared by chance, and counts depend on lengths alone.
+/// All texts are random tokens without a head. Passages begin with token 0 or 1 in turn, which texts do not hold and samplers
+/// do not take: so that no prefix is shared by chance, and counts depend on lengths alone.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -128,8 +128,8 @@ RunTime time_decode(Model& model, std::size_t before, std::size_t count, std::ui
     return {.reused = before, .decode_tokens = count, .decode_seconds = time.count()};
 }
 
-/// One retrieval behind `history` tokens of text, and `decoded` single tokens behind it. What of the text the layout reuses is brought
-/// into the cache beforehand and not timed; what else would be in it costs nothing to cut off.
+/// One retrieval behind `history` tokens of text, and `decoded` single tokens behind it. What of the text the layout reuses
+/// is brought into the cache beforehand and not timed; what else would be in it costs nothing to cut off.
 /// Throws    as `time_prefill`
 template <TimeableModel Model>
 RunTime time_retrieval(Model& model, RunTimeLayout layout, std::size_t history, std::size_t decoded,
@@ -155,8 +155,9 @@ RunTime time_loop(Model& model, RunTimeLayout layout, std::size_t init, std::siz
                                  expected.retrievals + expected.decode_tokens, options);
 }
 
-/// The paper's run-time test, estimated: the first retrieval and `samples` of the others, evenly spaced, are timed on a cache filled
-/// to their history; the seconds of those between two of them are interpolated, and all are summed. Counts are those of the whole.
+/// The paper's run-time test, estimated: the first retrieval and `samples` of the others, evenly spaced, are timed on a cache
+/// filled to their history; the seconds of those between two of them are interpolated, and all are summed. Counts are those
+/// of the whole.
 /// Throws    as `time_loop`; Error{contract} for 0 samples
 template <TimeableModel Model>
 RunTime sample_loop(Model& model, RunTimeLayout layout, std::size_t init, std::size_t length, std::size_t samples,

@@ -13,7 +13,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Where the passage stands and what is reused: KV reuse behind the text, a passage in front of it, or behind it without reuse.
+/// Where the passage stands and what is reused: KV reuse behind the text, a passage in front of it, or behind it without
+/// reuse.
 enum class RunTimeLayout { append, prepend, recompute };
 
 /// The name of a layout, e.g. "append".
@@ -56,7 +57,8 @@ struct RunTime {
     std::size_t evaluated() const noexcept { return prefill_tokens + decode_tokens; }
     double seconds() const noexcept { return prefill_seconds + decode_seconds; }
 
-    /// What a decoded token costs, as a multiple of what a prefilled one costs: c of the model of token counts. 0 without either.
+    /// What a decoded token costs, as a multiple of what a prefilled one costs: c of the model of token counts. 0 without
+    /// either.
     double cost_ratio() const noexcept {
         if (decode_tokens == 0 || prefill_tokens == 0) return 0;
         return decode_seconds / static_cast<double>(decode_tokens) / (prefill_seconds / static_cast<double>(prefill_tokens));
@@ -71,7 +73,8 @@ struct RunTime {
     }
 };
 
-/// How many times faster one run is than another by their token counts alone, if a decoded token costs `cost_ratio` prefilled ones.
+/// How many times faster one run is than another by their token counts alone, if a decoded token costs `cost_ratio` prefilled
+/// ones.
 inline double predicted_speedup(const RunTime& slow, const RunTime& fast, double cost_ratio) noexcept {
     const auto cost = [&](const RunTime& run) {
         return static_cast<double>(run.prefill_tokens) + cost_ratio * static_cast<double>(run.decode_tokens);
@@ -79,15 +82,16 @@ inline double predicted_speedup(const RunTime& slow, const RunTime& fast, double
     return cost(slow) / cost(fast);
 }
 
-/// A retrieval behind `history` tokens of text that the cache holds already, the newest `stride` of them behind the last passage.
+/// A retrieval behind `history` tokens of text that the cache holds already, the newest `stride` of them behind the last
+/// passage.
 constexpr RetrievalLengths lengths_of(RunTimeLayout layout, std::size_t history, std::size_t decoded,
                                       const RunTimeOptions& options) noexcept {
     const std::size_t kept = layout == RunTimeLayout::append ? history - std::min(history, options.stride) : 0;
     return {history, kept, history - kept + options.passage, decoded};
 }
 
-/// The retrievals of the paper's run-time test: a text of `init` tokens grows while text and passage are shorter than `length`, with a
-/// new passage every `stride` tokens. The first is evaluated whole, whatever the layout.
+/// The retrievals of the paper's run-time test: a text of `init` tokens grows while text and passage are shorter than
+/// `length`, with a new passage every `stride` tokens. The first is evaluated whole, whatever the layout.
 /// Throws    Error{contract} if nothing is generated, or for a stride or an initial text of 0 tokens
 /// Source    FlashBack (arXiv 2405.04065), run-time test; push_back_simulate and push_front_simulate of the official code
 inline std::vector<RetrievalLengths> retrievals_of(RunTimeLayout layout, std::size_t init, std::size_t length,
@@ -138,8 +142,8 @@ struct RetrievalSample {
     double decoded_token_seconds;  ///< of each token behind them
 };
 
-/// Adds the seconds of retrievals of which only some were timed: those between two samples are interpolated, those in front of the
-/// first and behind the last take as long as it.
+/// Adds the seconds of retrievals of which only some were timed: those between two samples are interpolated, those in front
+/// of the first and behind the last take as long as it.
 /// Requires  samples in ascending order of their index, at least one if there are retrievals
 inline void add_interpolated(RunTime& sum, std::span<const RetrievalLengths> retrievals,
                              std::span<const RetrievalSample> samples) {

@@ -88,8 +88,8 @@ private:
 
 }  // namespace detail
 
-/// A model with random weights of a type: the same for the same seed, whatever the executor. Norms are 1, the head is not tied,
-/// and texts have neither head nor end.
+/// A model with random weights of a type: the same for the same seed, whatever the executor. Norms are 1, the head is not
+/// tied, and texts have neither head nor end.
 /// Throws    Error{unsupported} for a type that has no random weights; Error{contract} for a shape that is none
 /// Cost      the memory of the weights; about a second for 10^9 of them
 inline std::shared_ptr<const Transformer> random_transformer(const TransformerConfig& config, DType type,

@@ -1,7 +1,7 @@
 /// \file What the machine can do at most: arithmetic in registers and reading of memory, measured where it is compared with.
 ///
-/// A kernel, a prefill or a decode is judged by its share of these, measured in the same run. Each peak is the best of many short
-/// bursts, so that other programs on the machine lower it as little as possible.
+/// A kernel, a prefill or a decode is judged by its share of these, measured in the same run. Each peak is the best of many
+/// short bursts, so that other programs on the machine lower it as little as possible.
 #pragma once
 
 #include "flashback/core/aligned_buffer.hpp"
@@ -32,7 +32,7 @@ struct MachinePeaks {
 
 /// How peaks are measured.
 struct PeakOptions {
-    double seconds = 0.1;                        ///< for each peak; at least three bursts are measured
+    double seconds = 0.1;                        ///< for each peak; at least two bursts are measured
     std::size_t bytes = std::size_t{512} << 20;  ///< memory to read: many times what the caches hold
 };
 
@@ -45,7 +45,7 @@ double best_rate(const ExecutorRef& executor, double work_of_all, double seconds
     const auto since = [](Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); };
     double best = 0;
     const Clock::time_point begin = Clock::now();
-    for (std::size_t round = 0; round < 3 || since(begin) < seconds; ++round) {
+    for (std::size_t round = 0; round < 2 || since(begin) < seconds; ++round) {
         const Clock::time_point start = Clock::now();
         executor.run(executor.concurrency(), task);
         best = std::max(best, work_of_all / std::max(since(start), 1e-9));
@@ -67,8 +67,8 @@ FLASHBACK_SIMD_INLINE void keep(Value& value) noexcept {
 #endif
 }
 
-// Independent chains: at least latency times throughput of any processor (6 cycles of a bf16 dot product, two at a time), at most
-// what the registers hold beside the factors.
+// Independent chains: at least latency times throughput of any processor (6 cycles of a bf16 dot product, two at a time), at
+// most what the registers hold beside the factors.
 inline constexpr std::size_t peak_chains = 12;
 inline constexpr std::size_t peak_steps = std::size_t{1} << 18;  // about a millisecond
 
@@ -112,7 +112,8 @@ inline double f32_peak(const ExecutorRef& executor, double seconds = PeakOptions
     });
 }
 
-/// Dot products of two bf16 each, added to f32 (AVX-512 BF16), in registers: operations a second; none without the instruction.
+/// Dot products of two bf16 each, added to f32 (AVX-512 BF16), in registers: operations a second; none without the
+/// instruction.
 inline std::optional<double> bf16_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
 #if defined(__AVX512BF16__) && FLASHBACK_SIMD_FLOATS == 16
     return detail::operations_peak(executor, 2.0 * 32, seconds, [] {
@@ -127,8 +128,8 @@ inline std::optional<double> bf16_peak(const ExecutorRef& executor, double secon
 #endif
 }
 
-/// Dot products of four 8-bit integers each, added to 32 bits (AVX-512 VNNI or AVX VNNI), in registers: operations a second; none
-/// without the instruction.
+/// Dot products of four 8-bit integers each, added to 32 bits (AVX-512 VNNI or AVX VNNI), in registers: operations a second;
+/// none without the instruction.
 inline std::optional<double> int8_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
 #if defined(__AVX512VNNI__) && FLASHBACK_SIMD_FLOATS == 16
     return detail::operations_peak(executor, 2.0 * 64, seconds, [] {
@@ -172,8 +173,8 @@ public:
     /// Reads everything once in all threads: bytes a second, the best of several times and of several ways. Which way is the
     /// fastest depends on the processor: what it fetches by itself, and how many places it follows.
     double measure(double seconds = PeakOptions{}.seconds) const {
-        return std::max({measure<1, 0>(seconds / 4), measure<4, 0>(seconds / 4), measure<4, 16>(seconds / 4),
-                         measure<most_streams, 0>(seconds / 4)});
+        return std::max({measure_way<1, 0>(seconds / 4), measure_way<4, 0>(seconds / 4), measure_way<4, 16>(seconds / 4),
+                         measure_way<most_streams, 0>(seconds / 4)});
     }
 
 private:
@@ -182,7 +183,7 @@ private:
     static constexpr std::uintptr_t page = std::uintptr_t{2} << 20;
 
     template <std::size_t Streams, std::size_t Ahead>
-    double measure(double seconds) const {
+    double measure_way(double seconds) const {
         return detail::best_rate(executor_, static_cast<double>(memory_.size() * sizeof(float)), seconds,
                                  [&](std::size_t part) { read<Streams, Ahead>(memory_.data() + part * floats_); });
     }
