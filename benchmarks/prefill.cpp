@@ -1,21 +1,20 @@
 // The whole forward pass: prefill and decode of the 1.1 B shape with random weights, and decode of the default model.
 //
-// FLASHBACK_BENCH_LAYERS says how many layers of the 1.1 B shape are made; it has 22 of them, which take 4.2 GB. The default of
-// 1 is for running this as a test. `op/s` counts 2 operations for each element of the matrices of the layers, as
-// reference figures do: embedding, head and attention are not counted.
+// FLASHBACK_BENCH_LAYERS says how many layers of the 1.1 B shape are made; it has 22 of them, which take 4.2 GB. The default
+// of 1 is for running this as a test. `op/s` counts 2 operations for each element of the matrices of the layers, as reference
+// figures do: embedding, head and attention are not counted.
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/eval/model_cost.hpp"
 #include "flashback/model/load.hpp"
+#include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/policy/random.hpp"
 #include "peak.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdlib>
-#include <map>
 #include <memory>
-#include <vector>
 
 #include <benchmark/benchmark.h>
 
@@ -29,56 +28,15 @@ std::size_t layers() {
     return text ? std::max<std::size_t>(std::strtoul(text, nullptr, 10), 1) : 1;
 }
 
-simd::PackedMatrix random_matrix(std::size_t outputs, std::size_t inputs) {
-    const auto most = static_cast<float>(std::sqrt(3.0 / static_cast<double>(inputs)));
-    SplitMix64 random{outputs + inputs};
-    return simd::PackedMatrix::of(DType::f32, outputs, inputs, [&](std::size_t, std::size_t) {
-        return static_cast<float>(2 * random.uniform() - 1) * most;
-    });
-}
-
 /// The shape of TinyLlama 1.1 B.
 std::shared_ptr<const Transformer> shape_of_1b() {
     static const std::shared_ptr<const Transformer> model = [] {
-        auto m = std::make_shared<Transformer>();
-        TransformerConfig& c = m->config;
-        c.vocab = 32000;
-        c.window = 2048;
+        TransformerConfig c = *shape_of("tinyllama-1.1b");
         c.layers = layers();
-        c.width = 2048;
-        c.heads = 32;
-        c.kv_heads = 4;
-        c.head_dim = 64;
-        c.rotary_dim = 64;
-        c.hidden = 5632;
-        c.norm_epsilon = 1e-5f;
-        m->embedding = random_matrix(c.vocab, c.width);  // also serves as the head
-        for (std::size_t l = 0; l < c.layers; ++l) {
-            m->layers.push_back({.attention_norm = std::vector<float>(c.width, 1.0f),
-                                 .q = random_matrix(c.width, c.width),
-                                 .k = random_matrix(c.kv_heads * c.head_dim, c.width),
-                                 .v = random_matrix(c.kv_heads * c.head_dim, c.width),
-                                 .output = random_matrix(c.width, c.width),
-                                 .ffn_norm = std::vector<float>(c.width, 1.0f),
-                                 .gate = random_matrix(c.hidden, c.width),
-                                 .up = random_matrix(c.hidden, c.width),
-                                 .down = random_matrix(c.width, c.hidden)});
-        }
-        m->output_norm.assign(c.width, 1.0f);
-        for (std::size_t i = 0; i < c.rotary_dim / 2; ++i)
-            m->rotary_frequencies.push_back(std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / 64.0));
-        return m;
+        ThreadPool pool{2};
+        return random_transformer(c, DType::f32, 1, pool);
     }();
     return model;
-}
-
-double elements_of_layers(const Transformer& model) {
-    double elements = 0;
-    for (const TransformerLayer& layer : model.layers) {
-        for (const simd::PackedMatrix* w : {&layer.q, &layer.k, &layer.v, &layer.output, &layer.gate, &layer.up, &layer.down})
-            elements += static_cast<double>(w->outputs() * w->inputs());
-    }
-    return elements;
 }
 
 /// Evaluates range(0) tokens behind range(1) others, with range(2) threads.
@@ -99,11 +57,9 @@ void evaluate(benchmark::State& state, const std::shared_ptr<const Transformer>&
     using benchmark::Counter;
     state.counters["token/s"] = Counter(static_cast<double>(count), Counter::kIsIterationInvariantRate);
     state.counters["layers"] = static_cast<double>(model->config.layers);
-    count_operations(state, 2 * elements_of_layers(*model) * static_cast<double>(count), threads);
-    if (count == 1) {
-        const double head = static_cast<double>(model->config.vocab * model->config.width);
-        count_bytes(state, 4 * (elements_of_layers(*model) + head));
-    }
+    const ModelCost cost = cost_of(*model);
+    count_operations(state, cost.operations * static_cast<double>(count), threads);
+    if (count == 1) count_bytes(state, cost.decode_bytes(static_cast<double>(before + 1)));
 }
 
 void prefill_1b(benchmark::State& state) { evaluate(state, shape_of_1b()); }

@@ -55,6 +55,12 @@ void add_threads(CLI::App& command, std::size_t& threads) {
         ->capture_default_str();
 }
 
+std::string read_text(const std::string& file) {
+    if (file == "-") return {std::istreambuf_iterator<char>{std::cin}, {}};
+    const flashback::MappedFile mapped{file};
+    return {reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()};
+}
+
 void TextOption::add(CLI::App& command, const std::string& name, const std::string& meaning) {
     auto* text = command.add_option("--" + name, text_, meaning)->type_name("TEXT");
     auto* file =
@@ -66,12 +72,7 @@ void TextOption::add(CLI::App& command, const std::string& name, const std::stri
 
 bool TextOption::given() const { return text_option_->count() + file_option_->count() > 0; }
 
-std::string TextOption::read() const {
-    if (file_option_->count() == 0) return text_;
-    if (file_ == "-") return {std::istreambuf_iterator<char>{std::cin}, {}};
-    const flashback::MappedFile file{file_};
-    return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
+std::string TextOption::read() const { return file_option_->count() == 0 ? text_ : read_text(file_); }
 
 flashback::Corpus open_corpus(const std::string& path) {
     flashback::Corpus corpus = flashback::read_corpus(path);

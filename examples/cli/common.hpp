@@ -22,8 +22,10 @@ using Json = nlohmann::ordered_json;
 using Command = std::function<void()>;
 
 /// The commands: each adds itself to the program and sets `run` if it is the one that was asked for.
+void add_bench(CLI::App& app, Command& run);
 void add_generate(CLI::App& app, Command& run);
 void add_inspect(CLI::App& app, Command& run);
+void add_ppl(CLI::App& app, Command& run);
 void add_quantize(CLI::App& app, Command& run);
 void add_score(CLI::App& app, Command& run);
 void add_search(CLI::App& app, Command& run);
@@ -47,6 +49,9 @@ flashback::GgufFile open_model(const std::string& model);
 
 /// Adds --threads, which is as many as the machine runs at once.
 void add_threads(CLI::App& command, std::size_t& threads);
+
+/// The text of a file, or of standard input if it is called `-`.
+std::string read_text(const std::string& file);
 
 /// A text that is given on the command line or in a file.
 class TextOption {

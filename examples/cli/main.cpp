@@ -1,5 +1,4 @@
-/// \file flashback: generate text while retrieving, score it, tokenise it, search for it, inspect and convert
-/// models.
+/// \file flashback: generate text while retrieving, score it, tokenise it, search for it, inspect, convert and measure models.
 ///
 /// Results go to standard output, everything else to standard error. Exit status: 0, or 1 for an error, or 2 for options
 /// that make no sense.
@@ -20,8 +19,10 @@ int main(int argc, char** argv) {
     app.footer("flashback COMMAND --help shows the options of a command and an example.");
 
     cli::Command run;
+    cli::add_bench(app, run);
     cli::add_generate(app, run);
     cli::add_inspect(app, run);
+    cli::add_ppl(app, run);
     cli::add_quantize(app, run);
     cli::add_score(app, run);
     cli::add_search(app, run);

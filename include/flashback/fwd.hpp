@@ -3,8 +3,9 @@
 /// A header includes its own folder or a lower floor; neighbours on a floor do not see each other. tests/floors.cmake proves
 /// it.
 ///
+///     5  eval                             perplexity, what a model costs, the run-time test of the paper
 ///     4  decoder                          the loop: schedule, query, retrieve, plan, evaluate, sample
-///     3  model                            transformer, sessions, loading
+///     3  model                            transformer, sessions, loading, random weights
 ///     2  kv | retrieval                   storage of keys and values | documents, passages, BM25
 ///     1  policy | simd | text | format    token functions | kernels | tokenizers | GGUF
 ///     0  core                             tokens, errors, concepts of models and retrievers, executors
@@ -113,5 +114,14 @@ struct Generation;
 struct Statistics;
 template <class Model, class Documents, class PoliciesT = Policies<>>
 class Decoder;
+
+// eval
+struct PerplexityOptions;
+struct Perplexity;
+struct ModelComparison;
+struct ModelCost;
+enum class RunTimeLayout;
+struct RunTimeOptions;
+struct RunTime;
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,255 @@
+#include "bench_runs.hpp"
+
+#include "flashback/core/error.hpp"
+#include "flashback/model/random_transformer.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <iomanip>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <set>
+#include <sstream>
+#include <string_view>
+
+namespace cli {
+namespace {
+
+namespace fb = flashback;
+
+struct Options {
+    BenchSettings settings;
+    std::string csv;
+    bool json = false;
+};
+
+const std::map<std::string, BenchMode> modes{{"machine", BenchMode::machine},
+                                             {"prefill", BenchMode::prefill},
+                                             {"decode", BenchMode::decode},
+                                             {"step", BenchMode::step},
+                                             {"loop", BenchMode::loop}};
+const std::map<std::string, fb::RunTimeLayout> layouts{{"append", fb::RunTimeLayout::append},
+                                                       {"prepend", fb::RunTimeLayout::prepend},
+                                                       {"recompute", fb::RunTimeLayout::recompute}};
+
+/// Options that only some modes read, and which.
+const std::map<std::string, std::set<BenchMode>> readers{
+    {"--m", {BenchMode::prefill}},
+    {"--context", {BenchMode::prefill, BenchMode::decode, BenchMode::step}},
+    {"--steps", {BenchMode::decode}},
+    {"--layout", {BenchMode::step, BenchMode::loop}},
+    {"--init", {BenchMode::loop}},
+    {"--length", {BenchMode::loop}},
+    {"--sample", {BenchMode::loop}},
+    {"--model", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}},
+    {"--shape", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}},
+    {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}}};
+
+std::string lower(std::string_view text) {
+    std::string out{text};
+    for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    return out;
+}
+
+/// Takes "SHAPE:DTYPE" apart; why not, if it is none.
+std::string read_shape(const std::string& text, BenchSettings& settings) {
+    const std::size_t colon = text.find(':');
+    settings.shape = fb::shape_of(text.substr(0, colon));
+    if (!settings.shape || colon == text.npos) {
+        std::string names;
+        for (const std::string_view name : fb::known_shapes) names += (names.empty() ? "" : ", ") + std::string{name};
+        return "found '" + text + "', expected SHAPE:DTYPE with a shape of " + names;
+    }
+    for (std::uint32_t type = 0; type < 64; ++type) {  // more than GGUF numbers
+        const fb::DTypeLayout layout = fb::layout_of(static_cast<fb::DType>(type));
+        if (layout.block_elements > 0 && lower(layout.name) == lower(text.substr(colon + 1))) {
+            settings.dtype = static_cast<fb::DType>(type);
+            return {};
+        }
+    }
+    return "found the type '" + text.substr(colon + 1) + "', expected one of GGUF, f32 or q4_0 say";
+}
+
+std::string cell(const Json& value) {
+    if (value.is_null()) return "-";
+    if (value.is_string()) return value.get<std::string>();
+    if (!value.is_number_float()) return value.dump();
+    const auto number = value.get<double>();
+    std::ostringstream text;
+    text << std::fixed << std::setprecision(number < 10 ? 3 : number < 1000 ? 1 : 0) << number;
+    return text.str();
+}
+
+/// A column's name where there is little room.
+std::string title(const std::string& field) {
+    static const std::map<std::string, std::string> titles{{"tokens_per_second", "tokens/s"},
+                                                           {"median_tokens_per_second", "median"},
+                                                           {"share_of_peak", "of peak"},
+                                                           {"prefill_seconds", "prefill s"},
+                                                           {"decode_seconds", "decode s"},
+                                                           {"prefill_tokens", "prefilled"},
+                                                           {"decode_tokens", "decoded"},
+                                                           {"sampled_retrievals", "sampled"},
+                                                           {"speedup_over_prepend", "speed-up"},
+                                                           {"predicted_speedup_over_prepend", "predicted"},
+                                                           {"cost_ratio", "decode/prefill"},
+                                                           {"f32_gops", "f32 Gop/s"},
+                                                           {"bf16_gops", "bf16 Gop/s"},
+                                                           {"int8_gops", "int8 Gop/s"},
+                                                           {"read_gbs", "read GB/s"},
+                                                           {"gops", "Gop/s"},
+                                                           {"gbs", "GB/s"}};
+    const auto it = titles.find(field);
+    return it == titles.end() ? field : it->second;
+}
+
+/// What is the same in all runs and stands above them.
+const std::set<std::string> common_fields{"model", "weights", "passage", "stride"};
+
+/// One line a run, columns aligned; a column that says nothing in any line is left out.
+void print_table(const Json& runs) {
+    std::vector<std::vector<std::string>> rows(runs.size() + 1);
+    std::vector<std::size_t> widths;
+    for (const auto& [field, first] : runs[0].items()) {
+        const std::string& name = field;
+        if (common_fields.contains(name) || std::ranges::all_of(runs, [&](const Json& run) { return run[name].is_null(); }))
+            continue;
+        rows[0].push_back(title(name));
+        for (std::size_t i = 0; i < runs.size(); ++i) rows[i + 1].push_back(cell(runs[i][name]));
+        std::size_t width = 0;
+        for (const auto& row : rows) width = std::max(width, row.back().size());
+        widths.push_back(width);
+    }
+    for (const auto& row : rows) {
+        for (std::size_t i = 0; i < row.size(); ++i)
+            std::cout << (i == 0 ? "" : "  ") << std::setw(static_cast<int>(widths[i])) << row[i];
+        std::cout << '\n';
+    }
+}
+
+void print_text(const Json& json) {
+    const Json& first = json["runs"][0];
+    if (first.contains("model")) std::cout << cell(first["model"]) << ", weights " << cell(first["weights"]);
+    if (first.contains("passage")) std::cout << ", passages of " << first["passage"] << " tokens, stride " << first["stride"];
+    if (first.contains("model")) std::cout << '\n';
+    print_table(json["runs"]);
+    if (json["mode"] == "machine") return;
+    const Json& peaks = json["peaks"];
+    std::cout << "peaks of " << peaks["threads"] << " threads: " << cell(peaks["f32_gops"]) << " Gop/s f32, "
+              << cell(peaks["bf16_gops"]) << " bf16, " << cell(peaks["int8_gops"]) << " int8; " << cell(peaks["read_gbs"])
+              << " GB/s read\n";
+    if (first.contains("sampled_retrievals") && !first["sampled_retrievals"].is_null()) {
+        std::cout
+            << "sampled: " << first["sampled_retrievals"] << " of " << first["retrievals"]
+            << " retrievals were timed, each on a cache filled to its history; the seconds of the others are interpolated\n";
+    }
+}
+
+/// One line a run, as the JSON has it.
+void write_csv(std::ostream& out, const Json& runs) {
+    const auto line = [&](const Json& run, bool names) {
+        bool first = true;
+        for (const auto& [field, value] : run.items()) {
+            std::string text = names               ? field
+                               : value.is_string() ? value.get<std::string>()
+                               : value.is_null()   ? ""
+                                                   : value.dump();
+            if (text.find_first_of(",\"\n") != text.npos) {
+                for (std::size_t at = 0; (at = text.find('"', at)) != text.npos; at += 2) text.insert(at, 1, '"');
+                text = '"' + text + '"';
+            }
+            out << (first ? "" : ",") << text;
+            first = false;
+        }
+        out << '\n';
+    };
+    line(runs[0], true);
+    for (const Json& run : runs) line(run, false);
+}
+
+void bench_with(const Options& options) {
+    std::ofstream csv;
+    const auto check = [&] {
+        if (!options.csv.empty() && !csv) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", options.csv, "'");
+    };
+    if (!options.csv.empty()) csv.open(options.csv);
+    check();  // before minutes are spent
+    const Json json = bench(options.settings);
+    if (!options.csv.empty()) {
+        write_csv(csv, json["runs"]);
+        csv.close();
+        check();
+    }
+    if (options.json) {
+        print(json);
+    } else {
+        print_text(json);
+    }
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Command& run) {
+    auto options = std::make_shared<Options>();
+    BenchSettings& settings = options->settings;
+    CLI::App& command = *app.add_subcommand("bench", "Measure how fast this machine evaluates a model, and what reuse saves");
+    const auto count = [&](const char* name, std::size_t& value, long least, const char* meaning) {
+        command.add_option(name, value, meaning)->check(at_least(least))->capture_default_str();
+    };
+    const auto counts = [&](const char* name, std::vector<std::size_t>& values, long least, const char* meaning) {
+        return command.add_option(name, values, meaning)->delimiter(',')->check(at_least(least))->type_name("N,N,...");
+    };
+    command
+        .add_option("--mode", settings.mode,
+                    "machine: what it can do at most; prefill: tokens at once; decode: tokens one by one; step: one retrieval; "
+                    "loop: the paper's run-time test, a new passage every 16 tokens")
+        ->transform(CLI::CheckedTransformer(modes))
+        ->type_name("MODE")
+        ->default_str("prefill");
+    counts("--m", settings.m, 1, "prefill: tokens at once")->capture_default_str();
+    counts("--context", settings.contexts, 0, "prefill, decode, step: tokens in the cache; by default 0, 512, 1024");
+    count("--steps", settings.steps, 1, "decode: tokens");
+    command.add_option("--layout", settings.layouts, "step, loop: append, prepend or recompute (append, nothing reused)")
+        ->delimiter(',')
+        ->transform(CLI::CheckedTransformer(layouts))
+        ->type_name("LAYOUT,...")
+        ->default_str("append,prepend");
+    count("--init", settings.init, 1, "loop: tokens of the text at the start");
+    count("--length", settings.length, 2, "loop: tokens of text and passage at the end");
+    command.add_option("--sample", settings.samples, "loop: time N retrievals, evenly spaced, and interpolate the others")
+        ->check(at_least(1))
+        ->type_name("N");
+    auto* model =
+        command.add_option("--model", settings.model, "A GGUF file; without it, the model that is a part of this program")
+            ->type_name("FILE");
+    command
+        .add_option_function<std::string>(
+            "--shape",
+            [&settings](const std::string& text) {
+                if (const std::string why = read_shape(text, settings); !why.empty())
+                    throw CLI::ValidationError("--shape: " + why);
+            },
+            "Random weights instead of a model: llama2-7b, llama2-13b or tinyllama-1.1b, and their type")
+        ->type_name("SHAPE:DTYPE")
+        ->excludes(model);
+    command.add_option("--repetitions", settings.repetitions, "Times each run; by default 3, in a loop 1")->check(at_least(1));
+    command.add_option("--warmup", settings.warmup, "Times before that; by default 1, in a loop 0")->check(at_least(0));
+    add_threads(command, settings.threads);
+    count("--peak-memory", settings.peak_memory, 1, "MiB to read for the bandwidth of memory: many times the caches");
+    command.add_option("--csv", options->csv, "Also write the runs as comma-separated values")->type_name("FILE");
+    add_json(command, options->json);
+    command.footer(
+        "Texts are random and positions beyond the model's window count like others. The share of the peak is that of the "
+        "operations or bytes that a run needs at least, by the peaks of the same run.\nExample:\n  flashback bench --mode "
+        "prefill --m 16,144");
+    command.callback([options, &run, &command] {
+        for (const auto& [name, of] : readers) {
+            if (command.count(name) > 0 && !of.contains(options->settings.mode))
+                throw CLI::ValidationError(name + ": this mode does not read it");
+        }
+        run = [options] { bench_with(*options); };
+    });
+}
+
+}  // namespace cli

@@ -1,0 +1,276 @@
+#include "bench_runs.hpp"
+
+#include "flashback/core/thread_pool.hpp"
+#include "flashback/eval/model_cost.hpp"
+#include "flashback/eval/run_time.hpp"
+#include "flashback/model/load.hpp"
+#include "flashback/model/random_transformer.hpp"
+#include "flashback/model/session.hpp"
+#include "flashback/simd/machine_peaks.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+namespace cli {
+namespace {
+
+namespace fb = flashback;
+
+Json giga(std::optional<double> value) { return value ? Json(*value / 1e9) : Json(nullptr); }
+
+Json to_json(const fb::simd::MachinePeaks& peaks) {
+    return {{"threads", peaks.threads},
+            {"f32_gops", giga(peaks.f32)},
+            {"bf16_gops", giga(peaks.bf16)},
+            {"int8_gops", giga(peaks.int8)},
+            {"read_gbs", giga(peaks.read)}};
+}
+
+/// What every run says of its speed: that of the fastest repetition, and the median.
+/// Requires  at least one repetition
+void add_speed(Json& run, std::vector<double> seconds, std::size_t tokens, double share_of_peak) {
+    std::ranges::sort(seconds);
+    const std::size_t half = seconds.size() / 2;
+    const double median = seconds.size() % 2 == 1 ? seconds[half] : (seconds[half - 1] + seconds[half]) / 2;
+    run["tokens_per_second"] = static_cast<double>(tokens) / seconds.front();
+    run["median_tokens_per_second"] = static_cast<double>(tokens) / median;
+    run["seconds"] = seconds.front();
+    run["share_of_peak"] = share_of_peak;
+}
+
+/// Everything that runs of a model share.
+class Bench {
+public:
+    explicit Bench(const BenchSettings& settings)
+        : settings_(settings),
+          pool_(settings.threads),
+          peaks_(fb::simd::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),  // first, while the memory is free
+          session_(model(), {.window = window(), .piece = 512, .executor = pool_}),
+          cost_(fb::cost_of(session_.model())) {}
+
+    const fb::simd::MachinePeaks& peaks() const { return peaks_; }
+
+    Json prefill(std::size_t context, std::size_t m) {
+        const auto runs = repeated([&] { return fb::time_prefill(session_, context, m); });
+        Json run = begin();
+        run.update({{"m", m}, {"context", context}});
+        const double rate = static_cast<double>(m) * cost_.operations / best(runs).seconds();
+        add_speed(run, seconds_of(runs), m, rate / cost_.product_peak(peaks_));
+        run["gops"] = rate / 1e9;
+        return run;
+    }
+
+    Json decode(std::size_t context) {
+        const std::size_t steps = settings_.steps;
+        const auto runs = repeated([&] { return fb::time_decode(session_, context, steps); });
+        Json run = begin();
+        run.update({{"context", context}, {"steps", steps}});
+        const double mean_positions = static_cast<double>(context) + static_cast<double>(steps + 1) / 2;
+        const double rate = static_cast<double>(steps) * cost_.decode_bytes(mean_positions) / best(runs).seconds();
+        add_speed(run, seconds_of(runs), steps, rate / peaks_.read);
+        run["gbs"] = rate / 1e9;
+        return run;
+    }
+
+    /// The runs of all layouts at one context, or of the whole loop, and how they compare.
+    std::vector<Json> step(std::size_t context) {
+        const std::size_t decoded = options_.stride;
+        return compared([&](fb::RunTimeLayout layout, Json& run) {
+            run["context"] = context;
+            return std::pair{repeated([&] { return fb::time_retrieval(session_, layout, context, decoded, options_); }),
+                             std::vector{fb::lengths_of(layout, context, decoded, options_)}};
+        });
+    }
+    std::vector<Json> loop() {
+        return compared([&](fb::RunTimeLayout layout, Json& run) {
+            const auto retrievals = fb::retrievals_of(layout, settings_.init, settings_.length, options_);
+            run.update({{"init", settings_.init}, {"length", settings_.length}, {"retrievals", retrievals.size()}});
+            // How the seconds came about: null where every retrieval was timed, else how many of them were; the rest is
+            // interpolated.
+            run["sampled_retrievals"] = nullptr;
+            if (settings_.samples) run["sampled_retrievals"] = 1 + std::min(*settings_.samples, retrievals.size() - 1);
+            return std::pair{repeated([&] {
+                                 if (!settings_.samples)
+                                     return fb::time_loop(session_, layout, settings_.init, settings_.length, options_);
+                                 return fb::sample_loop(session_, layout, settings_.init, settings_.length, *settings_.samples,
+                                                        options_);
+                             }),
+                             retrievals};
+        });
+    }
+
+private:
+    /// The positions that the longest run needs.
+    std::size_t window() const {
+        switch (settings_.mode) {
+            case BenchMode::prefill: return std::ranges::max(settings_.contexts) + std::ranges::max(settings_.m);
+            case BenchMode::decode: return std::ranges::max(settings_.contexts) + settings_.steps;
+            case BenchMode::step: return std::ranges::max(settings_.contexts) + options_.passage + options_.stride;
+            case BenchMode::loop: return std::max(settings_.length, settings_.init + options_.passage + 1);
+            case BenchMode::machine: break;
+        }
+        return 1;
+    }
+
+    std::shared_ptr<const fb::Transformer> model() {
+        auto model = settings_.shape ? fb::random_transformer(*settings_.shape, settings_.dtype, 1, pool_)
+                                     : fb::load_model(open_model(settings_.model), pool_);
+        // Beyond the positions that a model was trained for its text means nothing, but it takes the same time. Nobody else
+        // has the model yet.
+        auto& config = std::const_pointer_cast<fb::Transformer>(model)->config;
+        config.window = std::max(config.window, window());
+        return model;
+    }
+
+    Json begin() const {
+        const std::string& name = session_.model().config.name;
+        return {{"model", name}, {"weights", fb::layout_of(cost_.type).name}, {"threads", settings_.threads}};
+    }
+
+    /// Repetitions of a measurement. One that takes long is warm by itself: then what should warm it up counts.
+    template <class Measure>
+    std::vector<fb::RunTime> repeated(const Measure& measure) const {
+        constexpr double long_seconds = 5;
+        const bool once = settings_.mode == BenchMode::loop;
+        const std::size_t repetitions = settings_.repetitions.value_or(once ? 1 : 3);
+        std::vector<fb::RunTime> runs;
+        for (std::size_t i = settings_.warmup.value_or(once ? 0 : 1); i > 0 && runs.empty(); --i) {
+            const fb::RunTime run = measure();
+            if (run.seconds() >= long_seconds) runs.push_back(run);
+        }
+        while (runs.size() < repetitions) runs.push_back(measure());
+        return runs;
+    }
+
+    static std::vector<double> seconds_of(const std::vector<fb::RunTime>& runs) {
+        std::vector<double> seconds;
+        for (const fb::RunTime& run : runs) seconds.push_back(run.seconds());
+        return seconds;
+    }
+    static const fb::RunTime& best(const std::vector<fb::RunTime>& runs) {
+        return *std::ranges::min_element(runs, {}, &fb::RunTime::seconds);
+    }
+
+    template <class Measure>
+    std::vector<Json> compared(const Measure& measure) {
+        std::vector<Json> found;
+        std::vector<fb::RunTime> fastest;
+        for (const fb::RunTimeLayout layout : settings_.layouts) {
+            Json run = begin();
+            run["layout"] = fb::to_string(layout);
+            const auto measured = measure(layout, run);
+            const std::vector<fb::RunTime>& runs = measured.first;
+            const fb::RunTime& one = fastest.emplace_back(best(runs));
+            const double least = fb::least_seconds(measured.second, cost_, peaks_);
+            run.update({{"passage", options_.passage},
+                        {"stride", options_.stride},
+                        {"evaluated", one.evaluated()},
+                        {"reused", one.reused},
+                        {"prefill_tokens", one.prefill_tokens},
+                        {"decode_tokens", one.decode_tokens}});
+            // A step is a stride of text; of a loop each evaluation gave a token.
+            const std::size_t text = settings_.mode == BenchMode::step ? one.decode_tokens : one.retrievals + one.decode_tokens;
+            add_speed(run, seconds_of(runs), text, least / one.seconds());
+            run.update({{"prefill_seconds", one.prefill_seconds}, {"decode_seconds", one.decode_seconds}});
+            found.push_back(std::move(run));
+        }
+        compare(found, fastest);
+        return found;
+    }
+
+    /// Adds how many times faster than the prepended one each layout was, and what its counts predict: c, the cost of a
+    /// decoded token in prefilled ones, is that of the appended run, if there is one.
+    void compare(std::vector<Json>& found, const std::vector<fb::RunTime>& fastest) const {
+        const auto find = [&](fb::RunTimeLayout layout) -> const fb::RunTime* {
+            const auto it = std::ranges::find(settings_.layouts, layout);
+            return it == settings_.layouts.end() ? nullptr : &fastest[static_cast<std::size_t>(it - settings_.layouts.begin())];
+        };
+        const fb::RunTime* append = find(fb::RunTimeLayout::append);
+        const fb::RunTime* prepend = find(fb::RunTimeLayout::prepend);
+        for (std::size_t i = 0; i < found.size(); ++i) {
+            const double ratio = (append ? *append : fastest[i]).cost_ratio();
+            found[i]["cost_ratio"] = ratio;
+            found[i]["speedup_over_prepend"] = nullptr;
+            found[i]["predicted_speedup_over_prepend"] = nullptr;
+            if (!prepend) continue;
+            found[i]["speedup_over_prepend"] = prepend->seconds() / fastest[i].seconds();
+            found[i]["predicted_speedup_over_prepend"] = fb::predicted_speedup(*prepend, fastest[i], ratio);
+        }
+    }
+
+    const BenchSettings& settings_;
+    fb::RunTimeOptions options_;
+    fb::ThreadPool pool_;
+    fb::simd::MachinePeaks peaks_;
+    fb::Session session_;
+    fb::ModelCost cost_;
+};
+
+/// 1, 2, 4, ... and the most.
+std::vector<std::size_t> thread_counts(std::size_t most) {
+    std::vector<std::size_t> counts;
+    for (std::size_t n = 1; n < most; n *= 2) counts.push_back(n);
+    counts.push_back(most);
+    return counts;
+}
+
+Json bench_machine(const BenchSettings& settings) {
+    Json runs = Json::array();
+    Json last;
+    const double seconds = 0.2 * static_cast<double>(settings.repetitions.value_or(3));
+    for (const std::size_t threads : thread_counts(settings.threads)) {
+        fb::ThreadPool pool{threads};
+        last = to_json(fb::simd::measure_peaks(pool, {.seconds = seconds, .bytes = settings.peak_memory << 20}));
+        Json run = last;
+        // There are no tokens here; the fields are those of every mode.
+        for (const char* name : {"tokens_per_second", "median_tokens_per_second"}) run[name] = nullptr;
+        run["seconds"] = seconds;
+        run["share_of_peak"] = nullptr;
+        runs.push_back(std::move(run));
+    }
+    return {{"mode", "machine"}, {"runs", runs}, {"peaks", last}};
+}
+
+}  // namespace
+
+Json bench(const BenchSettings& given) {
+    if (given.mode == BenchMode::machine) return bench_machine(given);
+    BenchSettings settings = given;
+    if (settings.contexts.empty()) {
+        settings.contexts = {settings.mode == BenchMode::prefill ? 0u : settings.mode == BenchMode::decode ? 512u : 1024u};
+    }
+    if (settings.mode == BenchMode::loop)  // a loop that generates nothing is refused before anything is loaded
+        static_cast<void>(fb::retrievals_of(settings.layouts.front(), settings.init, settings.length));
+    Bench bench{settings};
+    Json runs = Json::array();
+    const auto add = [&](const std::vector<Json>& some) {
+        for (const Json& run : some) runs.push_back(run);
+    };
+    std::string_view mode;
+    switch (settings.mode) {
+        case BenchMode::prefill:
+            mode = "prefill";
+            for (const std::size_t context : settings.contexts) {
+                for (const std::size_t m : settings.m) runs.push_back(bench.prefill(context, m));
+            }
+            break;
+        case BenchMode::decode:
+            mode = "decode";
+            for (const std::size_t context : settings.contexts) runs.push_back(bench.decode(context));
+            break;
+        case BenchMode::step:
+            mode = "step";
+            for (const std::size_t context : settings.contexts) add(bench.step(context));
+            break;
+        case BenchMode::loop:
+            mode = "loop";
+            add(bench.loop());
+            break;
+        case BenchMode::machine: break;
+    }
+    return {{"mode", mode}, {"runs", runs}, {"peaks", to_json(bench.peaks())}};
+}
+
+}  // namespace cli

@@ -1,0 +1,39 @@
+/// \file What `bench` measures.
+#pragma once
+
+#include "common.hpp"
+#include "flashback/core/dtype.hpp"
+#include "flashback/eval/run_time_counts.hpp"
+#include "flashback/model/transformer.hpp"
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cli {
+
+enum class BenchMode { machine, prefill, decode, step, loop };
+
+struct BenchSettings {
+    BenchMode mode = BenchMode::prefill;
+    std::vector<std::size_t> m{16, 144, 512, 2048};
+    std::vector<std::size_t> contexts;  ///< empty: what is usual for the mode
+    std::size_t steps = 32;
+    std::vector<flashback::RunTimeLayout> layouts{flashback::RunTimeLayout::append, flashback::RunTimeLayout::prepend};
+    std::size_t init = 512;
+    std::size_t length = 2048;
+    std::optional<std::size_t> samples;
+    std::string model;
+    std::optional<flashback::TransformerConfig> shape;  ///< random weights instead of a model
+    flashback::DType dtype = flashback::DType::f32;     ///< of the random weights
+    std::size_t threads = 1;
+    std::optional<std::size_t> repetitions;
+    std::optional<std::size_t> warmup;
+    std::size_t peak_memory = 512;  ///< MiB
+};
+
+/// All runs and the peaks that they are compared with: {"mode","runs":[...],"peaks":{...}}.
+Json bench(const BenchSettings& settings);
+
+}  // namespace cli

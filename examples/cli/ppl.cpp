@@ -1,0 +1,150 @@
+#include "common.hpp"
+#include "engine.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/eval/perplexity.hpp"
+#include "flashback/model/load.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <iomanip>
+#include <iostream>
+#include <memory>
+#include <optional>
+
+namespace cli {
+namespace {
+
+namespace fb = flashback;
+
+struct Options {
+    std::string model;
+    std::string against;
+    std::string text;
+    std::size_t window = 0;
+    std::size_t stride = 0;
+    std::size_t tokens = 0;
+    bool keep_markers = false;
+    std::size_t threads = 1;
+    bool json = false;
+};
+
+/// The marking tokens of a vocabulary: they have no probability, as they are never sampled.
+std::vector<fb::TokenId> markers_of(const fb::Tokenizer& tokenizer) {
+    std::vector<fb::TokenId> markers;
+    for (const char* name : marker_names) {
+        const auto id = tokenizer.find(name);
+        if (id && tokenizer.vocabulary().kinds[static_cast<std::size_t>(*id)] == fb::TokenKind::control) markers.push_back(*id);
+    }
+    return markers;
+}
+
+Json to_json(const fb::Perplexity& p) {
+    return {{"nats_per_token", p.nats},
+            {"standard_error", p.standard_error},
+            {"perplexity", p.perplexity()},
+            {"perplexity_standard_error", p.perplexity_standard_error()}};
+}
+
+std::ostream& operator<<(std::ostream& out, const fb::Perplexity& p) {
+    return out << "perplexity " << p.perplexity() << " +- " << p.perplexity_standard_error() << ", " << p.nats << " +- "
+               << p.standard_error << " nats per token";
+}
+
+void ppl(const Options& options) {
+    const fb::GgufFile file = open_model(options.model);
+    const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
+    std::vector<fb::TokenId> tokens = tokenizer.encode(read_text(options.text));
+    if (options.tokens > 0 && options.tokens < tokens.size()) tokens.resize(options.tokens);
+    if (tokens.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the text '", options.text, "' is empty, expected some");
+    const std::vector<fb::TokenId> masked = options.keep_markers ? std::vector<fb::TokenId>{} : markers_of(tokenizer);
+
+    Engine engine{file, options.threads};
+    std::optional<Engine> reference;
+    if (!options.against.empty()) {
+        const fb::GgufFile other = fb::GgufFile::open(options.against);
+        if (fb::load_tokenizer(other).vocabulary().pieces != tokenizer.vocabulary().pieces) {
+            FLASHBACK_THROW(fb::ErrorCode::vocabulary, "'", options.against, "' has another vocabulary than '", file.name(),
+                            "', expected the same: their tokens cannot be compared");
+        }
+        reference.emplace(other, options.threads);
+    }
+    const std::size_t head = engine.session.head().size();
+    const std::size_t window = options.window > 0 ? options.window : engine.session.window() - head;
+    const std::size_t stride = options.stride > 0 ? options.stride : window;
+    const fb::PerplexityOptions how{.window = window, .stride = stride, .masked = masked, .executor = engine.pool};
+
+    const auto start = std::chrono::steady_clock::now();
+    fb::ModelComparison both;
+    if (reference) {
+        both = fb::compare_models(reference->session, engine.session, tokens, how);
+    } else {
+        both.other = fb::perplexity(engine.session, tokens, how);
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const fb::Perplexity& found = both.other;
+    if (options.json) {
+        Json json{{"model", file.name()}, {"tokens", found.tokens}, {"windows", found.windows},
+                  {"window", window},     {"stride", stride},       {"masked", masked}};
+        json.update(to_json(found));
+        json["seconds"] = seconds;
+        json["tokens_per_second"] = static_cast<double>(found.tokens) / seconds;
+        if (reference) {
+            Json against{{"model", options.against}};
+            against.update(to_json(both.reference));
+            against["relative_difference"] = both.relative_difference();
+            against["top1_agreement"] = both.same_likeliest;
+            against["relative_entropy"] = both.relative_entropy;
+            json["against"] = std::move(against);
+        }
+        print(json);
+        return;
+    }
+    std::cout << std::fixed << std::setprecision(4) << found << "\n  " << found.tokens << " tokens in " << found.windows
+              << " windows of " << window << ", stride " << stride << "; " << std::setprecision(1) << seconds << " s\n";
+    if (reference) {
+        std::cout << std::setprecision(4) << "against '" << options.against << "': " << both.reference
+                  << "\n  relative difference " << 100 * both.relative_difference() << " %, the same likeliest token at "
+                  << 100 * both.same_likeliest << " % of the tokens, relative entropy " << std::setprecision(6)
+                  << both.relative_entropy << " nats\n";
+    }
+}
+
+}  // namespace
+
+void add_ppl(CLI::App& app, Command& run) {
+    auto options = std::make_shared<Options>();
+    CLI::App& command = *app.add_subcommand("ppl", "Measure the perplexity of a text, without retrieval");
+    add_model(command, options->model);
+    command.add_option("--text", options->text, "The file with the text, or - for standard input")
+        ->type_name("FILE")
+        ->required();
+    command
+        .add_option("--window", options->window,
+                    "Tokens of a window, which is evaluated from scratch with BOS in front; by default what the model holds")
+        ->check(at_least(1));
+    command
+        .add_option("--stride", options->stride,
+                    "A window begins N tokens behind the one before it, and its last N tokens count; by default --window")
+        ->check(at_least(1));
+    command.add_option("--tokens", options->tokens, "Read the first N tokens only; 0: all")
+        ->check(at_least(0))
+        ->capture_default_str();
+    command
+        .add_option("--against", options->against,
+                    "Another GGUF file with the same vocabulary to compare with: the unquantised model, say")
+        ->type_name("FILE");
+    command.add_flag("--keep-markers", options->keep_markers,
+                     "Leave marking tokens their probability, as other programs do; they are masked otherwise");
+    add_threads(command, options->threads);
+    add_json(command, options->json);
+    command.footer("Example:\n  flashback ppl --text README.md --window 255 --tokens 2000");
+    command.callback([options, &run] {
+        if (options->stride > 0 && options->window > 0 && options->stride > options->window) {
+            throw CLI::ValidationError("--stride: found " + std::to_string(options->stride) + ", expected at most --window, " +
+                                       std::to_string(options->window));
+        }
+        run = [options] { ppl(*options); };
+    });
+}
+
+}  // namespace cli

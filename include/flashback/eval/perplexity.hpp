@@ -1,0 +1,204 @@
+/// \file How well a model predicts a text, and how far two models agree on it.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/core/language_model.hpp"
+#include "flashback/core/tokens.hpp"
+#include "flashback/eval/detail/text_windows.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// How a text is cut for `perplexity`. Each window is evaluated from scratch, with the head in front of it.
+struct PerplexityOptions {
+    std::size_t window = 0;              ///< tokens of a window; 0: as many as the model holds beside the head
+    std::size_t stride = 0;              ///< how far a window begins behind the one before it; 0: window, so that none overlap
+    std::size_t block = 128;             ///< tokens whose logits are in memory at once; changes no result
+    std::optional<TokenSpan> head = {};  ///< tokens in front of every window; by default what the (first) model asks for
+    TokenSpan masked = {};               ///< tokens that have no probability: marking tokens
+    ExecutorRef executor = {};           ///< shares out the softmax of a block
+};
+
+/// How well a model predicts a text.
+struct Perplexity {
+    std::size_t tokens = 0;     ///< that were predicted
+    std::size_t windows = 0;    ///< that they were read in
+    double nats = 0;            ///< mean of -ln p(token): nats per token
+    double standard_error = 0;  ///< of that mean, as if tokens were independent; NaN for a single token
+
+    double perplexity() const { return std::exp(nats); }
+    /// Of the perplexity: that of the mean, carried through the exponential.
+    double perplexity_standard_error() const { return perplexity() * standard_error; }
+};
+
+/// One token of a text and what a model said of it.
+struct TokenScore {
+    std::size_t index;  ///< of the token in the text
+    TokenId token;
+    double nats;        ///< -ln of its probability
+    TokenId likeliest;  ///< what the model would have said
+};
+
+/// Two models on the same text.
+struct ModelComparison {
+    Perplexity reference;
+    Perplexity other;
+    double same_likeliest = 0;    ///< share of the tokens where both find the same token the likeliest (top-1 agreement)
+    double relative_entropy = 0;  ///< mean Kullback-Leibler divergence of the other from the reference, nats
+
+    /// Of the perplexities: other / reference - 1.
+    double relative_difference() const { return std::expm1(other.nats - reference.nats); }
+};
+
+namespace detail {
+
+/// The options as they are meant, once they are known to make sense.
+inline TextWindows checked_windows(TokenSpan tokens, const PerplexityOptions& options, TokenSpan head, std::size_t holds) {
+    FLASHBACK_ASSERT(!tokens.empty(), "perplexity needs a text of at least 1 token, found none");
+    FLASHBACK_ASSERT(options.block > 0, "perplexity needs blocks of at least 1 token, found 0");
+    const std::size_t fits = holds > head.size() ? holds - head.size() : 0;
+    const std::size_t window = options.window == 0 ? fits : options.window;
+    const std::size_t stride = options.stride == 0 ? window : options.stride;
+    if (window == 0 || window - 1 > fits) {  // the last token of a window is predicted, not read
+        FLASHBACK_THROW(ErrorCode::window, "windows of ", window, " tokens with ", head.size(),
+                        " in front need a model that holds ", std::max<std::size_t>(window, 1) - 1 + head.size(),
+                        " positions, found one of ", holds);
+    }
+    FLASHBACK_ASSERT(stride <= window, "windows of ", window, " tokens cannot begin every ", stride,
+                     " tokens: those between them would not count");
+    FLASHBACK_ASSERT(!head.empty() || (window > 1 && tokens.size() > 1),
+                     "without a head nothing stands in front of the first token of a window, and windows of ",
+                     std::min(window, tokens.size()), " token have no other");
+    return {head, std::min(window, tokens.size()), std::min(stride, tokens.size()), options.block};
+}
+
+/// What may be predicted, once it is known that all of the text may.
+inline OpenIds checked_ids(TokenSpan tokens, std::size_t vocab, TokenSpan masked) {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+        const TokenId token = tokens[i];
+        FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < vocab, "token ", token,
+                         " is not in the vocabulary of ", vocab, " tokens");
+        FLASHBACK_ASSERT(std::ranges::find(masked, token) == masked.end(), "token ", i, " of the text is ", token,
+                         ", which is masked and has no probability");
+    }
+    return {vocab, masked};
+}
+
+inline TokenScore score_of(std::size_t index, TokenId token, std::span<const float> logits, const RowFacts& facts) {
+    const auto logit = static_cast<double>(logits[static_cast<std::size_t>(token)]);
+    return {index, token, facts.nats(logit), static_cast<TokenId>(facts.likeliest)};
+}
+
+inline void check_score(const TokenScore& score) {
+    if (!std::isfinite(score.nats)) {
+        FLASHBACK_THROW(ErrorCode::logits, "the logits in front of token ", score.index, " of the text give it ", score.nats,
+                        " nats, expected a finite number");
+    }
+}
+
+}  // namespace detail
+
+/// How well a model predicts a text without retrieval, and `on_score(TokenScore)` for each token that counts, in order. A
+/// token counts in the first window that holds it: all of the first window, the last `stride` tokens of the others.
+/// Throws    Error{window} for windows that the model cannot hold; Error{contract} for a text without a token to predict, a
+///           stride beyond the window, or an id that is masked or that the model does not have; Error{logits} where logits
+///           give a token no probability; what the model throws
+/// Cost      each window once; holds the logits of one block. What the model held is forgotten
+/// Source    Jelinek et al. 1977, Perplexity: a measure of the difficulty of speech recognition tasks
+template <ScoringModel Model, std::invocable<const TokenScore&> OnScore>
+Perplexity perplexity(Model& model, TokenSpan tokens, const PerplexityOptions& options, OnScore&& on_score) {
+    const auto vocab = static_cast<std::size_t>(model.vocab_size());
+    const TokenSpan head = options.head ? *options.head : head_of(model);
+    const detail::TextWindows how = detail::checked_windows(tokens, options, head, window_of(model));
+    const detail::OpenIds open = detail::checked_ids(tokens, vocab, options.masked);
+    std::vector<TokenScore> scores(how.block);
+    detail::RunningMean mean;
+    const std::size_t windows = detail::each_block(
+        tokens, how,
+        [&](std::size_t first, std::size_t count, std::span<const float> logits) {
+            options.executor.run_ranges(count, 1, [&](std::size_t begin, std::size_t end) {
+                for (std::size_t r = begin; r < end; ++r) {
+                    const std::span<const float> row = logits.subspan(r * vocab, vocab);
+                    scores[r] = detail::score_of(first + r, tokens[first + r], row, detail::facts_of(row, open));
+                }
+            });
+            for (const TokenScore& score : std::span{scores}.first(count)) {
+                detail::check_score(score);
+                mean.add(score.nats);
+                on_score(score);
+            }
+        },
+        model);
+    return {mean.count(), windows, mean.mean(), mean.standard_error()};
+}
+
+/// The same without a look at each token.
+template <ScoringModel Model>
+Perplexity perplexity(Model& model, TokenSpan tokens, const PerplexityOptions& options = {}) {
+    return perplexity(model, tokens, options, [](const TokenScore&) {});
+}
+
+/// How well two models predict the same text, and how far they agree: what quantised weights cost, say. Both read the head of
+/// the first.
+/// Throws    Error{vocabulary} for models with different numbers of logits; else as `perplexity`
+/// Cost      that of two perplexities; holds the logits of one block of each
+template <ScoringModel Reference, ScoringModel Other>
+ModelComparison compare_models(Reference& reference, Other& other, TokenSpan tokens, const PerplexityOptions& options = {}) {
+    const auto vocab = static_cast<std::size_t>(reference.vocab_size());
+    if (static_cast<std::size_t>(other.vocab_size()) != vocab) {
+        FLASHBACK_THROW(ErrorCode::vocabulary, "models of ", vocab, " and ", other.vocab_size(),
+                        " logits cannot be compared: expected the same vocabulary");
+    }
+    const TokenSpan head = options.head ? *options.head : head_of(reference);
+    const std::size_t holds = std::min(window_of(reference), window_of(other));
+    const detail::TextWindows how = detail::checked_windows(tokens, options, head, holds);
+    const detail::OpenIds open = detail::checked_ids(tokens, vocab, options.masked);
+    struct Pair {
+        TokenScore reference, other;
+        double relative_entropy;
+    };
+    std::vector<Pair> pairs(how.block);
+    detail::RunningMean reference_mean;
+    detail::RunningMean other_mean;
+    detail::RunningMean entropy;
+    std::size_t same = 0;
+    const std::size_t windows = detail::each_block(
+        tokens, how,
+        [&](std::size_t first, std::size_t count, std::span<const float> p_rows, std::span<const float> q_rows) {
+            options.executor.run_ranges(count, 1, [&](std::size_t begin, std::size_t end) {
+                for (std::size_t r = begin; r < end; ++r) {
+                    const std::span<const float> p = p_rows.subspan(r * vocab, vocab);
+                    const std::span<const float> q = q_rows.subspan(r * vocab, vocab);
+                    const detail::RowFacts of_p = detail::facts_of(p, open);
+                    const detail::RowFacts of_q = detail::facts_of(q, open);
+                    const TokenId token = tokens[first + r];
+                    pairs[r] = {detail::score_of(first + r, token, p, of_p), detail::score_of(first + r, token, q, of_q),
+                                detail::relative_entropy(p, of_p, q, of_q, open)};
+                }
+            });
+            for (const Pair& pair : std::span{pairs}.first(count)) {
+                detail::check_score(pair.reference);
+                detail::check_score(pair.other);
+                reference_mean.add(pair.reference.nats);
+                other_mean.add(pair.other.nats);
+                entropy.add(pair.relative_entropy);
+                if (pair.reference.likeliest == pair.other.likeliest) ++same;
+            }
+        },
+        reference, other);
+    const auto result = [&](const detail::RunningMean& mean) {
+        return Perplexity{mean.count(), windows, mean.mean(), mean.standard_error()};
+    };
+    return {result(reference_mean), result(other_mean), static_cast<double>(same) / static_cast<double>(entropy.count()),
+            entropy.mean()};
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,130 @@
+/// \file Models without a file: a shape, a type and random weights. To measure with; they say nothing that means anything.
+#pragma once
+
+#include "flashback/core/dtype.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/model/transformer.hpp"
+#include "flashback/policy/random.hpp"
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The names that `shape_of` knows.
+inline constexpr std::array<std::string_view, 3> known_shapes{"llama2-7b", "llama2-13b", "tinyllama-1.1b"};
+
+/// The hyper-parameters of a well-known model; nothing for a name that is not in `known_shapes`.
+/// Source    Touvron et al. 2023, Llama 2; Zhang et al. 2024, TinyLlama
+inline std::optional<TransformerConfig> shape_of(std::string_view name) {
+    const auto shape = [&](std::size_t window, std::size_t layers, std::size_t heads, std::size_t kv_heads,
+                           std::size_t head_dim, std::size_t hidden) {
+        TransformerConfig c;
+        c.name = name;
+        c.vocab = 32000;
+        c.window = window;
+        c.layers = layers;
+        c.width = heads * head_dim;
+        c.heads = heads;
+        c.kv_heads = kv_heads;
+        c.head_dim = head_dim;
+        c.rotary_dim = head_dim;
+        c.hidden = hidden;
+        c.norm_epsilon = 1e-5f;
+        return c;
+    };
+    if (name == "llama2-7b") return shape(4096, 32, 32, 32, 128, 11008);
+    if (name == "llama2-13b") return shape(4096, 40, 40, 40, 128, 13824);
+    if (name == "tinyllama-1.1b") return shape(2048, 22, 32, 4, 64, 5632);
+    return {};
+}
+
+namespace detail {
+
+/// Makes matrices of random weights of one type, quickly: every row is a piece of the same random numbers, from a place of its
+/// own. The only place where a random model depends on the type of its weights.
+class RandomMatrices {
+public:
+    RandomMatrices(DType type, std::uint64_t seed, ExecutorRef executor) : executor_(executor), numbers_(count), random_(seed) {
+        if (type != DType::f32) {
+            FLASHBACK_THROW(ErrorCode::unsupported, "random weights of type ", layout_of(type).name,
+                            " are not implemented, expected F32");
+        }
+        for (float& number : numbers_) number = static_cast<float>(2 * random_.uniform() - 1);
+    }
+
+    /// A matrix that leaves the scale of its input about as it is.
+    simd::PackedMatrix make(std::size_t outputs, std::size_t inputs) {
+        simd::PackedMatrix matrix{outputs, inputs};
+        const auto most = static_cast<float>(std::sqrt(3.0 / static_cast<double>(inputs)));
+        const std::uint64_t seed = random_.next();
+        executor_.run_ranges(outputs, simd::panel_outputs, [&](std::size_t first, std::size_t last) {
+            for (std::size_t o = first; o < last; ++o) {
+                auto at = static_cast<std::size_t>(SplitMix64{seed + o}.below(count));
+                for (std::size_t i = 0; i < inputs; ++i) {
+                    matrix.at(o, i) = most * numbers_[at];
+                    if (++at == count) at = 0;
+                }
+            }
+        });
+        return matrix;
+    }
+
+private:
+    static constexpr std::size_t count = 65521;  // a prime: no period of a row falls together with one of the numbers
+
+    ExecutorRef executor_;
+    std::vector<float> numbers_;
+    SplitMix64 random_;
+};
+
+}  // namespace detail
+
+/// A model with random weights of a type: the same for the same seed, whatever the executor. Norms are 1, the head is not
+/// tied, and texts have neither head nor end.
+/// Throws    Error{unsupported} for a type that has no random weights; Error{contract} for a shape that is none
+/// Cost      the memory of the weights; about a second for 10^9 of them
+inline std::shared_ptr<const Transformer> random_transformer(const TransformerConfig& config, DType type,
+                                                             std::uint64_t seed = 1, ExecutorRef executor = {}) {
+    const TransformerConfig& c = config;
+    FLASHBACK_ASSERT(c.vocab > 0 && c.window > 0 && c.width > 0 && c.head_dim > 0 && c.hidden > 0, "the shape '", c.name,
+                     "' has a side of 0");
+    FLASHBACK_ASSERT(c.kv_heads > 0 && c.heads > 0 && c.heads % c.kv_heads == 0, "the shape '", c.name, "' has ", c.heads,
+                     " heads and ", c.kv_heads, " of keys and values, expected a divisor");
+    detail::RandomMatrices matrices{type, seed, executor};
+    auto model = std::make_shared<Transformer>();
+    model->config = c;
+    model->embedding = matrices.make(c.vocab, c.width);
+    const std::size_t q_width = c.heads * c.head_dim;
+    const std::size_t kv_width = c.kv_heads * c.head_dim;
+    for (std::size_t l = 0; l < c.layers; ++l) {
+        TransformerLayer layer;
+        layer.attention_norm.assign(c.width, 1.0f);
+        layer.q = matrices.make(q_width, c.width);
+        layer.k = matrices.make(kv_width, c.width);
+        layer.v = matrices.make(kv_width, c.width);
+        layer.output = matrices.make(c.width, q_width);
+        layer.ffn_norm.assign(c.width, 1.0f);
+        layer.gate = matrices.make(c.hidden, c.width);
+        layer.up = matrices.make(c.hidden, c.width);
+        layer.down = matrices.make(c.width, c.hidden);
+        model->layers.push_back(std::move(layer));
+    }
+    model->output_norm.assign(c.width, 1.0f);
+    model->head = matrices.make(c.vocab, c.width);
+    for (std::size_t i = 0; i < c.rotary_dim / 2; ++i) {
+        model->rotary_frequencies.push_back(
+            std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary_dim)));
+    }
+    return model;
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA
