@@ -1,6 +1,7 @@
 #include "flashback/policy/any_policy.hpp"
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <memory>
 #include <type_traits>
@@ -45,6 +46,17 @@ struct Counter {
         calls = 0;
         ++*resets;
     }
+};
+
+/// A policy of the roles that are asked when const; counts its resets outside.
+struct Const {
+    int* resets;
+
+    void operator()(TokenSpan passage, TokenBuffer& out) const { append(out, passage); }
+    void operator()(const LayoutParts& parts, TokenBuffer& out) const { append(out, parts.context); }
+    std::size_t operator()(TokenSpan, TokenSpan) const { return 0; }
+    std::size_t operator()(const FullWindow&) const { return 0; }
+    void reset() const { ++*resets; }
 };
 
 }  // namespace
@@ -127,6 +139,21 @@ TEST_CASE("a policy without a reset is left as it is, and every held policy with
     policies.sampler() = AnySampler{RepetitionPenalty<AnySampler>{}};
     policies.reset();
     CHECK(resets == 2);
+}
+
+TEST_CASE_TEMPLATE("the start of a generation resets a wrapper, layout, reuse or overflow that is held", Any, AnyWrapper,
+                   AnyLayout, AnyReuse, AnyOverflow) {
+    int resets = 0;
+    const auto policies_with = [](const auto& any) {
+        if constexpr (std::same_as<Any, AnyWrapper>) return AnyPolicies{}.wrapper(any);
+        if constexpr (std::same_as<Any, AnyLayout>) return AnyPolicies{}.layout(any);
+        if constexpr (std::same_as<Any, AnyReuse>) return AnyPolicies{}.reuse(any);
+        if constexpr (std::same_as<Any, AnyOverflow>) return AnyPolicies{}.overflow(any);
+    };
+    auto policies = policies_with(Any{Const{&resets}});
+    policies.reset();
+    CHECK(resets == 1);
+    CHECK_NOTHROW(Any{}.reset());
 }
 
 TEST_CASE("a policy that was moved from is refused in words, can be copied, and can be assigned to") {

@@ -134,6 +134,7 @@ public:
     }
     void operator()(TokenSpan passage, TokenBuffer& out) const { held_.call(passage, out); }
     TokenSpan markers() const { return held_.markers(); }
+    void reset() { held_.reset(); }
 
 private:
     detail::ErasedPolicy<void, TokenSpan, TokenBuffer&> held_;
@@ -149,6 +150,7 @@ public:
         static_assert(detail::checked_layout<L>());
     }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
+    void reset() { held_.reset(); }
 
 private:
     detail::ErasedPolicy<void, const LayoutParts&, TokenBuffer&> held_;
@@ -164,6 +166,7 @@ public:
         static_assert(detail::checked_reuse<R>());
     }
     std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
+    void reset() { held_.reset(); }
 
 private:
     detail::ErasedPolicy<std::size_t, TokenSpan, TokenSpan> held_;
@@ -179,6 +182,7 @@ public:
         static_assert(detail::checked_overflow<O>());
     }
     std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
+    void reset() { held_.reset(); }
 
 private:
     detail::ErasedPolicy<std::size_t, const FullWindow&> held_;
