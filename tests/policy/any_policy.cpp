@@ -1,7 +1,6 @@
 #include "flashback/policy/any_policy.hpp"
 
 #include <array>
-#include <concepts>
 #include <cstddef>
 #include <memory>
 #include <type_traits>
@@ -141,19 +140,19 @@ TEST_CASE("a policy without a reset is left as it is, and every held policy with
     CHECK(resets == 2);
 }
 
-TEST_CASE_TEMPLATE("the start of a generation resets a wrapper, layout, reuse or overflow that is held", Any, AnyWrapper,
-                   AnyLayout, AnyReuse, AnyOverflow) {
-    int resets = 0;
-    const auto policies_with = [](const auto& any) {
-        if constexpr (std::same_as<Any, AnyWrapper>) return AnyPolicies{}.wrapper(any);
-        if constexpr (std::same_as<Any, AnyLayout>) return AnyPolicies{}.layout(any);
-        if constexpr (std::same_as<Any, AnyReuse>) return AnyPolicies{}.reuse(any);
-        if constexpr (std::same_as<Any, AnyOverflow>) return AnyPolicies{}.overflow(any);
-    };
-    auto policies = policies_with(Any{Const{&resets}});
+TEST_CASE("a held wrapper, layout, reuse and overflow are reset too") {
+    int wrapper = 0;
+    int layout = 0;
+    int reuse = 0;
+    int overflow = 0;
+    AnyPolicies policies{AnySchedule{},           AnyQuery{},   AnyWrapper{Const{&wrapper}},   AnyLayout{Const{&layout}},
+                         AnyReuse{Const{&reuse}}, AnySampler{}, AnyOverflow{Const{&overflow}}, AnyStopping{}};
     policies.reset();
-    CHECK(resets == 1);
-    CHECK_NOTHROW(Any{}.reset());
+    CHECK(wrapper == 1);
+    CHECK(layout == 1);
+    CHECK(reuse == 1);
+    CHECK(overflow == 1);
+    CHECK_NOTHROW(AnyPolicies{}.reset());
 }
 
 TEST_CASE("a policy that was moved from is refused in words, can be copied, and can be assigned to") {

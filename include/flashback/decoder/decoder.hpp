@@ -185,6 +185,7 @@ private:
             if (dropped_ >= context_.size()) dropped_ = 0;  // behind what was dropped there is room for it again
             ++partial_.stats.rewinds;
             partial_.stats.rewound += rewind;
+            if constexpr (requires { policies_.stopping().rewind(rewind); }) policies_.stopping().rewind(rewind);
             if constexpr (requires { on_token.rewind(rewind); }) on_token.rewind(rewind);
         }
         const Outcome outcome = follow(call, &retrieval);
