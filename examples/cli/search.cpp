@@ -120,7 +120,7 @@ void add_search(CLI::App& app, Command& run) {
         ->capture_default_str();
     add_json(command, options->json);
     command.footer(
-        "The model's tokenizer cuts the passages.\nExample:\n  flashback search --corpus README.md --query 'common prefix'");
+        "The model's tokenizer cuts the passages.\nExample:\n  flashback search --corpus README.md --query 'KV cache'");
     command.callback([options, &run, query, queries] {
         if (query->count() + queries->count() == 0) throw CLI::ValidationError("search needs either --query or --queries");
         run = [options, many = queries->count() > 0] { many ? write_run(*options) : search_one(*options); };

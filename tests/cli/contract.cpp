@@ -3,8 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <set>
+#include <sstream>
+#include <string>
 #include <utility>
+#include <vector>
 
 using namespace flashback_test;
 using nlohmann::json;
@@ -310,4 +314,22 @@ TEST_CASE("--help shows an example for each command, and --version a version") {
     }
     CHECK(tool({"--version"}).out.starts_with("flashback 0."));
     CHECK(tool({"--help"}).out.find("generate") != std::string::npos);
+}
+
+TEST_CASE("the examples that --help shows work in the folder of the sources, and find or say something") {
+    const std::string there = "cd " + quoted(FLASHBACK_TEST_DATA "/../..") +
+                              " && PATH=" + quoted(std::filesystem::path{FLASHBACK_TOOL}.parent_path().string()) + ":$PATH && ";
+    for (const char* command : {"generate", "inspect", "score", "tokenize", "search"}) {
+        std::istringstream help{tool({command, "--help"}).out};
+        int examples = 0;
+        for (std::string line; std::getline(help, line);) {
+            if (!line.starts_with("  flashback ")) continue;
+            CAPTURE(line);
+            const Result result = shell(there + line);
+            CHECK(result.status == 0);
+            CHECK(result.out.find_first_not_of(" \n") != std::string::npos);
+            ++examples;
+        }
+        CHECK(examples > 0);
+    }
 }
