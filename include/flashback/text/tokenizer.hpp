@@ -30,6 +30,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// found in a text before anything else, the longest first. Text is taken byte by byte where it is no UTF-8; no Unicode
 /// normalisation is done. Of a "gpt2" vocabulary merges that name a piece which is no normal token are left out: real
 /// vocabularies have some that nothing reaches.
+/// Requires  one that was moved from is only assigned to or destroyed
 /// Source    Kudo and Richardson 2018, SentencePiece; Sennrich et al. 2016 and Radford et al. 2019, byte-level BPE; text around
 ///           user-defined tokens as llama.cpp treats it
 class Tokenizer {
