@@ -4,10 +4,13 @@
 #include "models/default_model.hpp"
 
 #include <algorithm>
+#include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <sstream>
+#include <system_error>
 #include <thread>
 
 namespace cli {
@@ -55,6 +58,26 @@ void add_threads(CLI::App& command, std::size_t& threads) {
         ->capture_default_str();
 }
 
+flashback::ThreadPool start_threads(std::size_t threads) {
+    try {
+        return flashback::ThreadPool{threads};
+    } catch (const std::exception& error) {  // the system has no more threads, or no memory for them
+        FLASHBACK_THROW(flashback::ErrorCode::io, "cannot start the ", threads, " threads of --threads: ", error.what());
+    }
+}
+
+std::string read_text(const std::string& file) {
+    if (file == "-") return {std::istreambuf_iterator<char>{std::cin}, {}};
+    std::error_code unknown;
+    const auto type = std::filesystem::status(file, unknown).type();
+    if (type == std::filesystem::file_type::fifo || type == std::filesystem::file_type::character) {  // <(...), /dev/stdin
+        std::ifstream stream{file, std::ios::binary};
+        if (stream) return {std::istreambuf_iterator<char>{stream}, {}};
+    }
+    const flashback::MappedFile mapped{file};
+    return {reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()};
+}
+
 void TextOption::add(CLI::App& command, const std::string& name, const std::string& meaning) {
     auto* text = command.add_option("--" + name, text_, meaning)->type_name("TEXT");
     auto* file =
@@ -66,12 +89,7 @@ void TextOption::add(CLI::App& command, const std::string& name, const std::stri
 
 bool TextOption::given() const { return text_option_->count() + file_option_->count() > 0; }
 
-std::string TextOption::read() const {
-    if (file_option_->count() == 0) return text_;
-    if (file_ == "-") return {std::istreambuf_iterator<char>{std::cin}, {}};
-    const flashback::MappedFile file{file_};
-    return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
+std::string TextOption::read() const { return file_option_->count() == 0 ? text_ : read_text(file_); }
 
 flashback::Corpus open_corpus(const std::string& path) {
     flashback::Corpus corpus = flashback::read_corpus(path);

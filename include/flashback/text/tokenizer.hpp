@@ -58,7 +58,8 @@ public:
     /// Throws    Error{vocabulary} if there is none
     TokenId id(std::string_view piece) const {
         if (const auto found = find(piece)) return *found;
-        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens has no token '", piece, "'");
+        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens has no token '", detail::printable(piece),
+                        "'");
     }
 
     /// The text of a token as the vocabulary spells it, e.g. "▁the", "<0x0A>" or "Ġthe".
