@@ -154,6 +154,7 @@ private:
 /// Decodes tokens one at a time and gives whole UTF-8 characters only.
 class StreamDecoder {
 public:
+    /// Starts at the beginning of a text.
     explicit StreamDecoder(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
 
     /// The characters that the token completes.
