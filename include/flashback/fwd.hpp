@@ -106,7 +106,7 @@ class Bm25Index;
 // model
 struct TransformerConfig;
 struct Transformer;
-struct SessionOptions;
+struct SessionOptions;  // the window of the model, pieces of 256 tokens, serial
 template <class Cache>
 class BasicSession;
 /// The everyday session: keys and values in one block of f32.
