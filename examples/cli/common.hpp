@@ -60,6 +60,7 @@ class TextOption {
 public:
     /// Adds `--NAME T` and `--NAME-file F`, of which at most one may be given.
     void add(CLI::App& command, const std::string& name, const std::string& meaning);
+    /// The text, read with `read_text` if it is in a file.
     std::string read() const;
     bool given() const;
 
