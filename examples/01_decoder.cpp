@@ -31,7 +31,7 @@ int main(int argc, char** argv) try {
     std::cout << "\n\n"
               << run.stats.retrievals << " retrievals; " << run.stats.counts.evaluated << " tokens evaluated, "
               << run.stats.counts.reused << " reused\n";
-    return 0;
+    return run.stats.retrievals == 4 && run.stats.counts.reused > 0 ? 0 : 1;  // this program is a test as well
 } catch (const std::exception& error) {
     std::cerr << "01_decoder: " << error.what() << '\n';
     return 1;

@@ -1,5 +1,6 @@
 # Proves the order of the floors: a header includes its own folder or a lower floor, never a neighbour on its own floor.
-# decoder sees core and policy only, and core, policy and decoder include nothing but the standard library and themselves.
+# decoder sees core and policy only, and core, policy, decoder and testing include nothing but the standard library and
+# themselves.
 #
 # cmake -DINCLUDE_DIR=.../include -P floors.cmake
 cmake_minimum_required(VERSION 3.25)
@@ -18,7 +19,7 @@ set(floor_eval 5)
 set(floor_train 6)
 set(floor_interop 7)
 set(only_of_decoder core policy)
-set(standard_only core policy decoder)
+set(standard_only core policy decoder testing)
 
 file(GLOB_RECURSE headers RELATIVE "${INCLUDE_DIR}/flashback" "${INCLUDE_DIR}/flashback/*.hpp")
 list(LENGTH headers count)

@@ -20,4 +20,5 @@ notice core/tokens.hpp '#include "flashback/policy/layout.hpp"' 'core/tokens.hpp
 notice kv/kv_cache.hpp '#include "flashback/retrieval/bm25.hpp"' 'kv/kv_cache.hpp (floor 2) includes retrieval (floor 2)'
 notice decoder/decoder.hpp '#include "flashback/text/unicode.hpp"' 'decoder may include core and policy only'
 notice policy/query.hpp '#include <nlohmann/json.hpp>' 'policy may include the standard library'
-echo "four broken orders were noticed"
+notice testing/null_model.hpp '#include <xsimd/xsimd.hpp>' 'testing may include the standard library'
+echo "five broken orders were noticed"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Translation units for different instruction sets can be linked into one program: compiles tests/build/odr_unit.cpp for each,
 # at -O0 and at -O2, and shows that no two of them define the same weak symbol of flashback or xsimd, of which the linker would
-# keep one for both. Then runs a program made of two of them.
+# keep one for both. Then runs a program made of two of them. The policies, which need no exceptions, are also compiled with and
+# without them for one instruction set.
 #
 # odr.sh COMPILER SOURCE_DIR [OPTION...]     an option such as -DFLASHBACK_ISA=same must make it fail
 set -eu
@@ -45,3 +46,13 @@ for level in O0 O2; do
         "$work/program" "$source/examples/models/flashback-base-5m.gguf" sse2: avx2:
     fi
 done
+
+for exceptions in fexceptions fno-exceptions; do
+    "$compiler" -std=c++20 -march=x86-64 -O0 -$exceptions -I "$source/include" "$@" -c "$source/tests/build/policy_only.cpp" \
+        -o "$work/$exceptions.o"
+    weak "$work/$exceptions.o"
+    ours=$(c++filt <"$work/$exceptions.o.weak" | grep -c flashback || true)
+    [ "$ours" -gt 50 ] || { echo "found only $ours symbols of flashback in $exceptions.o" >&2; exit 1; }
+done
+shared "$work/fexceptions.o" "$work/fno-exceptions.o"
+[ "$failed" = no ]

@@ -4,10 +4,13 @@
 #include "models/default_model.hpp"
 
 #include <algorithm>
+#include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <sstream>
+#include <system_error>
 #include <thread>
 
 namespace cli {
@@ -55,8 +58,22 @@ void add_threads(CLI::App& command, std::size_t& threads) {
         ->capture_default_str();
 }
 
+flashback::ThreadPool start_threads(std::size_t threads) {
+    try {
+        return flashback::ThreadPool{threads};
+    } catch (const std::exception& error) {  // the system has no more threads, or no memory for them
+        FLASHBACK_THROW(flashback::ErrorCode::io, "cannot start the ", threads, " threads of --threads: ", error.what());
+    }
+}
+
 std::string read_text(const std::string& file) {
     if (file == "-") return {std::istreambuf_iterator<char>{std::cin}, {}};
+    std::error_code unknown;
+    const auto type = std::filesystem::status(file, unknown).type();
+    if (type == std::filesystem::file_type::fifo || type == std::filesystem::file_type::character) {  // <(...), /dev/stdin
+        std::ifstream stream{file, std::ios::binary};
+        if (stream) return {std::istreambuf_iterator<char>{stream}, {}};
+    }
     const flashback::MappedFile mapped{file};
     return {reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()};
 }

@@ -1,6 +1,7 @@
 /// \file What the commands of the tool share.
 #pragma once
 
+#include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/retrieval/corpus.hpp"
@@ -50,7 +51,11 @@ flashback::GgufFile open_model(const std::string& model);
 /// Adds --threads, which is as many as the machine runs at once.
 void add_threads(CLI::App& command, std::size_t& threads);
 
-/// The text of a file, or of standard input if it is called `-`.
+/// A pool of so many threads.
+/// Throws    Error{io} if the system does not give them
+flashback::ThreadPool start_threads(std::size_t threads);
+
+/// The text of a file, of a stream such as a pipe, or of standard input if it is called `-`.
 std::string read_text(const std::string& file);
 
 /// A text that is given on the command line or in a file.
@@ -58,7 +63,7 @@ class TextOption {
 public:
     /// Adds `--NAME T` and `--NAME-file F`, of which at most one may be given.
     void add(CLI::App& command, const std::string& name, const std::string& meaning);
-    /// The text; from standard input if the file is `-`.
+    /// The text, read with `read_text` if it is in a file.
     std::string read() const;
     bool given() const;
 

@@ -45,7 +45,11 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     number("--top-p", settings.sampling.top_p, 1e-6, 1, "Sample among the likeliest tokens of this probability");
     number("--min-p", settings.sampling.min_p, 0, 1,
            "Sample among the tokens that have at least this part of the likeliest one's probability");
-    command.add_option("--seed", settings.sampling.seed, "The same seed gives the same text")->capture_default_str();
+    command.add_option("--seed", settings.sampling.seed, "The same seed gives the same text")
+        ->check([](const std::string& seed) {  // up to 2^64 - 1, which at_least does not reach
+            return seed.find('-') == seed.npos ? "" : "found " + seed + ", expected a whole number of at least 0";
+        })
+        ->capture_default_str();
     number("--repetition-penalty", settings.repetition.penalty, 1e-3, 1e3,
            "Make tokens of the newest text less likely; 1: do not");
     count("--repetition-window", settings.repetition.window, 0, "How many of the newest tokens that means");

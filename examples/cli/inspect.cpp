@@ -98,7 +98,7 @@ Json obstacle_json(const fb::GgufFile& file) {
 
 Json inspection(const fb::GgufFile& file, const InspectSettings& settings) {
     const std::string architecture{file.text("general.architecture").value_or("")};
-    fb::ThreadPool pool{settings.threads};
+    fb::ThreadPool pool = start_threads(settings.threads);
     std::ostringstream fingerprint;
     fingerprint << std::hex << std::setw(16) << std::setfill('0') << fb::fingerprint(file, pool);
 

@@ -15,7 +15,7 @@ namespace {
 struct Options {
     std::string model;
     std::string corpus;
-    std::string query;
+    TextOption query;
     std::string queries;
     std::string run_file;
     std::size_t top_k = 10;
@@ -33,8 +33,9 @@ flashback::Bm25Index open_index(const Options& options) {
 }
 
 void search_one(const Options& options) {
+    const std::string query = options.query.read();
     const flashback::Bm25Index index = open_index(options);
-    const auto hits = index.retrieve({.tokens = {}, .text = options.query}, options.top_k);
+    const auto hits = index.retrieve({.tokens = {}, .text = query}, options.top_k);
     if (options.json) {
         Json list = Json::array();
         for (const flashback::Passage& hit : hits) {
@@ -103,13 +104,13 @@ void add_search(CLI::App& app, Command& run) {
     command.add_option("--corpus", options->corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
         ->required()
         ->type_name("PATH");
-    auto* query = command.add_option("--query", options->query, "What to search for")->type_name("TEXT");
+    options->query.add(command, "query", "What to search for");
     auto* queries = command.add_option("--queries", options->queries, "Many queries, {\"_id\",\"text\"} a line; needs --run")
                         ->type_name("FILE");
     auto* run_file =
         command.add_option("--run", options->run_file, "Write a TREC run; documents are ranked by their best passage")
             ->type_name("FILE");
-    query->excludes(queries);
+    queries->excludes(command.get_option("--query"))->excludes(command.get_option("--query-file"));
     queries->needs(run_file);
     run_file->needs(queries);
     command.add_option("--top-k", options->top_k, "How many hits a query")->check(at_least(0))->capture_default_str();
@@ -120,9 +121,10 @@ void add_search(CLI::App& app, Command& run) {
         ->capture_default_str();
     add_json(command, options->json);
     command.footer(
-        "The model's tokenizer cuts the passages.\nExample:\n  flashback search --corpus README.md --query 'common prefix'");
-    command.callback([options, &run, query, queries] {
-        if (query->count() + queries->count() == 0) throw CLI::ValidationError("search needs either --query or --queries");
+        "The model's tokenizer cuts the passages.\nExample:\n  flashback search --corpus README.md --query 'KV cache'");
+    command.callback([options, &run, queries] {
+        if (!options->query.given() && queries->count() == 0)
+            throw CLI::ValidationError("search needs either --query or --queries");
         run = [options, many = queries->count() > 0] { many ? write_run(*options) : search_one(*options); };
     });
 }

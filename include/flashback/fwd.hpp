@@ -34,7 +34,7 @@ struct StepView;
 class Decision;
 struct Never;
 struct Once;
-class EveryNTokens;
+class EveryNTokens;  // 16 tokens
 template <class... Schedules>
 class AnyOf;
 template <class... Schedules>
@@ -44,7 +44,7 @@ class AtMost;
 class AnySchedule;
 
 // policy: what to search for
-class LastNTokens;
+class LastNTokens;  // 32 tokens
 class AnyQuery;
 
 // policy: what stands around a passage, and where passages stand
@@ -62,12 +62,14 @@ struct RecomputeAll;
 class AnyReuse;
 struct FullWindow;
 struct StopWhenFull;
-class DropOldest;
+class DropOldest;  // keeps half
 class AnyOverflow;
 
 // policy: how a token is taken from logits, and when a text is long enough
 struct Greedy;
+struct SamplingOptions;  // temperature 1, top_k 0 (all), top_p 1, min_p 0, seed 0: changes nothing
 class TruncatedSampling;
+struct RepetitionOptions;  // penalty 1.1, window 64
 template <class Inner = Greedy>
 class RepetitionPenalty;
 class AnySampler;
@@ -87,6 +89,8 @@ class Policies;
 /// Policies that are all chosen at run time.
 using AnyPolicies = Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping>;
 
+namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book()
+
 // text and format
 class Tokenizer;
 class StreamDecoder;
@@ -97,19 +101,20 @@ class ContiguousKVCache;
 struct Document;
 struct Corpus;
 class Passages;
+struct Bm25Options;  // passages of 128 tokens, k1 0.9, b 0.4
 class Bm25Index;
 
 // model
 struct TransformerConfig;
 struct Transformer;
-struct SessionOptions;
+struct SessionOptions;  // the window of the model, pieces of 256 tokens, serial
 template <class Cache>
 class BasicSession;
 /// The everyday session: keys and values in one block of f32.
 using Session = BasicSession<ContiguousKVCache>;
 
 // decoder
-struct GenerateOptions;
+struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
 struct Generation;
 struct Statistics;
 template <class Model, class Documents, class PoliciesT = Policies<>>

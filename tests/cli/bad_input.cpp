@@ -47,6 +47,9 @@ TEST_CASE("wrong usage") {
     refused(2, "--query-tokens: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--query-tokens", "0"});
     refused(2, "--passage-tokens: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--passage-tokens", "0"});
     refused(2, "--threads: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--threads", "0"});
+    refused(2, "--seed: found -1, expected a whole number of at least 0",
+            {"generate", "--corpus", corpus, "--prompt", "x", "--seed", "-1"});
+    refused(2, "--seed", {"generate", "--corpus", corpus, "--prompt", "x", "--seed", "18446744073709551616"});
     refused(2, "--max-tokens: found ten", {"generate", "--corpus", corpus, "--prompt", "x", "--max-tokens", "ten"});
     refused(2, "--layout", {"generate", "--corpus", corpus, "--prompt", "x", "--layout", "sideways"});
     refused(2, "--temperature", {"generate", "--corpus", corpus, "--prompt", "x", "--temperature", "-1"});
@@ -63,6 +66,8 @@ TEST_CASE("wrong usage") {
     refused(2, "either --text or --decode", {"tokenize"});
     refused(2, "either --text or --decode", {"tokenize", "--text", "x", "--decode", "1"});
     refused(2, "either --query or --queries", {"search", "--corpus", corpus});
+    refused(2, "--query-file", {"search", "--corpus", corpus, "--query", "x", "--query-file", "-"});
+    refused(2, "--queries", {"search", "--corpus", corpus, "--query-file", "-", "--queries", corpus, "--run", "run.trec"});
     refused(2, "--run", {"search", "--corpus", corpus, "--queries", corpus});
     refused(2, "in is required", {"quantize"});
     refused(2, "out is required", {"quantize", FLASHBACK_TEST_MODEL, "--dtype", "f16"});
@@ -70,6 +75,17 @@ TEST_CASE("wrong usage") {
     refused(2, "--dtype: q4_k not in {f32,f16,bf16,q8_0,q4_0}",
             {"quantize", FLASHBACK_TEST_MODEL, "out.gguf", "--dtype", "q4_k"});
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they need more address space than this test leaves
+TEST_CASE("more threads than the system gives") {
+    for (const char* command : {"inspect", "score --text x"}) {
+        const Result result = shell("ulimit -v 2000000; " + quoted(FLASHBACK_TOOL) + " " + command + " --threads 100000");
+        CHECK(result.status == 1);
+        CHECK(result.out.empty());
+        CHECK(result.err.starts_with("flashback: cannot start the 100000 threads of --threads: "));
+    }
+}
+#endif
 
 TEST_CASE("models that are missing, cut short, foreign or only a vocabulary") {
     const TemporaryFolder folder;

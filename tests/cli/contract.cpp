@@ -3,8 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <set>
+#include <sstream>
+#include <string>
 #include <utility>
+#include <vector>
 
 using namespace flashback_test;
 using nlohmann::json;
@@ -310,4 +314,38 @@ TEST_CASE("--help shows an example for each command, and --version a version") {
     }
     CHECK(tool({"--version"}).out.starts_with("flashback 0."));
     CHECK(tool({"--help"}).out.find("generate") != std::string::npos);
+}
+
+TEST_CASE("text comes from standard input, from a pipe, or from a file, with the same outcome") {
+    const TemporaryFolder folder;
+    const std::string text = "an operating system";
+    const std::string tokens = tool({"tokenize", "--text", text}).out;
+    CHECK(tool({"tokenize", "--text-file", folder.write("text", text)}).out == tokens);
+    CHECK(tool({"tokenize", "--text-file", "-"}, text).out == tokens);
+    const std::string piped = "printf '%s' " + quoted(text) + " | " + quoted(FLASHBACK_TOOL);
+    CHECK(shell(piped + " tokenize --text-file /dev/stdin").out == tokens);
+
+    const std::string corpus = write_corpus(folder);
+    const Result found = tool({"search", "--corpus", corpus, "--query", text});
+    CHECK(found.out.find("kernel") != std::string::npos);
+    CHECK(tool({"search", "--corpus", corpus, "--query-file", "-"}, text).out == found.out);
+    CHECK(shell(piped + " search --corpus " + quoted(corpus) + " --query-file /dev/stdin").out == found.out);
+}
+
+TEST_CASE("the examples that --help shows work in the folder of the sources, and find or say something") {
+    const std::string there = "cd " + quoted(FLASHBACK_TEST_DATA "/../..") +
+                              " && PATH=" + quoted(std::filesystem::path{FLASHBACK_TOOL}.parent_path().string()) + ":$PATH && ";
+    for (const char* command : {"generate", "inspect", "score", "tokenize", "search"}) {
+        std::istringstream help{tool({command, "--help"}).out};
+        int examples = 0;
+        for (std::string line; std::getline(help, line);) {
+            if (!line.starts_with("  flashback ")) continue;
+            CAPTURE(line);
+            const Result result = shell(there + line);
+            CHECK(result.status == 0);
+            CHECK(result.out.find_first_not_of(" \n") != std::string::npos);
+            ++examples;
+        }
+        CHECK(examples > 0);
+    }
 }

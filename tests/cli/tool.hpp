@@ -29,15 +29,14 @@ inline std::string quoted(const std::string& argument) {
     return text + "'";
 }
 
-/// Runs `flashback ARGUMENTS...`; `input` is its standard input.
-inline Result tool(const std::vector<std::string>& arguments, const std::string& input = "") {
+/// Runs a line of the shell; `input` is its standard input.
+inline Result shell(std::string command, const std::string& input = "") {
     const TemporaryFolder folder;
-    std::string command = quoted(FLASHBACK_TOOL);
-    for (const auto& argument : arguments) command += ' ' + quoted(argument);
     const auto out = folder.path() / "out";
     const auto err = folder.path() / "err";
-    command += " <" + quoted(folder.write("in", input)) + " >" + quoted(out.string()) + " 2>" + quoted(err.string());
-    // NOLINTNEXTLINE(cert-env33-c): the shell is wanted, for its redirections, and all that it reads is quoted
+    command = "{ " + command + "; } <" + quoted(folder.write("in", input)) + " >" + quoted(out.string()) + " 2>" +
+              quoted(err.string());
+    // NOLINTNEXTLINE(cert-env33-c): the shell is wanted, for its redirections
     const int status = std::system(command.c_str());
     const auto read = [](const std::filesystem::path& path) {
         std::ifstream file{path, std::ios::binary};
@@ -45,6 +44,13 @@ inline Result tool(const std::vector<std::string>& arguments, const std::string&
     };
     REQUIRE(WIFEXITED(status));
     return {WEXITSTATUS(status), read(out), read(err)};
+}
+
+/// Runs `flashback ARGUMENTS...`; `input` is its standard input.
+inline Result tool(const std::vector<std::string>& arguments, const std::string& input = "") {
+    std::string command = quoted(FLASHBACK_TOOL);
+    for (const auto& argument : arguments) command += ' ' + quoted(argument);
+    return shell(command, input);
 }
 
 /// The JSON object that the tool prints with --json.

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <utility>
 
@@ -28,6 +29,29 @@ TEST_CASE("a buffer holds what is written and is a span") {
     CHECK(view[3] == 33);
     CHECK(moved[99] == 99);
     CHECK(view.data() == moved.data());
+}
+
+TEST_CASE("a buffer that was moved from is empty") {
+    AlignedBuffer<int> buffer{100};
+    AlignedBuffer<int> other = std::move(buffer);
+    CHECK(buffer.size() == 0);  // NOLINT(bugprone-use-after-move): the point of the test
+    CHECK(buffer.data() == nullptr);
+    const int* data = other.data();
+    buffer = std::move(other);
+    CHECK(buffer.size() == 100);
+    CHECK(buffer.data() == data);
+    CHECK(other.size() == 0);  // NOLINT(bugprone-use-after-move)
+    CHECK(std::span<const int>{other}.empty());
+    AlignedBuffer<int>& self = buffer;
+    buffer = std::move(self);
+    CHECK(buffer.size() == 100);
+}
+
+TEST_CASE("a length in bytes that wraps around is refused") {
+    for (const std::size_t count : {SIZE_MAX, SIZE_MAX / 8 + 2, SIZE_MAX / 8, SIZE_MAX / 16 + 1}) {
+        CHECK_THROWS_AS(AlignedBuffer<double>{count}, std::bad_array_new_length);
+    }
+    CHECK_THROWS_AS(AlignedBuffer<char>{SIZE_MAX}, std::bad_array_new_length);
 }
 
 TEST_CASE("a buffer without a length is empty") {

@@ -63,6 +63,15 @@ TEST_CASE("a constant executor can be referred to") {
     CHECK(sum == 3);
 }
 
+TEST_CASE("an executor that says it runs nothing at once still runs everything") {
+    Backwards backwards{0};
+    const ExecutorRef executor{backwards};
+    CHECK(executor.concurrency() == 1);
+    std::size_t done = 0;
+    executor.run_ranges(10, 4, [&](std::size_t begin, std::size_t end) { done += end - begin; });
+    CHECK(done == 10);
+}
+
 TEST_CASE("ranges cover everything once and are cut at multiples of the grain") {
     for (const std::size_t tasks : {1u, 2u, 3u, 4u, 7u}) {
         Backwards backwards{tasks};

@@ -1,5 +1,7 @@
 #include "flashback/core/language_model.hpp"
 
+#include "flashback/testing/null_model.hpp"
+
 #include <array>
 #include <cstddef>
 #include <limits>
@@ -77,4 +79,13 @@ TEST_CASE("what a model says is taken") {
     CHECK(head_of(model)[0] == 1);
     CHECK(is_end_of(model, 2));
     CHECK_FALSE(is_end_of(model, 3));
+}
+
+TEST_CASE("the null model of the library is cut to what it holds at most") {
+    testing::NullModel model{5};
+    model.evaluate(std::array<TokenId, 3>{1, 2, 3});
+    CHECK_THROWS_WITH_AS(model.truncate(4), "a model of 3 tokens cannot be cut to 4", Error);
+    CHECK(model.size() == 3);
+    model.truncate(1);
+    CHECK(model.size() == 1);
 }

@@ -2,11 +2,13 @@
 
 #include "decoder/helpers.hpp"
 #include "decoder/simulator.hpp"
+#include "flashback/policy/any_policy.hpp"
 #include "support/null_model.hpp"
 #include "support/random_retriever.hpp"
 
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -123,6 +125,54 @@ TEST_CASE("A stop string that a rewind took apart is not found, and one that the
     CHECK(run(joined) == first_of(whole, 4));
     // In the draft it is found at once, and nothing is ever taken back.
     CHECK(run(letter(all[3]) + letter(all[4])).size() == 5);
+}
+
+TEST_CASE("The text is that of the tokens also where no token follows a rewind: the model ends it, or the window is full") {
+    const auto schedule = [](const StepView& step) {
+        return step.generated() == 6 && step.retrievals == 0 ? Decision::retrieve(3) : Decision::go_on();
+    };
+    const auto check = [&](FullNullModel& model, std::size_t passage, const char* reason) {
+        FixedRetriever retriever{.documents = {Tokens(passage, 5)}};
+        Decoder decoder{model, retriever, Policies{}.schedule(schedule).stopping(StopStrings{{"?"}, letter})};
+        const Generation generation = decoder.generate(Tokens{7, 8}, {.max_tokens = 30});
+        CHECK(to_string(generation.stop) == reason);
+        CHECK(generation.tokens.size() == 3);
+        CHECK(decoder.policies().stopping().text() == spelled(generation.tokens));
+    };
+    const auto end_at = [](std::size_t evaluation) {
+        return [=](std::size_t evaluations, std::span<float> logits) { logits[2] = evaluations == evaluation ? 100 : -100; };
+    };
+    FullNullModel ending;
+    ending.change_logits = end_at(7);  // the one behind the rewind
+    check(ending, 1, "eos");
+    FullNullModel small{20, 20};
+    small.change_logits = end_at(0);
+    check(small, 30, "window_full");
+}
+
+TEST_CASE("A criterion is told of a rewind, chosen at run time or not, before the callback is") {
+    struct Told {
+        std::string* log;
+        bool operator()(const StepView&) const { return false; }
+        void rewind(std::size_t tokens) const { *log += "criterion " + std::to_string(tokens) + ' '; }
+    };
+    struct Callback {
+        std::string* log;
+        void operator()(TokenId) const {}
+        void rewind(std::size_t tokens) const { *log += "callback " + std::to_string(tokens) + ' '; }
+    };
+    FullNullModel model;
+    FixedRetriever retriever{.documents = {{5, 6}}};
+    const auto schedule = [](const StepView& step) {
+        return step.generated() == 6 && step.retrievals == 0 ? Decision::retrieve(3) : Decision::go_on();
+    };
+    std::string log;
+    Decoder fixed{model, retriever, Policies{}.schedule(schedule).stopping(Told{&log})};
+    fixed.generate(Tokens{7, 8}, thirty, Callback{&log});
+    CHECK(log == "criterion 3 callback 3 ");
+    Decoder any{model, retriever, Policies{}.schedule(schedule).stopping(AnyStopping{Told{&log}})};
+    any.generate(Tokens{7, 8}, thirty);
+    CHECK(log == "criterion 3 callback 3 criterion 3 ");
 }
 
 TEST_CASE("A stop string counts before what the callback says, and the end of the text before both") {

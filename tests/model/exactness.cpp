@@ -1,16 +1,13 @@
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/decoder/decoder.hpp"
-#include "flashback/model/load.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/simd/detail/matmul_tile.hpp"
 #include "support/displaced_kv_cache.hpp"
+#include "support/exact_logits.hpp"
 #include "support/poisoned_kv_cache.hpp"
 #include "support/random_model.hpp"
 #include "support/random_retriever.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <span>
 #include <tuple>
 #include <vector>
@@ -25,26 +22,6 @@ using namespace flashback;
 using namespace flashback_test;
 
 namespace {
-
-using ModelPtr = std::shared_ptr<const Transformer>;
-using PoisonedSession = BasicSession<PoisonedKVCache>;
-
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
-
-std::vector<float> copy_of(std::span<const float> values) { return {values.begin(), values.end()}; }
-
-std::vector<float> from_scratch(const ModelPtr& model, TokenSpan tokens) { return copy_of(Session{model}.evaluate(tokens)); }
-
-void require_exact(std::span<const float> logits, std::span<const float> expected, std::size_t tokens) {
-    REQUIRE(std::isfinite(expected[0]));
-    REQUIRE_MESSAGE(same_bits(logits, expected), "logits differ from a from-scratch evaluation of " << tokens << " tokens");
-}
-
-void require_exact(std::span<const float> logits, const ModelPtr& model, TokenSpan tokens) {
-    require_exact(logits, from_scratch(model, tokens), tokens.size());
-}
 
 const std::vector<RandomModel> shapes{
     {.layers = 2},
@@ -97,62 +74,6 @@ void random_walk(const ModelPtr& model, const SessionOptions& options, std::uint
         }
         REQUIRE(std::ranges::equal(session.tokens(), mirror));
     }
-}
-
-// A session that compares its logits with an evaluation from scratch after every call.
-class CheckedModel {
-public:
-    CheckedModel(PoisonedSession& session, ModelPtr model) : session_(session), model_(std::move(model)) {}
-
-    std::span<const float> evaluate(TokenSpan tokens) {
-        const std::span<const float> logits = session_.evaluate(tokens);
-        require_exact(logits, model_, session_.tokens());
-        ++checks;
-        return logits;
-    }
-    void truncate(std::size_t n) { session_.truncate(n); }
-    std::size_t size() const { return session_.size(); }
-    std::size_t vocab_size() const { return session_.vocab_size(); }
-    std::size_t window() const { return session_.window(); }
-    TokenSpan head() const { return session_.head(); }
-    TokenSpan tokens() const { return session_.tokens(); }
-
-    std::size_t checks = 0;
-
-private:
-    PoisonedSession& session_;
-    ModelPtr model_;
-};
-
-template <class Layout>
-void reuse_equals_recomputation(const ModelPtr& model, std::size_t stride, std::size_t prompt_tokens, std::size_t passages) {
-    CAPTURE(stride);
-    CAPTURE(passages);
-    SplitMix64 random{stride};
-    RandomRetriever retriever{12, 40, model->config.vocab, 5 * stride};
-    const std::vector<TokenId> prompt = random_tokens(random, prompt_tokens, model->config.vocab);
-    const GenerateOptions options{.max_tokens = 45, .passages = passages, .ignore_eos = true};
-    const auto policies = Policies{}
-                              .schedule(EveryNTokens{stride})
-                              .layout(Layout{})
-                              .wrapper(MarkerTokens{3, 4})
-                              .sampler(TruncatedSampling{{.temperature = 1.0f, .top_p = 0.9f, .seed = stride}});
-
-    PoisonedSession session{model};
-    CheckedModel checked{session, model};
-    Decoder reusing{checked, retriever, policies};
-    const Generation with_reuse = reusing.generate(prompt, options);
-
-    Session plain{model};
-    Decoder recomputing{plain, retriever, policies.reuse(RecomputeAll{})};
-    const Generation without = recomputing.generate(prompt, options);
-
-    CHECK(checked.checks == options.max_tokens);
-    CHECK(with_reuse.tokens == without.tokens);
-    CHECK(with_reuse.stats.retrievals == without.stats.retrievals);
-    CHECK(with_reuse.stats.counts.requested == without.stats.counts.requested);
-    CHECK(with_reuse.stats.counts.reused > without.stats.counts.reused);
-    CHECK(std::ranges::equal(session.tokens(), plain.tokens()));
 }
 
 }  // namespace
@@ -397,26 +318,4 @@ TEST_CASE("An evaluate that fails changes nothing") {
         const std::span<const float> logits = session.evaluate(TokenSpan{tokens}.subspan(session.size(), 5));
         require_exact(logits, model, TokenSpan{tokens}.first(85 + 5 * static_cast<std::size_t>(round)));
     }
-}
-
-TEST_CASE("At every retrieval the decoder has the logits of an evaluation from scratch, with the tokens of a recomputation") {
-    const ModelPtr model = random_model({.layers = 1, .width = 24, .head_dim = 6, .hidden = 40, .vocab = 90, .window = 400});
-    for (std::size_t stride = 1; stride <= 20; ++stride) {
-        reuse_equals_recomputation<AppendDocuments>(model, stride, 5 * stride, stride % 4);
-        reuse_equals_recomputation<PrependDocuments>(model, stride, 5 * stride, stride % 4);
-    }
-}
-
-TEST_CASE("The default model is exact as well, with threads and a retriever") {
-    ThreadPool pool{2};
-    const ModelPtr model = load_model(FLASHBACK_TEST_MODEL, pool);
-    SplitMix64 random{29};
-    const std::vector<TokenId> prompt = random_tokens(random, 50, model->config.vocab);
-    RandomRetriever retriever{5, 40, model->config.vocab, 31};
-    PoisonedSession session{model, {.window = 256, .executor = pool}};
-    CheckedModel checked{session, model};
-    Decoder decoder{checked, retriever, Policies{}.schedule(EveryNTokens{4})};
-    const Generation generation = decoder.generate(prompt, {.max_tokens = 10, .ignore_eos = true});
-    CHECK(generation.tokens.size() == 10);
-    CHECK(checked.checks == 10);
 }

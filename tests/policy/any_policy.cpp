@@ -47,6 +47,17 @@ struct Counter {
     }
 };
 
+/// A policy of the roles that are asked when const; counts its resets outside.
+struct Const {
+    int* resets;
+
+    void operator()(TokenSpan passage, TokenBuffer& out) const { append(out, passage); }
+    void operator()(const LayoutParts& parts, TokenBuffer& out) const { append(out, parts.context); }
+    std::size_t operator()(TokenSpan, TokenSpan) const { return 0; }
+    std::size_t operator()(const FullWindow&) const { return 0; }
+    void reset() const { ++*resets; }
+};
+
 }  // namespace
 
 TEST_CASE("without an argument each holds the default of its slot") {
@@ -127,6 +138,21 @@ TEST_CASE("a policy without a reset is left as it is, and every held policy with
     policies.sampler() = AnySampler{RepetitionPenalty<AnySampler>{}};
     policies.reset();
     CHECK(resets == 2);
+}
+
+TEST_CASE("a held wrapper, layout, reuse and overflow are reset too") {
+    int wrapper = 0;
+    int layout = 0;
+    int reuse = 0;
+    int overflow = 0;
+    AnyPolicies policies{AnySchedule{},           AnyQuery{},   AnyWrapper{Const{&wrapper}},   AnyLayout{Const{&layout}},
+                         AnyReuse{Const{&reuse}}, AnySampler{}, AnyOverflow{Const{&overflow}}, AnyStopping{}};
+    policies.reset();
+    CHECK(wrapper == 1);
+    CHECK(layout == 1);
+    CHECK(reuse == 1);
+    CHECK(overflow == 1);
+    CHECK_NOTHROW(AnyPolicies{}.reset());
 }
 
 TEST_CASE("a policy that was moved from is refused in words, can be copied, and can be assigned to") {

@@ -196,6 +196,26 @@ TEST_CASE("a rewind takes the text back and a stop string that stood in it") {
     CHECK(stopping.settled() == 4);
 }
 
+TEST_CASE("a rewind that is told takes the text back at once") {
+    Typed text;
+    StopStrings stopping{{"abc"}, text.detokenizer()};
+    for (const char* piece : {"x", "y", "ab"}) CHECK_FALSE(text.type(stopping, piece));
+    stopping.rewind(0);
+    CHECK(stopping.text() == "xyab");
+    stopping.rewind(2);
+    text.take_back(2);
+    CHECK(stopping.text() == "x");
+    CHECK(stopping.settled() == 1);
+    CHECK(text.type(stopping, "abcd"));
+    stopping.rewind(1);
+    text.take_back(1);
+    CHECK(stopping.text() == "x");
+    CHECK_FALSE(text.type(stopping, "bc"));
+    CHECK(stopping.text() == "xbc");
+    stopping.rewind(9);
+    CHECK(stopping.text().empty());
+}
+
 TEST_CASE("whoever goes on behind a stop string finds the whole text there") {
     Typed text;
     StopStrings stopping{{"stop"}, text.detokenizer()};

@@ -4,10 +4,13 @@
 #include "flashback/core/config.hpp"
 
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <new>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -18,8 +21,16 @@ class AlignedBuffer {
 public:
     AlignedBuffer() = default;
 
-    /// Throws    std::bad_alloc
-    explicit AlignedBuffer(std::size_t count) : data_(allocated(count * sizeof(T))), size_(count) {}
+    /// Throws    std::bad_alloc; std::bad_array_new_length if so many values are more bytes than an object can have
+    explicit AlignedBuffer(std::size_t count) : data_(allocated(bytes_of(count))), size_(count) {}
+
+    /// Leaves the other one empty.
+    AlignedBuffer(AlignedBuffer&& other) noexcept : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+    AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+        data_ = std::move(other.data_);
+        size_ = std::exchange(other.size_, 0);
+        return *this;
+    }
 
     T* data() noexcept { return data_.get(); }
     const T* data() const noexcept { return data_.get(); }
@@ -32,6 +43,18 @@ public:
 private:
     static constexpr std::align_val_t alignment{64};
     static constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+    static std::size_t bytes_of(std::size_t count) {
+        if (count > PTRDIFF_MAX / sizeof(T)) {
+#if defined(__cpp_exceptions)
+            throw std::bad_array_new_length{};
+#else
+            std::abort();
+#endif
+        }
+        return count * sizeof(T);
+    }
+
     struct Free {
         std::align_val_t border = alignment;
         void operator()(T* memory) const noexcept { ::operator delete[](memory, border); }

@@ -22,6 +22,7 @@ public:
     /// Finds nothing.
     AnyRetriever() : AnyRetriever(NoDocuments{}) {}
 
+    /// Holds a retriever, or refers to one by a `std::ref`.
     template <class R>
         requires(!std::same_as<R, AnyRetriever>)
     explicit AnyRetriever(R retriever) {

@@ -1,39 +1,48 @@
 /// \file The names that depend on how a translation unit is compiled: its instruction set and its language options.
 #pragma once
 
-/// The inline namespace that every name of the library lives in: one per instruction set.
+/// The inline namespace that every name of the library lives in: one per instruction set, and another without exceptions.
 ///
 /// Two translation units of one program may be compiled with different `-march` flags. Without the tag the linker would
 /// keep one of the two copies of each inline function, and the older processor would meet instructions that it lacks.
+/// `-fno-exceptions` makes another function of each that reports an error (core/error.hpp). Flags that give the same tag, as
+/// `-mssse3` and plain x86-64 do, are not kept apart: translation units with one tag need the same flags.
 #if !defined(FLASHBACK_ISA)
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #if defined(__AVX512VNNI__) && defined(__AVX512BF16__)
-#define FLASHBACK_ISA avx512_bf16
+#define FLASHBACK_DETAIL_ISA avx512_bf16
 #elif defined(__AVX512VNNI__)
-#define FLASHBACK_ISA avx512_vnni
+#define FLASHBACK_DETAIL_ISA avx512_vnni
 #else
-#define FLASHBACK_ISA avx512
+#define FLASHBACK_DETAIL_ISA avx512
 #endif
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
-#define FLASHBACK_ISA avx2_vnni
+#define FLASHBACK_DETAIL_ISA avx2_vnni
 #elif defined(__AVX2__) && defined(__FMA__)
-#define FLASHBACK_ISA avx2
+#define FLASHBACK_DETAIL_ISA avx2
 #elif defined(__AVX__)
-#define FLASHBACK_ISA avx
+#define FLASHBACK_DETAIL_ISA avx
 #elif defined(__SSE4_2__)
-#define FLASHBACK_ISA sse4
+#define FLASHBACK_DETAIL_ISA sse4
 #elif defined(__x86_64__) || defined(_M_X64)
-#define FLASHBACK_ISA sse2
+#define FLASHBACK_DETAIL_ISA sse2
 #elif defined(__ARM_NEON)
-#define FLASHBACK_ISA neon
+#define FLASHBACK_DETAIL_ISA neon
 #else
-#define FLASHBACK_ISA portable
+#define FLASHBACK_DETAIL_ISA portable
+#endif
+#define FLASHBACK_DETAIL_PASTE(a, b) a##b
+#define FLASHBACK_DETAIL_EXPAND_PASTE(a, b) FLASHBACK_DETAIL_PASTE(a, b)
+#if defined(__cpp_exceptions)
+#define FLASHBACK_ISA FLASHBACK_DETAIL_ISA
+#else
+#define FLASHBACK_ISA FLASHBACK_DETAIL_EXPAND_PASTE(FLASHBACK_DETAIL_ISA, _noexcept)
 #endif
 #endif
 
 #define FLASHBACK_DETAIL_QUOTE(x) #x
 #define FLASHBACK_DETAIL_EXPAND_QUOTE(x) FLASHBACK_DETAIL_QUOTE(x)
-/// The instruction set of this translation unit as text, e.g. "avx512".
+/// The tag of this translation unit as text, e.g. "avx512" or "avx512_noexcept".
 #define FLASHBACK_ISA_NAME FLASHBACK_DETAIL_EXPAND_QUOTE(FLASHBACK_ISA)
 
 /// A member that takes no room if its type is empty.

@@ -53,7 +53,8 @@ public:
         }
     }
 
-    std::size_t concurrency() const { return object_ ? concurrency_(object_) : 1; }
+    /// How many tasks may run at once; 1 if the executor says 0.
+    std::size_t concurrency() const { return object_ ? std::max(concurrency_(object_), std::size_t{1}) : 1; }
 
     /// Calls `task(i)` for all i < count.
     template <class Task>

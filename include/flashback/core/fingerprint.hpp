@@ -18,9 +18,10 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Cost      about the time to read the bytes
 class Fingerprint {
 public:
+    /// Goes on with a number.
     void add(std::uint64_t value) noexcept { mix(value); }
 
-    /// The bytes and how many they are, so that "ab", "c" is not "a", "bc".
+    /// Goes on with bytes and how many they are, so that "ab", "c" is not "a", "bc".
     void add(std::span<const std::byte> bytes) noexcept {
         std::array<std::uint64_t, 4> lanes{1, 2, 3, 4};  // independent chains, or the latency of the product would rule
         std::size_t at = 0;
@@ -33,8 +34,11 @@ public:
         mix(bytes.size());
         for (const std::uint64_t lane : lanes) mix(lane);
     }
+
+    /// Goes on with the bytes of a text.
     void add(std::string_view text) noexcept { add(std::as_bytes(std::span{text.data(), text.size()})); }
 
+    /// The hash of everything that was added, in its order.
     std::uint64_t value() const noexcept { return state_; }
 
 private:

@@ -26,6 +26,7 @@ public:
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
+    /// How many threads run tasks, the caller's among them.
     std::size_t concurrency() const noexcept { return crew_.threads.size() + 1; }
 
     /// Calls `task(i)` for all i < count; thread t takes t, t + concurrency(), ...

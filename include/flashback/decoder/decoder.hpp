@@ -50,16 +50,19 @@ class Decoder {
                   "reuse, sampler, overflow, stopping, reset");
 
 public:
+    /// Refers to a model and a retriever, holds the policies, and calls none of them yet.
+    /// Requires  a model without `tokens()` is empty when the first generation starts
     Decoder(Model& model, Documents& retriever, PoliciesT policies = {})
         : model_(&model), retriever_(&retriever), policies_(std::move(policies)) {}
 
+    /// The policies, each with the memory that it has now.
     PoliciesT& policies() noexcept { return policies_; }
 
     /// Continues a prompt, which is given without BOS.
     /// Throws    Error{window} if head, prompt and the first passages are longer than the model's window and nothing may be
-    ///           dropped; Error{contract} for a prompt that is empty where the head is too, if a policy breaks its contract,
-    ///           or if something else changed the size of the model between two single steps, or of a model without
-    ///           `tokens()` at any time; Error{logits}; what model, retriever and policies throw. Then `partial()` has what
+    ///           dropped; Error{contract} if head, prompt and the first passages are all empty, if a policy breaks its
+    ///           contract, or if something else changed the size of the model between two single steps, or of a model
+    ///           without `tokens()` at any time; Error{logits}; what model, retriever and policies throw. Then `partial()` has what
     ///           was generated, and the model holds what it says it holds.
     /// Cost      at most max_tokens evaluations, and one for each token that a schedule takes back; allocates at retrievals
     ///           and at the start only
@@ -185,6 +188,7 @@ private:
             if (dropped_ >= context_.size()) dropped_ = 0;  // behind what was dropped there is room for it again
             ++partial_.stats.rewinds;
             partial_.stats.rewound += rewind;
+            if constexpr (requires { policies_.stopping().rewind(rewind); }) policies_.stopping().rewind(rewind);
             if constexpr (requires { on_token.rewind(rewind); }) on_token.rewind(rewind);
         }
         const Outcome outcome = follow(call, &retrieval);

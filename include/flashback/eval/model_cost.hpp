@@ -27,14 +27,8 @@ struct TensorSize {
 
 namespace detail {
 
-template <class Matrix>
-TensorSize size_of(const Matrix& matrix) {
-    const double elements = static_cast<double>(matrix.outputs()) * static_cast<double>(matrix.inputs());
-    if constexpr (requires { matrix.type(); }) {
-        return {elements, matrix.type()};
-    } else {
-        return {elements, DType::f32};
-    }
+inline TensorSize size_of(const simd::PackedMatrix& matrix) {
+    return {static_cast<double>(matrix.outputs()) * static_cast<double>(matrix.inputs()), matrix.type()};
 }
 
 inline TensorSize size_of(const std::vector<float>& vector) { return {static_cast<double>(vector.size()), DType::f32}; }

@@ -101,7 +101,7 @@ public:
         return it == tensor_index_.end() ? nullptr : &tensors_[it->second];
     }
 
-    /// The value of a key as an integer >= 0, a number, a bool, text or an array; nothing if the key is absent.
+    /// The value of a key as an integer >= 0; nothing if the key is absent.
     /// Throws    Error{format} if the value has another type
     std::optional<std::uint64_t> integer(std::string_view key) const {
         const GgufValue* value = find(key);
@@ -110,9 +110,21 @@ public:
         if (const auto* i = std::get_if<std::int64_t>(value); i && *i >= 0) return static_cast<std::uint64_t>(*i);
         wrong_type(key, "an integer that is not negative");
     }
+
+    /// The value of a key as a floating-point number; nothing if the key is absent.
+    /// Throws    Error{format} if the value has another type
     std::optional<double> real(std::string_view key) const { return get<double>(key, "a floating-point number"); }
+
+    /// The value of a key as a bool; nothing if the key is absent.
+    /// Throws    Error{format} if the value has another type
     std::optional<bool> boolean(std::string_view key) const { return get<bool>(key, "a bool"); }
+
+    /// The value of a key as text; nothing if the key is absent.
+    /// Throws    Error{format} if the value has another type
     std::optional<std::string_view> text(std::string_view key) const { return get<std::string_view>(key, "a string"); }
+
+    /// The value of a key as an array; nothing if the key is absent.
+    /// Throws    Error{format} if the value has another type
     std::optional<GgufArray> array(std::string_view key) const { return get<GgufArray>(key, "an array"); }
 
     /// An array of strings; nothing if the key is absent.

@@ -4,9 +4,11 @@
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
+#include "flashback/core/quantize.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/policy/random.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -49,40 +51,40 @@ inline std::optional<TransformerConfig> shape_of(std::string_view name) {
 
 namespace detail {
 
-/// Makes matrices of random weights of one type, quickly: every row is a piece of the same random numbers, from a place of its
-/// own. The only place where a random model depends on the type of its weights.
+/// Makes matrices of random weights of one type, quickly: every row is a turn of the same random numbers. The only place where a
+/// random model depends on the type of its weights.
 class RandomMatrices {
 public:
-    RandomMatrices(DType type, std::uint64_t seed, ExecutorRef executor) : executor_(executor), numbers_(count), random_(seed) {
-        if (type != DType::f32) {
+    RandomMatrices(DType type, std::uint64_t seed, ExecutorRef executor) : type_(type), executor_(executor), random_(seed) {
+        if (!can_quantize(type)) {
             FLASHBACK_THROW(ErrorCode::unsupported, "random weights of type ", layout_of(type).name,
-                            " are not implemented, expected F32");
+                            ", expected F32, F16, BF16, Q8_0 or Q4_0");
         }
-        for (float& number : numbers_) number = static_cast<float>(2 * random_.uniform() - 1);
     }
 
     /// A matrix that leaves the scale of its input about as it is.
     simd::PackedMatrix make(std::size_t outputs, std::size_t inputs) {
-        simd::PackedMatrix matrix{outputs, inputs};
+        simd::PackedMatrix matrix{type_, outputs, inputs};
+        const DTypeLayout layout = layout_of(type_);
         const auto most = static_cast<float>(std::sqrt(3.0 / static_cast<double>(inputs)));
+        // One row of random numbers, rounded once; every row of the matrix is a turn of it, block by block.
+        const std::size_t row_blocks = inputs / layout.block_elements;
+        std::vector<float> numbers(inputs);
+        for (float& number : numbers) number = most * static_cast<float>(2 * random_.uniform() - 1);
+        std::vector<std::byte> twice(2 * row_blocks * layout.block_bytes);
+        quantize(type_, numbers.data(), inputs, twice.data());
+        std::copy_n(twice.begin(), twice.size() / 2, twice.begin() + static_cast<std::ptrdiff_t>(twice.size() / 2));
         const std::uint64_t seed = random_.next();
         executor_.run_ranges(outputs, simd::panel_outputs, [&](std::size_t first, std::size_t last) {
-            for (std::size_t o = first; o < last; ++o) {
-                auto at = static_cast<std::size_t>(SplitMix64{seed + o}.below(count));
-                for (std::size_t i = 0; i < inputs; ++i) {
-                    matrix.at(o, i) = most * numbers_[at];
-                    if (++at == count) at = 0;
-                }
-            }
+            for (std::size_t o = first; o < last; ++o)
+                matrix.set_row(o, twice.data() + SplitMix64{seed + o}.below(row_blocks) * layout.block_bytes);
         });
         return matrix;
     }
 
 private:
-    static constexpr std::size_t count = 65521;  // a prime: no period of a row falls together with one of the numbers
-
+    DType type_;
     ExecutorRef executor_;
-    std::vector<float> numbers_;
     SplitMix64 random_;
 };
 

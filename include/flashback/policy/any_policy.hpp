@@ -31,6 +31,7 @@ public:
     Result call(Args... args) const { return held().call(args...); }
     TokenSpan markers() const { return held().markers(); }
     void reset() { held().reset(); }
+    void rewind(std::size_t tokens) { held().rewind(tokens); }
 
 private:
     struct Interface {
@@ -42,6 +43,7 @@ private:
         virtual Result call(Args... args) = 0;
         virtual TokenSpan markers() const = 0;
         virtual void reset() = 0;
+        virtual void rewind(std::size_t tokens) = 0;
     };
 
     template <class P>
@@ -67,6 +69,9 @@ private:
             }
         }
         void reset() override { reset_policy(policy); }
+        void rewind(std::size_t tokens) override {
+            if constexpr (requires { policy.rewind(tokens); }) policy.rewind(tokens);
+        }
 
         P policy;
     };
@@ -94,7 +99,10 @@ auto fitting(P policy) {
 /// Any RetrievalSchedule.
 class AnySchedule {
 public:
+    /// Holds EveryNTokens{16}, the default of its slot.
     AnySchedule() : AnySchedule(EveryNTokens{}) {}
+
+    /// Holds a schedule; copies have copies of it.
     template <class S>
         requires(!std::same_as<S, AnySchedule>)
     explicit AnySchedule(S schedule) : held_(detail::fitting<RetrievalSchedule<S>, EveryNTokens>(std::move(schedule))) {
@@ -110,7 +118,10 @@ private:
 /// Any QueryBuilder.
 class AnyQuery {
 public:
+    /// Holds LastNTokens{32}, the default of its slot.
     AnyQuery() : AnyQuery(LastNTokens{}) {}
+
+    /// Holds a query builder; copies have copies of it.
     template <class Q>
         requires(!std::same_as<Q, AnyQuery>)
     explicit AnyQuery(Q query) : held_(detail::fitting<QueryBuilder<Q>, LastNTokens>(std::move(query))) {
@@ -126,7 +137,10 @@ private:
 /// Any MarkerWrapper.
 class AnyWrapper {
 public:
+    /// Holds NoMarkers, the default of its slot.
     AnyWrapper() : AnyWrapper(NoMarkers{}) {}
+
+    /// Holds a wrapper; copies have copies of it.
     template <class W>
         requires(!std::same_as<W, AnyWrapper>)
     explicit AnyWrapper(W wrapper) : held_(detail::fitting<MarkerWrapper<W>, NoMarkers>(std::move(wrapper))) {
@@ -134,6 +148,7 @@ public:
     }
     void operator()(TokenSpan passage, TokenBuffer& out) const { held_.call(passage, out); }
     TokenSpan markers() const { return held_.markers(); }
+    void reset() { held_.reset(); }
 
 private:
     detail::ErasedPolicy<void, TokenSpan, TokenBuffer&> held_;
@@ -142,13 +157,17 @@ private:
 /// Any ContextLayout.
 class AnyLayout {
 public:
+    /// Holds AppendDocuments, the default of its slot.
     AnyLayout() : AnyLayout(AppendDocuments{}) {}
+
+    /// Holds a layout; copies have copies of it.
     template <class L>
         requires(!std::same_as<L, AnyLayout>)
     explicit AnyLayout(L layout) : held_(detail::fitting<ContextLayout<L>, AppendDocuments>(std::move(layout))) {
         static_assert(detail::checked_layout<L>());
     }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
+    void reset() { held_.reset(); }
 
 private:
     detail::ErasedPolicy<void, const LayoutParts&, TokenBuffer&> held_;
@@ -157,13 +176,17 @@ private:
 /// Any KVReuse.
 class AnyReuse {
 public:
+    /// Holds KeepCommonPrefix, the default of its slot.
     AnyReuse() : AnyReuse(KeepCommonPrefix{}) {}
+
+    /// Holds a rule of reuse; copies have copies of it.
     template <class R>
         requires(!std::same_as<R, AnyReuse>)
     explicit AnyReuse(R reuse) : held_(detail::fitting<KVReuse<R>, KeepCommonPrefix>(std::move(reuse))) {
         static_assert(detail::checked_reuse<R>());
     }
     std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
+    void reset() { held_.reset(); }
 
 private:
     detail::ErasedPolicy<std::size_t, TokenSpan, TokenSpan> held_;
@@ -172,13 +195,17 @@ private:
 /// Any Overflow.
 class AnyOverflow {
 public:
+    /// Holds StopWhenFull, the default of its slot.
     AnyOverflow() : AnyOverflow(StopWhenFull{}) {}
+
+    /// Holds a rule for a full window; copies have copies of it.
     template <class O>
         requires(!std::same_as<O, AnyOverflow>)
     explicit AnyOverflow(O overflow) : held_(detail::fitting<Overflow<O>, StopWhenFull>(std::move(overflow))) {
         static_assert(detail::checked_overflow<O>());
     }
     std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
+    void reset() { held_.reset(); }
 
 private:
     detail::ErasedPolicy<std::size_t, const FullWindow&> held_;
@@ -187,7 +214,10 @@ private:
 /// Any Sampler.
 class AnySampler {
 public:
+    /// Holds Greedy, the default of its slot.
     AnySampler() : AnySampler(Greedy{}) {}
+
+    /// Holds a sampler; copies have copies of it.
     template <class S>
         requires(!std::same_as<S, AnySampler>)
     explicit AnySampler(S sampler) : held_(detail::fitting<Sampler<S>, Greedy>(std::move(sampler))) {
@@ -203,7 +233,10 @@ private:
 /// Any StoppingCriterion.
 class AnyStopping {
 public:
+    /// Holds NeverStop, the default of its slot.
     AnyStopping() : AnyStopping(NeverStop{}) {}
+
+    /// Holds a stopping criterion; copies have copies of it.
     template <class S>
         requires(!std::same_as<S, AnyStopping>)
     explicit AnyStopping(S stopping) : held_(detail::fitting<StoppingCriterion<S>, NeverStop>(std::move(stopping))) {
@@ -211,6 +244,7 @@ public:
     }
     bool operator()(const StepView& step) { return held_.call(step); }
     void reset() { held_.reset(); }
+    void rewind(std::size_t tokens) { held_.rewind(tokens); }
 
 private:
     detail::ErasedPolicy<bool, const StepView&> held_;

@@ -97,7 +97,8 @@ public:
     }
 };
 
-/// A schedule that retrieves at most so many times in a generation; the schedule is asked all the same. `at_most` makes one.
+/// A schedule that no longer retrieves once a generation has had so many retrievals, those that other schedules asked for
+/// included; the schedule is asked all the same. `at_most` makes one.
 template <class Schedule>
 class AtMost {
     static_assert(detail::checked_at_most<Schedule>());
@@ -138,7 +139,7 @@ constexpr auto all_of(Schedules... schedules) {
     }
 }
 
-/// Retrieves when the schedule does, but at most `retrievals` times in a generation.
+/// Retrieves when the schedule does, unless the generation has had `retrievals` retrievals already, whoever asked for them.
 template <class Schedule>
 constexpr auto at_most(std::size_t retrievals, Schedule schedule) {
     static_assert(detail::checked_at_most<Schedule>());

@@ -1,4 +1,5 @@
-/// \file What logits mean as probabilities, in double and in arithmetic that no library or compiler rounds in another way.
+/// \file What logits mean as probabilities, in double. Sampling and margins use arithmetic that no library or compiler rounds
+/// in another way; surprisal and entropy also take one logarithm, and a probability an exponential, of the standard library.
 #pragma once
 
 #include "flashback/core/tokens.hpp"

@@ -100,6 +100,7 @@ public:
                          "a repetition penalty must be a number above 0, found ", options.penalty);
     }
 
+    /// Resets the other sampler, if that has a memory.
     void reset() {
         if constexpr (requires { inner_.reset(); }) inner_.reset();
     }

@@ -4,7 +4,8 @@
 /// |------------------------------------|-----------------------------------------------------------------------------------------|
 /// | a generation starts                | `reset()` of every policy that has one                                                  |
 /// | before every token, also the first | `schedule(step)`                                                                        |
-/// | if that says retrieve              | `query(step)`; `retriever.retrieve(query, k)`; the rewind, if any                       |
+/// | if that says retrieve              | `query(step)`; `retriever.retrieve(query, k)`                                           |
+/// | if it takes n tokens back          | `stopping.rewind(n)` and `on_token.rewind(n)`, if they have that                        |
 /// | then, and before the first token   | `wrapper(passage, out)` for each passage; `layout(parts, out)`; `reuse(held, wanted)`   |
 /// | if that is more than the window    | `overflow(full)`; if it drops something, the line above again                           |
 /// | then the model                     | `truncate(keep)`, `evaluate(feed)`; without a plan `evaluate(newest token)`             |

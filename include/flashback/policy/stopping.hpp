@@ -15,7 +15,8 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// Ends a generation: `stopping(step)` is asked after every token, which then is the newest, and says true to stop. An
-/// optional `reset()` is called at the start of each generation.
+/// optional `reset()` is called at the start of each generation, an optional `rewind(n)` when the newest n tokens are taken
+/// back.
 template <class S>
 concept StoppingCriterion = requires(S& stopping, const StepView& step) {
     { stopping(step) } -> std::convertible_to<bool>;
@@ -72,6 +73,7 @@ public:
         return length;
     }
 
+    /// Forgets the text: the start of a generation.
     void reset() noexcept {
         text_.clear();
         cut_.clear();
@@ -79,12 +81,13 @@ public:
         found_ = false;
     }
 
+    /// Takes back the text of the newest n tokens.
+    void rewind(std::size_t n) { keep(ends_.size() - std::min(n, ends_.size())); }
+
+    /// Whether the text, with the newest token, contains a string. Tokens that are missing since the last call are taken back.
     /// Cost      one search of the new text for each string
     bool operator()(const StepView& step) {
-        text_ += cut_;  // somebody goes on behind a stop string, or took it back
-        cut_.clear();
-        ends_.resize(std::min(ends_.size(), step.generated() - 1));  // shorter only behind a rewind
-        text_.resize(ends_.empty() ? 0 : ends_.back());
+        keep(std::min(ends_.size(), step.generated() - 1));
         const std::size_t from = text_.size() - std::min(text_.size(), longest_ == 0 ? 0 : longest_ - 1);
         text_ += detokenize_(step.last_token());
         ends_.push_back(text_.size());
@@ -99,6 +102,15 @@ public:
     }
 
 private:
+    /// The text of the oldest tokens; a stop string in it was passed by.
+    void keep(std::size_t tokens) {
+        text_ += cut_;
+        cut_.clear();
+        found_ = false;
+        ends_.resize(tokens);
+        text_.resize(ends_.empty() ? 0 : ends_.back());
+    }
+
     std::vector<std::string> strings_;
     Detokenize detokenize_;
     std::size_t longest_ = 0;

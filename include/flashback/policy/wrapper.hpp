@@ -40,6 +40,7 @@ struct NoMarkers {
 /// Source    FlashBack (arXiv 2405.04065), section 3.3, Marking Token
 class MarkerTokens {
 public:
+    /// Takes the ids of the tokens in front of a passage and behind it.
     constexpr MarkerTokens(TokenId left, TokenId right) noexcept : markers_{left, right} {}
 
     constexpr TokenSpan markers() const noexcept { return markers_; }

@@ -39,14 +39,15 @@ struct Bm25Options {
 class Bm25Index {
 public:
     /// Cuts documents into passages and indexes them.
-    /// Throws    Error{contract} for options out of range; Error{vocabulary} if a document cannot be tokenised
+    /// Throws    Error{contract} for options out of range, or 2^32 passages or pairs of a word and a passage that has it;
+    ///           Error{vocabulary} if a document cannot be tokenised
     Bm25Index(std::vector<Document> documents, Tokenizer tokenizer, const Bm25Options& options = {})
         : passages_(std::move(documents), tokenizer, options.passage_tokens), tokenizer_(std::move(tokenizer)) {
         build(options);
     }
 
     /// Indexes whole documents: for searching by text. Their passages have no tokens.
-    /// Throws    Error{contract} for options out of range
+    /// Throws    Error{contract} for options out of range, or 2^32 passages or pairs of a word and a passage that has it
     explicit Bm25Index(std::vector<Document> documents, const Bm25Options& options = {}) : passages_(std::move(documents)) {
         build(options);
     }
@@ -133,6 +134,9 @@ private:
                 if (last != UINT32_MAX && last >= first) {
                     ++occurrences[last].count;
                 } else {
+                    FLASHBACK_ASSERT(occurrences.size() < UINT32_MAX,
+                                     "an index holds fewer than 2^32 pairs of a word and a passage, found more in passage ", p,
+                                     " of ", passages_.size());
                     last_occurrence[word] = static_cast<std::uint32_t>(occurrences.size());
                     occurrences.push_back({word, p, 1});
                 }

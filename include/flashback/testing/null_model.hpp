@@ -29,7 +29,11 @@ public:
         logits_[likeliest_] = 1;
         return logits_;
     }
-    void truncate(std::size_t length) { size_ = length; }
+    /// Throws    Error{contract} for more positions than it holds
+    void truncate(std::size_t length) {
+        FLASHBACK_ASSERT(length <= size_, "a model of ", size_, " tokens cannot be cut to ", length);
+        size_ = length;
+    }
     std::size_t size() const noexcept { return size_; }
     std::size_t vocab_size() const noexcept { return logits_.size(); }
 

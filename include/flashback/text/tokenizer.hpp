@@ -30,6 +30,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// found in a text before anything else, the longest first. Text is taken byte by byte where it is no UTF-8; no Unicode
 /// normalisation is done. Of a "gpt2" vocabulary merges that name a piece which is no normal token are left out: real
 /// vocabularies have some that nothing reaches.
+/// Requires  one that was moved from is only assigned to or destroyed
 /// Source    Kudo and Richardson 2018, SentencePiece; Sennrich et al. 2016 and Radford et al. 2019, byte-level BPE; text around
 ///           user-defined tokens as llama.cpp treats it
 class Tokenizer {
@@ -57,7 +58,8 @@ public:
     /// Throws    Error{vocabulary} if there is none
     TokenId id(std::string_view piece) const {
         if (const auto found = find(piece)) return *found;
-        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens has no token '", piece, "'");
+        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens has no token '", detail::printable(piece),
+                        "'");
     }
 
     /// The text of a token as the vocabulary spells it, e.g. "▁the", "<0x0A>" or "Ġthe".
@@ -152,6 +154,7 @@ private:
 /// Decodes tokens one at a time and gives whole UTF-8 characters only.
 class StreamDecoder {
 public:
+    /// Starts at the beginning of a text.
     explicit StreamDecoder(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
 
     /// The characters that the token completes.

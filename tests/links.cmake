@@ -1,0 +1,33 @@
+# Each relative link of the pages leads to a file or a folder that is there.
+#
+# cmake -DROOT=... [-DPAGES="PAGE;..."] -P links.cmake     pages below ROOT; by default those for readers of the repository
+cmake_minimum_required(VERSION 3.25)
+
+set(pages README.md CONTRIBUTING.md CHANGELOG.md examples/README.md)
+if(DEFINED PAGES)
+  set(pages ${PAGES})
+endif()
+
+set(links 0)
+foreach(page IN LISTS pages)
+  file(READ "${ROOT}/${page}" text)
+  string(REGEX REPLACE "```[^`]*```" "" text "${text}")  # lambdas are no links
+  string(REPLACE "](" " @link " text "${text}")
+  string(REGEX REPLACE "[][;]" " " text "${text}")  # what CMake reads as lists
+  string(REGEX MATCHALL " @link [^)# \n]+" found "${text}")
+  cmake_path(GET page PARENT_PATH folder)
+  foreach(link IN LISTS found)
+    string(REPLACE " @link " "" link "${link}")
+    if(link MATCHES "^[a-z]+:")
+      continue()
+    endif()
+    if(NOT EXISTS "${ROOT}/${folder}/${link}")
+      message(SEND_ERROR "${page} links to ${link}, which is not there")
+    endif()
+    math(EXPR links "${links} + 1")
+  endforeach()
+endforeach()
+if(links LESS 1)
+  message(SEND_ERROR "found no relative link in ${pages}")
+endif()
+message(STATUS "${links} links lead somewhere")
