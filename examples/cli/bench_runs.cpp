@@ -48,7 +48,7 @@ public:
           pool_(settings.threads),
           peaks_(fb::simd::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),  // first, while the memory is free
           session_(model(), {.window = window(), .piece = 512, .executor = pool_}),
-          cost_(fb::cost_of(session_.model())) {}
+          cost_(fb::cost_of(session_.model(), session_.cache_element())) {}
 
     const fb::simd::MachinePeaks& peaks() const { return peaks_; }
 

@@ -58,6 +58,8 @@ public:
     std::size_t vocab_size() const noexcept { return model_->config.vocab; }
     /// The most positions that the session can hold.
     std::size_t window() const noexcept { return options_.window; }
+    /// What keys and values are rounded to.
+    DType cache_element() const noexcept { return cache_.shape().element; }
     /// The tokens at the positions held.
     TokenSpan tokens() const noexcept { return tokens_; }
     /// The tokens that the model wants in front of every text: BOS, or none.
