@@ -1,5 +1,10 @@
 #include "generate_options.hpp"
 
+#include <charconv>
+#include <cstdint>
+#include <string>
+#include <system_error>
+
 namespace cli {
 
 namespace fb = flashback;
@@ -46,8 +51,11 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     number("--min-p", settings.sampling.min_p, 0, 1,
            "Sample among the tokens that have at least this part of the likeliest one's probability");
     command.add_option("--seed", settings.sampling.seed, "The same seed gives the same text")
-        ->check([](const std::string& seed) {  // up to 2^64 - 1, which at_least does not reach
-            return seed.find('-') == seed.npos ? "" : "found " + seed + ", expected a whole number of at least 0";
+        ->check([](const std::string& text) {  // CLI11 would take -1 for 2^64 - 1
+            std::uint64_t seed = 0;
+            const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+            if (error == std::errc{} && rest == text.data() + text.size()) return std::string{};
+            return "found " + text + ", expected a whole number from 0 to 18446744073709551615";
         })
         ->capture_default_str();
     number("--repetition-penalty", settings.repetition.penalty, 1e-3, 1e3,

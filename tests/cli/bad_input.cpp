@@ -47,9 +47,10 @@ TEST_CASE("wrong usage") {
     refused(2, "--query-tokens: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--query-tokens", "0"});
     refused(2, "--passage-tokens: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--passage-tokens", "0"});
     refused(2, "--threads: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--threads", "0"});
-    refused(2, "--seed: found -1, expected a whole number of at least 0",
+    refused(2, "--seed: found -1, expected a whole number from 0",
             {"generate", "--corpus", corpus, "--prompt", "x", "--seed", "-1"});
-    refused(2, "--seed", {"generate", "--corpus", corpus, "--prompt", "x", "--seed", "18446744073709551616"});
+    refused(2, "--seed: found 18446744073709551616, expected",
+            {"generate", "--corpus", corpus, "--prompt", "x", "--seed", "18446744073709551616"});
     refused(2, "--max-tokens: found ten", {"generate", "--corpus", corpus, "--prompt", "x", "--max-tokens", "ten"});
     refused(2, "--layout", {"generate", "--corpus", corpus, "--prompt", "x", "--layout", "sideways"});
     refused(2, "--temperature", {"generate", "--corpus", corpus, "--prompt", "x", "--temperature", "-1"});
