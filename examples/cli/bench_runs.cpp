@@ -46,9 +46,10 @@ public:
     explicit Bench(const BenchSettings& settings)
         : settings_(settings),
           pool_(settings.threads),
-          peaks_(fb::simd::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),  // first, while the memory is free
-          session_(model(), {.window = window(), .piece = 512, .executor = pool_}),
-          cost_(fb::cost_of(session_.model())) {}
+          model_(model()),
+          peaks_(fb::simd::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),
+          session_(model_, {.window = window(), .piece = 512, .executor = pool_}),
+          cost_(fb::cost_of(*model_)) {}
 
     const fb::simd::MachinePeaks& peaks() const { return peaks_; }
 
@@ -125,8 +126,7 @@ private:
     }
 
     Json begin() const {
-        const std::string& name = session_.model().config.name;
-        return {{"model", name}, {"weights", fb::layout_of(cost_.type).name}, {"threads", settings_.threads}};
+        return {{"model", model_->config.name}, {"weights", fb::layout_of(cost_.type).name}, {"threads", settings_.threads}};
     }
 
     /// Repetitions of a measurement. One that takes long is warm by itself: then what should warm it up counts.
@@ -203,6 +203,7 @@ private:
     const BenchSettings& settings_;
     fb::RunTimeOptions options_;
     fb::ThreadPool pool_;
+    std::shared_ptr<const fb::Transformer> model_;
     fb::simd::MachinePeaks peaks_;
     fb::Session session_;
     fb::ModelCost cost_;
