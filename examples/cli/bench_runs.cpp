@@ -45,10 +45,11 @@ class Bench {
 public:
     explicit Bench(const BenchSettings& settings)
         : settings_(settings),
-          pool_(settings.threads),
-          peaks_(fb::simd::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),  // first, while the memory is free
-          session_(model(), {.window = window(), .piece = 512, .executor = pool_}),
-          cost_(fb::cost_of(session_.model(), session_.cache_element())) {}
+          pool_(start_threads(settings.threads)),
+          model_(model()),
+          peaks_(fb::simd::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),
+          session_(model_, {.window = window(), .piece = 512, .executor = pool_}),
+          cost_(fb::cost_of(*model_, session_.cache_element())) {}
 
     const fb::simd::MachinePeaks& peaks() const { return peaks_; }
 
@@ -125,8 +126,7 @@ private:
     }
 
     Json begin() const {
-        const std::string& name = session_.model().config.name;
-        return {{"model", name}, {"weights", fb::layout_of(cost_.type).name}, {"threads", settings_.threads}};
+        return {{"model", model_->config.name}, {"weights", fb::layout_of(cost_.type).name}, {"threads", settings_.threads}};
     }
 
     /// Repetitions of a measurement. One that takes long is warm by itself: then what should warm it up counts.
@@ -203,6 +203,7 @@ private:
     const BenchSettings& settings_;
     fb::RunTimeOptions options_;
     fb::ThreadPool pool_;
+    std::shared_ptr<const fb::Transformer> model_;
     fb::simd::MachinePeaks peaks_;
     fb::Session session_;
     fb::ModelCost cost_;
@@ -221,7 +222,7 @@ Json bench_machine(const BenchSettings& settings) {
     Json last;
     const double seconds = 0.2 * static_cast<double>(settings.repetitions.value_or(3));
     for (const std::size_t threads : thread_counts(settings.threads)) {
-        fb::ThreadPool pool{threads};
+        fb::ThreadPool pool = start_threads(threads);
         last = to_json(fb::simd::measure_peaks(pool, {.seconds = seconds, .bytes = settings.peak_memory << 20}));
         Json run = last;
         // There are no tokens here; the fields are those of every mode.

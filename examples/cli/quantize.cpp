@@ -167,7 +167,7 @@ void quantize(const Options& options) {
     }
     const Plan plan = plan_for(file, target.type);
 
-    fb::ThreadPool pool{options.threads};
+    fb::ThreadPool pool = start_threads(options.threads);
     fb::GgufWriter writer{options.out};
     writer.copy_metadata(file);
     writer.set("general.file_type", target.file_type).set("general.quantization_version", quantization_version);

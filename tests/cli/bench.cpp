@@ -18,6 +18,7 @@ std::set<std::string> keys(const json& object) {
 /// With as few repetitions as there can be, and memory that is filled at once: it is the counts that matter.
 json bench(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "bench");
+    if (std::ranges::find(arguments, "--threads") == arguments.end()) arguments.insert(arguments.end(), {"--threads", "1"});
     arguments.insert(arguments.end(), {"--repetitions", "1", "--peak-memory", "4"});
     json found = tool_json(arguments);
     CHECK(keys(found) == std::set<std::string>{"mode", "runs", "peaks"});
@@ -145,8 +146,8 @@ TEST_CASE("bench: the machine alone") {
 TEST_CASE("bench: a table, and comma-separated values") {
     const TemporaryFolder folder;
     const std::string csv = (folder.path() / "runs.csv").string();
-    const Result plain =
-        tool({"bench", "--mode", "prefill", "--m", "2,3", "--repetitions", "1", "--peak-memory", "4", "--csv", csv});
+    const Result plain = tool({"bench", "--mode", "prefill", "--m", "2,3", "--repetitions", "1", "--threads", "1",
+                               "--peak-memory", "4", "--csv", csv});
     CHECK(plain.status == 0);
     CHECK(plain.err.empty());
     CHECK(plain.out.find("tokens/s") != std::string::npos);
