@@ -181,5 +181,5 @@ TEST_CASE("bench: what makes no sense is refused in words") {
             {"--mode", "loop", "--length", "600"});
     refused(1, "nowhere.gguf': No such file", {"--model", "nowhere.gguf"});
     refused(1, "cannot write '/nowhere/runs.csv'", {"--csv", "/nowhere/runs.csv"});
-    refused(1, "random weights of type Q5_1 are not implemented", {"--shape", "tinyllama-1.1b:q5_1"});
+    refused(1, "random weights of type Q5_1, expected F32, F16, BF16, Q8_0 or Q4_0", {"--shape", "tinyllama-1.1b:q5_1"});
 }
