@@ -117,7 +117,7 @@ private:
 
     std::shared_ptr<const fb::Transformer> model() {
         auto model = settings_.shape ? fb::random_transformer(*settings_.shape, settings_.dtype, 1, pool_)
-                                     : fb::load_model(open_model(settings_.model), pool_);
+                                     : load_weights(open_model(settings_.model), pool_);
         // Beyond the positions that a model was trained for its text means nothing, but it takes the same time. Nobody else
         // has the model yet.
         auto& config = std::const_pointer_cast<fb::Transformer>(model)->config;

@@ -1,6 +1,7 @@
 #include "common.hpp"
 
 #include "flashback/core/error.hpp"
+#include "flashback/model/load.hpp"
 #include "models/default_model.hpp"
 
 #include <algorithm>
@@ -49,6 +50,12 @@ void add_model(CLI::App& command, std::string& model) {
 flashback::GgufFile open_model(const std::string& model) {
     if (!model.empty()) return flashback::GgufFile::open(model);
     return flashback::GgufFile::view(flashback_examples::default_model(), "the default model");
+}
+
+std::shared_ptr<const flashback::Transformer> load_weights(const flashback::GgufFile& file, flashback::ExecutorRef executor) {
+    auto model = flashback::load_model(file, executor);
+    for (const std::string& note : model->notes) std::cerr << "flashback: " << note << "\n";
+    return model;
 }
 
 void add_threads(CLI::App& command, std::size_t& threads) {

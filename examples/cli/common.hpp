@@ -1,9 +1,11 @@
 /// \file What the commands of the tool share.
 #pragma once
 
+#include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/format/gguf.hpp"
+#include "flashback/model/transformer.hpp"
 #include "flashback/retrieval/corpus.hpp"
 
 #include <CLI/CLI.hpp>
@@ -12,6 +14,7 @@
 #include <array>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -47,6 +50,9 @@ void add_json(CLI::App& command, bool& json);
 /// Adds --model: a GGUF file, or by default the model that is a part of the program.
 void add_model(CLI::App& command, std::string& model);
 flashback::GgufFile open_model(const std::string& model);
+
+/// The model of a file; what was changed while loading is said on standard error.
+std::shared_ptr<const flashback::Transformer> load_weights(const flashback::GgufFile& file, flashback::ExecutorRef executor);
 
 /// Adds --threads, which is as many as the machine runs at once.
 void add_threads(CLI::App& command, std::size_t& threads);

@@ -3,6 +3,7 @@
 #include "flashback/model/session.hpp"
 #include "support/poisoned_kv_cache.hpp"
 #include "support/random_model.hpp"
+#include "support/repacked.hpp"
 
 #include <cmath>
 #include <cstring>
@@ -97,25 +98,11 @@ TEST_CASE("Quantised weights give nearly the logits of the same weights as float
     for (const DType type : {DType::f16, DType::bf16, DType::q8_0, DType::q4_0}) {
         CAPTURE(layout_of(type).name);
         const ModelPtr model = random_model(shape_of(type));
-        const auto as_floats = std::const_pointer_cast<Transformer>(random_model(shape_of(DType::f32)));
-        const auto unpacked = [](const simd::PackedMatrix& w) {
-            std::vector<float> row(w.inputs());
-            return simd::PackedMatrix::of(DType::f32, w.outputs(), w.inputs(), [&](std::size_t o, std::size_t k) {
-                if (k == 0) w.row(o, row.data());
-                return row[k];
-            });
-        };
-        as_floats->embedding = unpacked(model->embedding);
-        for (std::size_t l = 0; l < model->layers.size(); ++l) {
-            for (const auto matrix :
-                 {&TransformerLayer::q, &TransformerLayer::k, &TransformerLayer::v, &TransformerLayer::output,
-                  &TransformerLayer::gate, &TransformerLayer::up, &TransformerLayer::down})
-                as_floats->layers[l].*matrix = unpacked(model->layers[l].*matrix);
-        }
+        const ModelPtr as_floats = repacked(random_model(shape_of(type)), DType::f32);
         SplitMix64 random{3};
         const std::vector<TokenId> tokens = random_tokens(random, 20, model->config.vocab);
         Session session{model, {.cache = DType::f32}};
-        Session reference{ModelPtr{as_floats}};
+        Session reference{as_floats};
         const std::vector<float> got = copy_of(session.evaluate(tokens));
         const std::span<const float> expected = reference.evaluate(tokens);
         double error = 0;

@@ -67,7 +67,7 @@ struct Q4_KFormat : Nibbles {
                 panel[small(blocks, first + i) + panel_outputs + lane] = std::byte(minimum);
                 clear(to, lane);
                 for (std::size_t k = 0; k < activation_block; ++k)
-                    put(to, lane, k, block.q[i / 2 * activation_block + k] >> (i % 2 * 4) & 0xfu);
+                    put(to, lane, k, unsigned{block.q[i / 2 * activation_block + k]} >> (i % 2 * 4) & 0xfu);
             }
         }
     }
@@ -146,8 +146,8 @@ struct Q6_KFormat : Nibbles {
                     write_as(to + nibble_bytes + s * line_bytes + lane * line_inputs, std::uint32_t{0});
                 for (std::size_t k = 0; k < activation_block; ++k) {
                     const std::size_t quarter = i % 4;  // of 128 weights, whose bits lie beside those of the others
-                    const unsigned low = block.low[i / 4 * 64 + quarter % 2 * 32 + k] >> (quarter / 2 * 4) & 0xfu;
-                    const unsigned high = block.high[i / 4 * 32 + k] >> (quarter * 2) & 3u;
+                    const unsigned low = unsigned{block.low[i / 4 * 64 + quarter % 2 * 32 + k]} >> (quarter / 2 * 4) & 0xfu;
+                    const unsigned high = unsigned{block.high[i / 4 * 32 + k]} >> (quarter * 2) & 3u;
                     put(to, lane, k, low);
                     to[upper_at(lane, k)] |= std::byte(high << upper_shift(k));
                 }
