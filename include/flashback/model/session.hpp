@@ -33,6 +33,7 @@ struct SessionOptions {
 /// split into calls, what was cut off before, or the number of threads.
 ///
 /// Move-only; `fork` makes a branch, visibly. Belongs to one thread at a time; the weights are shared.
+/// Requires  a session that was moved from is assigned to or destroyed, nothing else
 template <class Cache>
 class BasicSession {
     static_assert(KVCache<Cache>, "flashback: the cache of a session must satisfy KVCache (see flashback/kv/kv_cache.hpp)");
