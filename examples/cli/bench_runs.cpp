@@ -146,6 +146,7 @@ private:
 
     static std::vector<double> seconds_of(const std::vector<fb::RunTime>& runs) {
         std::vector<double> seconds;
+        seconds.reserve(runs.size());
         for (const fb::RunTime& run : runs) seconds.push_back(run.seconds());
         return seconds;
     }

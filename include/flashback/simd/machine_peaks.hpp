@@ -77,12 +77,12 @@ template <class Register, class Operation>
 FLASHBACK_SIMD_INLINE void run_chains(const Register& start, const Operation& operation) noexcept {
     Register sum[peak_chains];
 #pragma GCC unroll 16
-    for (std::size_t c = 0; c < peak_chains; ++c) sum[c] = start;
+    for (Register& chain : sum) chain = start;
     for (std::size_t i = 0; i < peak_steps; ++i) {
 #pragma GCC unroll 16
-        for (std::size_t c = 0; c < peak_chains; ++c) {
-            sum[c] = operation(sum[c]);
-            keep(sum[c]);
+        for (Register& chain : sum) {
+            chain = operation(chain);
+            keep(chain);
         }
     }
 }
@@ -161,10 +161,11 @@ public:
           memory_(floats_ * executor.concurrency()) {
 #if defined(__linux__)
         // Pages of 2 MiB where the system gives them: else the walks through the page table are measured as well.
-        const auto address = reinterpret_cast<std::uintptr_t>(memory_.data());
-        const std::uintptr_t first = (address + page - 1) / page * page;
-        const std::uintptr_t last = (address + memory_.size() * sizeof(float)) / page * page;
-        if (first < last) static_cast<void>(::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE));
+        auto* const begin = reinterpret_cast<std::byte*>(memory_.data());
+        const std::size_t bytes_in_front = (page - reinterpret_cast<std::uintptr_t>(begin) % page) % page;
+        const std::size_t all = memory_.size() * sizeof(float);
+        if (bytes_in_front < all)
+            static_cast<void>(::madvise(begin + bytes_in_front, (all - bytes_in_front) / page * page, MADV_HUGEPAGE));
 #endif
         executor_.run(executor_.concurrency(),
                       [&](std::size_t part) { std::fill_n(memory_.data() + part * floats_, floats_, 0.0f); });
@@ -199,10 +200,9 @@ private:
 #pragma GCC unroll 16
             for (std::size_t s = 0; s < Streams; ++s) {
                 const float* line = part + s * stream + i;
-                if constexpr (Ahead > 0) {  // an address and no pointer: behind the last line there may be nothing
-                    const std::uintptr_t later = reinterpret_cast<std::uintptr_t>(line) + Ahead * line_bytes;
-                    __builtin_prefetch(reinterpret_cast<const void*>(later));
-                }
+                // The last lines ask for the last one again: behind it there may be nothing.
+                if constexpr (Ahead > 0)
+                    __builtin_prefetch(part + std::min(s * stream + i + Ahead * panel_outputs, floats_ - 1));
                 sum[s] = sum[s] + Lanes::load(line);
             }
         }
