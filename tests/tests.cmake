@@ -12,7 +12,8 @@ flashback_add_test(text SOURCES text/byte_level_bpe.cpp text/byte_level_bpe_host
 flashback_add_test(loading SOURCES loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
-flashback_add_test(exactness SOURCES model/exactness.cpp model/exactness_decoder.cpp model/exactness_types.cpp)
+flashback_add_test(exactness SOURCES model/exactness.cpp model/exactness_decoder.cpp)
+flashback_add_test(exactness_types LABEL slow SOURCES model/exactness_types.cpp)
 # The same test must fail where sums depend on the number of rows, and say why.
 flashback_add_test(exactness_notices_a_broken_order SOURCES model/exactness.cpp)
 target_compile_definitions(test_exactness_notices_a_broken_order PRIVATE FLASHBACK_TEST_BREAK_R2)
