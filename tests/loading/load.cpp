@@ -225,11 +225,12 @@ TEST_CASE("a tensor that nobody knows is refused by name") {
 }
 
 TEST_CASE("a tensor of a type that cannot be computed with is refused by name") {
-    refuses(ErrorCode::unsupported, "tensor blk.0.attn_q.weight has type I16, expected F32, F16, BF16, Q8_0,", [](GgufWriter& w) {
-        GgufWriter::Tensor& t = w.tensor("blk.0.attn_q.weight");
-        t.type = static_cast<std::uint32_t>(DType::i16);
-        t.data.resize(t.data.size() / 2);
-    });
+    refuses(ErrorCode::unsupported, "tensor blk.0.attn_q.weight has type I16, expected F32, F16, BF16, Q8_0,",
+            [](GgufWriter& w) {
+                GgufWriter::Tensor& t = w.tensor("blk.0.attn_q.weight");
+                t.type = static_cast<std::uint32_t>(DType::i16);
+                t.data.resize(t.data.size() / 2);
+            });
     refuses(ErrorCode::unsupported, "tensor output_norm.weight has type I32",
             [](GgufWriter& w) { w.tensor("output_norm.weight").type = static_cast<std::uint32_t>(DType::i32); });
 }

@@ -55,8 +55,7 @@ inline std::vector<GoldenBlock> golden_blocks() {
 inline std::vector<GoldenBlock> golden_quantized() {
     const nlohmann::json json = golden_blocks_json();
     std::vector<GoldenBlock> blocks;
-    for (const auto& block : json.at("quantized"))
-        blocks.push_back(golden_block(block.at("type").get<std::string>(), block));
+    for (const auto& block : json.at("quantized")) blocks.push_back(golden_block(block.at("type").get<std::string>(), block));
     return blocks;
 }
 

@@ -94,19 +94,48 @@ FLASHBACK_SIMD_INLINE Lanes half_scales(const std::byte* from) noexcept {
     return load_lanes(reinterpret_cast<const Half*>(from));
 }
 
-/// Q8_0: (blocks, 8, 64) bytes of weight + 128, then (blocks, 16) scales.
-struct Q8_0Format {
-    static constexpr DType type = DType::q8_0;
+/// What types with one scale for each 32 weights share, whose lines take `BlockBytes` and hold each weight plus 2^OffsetBits: the
+/// scales stand behind all lines, (blocks, 16).
+template <std::size_t BlockBytes, int OffsetBits>
+struct OneScale {
     static constexpr Operand operand = Operand::int8;
-    static constexpr std::size_t steps = 8;   // of loading lines
-    static constexpr std::size_t lines = 1;   // that a step gives
     static constexpr std::size_t halves = 1;  // sums of integers in a block
-    static constexpr std::size_t block_bytes = steps * line_bytes;
+    static constexpr std::size_t block_bytes = BlockBytes;
     static constexpr std::size_t scale_bytes = panel_outputs * sizeof(Half);
 
     static constexpr std::size_t bytes(std::size_t inputs) noexcept {
         return inputs / activation_block * (block_bytes + scale_bytes);
     }
+
+    struct Scales {
+        Lanes d;
+    };
+    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
+        return {half_scales(panel + scale_at(blocks, b, 0))};
+    }
+    /// What takes the offset of the weights away again.
+    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
+        return IntLanes::all(a.minus_sum).template ints_left<OffsetBits>();
+    }
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
+        return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
+    }
+
+    static constexpr std::size_t scale_at(std::size_t blocks, std::size_t b, std::size_t lane) noexcept {
+        return blocks * block_bytes + b * scale_bytes + lane * sizeof(Half);
+    }
+    static float scaled(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t b, int stored) noexcept {
+        const auto d = read_as<Half>(panel + scale_at(inputs / activation_block, b, lane));
+        return to_float(d) * static_cast<float>(stored - (1 << OffsetBits));
+    }
+};
+
+/// Q8_0: (blocks, 8, 64) bytes of weight + 128, then the scales.
+struct Q8_0Format : OneScale<8 * line_bytes, 7> {
+    static constexpr DType type = DType::q8_0;
+    static constexpr std::size_t steps = 8;  // of loading lines
+    static constexpr std::size_t lines = 1;  // that a step gives
 
     /// Which four of the 32 inputs the line `i` of a step holds.
     static constexpr std::size_t quad(std::size_t step, std::size_t /*i*/) noexcept { return step; }
@@ -114,26 +143,11 @@ struct Q8_0Format {
         return IntLanes::load(block + step * line_bytes);
     }
 
-    struct Scales {
-        Lanes d;
-    };
-    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
-        return {half_scales(panel + blocks * block_bytes + b * scale_bytes)};
-    }
-    /// What takes the 128 away again.
-    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
-        return IntLanes::all(a.minus_sum).ints_left<7>();
-    }
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
-                                           const Lanes& y) noexcept {
-        return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
-    }
-
     static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
         const std::size_t blocks = inputs / activation_block;
         for (std::size_t b = 0; b < blocks; ++b) {
             const auto block = read_as<BlockQ8_0>(row + b * sizeof(BlockQ8_0));
-            write_as(panel + blocks * block_bytes + b * scale_bytes + lane * sizeof(Half), block.d);
+            write_as(panel + scale_at(blocks, b, lane), block.d);
             for (std::size_t s = 0; s < steps; ++s) {
                 std::uint32_t four;
                 std::memcpy(&four, block.q + s * line_inputs, sizeof four);
@@ -144,9 +158,7 @@ struct Q8_0Format {
     static float value(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
         const std::byte* at = panel + b * block_bytes + k % activation_block / line_inputs * line_bytes;
-        const int q = static_cast<int>(at[lane * line_inputs + k % line_inputs]) - 128;
-        const std::byte* d = panel + inputs / activation_block * block_bytes + b * scale_bytes + lane * sizeof(Half);
-        return to_float(read_as<Half>(d)) * static_cast<float>(q);
+        return scaled(panel, inputs, lane, b, static_cast<int>(at[lane * line_inputs + k % line_inputs]));
     }
 };
 
@@ -175,33 +187,12 @@ struct Nibbles {
     }
 };
 
-/// Q4_0: (blocks, 4, 64) bytes of two weights + 8, then (blocks, 16) scales.
-struct Q4_0Format : Nibbles {
+/// Q4_0: (blocks, 4, 64) bytes of two weights + 8, then the scales.
+struct Q4_0Format : Nibbles, OneScale<Nibbles::nibble_bytes, 3> {
     static constexpr DType type = DType::q4_0;
-    static constexpr Operand operand = Operand::int8;
-    static constexpr std::size_t halves = 1;
-    static constexpr std::size_t block_bytes = nibble_bytes;
-    static constexpr std::size_t scale_bytes = panel_outputs * sizeof(Half);
 
-    static constexpr std::size_t bytes(std::size_t inputs) noexcept {
-        return inputs / activation_block * (block_bytes + scale_bytes);
-    }
     FLASHBACK_SIMD_INLINE static IntLanes line(const std::byte* block, std::size_t step, std::size_t i) noexcept {
         return nibbles(block, step, i);
-    }
-
-    struct Scales {
-        Lanes d;
-    };
-    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
-        return {half_scales(panel + blocks * block_bytes + b * scale_bytes)};
-    }
-    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
-        return IntLanes::all(a.minus_sum).ints_left<3>();
-    }
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
-                                           const Lanes& y) noexcept {
-        return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
     }
 
     static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
@@ -209,7 +200,7 @@ struct Q4_0Format : Nibbles {
         for (std::size_t b = 0; b < blocks; ++b) {
             // The file pairs the nibbles of a byte as a line does.
             const auto block = read_as<BlockQ4_0>(row + b * sizeof(BlockQ4_0));
-            write_as(panel + blocks * block_bytes + b * scale_bytes + lane * sizeof(Half), block.d);
+            write_as(panel + scale_at(blocks, b, lane), block.d);
             for (std::size_t s = 0; s < steps; ++s)
                 std::memcpy(panel + b * block_bytes + s * line_bytes + lane * line_inputs, block.q + s * line_inputs,
                             line_inputs);
@@ -217,9 +208,7 @@ struct Q4_0Format : Nibbles {
     }
     static float value(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
-        const int q = static_cast<int>(get(panel + b * block_bytes, lane, k % activation_block)) - 8;
-        const std::byte* d = panel + inputs / activation_block * block_bytes + b * scale_bytes + lane * sizeof(Half);
-        return to_float(read_as<Half>(d)) * static_cast<float>(q);
+        return scaled(panel, inputs, lane, b, static_cast<int>(get(panel + b * block_bytes, lane, k % activation_block)));
     }
 };
 
