@@ -17,12 +17,7 @@ void refused(int status, const std::string& words, const std::vector<std::string
     for (const bool json : {false, true}) {
         std::vector<std::string> all = arguments;
         if (json && status == 1) all.emplace_back("--json");
-        const Result result = tool(all);
-        CHECK(result.status == status);
-        CHECK(result.out.empty());
-        CHECK(result.err.starts_with("flashback: "));
-        CHECK(result.err.find('\n') == result.err.size() - 1);
-        CHECK(doctest::String{result.err.c_str()} == doctest::Contains(words.c_str()));
+        check_refused(tool(all), status, words);
     }
 }
 

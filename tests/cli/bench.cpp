@@ -9,12 +9,6 @@ using nlohmann::json;
 
 namespace {
 
-std::set<std::string> keys(const json& object) {
-    std::set<std::string> names;
-    for (const auto& [name, value] : object.items()) names.insert(name);
-    return names;
-}
-
 /// With as few repetitions as there can be, and memory that is filled at once: it is the counts that matter.
 json bench(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "bench");
@@ -37,12 +31,7 @@ json bench(std::vector<std::string> arguments) {
 
 void refused(int status, const std::string& words, std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "bench");
-    const Result result = tool(arguments);
-    CHECK(result.status == status);
-    CHECK(result.out.empty());
-    CHECK(result.err.starts_with("flashback: "));
-    CHECK(result.err.find('\n') == result.err.size() - 1);
-    CHECK(doctest::String{result.err.c_str()} == doctest::Contains(words.c_str()));
+    check_refused(tool(arguments), status, words);
 }
 
 }  // namespace

@@ -15,12 +15,6 @@ using nlohmann::json;
 
 namespace {
 
-std::set<std::string> keys(const json& object) {
-    std::set<std::string> names;
-    for (const auto& [name, value] : object.items()) names.insert(name);
-    return names;
-}
-
 std::vector<std::string> generate(const std::string& corpus, std::vector<std::string> more = {}) {
     std::vector<std::string> arguments{
         "generate", "--corpus", corpus, "--prompt", "The kernel of an operating system", "--max-tokens", "40", "--ignore-eos"};

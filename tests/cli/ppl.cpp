@@ -9,23 +9,12 @@ using nlohmann::json;
 
 namespace {
 
-std::set<std::string> keys(const json& object) {
-    std::set<std::string> names;
-    for (const auto& [name, value] : object.items()) names.insert(name);
-    return names;
-}
-
 const std::string text =
     "A compiler is a program that translates a program into machine code. An operating system shares the "
     "memory of a computer among programs, and the kernel is the part of it that is always in memory.";
 
 void refused(int status, const std::string& words, const std::vector<std::string>& arguments, const std::string& input = "") {
-    const Result result = tool(arguments, input);
-    CHECK(result.status == status);
-    CHECK(result.out.empty());
-    CHECK(result.err.starts_with("flashback: "));
-    CHECK(result.err.find('\n') == result.err.size() - 1);
-    CHECK(doctest::String{result.err.c_str()} == doctest::Contains(words.c_str()));
+    check_refused(tool(arguments, input), status, words);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,21 @@ inline nlohmann::json tool_json(std::vector<std::string> arguments) {
     REQUIRE(result.status == 0);
     REQUIRE(result.out.ends_with("}\n"));
     return nlohmann::json::parse(result.out);
+}
+
+inline std::set<std::string> keys(const nlohmann::json& object) {
+    std::set<std::string> names;
+    for (const auto& [name, value] : object.items()) names.insert(name);
+    return names;
+}
+
+/// One sentence with these words on standard error, and nothing on standard output.
+inline void check_refused(const Result& result, int status, const std::string& words) {
+    CHECK(result.status == status);
+    CHECK(result.out.empty());
+    CHECK(result.err.starts_with("flashback: "));
+    CHECK(result.err.find('\n') == result.err.size() - 1);
+    CHECK(doctest::String{result.err.c_str()} == doctest::Contains(words.c_str()));
 }
 
 /// A small encyclopaedia.

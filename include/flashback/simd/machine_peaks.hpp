@@ -7,6 +7,7 @@
 #include "flashback/core/aligned_buffer.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
+#include "flashback/simd/huge_pages.hpp"
 #include "flashback/simd/lanes.hpp"
 
 #include <algorithm>
@@ -14,10 +15,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
@@ -158,15 +155,8 @@ public:
         : executor_(executor),
           floats_(std::max<std::size_t>(bytes / (most_streams * line_bytes * executor.concurrency()), 1) * most_streams *
                   panel_outputs),
-          memory_(floats_ * executor.concurrency()) {
-#if defined(__linux__)
-        // Pages of 2 MiB where the system gives them: else the walks through the page table are measured as well.
-        auto* const begin = reinterpret_cast<std::byte*>(memory_.data());
-        const std::size_t bytes_in_front = (page - reinterpret_cast<std::uintptr_t>(begin) % page) % page;
-        const std::size_t all = memory_.size() * sizeof(float);
-        if (bytes_in_front < all)
-            static_cast<void>(::madvise(begin + bytes_in_front, (all - bytes_in_front) / page * page, MADV_HUGEPAGE));
-#endif
+          // In small pages the walks through the page table would be measured as well.
+          memory_(in_huge_pages(AlignedBuffer<float>{floats_ * executor.concurrency()})) {
         executor_.run(executor_.concurrency(),
                       [&](std::size_t part) { std::fill_n(memory_.data() + part * floats_, floats_, 0.0f); });
     }
@@ -181,7 +171,6 @@ public:
 private:
     static constexpr std::size_t most_streams = 8;
     static constexpr std::size_t line_bytes = panel_outputs * sizeof(float);
-    static constexpr std::uintptr_t page = std::uintptr_t{2} << 20;
 
     template <std::size_t Streams, std::size_t Ahead>
     double measure_way(double seconds) const {
