@@ -31,7 +31,7 @@ for tag in sse2 avx2 avx512_bf16; do
     [ "$found" -gt 20 ] || fail "expected more than 20 functions of flashback::$tag::simd"
 done
 for object in "$@"; do weak "$object" | sort -u; done | sort | uniq -d >"$work/shared"
-[ "$(c++filt <"$work/shared" | grep -cE 'flashback|xsimd')" = 0 ] || fail "units share $(c++filt <"$work/shared" | grep -E -m1 'flashback|xsimd')"
+[ "$(c++filt <"$work/shared" | grep -cE 'flashback::|xsimd')" = 0 ] || fail "units share $(c++filt <"$work/shared" | grep -E -m1 'flashback::|xsimd')"
 
 # too_new PROGRAM OBJECT...: instructions of AVX and later in functions that these objects, for processors without, can call.
 too_new() {
