@@ -26,7 +26,7 @@ flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
 flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/matmul.cpp simd/rows.cpp simd/same_bits.cpp simd/accuracy.cpp simd/machine_peaks.cpp)
 target_compile_options(test_simd PRIVATE -UFLASHBACK_EXTERN_KERNELS)
 flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp decoder/calls.cpp decoder/cancellation.cpp
-                                   decoder/counts.cpp decoder/drop_oldest.cpp decoder/failures.cpp decoder/generation.cpp
+                                   decoder/counts.cpp decoder/drop_oldest.cpp decoder/failures.cpp decoder/fingerprint.cpp decoder/generation.cpp
                                    decoder/logits.cpp decoder/meanest.cpp decoder/meddling.cpp decoder/rewind.cpp
                                    decoder/stopping.cpp decoder/window.cpp)
 flashback_add_test(quiet SOURCES decoder/quiet.cpp decoder/quiet_session.cpp support/allocations.cpp

@@ -96,6 +96,7 @@ inline std::shared_ptr<const flashback::Transformer> random_model(const RandomMo
         model->rotary_frequencies.push_back(
             std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary_dim)));
     }
+    model->fingerprint = random.next() ^ static_cast<std::uint64_t>(shape.type);  // depends on the seed and all sizes
     model->text_head = {1};
     model->text_ends = {2};
     return model;
