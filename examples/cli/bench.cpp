@@ -43,6 +43,7 @@ const std::map<std::string, std::set<BenchMode>> readers{
     {"--length", {BenchMode::loop}},
     {"--sample", {BenchMode::loop}},
     {"--model", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}},
+    {"--cache", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}},
     {"--shape", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}},
     {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}}};
 
@@ -105,7 +106,7 @@ std::string title(const std::string& field) {
 }
 
 /// What is the same in all runs and stands above them.
-const std::set<std::string> common_fields{"model", "weights", "passage", "stride"};
+const std::set<std::string> common_fields{"model", "weights", "cache", "passage", "stride"};
 
 /// One line a run, columns aligned; a column that says nothing in any line is left out.
 void print_table(const Json& runs) {
@@ -130,7 +131,8 @@ void print_table(const Json& runs) {
 
 void print_text(const Json& json) {
     const Json& first = json["runs"][0];
-    if (first.contains("model")) std::cout << cell(first["model"]) << ", weights " << cell(first["weights"]);
+    if (first.contains("model"))
+        std::cout << cell(first["model"]) << ", weights " << cell(first["weights"]) << ", cache " << cell(first["cache"]);
     if (first.contains("passage")) std::cout << ", passages of " << first["passage"] << " tokens, stride " << first["stride"];
     if (first.contains("model")) std::cout << '\n';
     print_table(json["runs"]);
@@ -235,6 +237,7 @@ void add_bench(CLI::App& app, Command& run) {
         ->excludes(model);
     command.add_option("--repetitions", settings.repetitions, "Times each run; by default 3, in a loop 1")->check(at_least(1));
     command.add_option("--warmup", settings.warmup, "Times before that; by default 1, in a loop 0")->check(at_least(0));
+    add_cache(command, settings.cache);
     add_threads(command, settings.threads);
     count("--peak-memory", settings.peak_memory, 1, "MiB to read for the bandwidth of memory: many times the caches");
     command.add_option("--csv", options->csv, "Also write the runs as comma-separated values")->type_name("FILE");

@@ -48,7 +48,7 @@ public:
           pool_(start_threads(settings.threads)),
           model_(model()),
           peaks_(fb::simd::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),
-          session_(model_, {.window = window(), .piece = 512, .executor = pool_}),
+          session_(model_, {.window = window(), .piece = 512, .executor = pool_, .cache = settings.cache}),
           cost_(fb::cost_of(*model_, session_.cache_element())) {}
 
     const fb::simd::MachinePeaks& peaks() const { return peaks_; }
@@ -126,7 +126,10 @@ private:
     }
 
     Json begin() const {
-        return {{"model", model_->config.name}, {"weights", fb::layout_of(cost_.type).name}, {"threads", settings_.threads}};
+        return {{"model", model_->config.name},
+                {"weights", fb::layout_of(cost_.type).name},
+                {"cache", fb::layout_of(session_.cache_element()).name},
+                {"threads", settings_.threads}};
     }
 
     /// Repetitions of a measurement. One that takes long is warm by itself: then what should warm it up counts.

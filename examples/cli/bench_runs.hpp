@@ -27,6 +27,7 @@ struct BenchSettings {
     std::string model;
     std::optional<flashback::TransformerConfig> shape;  ///< random weights instead of a model
     flashback::DType dtype = flashback::DType::f32;     ///< of the random weights
+    std::optional<flashback::DType> cache;              ///< by default what the weights ask for
     std::size_t threads = 1;
     std::optional<std::size_t> repetitions;
     std::optional<std::size_t> warmup;

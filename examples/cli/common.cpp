@@ -58,6 +58,18 @@ std::shared_ptr<const flashback::Transformer> load_weights(const flashback::Gguf
     return model;
 }
 
+void add_cache(CLI::App& command, std::optional<flashback::DType>& cache) {
+    command
+        .add_option_function<std::string>(
+            "--cache",
+            [&cache](const std::string& name) {
+                cache = name == "f32" ? flashback::DType::f32 : name == "f16" ? flashback::DType::f16 : flashback::DType::bf16;
+            },
+            "What keys and values are rounded to: f32, f16 or bf16; by default f16 for quantised weights and f32 for others")
+        ->transform(CLI::IsMember(std::vector<std::string>{"f32", "f16", "bf16"}, CLI::ignore_case))
+        ->type_name("TYPE");
+}
+
 void add_threads(CLI::App& command, std::size_t& threads) {
     threads = std::max(1u, std::thread::hardware_concurrency());
     command.add_option("--threads", threads, "Threads to use; they change no bit of the result")

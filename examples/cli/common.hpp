@@ -1,6 +1,7 @@
 /// \file What the commands of the tool share.
 #pragma once
 
+#include "flashback/core/dtype.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
@@ -15,6 +16,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +55,9 @@ flashback::GgufFile open_model(const std::string& model);
 
 /// The model of a file; what was changed while loading is said on standard error.
 std::shared_ptr<const flashback::Transformer> load_weights(const flashback::GgufFile& file, flashback::ExecutorRef executor);
+
+/// Adds --cache: what keys and values are rounded to; by default what the weights ask for.
+void add_cache(CLI::App& command, std::optional<flashback::DType>& cache);
 
 /// Adds --threads, which is as many as the machine runs at once.
 void add_threads(CLI::App& command, std::size_t& threads);

@@ -1,17 +1,23 @@
 /// \file A model that is ready to evaluate.
 #pragma once
 
+#include "flashback/core/dtype.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/model/session.hpp"
 
 #include <cstddef>
+#include <optional>
+#include <string>
 
 namespace cli {
 
 /// A session, and the threads that it evaluates with.
 struct Engine {
-    Engine(const flashback::GgufFile& file, std::size_t threads);
+    Engine(const flashback::GgufFile& file, std::size_t threads, std::optional<flashback::DType> cache);
+
+    /// What keys and values are rounded to, as JSON names it.
+    std::string cache() const { return std::string{flashback::layout_of(session.cache_element()).name}; }
 
     flashback::ThreadPool pool;
     flashback::Session session;

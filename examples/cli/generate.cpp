@@ -38,7 +38,7 @@ Json to_json(const fb::Retrieval& retrieval, const fb::Tokenizer& tokenizer, boo
 }
 
 Json to_json(const fb::Generation& generation, const GenerateSettings& settings, const fb::Tokenizer& tokenizer,
-             std::size_t prompt_tokens, const std::string& text) {
+             std::size_t prompt_tokens, const std::string& text, const std::string& cache) {
     const fb::Statistics& stats = generation.stats;
     Json retrieved = Json::array();
     for (const auto& retrieval : generation.retrievals)
@@ -48,6 +48,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
             {"prompt_tokens", prompt_tokens},
             {"stop", to_string(generation.stop)},
             {"layout", settings.layout},
+            {"cache", cache},
             {"stats",
              {{"retrievals", stats.retrievals},
               {"requested", stats.counts.requested},
@@ -119,7 +120,7 @@ void generate(const GenerateSettings& settings) {
     const fb::Bm25Index index{closed_book ? std::vector<fb::Document>{} : open_corpus(settings.corpus).documents,
                               tokenizer,
                               {.passage_tokens = settings.passage_tokens}};
-    Engine engine{file, settings.threads};
+    Engine engine{file, settings.threads, settings.cache};
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);
@@ -141,7 +142,7 @@ void generate(const GenerateSettings& settings) {
                                                        on_token);
     const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
     if (settings.json) {
-        print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text()));
+        print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), engine.cache()));
         return;
     }
     stream.show_all();

@@ -61,6 +61,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     number("--repetition-penalty", settings.repetition.penalty, 1e-3, 1e3,
            "Make tokens of the newest text less likely; 1: do not");
     count("--repetition-window", settings.repetition.window, 0, "How many of the newest tokens that means");
+    add_cache(command, settings.cache);
     add_threads(command, settings.threads);
     add_json(command, settings.json);
 }

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct GenerateSettings {
     bool ignore_eos = false;
     flashback::SamplingOptions sampling{.temperature = 0};
     flashback::RepetitionOptions repetition{.penalty = 1};
+    std::optional<flashback::DType> cache;  ///< by default what the weights ask for
     std::size_t threads = 1;
     bool json = false;
 };

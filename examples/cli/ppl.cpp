@@ -24,6 +24,7 @@ struct Options {
     std::size_t stride = 0;
     std::size_t tokens = 0;
     bool keep_markers = false;
+    std::optional<fb::DType> cache;
     std::size_t threads = 1;
     bool json = false;
 };
@@ -58,7 +59,7 @@ void ppl(const Options& options) {
     if (tokens.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the text '", options.text, "' is empty, expected some");
     const std::vector<fb::TokenId> masked = options.keep_markers ? std::vector<fb::TokenId>{} : markers_of(tokenizer);
 
-    Engine engine{file, options.threads};
+    Engine engine{file, options.threads, options.cache};
     std::optional<Engine> reference;
     if (!options.against.empty()) {
         const fb::GgufFile other = fb::GgufFile::open(options.against);
@@ -66,7 +67,7 @@ void ppl(const Options& options) {
             FLASHBACK_THROW(fb::ErrorCode::vocabulary, "'", options.against, "' has another vocabulary than '", file.name(),
                             "', expected the same: their tokens cannot be compared");
         }
-        reference.emplace(other, options.threads);
+        reference.emplace(other, options.threads, options.cache);
     }
     const std::size_t head = engine.session.head().size();
     const std::size_t window = options.window > 0 ? options.window : engine.session.window() - head;
@@ -83,13 +84,13 @@ void ppl(const Options& options) {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     const fb::Perplexity& found = both.other;
     if (options.json) {
-        Json json{{"model", file.name()}, {"tokens", found.tokens}, {"windows", found.windows},
-                  {"window", window},     {"stride", stride},       {"masked", masked}};
+        Json json{{"model", file.name()}, {"cache", engine.cache()}, {"tokens", found.tokens}, {"windows", found.windows},
+                  {"window", window},     {"stride", stride},        {"masked", masked}};
         json.update(to_json(found));
         json["seconds"] = seconds;
         json["tokens_per_second"] = static_cast<double>(found.tokens) / seconds;
         if (reference) {
-            Json against{{"model", options.against}};
+            Json against{{"model", options.against}, {"cache", reference->cache()}};
             against.update(to_json(both.reference));
             against["relative_difference"] = both.relative_difference();
             against["top1_agreement"] = both.same_likeliest;
@@ -135,6 +136,7 @@ void add_ppl(CLI::App& app, Command& run) {
         ->type_name("FILE");
     command.add_flag("--keep-markers", options->keep_markers,
                      "Leave marking tokens their probability, as other programs do; they are masked otherwise");
+    add_cache(command, options->cache);
     add_threads(command, options->threads);
     add_json(command, options->json);
     command.footer("Example:\n  flashback ppl --text README.md --window 255 --tokens 2000");

@@ -9,6 +9,7 @@
 #include <iostream>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 namespace cli {
 namespace {
@@ -18,6 +19,7 @@ struct Options {
     TextOption text;
     std::vector<flashback::TokenId> tokens;
     std::size_t top = 5;
+    std::optional<flashback::DType> cache;
     std::size_t threads = 1;
     bool json = false;
 };
@@ -46,7 +48,7 @@ std::vector<std::size_t> best(const std::vector<double>& scores, std::size_t cou
 
 void score(const Options& options) {
     const flashback::GgufFile file = open_model(options.model);
-    Engine engine{file, options.threads};
+    Engine engine{file, options.threads, options.cache};
     flashback::Session& session = engine.session;
     std::vector<flashback::TokenId> tokens = options.tokens;
     if (options.text.given()) {
@@ -71,7 +73,7 @@ void score(const Options& options) {
         top.push_back(std::move(row));
     }
     if (options.json) {
-        print({{"tokens", tokens}, {"logprobs", logprobs}, {"top", top}});
+        print({{"tokens", tokens}, {"logprobs", logprobs}, {"top", top}, {"cache", engine.cache()}});
         return;
     }
     std::cout << std::fixed << std::setprecision(4) << "    token   logprob  likeliest next tokens\n";
@@ -105,6 +107,7 @@ void add_score(CLI::App& app, Command& run) {
     command.add_option("--top", options->top, "How many of the likeliest next tokens to show")
         ->check(at_least(0))
         ->capture_default_str();
+    add_cache(command, options->cache);
     add_threads(command, options->threads);
     add_json(command, options->json);
     command.footer("Natural logarithms.\nExample:\n  flashback score --text 'A compiler is a program that'");

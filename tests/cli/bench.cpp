@@ -43,15 +43,16 @@ TEST_CASE("bench: prefill, a run for each m") {
     REQUIRE(found["runs"].size() == 2);
     CHECK(found["runs"][0]["m"] == 3);
     CHECK(found["runs"][1]["m"] == 600);  // more than the model's window
-    CHECK(keys(found["runs"][0]) == std::set<std::string>{"model", "weights", "threads", "m", "context", "tokens_per_second",
-                                                          "median_tokens_per_second", "seconds", "share_of_peak", "gops"});
+    CHECK(keys(found["runs"][0]) == std::set<std::string>{"model", "weights", "cache", "threads", "m", "context",
+                                                          "tokens_per_second", "median_tokens_per_second", "seconds",
+                                                          "share_of_peak", "gops"});
 }
 
 TEST_CASE("bench: decode, a run for each context, also beyond the model's window") {
     const json found = bench({"--mode", "decode", "--context", "0,512", "--steps", "4", "--threads", "1"});
     REQUIRE(found["runs"].size() == 2);
     CHECK(found["runs"][1]["context"] == 512);
-    CHECK(keys(found["runs"][0]) == std::set<std::string>{"model", "weights", "threads", "context", "steps",
+    CHECK(keys(found["runs"][0]) == std::set<std::string>{"model", "weights", "cache", "threads", "context", "steps",
                                                           "tokens_per_second", "median_tokens_per_second", "seconds",
                                                           "share_of_peak", "gbs"});
 }
@@ -77,6 +78,7 @@ TEST_CASE("bench: one step, a run for each context and layout, with exact counts
     CHECK(found["runs"][1]["predicted_speedup_over_prepend"] == 1);
     CHECK(keys(found["runs"][0]) == std::set<std::string>{"model",
                                                           "weights",
+                                                          "cache",
                                                           "threads",
                                                           "layout",
                                                           "context",
@@ -146,7 +148,7 @@ TEST_CASE("bench: a table, and comma-separated values") {
     std::vector<std::string> lines;
     while (std::getline(file, line)) lines.push_back(line);
     REQUIRE(lines.size() == 3);
-    CHECK(lines[0].starts_with("model,weights,threads,m,context,tokens_per_second,"));
+    CHECK(lines[0].starts_with("model,weights,cache,threads,m,context,tokens_per_second,"));
     CHECK(lines[2].find(",3,0,") != std::string::npos);
     CHECK(std::ranges::count(lines[0], ',') == std::ranges::count(lines[2], ','));
     const Result sampled = tool({"bench", "--mode", "loop", "--init", "20", "--length", "200", "--layout", "append", "--sample",

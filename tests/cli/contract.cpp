@@ -29,7 +29,8 @@ TEST_CASE("generate: all fields, and counts that add up") {
     const std::string corpus = write_corpus(folder);
     for (const char* layout : {"append", "prepend"}) {
         const json run = tool_json(generate(corpus, {"--layout", layout}));
-        CHECK(keys(run) == std::set<std::string>{"text", "tokens", "prompt_tokens", "stop", "layout", "stats", "retrieved"});
+        CHECK(keys(run) ==
+              std::set<std::string>{"text", "tokens", "prompt_tokens", "stop", "layout", "cache", "stats", "retrieved"});
         CHECK(run["layout"] == layout);
         CHECK(run["stop"] == "max_tokens");
         CHECK(run["tokens"].size() == 40);
@@ -224,7 +225,7 @@ TEST_CASE("inspect: what the file holds, and a fingerprint of weights and hyper-
 
 TEST_CASE("score: natural logarithms of each token and of the likeliest") {
     const json text = tool_json({"score", "--text", "A compiler is", "--top", "3"});
-    CHECK(keys(text) == std::set<std::string>{"tokens", "logprobs", "top"});
+    CHECK(keys(text) == std::set<std::string>{"tokens", "logprobs", "top", "cache"});
     CHECK(text["tokens"] == json({1, 324, 2882, 305}));
     CHECK(text["logprobs"].size() == 4);
     CHECK(text["logprobs"][0].is_null());

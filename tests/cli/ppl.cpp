@@ -23,9 +23,9 @@ TEST_CASE("ppl: all fields, and the nats that score finds") {
     const TemporaryFolder folder;
     const std::string file = folder.write("text.txt", text);
     const json found = tool_json({"ppl", "--text", file, "--threads", "1"});
-    CHECK(keys(found) == std::set<std::string>{"model", "tokens", "windows", "window", "stride", "masked", "nats_per_token",
-                                               "standard_error", "perplexity", "perplexity_standard_error", "seconds",
-                                               "tokens_per_second"});
+    CHECK(keys(found) == std::set<std::string>{"model", "cache", "tokens", "windows", "window", "stride", "masked",
+                                               "nats_per_token", "standard_error", "perplexity", "perplexity_standard_error",
+                                               "seconds", "tokens_per_second"});
     CHECK(found["windows"] == 1);
     CHECK(found["window"] == 511);
     CHECK(found["stride"] == 511);
@@ -68,7 +68,7 @@ TEST_CASE("ppl: against another model") {
     const std::string file = folder.write("text.txt", text);
     const json found = tool_json({"ppl", "--text", file, "--against", FLASHBACK_TEST_MODEL});
     const json& against = found["against"];
-    CHECK(keys(against) == std::set<std::string>{"model", "nats_per_token", "standard_error", "perplexity",
+    CHECK(keys(against) == std::set<std::string>{"model", "cache", "nats_per_token", "standard_error", "perplexity",
                                                  "perplexity_standard_error", "relative_difference", "top1_agreement",
                                                  "relative_entropy"});
     CHECK(against["model"] == FLASHBACK_TEST_MODEL);

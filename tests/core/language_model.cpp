@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <span>
 #include <stop_token>
@@ -33,6 +34,7 @@ struct Richest : Meanest {
     std::size_t window() const { return 8; }
     TokenSpan head() const { return bos; }
     static bool is_end(TokenId token) { return token == 2; }
+    static std::uint64_t fingerprint() { return 3; }
     TokenSpan tokens() const { return bos; }
     Richest fork() const { return *this; }
     std::vector<float> evaluate_all(TokenSpan) { return {}; }
@@ -57,8 +59,9 @@ struct WindowIsText : Meanest {
     static const char* window() { return "wide"; }
 };
 
-static_assert(LanguageModel<Meanest> && !ForkableModel<Meanest> && !ScoringModel<Meanest> && !RemembersTokens<Meanest>);
-static_assert(LanguageModel<Richest> && ForkableModel<Richest> && RemembersTokens<Richest>);
+static_assert(LanguageModel<Meanest> && !ForkableModel<Meanest> && !ScoringModel<Meanest> && !RemembersTokens<Meanest> &&
+              !FingerprintedModel<Meanest>);
+static_assert(LanguageModel<Richest> && ForkableModel<Richest> && RemembersTokens<Richest> && FingerprintedModel<Richest>);
 static_assert(InterruptibleModel<CanStop> && !InterruptibleModel<Meanest> && !InterruptibleModel<Richest>);
 static_assert(!LanguageModel<WithoutTruncate> && !LanguageModel<SizeChangesIt> && !LanguageModel<int>);
 

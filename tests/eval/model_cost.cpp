@@ -93,6 +93,14 @@ TEST_CASE("A random model is the same for the same seed, whatever the executor, 
     ThreadPool pool{3};
     CHECK(logits(random_transformer(small(), DType::f32, 1, pool)) == expected);
     CHECK(logits(random_transformer(small(), DType::f32, 2)) != expected);
+
+    const std::uint64_t fingerprint = random_transformer(small(), DType::f32)->fingerprint;
+    CHECK(random_transformer(small(), DType::f32, 1, pool)->fingerprint == fingerprint);
+    CHECK(random_transformer(small(), DType::f32, 2)->fingerprint != fingerprint);
+    CHECK(random_transformer(small(), DType::f16)->fingerprint != fingerprint);
+    TransformerConfig deeper = small();
+    ++deeper.layers;
+    CHECK(random_transformer(deeper, DType::f32)->fingerprint != fingerprint);
     CHECK(std::ranges::all_of(expected, [](float x) { return std::abs(x) < 20; }));
     CHECK(*std::ranges::max_element(expected) > 0.1f);
 }

@@ -132,6 +132,7 @@ TEST_CASE("a small model loads with all that the file says") {
     CHECK(model->is_end(2));
     CHECK_FALSE(model->is_end(1));
     CHECK(load_tokenizer(view(bytes)).size() == vocab);
+    CHECK(model->fingerprint == fingerprint(view(bytes)));
 }
 
 TEST_CASE("keys that may be absent have defaults") {

@@ -21,14 +21,15 @@ namespace {
 using ModelPtr = std::shared_ptr<const Transformer>;
 using PoisonedSession = BasicSession<PoisonedKVCache>;
 
-// Beyond the long block of every kernel, heads that share keys, rows that are no multiple of 64.
+// Beyond the long block of every kernel, heads that share keys, rows that are no multiple of 64 where blocks allow it.
 RandomModel shape_of(DType type) {
+    const bool long_blocks = layout_of(type).block_elements > 32;
     return {.layers = 2,
-            .width = 544,
-            .heads = 6,
+            .width = long_blocks ? 768u : 544u,
+            .heads = long_blocks ? 8u : 6u,
             .kv_heads = 2,
             .head_dim = 32,
-            .hidden = 672,
+            .hidden = long_blocks ? 768u : 672u,
             .vocab = 301,
             .tied = true,
             .type = type};
@@ -43,7 +44,7 @@ bool same_bits(std::span<const float> a, std::span<const float> b) {
 }  // namespace
 
 TEST_CASE("Logits depend on the tokens alone, for every type of weights and every element of the cache") {
-    for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0}) {
+    for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_k, DType::q6_k}) {
         const ModelPtr model = random_model(shape_of(type));
         for (const DType element : {DType::f32, DType::f16, DType::bf16}) {
             CAPTURE(layout_of(type).name);
@@ -81,6 +82,8 @@ TEST_CASE("Logits depend on the tokens alone, for every type of weights and ever
 TEST_CASE("Sessions keep f16 for quantised weights and f32 for others, unless they are told") {
     CHECK(random_model(shape_of(DType::q8_0))->default_cache_element() == DType::f16);
     CHECK(random_model(shape_of(DType::q4_0))->default_cache_element() == DType::f16);
+    CHECK(random_model(shape_of(DType::q4_k))->default_cache_element() == DType::f16);
+    CHECK(random_model(shape_of(DType::q6_k))->default_cache_element() == DType::f16);
     CHECK(random_model(shape_of(DType::f32))->default_cache_element() == DType::f32);
     CHECK(random_model(shape_of(DType::bf16))->default_cache_element() == DType::f32);
     const ModelPtr model = random_model(shape_of(DType::q8_0));
@@ -95,7 +98,7 @@ TEST_CASE("Sessions keep f16 for quantised weights and f32 for others, unless th
 }
 
 TEST_CASE("Quantised weights give nearly the logits of the same weights as floats") {
-    for (const DType type : {DType::f16, DType::bf16, DType::q8_0, DType::q4_0}) {
+    for (const DType type : {DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_k, DType::q6_k}) {
         CAPTURE(layout_of(type).name);
         const ModelPtr model = random_model(shape_of(type));
         const ModelPtr as_floats = repacked(random_model(shape_of(type)), DType::f32);

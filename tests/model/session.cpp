@@ -3,6 +3,8 @@
 #include "support/random_model.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -143,4 +145,28 @@ TEST_CASE("A model without a text head and without an end has neither") {
     const Session session{bare};
     CHECK(session.head().empty());
     CHECK_FALSE(session.is_end(2));
+}
+
+TEST_CASE("A fingerprint tells models and elements of the cache apart, and nothing else") {
+    const auto model = small_model();
+    Session session{model};
+    const std::uint64_t expected = session.fingerprint();
+    session.evaluate(std::vector<TokenId>{3, 4});
+    CHECK(session.fingerprint() == expected);
+    CHECK(session.fork().fingerprint() == expected);
+    CHECK(Session{small_model(), {.window = 20, .piece = 3}}.fingerprint() == expected);
+    CHECK(Session{model, {.cache = DType::f32}}.fingerprint() == expected);  // by default
+
+    const auto other = random_model({.layers = 1, .vocab = 50, .window = 40, .seed = 2});
+    const auto rounded = random_model({.layers = 1, .vocab = 50, .window = 40, .type = DType::f16});
+    std::set<std::uint64_t> seen;
+    std::size_t kinds = 0;
+    for (const auto& weights : {model, other, rounded}) {
+        for (const DType element : {DType::f32, DType::f16, DType::bf16}) {
+            seen.insert(Session{weights, {.cache = element}}.fingerprint());
+            ++kinds;
+        }
+    }
+    CHECK(seen.size() == kinds);
+    CHECK(seen.contains(expected));
 }

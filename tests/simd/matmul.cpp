@@ -4,6 +4,7 @@
 #include "flashback/core/quantize.hpp"
 #include "flashback/policy/random.hpp"
 #include "flashback/simd/plain/matmul.hpp"
+#include "support/random_blocks.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -46,15 +47,9 @@ Weights random_weights(DType type, std::size_t outputs, std::size_t inputs) {
         if (can_quantize(type)) {
             for (float& value : values) value = random_value(random);
             quantize(type, values.data(), inputs, row);
-        } else {  // any bytes are blocks, with scales that are numbers
-            for (std::size_t i = 0; i < w.row_bytes; ++i) row[i] = static_cast<std::byte>(random.below(256));
-            for (std::size_t block = 0; block < w.row_bytes; block += layout.block_bytes) {
-                for (const std::size_t at :
-                     type == DType::q4_k ? std::vector<std::size_t>{0, 2} : std::vector<std::size_t>{208}) {
-                    const std::uint16_t scale = float_to_half(random_value(random) / 64);
-                    std::memcpy(row + block + at, &scale, sizeof scale);
-                }
-            }
+        } else {
+            flashback_test::random_blocks(
+                type, random, inputs / layout.block_elements, [&](std::size_t) { return random_value(random) / 64; }, row);
         }
         w.packed.set_row(o, row);
     }

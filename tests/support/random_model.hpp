@@ -1,8 +1,10 @@
 /// \file A small transformer with random weights: the same for the same seed, on every machine.
 #pragma once
 
+#include "flashback/core/quantize.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/policy/random.hpp"
+#include "support/random_blocks.hpp"
 
 #include <cmath>
 #include <cstddef>
@@ -23,7 +25,7 @@ struct RandomModel {
     std::size_t window = 400;
     bool tied = false;
     std::uint64_t seed = 1;
-    flashback::DType type = flashback::DType::f32;  ///< of the matrices
+    flashback::DType type = flashback::DType::f32;  ///< of the matrices; rows are whole blocks
     float scale = 1;                                ///< of all weights of matrices, besides the usual 1 / sqrt(inputs)
 };
 
@@ -38,6 +40,16 @@ inline std::shared_ptr<const flashback::Transformer> random_model(const RandomMo
     flashback::SplitMix64 random{shape.seed};
     const auto matrix = [&](std::size_t outputs, std::size_t inputs) {
         const double most = shape.scale * std::sqrt(3.0 / static_cast<double>(inputs));
+        if (!flashback::can_quantize(shape.type)) {
+            flashback::simd::PackedMatrix w{shape.type, outputs, inputs};
+            const flashback::DTypeLayout layout = flashback::layout_of(shape.type);
+            std::vector<std::byte> row(inputs / layout.block_elements * layout.block_bytes);
+            for (std::size_t o = 0; o < outputs; ++o) {
+                random_blocks(shape.type, random, inputs / layout.block_elements, most, row.data());
+                w.set_row(o, row.data());
+            }
+            return w;
+        }
         return flashback::simd::PackedMatrix::of(shape.type, outputs, inputs, [&](std::size_t, std::size_t) {
             return static_cast<float>((2 * random.uniform() - 1) * most);
         });
@@ -84,6 +96,7 @@ inline std::shared_ptr<const flashback::Transformer> random_model(const RandomMo
         model->rotary_frequencies.push_back(
             std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary_dim)));
     }
+    model->fingerprint = random.next() ^ static_cast<std::uint64_t>(shape.type);  // depends on the seed and all sizes
     model->text_head = {1};
     model->text_ends = {2};
     return model;

@@ -5,6 +5,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <span>
 #include <stop_token>
@@ -28,6 +29,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `m.head()`           | `TokenSpan`              | tokens in front of every text: BOS               | none        |
 /// | `m.is_end(token)`    | `bool`                   | whether a token ends a text                      | never       |
 /// | `m.tokens()`         | `TokenSpan`              | the tokens at the positions held                 | the decoder keeps a list |
+/// | `m.fingerprint()`    | `std::uint64_t`          | what keys and values depend on besides the tokens: weights, adapter and its scale, element of the cache | always the same |
 ///
 /// `evaluate` is all or nothing: when it throws, `size()` is what it was.
 template <class M>
@@ -63,6 +65,13 @@ concept InterruptibleModel = LanguageModel<M> && requires(M& model, TokenSpan to
 template <class M>
 concept RemembersTokens = requires(const M& model) {
     { model.tokens() } -> std::convertible_to<TokenSpan>;
+};
+
+/// A model that tells with which weights, adapter and rounding it evaluates: where `m.fingerprint()` is another number than when
+/// positions were evaluated, these are no use any more.
+template <class M>
+concept FingerprintedModel = requires(const M& model) {
+    { model.fingerprint() } -> std::convertible_to<std::uint64_t>;
 };
 
 /// The most positions that a model can hold.

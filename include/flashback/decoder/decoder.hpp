@@ -13,6 +13,7 @@
 #include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <span>
@@ -61,8 +62,9 @@ public:
     /// Continues a prompt, which is given without BOS.
     /// Throws    Error{window} if head, prompt and the first passages are longer than the model's window and nothing may be
     ///           dropped; Error{contract} if head, prompt and the first passages are all empty, if a policy breaks its
-    ///           contract, or if something else changed the size of the model between two single steps, or of a model
-    ///           without `tokens()` at any time; Error{logits}; what model, retriever and policies throw. Then `partial()` has what
+    ///           contract, if something else changed the size of the model between two single steps, or of a model
+    ///           without `tokens()` at any time, or if the fingerprint of a FingerprintedModel changed while it held tokens;
+    ///           Error{logits}; what model, retriever and policies throw. Then `partial()` has what
     ///           was generated, and the model holds what it says it holds.
     /// Cost      at most max_tokens evaluations, and one for each token that a schedule takes back; allocates at retrievals
     ///           and at the start only
@@ -118,11 +120,23 @@ private:
                          " in it: something else changed it, and its cache cannot be trusted");
     }
 
+    // Positions that were evaluated with other weights, another adapter or another rounding are no use to this model.
+    void check_same_model() {
+        if constexpr (FingerprintedModel<Model>) {
+            const std::uint64_t now = model_->fingerprint();
+            FLASHBACK_ASSERT(!fingerprint_ || *fingerprint_ == now || static_cast<std::size_t>(model_->size()) == 0,
+                             "the model has the fingerprint ", now, ", but this decoder filled its cache when it was ",
+                             *fingerprint_, ": weights, adapter or element of the cache have changed, and it cannot be reused");
+            fingerprint_ = now;
+        }
+    }
+
     void begin(TokenSpan prompt, const GenerateOptions& options) {
         const std::size_t reserved = options.max_tokens < max_reserved ? options.max_tokens : max_reserved;
         context_.reserve(prompt.size() + reserved);
         context_.assign(prompt.begin(), prompt.end());  // before partial_ is cleared, which the prompt may view
         partial_ = {};
+        check_same_model();
         if constexpr (!model_remembers) check_untouched();
         partial_.tokens.reserve(reserved);
         policies_.reset();
@@ -228,6 +242,7 @@ private:
 
     /// Brings the model to the planned context.
     Outcome follow(const Call& call, Retrieval* retrieval = nullptr) {
+        check_same_model();
         if constexpr (!model_remembers) check_untouched();
         const std::size_t window = window_of(*model_);
         ContextPlan plan = plan_context(policies_, held(), parts(call), scratch_);
@@ -269,6 +284,7 @@ private:
     }
 
     Outcome evaluate_newest(const Call& call) {
+        check_same_model();
         check_untouched();
         if (held().size() >= window_of(*model_)) return follow(call);
         const Clock::time_point start = Clock::now();
@@ -326,8 +342,9 @@ private:
     std::vector<float> masked_logits_;
     std::span<const float> taken_from_;  // the logits that the newest token was taken from
     std::size_t retrieved_at_ = 0;
-    std::size_t dropped_ = 0;  // oldest tokens of the context that are no longer read
-    std::size_t left_ = 0;     // size of the model as this decoder left it
+    std::size_t dropped_ = 0;                   // oldest tokens of the context that are no longer read
+    std::size_t left_ = 0;                      // size of the model as this decoder left it
+    std::optional<std::uint64_t> fingerprint_;  // of the model when it was last used; none before the first generation
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

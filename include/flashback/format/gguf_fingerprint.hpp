@@ -15,11 +15,18 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The fingerprint of a file's weights (names, shapes, types and values of all tensors) and hyper-parameters (the keys of its
-/// architecture). The order of either in the file does not matter, and neither do name, tokenizer and templates.
+/// The hash of one tensor's bytes.
+inline std::uint64_t fingerprint(const GgufTensor& tensor) noexcept {
+    Fingerprint one;
+    one.add(tensor.data);
+    return one.value();
+}
+
+/// The fingerprint of a file whose tensors were hashed before, one by one.
+/// Shape     `of_tensor(const GgufTensor&)` gives `fingerprint(tensor)`
 /// Throws    Error{format} if the architecture is no text
-/// Cost      reads all weights once, the tensors in parallel if an executor is given
-inline std::uint64_t fingerprint(const GgufFile& file, ExecutorRef executor = {}) {
+template <class OfTensor>
+std::uint64_t fingerprint_of(const GgufFile& file, const OfTensor& of_tensor) {
     Fingerprint all;
     const std::string architecture{file.text("general.architecture").value_or("")};
     all.add(architecture);
@@ -52,19 +59,25 @@ inline std::uint64_t fingerprint(const GgufFile& file, ExecutorRef executor = {}
     std::vector<const GgufTensor*> tensors;
     for (const GgufTensor& tensor : file.tensors()) tensors.push_back(&tensor);
     std::ranges::sort(tensors, {}, [](const GgufTensor* tensor) { return tensor->name; });
-    std::vector<std::uint64_t> values(tensors.size());
-    executor.run(tensors.size(), [&](std::size_t i) {
-        Fingerprint one;
-        one.add(tensors[i]->data);
-        values[i] = one.value();
-    });
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-        all.add(tensors[i]->name);
-        for (const std::uint64_t dim : tensors[i]->dims) all.add(dim);
-        all.add(static_cast<std::uint64_t>(tensors[i]->type));
-        all.add(values[i]);
+    for (const GgufTensor* tensor : tensors) {
+        all.add(tensor->name);
+        for (const std::uint64_t dim : tensor->dims) all.add(dim);
+        all.add(static_cast<std::uint64_t>(tensor->type));
+        all.add(of_tensor(*tensor));
     }
     return all.value();
+}
+
+/// The fingerprint of a file's weights (names, shapes, types and values of all tensors) and hyper-parameters (the keys of its
+/// architecture). The order of either in the file does not matter, and neither do name, tokenizer and templates.
+/// Throws    Error{format} if the architecture is no text
+/// Cost      reads all weights once, the tensors in parallel if an executor is given
+inline std::uint64_t fingerprint(const GgufFile& file, ExecutorRef executor = {}) {
+    const std::vector<GgufTensor>& tensors = file.tensors();
+    std::vector<std::uint64_t> values(tensors.size());
+    executor.run(tensors.size(), [&](std::size_t i) { values[i] = fingerprint(tensors[i]); });
+    return fingerprint_of(file,
+                          [&](const GgufTensor& tensor) { return values[static_cast<std::size_t>(&tensor - tensors.data())]; });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

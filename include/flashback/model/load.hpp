@@ -32,8 +32,8 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path) { return load
 /// Throws    Error{format} if a tensor is missing or has another shape than the hyper-parameters say; Error{unsupported} for a
 ///           tensor type or a tensor that is not known here; Error{vocabulary} if the file has a vocabulary that contradicts
 ///           itself or has more tokens than the embedding has rows; with a path also what GgufFile::open throws
-/// Cost      as many bytes as the tensors of the file have; reads it once, the rows of a matrix in parallel if an executor is given,
-///           and gives its pages back as it goes
+/// Cost      as many bytes as the tensors of the file have; reads each tensor twice in a row, to hash it (Transformer::fingerprint)
+///           and to repack it, the rows of a matrix in parallel if an executor is given, and gives its pages back as it goes
 std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
 inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {}) {
     return load_model(GgufFile::open(path), executor);

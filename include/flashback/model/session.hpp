@@ -4,6 +4,7 @@
 #include "flashback/core/aligned_buffer.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
+#include "flashback/core/fingerprint.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/fwd.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -61,6 +63,15 @@ public:
     std::size_t window() const noexcept { return options_.window; }
     /// What keys and values are rounded to.
     DType cache_element() const noexcept { return cache_.shape().element; }
+    /// What keys and values depend on besides the tokens: the fingerprint of the model, and the element that they are rounded to.
+    /// Where it differs, a cache is no use.
+    /// Requires  a model that has one: load_model and random_transformer give it
+    std::uint64_t fingerprint() const noexcept {
+        Fingerprint all;
+        all.add(model_->fingerprint);
+        all.add(static_cast<std::uint64_t>(cache_element()));
+        return all.value();
+    }
     /// The tokens at the positions held.
     TokenSpan tokens() const noexcept { return tokens_; }
     /// The tokens that the model wants in front of every text: BOS, or none.
@@ -176,6 +187,6 @@ private:
 };
 
 static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && InterruptibleModel<Session> &&
-              RemembersTokens<Session>);
+              RemembersTokens<Session> && FingerprintedModel<Session>);
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -3,6 +3,7 @@
 
 #include "flashback/core/dequantize.hpp"
 #include "flashback/core/quantize.hpp"
+#include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/model/load.hpp"
 
 #include <array>
@@ -11,7 +12,6 @@
 #include <cstring>
 #include <limits>
 #include <map>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -100,6 +100,12 @@ public:
         return sentences;
     }
 
+    /// That of the file.
+    /// Requires  all tensors were taken
+    std::uint64_t fingerprint() const {
+        return fingerprint_of(file_, [&](const GgufTensor& tensor) { return taken_.at(tensor.name); });
+    }
+
     /// Refuses a file with tensors that nobody took: they would change the result if they were known.
     void refuse_others() const {
         for (const GgufTensor& tensor : file_.tensors()) {
@@ -124,7 +130,7 @@ private:
                             layout_of(tensor->type).name,
                             ", expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K");
         }
-        taken_.insert(tensor->name);
+        taken_.emplace(tensor->name, flashback::fingerprint(*tensor));  // now: its pages are given back while it is repacked
         return *tensor;
     }
 
@@ -132,7 +138,7 @@ private:
 
     const GgufFile& file_;
     ExecutorRef executor_;
-    std::set<std::string_view> taken_;
+    std::map<std::string_view, std::uint64_t> taken_;  // and their hashes
     std::map<DType, std::size_t> converted_;
 };
 
@@ -283,6 +289,7 @@ inline std::shared_ptr<const Transformer> load_model(const GgufFile& file, Execu
     model->output_norm = weights.vector("output_norm.weight", c.width);
     if (weights.has("output.weight")) model->head = weights.matrix("output.weight", c.vocab, c.width);
     weights.refuse_others();
+    model->fingerprint = weights.fingerprint();
     model->notes = weights.notes();
 
     for (std::size_t i = 0; i < c.rotary_dim / 2; ++i) {

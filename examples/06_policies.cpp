@@ -192,6 +192,6 @@ int main() try {
     std::cout << "all policies do as they say\n";
     return 0;
 } catch (const std::exception& error) {
-    std::cerr << "05_policies: " << error.what() << '\n';
+    std::cerr << "06_policies: " << error.what() << '\n';
     return 1;
 }

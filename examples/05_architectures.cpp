@@ -1,0 +1,127 @@
+/// \file One program for several processors: it carries the kernels for each and takes the best that this one can run.
+/// README.md of this folder says how such a program is linked.
+///
+/// 05_architectures [--arch NAME]: that one instead of the best
+/// 05_architectures --all: all that this processor can run, which must agree
+#include "05_architectures.hpp"
+
+#include "flashback/core/config.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <iomanip>
+#include <iostream>
+#include <span>
+#include <stdexcept>
+#include <string>
+
+#if !defined(__x86_64__)
+namespace flashback_examples::FLASHBACK_ISA {
+Read read;
+}
+#endif
+
+using flashback_examples::Read;
+using flashback_examples::Reading;
+
+namespace {
+
+struct Architecture {
+    const char* name;
+    const char* tag;  ///< FLASHBACK_ISA of the unit
+    bool (*runs_here)();
+    Read* read;
+};
+
+/// What the program carries, the plainest first.
+const Architecture architectures[] = {
+#if defined(__x86_64__)
+    {"x86-64", "sse2", [] { return true; }, flashback_examples::sse2::read},
+    {"x86-64-v3", "avx2",
+     [] {  // and with these all of x86-64-v3
+         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+     },
+     flashback_examples::avx2::read},
+    {"x86-64-v4+vnni+bf16", "avx512_bf16",
+     [] {
+         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+     },
+     flashback_examples::avx512_bf16::read},
+#else
+    {"native", FLASHBACK_ISA_NAME, [] { return true; }, flashback_examples::FLASHBACK_ISA::read},
+#endif
+};
+
+const Architecture& best() {
+    const Architecture* found = architectures;
+    for (const Architecture& one : architectures) {
+        if (one.runs_here()) found = &one;
+    }
+    return *found;
+}
+
+const Architecture& named(const std::string& name) {
+    std::string names;
+    for (const Architecture& one : architectures) {
+        if (one.name == name && one.runs_here()) return one;
+        if (one.name == name) throw std::runtime_error("this processor lacks instructions of " + name);
+        names += (names.empty() ? "" : ", ") + std::string{one.name};
+    }
+    throw std::runtime_error("found the architecture '" + name + "', expected one of " + names);
+}
+
+Reading run(const Architecture& one) {
+    const Reading reading = one.read(
+        "A compiler is a program that translates a program into machine code. An operating system shares the memory of a "
+        "computer among programs, and the kernel is the part of it that is always in memory.");
+    double total = 0;
+    for (const double logprob : reading.logprobs) total += logprob;
+    std::cout << one.name << " (" << one.tag << "): " << std::fixed << std::setprecision(6)
+              << -total / static_cast<double>(reading.logprobs.size()) << " nats per token, " << std::setprecision(0)
+              << reading.prefill << " tokens/s read, " << reading.decode << " written\n";
+    return reading;
+}
+
+/// Runs all that can be run here; whether each gives its own bits again, and what the first gives but for rounding.
+bool agree() {
+    Reading plainest;
+    double most = 0;
+    bool same = true;
+    for (const Architecture& one : architectures) {
+        if (!one.runs_here()) {
+            std::cout << one.name << " (" << one.tag << "): not on this processor\n";
+            continue;
+        }
+        const Reading reading = run(one);
+        const Reading again = run(one);
+        if (plainest.next.empty()) plainest = reading;
+        same = same && reading.logprobs == again.logprobs && reading.next == again.next && reading.next == plainest.next;
+        for (std::size_t i = 0; i < reading.logprobs.size(); ++i)
+            most = std::max(most, std::abs(reading.logprobs[i] - plainest.logprobs[i]));
+    }
+    std::cout << std::scientific << std::setprecision(1) << "log-probabilities differ by at most " << most << ", allowed "
+              << plainest.tolerance << "; tokens and repetitions " << (same ? "agree" : "DIFFER") << '\n';
+    return same && most <= plainest.tolerance;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    const std::span<char*> arguments{argv + 1, static_cast<std::size_t>(argc - 1)};
+    if (arguments.size() == 1 && std::strcmp(arguments[0], "--all") == 0) return agree() ? 0 : 1;
+    if (arguments.size() == 2 && std::strcmp(arguments[0], "--arch") == 0) {
+        run(named(arguments[1]));
+    } else if (arguments.empty()) {
+        run(best());
+    } else {
+        throw std::runtime_error("expected --arch NAME, --all or nothing");
+    }
+    return 0;
+} catch (const std::exception& error) {
+    std::cerr << "05_architectures: " << error.what() << '\n';
+    return 1;
+}
