@@ -23,7 +23,7 @@ flashback_add_test(golden SOURCES model/golden.cpp)
 flashback_add_test(golden_stories260K LABEL shared SOURCES model/golden_stories260K.cpp)
 flashback_add_test(model SOURCES model/session.cpp model/stopping.cpp support/allocations.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
-flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/matmul.cpp simd/rows.cpp simd/same_bits.cpp simd/accuracy.cpp simd/machine_peaks.cpp)
+flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/matmul.cpp simd/rows.cpp simd/same_bits.cpp simd/accuracy.cpp simd/machine_peaks.cpp)
 target_compile_options(test_simd PRIVATE -UFLASHBACK_EXTERN_KERNELS)
 flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp decoder/calls.cpp decoder/cancellation.cpp
                                    decoder/counts.cpp decoder/drop_oldest.cpp decoder/failures.cpp decoder/generation.cpp
@@ -42,3 +42,8 @@ foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-con
   target_compile_definitions(test_hash_${name} PRIVATE FLASHBACK_ISA=test_${name} FLASHBACK_TEST_HASH=hash_${name})
   target_link_libraries(test_compiler_options PRIVATE test_hash_${name})
 endforeach()
+flashback_add_test(train SOURCES train/gradients.cpp)
+# The check of gradients must notice a derivative that lacks a term.
+flashback_add_test(train_notices_a_broken_derivative SOURCES train/gradients.cpp)
+target_compile_definitions(test_train_notices_a_broken_derivative PRIVATE FLASHBACK_TEST_BREAK_BACKWARD)
+set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_EXPRESSION "a gradient differs from finite differences")
