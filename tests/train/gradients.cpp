@@ -15,7 +15,7 @@ using namespace flashback_test;
 
 namespace {
 
-constexpr std::size_t samples = 10;  // elements of each tensor
+constexpr std::size_t samples = 5;  // elements of each tensor
 
 /// Some elements of every trained tensor, those with the greatest gradients among them.
 void check_gradients(Trainer& trainer, DoubleLlama& reference, const std::vector<TrainingExample>& batch) {
@@ -58,7 +58,7 @@ TEST_CASE("gradients of all parameters are those of finite differences") {
         Trainer trainer{model, {.all = true}};
         DoubleLlama reference = in_double(*model, trainer);
         // More than a block of queries, and one token alone in the last panel.
-        check_gradients(trainer, reference, {random_example(81, 37, 1), random_example(3, 37, 2)});
+        check_gradients(trainer, reference, {random_example(67, 37, 1), random_example(3, 37, 2)});
     }
 }
 

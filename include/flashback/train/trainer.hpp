@@ -161,7 +161,7 @@ public:
     std::size_t bytes() const noexcept {
         std::size_t sum = 4 * layout().size() * sizeof(float);
         for (const auto& gradients : gradients_) sum += gradients.size() * sizeof(float);
-        for (const detail::Workspace& work : workspaces_) sum += work.bytes();
+        for (const detail::TrainingWorkspace& work : workspaces_) sum += work.bytes();
         return sum;
     }
 
@@ -294,8 +294,8 @@ private:
     TrainerOptions options_;
     detail::Network net_;
     detail::Dropout dropout_;
-    std::vector<detail::Workspace> workspaces_;    // one for each thread
-    std::vector<AlignedBuffer<float>> gradients_;  // of the examples of a wave
+    std::vector<detail::TrainingWorkspace> workspaces_;  // one for each thread
+    std::vector<AlignedBuffer<float>> gradients_;        // of the examples of a wave
     AlignedBuffer<float> first_moments_, second_moments_;
     AlignedBuffer<float> sum_;
     Pending pending_;

@@ -19,7 +19,7 @@ class Pass {
 public:
     /// Requires  `work` has room for the example; without dropout, `dropout` is inactive
     Pass(const Network& net, const TrainingExample& example, std::span<const TokenId> cut, const Dropout& dropout,
-         Workspace& work)
+         TrainingWorkspace& work)
         : net_(net), example_(example), cut_(cut), dropout_(dropout), work_(work), rows_(example.tokens.size()) {}
 
     /// The sum of the cross entropy of all targets.
@@ -186,7 +186,7 @@ private:
     const TrainingExample& example_;
     std::span<const TokenId> cut_;
     Dropout dropout_;
-    Workspace& work_;
+    TrainingWorkspace& work_;
     std::size_t rows_;
     float* gradients_ = nullptr;
 };

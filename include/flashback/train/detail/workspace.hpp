@@ -37,11 +37,11 @@ struct SavedLayer {
 };
 
 /// The memory of one thread.
-struct Workspace {
+struct TrainingWorkspace {
     /// Makes room for examples of so many tokens and targets; what is there stays if it is enough.
     void reserve(const Network& net, std::size_t tokens, std::size_t targets) {
         if (tokens > capacity) {
-            *this = Workspace{};
+            *this = TrainingWorkspace{};
             capacity = (tokens + 63) / 64 * 64;
             make_rows(net.config, net.rank);
             make_angles(net.frequencies);
