@@ -96,7 +96,8 @@ namespace detail {
 template <class Operation>
 FLASHBACK_SIMD_INLINE Lanes lane_by_lane(const Operation& operation) noexcept {
     Lanes y;
-    each_batch([&](std::size_t i) { y.part[i] = operation(i); });
+    // g++ leaves this lambda a function of its own in large programs, with the lanes in memory.
+    each_batch([&](std::size_t i) __attribute__((always_inline)) { y.part[i] = operation(i); });
     return y;
 }
 
