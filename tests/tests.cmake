@@ -42,8 +42,9 @@ foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-con
   target_compile_definitions(test_hash_${name} PRIVATE FLASHBACK_ISA=test_${name} FLASHBACK_TEST_HASH=hash_${name})
   target_link_libraries(test_compiler_options PRIVATE test_hash_${name})
 endforeach()
-flashback_add_test(train SOURCES train/golden.cpp train/gradients.cpp train/operations.cpp train/optimiser.cpp train/trainer.cpp)
+flashback_add_test(train SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp train/trainer.cpp)
+flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.
-flashback_add_test(train_notices_a_broken_derivative SOURCES train/gradients.cpp)
+flashback_add_test(train_notices_a_broken_derivative LABEL slow SOURCES train/gradients.cpp)
 target_compile_definitions(test_train_notices_a_broken_derivative PRIVATE FLASHBACK_TEST_BREAK_BACKWARD)
 set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_EXPRESSION "a gradient differs from finite differences")
