@@ -3,6 +3,7 @@
 /// A header includes its own folder or a lower floor; neighbours on a floor do not see each other. tests/floors.cmake proves
 /// it.
 ///
+///     6  train                            gradients, AdamW; LoRA, marker rows, or every parameter
 ///     5  eval                             perplexity, what a model costs, the run-time test of the paper
 ///     4  decoder                          the loop: schedule, query, retrieve, plan, evaluate, sample
 ///     3  model                            transformer, sessions, loading, random weights
@@ -107,6 +108,8 @@ class Bm25Index;
 // model
 struct TransformerConfig;
 struct Transformer;
+struct LoraPair;
+struct Adapter;
 struct SessionOptions;  // the window of the model, pieces of 256 tokens, serial
 template <class Cache>
 class BasicSession;
@@ -128,5 +131,15 @@ struct ModelCost;
 enum class RunTimeLayout;
 struct RunTimeOptions;
 struct RunTime;
+
+// train
+struct TrainingExample;
+struct LoraOptions;      // no modules; rank 16, alpha 32, dropout 0.05
+struct TrainingTargets;  // a LoRA, marker rows, or all
+struct LearningRate;     // 1e-4, cosine, warm-up 0.1, 1000 steps
+struct AdamWOptions;     // 0.9, 0.999, 1e-8, no decay
+struct TrainerOptions;   // clips at 1, seed 0, serial
+class Trainer;
+struct InitialOptions;  // deviation 0.02, tied, seed 0
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -11,11 +11,14 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Source    Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators (SplitMix64)
 class SplitMix64 {
 public:
+    /// What the state grows by with each number: SplitMix64{seed + i * increment} begins where seed's stream has given i numbers.
+    static constexpr std::uint64_t increment = 0x9e3779b97f4a7c15u;
+
     constexpr explicit SplitMix64(std::uint64_t seed) noexcept : state_(seed) {}
 
     /// The next 64 random bits.
     constexpr std::uint64_t next() noexcept {
-        std::uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
+        std::uint64_t z = (state_ += increment);
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
         z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
         return z ^ (z >> 31);

@@ -5,11 +5,13 @@
 #pragma once
 
 #include "flashback/simd/attention.hpp"
+#include "flashback/simd/gemm.hpp"
 #include "flashback/simd/matmul.hpp"
 
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
 
 FLASHBACK_DETAIL_MATMULS()
 FLASHBACK_DETAIL_ATTENDS()
+FLASHBACK_DETAIL_GEMMS()
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd::detail

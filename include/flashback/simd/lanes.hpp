@@ -9,6 +9,7 @@
 #include "flashback/simd/packed_panel.hpp"
 
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -28,12 +29,14 @@ FLASHBACK_SIMD_INLINE void each_batch(const Call& call) noexcept {
 FLASHBACK_SIMD_INLINE Batch load_batch(const float* from) noexcept { return *from; }
 FLASHBACK_SIMD_INLINE void store_batch(const Batch& x, float* to) noexcept { *to = x; }
 FLASHBACK_SIMD_INLINE Batch select_batch(bool condition, Batch yes, Batch no) noexcept { return condition ? yes : no; }
+FLASHBACK_SIMD_INLINE Batch sqrt_batch(Batch x) noexcept { return std::sqrt(x); }
 #else
 FLASHBACK_SIMD_INLINE Batch load_batch(const float* from) noexcept { return Batch::load_unaligned(from); }
 FLASHBACK_SIMD_INLINE void store_batch(const Batch& x, float* to) noexcept { x.store_unaligned(to); }
 FLASHBACK_SIMD_INLINE Batch select_batch(const Batch::batch_bool_type& condition, const Batch& yes, const Batch& no) noexcept {
     return xsimd::select(condition, yes, no);
 }
+FLASHBACK_SIMD_INLINE Batch sqrt_batch(const Batch& x) noexcept { return xsimd::sqrt(x); }
 #endif
 
 }  // namespace detail
@@ -93,7 +96,8 @@ namespace detail {
 template <class Operation>
 FLASHBACK_SIMD_INLINE Lanes lane_by_lane(const Operation& operation) noexcept {
     Lanes y;
-    each_batch([&](std::size_t i) { y.part[i] = operation(i); });
+    // g++ leaves this lambda a function of its own in large programs, with the lanes in memory.
+    each_batch([&](std::size_t i) __attribute__((always_inline)) { y.part[i] = operation(i); });
     return y;
 }
 
@@ -118,6 +122,11 @@ FLASHBACK_SIMD_INLINE Lanes operator/(const Lanes& a, const Lanes& b) noexcept {
 
 FLASHBACK_SIMD_INLINE Lanes fma(const Lanes& a, const Lanes& b, const Lanes& c) noexcept {
     return detail::lane_by_lane([&](std::size_t i) { return fma(a.part[i], b.part[i], c.part[i]); });
+}
+
+/// The square root of every lane, rounded once; NaN below 0.
+FLASHBACK_SIMD_INLINE Lanes sqrt(const Lanes& a) noexcept {
+    return detail::lane_by_lane([&](std::size_t i) { return detail::sqrt_batch(a.part[i]); });
 }
 
 /// a < b ? yes : no in every lane; no where a or b is NaN.

@@ -1,0 +1,91 @@
+// A whole step of training: forward, backward, sum of gradients, AdamW; the default model of 5 million parameters.
+//
+// `op/s` counts, as is usual, 6 operations a parameter and token where all parameters train (2 forward, 4 backward) and 4 for a
+// LoRA, which has no gradients of frozen weights; every parameter of the model counts, attention, LoRA and optimiser do not. So
+// FlashBack's examples, which evaluate the head for 16 tokens only, do less than is counted. `MB` is what the trainer holds.
+#include "flashback/core/thread_pool.hpp"
+#include "flashback/policy/random.hpp"
+#include "flashback/train/initial_model.hpp"
+#include "flashback/train/trainer.hpp"
+#include "peak.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+using namespace flashback;
+using namespace flashback_bench;
+
+namespace {
+
+constexpr std::size_t tokens = 512;
+constexpr std::size_t batch_size = 8;
+constexpr TokenId left = 4096;
+constexpr TokenId right = 4097;
+
+std::shared_ptr<const Transformer> default_shape() {
+    static const std::shared_ptr<const Transformer> model = [] {
+        TransformerConfig c;
+        c.name = "5m";
+        c.vocab = 4098;
+        c.window = 512;
+        c.layers = 6;
+        c.width = 256;
+        c.heads = 8;
+        c.kv_heads = 4;
+        c.head_dim = 32;
+        c.rotary_dim = 32;
+        c.hidden = 704;
+        c.norm_epsilon = 1e-5f;
+        return initial_transformer(c);
+    }();
+    return model;
+}
+
+void step(benchmark::State& state, const TrainingTargets& targets, std::size_t predicted, double operations) {
+    const auto threads = static_cast<std::size_t>(state.range(0));
+    ThreadPool pool{threads};
+    Trainer trainer{default_shape(), targets, {.cut_columns = {left, right}, .executor = pool}};
+    SplitMix64 random{1};
+    std::vector<TrainingExample> batch;
+    for (std::size_t i = 0; i < batch_size; ++i) {
+        TokenBuffer text(tokens);
+        for (TokenId& token : text) token = static_cast<TokenId>(random.below(4096));
+        batch.push_back(predict_last(text, predicted));
+    }
+    trainer.step(batch);  // makes the workspaces
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(trainer.step(batch).loss);
+    count_operations(state, operations * static_cast<double>(tokens * batch_size), threads);
+    state.counters["token/s"] =
+        benchmark::Counter(static_cast<double>(tokens * batch_size), benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["MB"] = static_cast<double>(trainer.bytes()) / 1e6;
+}
+
+/// Elements of all matrices and norms of the model, the tied embedding once.
+double parameters() {
+    static const double count = static_cast<double>(Trainer{default_shape(), {.all = true}}.layout().elements());
+    return count;
+}
+
+void train_all(benchmark::State& state) { step(state, {.all = true}, tokens, 6 * parameters()); }
+BENCHMARK(train_all)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+TrainingTargets lora(std::vector<LinearModule> modules, float dropout) {
+    TrainingTargets targets;
+    targets.lora.modules = std::move(modules);
+    targets.lora.dropout = dropout;
+    targets.markers = {left, right};
+    return targets;
+}
+// The adapter of FlashBack: q and v, two marker rows, 16 tokens predicted.
+void train_lora(benchmark::State& state) { step(state, lora({LinearModule::q, LinearModule::v}, 0.05f), 16, 4 * parameters()); }
+BENCHMARK(train_lora)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+void train_lora_everywhere(benchmark::State& state) {
+    step(state, lora({linear_modules.begin(), linear_modules.end()}, 0.05f), 16, 4 * parameters());
+}
+BENCHMARK(train_lora_everywhere)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace

@@ -1,0 +1,145 @@
+/// \file A linear layer of training: forward and backward, with LoRA or without.
+#pragma once
+
+#include "flashback/simd/elementwise.hpp"
+#include "flashback/simd/gemm.hpp"
+#include "flashback/simd/transpose.hpp"
+#include "flashback/train/detail/dropout.hpp"
+#include "flashback/train/detail/rows.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// Where something that is frozen has its gradient.
+inline constexpr std::size_t frozen = std::numeric_limits<std::size_t>::max();
+
+/// A matrix of f32 in panels, as simd::PackedMatrix lays it out, and where its gradient lies if it trains.
+struct Matrix {
+    const float* data = nullptr;  ///< (panels, inputs, 16)
+    std::size_t outputs = 0;
+    std::size_t inputs = 0;
+    std::size_t gradient = frozen;  ///< offset in the array of gradients
+
+    bool trains() const noexcept { return gradient != frozen; }
+    std::size_t panel_floats() const noexcept { return inputs * simd::panel_outputs; }
+    simd::GemmPanels right() const noexcept { return {data, panel_floats(), simd::panel_outputs}; }
+};
+
+/// A linear layer and what LoRA adds to it: y = W x + scale · B A dropout(x).
+struct Linear {
+    Matrix w;
+    Matrix a, b;  ///< (rank, inputs), (outputs, rank); of no outputs without LoRA
+    float scale = 0;
+
+    bool has_lora() const noexcept { return a.outputs > 0; }
+    bool trains() const noexcept { return w.trains() || a.trains(); }
+};
+
+/// Memory that linear layers share.
+struct LinearScratch {
+    LinearScratch() = default;
+    LinearScratch(std::size_t rows, std::size_t most_inputs, std::size_t most_outputs, std::size_t rank)
+        : columns(
+              simd::in_huge_pages(AlignedBuffer<float>{panels_at_once * simd::padded(most_outputs) * simd::panel_outputs})) {
+        if (rank == 0) return;
+        dropped = Rows{rows, most_inputs};
+        dropped_gradient = Rows{rows, most_inputs};
+        low = Rows{rows, rank};
+        low_gradient = Rows{rows, rank};
+    }
+
+    static constexpr std::size_t panels_at_once = 4;
+    AlignedBuffer<float> columns;    ///< (4, outputs, 16): some columns of a matrix
+    Rows dropped, dropped_gradient;  ///< (rows, inputs)
+    Rows low, low_gradient;          ///< (rows, rank): scale · A x, and the gradient of A x
+
+    std::size_t bytes() const noexcept {
+        return columns.size() * sizeof(float) + dropped.bytes() + dropped_gradient.bytes() + low.bytes() + low_gradient.bytes();
+    }
+};
+
+/// y = x Wᵀ, or y += x Wᵀ.
+inline void multiply(const Matrix& w, const Rows& x, std::size_t rows, Rows& y, simd::GemmStart start) noexcept {
+    simd::gemm(x.left(), w.right(), y.result(), rows, panels_of(w.outputs), w.inputs, start);
+}
+
+/// dx = dy W, or dx += dy W. The panels of W have their lanes across outputs; here they must lie across inputs, so some columns at
+/// a time are turned, which costs 1 % of the product with 500 rows.
+inline void multiply_back(const Matrix& w, const Rows& dy, std::size_t rows, Rows& dx, simd::GemmStart start,
+                          LinearScratch& scratch) noexcept {
+    constexpr std::size_t lanes = simd::panel_outputs;
+    const std::size_t depth = simd::padded(w.outputs);
+    const std::size_t panels = panels_of(w.inputs);
+    for (std::size_t first = 0; first < panels; first += LinearScratch::panels_at_once) {
+        const std::size_t count = std::min(LinearScratch::panels_at_once, panels - first);
+        for (std::size_t p = 0; p < count; ++p) {
+            const std::size_t input = (first + p) * lanes;
+            const std::size_t width = std::min(lanes, w.inputs - input);
+            float* to = scratch.columns.data() + p * depth * lanes;
+            if (width < lanes) std::fill_n(to, depth * lanes, 0.0f);
+            for (std::size_t o = 0; o < depth; o += lanes)
+                simd::transpose(w.data + o / lanes * w.panel_floats() + input * lanes, lanes, width, lanes, to + o * lanes,
+                                lanes);
+        }
+        simd::GemmResult result = dx.result();
+        result.data += first * lanes;
+        simd::gemm(dy.left(), {scratch.columns.data(), depth * lanes, lanes}, result, rows, count, w.outputs, start);
+    }
+}
+
+/// dW = dyᵀ x, in the panels of W.
+inline void weight_gradient(const Matrix& w, const Rows& x, const Rows& dy, std::size_t rows, float* gradients) noexcept {
+    simd::gemm(x.left_transposed(), dy.right(), {gradients + w.gradient, w.panel_floats(), simd::panel_outputs}, w.inputs,
+               panels_of(w.outputs), rows);
+}
+
+/// What enters A.
+inline const Rows& lora_input(const Linear& m, const Rows& x, std::size_t rows, const Dropout& dropout,
+                              LinearScratch& scratch) noexcept {
+    if (!dropout.active()) return x;
+    for (std::size_t r = 0; r < rows; ++r) dropout.apply(r, x.row(r), m.w.inputs, scratch.dropped.row(r));
+    return scratch.dropped;
+}
+
+/// low = scale · A x.
+inline void go_low(const Linear& m, const Rows& x, std::size_t rows, LinearScratch& scratch) noexcept {
+    multiply(m.a, x, rows, scratch.low, simd::GemmStart::zero);
+    for (std::size_t r = 0; r < rows; ++r) simd::scale(scratch.low.row(r), m.scale, simd::padded(m.a.outputs));
+}
+
+/// y = m(x), or y += m(x).
+inline void linear_forward(const Linear& m, const Rows& x, std::size_t rows, Rows& y, simd::GemmStart start,
+                           const Dropout& dropout, LinearScratch& scratch) noexcept {
+    multiply(m.w, x, rows, y, start);
+    if (!m.has_lora()) return;
+    go_low(m, lora_input(m, x, rows, dropout, scratch), rows, scratch);
+    multiply(m.b, scratch.low, rows, y, simd::GemmStart::accumulate);
+}
+
+/// The gradients of what trains in m and, unless it is null, of x: set, or added to what is there.
+/// Source    Hu et al. 2021, LoRA, equation 3
+inline void linear_backward(const Linear& m, const Rows& x, const Rows& dy, std::size_t rows, Rows* dx, simd::GemmStart start,
+                            const Dropout& dropout, float* gradients, LinearScratch& scratch) noexcept {
+    if (m.w.trains()) weight_gradient(m.w, x, dy, rows, gradients);
+    if (dx) multiply_back(m.w, dy, rows, *dx, start, scratch);
+    if (!m.has_lora()) return;
+    const Rows& input = lora_input(m, x, rows, dropout, scratch);
+    go_low(m, input, rows, scratch);
+    weight_gradient(m.b, scratch.low, dy, rows, gradients);
+    multiply_back(m.b, dy, rows, scratch.low_gradient, simd::GemmStart::zero, scratch);
+    for (std::size_t r = 0; r < rows; ++r) simd::scale(scratch.low_gradient.row(r), m.scale, m.a.outputs);
+    weight_gradient(m.a, input, scratch.low_gradient, rows, gradients);
+    if (!dx) return;
+    if (!dropout.active()) return multiply_back(m.a, scratch.low_gradient, rows, *dx, simd::GemmStart::accumulate, scratch);
+    multiply_back(m.a, scratch.low_gradient, rows, scratch.dropped_gradient, simd::GemmStart::zero, scratch);
+    for (std::size_t r = 0; r < rows; ++r) {
+        float* through = scratch.dropped_gradient.row(r);
+        dropout.apply(r, through, m.w.inputs, through);
+        simd::add(dx->row(r), through, m.w.inputs);
+    }
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail

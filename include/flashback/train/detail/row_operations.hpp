@@ -1,0 +1,88 @@
+/// \file The derivatives of what works on one row: norm, activation, cross entropy.
+#pragma once
+
+#include "flashback/simd/activation.hpp"
+#include "flashback/simd/elementwise.hpp"
+#include "flashback/simd/exp.hpp"
+#include "flashback/simd/reduce.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// The derivative of rms_norm: y = x / rms · weight, rms = sqrt(mean(x²) + epsilon). With g = dy · weight:
+/// dx += (g - x · mean(g x) / rms²) / rms, and dweight += dy · x / rms unless that is null.
+/// Shape     x, weight, dy, dx, dweight (n)
+/// Source    Zhang and Sennrich 2019, Root mean square layer normalization, equations 4 and 7
+inline void rms_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon, const float* dy, float* dx,
+                              float* dweight) noexcept {
+    using simd::Lanes;
+    Lanes squares = Lanes::all(0.0f);
+    Lanes products = Lanes::all(0.0f);
+    simd::each_lanes(n, [&](std::size_t i, auto count) {
+        const Lanes value = Lanes::load_first(x + i, count);
+        const Lanes g = Lanes::load_first(dy + i, count) * Lanes::load_first(weight + i, count);
+        squares = simd::fma(value, value, squares);
+        products = simd::fma(value, g, products);
+    });
+    const auto count_of = static_cast<float>(n);
+    const float inverse = 1.0f / std::sqrt(simd::tree_sum(squares) / count_of + epsilon);
+#if defined(FLASHBACK_TEST_BREAK_BACKWARD)
+    const float along = 0;  // the gradient check must notice that the norm's own dependence on x is missing
+#else
+    const float along = -(simd::tree_sum(products) / count_of) * inverse * inverse * inverse;
+#endif
+    const Lanes inverses = Lanes::all(inverse);
+    const Lanes alongs = Lanes::all(along);
+    simd::each_lanes(n, [&](std::size_t i, auto count) {
+        const Lanes value = Lanes::load_first(x + i, count);
+        const Lanes dout = Lanes::load_first(dy + i, count);
+        const Lanes across = simd::fma(dout * Lanes::load_first(weight + i, count), inverses, Lanes::load_first(dx + i, count));
+        simd::fma(value, alongs, across).store_first(dx + i, count);
+        if (dweight) simd::fma(dout, value * inverses, Lanes::load_first(dweight + i, count)).store_first(dweight + i, count);
+    });
+}
+
+/// The derivative of silu(gate) · up. With s = 1 / (1 + e^-gate): dgate = dy · up · s · (1 + gate · (1 - s)), dup = dy · gate · s.
+/// Shape     gate, up, dy (n); gate and up become their gradients
+/// Source    Shazeer 2020, GLU variants improve transformer, equation 6
+inline void silu_times_backward(float* gate, float* up, const float* dy, std::size_t n) noexcept {
+    using simd::Lanes;
+    const Lanes one = Lanes::all(1.0f);
+    const Lanes zero = Lanes::all(0.0f);
+    simd::each_lanes(n, [&](std::size_t i, auto count) {
+        const Lanes g = Lanes::load_first(gate + i, count);
+        const Lanes dout = Lanes::load_first(dy + i, count);
+        const Lanes s = one / (one + simd::exp(zero - g));
+        const Lanes slope = s * simd::fma(g, one - s, one);
+        (dout * Lanes::load_first(up + i, count) * slope).store_first(gate + i, count);
+        (dout * (g * s)).store_first(up + i, count);
+    });
+}
+
+/// -ln of the probability of a target, and its derivative: logits become their gradients, softmax(logits) - [target].
+/// Shape     logits (n); those of columns that are cut are -infinity and become 0
+inline double cross_entropy(float* logits, std::size_t n, std::size_t target) noexcept {
+    using simd::Lanes;
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    Lanes part = Lanes::all(-infinity);
+    simd::each_lanes(
+        n, [&](std::size_t i, auto count) { part = simd::max(part, Lanes::load_first(logits + i, count, -infinity)); });
+    const float most = simd::tree_max(part);
+    const float of_target = logits[target];
+    const Lanes mosts = Lanes::all(most);
+    Lanes sums = Lanes::all(0.0f);
+    simd::each_lanes(n, [&](std::size_t i, auto count) {
+        const Lanes weight = simd::exp(Lanes::load_first(logits + i, count, -infinity) - mosts);
+        weight.store_first(logits + i, count);
+        sums = sums + weight;
+    });
+    const float total = simd::tree_sum(sums);
+    simd::scale(logits, 1.0f / total, n);
+    logits[target] -= 1.0f;
+    return std::log(static_cast<double>(total)) - (static_cast<double>(of_target) - static_cast<double>(most));
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail

@@ -1,0 +1,111 @@
+/// \file What one example leaves behind on its way forward, for its way back.
+#pragma once
+
+#include "flashback/train/detail/attention.hpp"
+#include "flashback/train/detail/linear.hpp"
+#include "flashback/train/detail/network.hpp"
+#include "flashback/train/detail/rows.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// What the backward pass needs of one block; norms, attention weights and activations are computed anew.
+struct SavedLayer {
+    SavedLayer(const TransformerConfig& c, std::size_t rows)
+        : x(rows, c.width),
+          q(rows, c.heads * c.head_dim),
+          k(rows, c.kv_heads * c.head_dim),
+          v(rows, c.kv_heads * c.head_dim),
+          attended(rows, c.heads * c.head_dim),
+          middle(rows, c.width),
+          gate(rows, c.hidden),
+          up(rows, c.hidden) {}
+
+    Rows x;         ///< (rows, width): what enters the block
+    Rows q, k, v;   ///< rotated; queries scaled; become their gradients
+    Rows attended;  ///< (rows, heads · head_dim)
+    Rows middle;    ///< (rows, width): behind attention
+    Rows gate, up;  ///< (rows, hidden); become their gradients
+
+    std::size_t bytes() const noexcept {
+        return x.bytes() + q.bytes() + k.bytes() + v.bytes() + attended.bytes() + middle.bytes() + gate.bytes() + up.bytes();
+    }
+};
+
+/// The memory of one thread.
+struct TrainingWorkspace {
+    /// Makes room for examples of so many tokens and targets; what is there stays if it is enough.
+    void reserve(const Network& net, std::size_t tokens, std::size_t targets) {
+        if (tokens > capacity) {
+            *this = TrainingWorkspace{};
+            capacity = (tokens + 63) / 64 * 64;
+            make_rows(net.config, net.rank);
+            make_angles(net.frequencies);
+        }
+        if (targets > target_capacity) {
+            target_capacity = (targets + 15) / 16 * 16;
+            const TransformerConfig& c = net.config;
+            target_x = Rows{target_capacity, c.width};
+            target_normed = Rows{target_capacity, c.width};
+            logits = Rows{target_capacity, c.vocab};
+        }
+    }
+
+    std::size_t capacity = 0;         ///< tokens
+    std::size_t target_capacity = 0;  ///< targets
+    std::vector<SavedLayer> layers;
+    Rows x;                         ///< behind the last block
+    Rows normed, normed_gradient;   ///< (tokens, width)
+    Rows gradient;                  ///< (tokens, width): of the residual stream
+    Rows attended_gradient;         ///< (tokens, heads · head_dim)
+    Rows hidden, hidden_gradient;   ///< (tokens, hidden): silu(gate) · up
+    Rows target_x, target_normed;   ///< (targets, width)
+    Rows logits;                    ///< (targets, vocab); become their gradients
+    Rows cosine, sine, minus_sine;  ///< (tokens, rotary_dim / 2)
+    LinearScratch linear;
+    AttentionScratch attention;
+
+    std::size_t bytes() const noexcept {
+        std::size_t sum = x.bytes() + normed.bytes() + normed_gradient.bytes() + gradient.bytes() + attended_gradient.bytes() +
+                          hidden.bytes() + hidden_gradient.bytes() + target_x.bytes() + target_normed.bytes() + logits.bytes() +
+                          cosine.bytes() + sine.bytes() + minus_sine.bytes() + linear.bytes() + attention.bytes();
+        for (const SavedLayer& layer : layers) sum += layer.bytes();
+        return sum;
+    }
+
+private:
+    void make_rows(const TransformerConfig& c, std::size_t rank) {
+        layers.reserve(c.layers);
+        for (std::size_t l = 0; l < c.layers; ++l) layers.emplace_back(c, capacity);
+        x = Rows{capacity, c.width};
+        normed = Rows{capacity, c.width};
+        normed_gradient = Rows{capacity, c.width};
+        gradient = Rows{capacity, c.width};
+        attended_gradient = Rows{capacity, c.heads * c.head_dim};
+        hidden = Rows{capacity, c.hidden};
+        hidden_gradient = Rows{capacity, c.hidden};
+        const std::size_t widest = std::max({c.width, c.hidden, c.heads * c.head_dim});
+        linear = LinearScratch{capacity, widest, std::max(widest, c.vocab), rank};
+        attention = AttentionScratch{capacity, c.head_dim};
+    }
+
+    void make_angles(const std::vector<double>& frequencies) {
+        cosine = Rows{capacity, frequencies.size()};
+        sine = Rows{capacity, frequencies.size()};
+        minus_sine = Rows{capacity, frequencies.size()};
+        for (std::size_t t = 0; t < capacity; ++t) {
+            for (std::size_t i = 0; i < frequencies.size(); ++i) {
+                const double angle = static_cast<double>(t) * frequencies[i];
+                cosine.row(t)[i] = static_cast<float>(std::cos(angle));
+                sine.row(t)[i] = static_cast<float>(std::sin(angle));
+                minus_sine.row(t)[i] = -sine.row(t)[i];
+            }
+        }
+    }
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail
