@@ -55,7 +55,8 @@ TEST_CASE("--cache: a cache with fewer bits gives another score, but nearly the 
     };
     const auto f32 = logprobs("f32");
     // Each key and value is off by at most 2^-11 or 2^-8 of itself, and so are a head's scores and what it gives.
-    for (const auto& [cache, most] : {std::pair{"f16", 0x1p-11}, std::pair{"bf16", 0x1p-8}}) {
+    for (const auto& [name, most] : {std::pair{"f16", 0x1p-11}, std::pair{"bf16", 0x1p-8}}) {
+        const std::string cache = name;  // CAPTURE takes no structured binding
         CAPTURE(cache);
         const auto rounded = logprobs(cache);
         REQUIRE(rounded.size() == f32.size());
