@@ -92,10 +92,7 @@ inline std::shared_ptr<const flashback::Transformer> random_model(const RandomMo
     }
     model->output_norm = vector(c.width);
     if (!shape.tied) model->head = matrix(c.vocab, c.width);
-    for (std::size_t i = 0; i < c.rotary_dim / 2; ++i) {
-        model->rotary_frequencies.push_back(
-            std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary_dim)));
-    }
+    model->rotary_frequencies = flashback::rotary_frequencies_of(c);
     model->fingerprint = random.next() ^ static_cast<std::uint64_t>(shape.type);  // depends on the seed and all sizes
     model->text_head = {1};
     model->text_ends = {2};

@@ -132,10 +132,7 @@ inline std::shared_ptr<const Transformer> random_transformer(const TransformerCo
     }
     model->output_norm.assign(c.width, 1.0f);
     model->head = matrices.make(c.vocab, c.width);
-    for (std::size_t i = 0; i < c.rotary_dim / 2; ++i) {
-        model->rotary_frequencies.push_back(
-            std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary_dim)));
-    }
+    model->rotary_frequencies = rotary_frequencies_of(c);
     return model;
 }
 

@@ -5,6 +5,7 @@
 #include "flashback/simd/packed_matrix.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -28,6 +29,16 @@ struct TransformerConfig {
     float norm_epsilon = 0;
     double rotary_base = 10000;  ///< theta of RoPE
 };
+
+/// Radians by which a position turns each pair of a head: base^(-2 i / rotary_dim).
+/// Shape     (rotary_dim / 2)
+/// Source    Su et al. 2021, RoFormer, equation 15
+inline std::vector<double> rotary_frequencies_of(const TransformerConfig& c) {
+    std::vector<double> frequencies(c.rotary_dim / 2);
+    for (std::size_t i = 0; i < frequencies.size(); ++i)
+        frequencies[i] = std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary_dim));
+    return frequencies;
+}
 
 /// The weights of one block.
 struct TransformerLayer {

@@ -292,10 +292,7 @@ inline std::shared_ptr<const Transformer> load_model(const GgufFile& file, Execu
     model->fingerprint = weights.fingerprint();
     model->notes = weights.notes();
 
-    for (std::size_t i = 0; i < c.rotary_dim / 2; ++i) {
-        model->rotary_frequencies.push_back(
-            std::pow(c.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary_dim)));
-    }
+    model->rotary_frequencies = rotary_frequencies_of(c);
     if (file.find("tokenizer.ggml.tokens")) {
         const Vocabulary vocabulary = read_vocabulary(file);
         if (vocabulary.size() > c.vocab) {
