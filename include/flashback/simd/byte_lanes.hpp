@@ -235,12 +235,24 @@ FLASHBACK_SIMD_INLINE IntLanes add_dots(const IntLanes& sum, const WeightLine& l
     });
 #else
     std::int32_t two[2];
-    std::memcpy(two, &quad, sizeof two);
+    std::memcpy(&two[0], quad.pairs[0], sizeof two[0]);
+    std::memcpy(&two[1], quad.pairs[1], sizeof two[1]);
     const detail::IntBatch even = detail::all_ints(two[0]);
     const detail::IntBatch odd = detail::all_ints(two[1]);
-    return IntLanes::each([&](std::size_t i) {
+    IntLanes y = IntLanes::each([&](std::size_t i) {
         return detail::add_pairs(detail::add_pairs(sum.part[i], line.even.part[i], even), line.odd.part[i], odd);
     });
+    // Sums of integers may be taken in any order, and g++ takes them in one that keeps every product of a block alive (measured:
+    // 0.57 of this speed with AVX2).
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < IntLanes::batches; ++i) {
+#if FLASHBACK_SIMD_FLOATS == 16
+        asm("" : "+v"(y.part[i]));
+#else
+        asm("" : "+x"(y.part[i]));
+#endif
+    }
+    return y;
 #endif
 }
 
