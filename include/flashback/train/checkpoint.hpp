@@ -149,7 +149,8 @@ private:
     }
 
     [[noreturn]] void damaged(const std::string& why) const {
-        FLASHBACK_THROW(ErrorCode::format, "the checkpoint '", path_.string(), "' is damaged: ", why, "; a run without it begins anew");
+        FLASHBACK_THROW(ErrorCode::format, "the checkpoint '", path_.string(), "' is damaged: ", why,
+                        "; a run without it begins anew");
     }
 
     std::uint64_t number(const GgufFile& file, std::string_view key) const {
