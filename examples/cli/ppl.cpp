@@ -29,16 +29,6 @@ struct Options {
     bool json = false;
 };
 
-/// The marking tokens of a vocabulary: they have no probability, as they are never sampled.
-std::vector<fb::TokenId> markers_of(const fb::Tokenizer& tokenizer) {
-    std::vector<fb::TokenId> markers;
-    for (const char* name : marker_names) {
-        const auto id = tokenizer.find(name);
-        if (id && tokenizer.vocabulary().kinds[static_cast<std::size_t>(*id)] == fb::TokenKind::control) markers.push_back(*id);
-    }
-    return markers;
-}
-
 Json to_json(const fb::Perplexity& p) {
     return {{"nats_per_token", p.nats},
             {"standard_error", p.standard_error},

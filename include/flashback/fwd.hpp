@@ -141,5 +141,9 @@ struct AdamWOptions;     // 0.9, 0.999, 1e-8, no decay
 struct TrainerOptions;   // clips at 1, seed 0, serial
 class Trainer;
 struct InitialOptions;  // deviation 0.02, tied, seed 0
+struct TrainingTexts;
+class PackedText;
+class ShuffledPasses;
+class CheckpointFile;
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -7,6 +7,7 @@
 
 #include <bit>
 #include <cerrno>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -65,14 +66,17 @@ public:
     GgufWriter& operator=(const GgufWriter&) = delete;
     ~GgufWriter() { clean_up(); }
 
-    /// Takes over all metadata of a file, byte for byte; keys that are there already are replaced.
+    /// Takes over the metadata of a file whose keys begin with `prefix`, by default all, byte for byte; keys that are there already
+    /// are replaced.
     /// Requires  nothing was written yet
-    GgufWriter& copy_metadata(const GgufFile& file) {
+    GgufWriter& copy_metadata(const GgufFile& file, std::string_view prefix = {}) {
         for (std::size_t i = 0; i < file.metadata().size(); ++i) {
+            if (!file.metadata()[i].first.starts_with(prefix)) continue;
             const auto bytes = file.raw_metadata()[i];
             put(file.metadata()[i].first, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
         }
-        if (const auto alignment = file.integer("general.alignment")) alignment_ = static_cast<std::size_t>(*alignment);
+        if (const auto alignment = file.integer("general.alignment"); alignment && key_index_.contains("general.alignment"))
+            alignment_ = static_cast<std::size_t>(*alignment);
         return *this;
     }
 
@@ -87,6 +91,11 @@ public:
             alignment_ = number;
         }
         put(key, number_bytes(GgufType::u32) + number_bytes(number));
+        return *this;
+    }
+    GgufWriter& set(std::string_view key, std::same_as<float> auto number) {
+        FLASHBACK_ASSERT(key != "general.alignment", "GgufWriter: general.alignment is a real number, expected a whole one");
+        put(key, number_bytes(GgufType::f32) + number_bytes(number));
         return *this;
     }
     GgufWriter& set(std::string_view key, std::string_view text) {
@@ -144,7 +153,8 @@ public:
 
     /// Makes the file appear under its name.
     /// Requires  all tensors are complete
-    /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed
+    /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed, unless the sentence says that only the folder
+    ///           could not be written: then the new file is there, but a loss of power may bring back the old one
     void finish() {
         start();
         FLASHBACK_ASSERT(current_ == tensors_.size(), "GgufWriter: ", current_, " tensors are complete, expected ",
@@ -155,6 +165,7 @@ public:
         if (::close(std::exchange(file_, -1)) != 0) refuse(errno);
         if (::rename(temporary_.c_str(), target_.c_str()) != 0) refuse(errno);
         temporary_.clear();
+        sync_folder();
     }
 
 private:
@@ -210,6 +221,19 @@ private:
             } else if (errno != EINTR) {
                 refuse(errno);
             }
+        }
+    }
+
+    // The new name is an entry of the folder. Some file systems cannot sync one: then the bytes are safe, and the old name may be.
+    void sync_folder() const {
+        const std::string folder = target_.has_parent_path() ? target_.parent_path().string() : ".";
+        const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (descriptor < 0) return;
+        const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;
+        ::close(descriptor);
+        if (error != 0) {
+            FLASHBACK_THROW(ErrorCode::io, "'", target_.string(),
+                            "' is written, but its folder cannot be: ", std::strerror(error));
         }
     }
 
