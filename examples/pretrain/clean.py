@@ -105,9 +105,10 @@ class _Html(html.parser.HTMLParser):
     LINES = {'br', 'tr', 'li'}
     SKIPPED = {'script', 'style', 'head', 'nav', 'footer', 'form', 'select', 'button', 'svg', 'noscript', 'header'}
 
-    def __init__(self, skip_class):
+    def __init__(self, skipped_names):
         super().__init__(convert_charrefs=True)
-        self.out, self.skip, self.pre, self.skip_class, self.stack, self.dead = [], 0, 0, skip_class, [], 0
+        self.skipped_names = skipped_names
+        self.out, self.stack, self.pre, self.dead = [], [], 0, 0
 
     VOID = {'br', 'img', 'hr', 'meta', 'link', 'input', 'col', 'area', 'base', 'wbr', 'source', 'embed', 'param', 'track'}
 
@@ -117,8 +118,8 @@ class _Html(html.parser.HTMLParser):
                 self.out.append('\2')
             return
         attributes = dict(attrs)
-        names = (attributes.get('class') or '') + ' ' + (attributes.get('id') or '')
-        dead = tag in self.SKIPPED or bool(self.skip_class and self.skip_class.search(names))
+        names = {*(attributes.get('class') or '').split(), attributes.get('id'), attributes.get('role')}
+        dead = tag in self.SKIPPED or not names.isdisjoint(self.skipped_names)
         self.stack.append((tag, dead))
         self.dead += dead
         if tag in self.BLOCKS:
@@ -147,8 +148,9 @@ class _Html(html.parser.HTMLParser):
             self.out.append(data if self.pre else re.sub(r'\s+', ' ', data))
 
 
-def html_text(text, skip_class=None):
-    parser = _Html(re.compile(skip_class) if skip_class else None)
+def html_text(text, skipped_names=frozenset()):
+    """What a page says, without the elements of these classes, ids and roles."""
+    parser = _Html(frozenset(skipped_names))
     parser.feed(text)
     parser.close()
     joined = ''.join(parser.out)

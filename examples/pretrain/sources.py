@@ -1,4 +1,5 @@
-"""Where the texts come from: Debian packages, and how each one's files become documents."""
+"""Where the texts come from: for each source its Debian packages, its licence, and how its files become documents."""
+import collections
 import glob
 import gzip
 import os
@@ -8,6 +9,7 @@ import subprocess
 import clean
 
 DOC = '/usr/share/doc/'
+Source = collections.namedtuple('Source', 'packages licence documents')  # documents() yields (title, text)
 
 
 def read(path):
@@ -15,12 +17,33 @@ def read(path):
         return file.read().decode('utf-8', 'replace')
 
 
-def files(*patterns):
-    return sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)})
-
-
 def stem(path):
-    return re.sub(r'(\.(gz|txt|rst|html|pod|adoc|1|2|3|4|5|7|8))+$', '', os.path.basename(path))
+    return re.sub(r'(\.(gz|txt|rst|html|htm|pod|en))+$', '', os.path.basename(path))
+
+
+def tree(patterns, convert, leave_out=None):
+    """Every file that a pattern names and `leave_out` does not match."""
+    def documents():
+        found = {path for pattern in patterns for path in glob.glob(pattern, recursive=True)}
+        for path in sorted(found):
+            if os.path.isfile(path) and not os.path.islink(path) and not (leave_out and re.search(leave_out, path)):
+                yield stem(path), convert(read(path))
+    return documents
+
+
+def html(*names):
+    """Pages without the elements of these classes, ids or roles."""
+    def convert(text):
+        text = clean.html_text(text, names)
+        return '' if 'The node you are looking for' in text else text
+    return convert
+
+
+def both(*parts):
+    def documents():
+        for part in parts:
+            yield from part()
+    return documents
 
 
 BASE64 = {c: i for i, c in enumerate('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')}
@@ -35,141 +58,136 @@ def number(text):
 
 def dictionary(name):
     """Entries of a dictd dictionary, once each, in the order of the file."""
-    data = gzip.open(f'/usr/share/dictd/{name}.dict.dz', 'rb').read()
-    entries = {}
-    with open(f'/usr/share/dictd/{name}.index', encoding='utf-8') as index:
-        for line in index:
-            head, offset, length = line.rstrip('\n').split('\t')[:3]
-            if not head.startswith('00'):
-                entries.setdefault((number(offset), number(length)), head)
-    for (offset, length), head in sorted(entries.items()):
-        text = data[offset:offset + length].decode('utf-8', 'replace').replace('{', '').replace('}', '')
-        yield head.lower(), clean.plain(text)
-
-
-def foldoc():
-    return dictionary('foldoc')
-
-
-def jargon():
-    return dictionary('jargon')
-
-
-def devil():
-    return dictionary('devil')
+    def documents():
+        with gzip.open(f'/usr/share/dictd/{name}.dict.dz', 'rb') as file:
+            data = file.read()
+        entries = {}
+        with open(f'/usr/share/dictd/{name}.index', encoding='utf-8') as index:
+            for line in index:
+                head, offset, length = line.rstrip('\n').split('\t')[:3]
+                if not head.startswith('00'):
+                    entries.setdefault((number(offset), number(length)), head)
+        for (offset, length), head in sorted(entries.items()):
+            text = data[offset:offset + length].decode('utf-8', 'replace').replace('{', '').replace('}', '')
+            yield head.lower(), clean.plain(text)
+    return documents
 
 
 def wordnet():
-    """An entry whose senses have all been told under a synonym is left out: it would say them again."""
+    """Without entries that only say again what was said under a synonym."""
     told = set()
-    for head, text in dictionary('wn'):
-        glosses = {re.sub(r'^.*?\b\d*: ', '', g) for g in re.split(r'\n|(?<=\]) (?=\w+ \d*:)', text.split(' [syn:')[0])}
-        if not glosses <= told:
+    for head, text in dictionary('wn')():
+        senses = {re.sub(r'^.*?\b\d*: ', '', sense) for sense in re.split(r'\n|(?<=\]) (?=\w+ \d*:)', text.split(' [syn:')[0])}
+        if not senses <= told:
             yield head, text
-        told |= glosses
+        told |= senses
 
 
 def gcide():
-    seen = set()
-    for head, text in dictionary('gcide'):
+    """Without pronunciations, marks of origin, and the entries taken from WordNet."""
+    for head, text in dictionary('gcide')():
         if '[WordNet' in text and '[1913 Webster]' not in text:
             continue
-        text = re.sub(r'\n?\[(1913 Webster|Webster 1913 Suppl\.|WordNet 1\.5|PJC|[\w. +]*\bPJC)\]', '', text)
+        text = re.sub(r'\n?\[(1913 Webster|Webster 1913 Suppl\.|WordNet 1\.5|[\w. +]*\bPJC)\]', '', text)
         text = re.sub(r' \\[^\\\n]*\\', '', text, count=1)
         text = re.sub(r' \([^()\n]*\[[^()\n]*\)', '', text, count=1)
-        text = clean.plain(text)
-        if text not in seen and len(text) > 60:
-            seen.add(text)
-            yield head, text
+        yield head, clean.plain(text)
 
 
 def bible():
     """The King James Bible, sixty verses a document."""
-    out = subprocess.run(['bible', '-l99999', 'gen1:1-rev22:21'], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
-    verses = [line.strip() for line in out.split('\n') if line.strip()]
+    printed = subprocess.run(['bible', '-l99999', 'gen1:1-rev22:21'], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                             check=True).stdout
+    verses = [line.strip() for line in printed.split('\n') if line.strip()]
     for first in range(0, len(verses), 60):
         yield str(first), '\n'.join(verses[first:first + 60])
 
 
-def linux():
-    root = DOC + 'linux-doc-6.1/Documentation/'
-    for path in files(root + '**/*.rst.gz', root + '**/*.txt.gz', root + '**/*.rst', root + '**/*.txt'):
-        if '/translations/' not in path and '/devicetree/bindings/' not in path and stem(path) not in ('index', 'devices'):
-            yield stem(path), clean.rst(re.sub(r'^\.\. SPDX.*\n', '', read(path)))
+def vim_help(text):
+    text = re.sub(r'\*[^\s*|]+\*', '', text)                      # where a tag points to
+    text = re.sub(r'\|([^\s|*]+)\|', r'\1', text)                 # a link
+    text = re.sub(r'(^| )>$|^<(?=\s)|\s~$', '', text, flags=re.M)  # begin and end of an example, a heading
+    return clean.plain(clean.without_underlines(text))
 
 
-def python():
-    for path in files(DOC + 'python3.11/html/_sources/**/*.rst.txt'):
-        if '/whatsnew/changelog' not in path:
-            yield stem(path), clean.rst(read(path))
+def chapters(*patterns):
+    """Numbered chapters, underlined with stars, of long plain texts."""
+    def documents():
+        for path in sorted(path for pattern in patterns for path in glob.glob(pattern)):
+            for i, chapter in enumerate(re.split(r'\n(?=\d+\. [^\n]*\n\*{3})', read(path))):
+                yield f'{stem(path)} {i}', clean.plain(clean.without_underlines(chapter))
+    return documents
 
 
-def git():
-    for path in files(DOC + 'git/html/**/*.txt', DOC + 'git/RelNotes/*.txt'):
-        yield stem(path), clean.asciidoc(read(path))
+DOCBOOK = html('navheader', 'navfooter', 'toc', 'docnav', 'banner', 'title')
+SPHINX = html('navigation', 'breadcrumbs', 'wy-breadcrumbs', 'sphinxsidebar', 'related', 'toctree-wrapper', 'headerlink', 'contents', 'footer', 'clearer', 'wy-nav-side')
+KERNEL = DOC + 'linux-doc-6.1/Documentation/'
+PYTHON = DOC + 'python3.11/html/_sources/'
+LLVM = DOC + 'llvm-14-doc/html/_sources/'
+CMAKE = DOC + 'cmake-data/html/_sources/'
+RUST = DOC + 'rust-doc/html/'
 
-
-def perl():
-    for path in files('/usr/share/perl/5.*.*/**/*.pod', '/usr/lib/*/perl/5.*/**/*.pod'):
-        if not re.search(r'/perl(cn|jp|ko|tw|toc|uniprops|api|intern)\.pod$', path) and not os.path.islink(path):
-            yield stem(path), clean.pod(read(path))
-
-
-def postgresql():
-    for path in files(DOC + 'postgresql-doc-15/html/*.html'):
-        if not re.match(r'(index|bookindex|biblio|release|legalnotice|sql-keywords|features-sql|unsupported-features)', stem(path)):
-            yield stem(path), clean.html_text(read(path), r'\b(navheader|navfooter|toc)\b')
-
-
-def apache():
-    for path in files(DOC + 'apache2-doc/manual/en/**/*.html'):
-        if stem(path) not in ('index', 'sitemap', 'quickreference', 'directives'):
-            yield stem(path), clean.html_text(read(path), r'\b(page-header|menu|quickview|toplang|bottomlang|up|top|footer|comments_section|path|navigation)\b')
-
-
-def sqlite():
-    for path in files(DOC + 'sqlite3/**/*.html'):
-        if not re.search(r'(changes|releaselog|keyword_index|doclist|sitemap|toc|requirements|syntaxdiagrams|chronology|/session/|/syntax/|hlr\d+|c3ref/[a-z]*list|docs\.html|capi3ref)', path):
-            text = clean.html_text(read(path), r'\b(nosearch|menu|mainmenu|submenu|searchmenu|logo|tagline|fancy_toc|toc_header|desktoponly|mobileonly)\b')
-            yield stem(path), text
-
-
-def vim():
-    for path in files('/usr/share/vim/vim90/doc/*.txt'):
-        if not re.match(r'(version\d|todo|tags|usr_toc|help$|quotes|index$|hebrew|arabic|farsi|russian|sponsor|uganda)', stem(path)):
-            text = re.sub(r'\*[^\s*|]+\*', '', read(path))
-            text = re.sub(r'\|([^\s|*]+)\|', r'\1', text)
-            text = re.sub(r'^(.*) >$', r'\1', text, flags=re.M)
-            text = re.sub(r'^<(?=\s)', '', text, flags=re.M)
-            text = clean.plain(clean.without_underlines(re.sub(r'\s~$', '', text, flags=re.M)))
-            yield stem(path), text
-
-
-def zsh():
-    for path in files(DOC + 'zsh-common/html/*.html'):
-        if not re.search(r'(Index|toc|index)', stem(path)):
-            text = clean.html_text(read(path), r'\b(header|nav|navigation|contents)\b')
-            if 'The node you are looking for' not in text:
-                yield stem(path), text
-
-
-def debian():
-    for path in files('/usr/share/developers-reference/_sources/*.rst.txt'):
-        if stem(path) != 'index':
-            yield 'developers-reference ' + stem(path), clean.rst(read(path))
-    for path in files('/usr/share/debian-reference/*.en.html'):
-        if not re.match(r'(index|ap)', stem(path)):
-            yield 'debian-reference ' + stem(path), clean.html_text(read(path), r'\b(navheader|navfooter|toc)\b')
-    for path in files(DOC + 'debian-policy/*.txt.gz', DOC + 'debian/FAQ/debian-faq.en.txt.gz'):
-        if not stem(path).startswith(('upgrading', 'libc6')):
-            text = clean.without_underlines(read(path))
-            for part, chapter in enumerate(re.split(r'\n(?=\d+\. [A-Z])', text)):
-                yield f'{stem(path)} {part}', clean.plain(chapter)
-
-
-SOURCES = {'foldoc': (foldoc, ['dict-foldoc']), 'jargon': (jargon, ['dict-jargon']), 'devil': (devil, ['dict-devil']),
-           'wordnet': (wordnet, ['dict-wn']), 'gcide': (gcide, ['dict-gcide']), 'kjv': (bible, ['bible-kjv', 'bible-kjv-text']),
-           'linux': (linux, ['linux-doc']), 'python': (python, ['python3-doc']), 'git': (git, ['git-doc']),
-           'perl': (perl, ['perl-doc']), 'postgresql': (postgresql, ['postgresql-doc-15']), 'apache': (apache, ['apache2-doc']),
-           'sqlite': (sqlite, ['sqlite3-doc']), 'vim': (vim, ['vim-runtime']), 'zsh': (zsh, ['zsh-doc']),
-           'debian': (debian, ['debian-policy', 'developers-reference', 'debian-reference-en', 'debian-faq'])}
+SOURCES = {
+    'foldoc': Source(['dict-foldoc'], 'GFDL-1.1+', dictionary('foldoc')),
+    'jargon': Source(['dict-jargon'], 'public domain', dictionary('jargon')),
+    'devil': Source(['dict-devil'], 'public domain', dictionary('devil')),
+    'wordnet': Source(['dict-wn'], 'WordNet', wordnet),
+    'gcide': Source(['dict-gcide'], 'GPL-3+', gcide),
+    'kjv': Source(['bible-kjv', 'bible-kjv-text'], 'public domain', bible),
+    'linux': Source(['linux-doc'], 'GPL-2', tree(
+        [KERNEL + '**/*.rst.gz', KERNEL + '**/*.rst', KERNEL + '**/*.txt.gz', KERNEL + '**/*.txt'], clean.rst,
+        r'/translations/|/devicetree/bindings/|/(index|devices)\.(rst|txt)')),
+    'python': Source(['python3-doc'], 'PSF', tree([PYTHON + '**/*.rst.txt'], clean.rst)),
+    'git': Source(['git-doc'], 'GPL-2', tree([DOC + 'git/html/**/*.txt', DOC + 'git/RelNotes/*.txt'], clean.asciidoc)),
+    'perl': Source(['perl-doc'], 'GPL-1+ or Artistic', tree(
+        ['/usr/share/perl/5.*.*/**/*.pod'], clean.pod, r'/perl(cn|jp|ko|tw|toc|uniprops|api|intern)\.pod$')),
+    'postgresql': Source(['postgresql-doc-15'], 'PostgreSQL', tree(
+        [DOC + 'postgresql-doc-15/html/*.html'], DOCBOOK,
+        r'/(index|bookindex|biblio|release|legalnotice|sql-keywords|features-sql|unsupported-features)[^/]*$')),
+    'debian': Source(['debian-policy', 'developers-reference', 'debian-reference-en', 'debian-faq'], 'GPL-2+', both(
+        chapters(DOC + 'debian-policy/policy.txt.gz', DOC + 'debian-policy/perl-policy.txt.gz', DOC + 'debian/FAQ/debian-faq.en.txt.gz'),
+        tree(['/usr/share/developers-reference/_sources/*.rst.txt'], clean.rst, '/index'),
+        tree(['/usr/share/debian-reference/*.en.html'], DOCBOOK, '/(index|ap)'))),
+    'handbook': Source(['debian-handbook'], 'GPL-2+', tree(
+        [DOC + 'debian-handbook/html/en-US/**/*.html'], DOCBOOK, '/(index|ix)')),
+    'apache': Source(['apache2-doc'], 'Apache-2.0', tree(
+        [DOC + 'apache2-doc/manual/en/**/*.html'],
+        html('page-header', 'menu', 'quickview', 'toplang', 'bottomlang', 'up', 'top', 'footer', 'comments_section', 'path',
+             'navigation'), r'/(index|sitemap|quickreference|directives)\.html')),
+    'sqlite': Source(['sqlite3-doc'], 'public domain', tree(
+        [DOC + 'sqlite3/**/*.html'],
+        html('nosearch', 'menu', 'mainmenu', 'submenu', 'searchmenu', 'logo', 'tagline', 'fancy_toc', 'toc_header', 'desktoponly',
+             'mobileonly'),
+        r'/(changes|releaselog|keyword_index|doclist|sitemap|toc|requirements|syntaxdiagrams|chronology|docs|capi3ref|hlr\d+)'
+        r'|/(session|syntax|releaselog)/|c3ref/[a-z]*list')),
+    'vim': Source(['vim-runtime'], 'Vim', tree(
+        ['/usr/share/vim/vim90/doc/*.txt'], vim_help,
+        r'/(version\d|todo|usr_toc|help\.|quotes|index\.|hebrew|arabic|farsi|russian|sponsor|uganda)')),
+    'zsh': Source(['zsh-doc'], 'Zsh', tree(
+        [DOC + 'zsh-common/html/*.html'], html('header', 'nav', 'navigation', 'contents'), '(?i)index|toc')),
+    'django': Source(['python-django-doc'], 'BSD-3-Clause', tree(
+        [DOC + 'python-django-doc/html/**/*.html'], html('hd', 'nav', 'ft', 'sidebar', 'headerlink', 'toctree-wrapper', 'contents'),
+        '/releases/|/(index|genindex|py-modindex|search|contents)')),
+    'llvm': Source(['llvm-14-doc'], 'Apache-2.0 with LLVM exception', tree(
+        [LLVM + '*.rst.txt', LLVM + 'CommandGuide/*.rst.txt', LLVM + 'tutorial/**/*.rst.txt', LLVM + 'GlobalISel/*.rst.txt'],
+        clean.rst, '/(index|ReleaseNotes|AMDGPU)')),
+    'cmake': Source(['cmake-doc'], 'BSD-3-Clause', tree(
+        [CMAKE + '**/*.rst.txt'], clean.rst, '/release/|/generator/|/index')),
+    'bind9': Source(['bind9-doc'], 'MPL-2.0', tree([DOC + 'bind9-doc/arm/*.html'], SPHINX, '/(genindex|search|index|notes|manpages)')),
+    'postfix': Source(['postfix-doc'], 'IPL-1.0 or EPL-2.0', tree([DOC + 'postfix/html/*.html'], html(), '/index')),
+    'exim': Source(['exim4-doc-html'], 'GPL-2+', tree([DOC + 'exim4-doc-html/spec_html/*.html'], html('header', 'nav_flow', 'previous_page', 'next_page', 'footer'), '/(index|ix)')),
+    'rust': Source(['rust-doc'], 'MIT or Apache-2.0', tree(
+        [RUST + name + '/**/*.html' for name in ('book', 'reference', 'nomicon', 'cargo', 'rust-by-example', 'rustc', 'edition-guide')],
+        html('sidebar', 'menu-bar', 'nav-wrapper', 'nav-wide-wrapper', 'searchbar', 'sidetoc', 'theme-popup', 'search-wrapper', 'buttons'),
+        '/(first|second|2018)-edition/|/(print|toc|404|index)\\.html')),
+    'erlang': Source(['erlang-doc'], 'Apache-2.0', tree(
+        [DOC + 'erlang-doc/doc/**/*.html', DOC + 'erlang-doc/lib/*/doc/html/*.html', DOC + 'erlang-doc/erts-*/doc/html/*.html'],
+        html('frontpage', 'flipMenu', 'panel-sections', 'header', 'leftnav'), '/(index|notes|release_notes|users_guide|part|internal_docs)|/wx-|/jinterface|/megaco')),
+    'nodejs': Source(['nodejs-doc'], 'MIT', tree(
+        [DOC + 'nodejs/api/*.html'], html('column2', 'toc', 'api_stability', 'header', 'mark', 'srclink', 'changelog', 'toc-picker'), '/(all|index|toc)\\.')),
+    'prolog': Source(['swi-prolog-doc'], 'BSD-2-Clause', tree(
+        ['/usr/share/swi-prolog/doc/Manual/*.html'], html('navigate', 'navbar', 'toc', 'pl-search'), '/(index|DOCINDEX)')),
+    'ghc': Source(['ghc-doc'], 'BSD-3-Clause', tree([DOC + 'ghc-doc/html/users_guide/**/*.html'], SPHINX, '/(genindex|search|index|.*-notes)')),
+    'cxx': Source(['c++-annotations-html'], 'GPL', tree([DOC + 'c++-annotations/html/*.html'], lambda text: clean.html_text(text.split('</ul>', 1)[-1]),
+        '/(index|cplusplus\\.html)')),
+}

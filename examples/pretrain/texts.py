@@ -47,7 +47,7 @@ def readable(text):
 
 def documents(source, excluded, tally):
     seen = set()
-    for position, (title, text) in enumerate(sources.SOURCES[source][0]()):
+    for position, (title, text) in enumerate(sources.SOURCES[source].documents()):
         text = readable(text)
         if text is None:
             tally['unreadable'] += 1
