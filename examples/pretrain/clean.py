@@ -105,9 +105,9 @@ class _Html(html.parser.HTMLParser):
     LINES = {'br', 'tr', 'li'}
     SKIPPED = {'script', 'style', 'head', 'nav', 'footer', 'form', 'select', 'button', 'svg', 'noscript', 'header'}
 
-    def __init__(self, skipped_names):
+    def __init__(self, skipped):
         super().__init__(convert_charrefs=True)
-        self.skipped_names = skipped_names
+        self.skipped = skipped
         self.out, self.stack, self.pre, self.dead = [], [], 0, 0
 
     VOID = {'br', 'img', 'hr', 'meta', 'link', 'input', 'col', 'area', 'base', 'wbr', 'source', 'embed', 'param', 'track'}
@@ -118,8 +118,7 @@ class _Html(html.parser.HTMLParser):
                 self.out.append('\2')
             return
         attributes = dict(attrs)
-        names = {*(attributes.get('class') or '').split(), attributes.get('id'), attributes.get('role')}
-        dead = tag in self.SKIPPED or not names.isdisjoint(self.skipped_names)
+        dead = tag in self.SKIPPED or bool(self.skipped.search(f"{attributes.get('class') or ''} {attributes.get('id') or ''}"))
         self.stack.append((tag, dead))
         self.dead += dead
         if tag in self.BLOCKS:
@@ -148,9 +147,9 @@ class _Html(html.parser.HTMLParser):
             self.out.append(data if self.pre else re.sub(r'\s+', ' ', data))
 
 
-def html_text(text, skipped_names=frozenset()):
-    """What a page says, without the elements of these classes, ids and roles."""
-    parser = _Html(frozenset(skipped_names))
+def html_text(text, skipped):
+    """What a page says, without the elements whose class and id match `skipped`."""
+    parser = _Html(skipped)
     parser.feed(text)
     parser.close()
     joined = ''.join(parser.out)

@@ -32,9 +32,11 @@ def tree(patterns, convert, leave_out=None):
 
 
 def html(*names):
-    """Pages without the elements of these classes, ids or roles."""
+    """Pages without the elements in whose class or id one of these words stands."""
+    skipped = re.compile(r'\b(' + '|'.join(names) + r')\b')
+
     def convert(text):
-        text = clean.html_text(text, names)
+        text = clean.html_text(text, skipped)
         return '' if 'The node you are looking for' in text else text
     return convert
 
@@ -83,17 +85,6 @@ def wordnet():
         told |= senses
 
 
-def gcide():
-    """Without pronunciations, marks of origin, and the entries taken from WordNet."""
-    for head, text in dictionary('gcide')():
-        if '[WordNet' in text and '[1913 Webster]' not in text:
-            continue
-        text = re.sub(r'\n?\[(1913 Webster|Webster 1913 Suppl\.|WordNet 1\.5|[\w. +]*\bPJC)\]', '', text)
-        text = re.sub(r' \\[^\\\n]*\\', '', text, count=1)
-        text = re.sub(r' \([^()\n]*\[[^()\n]*\)', '', text, count=1)
-        yield head, clean.plain(text)
-
-
 def bible():
     """The King James Bible, sixty verses a document."""
     printed = subprocess.run(['bible', '-l99999', 'gen1:1-rev22:21'], stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -106,50 +97,44 @@ def bible():
 def vim_help(text):
     text = re.sub(r'\*[^\s*|]+\*', '', text)                      # where a tag points to
     text = re.sub(r'\|([^\s|*]+)\|', r'\1', text)                 # a link
-    text = re.sub(r'(^| )>$|^<(?=\s)|\s~$', '', text, flags=re.M)  # begin and end of an example, a heading
+    text = re.sub(r' >$|^<(?=\s)|\s~$', '', text, flags=re.M)  # begin and end of an example, a heading
     return clean.plain(clean.without_underlines(text))
 
 
-def chapters(*patterns):
-    """Numbered chapters, underlined with stars, of long plain texts."""
+def numbered(*patterns):
+    """Long plain texts in their numbered chapters and steps."""
     def documents():
         for path in sorted(path for pattern in patterns for path in glob.glob(pattern)):
-            for i, chapter in enumerate(re.split(r'\n(?=\d+\. [^\n]*\n\*{3})', read(path))):
-                yield f'{stem(path)} {i}', clean.plain(clean.without_underlines(chapter))
+            for i, part in enumerate(re.split(r'\n(?=\d+\. [A-Z])', clean.without_underlines(read(path)))):
+                yield f'{stem(path)} {i}', clean.plain(part)
     return documents
 
 
-DOCBOOK = html('navheader', 'navfooter', 'toc', 'docnav', 'banner', 'title')
-SPHINX = html('navigation', 'breadcrumbs', 'wy-breadcrumbs', 'sphinxsidebar', 'related', 'toctree-wrapper', 'headerlink', 'contents', 'footer', 'clearer', 'wy-nav-side')
+DOCBOOK = html('navheader', 'navfooter', 'toc')
 KERNEL = DOC + 'linux-doc-6.1/Documentation/'
-PYTHON = DOC + 'python3.11/html/_sources/'
-LLVM = DOC + 'llvm-14-doc/html/_sources/'
-CMAKE = DOC + 'cmake-data/html/_sources/'
-RUST = DOC + 'rust-doc/html/'
 
 SOURCES = {
     'foldoc': Source(['dict-foldoc'], 'GFDL-1.1+', dictionary('foldoc')),
     'jargon': Source(['dict-jargon'], 'public domain', dictionary('jargon')),
     'devil': Source(['dict-devil'], 'public domain', dictionary('devil')),
-    'wordnet': Source(['dict-wn'], 'WordNet', wordnet),
-    'gcide': Source(['dict-gcide'], 'GPL-3+', gcide),
+    'wordnet': Source(['dict-wn'], 'WordNet 3.0', wordnet),
     'kjv': Source(['bible-kjv', 'bible-kjv-text'], 'public domain', bible),
     'linux': Source(['linux-doc'], 'GPL-2', tree(
         [KERNEL + '**/*.rst.gz', KERNEL + '**/*.rst', KERNEL + '**/*.txt.gz', KERNEL + '**/*.txt'], clean.rst,
         r'/translations/|/devicetree/bindings/|/(index|devices)\.(rst|txt)')),
-    'python': Source(['python3-doc'], 'PSF', tree([PYTHON + '**/*.rst.txt'], clean.rst)),
-    'git': Source(['git-doc'], 'GPL-2', tree([DOC + 'git/html/**/*.txt', DOC + 'git/RelNotes/*.txt'], clean.asciidoc)),
+    'python': Source(['python3-doc'], 'PSF-2', tree(
+        [DOC + 'python3.11/html/_sources/**/*.rst.txt'], clean.rst, '/whatsnew/changelog')),
+    'git': Source(['git', 'git-doc'], 'GPL-2', tree([DOC + 'git/html/**/*.txt', DOC + 'git/RelNotes/*.txt'], clean.asciidoc)),
     'perl': Source(['perl-doc'], 'GPL-1+ or Artistic', tree(
-        ['/usr/share/perl/5.*.*/**/*.pod'], clean.pod, r'/perl(cn|jp|ko|tw|toc|uniprops|api|intern)\.pod$')),
+        ['/usr/share/perl/5.*.*/**/*.pod', '/usr/lib/*/perl/5.*/**/*.pod'], clean.pod,
+        r'/perl(cn|jp|ko|tw|toc|uniprops|api|intern)\.pod$')),
     'postgresql': Source(['postgresql-doc-15'], 'PostgreSQL', tree(
         [DOC + 'postgresql-doc-15/html/*.html'], DOCBOOK,
         r'/(index|bookindex|biblio|release|legalnotice|sql-keywords|features-sql|unsupported-features)[^/]*$')),
     'debian': Source(['debian-policy', 'developers-reference', 'debian-reference-en', 'debian-faq'], 'GPL-2+', both(
-        chapters(DOC + 'debian-policy/policy.txt.gz', DOC + 'debian-policy/perl-policy.txt.gz', DOC + 'debian/FAQ/debian-faq.en.txt.gz'),
         tree(['/usr/share/developers-reference/_sources/*.rst.txt'], clean.rst, '/index'),
-        tree(['/usr/share/debian-reference/*.en.html'], DOCBOOK, '/(index|ap)'))),
-    'handbook': Source(['debian-handbook'], 'GPL-2+', tree(
-        [DOC + 'debian-handbook/html/en-US/**/*.html'], DOCBOOK, '/(index|ix)')),
+        tree(['/usr/share/debian-reference/*.en.html'], DOCBOOK, '/(index|ap)[^/]*$'),
+        numbered(DOC + 'debian-policy/[!lu]*.txt.gz', DOC + 'debian/FAQ/debian-faq.en.txt.gz'))),
     'apache': Source(['apache2-doc'], 'Apache-2.0', tree(
         [DOC + 'apache2-doc/manual/en/**/*.html'],
         html('page-header', 'menu', 'quickview', 'toplang', 'bottomlang', 'up', 'top', 'footer', 'comments_section', 'path',
@@ -158,36 +143,11 @@ SOURCES = {
         [DOC + 'sqlite3/**/*.html'],
         html('nosearch', 'menu', 'mainmenu', 'submenu', 'searchmenu', 'logo', 'tagline', 'fancy_toc', 'toc_header', 'desktoponly',
              'mobileonly'),
-        r'/(changes|releaselog|keyword_index|doclist|sitemap|toc|requirements|syntaxdiagrams|chronology|docs|capi3ref|hlr\d+)'
-        r'|/(session|syntax|releaselog)/|c3ref/[a-z]*list')),
+        r'changes|releaselog|keyword_index|doclist|sitemap|toc|requirements|syntaxdiagrams|chronology|/session/|/syntax/|hlr\d+'
+        r'|c3ref/[a-z]*list|docs\.html|capi3ref')),
     'vim': Source(['vim-runtime'], 'Vim', tree(
         ['/usr/share/vim/vim90/doc/*.txt'], vim_help,
-        r'/(version\d|todo|usr_toc|help\.|quotes|index\.|hebrew|arabic|farsi|russian|sponsor|uganda)')),
+        r'/(version\d|todo|tags|usr_toc|help\.|quotes|index\.|hebrew|arabic|farsi|russian|sponsor|uganda)')),
     'zsh': Source(['zsh-doc'], 'Zsh', tree(
-        [DOC + 'zsh-common/html/*.html'], html('header', 'nav', 'navigation', 'contents'), '(?i)index|toc')),
-    'django': Source(['python-django-doc'], 'BSD-3-Clause', tree(
-        [DOC + 'python-django-doc/html/**/*.html'], html('hd', 'nav', 'ft', 'sidebar', 'headerlink', 'toctree-wrapper', 'contents'),
-        '/releases/|/(index|genindex|py-modindex|search|contents)')),
-    'llvm': Source(['llvm-14-doc'], 'Apache-2.0 with LLVM exception', tree(
-        [LLVM + '*.rst.txt', LLVM + 'CommandGuide/*.rst.txt', LLVM + 'tutorial/**/*.rst.txt', LLVM + 'GlobalISel/*.rst.txt'],
-        clean.rst, '/(index|ReleaseNotes|AMDGPU)')),
-    'cmake': Source(['cmake-doc'], 'BSD-3-Clause', tree(
-        [CMAKE + '**/*.rst.txt'], clean.rst, '/release/|/generator/|/index')),
-    'bind9': Source(['bind9-doc'], 'MPL-2.0', tree([DOC + 'bind9-doc/arm/*.html'], SPHINX, '/(genindex|search|index|notes|manpages)')),
-    'postfix': Source(['postfix-doc'], 'IPL-1.0 or EPL-2.0', tree([DOC + 'postfix/html/*.html'], html(), '/index')),
-    'exim': Source(['exim4-doc-html'], 'GPL-2+', tree([DOC + 'exim4-doc-html/spec_html/*.html'], html('header', 'nav_flow', 'previous_page', 'next_page', 'footer'), '/(index|ix)')),
-    'rust': Source(['rust-doc'], 'MIT or Apache-2.0', tree(
-        [RUST + name + '/**/*.html' for name in ('book', 'reference', 'nomicon', 'cargo', 'rust-by-example', 'rustc', 'edition-guide')],
-        html('sidebar', 'menu-bar', 'nav-wrapper', 'nav-wide-wrapper', 'searchbar', 'sidetoc', 'theme-popup', 'search-wrapper', 'buttons'),
-        '/(first|second|2018)-edition/|/(print|toc|404|index)\\.html')),
-    'erlang': Source(['erlang-doc'], 'Apache-2.0', tree(
-        [DOC + 'erlang-doc/doc/**/*.html', DOC + 'erlang-doc/lib/*/doc/html/*.html', DOC + 'erlang-doc/erts-*/doc/html/*.html'],
-        html('frontpage', 'flipMenu', 'panel-sections', 'header', 'leftnav'), '/(index|notes|release_notes|users_guide|part|internal_docs)|/wx-|/jinterface|/megaco')),
-    'nodejs': Source(['nodejs-doc'], 'MIT', tree(
-        [DOC + 'nodejs/api/*.html'], html('column2', 'toc', 'api_stability', 'header', 'mark', 'srclink', 'changelog', 'toc-picker'), '/(all|index|toc)\\.')),
-    'prolog': Source(['swi-prolog-doc'], 'BSD-2-Clause', tree(
-        ['/usr/share/swi-prolog/doc/Manual/*.html'], html('navigate', 'navbar', 'toc', 'pl-search'), '/(index|DOCINDEX)')),
-    'ghc': Source(['ghc-doc'], 'BSD-3-Clause', tree([DOC + 'ghc-doc/html/users_guide/**/*.html'], SPHINX, '/(genindex|search|index|.*-notes)')),
-    'cxx': Source(['c++-annotations-html'], 'GPL', tree([DOC + 'c++-annotations/html/*.html'], lambda text: clean.html_text(text.split('</ul>', 1)[-1]),
-        '/(index|cplusplus\\.html)')),
+        [DOC + 'zsh-common/html/*.html'], html('header', 'nav', 'navigation', 'contents'), r'(Index|toc|index)[^/]*$')),
 }
