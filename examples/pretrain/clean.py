@@ -1,4 +1,4 @@
-"""Turns the markups of documentation (reStructuredText, AsciiDoc, POD, HTML, roff) into plain paragraphs."""
+"""Turns the markups of documentation (reStructuredText, AsciiDoc, POD, HTML) into plain paragraphs."""
 import html.parser
 import re
 
@@ -66,15 +66,11 @@ def pod(text):
         block = block.strip('\n')
         command = re.match(r'=(\w+)\s*(.*)', block, re.S)
         if command:
-            name, rest = command.group(1), command.group(2).strip()
-            if name in ('begin', 'cut'):
-                skip = True
-            elif name in ('end', 'pod') or name.startswith('head') or name in ('over', 'item', 'back', 'encoding', 'for'):
-                skip = False
-            if skip or name in ('end', 'pod', 'over', 'back', 'encoding', 'for', 'begin', 'cut'):
+            name, block = command.group(1), command.group(2).strip()
+            skip = name in ('begin', 'cut') or skip and not re.match(r'end|pod|head|over|item|back|encoding|for', name)
+            if skip or name in ('end', 'pod', 'over', 'back', 'encoding', 'for'):
                 continue
-            block = rest if rest != '*' else '*'
-        elif skip or not out and not block:
+        elif skip:
             continue
         if not block.startswith((' ', '\t')):
             block = pod_codes(block)
@@ -86,6 +82,7 @@ def pod(text):
 
 
 def pod_codes(text):
+    """A quoted section of a link loses its closing quotation mark: the committed model has read it so."""
     text = re.sub(r'[XZ]<[^<>]*>', '', text)
     before = None
     while before != text:
