@@ -33,6 +33,7 @@
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/kv/kv_cache.hpp"
 #include "flashback/model/adapter.hpp"
+#include "flashback/model/fingerprint.hpp"
 #include "flashback/model/forward.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/random_transformer.hpp"

@@ -65,7 +65,7 @@ public:
     DType cache_element() const noexcept { return cache_.shape().element; }
     /// What keys and values depend on besides the tokens: the fingerprint of the model, and the element that they are rounded to.
     /// Where it differs, a cache is no use.
-    /// Requires  a model that has one: load_model and random_transformer give it
+    /// Requires  a model that has one: what gives models in this library gives it
     std::uint64_t fingerprint() const noexcept {
         Fingerprint all;
         all.add(model_->fingerprint);

@@ -64,8 +64,8 @@ struct Transformer {
     std::vector<double> rotary_frequencies;  ///< (rotary_dim / 2), radians a position
     std::vector<TokenId> text_head;          ///< tokens in front of every text: BOS, or none
     std::vector<TokenId> text_ends;          ///< tokens that end a text
-    std::uint64_t fingerprint = 0;           ///< tells models apart: of weights and hyper-parameters, as the file has them
-    std::vector<std::string> notes;          ///< what was changed while loading, a sentence each
+    std::uint64_t fingerprint = 0;   ///< tells models apart: of weights and hyper-parameters (of the file, if it is from one)
+    std::vector<std::string> notes;  ///< what was changed while loading, a sentence each
 
     const simd::PackedMatrix& output_matrix() const noexcept { return head ? *head : embedding; }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
@@ -55,6 +56,13 @@ public:
     std::size_t panel_bytes() const noexcept { return panel_bytes_; }
     std::size_t bytes() const noexcept { return values_.size(); }
     const std::byte* panel(std::size_t p) const noexcept { return values_.data() + p * panel_bytes_; }
+
+    /// The bytes of a panel that are weights: what is between them and the next panel was never written.
+    std::span<const std::byte> panel_weights(std::size_t p) const noexcept {
+        std::size_t bytes = 0;
+        detail::with_format(type_, [&](auto format) { bytes = format.bytes(inputs_); });
+        return {panel(p), bytes};
+    }
 
     /// Stores the weights of one output. Different outputs may be stored at the same time.
     /// Shape     row: inputs() elements as GGUF stores them in type()

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/model/adapter.hpp"
+#include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/train/detail/network.hpp"
 
@@ -66,6 +67,7 @@ inline std::shared_ptr<const Transformer> model_of(const Network& net) {
     }
     model->output_norm = vector("output_norm.weight");
     if (!net.tied) model->head = matrix("output.weight");
+    model->fingerprint = fingerprint(*model);
     return model;
 }
 
