@@ -155,8 +155,8 @@ TEST_CASE("what is frozen stays as it is, and what trains moves") {
     CHECK(trainer.model() == model);
     for (std::size_t l = 0; l < 2; ++l) {
         for (const LinearModule m : linear_modules) {
-            const auto& a = detail::matrix_of(model->layers[l], m);
-            const auto& b = detail::matrix_of(untouched->layers[l], m);
+            const auto& a = model->layers[l][m];
+            const auto& b = untouched->layers[l][m];
             CHECK(std::memcmp(a.panel(0), b.panel(0), a.bytes()) == 0);
         }
     }

@@ -3,6 +3,7 @@
 
 #include "flashback/core/executor.hpp"
 #include "flashback/core/fingerprint.hpp"
+#include "flashback/model/adapter.hpp"
 #include "flashback/model/transformer.hpp"
 
 #include <bit>
@@ -47,6 +48,22 @@ inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor 
     std::vector<std::uint64_t> values(matrices.size());
     executor.run(matrices.size(), [&](std::size_t i) { values[i] = fingerprint(*matrices[i]); });
     for (const std::uint64_t value : values) all.add(value);
+    return all.value();
+}
+
+/// The fingerprint of an adapter: of all that changes what it does.
+inline std::uint64_t fingerprint(const Adapter& adapter) {
+    Fingerprint all;
+    for (const AdapterLayer& layer : adapter.layers) {
+        for (const LoraPair& pair : layer.pairs) {
+            all.add(std::uint64_t{pair.rank});
+            all.add(std::uint64_t{std::bit_cast<std::uint32_t>(pair.scale)});
+            all.add(std::as_bytes(std::span{pair.a}));
+            all.add(std::as_bytes(std::span{pair.b}));
+        }
+    }
+    all.add(std::as_bytes(std::span{adapter.embedding_ids}));
+    all.add(std::as_bytes(std::span{adapter.embedding_rows}));
     return all.value();
 }
 
