@@ -42,6 +42,7 @@
 #include "flashback/model/linear_module.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/load_adapter.hpp"
+#include "flashback/model/merge_adapter.hpp"
 #include "flashback/model/packed_adapter.hpp"
 #include "flashback/model/random_transformer.hpp"
 #include "flashback/model/save_adapter.hpp"

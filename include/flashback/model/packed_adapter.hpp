@@ -102,4 +102,10 @@ private:
     std::uint64_t fingerprint_;
 };
 
+/// An adapter in use, or none.
+struct AdapterUse {
+    const PackedAdapter* adapter = nullptr;
+    float scale = 1;  ///< of what LoRA adds; replaced embedding rows are what they are
+};
+
 }  // namespace flashback::inline FLASHBACK_ISA

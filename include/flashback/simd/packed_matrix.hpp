@@ -49,6 +49,15 @@ public:
         return detail::with_format(type, [](auto) {});
     }
 
+    /// The same matrix once more.
+    /// Throws    std::bad_alloc
+    PackedMatrix copy() const {
+        PackedMatrix w;
+        if (outputs_ > 0) w = PackedMatrix{type_, outputs_, inputs_};
+        std::copy_n(values_.data(), values_.size(), w.values_.data());
+        return w;
+    }
+
     DType type() const noexcept { return type_; }
     std::size_t outputs() const noexcept { return outputs_; }
     std::size_t inputs() const noexcept { return inputs_; }
