@@ -22,7 +22,7 @@ set_tests_properties(exactness_notices_a_broken_order PROPERTIES PASS_REGULAR_EX
 flashback_add_test(golden SOURCES model/golden.cpp)
 flashback_add_test(golden_stories260K LABEL shared SOURCES model/golden_stories260K.cpp)
 flashback_add_test(model THREADS SOURCES model/session.cpp model/stopping.cpp support/allocations.cpp)
-flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_files.cpp model/exactness_adapter.cpp)
+flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_files.cpp model/adapter_golden.cpp model/exactness_adapter.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
 flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/matmul.cpp simd/rows.cpp simd/same_bits.cpp simd/accuracy.cpp)
 flashback_add_test(machine_peaks THREADS SOURCES simd/machine_peaks.cpp)
