@@ -83,9 +83,9 @@ TEST_CASE("ppl --adapter finds the nats that score finds, and quantised weights 
     const TemporaryFolder folder;
     const std::string a = save(folder, "a", lora());
     const std::string file = folder.write("text.txt", text);
-    const json found = tool_json({"ppl", "--text", file, "--keep-markers", "--adapter", a + ":2"});
-    CHECK(found["adapter"] == json({{"folder", a}, {"scale", 2}}));
-    const json scored = tool_json({"score", "--text", text, "--adapter", a + ":2"});
+    const json found = tool_json({"ppl", "--text", file, "--keep-markers", "--adapter", a + ":8"});
+    CHECK(found["adapter"] == json({{"folder", a}, {"scale", 8}}));
+    const json scored = tool_json({"score", "--text", text, "--adapter", a + ":8"});
     double total = 0;
     for (std::size_t i = 1; i < scored["logprobs"].size(); ++i) total -= scored["logprobs"][i].get<double>();
     CHECK(found["nats_per_token"].get<double>() ==
@@ -94,7 +94,7 @@ TEST_CASE("ppl --adapter finds the nats that score finds, and quantised weights 
     const std::string q8 = (folder.path() / "q8.gguf").string();
     REQUIRE(tool({"quantize", FLASHBACK_TEST_MODEL, q8, "--dtype", "q8_0"}).status == 0);
     const double quantised =
-        tool_json({"ppl", "--text", file, "--keep-markers", "--adapter", a + ":2", "--model", q8})["nats_per_token"]
+        tool_json({"ppl", "--text", file, "--keep-markers", "--adapter", a + ":8", "--model", q8})["nats_per_token"]
             .get<double>();
     const double plain = tool_json({"ppl", "--text", file, "--keep-markers", "--model", q8})["nats_per_token"].get<double>();
     CHECK(std::fabs(quantised - found["nats_per_token"].get<double>()) < std::fabs(quantised - plain) / 10);
