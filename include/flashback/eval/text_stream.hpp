@@ -1,0 +1,100 @@
+/// \file A text of several documents as one sequence of tokens that knows which document each of them is from.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/retriever.hpp"
+#include "flashback/core/tokens.hpp"
+#include "flashback/retrieval/corpus.hpp"
+#include "flashback/text/tokenizer.hpp"
+#include "flashback/text/unicode.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// A document by the names that a corpus may know it by.
+struct SourceDocument {
+    std::string id;
+    std::string title;
+    std::size_t end = 0;  ///< behind its last token in the stream
+};
+
+/// Documents one behind the other, as tokens.
+class TextStream {
+public:
+    /// Puts a document at the end.
+    void add(std::string id, std::string title, TokenSpan tokens) {
+        append(tokens_, tokens);
+        documents_.push_back({std::move(id), std::move(title), tokens_.size()});
+    }
+
+    TokenSpan tokens() const noexcept { return tokens_; }
+    std::span<const SourceDocument> documents() const noexcept { return documents_; }
+
+    /// The documents that have a token in [begin, end).
+    /// Requires  begin <= end <= tokens().size()
+    /// Cost      the logarithm of the number of documents
+    std::span<const SourceDocument> documents_of(std::size_t begin, std::size_t end) const noexcept {
+        if (begin == end) return {};
+        const auto first = std::ranges::upper_bound(documents_, begin, {}, &SourceDocument::end);
+        auto last = std::ranges::upper_bound(documents_, end - 1, {}, &SourceDocument::end);
+        if (last != documents_.end()) ++last;
+        return {first, last};
+    }
+
+private:
+    TokenBuffer tokens_;
+    std::vector<SourceDocument> documents_;
+};
+
+/// The stream of some documents: each tokenised by itself, with `end` behind it or, without one, a newline.
+/// Throws    Error{vocabulary} if a document cannot be tokenised
+inline TextStream text_stream(std::span<const Document> documents, const Tokenizer& tokenizer,
+                              std::optional<TokenId> end = {}) {
+    TextStream stream;
+    for (const Document& document : documents) {
+        TokenBuffer tokens = tokenizer.encode(end ? document.text : document.text + '\n');
+        if (end) tokens.push_back(*end);
+        stream.add(document.id, document.title, tokens);
+    }
+    return stream;
+}
+
+namespace detail {
+
+/// A title without what collections spell in different ways: case, blanks and quotation marks.
+inline std::string title_key(std::string_view title) {
+    std::string key;
+    while (!title.empty()) {
+        const CodePoint c = first_code_point(title);
+        title.remove_prefix(c.bytes);
+        if (c.value > ' ' && c.value != '"' && c.value != 0xa0) append_utf8(key, to_lower(c.value));
+    }
+    return key;
+}
+
+}  // namespace detail
+
+/// Says whether a passage is from a document: by its id, which is that of the document or `id#number` as Passages writes it, or
+/// by its title, in which case, blanks and quotation marks do not count.
+/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, which goes by titles
+struct SameDocument {
+    bool operator()(const Passage& passage, const SourceDocument& document) const {
+        if (!document.id.empty() && passage.id.starts_with(document.id)) {
+            const std::string_view rest = passage.id.substr(document.id.size());
+            if (rest.empty()) return true;
+            if (rest.size() > 1 && rest[0] == '#' && rest.find_first_not_of("0123456789", 1) == rest.npos) return true;
+        }
+        const std::string key = detail::title_key(document.title);
+        return !key.empty() && key == detail::title_key(passage.title);
+    }
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA
