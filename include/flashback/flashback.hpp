@@ -64,6 +64,7 @@
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/retrieval/passages.hpp"
+#include "flashback/retrieval/texts.hpp"
 #include "flashback/simd/activation.hpp"
 #include "flashback/simd/activations.hpp"
 #include "flashback/simd/attention.hpp"

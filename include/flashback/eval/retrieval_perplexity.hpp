@@ -41,10 +41,14 @@ struct RetrievalPerplexityOptions {
 
 /// How well a model predicts the strides of a text.
 struct RetrievalPerplexity {
+    /// Strides that are read in one go, each run beginning with an empty cache; more models than runs are of no use.
+    static constexpr std::size_t run = 32;
+
     std::size_t strides = 0;
     std::size_t tokens = 0;      ///< that were predicted: all of all strides
     std::size_t retrievals = 0;  ///< strides that a retriever was asked for
     std::size_t passages = 0;    ///< that it gave
+    std::size_t copied = 0;      ///< strides whose tokens stand in their passages in one piece: the answer was given away
     TokenCounts counts = {};  ///< requested: what was wanted in front of each stride, and all of the stride but its last token
     double nats = 0;          ///< mean of -ln p(token): nats per token
     double standard_error =
@@ -83,8 +87,6 @@ namespace detail {
 template <LanguageModel Model, class P>
 class StrideScorer {
 public:
-    static constexpr std::size_t run = 32;  // strides
-
     StrideScorer(Model& model, const P& policies, TokenSpan text, const RetrievedStrides& strides, const StrideLayout& layout,
                  const OpenIds& open)
         : model_(&model), policies_(&policies), text_(text), strides_(&strides), layout_(layout), open_(&open) {}
@@ -149,13 +151,12 @@ private:
     TokenCounts counts_;
 };
 
-/// Refuses strides of another text, and what does not fit into a window, before anything is evaluated. Gives the tokens from the
-/// first to the last that is predicted.
+/// Refuses strides of another text, and what does not fit into a window, before anything is evaluated. Gives the text
+/// up to the last token that is predicted.
 template <class P>
 TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStrides& strides, const StrideLayout& layout,
                         std::size_t window) {
     PlanScratch scratch;
-    std::size_t begin = text.size();
     std::size_t end = 0;
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride stride = strides[i];
@@ -167,10 +168,9 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
                             stride.context, " tokens, ", stride.found, " passages of ", stride.passages.size(),
                             " tokens in all, and the stride; but the window of the model holds ", window);
         }
-        begin = std::min(begin, stride.at);
         end = std::max(end, stride.at + strides.stride());
     }
-    return text.subspan(begin, end - begin);
+    return text.first(end);
 }
 
 }  // namespace detail
@@ -199,7 +199,8 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     std::size_t window = window_of(models[0]);
     for (const Model& model : models) window = std::min(window, window_of(model));
     const TokenSpan scored = detail::check_strides(policies, text, strides, layout, window);
-    const detail::OpenIds open = detail::checked_ids(scored, static_cast<std::size_t>(models[0].vocab_size()), masked);
+    const detail::OpenIds open =
+        detail::checked_ids(scored, static_cast<std::size_t>(models[0].vocab_size()), masked, strides[0].at);
 
     std::vector<detail::StrideScorer<Model, P>> scorers;
     for (Model& model : models) scorers.emplace_back(model, policies, text, strides, layout, open);
@@ -207,7 +208,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
                                .tokens = strides.size() * strides.stride(),
                                .retrievals = strides.retrievals(),
                                .stride_nats = std::vector<double>(strides.size())};
-    constexpr std::size_t run = detail::StrideScorer<Model, P>::run;
+    constexpr std::size_t run = RetrievalPerplexity::run;
     for (std::size_t done = 0; done < strides.size();) {
         const std::size_t wave = std::min(strides.size() - done, run * scorers.size());
         detail::run_tasks(options.executor, (wave + run - 1) / run, [&](std::size_t i) {
@@ -223,7 +224,11 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     result.nats = mean.mean();
     result.standard_error = mean.standard_error();
     for (const auto& scorer : scorers) result.counts += scorer.counts();
-    for (std::size_t i = 0; i < strides.size(); ++i) result.passages += strides[i].found;
+    for (std::size_t i = 0; i < strides.size(); ++i) {
+        const RetrievedStride stride = strides[i];
+        result.passages += stride.found;
+        if (!std::ranges::search(stride.passages, text.subspan(stride.at, strides.stride())).empty()) ++result.copied;
+    }
     return result;
 }
 

@@ -54,13 +54,14 @@ private:
     std::vector<SourceDocument> documents_;
 };
 
-/// The stream of some documents: each tokenised by itself, with `end` behind it or, without one, a newline.
+/// The stream of some documents: each tokenised by itself, with `end` behind it or, without one, a newline where it has none.
 /// Throws    Error{vocabulary} if a document cannot be tokenised
 inline TextStream text_stream(std::span<const Document> documents, const Tokenizer& tokenizer,
                               std::optional<TokenId> end = {}) {
     TextStream stream;
     for (const Document& document : documents) {
-        TokenBuffer tokens = tokenizer.encode(end ? document.text : document.text + '\n');
+        const bool newline = !end && !document.text.ends_with('\n');
+        TokenBuffer tokens = tokenizer.encode(newline ? document.text + '\n' : document.text);
         if (end) tokens.push_back(*end);
         stream.add(document.id, document.title, tokens);
     }
