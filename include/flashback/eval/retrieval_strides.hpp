@@ -141,7 +141,11 @@ template <class Documents, class Query, class Forbidden>
 std::size_t find_passages(const TextStream& text, Documents& retriever, Query& query, const StrideOptions& o,
                           const RetrievedStrides::Entry& entry, std::size_t number, const Forbidden& forbidden,
                           TokenBuffer& out) {
-    const std::span<const SourceDocument> own = text.documents_of(entry.at - entry.context, entry.at + o.stride);
+    const std::size_t begin = entry.at - entry.context;
+    const std::size_t end = entry.at + o.stride;
+    constexpr std::size_t behind = 64;  // a passage that begins within the stride is known by what comes next
+    const StrideSource source{text.documents_of(begin, end),
+                              text.tokens().subspan(begin, std::min(end + behind, text.tokens().size()) - begin)};
     const StepView step{.context = text.tokens().first(entry.at),
                         .prompt_tokens = o.init,
                         .retrievals = number,
@@ -154,8 +158,8 @@ std::size_t find_passages(const TextStream& text, Documents& retriever, Query& q
         taken = 0;
         const auto& found = retriever.retrieve(query(step), candidates);
         for (const Passage& passage : found) {
-            const auto from = [&](const SourceDocument& document) { return forbidden(passage, document); };
-            if (taken == o.passages || std::ranges::any_of(own, from)) continue;
+            if (taken == o.passages) break;
+            if (forbidden(passage, source)) continue;
             FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", detail::printable(passage.id),
                              "' has no tokens, expected a retriever that tokenises its passages");
             append(out, passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)));
@@ -168,20 +172,20 @@ std::size_t find_passages(const TextStream& text, Documents& retriever, Query& q
 }  // namespace detail
 
 /// Walks through a text and finds the passages of each stride. No passage is from a document that a token of the stride or of its
-/// context is from: `forbidden(passage, document)` says whether it is.
+/// context is from: `forbidden(passage, source)` says whether it is.
 ///
 /// The query is made of the text in front of the stride, by a copy of `query` for each thread.
 /// Throws    Error{contract} for options that make no sense, a text without a whole stride, or passages without tokens; what
 ///           the retriever throws
 /// Cost      one search a stride; another one for four times as many candidates where too many of them are forbidden
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, which takes 2k candidates and no more
-template <class Documents, QueryBuilder QueryFrom, class Forbidden = SameDocument>
+template <class Documents, QueryBuilder QueryFrom, class Forbidden = FromSource>
 RetrievedStrides retrieve_strides(const TextStream& text, Documents& retriever, const QueryFrom& query,
                                   const StrideOptions& options, const Forbidden& forbidden = {}) {
     static_assert(Retriever<Documents>,
                   "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
-    static_assert(std::predicate<const Forbidden&, const Passage&, const SourceDocument&>,
-                  "flashback: what is forbidden must be said by forbidden(const Passage&, const SourceDocument&)");
+    static_assert(std::predicate<const Forbidden&, const Passage&, const StrideSource&>,
+                  "flashback: what is forbidden must be said by forbidden(const Passage&, const StrideSource&)");
     constexpr bool shared = Retriever<const Documents>;  // const, so that several threads may ask it at once
     auto owned = std::make_shared<detail::OwnedStrides>();
     std::vector<RetrievedStrides::Entry>& entries = owned->entries;

@@ -21,7 +21,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// A number for everything that strides depend on: the text, the options, and `search`, the caller's number for all that decides what
-/// is found: the corpus, the retriever and its settings, the query builder.
+/// is found: the corpus, the retriever and its settings, the query builder, what is forbidden.
 /// Cost      about the time to read the text
 inline std::uint64_t strides_key(const TextStream& text, const StrideOptions& options, std::uint64_t search) {
     Fingerprint all;

@@ -83,18 +83,44 @@ inline std::string title_key(std::string_view title) {
 
 }  // namespace detail
 
-/// Says whether a passage is from a document: by its id, which is that of the document or `id#number` as Passages writes it, or
-/// by its title, in which case, blanks and quotation marks do not count.
-/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, which goes by titles
-struct SameDocument {
-    bool operator()(const Passage& passage, const SourceDocument& document) const {
-        if (!document.id.empty() && passage.id.starts_with(document.id)) {
-            const std::string_view rest = passage.id.substr(document.id.size());
-            if (rest.empty()) return true;
-            if (rest.size() > 1 && rest[0] == '#' && rest.find_first_not_of("0123456789", 1) == rest.npos) return true;
-        }
+/// What a passage must not be from.
+struct StrideSource {
+    std::span<const SourceDocument> documents;  ///< that a token of the context or of the stride is from
+    TokenSpan tokens;                           ///< of the context, of the stride, and some behind it
+};
+
+/// Says whether a passage is from a document that a stride is from: by its id, which is that of the document or `id#number` as
+/// Passages writes it; by its title, in which case, blanks and quotation marks do not count; or by its text, if it has `run` tokens
+/// in a row in common with the context, the stride and what comes next. Titles alone are not enough: one document in ten of FOLDOC
+/// has several, and collections differ in which of them they give.
+/// Cost      a comparison for each pair of a token of the passage and one of the source
+/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, for titles
+struct FromSource {
+    std::size_t run = 16;  ///< 0: texts are not compared
+
+    bool operator()(const Passage& passage, const StrideSource& source) const {
+        const auto same = [&](const SourceDocument& document) {
+            return same_id(passage, document) || same_title(passage, document);
+        };
+        return std::ranges::any_of(source.documents, same) || shares_text(passage.tokens, source.tokens);
+    }
+
+private:
+    static bool same_id(const Passage& passage, const SourceDocument& document) {
+        if (document.id.empty() || !passage.id.starts_with(document.id)) return false;
+        const std::string_view rest = passage.id.substr(document.id.size());
+        return rest.empty() || (rest.size() > 1 && rest[0] == '#' && rest.find_first_not_of("0123456789", 1) == rest.npos);
+    }
+    static bool same_title(const Passage& passage, const SourceDocument& document) {
         const std::string key = detail::title_key(document.title);
         return !key.empty() && key == detail::title_key(passage.title);
+    }
+    bool shares_text(TokenSpan passage, TokenSpan source) const {
+        if (run == 0) return false;
+        for (std::size_t i = 0; i + run <= passage.size(); ++i) {
+            if (!std::ranges::search(source, passage.subspan(i, run)).empty()) return true;
+        }
+        return false;
     }
 };
 
