@@ -274,7 +274,8 @@ TEST_CASE("What makes no sense is refused in words, before anything is evaluated
         CHECK(model.evaluations == 0);
     };
     refused(ErrorCode::contract, "a perplexity of 0 strides with 1 models", text, {});
-    refused(ErrorCode::contract, "expected strides of this text", text.first(100), strides);
+    const RetrievedStrides short_ones = world.strides({.init = 80, .stride = 5, .context = 20, .passage_tokens = 9});
+    refused(ErrorCode::contract, "expected strides of this text", text.first(100), short_ones);
     refused(ErrorCode::window, "but the window of the model holds 50", text, strides);
     const TokenBuffer masked{text[81]};
     refused(ErrorCode::contract, "of the text is", text,

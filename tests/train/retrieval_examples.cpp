@@ -114,7 +114,7 @@ TEST_CASE("The default of the paper: contexts of 256 to 495 tokens in a window o
 TEST_CASE("An order goes through all examples, then through all again in another order") {
     for (const std::size_t count : {1u, 2u, 3u, 4u, 5u, 16u, 17u, 63u, 64u, 65u, 1000u}) {
         CAPTURE(count);
-        const ExampleOrder order{count, 77};
+        ExampleOrder order{count, 77};
         std::vector<std::vector<std::size_t>> passes;
         for (std::size_t pass = 0; pass < 3; ++pass) {
             std::vector<std::size_t> seen(count);
@@ -123,10 +123,11 @@ TEST_CASE("An order goes through all examples, then through all again in another
             CHECK(*std::max_element(seen.begin(), seen.end()) == count - 1);
             passes.push_back(seen);
         }
+        for (const std::size_t place : {2 * count, std::size_t{0}, count}) CHECK(order(place) == passes[place / count][0]);
         if (count < 16) continue;
         CHECK(passes[0] != passes[1]);
         CHECK(passes[1] != passes[2]);
-        const ExampleOrder other{count, 78};
+        ExampleOrder other{count, 78};
         std::size_t same = 0;
         for (std::size_t i = 0; i < count; ++i) same += other(i) == passes[0][i];
         CHECK(same < count / 3);
@@ -138,7 +139,7 @@ TEST_CASE("Any example is as likely as any other to come first, and to follow an
     std::map<std::vector<std::size_t>, int> seen;
     constexpr int passes = 7200;
     for (std::uint64_t seed = 0; seed < 2; ++seed) {
-        const ExampleOrder order{count, seed};
+        ExampleOrder order{count, seed};
         for (std::uint64_t pass = 0; pass < passes / 2; ++pass) ++seen[{order(pass * count), order(pass * count + 1)}];
     }
     CHECK(seen.size() == count * (count - 1));

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -34,24 +35,23 @@ inline std::string plain_title(std::string_view title) {
     return plain;
 }
 
+/// Requires  the first line that is not empty is a title
 inline void read_wikitext(std::string_view text, const std::string& stem, Corpus& corpus) {
+    std::string in_front;  // empty lines, which belong to the first article
     bool after_blank = true;
     while (!text.empty()) {
         const std::string_view before = text;
         const std::string_view line = take_line(text);
-        std::string_view rest = text;
         const std::string_view title = wikitext_title(line);
-        if (!title.empty() && after_blank && is_blank(take_line(rest)))
-            corpus.documents.push_back({stem + '-' + std::to_string(corpus.documents.size() + 1), plain_title(title), {}});
-        if (corpus.documents.empty()) corpus.documents.push_back({stem + "-1", {}, {}});
-        corpus.documents.back().text += before.substr(0, before.size() - text.size());
+        std::string_view rest = text;
+        const bool first = corpus.documents.empty() && !is_blank(line);
+        if (first || (!title.empty() && after_blank && is_blank(take_line(rest)))) {
+            const std::string number = std::to_string(corpus.documents.size() + 1);
+            corpus.documents.push_back({stem + '-' + number, plain_title(title), std::exchange(in_front, {})});
+        }
+        std::string& out = corpus.documents.empty() ? in_front : corpus.documents.back().text;
+        out += before.substr(0, before.size() - text.size());
         after_blank = is_blank(line);
-    }
-    // What stands in front of the first title, if it is nothing but empty lines, belongs to it.
-    if (corpus.documents.size() > 1 && corpus.documents[0].title.empty() &&
-        corpus.documents[0].text.find_first_not_of(" \t\r\n\f\v") == std::string::npos) {
-        corpus.documents[1].text.insert(0, corpus.documents[0].text);
-        corpus.documents.erase(corpus.documents.begin());
     }
 }
 

@@ -9,7 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -83,43 +83,34 @@ private:
 
 /// The order of training: a sequence without end that goes through `count` examples in a new random order each time. What stands at
 /// a place depends on seed and place alone, so that a run can go on anywhere.
-/// Source    Black and Rogaway 2002, Ciphers with arbitrary finite domains: a Feistel network, and again while the result is too great
+/// Source    Fisher and Yates 1938, Durstenfeld 1964, for each order
 class ExampleOrder {
 public:
     /// Throws    Error{contract} if there are no examples
-    ExampleOrder(std::size_t count, std::uint64_t seed) : count_(count), seed_(seed) {
+    ExampleOrder(std::size_t count, std::uint64_t seed) : seed_(seed), order_(count) {
         FLASHBACK_ASSERT(count > 0, "an order of 0 examples, expected at least one");
-        while (count - 1 > mask() * (mask() + 2)) ++half_bits_;
+        shuffle(0);
     }
 
     /// The number of the example at a place.
-    /// Cost      O(1), however many there are
-    std::size_t operator()(std::uint64_t place) const noexcept {
-        const std::uint64_t pass = place / count_;
-        std::uint64_t number = place % count_;
-        do {
-            number = permuted(number, pass);
-        } while (number >= count_);
-        return static_cast<std::size_t>(number);
+    /// Cost      O(1); O(count) where the place is in another pass than the one before
+    std::size_t operator()(std::uint64_t place) {
+        const std::uint64_t pass = place / order_.size();
+        if (pass != pass_) shuffle(pass);
+        return order_[place % order_.size()];
     }
 
 private:
-    std::uint64_t mask() const noexcept { return (std::uint64_t{1} << half_bits_) - 1; }
-
-    std::uint64_t permuted(std::uint64_t number, std::uint64_t pass) const noexcept {
-        std::uint64_t left = number >> half_bits_;
-        std::uint64_t right = number & mask();
-        for (std::uint64_t round = 0; round < 4; ++round) {
-            std::uint64_t key = SplitMix64{seed_}.next();
-            for (const std::uint64_t part : {pass, round, right}) key = SplitMix64{key ^ part}.next();
-            left = std::exchange(right, left ^ (key & mask()));
-        }
-        return left << half_bits_ | right;
+    void shuffle(std::uint64_t pass) {
+        std::iota(order_.begin(), order_.end(), std::size_t{0});
+        SplitMix64 random{SplitMix64{seed_}.next() ^ SplitMix64{pass}.next()};
+        for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.below(i)]);
+        pass_ = pass;
     }
 
-    std::uint64_t count_;
     std::uint64_t seed_;
-    unsigned half_bits_ = 1;
+    std::vector<std::size_t> order_;  // of the pass
+    std::uint64_t pass_ = 0;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
