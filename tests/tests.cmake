@@ -7,7 +7,7 @@ flashback_add_test(policy SOURCES policy/any_policy.cpp policy/combined_schedule
                                   policy/schedule.cpp policy/step_view.cpp policy/stopping.cpp policy/truncated_sampling.cpp
                                   policy/wrapper.cpp support/allocations.cpp)
 flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp format/gguf_hostile.cpp
-                                  format/gguf_writer.cpp format/mapped_file.cpp support/allocations.cpp)
+                                  format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp support/allocations.cpp)
 flashback_add_test(text SOURCES text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/pre_tokenizer.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)

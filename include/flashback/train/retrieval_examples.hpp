@@ -5,6 +5,7 @@
 #include "flashback/core/tokens.hpp"
 #include "flashback/eval/retrieval_strides.hpp"
 #include "flashback/policy/random.hpp"
+#include "flashback/train/detail/dropout.hpp"
 #include "flashback/train/example.hpp"
 
 #include <cstddef>
@@ -103,7 +104,7 @@ public:
 private:
     void shuffle(std::uint64_t pass) {
         std::iota(order_.begin(), order_.end(), std::size_t{0});
-        SplitMix64 random{SplitMix64{seed_}.next() ^ SplitMix64{pass}.next()};
+        SplitMix64 random{detail::random_key(seed_, pass)};
         for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.below(i)]);
         pass_ = pass;
     }
