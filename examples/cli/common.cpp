@@ -42,8 +42,8 @@ std::vector<flashback::TokenId> markers_of(const flashback::Tokenizer& tokenizer
     std::vector<flashback::TokenId> markers;
     for (const char* name : marker_names) {
         const auto id = tokenizer.find(name);
-        if (id && tokenizer.vocabulary().kinds[static_cast<std::size_t>(*id)] == flashback::TokenKind::control)
-            markers.push_back(*id);
+        const auto& kinds = tokenizer.vocabulary().kinds;
+        if (id && kinds[static_cast<std::size_t>(*id)] == flashback::TokenKind::control) markers.push_back(*id);
     }
     return markers;
 }

@@ -52,7 +52,7 @@ public:
     /// Appends bytes.
     /// Throws    Error{contract} behind `sync`; Error{io} if the disk is full or fails, and then the temporary file is gone
     void write(std::span<const std::byte> bytes) {
-        FLASHBACK_ASSERT(file_ >= 0, "bytes are written to '", target_.string(), "' after its end");
+        FLASHBACK_ASSERT(file_ >= 0, "'", target_.string(), "' is written to after its end");
         while (!bytes.empty()) {
             const ::ssize_t done = ::write(file_, bytes.data(), bytes.size());
             if (done >= 0) {

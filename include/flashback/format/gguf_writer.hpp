@@ -23,8 +23,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// Writes a GGUF file of version 3: first all metadata and the shapes of all tensors, then the tensors' bytes in that order, in
-/// pieces of any size. The bytes go to a temporary file beside the target, which `finish` renames; a writer that is destroyed
-/// before has changed nothing.
+/// pieces of any size. The target is an AtomicFile: a writer that is destroyed before `finish` has changed nothing.
 ///
 ///     GgufWriter writer{"out.gguf"};
 ///     writer.copy_metadata(file).set("general.file_type", 7u);
