@@ -24,20 +24,11 @@ struct Options {
     std::size_t stride = 0;
     std::size_t tokens = 0;
     bool keep_markers = false;
+    AdapterOption adapter;
     std::optional<fb::DType> cache;
     std::size_t threads = 1;
     bool json = false;
 };
-
-/// The marking tokens of a vocabulary: they have no probability, as they are never sampled.
-std::vector<fb::TokenId> markers_of(const fb::Tokenizer& tokenizer) {
-    std::vector<fb::TokenId> markers;
-    for (const char* name : marker_names) {
-        const auto id = tokenizer.find(name);
-        if (id && tokenizer.vocabulary().kinds[static_cast<std::size_t>(*id)] == fb::TokenKind::control) markers.push_back(*id);
-    }
-    return markers;
-}
 
 Json to_json(const fb::Perplexity& p) {
     return {{"nats_per_token", p.nats},
@@ -59,7 +50,7 @@ void ppl(const Options& options) {
     if (tokens.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the text '", options.text, "' is empty, expected some");
     const std::vector<fb::TokenId> masked = options.keep_markers ? std::vector<fb::TokenId>{} : markers_of(tokenizer);
 
-    Engine engine{file, options.threads, options.cache};
+    Engine engine{file, options.threads, options.cache, options.adapter};
     std::optional<Engine> reference;
     if (!options.against.empty()) {
         const fb::GgufFile other = fb::GgufFile::open(options.against);
@@ -87,6 +78,7 @@ void ppl(const Options& options) {
         Json json{{"model", file.name()}, {"cache", engine.cache()}, {"tokens", found.tokens}, {"windows", found.windows},
                   {"window", window},     {"stride", stride},        {"masked", masked}};
         json.update(to_json(found));
+        describe(options.adapter, json);
         json["seconds"] = seconds;
         json["tokens_per_second"] = static_cast<double>(found.tokens) / seconds;
         if (reference) {
@@ -116,6 +108,7 @@ void add_ppl(CLI::App& app, Command& run) {
     auto options = std::make_shared<Options>();
     CLI::App& command = *app.add_subcommand("ppl", "Measure the perplexity of a text, without retrieval");
     add_model(command, options->model);
+    add_adapter(command, options->adapter);
     command.add_option("--text", options->text, "The file with the text, or - for standard input")
         ->type_name("FILE")
         ->required();

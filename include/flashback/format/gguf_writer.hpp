@@ -3,10 +3,11 @@
 
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/format/atomic_file.hpp"
 #include "flashback/format/gguf.hpp"
 
 #include <bit>
-#include <cerrno>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -14,14 +15,10 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
-
-#include <fcntl.h>
-#include <unistd.h>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -41,38 +38,19 @@ public:
     /// Creates the temporary file, so that a target that cannot be written is found before any work is done. A target that
     /// exists will be replaced; a symbolic link stays one, and what it points to is replaced.
     /// Throws    Error{io} if that is impossible, or if the target exists and is no regular file
-    explicit GgufWriter(const std::filesystem::path& target) : target_(target) {
-        std::error_code ignored;
-        if (std::filesystem::exists(target_, ignored)) {
-            if (!std::filesystem::is_regular_file(target_, ignored)) {
-                FLASHBACK_THROW(ErrorCode::io, "cannot write '", target.string(), "': it exists and is ",
-                                std::filesystem::is_directory(target_, ignored) ? "a folder" : "no regular file",
-                                ", expected a file or nothing");
-            }
-            target_ = std::filesystem::canonical(target_);
-        }
-        // O_EXCL and a number: a file that another run left, or is writing, is not touched.
-        for (int number = 0; file_ < 0; ++number) {
-            temporary_ = target_.string() + ".part" + std::to_string(number);
-            file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-            if (file_ >= 0) break;
-            if (errno == EEXIST && number < 1000) continue;
-            temporary_.clear();  // nothing to remove
-            refuse(errno);
-        }
-    }
-    GgufWriter(const GgufWriter&) = delete;
-    GgufWriter& operator=(const GgufWriter&) = delete;
-    ~GgufWriter() { clean_up(); }
+    explicit GgufWriter(const std::filesystem::path& target) : file_(target) {}
 
-    /// Takes over all metadata of a file, byte for byte; keys that are there already are replaced.
+    /// Takes over the metadata of a file whose keys begin with `prefix`, by default all, byte for byte; keys that are there already
+    /// are replaced.
     /// Requires  nothing was written yet
-    GgufWriter& copy_metadata(const GgufFile& file) {
+    GgufWriter& copy_metadata(const GgufFile& file, std::string_view prefix = {}) {
         for (std::size_t i = 0; i < file.metadata().size(); ++i) {
+            if (!file.metadata()[i].first.starts_with(prefix)) continue;
             const auto bytes = file.raw_metadata()[i];
             put(file.metadata()[i].first, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
         }
-        if (const auto alignment = file.integer("general.alignment")) alignment_ = static_cast<std::size_t>(*alignment);
+        if (const auto alignment = file.integer("general.alignment"); alignment && key_index_.contains("general.alignment"))
+            alignment_ = static_cast<std::size_t>(*alignment);
         return *this;
     }
 
@@ -87,6 +65,11 @@ public:
             alignment_ = number;
         }
         put(key, number_bytes(GgufType::u32) + number_bytes(number));
+        return *this;
+    }
+    GgufWriter& set(std::string_view key, std::same_as<float> auto number) {
+        FLASHBACK_ASSERT(key != "general.alignment", "GgufWriter: general.alignment is a real number, expected a whole one");
+        put(key, number_bytes(GgufType::f32) + number_bytes(number));
         return *this;
     }
     GgufWriter& set(std::string_view key, std::string_view text) {
@@ -134,7 +117,7 @@ public:
         FLASHBACK_ASSERT(current_ < tensors_.size() && bytes.size() <= tensors_[current_].bytes - written_,
                          "GgufWriter: ", bytes.size(), " bytes are more than the ",
                          current_ < tensors_.size() ? tensors_[current_].bytes - written_ : 0, " that are expected");
-        put_bytes(bytes);
+        file_.write(bytes);
         written_ += bytes.size();
         if (written_ < tensors_[current_].bytes) return;
         pad(written_);
@@ -144,17 +127,13 @@ public:
 
     /// Makes the file appear under its name.
     /// Requires  all tensors are complete
-    /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed
+    /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed, unless the sentence says that only the folder
+    ///           could not be written: then the new file is there, but a loss of power may bring back the old one
     void finish() {
         start();
         FLASHBACK_ASSERT(current_ == tensors_.size(), "GgufWriter: ", current_, " tensors are complete, expected ",
                          tensors_.size());
-        FLASHBACK_ASSERT(file_ >= 0, "GgufWriter: it is finished already");
-        // A rename must not reach the disk before the bytes do.
-        if (::fsync(file_) != 0 && errno != EINVAL) refuse(errno);
-        if (::close(std::exchange(file_, -1)) != 0) refuse(errno);
-        if (::rename(temporary_.c_str(), target_.c_str()) != 0) refuse(errno);
-        temporary_.clear();
+        file_.finish();
     }
 
 private:
@@ -192,41 +171,16 @@ private:
             header.append(tensor.record).append(number_bytes(offset));
             offset += (tensor.bytes + alignment_ - 1) / alignment_ * alignment_;
         }
-        put_bytes(std::as_bytes(std::span{header}));
+        file_.write(std::as_bytes(std::span{header}));
         pad(header.size());
     }
 
     void pad(std::uint64_t size) {
         const std::string zeros((alignment_ - size % alignment_) % alignment_, '\0');
-        put_bytes(std::as_bytes(std::span{zeros}));
+        file_.write(std::as_bytes(std::span{zeros}));
     }
 
-    void put_bytes(std::span<const std::byte> bytes) {
-        FLASHBACK_ASSERT(file_ >= 0, "GgufWriter: bytes are written after the end");
-        while (!bytes.empty()) {
-            const ::ssize_t done = ::write(file_, bytes.data(), bytes.size());
-            if (done >= 0) {
-                bytes = bytes.subspan(static_cast<std::size_t>(done));
-            } else if (errno != EINTR) {
-                refuse(errno);
-            }
-        }
-    }
-
-    [[noreturn]] void refuse(int error) {
-        clean_up();
-        FLASHBACK_THROW(ErrorCode::io, "cannot write '", target_.string(), "': ", std::strerror(error));
-    }
-
-    void clean_up() noexcept {
-        if (file_ >= 0) ::close(std::exchange(file_, -1));
-        if (!temporary_.empty()) ::unlink(temporary_.c_str());
-        temporary_.clear();
-    }
-
-    std::filesystem::path target_;
-    std::string temporary_;
-    int file_ = -1;
+    AtomicFile file_;
     std::vector<std::pair<std::string, std::string>> entries_;
     std::unordered_map<std::string, std::size_t> key_index_;
     std::vector<Tensor> tensors_;

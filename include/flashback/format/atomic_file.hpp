@@ -1,0 +1,116 @@
+/// \file Writing a file whole or not at all.
+#pragma once
+
+#include "flashback/core/error.hpp"
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// A file that appears under its name when it is finished. Until then the bytes are in a temporary file beside the target; one that
+/// is destroyed before has changed nothing, and neither has a program that is killed.
+class AtomicFile {
+public:
+    /// Creates the temporary file, so that a target that cannot be written is found before any work is done. A target that
+    /// exists will be replaced; a symbolic link stays one, and what it points to is replaced.
+    /// Throws    Error{io} if that is impossible, or if the target exists and is no regular file
+    explicit AtomicFile(const std::filesystem::path& target) : target_(target) {
+        std::error_code ignored;
+        if (std::filesystem::exists(target_, ignored)) {
+            if (!std::filesystem::is_regular_file(target_, ignored)) {
+                FLASHBACK_THROW(ErrorCode::io, "cannot write '", target.string(), "': it exists and is ",
+                                std::filesystem::is_directory(target_, ignored) ? "a folder" : "no regular file",
+                                ", expected a file or nothing");
+            }
+            target_ = std::filesystem::canonical(target_);
+        }
+        // O_EXCL and a number: a file that another run left, or is writing, is not touched.
+        for (int number = 0; file_ < 0; ++number) {
+            temporary_ = target_.string() + ".part" + std::to_string(number);
+            file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+            if (file_ >= 0) break;
+            if (errno == EEXIST && number < 1000) continue;
+            temporary_.clear();  // nothing to remove
+            refuse(errno);
+        }
+    }
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+    ~AtomicFile() { clean_up(); }
+
+    /// Appends bytes.
+    /// Throws    Error{contract} behind `sync`; Error{io} if the disk is full or fails, and then the temporary file is gone
+    void write(std::span<const std::byte> bytes) {
+        FLASHBACK_ASSERT(file_ >= 0, "bytes are written to '", target_.string(), "' after its end");
+        while (!bytes.empty()) {
+            const ::ssize_t done = ::write(file_, bytes.data(), bytes.size());
+            if (done >= 0) {
+                bytes = bytes.subspan(static_cast<std::size_t>(done));
+            } else if (errno != EINTR) {
+                refuse(errno);
+            }
+        }
+    }
+    void write(std::string_view text) { write(std::as_bytes(std::span{text})); }
+
+    /// Sees to it that all bytes are on the disk; nothing can be written any more, and nothing has appeared. Of several files that
+    /// belong together each is made sure of first, and then each is finished.
+    /// Throws    Error{contract} if that was done before; Error{io}
+    void sync() {
+        FLASHBACK_ASSERT(file_ >= 0, "'", target_.string(), "': it is finished already");
+        if (::fsync(file_) != 0 && errno != EINVAL) refuse(errno);
+        if (::close(std::exchange(file_, -1)) != 0) refuse(errno);
+    }
+
+    /// Makes the file appear under its name.
+    /// Throws    Error{contract} if it has; Error{io}, and then nothing has changed, unless the sentence says that it is written
+    void finish() {
+        if (file_ >= 0) sync();  // a rename must not reach the disk before the bytes do
+        FLASHBACK_ASSERT(!temporary_.empty(), "'", target_.string(), "': it is finished already");
+        if (::rename(temporary_.c_str(), target_.c_str()) != 0) refuse(errno);
+        temporary_.clear();
+        sync_folder();
+    }
+
+private:
+    // The new name is an entry of the folder. Some file systems cannot sync one: then the bytes are safe, and the old name may be.
+    void sync_folder() const {
+        const std::string folder = target_.has_parent_path() ? target_.parent_path().string() : ".";
+        const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (descriptor < 0) return;
+        const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;
+        ::close(descriptor);
+        if (error != 0) {
+            FLASHBACK_THROW(ErrorCode::io, "'", target_.string(),
+                            "' is written, but its folder cannot be: ", std::strerror(error));
+        }
+    }
+
+    [[noreturn]] void refuse(int error) {
+        clean_up();
+        FLASHBACK_THROW(ErrorCode::io, "cannot write '", target_.string(), "': ", std::strerror(error));
+    }
+
+    void clean_up() noexcept {
+        if (file_ >= 0) ::close(std::exchange(file_, -1));
+        if (!temporary_.empty()) ::unlink(temporary_.c_str());
+        temporary_.clear();
+    }
+
+    std::filesystem::path target_;
+    std::string temporary_;
+    int file_ = -1;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA
