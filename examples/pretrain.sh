@@ -2,11 +2,11 @@
 # Trains the default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts,
 # trains (a few hours on two cores; killed, it goes on where it was), and measures it. Run it again as often as you like.
 #
-# examples/pretrain.sh [OPTION...]: further options of `flashback pretrain`, --steps 200 say; they need a folder of their own:
-# FLASHBACK_PRETRAIN_DIR, by default build/pretrain. The model is DIR/flashback-base-5m.gguf.
+# examples/pretrain.sh [STEPS [DIR]]: the model with 8000 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
 set -eu
 cd "$(dirname "$0")/.."
-dir=${FLASHBACK_PRETRAIN_DIR:-build/pretrain}
+steps=${1:-8000}
+dir=${2:-build/pretrain}
 model=$dir/flashback-base-5m.gguf
 heldout=../shared/data/technical-heldout.jsonl
 . cmake/install_packages.sh
@@ -49,9 +49,9 @@ if [ -s "$model" ]; then
 else
     echo "== training: $model"
     # shellcheck disable=SC2086  # $files is a list of words
-    $flashback pretrain --train $files --layers 6 --width 256 --heads 8 --kv-heads 4 --hidden 704 --steps 8000 --batch 8 \
+    $flashback pretrain --train $files --layers 6 --width 256 --heads 8 --kv-heads 4 --hidden 704 --steps "$steps" --batch 8 \
         --lr 1.5e-3 --warmup-ratio 0.03 --seed 1 --name flashback-base-5m \
-        --checkpoint "$dir/checkpoint" --checkpoint-every 120s --log "$dir/log.csv" --out "$model" "$@"
+        --checkpoint "$dir/checkpoint" --checkpoint-every 120s --log "$dir/log.csv" --out "$model"
 fi
 
 if [ -f "$heldout" ]; then

@@ -131,7 +131,7 @@ SOURCES = {
     'postgresql': Source(['postgresql-doc-15'], 'PostgreSQL', tree(
         [DOC + 'postgresql-doc-15/html/*.html'], DOCBOOK,
         r'/(index|bookindex|biblio|release|legalnotice|sql-keywords|features-sql|unsupported-features)[^/]*$')),
-    'debian': Source(['debian-policy', 'developers-reference', 'debian-reference-en', 'debian-faq'], 'GPL-2+', both(
+    'debian': Source(['debian-policy', 'developers-reference', 'debian-reference-en', 'debian-faq'], 'GPL-2+, GPL-2, verbatim copying', both(
         tree(['/usr/share/developers-reference/_sources/*.rst.txt'], clean.rst, '/index'),
         tree(['/usr/share/debian-reference/*.en.html'], DOCBOOK, '/(index|ap)[^/]*$'),
         numbered(DOC + 'debian-policy/[!lu]*.txt.gz', DOC + 'debian/FAQ/debian-faq.en.txt.gz'))),
@@ -145,7 +145,7 @@ SOURCES = {
              'mobileonly'),
         r'changes|releaselog|keyword_index|doclist|sitemap|toc|requirements|syntaxdiagrams|chronology|/session/|/syntax/|hlr\d+'
         r'|c3ref/[a-z]*list|docs\.html|capi3ref')),
-    'vim': Source(['vim-runtime'], 'Vim', tree(
+    'vim': Source(['vim-runtime'], 'OPL-1+', tree(
         ['/usr/share/vim/vim90/doc/*.txt'], vim_help,
         r'/(version\d|todo|tags|usr_toc|help\.|quotes|index\.|hebrew|arabic|farsi|russian|sponsor|uganda)')),
     'zsh': Source(['zsh-doc'], 'Zsh', tree(

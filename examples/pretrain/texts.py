@@ -71,7 +71,7 @@ def main():
     options = parser.parse_args()
     excluded = overlap.Excluded(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'heldout.json'))
     os.makedirs(options.out, exist_ok=True)
-    print(f"{'source':12}{'documents':>10}{'characters':>12}{'held out':>10}{'cut':>6}{'repeated':>10}{'unreadable':>12}")
+    print(f"{'source':12}{'documents':>10}{'characters':>12}{'held out':>10}{'cut':>6}{'repeated':>10}{'unreadable':>12}  licence")
     for source in options.source or sources.SOURCES:
         tally = {'held out': 0, 'cut': 0, 'repeated': 0, 'unreadable': 0}
         path = os.path.join(options.out, source + '.jsonl')
@@ -82,8 +82,8 @@ def main():
                 count += 1
                 characters += len(document['text'])
         os.replace(path + '.part', path)
-        print(f"{source:12}{count:10}{characters:12}{tally['held out']:10}{tally['cut']:6}{tally['repeated']:10}{tally['unreadable']:12}",
-              flush=True)
+        print(f"{source:12}{count:10}{characters:12}{tally['held out']:10}{tally['cut']:6}{tally['repeated']:10}{tally['unreadable']:12}"
+              f'  {sources.SOURCES[source].licence}', flush=True)
 
 
 if __name__ == '__main__':
