@@ -15,17 +15,13 @@ if [ ! -d "$shared" ]; then
     echo "$shared is not there: expected technical-heldout.jsonl, wikitext-2 and mrag-wikipedia-v2.jsonl in it" >&2
     exit 1
 fi
-. cmake/install_packages.sh
+. cmake/setup.sh
 install_flashback_packages
 install_text_packages
 
 echo "== building build/release/bin/flashback (about a minute the first time)"
 mkdir -p "$dir"
-if ! { cmake --preset release && cmake --build --preset release --target flashback_tool; } >"$dir/build.log" 2>&1; then
-    cat "$dir/build.log" >&2
-    echo "The build failed; its output stands above." >&2
-    exit 1
-fi
+build_with release flashback_tool
 flashback=build/release/bin/flashback
 
 texts=build/pretrain/texts

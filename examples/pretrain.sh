@@ -9,17 +9,13 @@ steps=${1:-8000}
 dir=${2:-build/pretrain}
 model=$dir/flashback-base-5m.gguf
 heldout=../shared/data/technical-heldout.jsonl
-. cmake/install_packages.sh
+. cmake/setup.sh
 install_flashback_packages
 install_text_packages
 
 echo "== building build/release/bin/flashback (about a minute the first time)"
 mkdir -p "$dir/texts"
-if ! { cmake --preset release && cmake --build --preset release --target flashback_tool; } >"$dir/build.log" 2>&1; then
-    cat "$dir/build.log" >&2
-    echo "The build failed; its output stands above." >&2
-    exit 1
-fi
+build_with release flashback_tool
 flashback=build/release/bin/flashback
 
 # How often each source is read: more often what is rare and good. None of the held-out documents is in them.
