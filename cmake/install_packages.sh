@@ -4,6 +4,13 @@ install_flashback_packages() {
         libeigen3-dev dict-foldoc
 }
 
+# install_text_packages: what examples/pretrain.sh makes its texts from; examples/pretrain/sources.py reads the same packages.
+install_text_packages() {
+    install_packages python3 dict-foldoc dict-jargon dict-devil dict-wn bible-kjv bible-kjv-text linux-doc python3-doc git git-doc \
+        perl-doc postgresql-doc-15 debian-policy developers-reference debian-reference-en debian-faq apache2-doc sqlite3-doc \
+        vim-runtime zsh-doc
+}
+
 # install_packages PACKAGE...: installs the Debian packages that are missing. Sourced by examples/quickstart.sh and
 # tests/run.sh; works for root and for a user with sudo, and asks for nothing if everything is there.
 install_packages() {

@@ -7,7 +7,8 @@ flashback_add_test(policy SOURCES policy/any_policy.cpp policy/combined_schedule
                                   policy/schedule.cpp policy/step_view.cpp policy/stopping.cpp policy/truncated_sampling.cpp
                                   policy/wrapper.cpp support/allocations.cpp)
 flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp format/gguf_hostile.cpp
-                                  format/gguf_writer.cpp format/mapped_file.cpp format/peft.cpp format/safetensors.cpp support/allocations.cpp)
+                                  format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp format/peft.cpp format/safetensors.cpp
+                                  support/allocations.cpp)
 flashback_add_test(text SOURCES text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/pre_tokenizer.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
@@ -45,6 +46,7 @@ foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-con
   target_link_libraries(test_compiler_options PRIVATE test_hash_${name})
 endforeach()
 flashback_add_test(train SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
+flashback_add_test(train_examples SOURCES train/retrieval_examples.cpp)
 flashback_add_test(trainer THREADS SOURCES train/adapter.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.

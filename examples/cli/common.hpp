@@ -8,6 +8,7 @@
 #include "flashback/format/gguf.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "flashback/text/tokenizer.hpp"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -32,6 +33,7 @@ void add_bench(CLI::App& app, Command& run);
 void add_generate(CLI::App& app, Command& run);
 void add_inspect(CLI::App& app, Command& run);
 void add_ppl(CLI::App& app, Command& run);
+void add_pretrain(CLI::App& app, Command& run);
 void add_quantize(CLI::App& app, Command& run);
 void add_score(CLI::App& app, Command& run);
 void add_search(CLI::App& app, Command& run);
@@ -45,6 +47,9 @@ CLI::Validator number_from(double least, double most);
 
 /// What the marking tokens are called in vocabularies that have them.
 inline constexpr std::array marker_names{"<MARK_L>", "<MARK_R>"};
+
+/// The marking tokens of a vocabulary: they have no probability, as they are never sampled.
+std::vector<flashback::TokenId> markers_of(const flashback::Tokenizer& tokenizer);
 
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);

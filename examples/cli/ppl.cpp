@@ -3,6 +3,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/eval/perplexity.hpp"
 #include "flashback/model/load.hpp"
+#include "ppl_retrieval.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -29,16 +30,6 @@ struct Options {
     std::size_t threads = 1;
     bool json = false;
 };
-
-/// The marking tokens of a vocabulary: they have no probability, as they are never sampled.
-std::vector<fb::TokenId> markers_of(const fb::Tokenizer& tokenizer) {
-    std::vector<fb::TokenId> markers;
-    for (const char* name : marker_names) {
-        const auto id = tokenizer.find(name);
-        if (id && tokenizer.vocabulary().kinds[static_cast<std::size_t>(*id)] == fb::TokenKind::control) markers.push_back(*id);
-    }
-    return markers;
-}
 
 Json to_json(const fb::Perplexity& p) {
     return {{"nats_per_token", p.nats},
@@ -116,7 +107,7 @@ void ppl(const Options& options) {
 
 void add_ppl(CLI::App& app, Command& run) {
     auto options = std::make_shared<Options>();
-    CLI::App& command = *app.add_subcommand("ppl", "Measure the perplexity of a text, without retrieval");
+    CLI::App& command = *app.add_subcommand("ppl", "Measure the perplexity of a text, without or with retrieval");
     add_model(command, options->model);
     add_adapter(command, options->adapter);
     command.add_option("--text", options->text, "The file with the text, or - for standard input")
@@ -128,7 +119,8 @@ void add_ppl(CLI::App& app, Command& run) {
         ->check(at_least(1));
     command
         .add_option("--stride", options->stride,
-                    "A window begins N tokens behind the one before it, and its last N tokens count; by default --window")
+                    "A window begins N tokens behind the one before it, and its last N tokens count; by default --window. With "
+                    "--layout: a retrieval every N tokens; by default 16")
         ->check(at_least(1));
     command.add_option("--tokens", options->tokens, "Read the first N tokens only; 0: all")
         ->check(at_least(0))
@@ -142,8 +134,25 @@ void add_ppl(CLI::App& app, Command& run) {
     add_cache(command, options->cache);
     add_threads(command, options->threads);
     add_json(command, options->json);
-    command.footer("Example:\n  flashback ppl --text README.md --window 255 --tokens 2000");
-    command.callback([options, &run] {
+    auto retrieval = std::make_shared<RetrievalPplSettings>();
+    add_retrieval_options(command, *retrieval, {"--window", "--tokens", "--against"});
+    command.footer(
+        "Without --layout, windows are evaluated from scratch.\nExamples:\n  flashback ppl --text README.md --window 255 "
+        "--tokens "
+        "2000\n  flashback ppl --text README.md --corpus CHANGELOG.md --layout append");
+    command.callback([options, retrieval, &run] {
+        if (!retrieval->layout.empty()) {
+            retrieval->model = options->model;
+            retrieval->text = options->text;
+            retrieval->stride = options->stride > 0 ? options->stride : 16;
+            retrieval->keep_markers = options->keep_markers;
+            retrieval->cache = options->cache;
+            retrieval->threads = options->threads;
+            retrieval->json = options->json;
+            check_retrieval_options(*retrieval);
+            run = [retrieval] { ppl_with_retrieval(*retrieval); };
+            return;
+        }
         if (options->stride > 0 && options->window > 0 && options->stride > options->window) {
             throw CLI::ValidationError("--stride: found " + std::to_string(options->stride) + ", expected at most --window, " +
                                        std::to_string(options->window));

@@ -95,6 +95,7 @@ namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book(
 // text and format
 class Tokenizer;
 class StreamDecoder;
+class AtomicFile;
 class GgufFile;
 class GgufWriter;
 class SafetensorsFile;
@@ -135,12 +136,26 @@ struct PerplexityOptions;
 struct Perplexity;
 struct ModelComparison;
 struct ModelCost;
+struct SourceDocument;
+class TextStream;
+struct StrideSource;
+struct FromSource;  // runs of 16 tokens
+struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
+struct RetrievedStride;
+class RetrievedStrides;
+struct StrideLayout;
+struct RetrievalPerplexityOptions;
+struct RetrievalPerplexity;
+struct StrideDifference;
 enum class RunTimeLayout;
 struct RunTimeOptions;
 struct RunTime;
 
 // train
 struct TrainingExample;
+template <class P>
+class RetrievalExamples;
+class ExampleOrder;
 struct LoraOptions;      // no modules; rank 16, alpha 32, dropout 0.05
 struct TrainingTargets;  // a LoRA, marker rows, or all
 struct LearningRate;     // 1e-4, cosine, warm-up 0.1, 1000 steps
@@ -148,5 +163,9 @@ struct AdamWOptions;     // 0.9, 0.999, 1e-8, no decay
 struct TrainerOptions;   // clips at 1, seed 0, serial
 class Trainer;
 struct InitialOptions;  // deviation 0.02, tied, seed 0
+struct TrainingTexts;
+class PackedText;
+class ShuffledPasses;
+class CheckpointFile;
 
 }  // namespace flashback::inline FLASHBACK_ISA

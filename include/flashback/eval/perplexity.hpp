@@ -80,9 +80,9 @@ inline TextWindows checked_windows(TokenSpan tokens, const PerplexityOptions& op
     return {head, std::min(window, tokens.size()), std::min(stride, tokens.size()), options.block};
 }
 
-/// What may be predicted, once it is known that all of the text may.
-inline OpenIds checked_ids(TokenSpan tokens, std::size_t vocab, TokenSpan masked) {
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
+/// What may be predicted, once it is known that all of the text from a token on may.
+inline OpenIds checked_ids(TokenSpan tokens, std::size_t vocab, TokenSpan masked, std::size_t first = 0) {
+    for (std::size_t i = first; i < tokens.size(); ++i) {
         const TokenId token = tokens[i];
         FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < vocab, "token ", token,
                          " is not in the vocabulary of ", vocab, " tokens");

@@ -52,7 +52,7 @@ public:
     /// Appends bytes.
     /// Throws    Error{contract} behind `sync`; Error{io} if the disk is full or fails, and then the temporary file is gone
     void write(std::span<const std::byte> bytes) {
-        FLASHBACK_ASSERT(file_ >= 0, "bytes are written to '", target_.string(), "' after its end");
+        FLASHBACK_ASSERT(file_ >= 0, "'", target_.string(), "' is written to after its end");
         while (!bytes.empty()) {
             const ::ssize_t done = ::write(file_, bytes.data(), bytes.size());
             if (done >= 0) {
@@ -74,15 +74,29 @@ public:
     }
 
     /// Makes the file appear under its name.
-    /// Throws    Error{contract} if it has; Error{io}, and then nothing has changed
+    /// Throws    Error{contract} if it has; Error{io}, and then nothing has changed, unless the sentence says that it is written
     void finish() {
         if (file_ >= 0) sync();  // a rename must not reach the disk before the bytes do
         FLASHBACK_ASSERT(!temporary_.empty(), "'", target_.string(), "': it is finished already");
         if (::rename(temporary_.c_str(), target_.c_str()) != 0) refuse(errno);
         temporary_.clear();
+        sync_folder();
     }
 
 private:
+    // The new name is an entry of the folder. Some file systems cannot sync one: then the bytes are safe, and the old name may be.
+    void sync_folder() const {
+        const std::string folder = target_.has_parent_path() ? target_.parent_path().string() : ".";
+        const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (descriptor < 0) return;
+        const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;
+        ::close(descriptor);
+        if (error != 0) {
+            FLASHBACK_THROW(ErrorCode::io, "'", target_.string(),
+                            "' is written, but its folder cannot be: ", std::strerror(error));
+        }
+    }
+
     [[noreturn]] void refuse(int error) {
         clean_up();
         FLASHBACK_THROW(ErrorCode::io, "cannot write '", target_.string(), "': ", std::strerror(error));

@@ -19,15 +19,13 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// The text of a file: UTF-8, without byte order mark and CR. Counts what had to be replaced.
-inline std::string read_text_file(const std::filesystem::path& path, std::size_t& replaced) {
-    const MappedFile file{path};
-    std::string_view bytes{reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+/// Bytes as text: UTF-8, without byte order mark and CR. Counts what had to be replaced.
+inline std::string text_of(std::string_view bytes, const std::string& name, std::size_t& replaced) {
     if (bytes.starts_with("\x1f\x8b")) {
-        FLASHBACK_THROW(ErrorCode::corpus, "'", path.string(), "' is compressed, expected text; unpack it first (zcat)");
+        FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' is compressed, expected text; unpack it first (zcat)");
     }
     if (const std::size_t nul = bytes.find('\0'); nul != bytes.npos) {
-        FLASHBACK_THROW(ErrorCode::corpus, "'", path.string(), "' is binary: byte ", nul, " is 0, expected text in UTF-8");
+        FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' is binary: byte ", nul, " is 0, expected text in UTF-8");
     }
     if (bytes.starts_with("\xef\xbb\xbf")) bytes.remove_prefix(3);
     ValidText valid = replace_invalid_utf8(bytes);
@@ -40,6 +38,11 @@ inline std::string read_text_file(const std::filesystem::path& path, std::size_t
         text += valid.text[i];
     }
     return text;
+}
+
+inline std::string read_text_file(const std::filesystem::path& path, std::size_t& replaced) {
+    const MappedFile file{path};
+    return text_of({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string(), replaced);
 }
 
 /// Takes the first line off a text; without its end.
@@ -193,6 +196,26 @@ inline void read_folder(const std::filesystem::path& folder, Corpus& corpus) {
 
 }  // namespace detail
 
+namespace detail {
+
+/// Refuses a collection without documents, or with two of the same id.
+inline void check_documents(const Corpus& corpus, const std::string& name, const char* without) {
+    if (corpus.documents.empty()) FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' holds no ", without);
+    std::unordered_set<std::string_view> ids;
+    for (const Document& document : corpus.documents) {
+        if (!ids.insert(document.id).second)
+            FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' has two documents with the id '", document.id, "'");
+    }
+}
+
+/// Whether a text is JSON lines.
+inline bool is_json_lines(std::string_view text) {
+    const std::size_t first = text.find_first_not_of(" \t\n\r");
+    return first != text.npos && text[first] == '{';
+}
+
+}  // namespace detail
+
 inline Corpus read_corpus(const std::filesystem::path& path) {
     Corpus corpus;
     std::error_code error;
@@ -201,22 +224,13 @@ inline Corpus read_corpus(const std::filesystem::path& path) {
         detail::read_folder(path, corpus);
     } else {
         const std::string text = detail::read_text_file(path, corpus.replaced);
-        const std::size_t first = text.find_first_not_of(" \t\n\r");
-        if (first != text.npos && text[first] == '{') {
+        if (detail::is_json_lines(text)) {
             detail::read_json_lines(text, path.string(), corpus);
         } else {
             detail::read_dictd(text, path.stem().string(), corpus);
         }
     }
-    if (corpus.documents.empty()) {
-        FLASHBACK_THROW(ErrorCode::corpus, "'", path.string(), folder ? "' holds no .txt or .md file" : "' holds no document");
-    }
-    std::unordered_set<std::string_view> ids;
-    for (const Document& document : corpus.documents) {
-        if (!ids.insert(document.id).second) {
-            FLASHBACK_THROW(ErrorCode::corpus, "'", path.string(), "' has two documents with the id '", document.id, "'");
-        }
-    }
+    detail::check_documents(corpus, path.string(), folder ? ".txt or .md file" : "document");
     return corpus;
 }
 

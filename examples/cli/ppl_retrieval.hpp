@@ -1,0 +1,47 @@
+/// \file `ppl --layout`: perplexity with retrieval.
+#pragma once
+
+#include "common.hpp"
+#include "flashback/core/dtype.hpp"
+
+#include <cstddef>
+#include <optional>
+#include <string>
+
+namespace cli {
+
+struct RetrievalPplSettings {
+    std::string model;
+    std::string text;
+    std::string corpus;
+    std::string layout;
+    std::string markers = "auto";
+    std::string reuse = "prefix";
+    std::string separator = "auto";
+    std::string per = "token";
+    std::size_t stride = 0;
+    std::size_t strides = 0;
+    std::size_t init = 0;
+    std::size_t context = 0;
+    std::size_t hold = 0;
+    std::size_t query_tokens = 32;
+    std::size_t passages = 1;
+    std::size_t passage_tokens = 128;
+    bool keep_markers = false;
+    std::optional<flashback::DType> cache;
+    std::size_t threads = 1;
+    bool json = false;
+};
+
+/// Adds what perplexity with retrieval has beside the options of `ppl`: --layout, which asks for it, and what needs that.
+/// `without` are options that make no sense with it.
+void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, const std::vector<std::string>& without);
+
+/// Refuses options that contradict each other.
+/// Throws    CLI::ValidationError
+void check_retrieval_options(const RetrievalPplSettings& settings);
+
+/// Measures and prints.
+void ppl_with_retrieval(const RetrievalPplSettings& settings);
+
+}  // namespace cli

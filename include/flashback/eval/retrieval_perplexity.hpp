@@ -1,0 +1,242 @@
+/// \file How well a model predicts a text when passages are found for every few tokens of it.
+///
+/// The protocol: the text is cut into strides; for each, a query made of the text in front of it finds passages; the model reads
+/// head, context and passages in the order that a layout gives them, and then the tokens of the stride, each of which is predicted
+/// from all before it. `retrieve_strides` does the first half, once for all layouts, wrappers and models that are compared;
+/// `retrieval_perplexity` the second.
+///
+///     const RetrievedStrides strides = retrieve_strides(text, index, LastNTokens{32}, {.init = 512, .context = 365});
+///     const auto append = retrieval_perplexity(session, Policies{}.layout(AppendDocuments{}), text.tokens(), strides);
+///     const auto prepend = retrieval_perplexity(session, Policies{}.layout(PrependDocuments{}), text.tokens(), strides);
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/core/language_model.hpp"
+#include "flashback/core/tokens.hpp"
+#include "flashback/decoder/generation.hpp"
+#include "flashback/eval/detail/run_tasks.hpp"
+#include "flashback/eval/perplexity.hpp"
+#include "flashback/eval/retrieval_strides.hpp"
+#include "flashback/policy/context_plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The settings of a perplexity with retrieval.
+struct RetrievalPerplexityOptions {
+    std::optional<TokenSpan> head = {};  ///< tokens in front of everything; by default what the (first) model asks for
+    TokenSpan masked = {};               ///< tokens that have no probability, besides the wrapper's markers
+    bool passages_replace_text = false;  ///< passages take the place of the oldest tokens of the context: In-Context RALM
+    ExecutorRef executor = {};           ///< runs the models at once; no result depends on it or on how many they are
+    std::function<void(std::size_t done, std::size_t all)> progress = {};  ///< strides; called in the caller's thread
+};
+
+/// How well a model predicts the strides of a text.
+struct RetrievalPerplexity {
+    /// Strides that are read in one go, each run beginning with an empty cache; more models than runs are of no use.
+    static constexpr std::size_t run = 32;
+
+    std::size_t strides = 0;
+    std::size_t tokens = 0;      ///< that were predicted: all of all strides
+    std::size_t retrievals = 0;  ///< strides that a retriever was asked for
+    std::size_t passages = 0;    ///< that it gave
+    std::size_t copied = 0;      ///< strides whose tokens stand in their passages in one piece: the answer was given away
+    TokenCounts counts = {};  ///< requested: what was wanted in front of each stride, and all of the stride but its last token
+    double nats = 0;          ///< mean of -ln p(token): nats per token
+    double standard_error =
+        0;  ///< of that mean, from the means of the strides, as if these were independent; NaN for one stride
+    std::vector<double> stride_nats = {};  ///< the mean of each stride: to compare two runs stride by stride
+
+    double perplexity() const { return std::exp(nats); }
+    /// Of the perplexity: that of the mean, carried through the exponential.
+    double perplexity_standard_error() const { return perplexity() * standard_error; }
+    /// The perplexity per word where the tokens that were predicted have so many words.
+    /// Source    Ram et al. 2023, In-Context RALM: e to the sum of -ln p(token) over the number of blanks of the text
+    double perplexity_per(std::size_t words) const {
+        return std::exp(nats * static_cast<double>(tokens) / static_cast<double>(words));
+    }
+};
+
+/// The mean of the differences of two runs over the same strides, first less second, nats per token: what they differ in is much
+/// surer than either is, as hard strides are hard for both.
+struct StrideDifference {
+    double nats = 0;
+    double standard_error = 0;
+};
+
+/// Throws    Error{contract} for different numbers of strides
+inline StrideDifference stride_difference(const RetrievalPerplexity& a, const RetrievalPerplexity& b) {
+    FLASHBACK_ASSERT(a.stride_nats.size() == b.stride_nats.size(), "runs over ", a.stride_nats.size(), " and ",
+                     b.stride_nats.size(), " strides cannot be compared, expected the same strides");
+    detail::RunningMean mean;
+    for (std::size_t i = 0; i < a.stride_nats.size(); ++i) mean.add(a.stride_nats[i] - b.stride_nats[i]);
+    return {mean.mean(), mean.standard_error()};
+}
+
+namespace detail {
+
+/// Evaluates runs of strides, each from an empty cache, so that no count depends on who evaluates which.
+template <LanguageModel Model, class P>
+class StrideScorer {
+public:
+    StrideScorer(Model& model, const P& policies, TokenSpan text, const RetrievedStrides& strides, const StrideLayout& layout,
+                 const OpenIds& open)
+        : model_(&model), policies_(&policies), text_(text), strides_(&strides), layout_(layout), open_(&open) {}
+
+    /// The mean nats of the strides of a run, into `nats[i - first]`.
+    void score(std::size_t first, std::size_t count, std::span<double> nats) {
+        model_->truncate(0);
+        held_.clear();
+        for (std::size_t i = 0; i < count; ++i) nats[i] = score_one((*strides_)[first + i]);
+    }
+
+    const TokenCounts& counts() const noexcept { return counts_; }
+
+private:
+    double score_one(const RetrievedStride& stride) {
+        const TokenSpan targets = text_.subspan(stride.at, strides_->stride());
+        const TokenSpan read = targets.first(targets.size() - 1);  // nothing is predicted behind the last one
+        const ContextPlan plan = plan_stride(*policies_, held_, text_, stride, targets.size(), layout_, scratch_);
+        const std::size_t held_before = held_.size();
+        if (plan.keep < held_before) model_->truncate(plan.keep);
+        double sum = nats_of(stride.at, model_->evaluate(plan.feed));
+        if constexpr (ScoringModel<Model>) {
+            if (!read.empty()) {
+                const std::span<const float> logits = model_->evaluate_all(read);
+                const auto vocab = static_cast<std::size_t>(model_->vocab_size());
+                check_logits(logits.size(), read.size());
+                for (std::size_t j = 0; j < read.size(); ++j)
+                    sum += nats_of(stride.at + j + 1, logits.subspan(j * vocab, vocab));
+            }
+        } else {
+            for (std::size_t j = 0; j < read.size(); ++j)
+                sum += nats_of(stride.at + j + 1, model_->evaluate(read.subspan(j, 1)));
+        }
+        held_.assign(plan.wanted.begin(), plan.wanted.end());
+        append(held_, read);
+        counts_ += {held_.size(), held_.size() - plan.keep, plan.keep, held_before - plan.keep};
+        return sum / static_cast<double>(targets.size());
+    }
+
+    double nats_of(std::size_t index, std::span<const float> logits) const {
+        check_logits(logits.size(), 1);
+        const TokenScore score = score_of(index, text_[index], logits, facts_of(logits, *open_));
+        check_score(score);
+        return score.nats;
+    }
+
+    void check_logits(std::size_t found, std::size_t tokens) const {
+        if (found != tokens * static_cast<std::size_t>(model_->vocab_size())) {
+            FLASHBACK_THROW(ErrorCode::logits, "the model gave ", found, " logits for ", tokens, " tokens, expected ",
+                            model_->vocab_size(), " for each");
+        }
+    }
+
+    Model* model_;
+    const P* policies_;
+    TokenSpan text_;
+    const RetrievedStrides* strides_;
+    StrideLayout layout_;
+    const OpenIds* open_;
+    TokenBuffer held_;
+    PlanScratch scratch_;
+    TokenCounts counts_;
+};
+
+/// Refuses strides of another text, and what does not fit into a window, before anything is evaluated. Gives the text
+/// up to the last token that is predicted.
+template <class P>
+TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStrides& strides, const StrideLayout& layout,
+                        std::size_t window) {
+    PlanScratch scratch;
+    std::size_t end = 0;
+    for (std::size_t i = 0; i < strides.size(); ++i) {
+        const RetrievedStride stride = strides[i];
+        check_within(text, stride, strides.stride());
+        const ContextPlan plan = plan_stride(policies, {}, text, stride, strides.stride(), layout, scratch);
+        const std::size_t needed = plan.wanted.size() + strides.stride() - 1;  // the last token is predicted, not read
+        if (needed > window) {
+            FLASHBACK_THROW(ErrorCode::window, "stride ", i, " needs ", needed, " positions: head, a context of ",
+                            stride.context, " tokens, ", stride.found, " passages of ", stride.passages.size(),
+                            " tokens in all, and the stride; but the window of the model holds ", window);
+        }
+        end = std::max(end, stride.at + strides.stride());
+    }
+    return text.first(end);
+}
+
+}  // namespace detail
+
+/// How well a model predicts strides behind their contexts and passages, as `policies` lays them out: wrapper, layout and reuse
+/// of a Policies. Several models, which must be the same but for what they hold, share the strides out; each is used by one
+/// thread at a time.
+///
+/// Strides are read in runs of 32, of which each begins with an empty cache: so counts depend on `reuse`, and on how many models
+/// there are nothing does. Contexts that slide along with the strides have no common prefix but the head, whatever the layout;
+/// what a layout can reuse shows where `StrideOptions::hold` holds their start.
+/// Throws    Error{window} before anything is evaluated, if the model cannot hold what a stride needs; Error{contract} for no
+///           models, strides that are not of this text, and an id that is masked or that the model does not have;
+///           Error{logits} where logits give a token no probability; what the models throw
+/// Cost      each stride once; what the models held is forgotten
+/// Source    FlashBack (arXiv 2405.04065), run.py of the official code; Ram et al. 2023, In-Context RALM, for passages that
+///           replace text
+template <LanguageModel Model, class P>
+RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& policies, TokenSpan text,
+                                         const RetrievedStrides& strides, const RetrievalPerplexityOptions& options = {}) {
+    FLASHBACK_ASSERT(!models.empty() && strides.size() > 0, "a perplexity of ", strides.size(), " strides with ", models.size(),
+                     " models, expected at least one of each");
+    TokenBuffer masked{options.masked.begin(), options.masked.end()};
+    append(masked, markers_of(policies.wrapper()));
+    const StrideLayout layout{options.head ? *options.head : head_of(models[0]), options.passages_replace_text, 0};
+    std::size_t window = window_of(models[0]);
+    for (const Model& model : models) window = std::min(window, window_of(model));
+    const TokenSpan scored = detail::check_strides(policies, text, strides, layout, window);
+    const detail::OpenIds open =
+        detail::checked_ids(scored, static_cast<std::size_t>(models[0].vocab_size()), masked, strides[0].at);
+
+    std::vector<detail::StrideScorer<Model, P>> scorers;
+    for (Model& model : models) scorers.emplace_back(model, policies, text, strides, layout, open);
+    RetrievalPerplexity result{.strides = strides.size(),
+                               .tokens = strides.size() * strides.stride(),
+                               .retrievals = strides.retrievals(),
+                               .stride_nats = std::vector<double>(strides.size())};
+    constexpr std::size_t run = RetrievalPerplexity::run;
+    for (std::size_t done = 0; done < strides.size();) {
+        const std::size_t wave = std::min(strides.size() - done, run * scorers.size());
+        detail::run_tasks(options.executor, (wave + run - 1) / run, [&](std::size_t i) {
+            const std::size_t begin = done + i * run;
+            const std::size_t count = std::min(run, strides.size() - begin);
+            scorers[i].score(begin, count, std::span{result.stride_nats}.subspan(begin, count));
+        });
+        done += wave;
+        if (options.progress) options.progress(done, strides.size());
+    }
+    detail::RunningMean mean;
+    for (const double nats : result.stride_nats) mean.add(nats);
+    result.nats = mean.mean();
+    result.standard_error = mean.standard_error();
+    for (const auto& scorer : scorers) result.counts += scorer.counts();
+    for (std::size_t i = 0; i < strides.size(); ++i) {
+        const RetrievedStride stride = strides[i];
+        result.passages += stride.found;
+        if (!std::ranges::search(stride.passages, text.subspan(stride.at, strides.stride())).empty()) ++result.copied;
+    }
+    return result;
+}
+
+/// The same with one model.
+template <LanguageModel Model, class P>
+RetrievalPerplexity retrieval_perplexity(Model& model, const P& policies, TokenSpan text, const RetrievedStrides& strides,
+                                         const RetrievalPerplexityOptions& options = {}) {
+    return retrieval_perplexity(std::span<Model>{&model, 1}, policies, text, strides, options);
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,165 @@
+// `flashback ppl --layout`: perplexity with retrieval.
+#include "cli/tool.hpp"
+
+#include <cmath>
+#include <set>
+
+using namespace flashback_test;
+using nlohmann::json;
+
+namespace {
+
+/// Documents of a few dozen words each; every one speaks of things that two others speak of, too.
+std::string write_documents(const TemporaryFolder& folder) {
+    const std::vector<std::string> things{"compiler", "kernel", "linker", "shell", "editor", "cache", "socket", "thread"};
+    std::string lines;
+    for (std::size_t i = 0; i < things.size(); ++i) {
+        const std::string& other = things[(i + 1) % things.size()];
+        std::string text;
+        for (int n = 0; n < 3; ++n) {
+            text += "The " + things[i] + " is a part of the system number " + std::to_string(n * 8 + static_cast<int>(i)) +
+                    ", and it works with the " + other + " that users of the " + things[i] + " know well. ";
+        }
+        lines += json{{"_id", "d" + std::to_string(i)}, {"title", things[i]}, {"text", text}}.dump() + "\n";
+    }
+    return folder.write("documents.jsonl", lines);
+}
+
+std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+}
+
+void refused(int status, const std::string& words, const std::vector<std::string>& arguments) {
+    check_refused(tool(arguments), status, words);
+}
+
+}  // namespace
+
+TEST_CASE("ppl --layout: all fields; every layout predicts the same tokens, and reuse changes no digit") {
+    const TemporaryFolder folder;
+    const std::string documents = write_documents(folder);
+    const std::vector<std::string> common{"ppl", "--text",           documents, "--init",   "128",     "--context",
+                                          "64",  "--passage-tokens", "32",      "--corpus", documents, "--strides",
+                                          "12"};
+    const json append = tool_json(with(common, {"--layout", "append"}));
+    CHECK(keys(append) == std::set<std::string>{"model",
+                                                "cache",
+                                                "layout",
+                                                "markers",
+                                                "reuse",
+                                                "stride",
+                                                "init",
+                                                "context",
+                                                "hold",
+                                                "query_tokens",
+                                                "passages",
+                                                "passage_tokens",
+                                                "documents",
+                                                "masked",
+                                                "strides",
+                                                "tokens",
+                                                "retrievals",
+                                                "passages_found",
+                                                "copied",
+                                                "nats_per_token",
+                                                "standard_error",
+                                                "perplexity",
+                                                "perplexity_standard_error",
+                                                "requested",
+                                                "evaluated",
+                                                "reused",
+                                                "discarded",
+                                                "seconds"});
+    CHECK(append["layout"] == "append");
+    CHECK(append["markers"] == false);
+    CHECK(append["stride"] == 16);
+    CHECK(append["context"] == 64);
+    CHECK(append["documents"] == 8);
+    CHECK(append["strides"] == 12);
+    CHECK(append["tokens"] == 192);
+    CHECK(append["retrievals"] == 12);
+    CHECK(append["passages_found"] == 12);
+    CHECK(append["copied"] == 0);  // although the corpus is the text
+    CHECK(append["masked"] == json({4096, 4097}));
+    CHECK(append["perplexity"].get<double>() == doctest::Approx(std::exp(append["nats_per_token"].get<double>())));
+    CHECK(append["evaluated"].get<int>() + append["reused"].get<int>() == append["requested"].get<int>());
+
+    std::set<double> nats{append["nats_per_token"].get<double>()};
+    for (const char* layout : {"none", "prepend", "overwrite"}) {
+        CAPTURE(layout);
+        const json found = tool_json(with(common, {"--layout", layout}));
+        for (const char* same : {"strides", "tokens", "init", "context", "stride"}) CHECK(found[same] == append[same]);
+        nats.insert(found["nats_per_token"].get<double>());
+    }
+    nats.insert(tool_json(with(common, {"--layout", "append", "--markers", "on"}))["nats_per_token"].get<double>());
+    CHECK(nats.size() == 5);
+
+    const json none =
+        tool_json({"ppl", "--text", documents, "--init", "128", "--context", "64", "--strides", "12", "--layout", "none"});
+    CHECK(none["retrievals"] == 0);
+    CHECK(none["passages"] == 0);
+    CHECK(none["requested"] == 12 * (1 + 64 + 15));
+
+    // With held starts there is something to reuse; the digits are the same, and so they are with other threads.
+    const std::vector<std::string> held = with(common, {"--layout", "append", "--hold", "64"});
+    const json kept = tool_json(with(held, {"--threads", "1"}));
+    const json anew = tool_json(with(held, {"--reuse", "none", "--threads", "2"}));
+    for (const char* same : {"nats_per_token", "standard_error", "perplexity", "requested"}) CHECK(kept[same] == anew[same]);
+    CHECK(anew["reused"] == 0);
+    CHECK(kept["reused"].get<int>() > kept["requested"].get<int>() / 4);
+}
+
+TEST_CASE("ppl --layout: per word, what stands between documents, plain text, and words for people") {
+    const TemporaryFolder folder;
+    const std::string documents = write_documents(folder);
+    const std::vector<std::string> common{"ppl", "--text",   documents, "--init",    "128", "--context",
+                                          "64",  "--layout", "none",    "--strides", "9"};
+    const json word = tool_json(with(common, {"--per", "word"}));
+    const double nats = word["nats_per_token"].get<double>() * word["tokens"].get<double>();
+    CHECK(word["words"].get<int>() > 40);
+    CHECK(word["perplexity_per_word"].get<double>() ==
+          doctest::Approx(std::exp(nats / word["words"].get<double>())).epsilon(1e-9));
+
+    const json newline = tool_json(with(common, {"--separator", "newline"}));
+    CHECK(newline["nats_per_token"] == word["nats_per_token"]);  // EOS is BOS in this model
+    CHECK(tool_json(with(common, {"--separator", "eos"}))["nats_per_token"] != word["nats_per_token"]);
+
+    const Result plain = tool(with(common, {"--per", "word"}));
+    CHECK(plain.status == 0);
+    CHECK(plain.out.starts_with("perplexity "));
+    CHECK(plain.out.find(" per word: ") != plain.out.npos);
+    CHECK(plain.err.empty());  // no progress where there is no terminal
+
+    std::string long_text;
+    for (int i = 0; i < 60; ++i) long_text += "The kernel shares the memory among programs. ";
+    const Result piped =
+        tool({"ppl", "--text", "-", "--init", "64", "--context", "32", "--layout", "none", "--json"}, long_text);
+    CHECK(piped.status == 0);
+    CHECK(json::parse(piped.out)["documents"] == 1);
+}
+
+TEST_CASE("ppl --layout: what makes no sense is refused in words") {
+    const TemporaryFolder folder;
+    const std::string documents = write_documents(folder);
+    const std::vector<std::string> none{"ppl", "--text", documents, "--layout", "none"};
+    refused(2, "ppl needs --corpus, or --layout none", {"ppl", "--text", documents, "--layout", "append"});
+    refused(2, "--corpus requires --layout", {"ppl", "--text", documents, "--corpus", documents});
+    refused(2, "--layout: sideways not in {none,append,prepend,overwrite}",
+            {"ppl", "--text", documents, "--layout", "sideways"});
+    refused(2, "--layout excludes --window", with(none, {"--window", "100"}));
+    refused(2, "--layout excludes --tokens", with(none, {"--tokens", "100"}));
+    refused(2, "--layout excludes --against", with(none, {"--against", "x.gguf"}));
+    refused(2, "--hold: found 20, expected a multiple of --stride, 16", with(none, {"--hold", "20"}));
+    refused(2, "--passages: found 0", with(none, {"--passages", "0"}));
+    refused(1, "expected at least the 100000 in front of the first stride", with(none, {"--init", "100000"}));
+    refused(1, "contexts have up to 300 tokens, expected 1 to the 200", with(none, {"--init", "200", "--context", "300"}));
+    refused(1, "a window of 512 tokens leaves no room for text beside 531", with(none, {"--passages", "4"}));
+    refused(1, "nowhere.jsonl': No such file",
+            {"ppl", "--text", documents, "--layout", "append", "--init", "128", "--corpus", "nowhere.jsonl"});
+    refused(1, "nowhere.txt': No such file", {"ppl", "--text", "nowhere.txt", "--layout", "none"});
+    refused(1, "holds no text", {"ppl", "--text", folder.write("empty.txt", "\n"), "--layout", "none"});
+    refused(1, "but the window of the model holds 512",
+            {"ppl", "--text", documents, "--corpus", documents, "--layout", "append", "--init", "512", "--context", "505",
+             "--strides", "1"});
+}
