@@ -39,7 +39,8 @@ std::shared_ptr<const fb::PackedAdapter> open_adapter(const AdapterOption& adapt
     return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(adapter.folder, model), model.config);
 }
 
-bool trains_markers(const fb::PackedAdapter* adapter, const fb::Tokenizer& tokenizer) {
+bool markers_on(const std::string& choice, const fb::PackedAdapter* adapter, const fb::Tokenizer& tokenizer) {
+    if (choice != "auto") return choice == "on";
     return adapter != nullptr && std::ranges::all_of(marker_names, [&](const char* name) {
                const auto id = tokenizer.find(name);
                return id && std::ranges::find(adapter->embedding_ids(), *id) != adapter->embedding_ids().end();

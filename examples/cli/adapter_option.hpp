@@ -26,8 +26,8 @@ void add_adapter(CLI::App& command, AdapterOption& adapter);
 /// Throws    as flashback::load_adapter
 std::shared_ptr<const flashback::PackedAdapter> open_adapter(const AdapterOption& adapter, const flashback::Transformer& model);
 
-/// Whether an adapter has trained rows for both marking tokens of a vocabulary: then `--markers auto` is on.
-bool trains_markers(const flashback::PackedAdapter* adapter, const flashback::Tokenizer& tokenizer);
+/// What --markers means: `auto` is on where an adapter has rows for both marking tokens of the vocabulary.
+bool markers_on(const std::string& choice, const flashback::PackedAdapter* adapter, const flashback::Tokenizer& tokenizer);
 
 /// Adds to the JSON object of a command what was asked for, if something was.
 void describe(const AdapterOption& adapter, Json& json);

@@ -76,8 +76,7 @@ fb::AnySampler sampler_of(const GenerateSettings& settings) {
 }
 
 fb::AnyWrapper wrapper_of(const GenerateSettings& settings, const fb::Tokenizer& tokenizer, const fb::PackedAdapter* adapter) {
-    const bool on = settings.markers == "auto" ? trains_markers(adapter, tokenizer) : settings.markers == "on";
-    if (!on) return fb::AnyWrapper{fb::NoMarkers{}};
+    if (!markers_on(settings.markers, adapter, tokenizer)) return fb::AnyWrapper{fb::NoMarkers{}};
     return fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}};
 }
 

@@ -146,6 +146,7 @@ void add_ppl(CLI::App& app, Command& run) {
             retrieval->text = options->text;
             retrieval->stride = options->stride > 0 ? options->stride : 16;
             retrieval->keep_markers = options->keep_markers;
+            retrieval->adapter = options->adapter;
             retrieval->cache = options->cache;
             retrieval->threads = options->threads;
             retrieval->json = options->json;

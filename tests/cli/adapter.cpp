@@ -121,6 +121,33 @@ TEST_CASE("generate --markers auto is on where the adapter has rows for the mark
     }
 }
 
+TEST_CASE("ppl --layout takes an adapter, and its markers") {
+    const TemporaryFolder folder;
+    std::string long_text;
+    for (int i = 0; i < 12; ++i) long_text += text + ' ';
+    const std::string file = folder.write("text.txt", long_text);
+    const auto measure = [&](const std::string& markers, const std::string& adapter) {
+        std::vector<std::string> command{
+            "ppl",       "--text", file,        "--layout", "append",    "--corpus", write_corpus(folder), "--init", "64",
+            "--context", "48",     "--strides", "2",        "--markers", markers};
+        if (!adapter.empty()) command.insert(command.end(), {"--adapter", adapter});
+        return tool_json(command);
+    };
+    const std::string with = save(folder, "with", lora({4096, 4097}));
+    const json plain = measure("auto", "");
+    CHECK(plain["markers"] == false);
+    CHECK_FALSE(plain.contains("adapter"));
+    const json automatic = measure("auto", with);
+    CHECK(automatic["markers"] == true);
+    CHECK(automatic["adapter"] == json({{"folder", with}, {"scale", 1}}));
+    CHECK(automatic["nats_per_token"] == measure("on", with)["nats_per_token"]);
+    const json off = measure("off", with);
+    CHECK(off["markers"] == false);
+    CHECK(off["nats_per_token"] != automatic["nats_per_token"]);
+    CHECK(off["nats_per_token"] != plain["nats_per_token"]);
+    CHECK(measure("off", save(folder, "without", lora()) + ":0")["nats_per_token"] == plain["nats_per_token"]);
+}
+
 TEST_CASE("--adapter: what is no adapter, or none of this model, is one sentence") {
     const TemporaryFolder folder;
     const std::string a = save(folder, "a", lora());

@@ -211,16 +211,16 @@ TEST_CASE("a whole embedding is the rows that differ from those of the model") {
         all.resize(all.size() + 20);
         model->embedding.row(id, all.data() + id * 20);
     }
-    all[5 * 20 + 7] += 1;
-    all[36 * 20] += 1;
+    all[std::size_t{5} * 20 + 7] += 1;
+    all[std::size_t{36} * 20] += 1;
     const std::string name = "base_model.model.model.embed_tokens.weight";
     write_tensors(folder.path(), {{name, {{37, 20}, all}}});
     const Adapter adapter = load_adapter(folder.path(), *model);
     CHECK(adapter.layers.empty());
     CHECK(adapter.embedding_ids == std::vector<TokenId>{5, 36});
     CHECK(adapter.embedding_rows.size() == 40);
-    CHECK(adapter.embedding_rows[7] == all[5 * 20 + 7]);
-    all.resize(39 * 20);
+    CHECK(adapter.embedding_rows[7] == all[std::size_t{5} * 20 + 7]);
+    all.resize(std::size_t{39} * 20);
     write_tensors(folder.path(), {{name, {{39, 20}, all}}});
     check_error(ErrorCode::format, "embed_tokens.weight has the shape 39 x 20, expected 37 x 20",
                 [&] { load_adapter(folder.path(), *model); });

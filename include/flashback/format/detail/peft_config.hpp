@@ -199,20 +199,21 @@ inline PeftConfig parse_peft_config(std::string_view json, const std::string& fi
                                "', which changes the model itself, expected an adapter that was converted to a plain LoRA");
         }
     }
+    constexpr std::array<std::string_view, 10> read{"r",
+                                                    "lora_alpha",
+                                                    "use_rslora",
+                                                    "target_modules",
+                                                    "rank_pattern",
+                                                    "alpha_pattern",
+                                                    "modules_to_save",
+                                                    "bias",
+                                                    "init_lora_weights",
+                                                    "trainable_token_indices"};
     for (const auto& [name, value] : fields.all().items()) {
-        constexpr std::array<std::string_view, 10> read{"r",
-                                                        "lora_alpha",
-                                                        "use_rslora",
-                                                        "target_modules",
-                                                        "rank_pattern",
-                                                        "alpha_pattern",
-                                                        "modules_to_save",
-                                                        "bias",
-                                                        "init_lora_weights",
-                                                        "trainable_token_indices"};
         const bool set = !(value.is_null() || value == false || ((value.is_array() || value.is_object()) && value.empty()));
-        const auto is_one_of = [&](const auto& names) { return std::ranges::find(names, name) != names.end(); };
-        if (!set || is_one_of(read) || is_one_of(detail::peft_harmless_fields)) continue;
+        if (!set || std::ranges::find(read, name) != read.end() ||
+            std::ranges::find(detail::peft_harmless_fields, name) != detail::peft_harmless_fields.end())
+            continue;
         fields.unsupported("has ", detail::PeftFields::shown(value), " for ", detail::printable(name),
                            ", which may change the arithmetic and is not implemented");
     }
