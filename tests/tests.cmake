@@ -10,7 +10,7 @@ flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp
                                   format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp format/peft.cpp format/safetensors.cpp
                                   support/allocations.cpp)
 flashback_add_test(text SOURCES text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/pre_tokenizer.cpp text/tokenizer.cpp text/unicode.cpp)
-flashback_add_test(loading SOURCES loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer.cpp)
+flashback_add_test(loading SOURCES loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer.cpp loading/write_model.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS SOURCES model/exactness.cpp model/exactness_decoder.cpp)
@@ -47,6 +47,7 @@ foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-con
 endforeach()
 flashback_add_test(train SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES train/retrieval_examples.cpp)
+flashback_add_test(train_files SOURCES train/checkpoint.cpp train/packed_text.cpp train/training_texts.cpp)
 flashback_add_test(trainer THREADS SOURCES train/adapter.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.
