@@ -46,7 +46,7 @@ foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-con
   target_link_libraries(test_compiler_options PRIVATE test_hash_${name})
 endforeach()
 flashback_add_test(train SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
-flashback_add_test(train_examples SOURCES train/retrieval_examples.cpp)
+flashback_add_test(train_examples SOURCES train/retrieval_examples.cpp train/shuffled_passes.cpp)
 flashback_add_test(train_files SOURCES train/checkpoint.cpp train/packed_text.cpp train/training_texts.cpp)
 flashback_add_test(trainer THREADS SOURCES train/adapter.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)

@@ -15,8 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include <unistd.h>
-
 namespace cli {
 namespace {
 
@@ -24,75 +22,6 @@ namespace fb = flashback;
 using Clock = std::chrono::steady_clock;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-/// A line on a terminal that says how far a part of the work is.
-class ProgressLine {
-public:
-    explicit ProgressLine(const char* what) : what_(what), shown_(::isatty(STDERR_FILENO) == 1) {}
-    ProgressLine(const ProgressLine&) = delete;
-    ProgressLine& operator=(const ProgressLine&) = delete;
-    ~ProgressLine() {
-        if (shown_) std::cerr << "\r\x1b[K" << std::flush;
-    }
-    void show(std::size_t done, std::size_t all) const {
-        if (!shown_) return;
-        const double left = since(start_) * static_cast<double>(all - done) / static_cast<double>(done);
-        std::cerr << "\r\x1b[K" << what_ << ' ' << done << " of " << all << " strides, " << static_cast<long>(left) << " s left"
-                  << std::flush;
-    }
-
-private:
-    const char* what_;
-    bool shown_;
-    Clock::time_point start_ = Clock::now();
-};
-
-/// What stands behind each document: the end of a text where the vocabulary has one of its own, else a newline.
-std::optional<fb::TokenId> end_of_documents(const RetrievalPplSettings& settings, const fb::Tokenizer& tokenizer) {
-    const fb::Vocabulary& vocabulary = tokenizer.vocabulary();
-    if (settings.separator == "newline") return {};
-    if (settings.separator == "eos" && !vocabulary.eos)
-        FLASHBACK_THROW(fb::ErrorCode::vocabulary, "the vocabulary has no EOS for --separator eos");
-    if (settings.separator == "auto" && vocabulary.eos == vocabulary.bos) return {};
-    return vocabulary.eos;
-}
-
-fb::AnyPolicies policies_of(const RetrievalPplSettings& settings, const fb::Tokenizer& tokenizer, bool markers) {
-    const bool append = settings.layout == "append" || settings.layout == "none";
-    auto policies =
-        fb::AnyPolicies{}
-            .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
-            .layout(append ? fb::AnyLayout{fb::AppendDocuments{}} : fb::AnyLayout{fb::PrependDocuments{}})
-            .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
-    if (!markers) return policies.wrapper(fb::AnyWrapper{fb::NoMarkers{}});
-    return policies.wrapper(fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}});
-}
-
-/// Where strides begin and how much they read: by default the first is a window into the text, and contexts are as long as all
-/// layouts can have them, so that all of them predict the same tokens from the same text.
-fb::StrideOptions stride_options(const RetrievalPplSettings& settings, std::size_t window, std::size_t head,
-                                 std::size_t tokens) {
-    const std::size_t passages = settings.passages * settings.passage_tokens + marker_names.size();
-    const std::size_t held = settings.hold > settings.stride ? settings.hold - settings.stride : 0;
-    const std::size_t fixed = head + passages + settings.stride + held;
-    if (settings.context == 0 && fixed >= window) {
-        FLASHBACK_THROW(fb::ErrorCode::window, "a window of ", window, " tokens leaves no room for text beside ", fixed, ": ",
-                        head, " of the head, ", passages, " of ", settings.passages, " passages and markers, and a stride of ",
-                        settings.stride, held > 0 ? " and --hold" : "");
-    }
-    fb::StrideOptions options{.init = settings.init > 0 ? settings.init : window,
-                              .stride = settings.stride,
-                              .strides = settings.strides,
-                              .context = settings.context > 0 ? settings.context : window - fixed,
-                              .hold = settings.hold,
-                              .passages = settings.layout == "none" ? 0 : settings.passages,
-                              .passage_tokens = settings.passage_tokens};
-    if (tokens < options.init + options.stride) {
-        FLASHBACK_THROW(fb::ErrorCode::corpus, "the text '", settings.text, "' has ", tokens, " tokens, expected at least the ",
-                        options.init, " in front of the first stride, and a stride of ", options.stride);
-    }
-    return options;
-}
 
 /// Blanks in the text of the tokens that are predicted.
 std::size_t words_of(const fb::Tokenizer& tokenizer, fb::TokenSpan text, const fb::RetrievedStrides& strides) {
@@ -179,7 +108,9 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     const auto weights = load_weights(file, pool);
     const auto adapter = open_adapter(settings.adapter, *weights);
     const bool markers = markers_on(settings.markers, adapter.get(), tokenizer);
-    const fb::AnyPolicies policies = policies_of(settings, tokenizer, markers);
+    const fb::AnyPolicies policies =
+        policies_of(settings, tokenizer, markers)
+            .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
     fb::StrideOptions options =
         stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size());
     options.executor = pool;
@@ -251,9 +182,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
         ->needs(layout);
     choice("--markers", settings.markers, {"auto", "on", "off"},
            "Marking tokens around passages; auto: where the adapter has trained them");
-    count("--query-tokens", settings.query_tokens, 1, "The N tokens in front of a stride are its query")->capture_default_str();
-    count("--passages", settings.passages, 1, "Passages for each stride, one behind the other")->capture_default_str();
-    count("--passage-tokens", settings.passage_tokens, 1, "The most tokens of a passage")->capture_default_str();
+    add_passages(command, settings, layout);
     count("--context", settings.context, 1,
           "Tokens of text in front of a stride, the same for every layout; by default as many as fit beside head, passages, "
           "markers "

@@ -4,6 +4,7 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
 #include "flashback/core/dtype.hpp"
+#include "retrieval_setup.hpp"
 
 #include <cstddef>
 #include <optional>
@@ -11,23 +12,11 @@
 
 namespace cli {
 
-struct RetrievalPplSettings {
+struct RetrievalPplSettings : RetrievalSettings {
     std::string model;
-    std::string text;
-    std::string corpus;
-    std::string layout;
     std::string markers = "auto";
     std::string reuse = "prefix";
-    std::string separator = "auto";
     std::string per = "token";
-    std::size_t stride = 0;
-    std::size_t strides = 0;
-    std::size_t init = 0;
-    std::size_t context = 0;
-    std::size_t hold = 0;
-    std::size_t query_tokens = 32;
-    std::size_t passages = 1;
-    std::size_t passage_tokens = 128;
     bool keep_markers = false;
     AdapterOption adapter;
     std::optional<flashback::DType> cache;

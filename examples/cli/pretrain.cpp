@@ -4,12 +4,12 @@
 #include "flashback/model/write_model.hpp"
 #include "flashback/train/initial_model.hpp"
 #include "flashback/train/packed_text.hpp"
+#include "flashback/train/shuffled_passes.hpp"
 #include "flashback/train/trainer.hpp"
 #include "flashback/train/training_texts.hpp"
 #include "training_run.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +17,6 @@
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,11 +36,7 @@ struct Options {
     std::string name;
     bool force = false;
     std::size_t layers = 0, width = 0, heads = 0, kv_heads = 0, hidden = 0, window = 512;
-    std::uint64_t steps = 0;
-    std::size_t batch = 8;
-    double lr = 1e-3, warmup_ratio = 0.05, beta2 = 0.95, weight_decay = 0.1, clip = 1;
-    std::string decay = "cosine";
-    std::uint64_t seed = 0;
+    OptimiserOptions optimiser;
     std::string dtype = "f16";
     std::size_t valid_window = 255;
     RunOptions run;
@@ -143,45 +138,21 @@ std::vector<fb::TrainingExample> read_valid(const Options& o, const fb::Tokenize
     return examples;
 }
 
-std::string hexadecimal(std::uint64_t number) {
-    std::ostringstream out;
-    out << std::hex << std::setw(16) << std::setfill('0') << number;
-    return out.str();
-}
-
-std::string shortest(double number) {
-    std::string text(32, '\0');
-    const auto end = std::to_chars(text.data(), text.data() + text.size(), number).ptr;
-    text.resize(static_cast<std::size_t>(end - text.data()));
-    return text;
-}
-
 fb::RunDescription describe(const Options& o, const fb::TransformerConfig& c, const fb::PackedText& data) {
     const auto text = [](std::uint64_t n) { return std::to_string(n); };
-    return {{"command", "pretrain"},
-            {"data", hexadecimal(data.fingerprint())},
-            {"vocab", text(c.vocab)},
-            {"layers", text(c.layers)},
-            {"width", text(c.width)},
-            {"heads", text(c.heads)},
-            {"kv-heads", text(c.kv_heads)},
-            {"hidden", text(c.hidden)},
-            {"window", text(c.window)},
-            {"steps", text(o.steps)},
-            {"batch", text(o.batch)},
-            {"lr", shortest(o.lr)},
-            {"warmup-ratio", shortest(o.warmup_ratio)},
-            {"decay", o.decay},
-            {"beta2", shortest(o.beta2)},
-            {"weight-decay", shortest(o.weight_decay)},
-            {"clip", shortest(o.clip)},
-            {"seed", text(o.seed)}};
+    fb::RunDescription run{{"command", "pretrain"},        {"data", hexadecimal(data.fingerprint())},
+                           {"vocab", text(c.vocab)},       {"layers", text(c.layers)},
+                           {"width", text(c.width)},       {"heads", text(c.heads)},
+                           {"kv-heads", text(c.kv_heads)}, {"hidden", text(c.hidden)},
+                           {"window", text(c.window)}};
+    o.optimiser.describe(run);
+    return run;
 }
 
 Json summary(const Options& o, const fb::PackedText& data, const std::vector<fb::TrainingExample>& valid,
              const RunResult& result, std::size_t parameters) {
     const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
-    const double seen = static_cast<double>(o.steps) * static_cast<double>(o.batch);
+    const double seen = static_cast<double>(o.optimiser.steps) * static_cast<double>(o.optimiser.batch);
     Json json{{"model", o.out},
               {"bytes", std::filesystem::file_size(o.out)},
               {"dtype", o.dtype},
@@ -192,7 +163,7 @@ Json summary(const Options& o, const fb::PackedText& data, const std::vector<fb:
                 {"sequences", data.sequences()},
                 {"tokens_left_over", data.tokens() % data.length()},
                 {"passes", seen / static_cast<double>(data.sequences())}}},
-              {"steps", o.steps},
+              {"steps", o.optimiser.steps},
               {"resumed_from", result.resumed_from},
               {"loss", number(result.loss)},
               {"seconds", result.seconds},
@@ -223,41 +194,33 @@ void pretrain(const Options& o) {
     std::vector<fb::TrainingExample> valid;
     if (!o.valid.empty()) valid = read_valid(o, tokenizer, std::min(o.valid_window, config.window - tokenizer.head().size()));
     std::cerr << "flashback: " << data.documents() << " documents of " << data.tokens() << " tokens, " << data.sequences()
-              << " sequences of " << o.window << "; " << o.steps << " steps of " << o.batch << " are " << std::setprecision(3)
-              << static_cast<double>(o.steps) * static_cast<double>(o.batch) / static_cast<double>(data.sequences())
+              << " sequences of " << o.window << "; " << o.optimiser.steps << " steps of " << o.optimiser.batch << " are "
+              << std::setprecision(3)
+              << static_cast<double>(o.optimiser.steps) * static_cast<double>(o.optimiser.batch) /
+                     static_cast<double>(data.sequences())
               << " passes\n";
 
-    const auto initial = fb::initial_transformer(config, {.seed = o.seed});
+    const auto initial = fb::initial_transformer(config, {.seed = o.optimiser.seed});
     initial->text_head.assign(tokenizer.head().begin(), tokenizer.head().end());
     initial->text_ends = {end};
-    const fb::Decay decay = o.decay == "cosine"   ? fb::Decay::cosine
-                            : o.decay == "linear" ? fb::Decay::linear
-                                                  : fb::Decay::constant;
-    fb::Trainer trainer{initial,
-                        {.all = true},
-                        {.learning_rate = {static_cast<float>(o.lr), decay, o.warmup_ratio, o.steps},
-                         .adamw = {.beta2 = static_cast<float>(o.beta2), .weight_decay = static_cast<float>(o.weight_decay)},
-                         .clip = static_cast<float>(o.clip),
-                         .cut_columns = markers_of(tokenizer),
-                         .seed = o.seed,
-                         .executor = pool}};
-    fb::ShuffledPasses order{data.sequences(), o.seed};
-    std::vector<fb::TrainingExample> batch(o.batch);
+    fb::Trainer trainer{initial, {.all = true}, o.optimiser.trainer_options(markers_of(tokenizer), pool)};
+    fb::ShuffledPasses order{data.sequences(), o.optimiser.seed};
+    std::vector<fb::TrainingExample> batch(o.optimiser.batch);
     const auto step = [&](std::uint64_t number) {
-        for (std::size_t i = 0; i < o.batch; ++i) batch[i] = data.sequence(order[number * o.batch + i]);
+        for (std::size_t i = 0; i < o.optimiser.batch; ++i) batch[i] = data.sequence(order[number * o.optimiser.batch + i]);
         return trainer.step(batch);
     };
     std::function<double()> validate;
     if (!valid.empty()) validate = [&] { return trainer.evaluate(valid).mean(); };
-    const RunResult result = train(trainer, o.steps, o.run, describe(o, config, data), step, validate);
+    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, config, data), step, validate);
 
     const fb::DType type = o.dtype == "f32" ? fb::DType::f32 : o.dtype == "f16" ? fb::DType::f16 : fb::DType::bf16;
     fb::write_model(o.out, *trainer.model(), file, type);
     const Json json = summary(o, data, valid, result, trainer.layout().elements());
     if (o.json) return print(json);
     std::cout << std::fixed << std::setprecision(4) << "wrote '" << o.out << "', " << json["parameters"] << " parameters in "
-              << json["bytes"] << " bytes, after " << o.steps << " steps in " << std::setprecision(1) << result.seconds
-              << " s\n";
+              << json["bytes"] << " bytes, after " << o.optimiser.steps << " steps in " << std::setprecision(1)
+              << result.seconds << " s\n";
     if (result.valid_nats) {
         std::cout << std::setprecision(4) << "perplexity of '" << o.valid << "' " << std::exp(*result.valid_nats) << " ("
                   << *result.valid_nats << " nats per token) in windows of " << o.valid_window << "\n";
@@ -298,25 +261,7 @@ void add_pretrain(CLI::App& app, Command& run) {
         ->check(at_least(2))
         ->check(CLI::Range(2, 1 << 20))
         ->capture_default_str();
-    command.add_option("--steps", o->steps, "Steps of the optimiser")->required()->check(at_least(1));
-    command.add_option("--batch", o->batch, "Sequences of a step")->check(at_least(1))->capture_default_str();
-    command.add_option("--lr", o->lr, "The greatest learning rate")->check(number_from(0, 1e30))->capture_default_str();
-    command.add_option("--warmup-ratio", o->warmup_ratio, "Share of the steps in which the learning rate rises")
-        ->check(number_from(0, 1))
-        ->capture_default_str();
-    command.add_option("--decay", o->decay, "How the learning rate falls after that: cosine or linear, both to 0, or constant")
-        ->check(CLI::IsMember({"cosine", "linear", "constant"}))
-        ->capture_default_str();
-    command.add_option("--beta2", o->beta2, "Of AdamW: how much of the second moment a step keeps")
-        ->check(number_from(0, 0.999999))
-        ->capture_default_str();
-    command.add_option("--weight-decay", o->weight_decay, "Of AdamW, for matrices")
-        ->check(number_from(0, 1e6))
-        ->capture_default_str();
-    command.add_option("--clip", o->clip, "The greatest norm of a gradient; 0: any")
-        ->check(number_from(0, 1e30))
-        ->capture_default_str();
-    command.add_option("--seed", o->seed, "Of the first weights and of the order of the sequences")->capture_default_str();
+    o->optimiser.add(command, "Sequences", "Of the first weights and of the order of the sequences");
     command
         .add_option("--valid", o->valid, "Measure the perplexity of this file, whose texts are joined by newlines, as ppl does")
         ->type_name("FILE");

@@ -77,6 +77,60 @@ void RunOptions::add(CLI::App& command) {
         ->capture_default_str();
 }
 
+void OptimiserOptions::add(CLI::App& command, const std::string& examples, const std::string& seeds) {
+    auto* const count = command.add_option("--steps", steps, "Steps of the optimiser")->check(at_least(1));
+    steps == 0 ? count->required() : count->capture_default_str();
+    command.add_option("--batch", batch, examples + " of a step")->check(at_least(1))->capture_default_str();
+    command.add_option("--lr", lr, "The greatest learning rate")->check(number_from(0, 1e30))->capture_default_str();
+    command.add_option("--warmup-ratio", warmup_ratio, "Share of the steps in which the learning rate rises")
+        ->check(number_from(0, 1))
+        ->capture_default_str();
+    command.add_option("--decay", decay, "How the learning rate falls after that: cosine or linear, both to 0, or constant")
+        ->check(CLI::IsMember({"cosine", "linear", "constant"}))
+        ->capture_default_str();
+    command.add_option("--beta2", beta2, "Of AdamW: how much of the second moment a step keeps")
+        ->check(number_from(0, 0.999999))
+        ->capture_default_str();
+    command.add_option("--weight-decay", weight_decay, "Of AdamW, for matrices")
+        ->check(number_from(0, 1e6))
+        ->capture_default_str();
+    command.add_option("--clip", clip, "The greatest norm of a gradient; 0: any")
+        ->check(number_from(0, 1e30))
+        ->capture_default_str();
+    command.add_option("--seed", seed, seeds)->capture_default_str();
+}
+
+fb::TrainerOptions OptimiserOptions::trainer_options(std::vector<fb::TokenId> cut_columns, fb::ExecutorRef executor) const {
+    const fb::Decay shape = decay == "cosine" ? fb::Decay::cosine : decay == "linear" ? fb::Decay::linear : fb::Decay::constant;
+    return {.learning_rate = {static_cast<float>(lr), shape, warmup_ratio, steps},
+            .adamw = {.beta2 = static_cast<float>(beta2), .weight_decay = static_cast<float>(weight_decay)},
+            .clip = static_cast<float>(clip),
+            .cut_columns = std::move(cut_columns),
+            .seed = seed,
+            .executor = executor};
+}
+
+void OptimiserOptions::describe(fb::RunDescription& run) const {
+    run.insert(run.end(), {{"steps", std::to_string(steps)},
+                           {"batch", std::to_string(batch)},
+                           {"lr", shortest(lr)},
+                           {"warmup-ratio", shortest(warmup_ratio)},
+                           {"decay", decay},
+                           {"beta2", shortest(beta2)},
+                           {"weight-decay", shortest(weight_decay)},
+                           {"clip", shortest(clip)},
+                           {"seed", std::to_string(seed)}});
+}
+
+std::string hexadecimal(std::uint64_t number) { return formatted("%016llx", static_cast<unsigned long long>(number)); }
+
+std::string shortest(double number) {
+    std::string text(32, '\0');
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), number).ptr;
+    text.resize(static_cast<std::size_t>(end - text.data()));
+    return text;
+}
+
 void check_writable(const std::string& file, bool replace) {
     std::error_code unknown;
     const std::filesystem::path path{file};

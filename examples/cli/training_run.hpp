@@ -13,6 +13,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace cli {
 
@@ -27,6 +28,26 @@ struct RunOptions {
     /// Adds --checkpoint, --checkpoint-every, --log and --valid-every.
     void add(CLI::App& command);
 };
+
+/// The options of the optimiser.
+struct OptimiserOptions {
+    std::uint64_t steps = 0;
+    std::size_t batch = 8;
+    double lr = 1e-3, warmup_ratio = 0.05, beta2 = 0.95, weight_decay = 0.1, clip = 1;
+    std::string decay = "cosine";
+    std::uint64_t seed = 0;
+
+    /// Adds --steps and the others, with what is set as default; `steps` of 0 must be given.
+    void add(CLI::App& command, const std::string& examples, const std::string& seeds);
+    flashback::TrainerOptions trainer_options(std::vector<flashback::TokenId> cut_columns,
+                                              flashback::ExecutorRef executor) const;
+    /// Adds what the result depends on.
+    void describe(flashback::RunDescription& run) const;
+};
+
+/// A number as a checkpoint names it.
+std::string hexadecimal(std::uint64_t number);
+std::string shortest(double number);
 
 /// Refuses a file that could not be written later, when the work is done.
 /// Throws    Error{io} if it exists and `replace` is false, or is a folder, or its folder is absent or not writable

@@ -110,6 +110,7 @@
 #include "flashback/train/packed_text.hpp"
 #include "flashback/train/parameters.hpp"
 #include "flashback/train/retrieval_examples.hpp"
+#include "flashback/train/shuffled_passes.hpp"
 #include "flashback/train/targets.hpp"
 #include "flashback/train/trainer.hpp"
 #include "flashback/train/training_texts.hpp"

@@ -155,7 +155,6 @@ struct RunTime;
 struct TrainingExample;
 template <class P>
 class RetrievalExamples;
-class ExampleOrder;
 struct LoraOptions;      // no modules; rank 16, alpha 32, dropout 0.05
 struct TrainingTargets;  // a LoRA, marker rows, or all
 struct LearningRate;     // 1e-4, cosine, warm-up 0.1, 1000 steps

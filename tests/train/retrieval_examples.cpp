@@ -111,49 +111,10 @@ TEST_CASE("The default of the paper: contexts of 256 to 495 tokens in a window o
     CHECK(options.passage_tokens == 128);
 }
 
-TEST_CASE("An order goes through all examples, then through all again in another order") {
-    for (const std::size_t count : {1u, 2u, 3u, 4u, 5u, 16u, 17u, 63u, 64u, 65u, 1000u}) {
-        CAPTURE(count);
-        ExampleOrder order{count, 77};
-        std::vector<std::vector<std::size_t>> passes;
-        for (std::size_t pass = 0; pass < 3; ++pass) {
-            std::vector<std::size_t> seen(count);
-            for (std::size_t i = 0; i < count; ++i) seen[i] = order(pass * count + i);
-            CHECK(std::set<std::size_t>{seen.begin(), seen.end()}.size() == count);
-            CHECK(*std::max_element(seen.begin(), seen.end()) == count - 1);
-            passes.push_back(seen);
-        }
-        for (const std::size_t place : {2 * count, std::size_t{0}, count}) CHECK(order(place) == passes[place / count][0]);
-        if (count < 16) continue;
-        CHECK(passes[0] != passes[1]);
-        CHECK(passes[1] != passes[2]);
-        ExampleOrder other{count, 78};
-        std::size_t same = 0;
-        for (std::size_t i = 0; i < count; ++i) same += other(i) == passes[0][i];
-        CHECK(same < count / 3);
-    }
-}
-
-TEST_CASE("Any example is as likely as any other to come first, and to follow another") {
-    constexpr std::size_t count = 6;
-    std::map<std::vector<std::size_t>, int> seen;
-    constexpr int passes = 7200;
-    for (std::uint64_t seed = 0; seed < 2; ++seed) {
-        ExampleOrder order{count, seed};
-        for (std::uint64_t pass = 0; pass < passes / 2; ++pass) ++seen[{order(pass * count), order(pass * count + 1)}];
-    }
-    CHECK(seen.size() == count * (count - 1));
-    double chi_squared = 0;
-    const double expected = static_cast<double>(passes) / (count * (count - 1));
-    for (const auto& one : seen) chi_squared += (one.second - expected) * (one.second - expected) / expected;
-    CHECK(chi_squared < 60);  // 29 degrees of freedom: 29 +- 7.6
-}
-
 TEST_CASE("Examples that make no sense are refused in words") {
     const World world;
     const TokenSpan text = world.text.tokens();
     const TokenBuffer head{bos};
-    check_error(ErrorCode::contract, "an order of 0 examples", [] { static_cast<void>(ExampleOrder{0, 1}); });
     check_error(ErrorCode::contract, "a window of 32 tokens is too short", [] { static_cast<void>(training_strides(32, 1)); });
     const RetrievedStrides strides =
         retrieve_strides(world.text, world.passages, LastNTokens{8}, training_strides(window, 9, {.stride = 4}));

@@ -4,15 +4,11 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/eval/retrieval_strides.hpp"
-#include "flashback/policy/random.hpp"
-#include "flashback/train/detail/dropout.hpp"
 #include "flashback/train/example.hpp"
 
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <utility>
-#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -80,38 +76,6 @@ private:
     P policies_;
     TokenBuffer head_;
     std::size_t window_;
-};
-
-/// The order of training: a sequence without end that goes through `count` examples in a new random order each time. What stands at
-/// a place depends on seed and place alone, so that a run can go on anywhere.
-/// Source    Fisher and Yates 1938, Durstenfeld 1964, for each order
-class ExampleOrder {
-public:
-    /// Throws    Error{contract} if there are no examples
-    ExampleOrder(std::size_t count, std::uint64_t seed) : seed_(seed), order_(count) {
-        FLASHBACK_ASSERT(count > 0, "an order of 0 examples, expected at least one");
-        shuffle(0);
-    }
-
-    /// The number of the example at a place.
-    /// Cost      O(1); O(count) where the place is in another pass than the one before
-    std::size_t operator()(std::uint64_t place) {
-        const std::uint64_t pass = place / order_.size();
-        if (pass != pass_) shuffle(pass);
-        return order_[place % order_.size()];
-    }
-
-private:
-    void shuffle(std::uint64_t pass) {
-        std::iota(order_.begin(), order_.end(), std::size_t{0});
-        SplitMix64 random{detail::random_key(seed_, pass)};
-        for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.below(i)]);
-        pass_ = pass;
-    }
-
-    std::uint64_t seed_;
-    std::vector<std::size_t> order_;  // of the pass
-    std::uint64_t pass_ = 0;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

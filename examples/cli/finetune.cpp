@@ -1,0 +1,359 @@
+#include "adapter_option.hpp"
+#include "common.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/core/fingerprint.hpp"
+#include "flashback/eval/retrieval_perplexity.hpp"
+#include "flashback/eval/stride_cache.hpp"
+#include "flashback/model/load.hpp"
+#include "flashback/model/load_adapter.hpp"
+#include "flashback/model/save_adapter.hpp"
+#include "flashback/model/session.hpp"
+#include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/texts.hpp"
+#include "flashback/train/retrieval_examples.hpp"
+#include "flashback/train/shuffled_passes.hpp"
+#include "flashback/train/trainer.hpp"
+#include "retrieval_setup.hpp"
+#include "training_run.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace cli {
+namespace {
+
+namespace fb = flashback;
+
+struct Options {
+    std::string model;
+    RetrievalSettings retrieval;
+    std::string valid;
+    std::size_t valid_strides = 500;
+    std::string markers = "on";
+    std::vector<std::string> modules{"q", "v"};
+    fb::LoraOptions lora;
+    std::string adapter;
+    OptimiserOptions optimiser{.steps = 1000,
+                               .batch = 16,
+                               .lr = 1e-4,
+                               .warmup_ratio = 0.1,
+                               .beta2 = 0.999,
+                               .weight_decay = 0,
+                               .clip = 1,
+                               .decay = "cosine",
+                               .seed = 0};
+    std::string examples_cache;
+    std::string out;
+    bool force = false;
+    RunOptions run;
+    std::size_t threads = 1;
+    bool json = false;
+
+    bool with_markers() const { return markers != "off" && retrieval.layout != "none"; }
+};
+
+void check_folder(const std::string& folder, bool replace) {
+    std::error_code unknown;
+    if (std::filesystem::exists(folder, unknown) && !std::filesystem::is_directory(folder, unknown))
+        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': it exists and is no folder");
+    if (std::filesystem::exists(std::filesystem::path{folder} / "adapter_config.json", unknown) && !replace)
+        FLASHBACK_THROW(fb::ErrorCode::io, "'", folder, "' holds an adapter already; --force replaces it");
+}
+
+fb::TrainingTargets targets_of(const Options& o, const fb::Tokenizer& tokenizer) {
+    fb::TrainingTargets targets{.lora = o.lora};
+    for (const fb::LinearModule module : fb::linear_modules) {
+        if (std::ranges::find(o.modules, fb::to_string(module)) != o.modules.end()) targets.lora.modules.push_back(module);
+    }
+    if (o.with_markers() && o.markers == "on") targets.markers = markers_of(tokenizer);
+    return targets;
+}
+
+/// A text and the strides of it; what stands behind the documents is as in `ppl`.
+struct Strides {
+    fb::TextStream text;
+    fb::RetrievedStrides found;
+};
+
+fb::TextStream read_stream(const std::string& file, const Options& o, const fb::Tokenizer& tokenizer) {
+    const fb::Corpus documents = file == "-" ? fb::parse_texts(read_text("-"), "-") : fb::read_texts(file);
+    return fb::text_stream(documents.documents, tokenizer, end_of_documents(o.retrieval, tokenizer));
+}
+
+/// What is searched, made when it is first needed: with all passages in a file it is not.
+class Search {
+public:
+    Search(const Options& o, const fb::Tokenizer& tokenizer, fb::ExecutorRef executor)
+        : o_(&o), tokenizer_(&tokenizer), executor_(executor) {
+        if (o.retrieval.layout != "none") documents_ = open_corpus(o.retrieval.corpus).documents;
+    }
+
+    fb::RetrievedStrides find(const fb::TextStream& text, fb::StrideOptions options, const fb::AnyPolicies& policies,
+                              const char* what) {
+        if (!index_) index_.emplace(documents_, *tokenizer_, fb::Bm25Options{.passage_tokens = o_->retrieval.passage_tokens});
+        const ProgressLine line{what};
+        options.executor = executor_;
+        options.progress = [&](std::size_t done, std::size_t all) { line.show(done, all); };
+        return fb::retrieve_strides(text, *index_, policies.query(), options);
+    }
+
+    /// A number for all that decides what is found, besides the text.
+    std::uint64_t key() const {
+        fb::Fingerprint all;
+        all.add(fb::corpus_key(documents_));
+        all.add(std::uint64_t{o_->retrieval.query_tokens});
+        all.add(std::uint64_t{o_->retrieval.passage_tokens});
+        return all.value();
+    }
+
+private:
+    const Options* o_;
+    const fb::Tokenizer* tokenizer_;
+    fb::ExecutorRef executor_;
+    std::vector<fb::Document> documents_;
+    std::optional<fb::Bm25Index> index_;
+};
+
+Strides training_data(const Options& o, const fb::Tokenizer& tokenizer, std::size_t window, const fb::AnyPolicies& policies,
+                      Search& search, std::uint64_t& key) {
+    Strides data{read_stream(o.retrieval.text, o, tokenizer), {}};
+    const fb::StrideOptions options = fb::training_strides(window, o.optimiser.seed,
+                                                           {.stride = o.retrieval.stride,
+                                                            .passages = o.retrieval.layout == "none" ? 0 : o.retrieval.passages,
+                                                            .passage_tokens = o.retrieval.passage_tokens});
+    const std::size_t tokens = data.text.tokens().size();
+    if (tokens < options.init + options.stride) {
+        FLASHBACK_THROW(fb::ErrorCode::corpus, "the text '", o.retrieval.text, "' has ", tokens, " tokens, expected at least ",
+                        options.init, ", a window, and a stride of ", options.stride);
+    }
+    key = fb::strides_key(data.text, options, search.key());
+    const auto make = [&] { return search.find(data.text, options, policies, "retrieving for"); };
+    if (o.examples_cache.empty()) {
+        data.found = make();
+    } else {
+        data.found = fb::cached_strides(o.examples_cache, key, make, [](std::string_view why) {
+            std::cerr << "flashback: " << why << "; it is made anew\n";
+        });
+    }
+    std::size_t with_passages = 0;
+    for (std::size_t i = 0; i < data.found.size(); ++i) with_passages += data.found[i].found > 0 ? 1u : 0u;
+    if (options.passages > 0 && with_passages == 0) {
+        FLASHBACK_THROW(fb::ErrorCode::corpus, "the corpus '", o.retrieval.corpus, "' has no passage for any stride of '",
+                        o.retrieval.text, "' that is not from the document itself");
+    }
+    std::cerr << "flashback: " << data.text.documents().size() << " documents of " << tokens << " tokens give "
+              << data.found.size() << " examples, " << with_passages << " with passages; " << o.optimiser.steps << " steps of "
+              << o.optimiser.batch << " are " << std::setprecision(3)
+              << static_cast<double>(o.optimiser.steps) * static_cast<double>(o.optimiser.batch) /
+                     static_cast<double>(data.found.size())
+              << " passes\n";
+    return data;
+}
+
+Strides validation_data(const Options& o, const fb::Tokenizer& tokenizer, const fb::Transformer& model,
+                        const fb::AnyPolicies& policies, Search& search) {
+    RetrievalSettings settings = o.retrieval;
+    settings.text = o.valid;
+    settings.strides = o.valid_strides;
+    Strides data{read_stream(o.valid, o, tokenizer), {}};
+    const fb::StrideOptions options =
+        stride_options(settings, model.config.window, model.text_head.size(), data.text.tokens().size());
+    data.found = search.find(data.text, options, policies, "retrieving to validate for");
+    return data;
+}
+
+/// Perplexity with the adapter as it is, as `ppl --layout --adapter` measures it.
+fb::RetrievalPerplexity measured(const fb::Trainer& trainer, const std::shared_ptr<const fb::Transformer>& model,
+                                 const Strides& data, const fb::AnyPolicies& policies, fb::TokenSpan masked,
+                                 fb::ThreadPool& pool) {
+    const auto adapter = std::make_shared<const fb::PackedAdapter>(trainer.adapter(), model->config);
+    std::vector<fb::Session> sessions;
+    for (std::size_t i = 0; i < fb::ExecutorRef{pool}.concurrency(); ++i)
+        sessions.emplace_back(model, fb::SessionOptions{.adapter = adapter});
+    return fb::retrieval_perplexity(std::span{sessions}, policies, data.text.tokens(), data.found,
+                                    {.masked = masked, .executor = pool});
+}
+
+fb::RunDescription describe(const Options& o, const fb::Transformer& model, std::uint64_t data) {
+    std::string modules;
+    for (const std::string& module : o.modules) modules += (modules.empty() ? "" : ",") + module;
+    fb::RunDescription run{{"command", "finetune"},
+                           {"model", hexadecimal(model.fingerprint)},
+                           {"data", hexadecimal(data)},
+                           {"layout", o.retrieval.layout},
+                           {"markers", o.markers},
+                           {"lora-targets", modules},
+                           {"rank", std::to_string(o.lora.rank)},
+                           {"alpha", shortest(static_cast<double>(o.lora.alpha))},
+                           {"dropout", shortest(static_cast<double>(o.lora.dropout))},
+                           {"adapter", o.adapter}};
+    o.optimiser.describe(run);
+    return run;
+}
+
+void finetune(const Options& o) {
+    const fb::GgufFile file = open_model(o.model);
+    const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
+    check_folder(o.out, o.force);
+    if (!o.run.checkpoint.empty()) check_writable(o.run.checkpoint, true);
+    if (!o.run.log.empty()) check_writable(o.run.log, true);
+    const std::vector<fb::TokenId> markers = markers_of(tokenizer);
+    if (o.with_markers() && markers.size() != marker_names.size()) {
+        FLASHBACK_THROW(fb::ErrorCode::vocabulary, "the vocabulary of '", file.name(), "' has no control tokens ",
+                        marker_names[0], " and ", marker_names[1], ", which --markers ", o.markers,
+                        " needs; expected them, or ", "--markers off");
+    }
+
+    fb::ThreadPool pool = start_threads(o.threads);
+    const auto model = load_weights(file, pool);
+    const fb::TrainingTargets targets = targets_of(o, tokenizer);
+    const fb::AnyPolicies policies = policies_of(o.retrieval, tokenizer, o.with_markers());
+    Search search{o, tokenizer, pool};
+    std::uint64_t key = 0;
+    const Strides data = training_data(o, tokenizer, model->config.window, policies, search, key);
+    std::optional<Strides> valid;
+    if (!o.valid.empty()) valid = validation_data(o, tokenizer, *model, policies, search);
+
+    const fb::RetrievalExamples examples{data.text.tokens(), data.found, policies, model->text_head, model->config.window};
+    fb::Trainer trainer{model, targets, o.optimiser.trainer_options(markers, pool)};
+    if (!o.adapter.empty()) trainer.load(fb::load_adapter(o.adapter, *model));
+    fb::ShuffledPasses order{examples.size(), o.optimiser.seed};
+    std::vector<fb::TrainingExample> batch(o.optimiser.batch);
+    const auto step = [&](std::uint64_t number) {
+        for (std::size_t i = 0; i < batch.size(); ++i) batch[i] = examples[order[number * batch.size() + i]];
+        return trainer.step(batch);
+    };
+    std::optional<fb::RetrievalPerplexity> last;
+    std::function<double()> validate;
+    if (valid) {
+        validate = [&] {
+            last = measured(trainer, model, *valid, policies, markers, pool);
+            return last->nats;
+        };
+    }
+    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, *model, key), step, validate);
+    fb::save_adapter(trainer.adapter(), model->config, o.out,
+                     {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
+
+    const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
+    Json json{{"adapter", o.out},
+              {"model", file.name()},
+              {"layout", o.retrieval.layout},
+              {"markers", o.with_markers() ? o.markers : "off"},
+              {"parameters", trainer.layout().elements()},
+              {"examples", examples.size()},
+              {"steps", o.optimiser.steps},
+              {"resumed_from", result.resumed_from},
+              {"loss", number(result.loss)},
+              {"seconds", result.seconds},
+              {"tokens_per_second", number(result.tokens_per_second)},
+              {"valid", nullptr}};
+    if (last) {
+        json["valid"] = {{"strides", last->strides},         {"tokens", last->tokens},
+                         {"nats_per_token", last->nats},     {"standard_error", last->standard_error},
+                         {"perplexity", last->perplexity()}, {"perplexity_standard_error", last->perplexity_standard_error()}};
+    }
+    if (o.json) return print(json);
+    std::cout << std::fixed << "wrote '" << o.out << "', " << json["parameters"] << " parameters, after " << o.optimiser.steps
+              << " steps in " << std::setprecision(1) << result.seconds << " s\n";
+    if (last) {
+        std::cout << std::setprecision(4) << "perplexity of '" << o.valid << "' " << last->perplexity() << " +- "
+                  << last->perplexity_standard_error() << " over " << last->tokens << " tokens in " << last->strides
+                  << " strides\n";
+    }
+}
+
+}  // namespace
+
+void add_finetune(CLI::App& app, Command& run) {
+    auto o = std::make_shared<Options>();
+    o->retrieval.layout = "append";
+    o->retrieval.stride = 16;
+    CLI::App& command = *app.add_subcommand("finetune", "Train a LoRA and marking tokens to read passages where they stand");
+    add_model(command, o->model);
+    command
+        .add_option("--train", o->retrieval.text,
+                    "What to train on: JSON lines {_id,title,text}, WikiText, plain text or a folder; - for standard input")
+        ->required()
+        ->type_name("FILE");
+    command
+        .add_option("--corpus", o->retrieval.corpus,
+                    "Where passages are found, never those of the document itself: JSON lines, a folder of .txt and .md files, "
+                    "or a dictd-style text file")
+        ->type_name("PATH");
+    command.add_option("--out", o->out, "The folder to write: the adapter as PEFT has it")->required()->type_name("DIR");
+    command.add_flag("--force", o->force, "Replace an adapter in the folder to write");
+    command
+        .add_option("--layout", o->retrieval.layout,
+                    "Where passages stand: behind the text or in front of it; none: the same without passages")
+        ->check(CLI::IsMember({"append", "prepend", "none"}))
+        ->capture_default_str();
+    command
+        .add_option(
+            "--markers", o->markers,
+            "Marking tokens around passages: on trains their two rows, from those of the model; fixed leaves them as they "
+            "are; off has none")
+        ->check(CLI::IsMember({"on", "fixed", "off"}))
+        ->capture_default_str();
+    std::vector<std::string> names{"none"};
+    for (const fb::LinearModule module : fb::linear_modules) names.emplace_back(fb::to_string(module));
+    command.add_option("--lora-targets", o->modules, "The linear layers that get a LoRA, or none: only markers train")
+        ->delimiter(',')
+        ->check(CLI::IsMember(names))
+        ->capture_default_str();
+    command.add_option("--rank", o->lora.rank, "Of the LoRA")
+        ->check(at_least(1))
+        ->check(CLI::Range(1, 1 << 16))
+        ->capture_default_str();
+    command.add_option("--alpha", o->lora.alpha, "The LoRA is scaled by alpha / rank")
+        ->check(number_from(0, 1e6))
+        ->capture_default_str();
+    command.add_option("--dropout", o->lora.dropout, "Of what enters the LoRA")
+        ->check(number_from(0, 0.99))
+        ->capture_default_str();
+    command.add_option("--adapter", o->adapter, "Begin with the numbers of this adapter")->type_name("DIR");
+    command.add_option("--stride", o->retrieval.stride, "Tokens to predict for each retrieval")
+        ->check(at_least(1))
+        ->capture_default_str();
+    add_passages(command, o->retrieval);
+    command
+        .add_option(
+            "--examples-cache", o->examples_cache,
+            "Keep in this file what was found for the examples; it serves all runs with the same text, corpus and strides")
+        ->type_name("FILE");
+    o->optimiser.add(command, "Examples",
+                     "Of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");
+    command.add_option("--valid", o->valid, "Measure the perplexity of this text, as ppl --layout does")->type_name("FILE");
+    command.add_option("--valid-strides", o->valid_strides, "With the first N strides of --valid")
+        ->check(at_least(1))
+        ->capture_default_str();
+    o->run.add(command);
+    add_threads(command, o->threads);
+    add_json(command, o->json);
+    command.footer(
+        "Example:\n  flashback finetune --train README.md --corpus CHANGELOG.md --steps 3 --batch 2 --out /tmp/adapter "
+        "--force");
+    command.callback([o, &run] {
+        if (o->retrieval.layout != "none" && o->retrieval.corpus.empty())
+            throw CLI::ValidationError("finetune needs --corpus, or --layout none");
+        const bool lora = std::ranges::find(o->modules, "none") == o->modules.end();
+        if (!lora && o->modules.size() > 1)
+            throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");
+        if (!lora && !(o->with_markers() && o->markers == "on"))
+            throw CLI::ValidationError("nothing trains: expected --lora-targets, or --markers on with passages");
+        run = [o] { finetune(*o); };
+    });
+}
+
+}  // namespace cli

@@ -1,0 +1,79 @@
+#include "retrieval_setup.hpp"
+
+#include "flashback/core/error.hpp"
+#include "flashback/policy/policies.hpp"
+
+#include <iostream>
+
+#include <unistd.h>
+
+namespace cli {
+
+namespace fb = flashback;
+
+ProgressLine::ProgressLine(const char* what) : what_(what), shown_(::isatty(STDERR_FILENO) == 1) {}
+
+ProgressLine::~ProgressLine() {
+    if (shown_) std::cerr << "\r\x1b[K" << std::flush;
+}
+
+void ProgressLine::show(std::size_t done, std::size_t all) const {
+    if (!shown_) return;
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    const double left = seconds * static_cast<double>(all - done) / static_cast<double>(done);
+    std::cerr << "\r\x1b[K" << what_ << ' ' << done << " of " << all << " strides, " << static_cast<long>(left) << " s left"
+              << std::flush;
+}
+
+void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed) {
+    const auto count = [&](const char* name, std::size_t& value, const char* meaning) {
+        CLI::Option* option = command.add_option(name, value, meaning)->check(at_least(1))->capture_default_str();
+        if (needed != nullptr) option->needs(needed);
+    };
+    count("--query-tokens", settings.query_tokens, "The N tokens in front of a stride are its query");
+    count("--passages", settings.passages, "Passages for each stride, one behind the other");
+    count("--passage-tokens", settings.passage_tokens, "The most tokens of a passage");
+}
+
+std::optional<fb::TokenId> end_of_documents(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer) {
+    const fb::Vocabulary& vocabulary = tokenizer.vocabulary();
+    if (settings.separator == "newline") return {};
+    if (settings.separator == "eos" && !vocabulary.eos)
+        FLASHBACK_THROW(fb::ErrorCode::vocabulary, "the vocabulary has no EOS for --separator eos");
+    if (settings.separator == "auto" && vocabulary.eos == vocabulary.bos) return {};
+    return vocabulary.eos;
+}
+
+fb::AnyPolicies policies_of(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer, bool markers) {
+    const bool append = settings.layout == "append" || settings.layout == "none";
+    auto policies = fb::AnyPolicies{}
+                        .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
+                        .layout(append ? fb::AnyLayout{fb::AppendDocuments{}} : fb::AnyLayout{fb::PrependDocuments{}});
+    if (!markers) return policies.wrapper(fb::AnyWrapper{fb::NoMarkers{}});
+    return policies.wrapper(fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}});
+}
+
+fb::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head, std::size_t tokens) {
+    const std::size_t passages = settings.passages * settings.passage_tokens + marker_names.size();
+    const std::size_t held = settings.hold > settings.stride ? settings.hold - settings.stride : 0;
+    const std::size_t fixed = head + passages + settings.stride + held;
+    if (settings.context == 0 && fixed >= window) {
+        FLASHBACK_THROW(fb::ErrorCode::window, "a window of ", window, " tokens leaves no room for text beside ", fixed, ": ",
+                        head, " of the head, ", passages, " of ", settings.passages, " passages and markers, and a stride of ",
+                        settings.stride, held > 0 ? " and --hold" : "");
+    }
+    fb::StrideOptions options{.init = settings.init > 0 ? settings.init : window,
+                              .stride = settings.stride,
+                              .strides = settings.strides,
+                              .context = settings.context > 0 ? settings.context : window - fixed,
+                              .hold = settings.hold,
+                              .passages = settings.layout == "none" ? 0 : settings.passages,
+                              .passage_tokens = settings.passage_tokens};
+    if (tokens < options.init + options.stride) {
+        FLASHBACK_THROW(fb::ErrorCode::corpus, "the text '", settings.text, "' has ", tokens, " tokens, expected at least the ",
+                        options.init, " in front of the first stride, and a stride of ", options.stride);
+    }
+    return options;
+}
+
+}  // namespace cli

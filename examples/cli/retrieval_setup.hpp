@@ -1,0 +1,61 @@
+/// \file What commands share that read a text in strides with passages.
+#pragma once
+
+#include "common.hpp"
+#include "flashback/eval/retrieval_strides.hpp"
+#include "flashback/policy/any_policy.hpp"
+#include "flashback/text/tokenizer.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <string>
+
+namespace cli {
+
+/// How a text is walked through, and where passages come from and stand.
+struct RetrievalSettings {
+    std::string text;
+    std::string corpus;
+    std::string layout;
+    std::string separator = "auto";
+    std::size_t stride = 0;
+    std::size_t strides = 0;
+    std::size_t init = 0;
+    std::size_t context = 0;
+    std::size_t hold = 0;
+    std::size_t query_tokens = 32;
+    std::size_t passages = 1;
+    std::size_t passage_tokens = 128;
+};
+
+/// Adds --query-tokens, --passages and --passage-tokens, which make no sense without the option `needed` if there is one.
+void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed = nullptr);
+
+/// A line on a terminal that says how far a part of the work is.
+class ProgressLine {
+public:
+    explicit ProgressLine(const char* what);
+    ProgressLine(const ProgressLine&) = delete;
+    ProgressLine& operator=(const ProgressLine&) = delete;
+    ~ProgressLine();
+    void show(std::size_t done, std::size_t all) const;
+
+private:
+    const char* what_;
+    bool shown_;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// What stands behind each document: the end of a text where the vocabulary has one of its own, else a newline.
+std::optional<flashback::TokenId> end_of_documents(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer);
+
+/// The policies by which passages are found and laid out.
+flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer, bool markers);
+
+/// Where strides begin and how much they read: by default the first is a window into the text, and contexts are as long as all
+/// layouts can have them, so that all of them predict the same tokens from the same text.
+flashback::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head,
+                                        std::size_t tokens);
+
+}  // namespace cli
