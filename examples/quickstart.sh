@@ -3,18 +3,11 @@
 # On-line Dictionary of Computing. Run it again as often as you like.
 set -eu
 cd "$(dirname "$0")/.."
-. cmake/install_packages.sh
+. cmake/setup.sh
 install_flashback_packages
 
 echo "== building build/release/bin/flashback and build/release/bin/quickstart (about a minute the first time)"
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-if ! { cmake --preset release &&
-       cmake --build --preset release --target flashback_tool flashback_quickstart; } >"$log" 2>&1; then
-    cat "$log" >&2
-    echo "The build failed; its output stands above." >&2
-    exit 1
-fi
+build_with release flashback_tool flashback_quickstart
 
 corpus=build/foldoc.txt
 [ -s "$corpus" ] || { zcat /usr/share/dictd/foldoc.dict.dz >"$corpus.part" && mv "$corpus.part" "$corpus"; }

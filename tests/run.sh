@@ -5,19 +5,14 @@
 set -eu
 cd "$(dirname "$0")/.."
 preset=${1:-release}
-. cmake/install_packages.sh
+. cmake/setup.sh
 install_flashback_packages
 [ "$preset" != clang ] || install_packages clang
 
 echo "== building with the preset $preset, warnings are errors (a few minutes the first time)"
+build_with "$preset"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! { cmake --preset "$preset" &&
-       cmake --build --preset "$preset"; } >"$log" 2>&1; then
-    cat "$log" >&2
-    echo "The build failed; its output stands above." >&2
-    exit 1
-fi
 
 echo "== testing"
 ctest --preset "$preset" | tee "$log"

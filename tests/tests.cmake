@@ -7,7 +7,8 @@ flashback_add_test(policy SOURCES policy/any_policy.cpp policy/combined_schedule
                                   policy/schedule.cpp policy/step_view.cpp policy/stopping.cpp policy/truncated_sampling.cpp
                                   policy/wrapper.cpp support/allocations.cpp)
 flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp format/gguf_hostile.cpp
-                                  format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp support/allocations.cpp)
+                                  format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp format/peft.cpp format/safetensors.cpp
+                                  support/allocations.cpp)
 flashback_add_test(text SOURCES text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/pre_tokenizer.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
@@ -22,6 +23,7 @@ set_tests_properties(exactness_notices_a_broken_order PROPERTIES PASS_REGULAR_EX
 flashback_add_test(golden SOURCES model/golden.cpp)
 flashback_add_test(golden_stories260K LABEL shared SOURCES model/golden_stories260K.cpp)
 flashback_add_test(model THREADS SOURCES model/session.cpp model/stopping.cpp support/allocations.cpp)
+flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_files.cpp model/adapter_golden.cpp model/exactness_adapter.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
 flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/matmul.cpp simd/rows.cpp simd/same_bits.cpp simd/accuracy.cpp)
 flashback_add_test(machine_peaks THREADS SOURCES simd/machine_peaks.cpp)
@@ -45,7 +47,7 @@ foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-con
 endforeach()
 flashback_add_test(train SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES train/retrieval_examples.cpp)
-flashback_add_test(trainer THREADS SOURCES train/trainer.cpp)
+flashback_add_test(trainer THREADS SOURCES train/adapter.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.
 flashback_add_test(train_notices_a_broken_derivative LABEL slow SOURCES train/gradients.cpp)

@@ -5,7 +5,7 @@
 # tests/tidy.sh [SOURCE...]
 set -eu
 cd "$(dirname "$0")/.."
-. cmake/install_packages.sh
+. cmake/setup.sh
 install_flashback_packages
 install_packages clang clang-tidy
 

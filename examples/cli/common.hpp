@@ -33,6 +33,7 @@ void add_bench(CLI::App& app, Command& run);
 void add_generate(CLI::App& app, Command& run);
 void add_inspect(CLI::App& app, Command& run);
 void add_ppl(CLI::App& app, Command& run);
+void add_pretrain(CLI::App& app, Command& run);
 void add_quantize(CLI::App& app, Command& run);
 void add_score(CLI::App& app, Command& run);
 void add_search(CLI::App& app, Command& run);

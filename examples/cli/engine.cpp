@@ -2,9 +2,24 @@
 
 #include "common.hpp"
 
-namespace cli {
+#include <memory>
+#include <utility>
 
-Engine::Engine(const flashback::GgufFile& file, std::size_t threads, std::optional<flashback::DType> cache)
-    : pool(start_threads(threads)), session(load_weights(file, pool), {.executor = pool, .cache = cache}) {}
+namespace cli {
+namespace {
+
+flashback::Session open_session(const flashback::GgufFile& file, flashback::ExecutorRef executor,
+                                std::optional<flashback::DType> cache, const AdapterOption& adapter) {
+    auto model = load_weights(file, executor);
+    auto packed = open_adapter(adapter, *model);
+    return flashback::Session{
+        std::move(model), {.executor = executor, .cache = cache, .adapter = std::move(packed), .adapter_scale = adapter.scale}};
+}
+
+}  // namespace
+
+Engine::Engine(const flashback::GgufFile& file, std::size_t threads, std::optional<flashback::DType> cache,
+               const AdapterOption& adapter)
+    : pool(start_threads(threads)), session(open_session(file, pool, cache, adapter)) {}
 
 }  // namespace cli

@@ -1,6 +1,7 @@
 /// \file A model that is ready to evaluate.
 #pragma once
 
+#include "adapter_option.hpp"
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/format/gguf.hpp"
@@ -14,7 +15,8 @@ namespace cli {
 
 /// A session, and the threads that it evaluates with.
 struct Engine {
-    Engine(const flashback::GgufFile& file, std::size_t threads, std::optional<flashback::DType> cache);
+    Engine(const flashback::GgufFile& file, std::size_t threads, std::optional<flashback::DType> cache,
+           const AdapterOption& adapter = {});
 
     /// What keys and values are rounded to, as JSON names it.
     std::string cache() const { return std::string{flashback::layout_of(session.cache_element()).name}; }

@@ -43,25 +43,27 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
     Json retrieved = Json::array();
     for (const auto& retrieval : generation.retrievals)
         retrieved.push_back(to_json(retrieval, tokenizer, settings.passages > 1));
-    return {{"text", text},
-            {"tokens", generation.tokens},
-            {"prompt_tokens", prompt_tokens},
-            {"stop", to_string(generation.stop)},
-            {"layout", settings.layout},
-            {"cache", cache},
-            {"stats",
-             {{"retrievals", stats.retrievals},
-              {"requested", stats.counts.requested},
-              {"evaluated", stats.counts.evaluated},
-              {"reused", stats.counts.reused},
-              {"discarded", stats.counts.discarded},
-              {"dropped", stats.dropped},
-              {"seconds",
-               {{"retrieve", stats.seconds.retrieve},
-                {"prefill", stats.seconds.prefill},
-                {"decode", stats.seconds.decode},
-                {"total", stats.seconds.total}}}}},
-            {"retrieved", retrieved}};
+    Json json{{"text", text},
+              {"tokens", generation.tokens},
+              {"prompt_tokens", prompt_tokens},
+              {"stop", to_string(generation.stop)},
+              {"layout", settings.layout},
+              {"cache", cache},
+              {"stats",
+               {{"retrievals", stats.retrievals},
+                {"requested", stats.counts.requested},
+                {"evaluated", stats.counts.evaluated},
+                {"reused", stats.counts.reused},
+                {"discarded", stats.counts.discarded},
+                {"dropped", stats.dropped},
+                {"seconds",
+                 {{"retrieve", stats.seconds.retrieve},
+                  {"prefill", stats.seconds.prefill},
+                  {"decode", stats.seconds.decode},
+                  {"total", stats.seconds.total}}}}},
+              {"retrieved", retrieved}};
+    describe(settings.adapter, json);
+    return json;
 }
 
 void print_summary(const fb::Generation& generation, const GenerateSettings& settings, std::size_t prompt_tokens) {
@@ -116,11 +118,11 @@ void generate(const GenerateSettings& settings) {
 
     const fb::GgufFile file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
-    const auto policies = policies_of(settings, tokenizer);
+    Engine engine{file, settings.threads, settings.cache, settings.adapter};
+    const auto policies = policies_of(settings, tokenizer, engine.session.adapter());
     const fb::Bm25Index index{closed_book ? std::vector<fb::Document>{} : open_corpus(settings.corpus).documents,
                               tokenizer,
                               {.passage_tokens = settings.passage_tokens}};
-    Engine engine{file, settings.threads, settings.cache};
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);

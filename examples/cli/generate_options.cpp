@@ -20,6 +20,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
         command.add_option(name, value, meaning)->check(number_from(least, most))->capture_default_str();
     };
     add_model(command, settings.model);
+    add_adapter(command, settings.adapter);
     command.add_option("--corpus", settings.corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
         ->type_name("PATH");
     settings.prompt.add(command, "prompt", "The text to continue");
@@ -29,7 +30,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
     choice("--markers", settings.markers, {"auto", "on", "off"},
-           "Marking tokens around passages; auto: where they are trained");
+           "Marking tokens around passages; auto: where the adapter has trained them");
     choice("--overflow", settings.overflow, {"stop", "drop-oldest"},
            "When the window of the model is full: stop, or drop the older half of the text and go on");
     count("--stride", settings.stride, 1, "Retrieve every N tokens");
@@ -74,20 +75,20 @@ fb::AnySampler sampler_of(const GenerateSettings& settings) {
     return fb::AnySampler{fb::RepetitionPenalty{settings.repetition, sampling}};
 }
 
-fb::AnyWrapper wrapper_of(const GenerateSettings& settings, const fb::Tokenizer& tokenizer) {
-    // `auto` turns markers on when they are trained, which an adapter does; there is none yet.
-    if (settings.markers != "on") return fb::AnyWrapper{fb::NoMarkers{}};
+fb::AnyWrapper wrapper_of(const GenerateSettings& settings, const fb::Tokenizer& tokenizer, const fb::PackedAdapter* adapter) {
+    if (!markers_on(settings.markers, adapter, tokenizer)) return fb::AnyWrapper{fb::NoMarkers{}};
     return fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}};
 }
 
 }  // namespace
 
-GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer) {
+GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer,
+                             const flashback::PackedAdapter* adapter) {
     using namespace flashback;
     return AnyPolicies{}
         .schedule(settings.layout == "none" ? AnySchedule{Never{}} : AnySchedule{EveryNTokens{settings.stride}})
         .query(AnyQuery{LastNTokens{settings.query_tokens}})
-        .wrapper(wrapper_of(settings, tokenizer))
+        .wrapper(wrapper_of(settings, tokenizer, adapter))
         .layout(settings.layout == "prepend" ? AnyLayout{PrependDocuments{}} : AnyLayout{AppendDocuments{}})
         .reuse(settings.reuse == "none" ? AnyReuse{RecomputeAll{}} : AnyReuse{KeepCommonPrefix{}})
         .overflow(settings.overflow == "stop" ? AnyOverflow{StopWhenFull{}} : AnyOverflow{DropOldest{}})

@@ -1,6 +1,7 @@
 /// \file The options of `generate`, and the policies that they ask for.
 #pragma once
 
+#include "adapter_option.hpp"
 #include "common.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/text/tokenizer.hpp"
@@ -30,6 +31,7 @@ struct GenerateSettings {
     bool ignore_eos = false;
     flashback::SamplingOptions sampling{.temperature = 0};
     flashback::RepetitionOptions repetition{.penalty = 1};
+    AdapterOption adapter;
     std::optional<flashback::DType> cache;  ///< by default what the weights ask for
     std::size_t threads = 1;
     bool json = false;
@@ -45,8 +47,9 @@ using GeneratePolicies =
     flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
                         flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>>;
 
-/// The policies that the options ask for.
+/// The policies that the options ask for; `--markers auto` is on where an adapter has trained them.
 /// Throws    Error{vocabulary} if markers are asked for that the vocabulary lacks
-GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer);
+GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer,
+                             const flashback::PackedAdapter* adapter);
 
 }  // namespace cli

@@ -3,6 +3,7 @@
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/model/load.hpp"
+#include "inspect_adapter.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -26,6 +27,7 @@ namespace fb = flashback;
 
 struct InspectSettings {
     std::string model;
+    std::string adapter;
     bool tensors = false;
     std::size_t threads = 1;
     bool json = false;
@@ -166,6 +168,10 @@ void add_inspect(CLI::App& app, Command& run) {
     auto settings = std::make_shared<InspectSettings>();
     CLI::App& command = *app.add_subcommand("inspect", "Show what a model file holds, and whether it can be run here");
     add_model(command, settings->model);
+    command
+        .add_option("--adapter", settings->adapter,
+                    "Show a folder with a LoRA adapter instead, and whether it can be used with the model")
+        ->type_name("DIR");
     command.add_flag("--tensors", settings->tensors, "List every tensor");
     add_threads(command, settings->threads);
     add_json(command, settings->json);
@@ -175,6 +181,7 @@ void add_inspect(CLI::App& app, Command& run) {
     command.callback([settings, &run] {
         run = [settings] {
             const fb::GgufFile file = open_model(settings->model);
+            if (!settings->adapter.empty()) return inspect_adapter(settings->adapter, file, settings->tensors, settings->json);
             const Json json = inspection(file, *settings);
             if (settings->json) {
                 print(json);

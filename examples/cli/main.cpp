@@ -1,4 +1,5 @@
-/// \file flashback: generate text while retrieving, score it, tokenise it, search for it, inspect, convert and measure models.
+/// \file flashback: generate text while retrieving, score it, tokenise it, search for it, inspect, convert, measure
+/// and train models.
 ///
 /// Results go to standard output, everything else to standard error. Exit status: 0, or 1 for an error, or 2 for options
 /// that make no sense.
@@ -23,6 +24,7 @@ int main(int argc, char** argv) {
     cli::add_generate(app, run);
     cli::add_inspect(app, run);
     cli::add_ppl(app, run);
+    cli::add_pretrain(app, run);
     cli::add_quantize(app, run);
     cli::add_score(app, run);
     cli::add_search(app, run);

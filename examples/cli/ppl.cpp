@@ -25,6 +25,7 @@ struct Options {
     std::size_t stride = 0;
     std::size_t tokens = 0;
     bool keep_markers = false;
+    AdapterOption adapter;
     std::optional<fb::DType> cache;
     std::size_t threads = 1;
     bool json = false;
@@ -50,7 +51,7 @@ void ppl(const Options& options) {
     if (tokens.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the text '", options.text, "' is empty, expected some");
     const std::vector<fb::TokenId> masked = options.keep_markers ? std::vector<fb::TokenId>{} : markers_of(tokenizer);
 
-    Engine engine{file, options.threads, options.cache};
+    Engine engine{file, options.threads, options.cache, options.adapter};
     std::optional<Engine> reference;
     if (!options.against.empty()) {
         const fb::GgufFile other = fb::GgufFile::open(options.against);
@@ -78,6 +79,7 @@ void ppl(const Options& options) {
         Json json{{"model", file.name()}, {"cache", engine.cache()}, {"tokens", found.tokens}, {"windows", found.windows},
                   {"window", window},     {"stride", stride},        {"masked", masked}};
         json.update(to_json(found));
+        describe(options.adapter, json);
         json["seconds"] = seconds;
         json["tokens_per_second"] = static_cast<double>(found.tokens) / seconds;
         if (reference) {
@@ -107,6 +109,7 @@ void add_ppl(CLI::App& app, Command& run) {
     auto options = std::make_shared<Options>();
     CLI::App& command = *app.add_subcommand("ppl", "Measure the perplexity of a text, without or with retrieval");
     add_model(command, options->model);
+    add_adapter(command, options->adapter);
     command.add_option("--text", options->text, "The file with the text, or - for standard input")
         ->type_name("FILE")
         ->required();
@@ -143,6 +146,7 @@ void add_ppl(CLI::App& app, Command& run) {
             retrieval->text = options->text;
             retrieval->stride = options->stride > 0 ? options->stride : 16;
             retrieval->keep_markers = options->keep_markers;
+            retrieval->adapter = options->adapter;
             retrieval->cache = options->cache;
             retrieval->threads = options->threads;
             retrieval->json = options->json;

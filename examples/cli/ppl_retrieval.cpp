@@ -57,15 +57,14 @@ std::optional<fb::TokenId> end_of_documents(const RetrievalPplSettings& settings
     return vocabulary.eos;
 }
 
-fb::AnyPolicies policies_of(const RetrievalPplSettings& settings, const fb::Tokenizer& tokenizer) {
+fb::AnyPolicies policies_of(const RetrievalPplSettings& settings, const fb::Tokenizer& tokenizer, bool markers) {
     const bool append = settings.layout == "append" || settings.layout == "none";
     auto policies =
         fb::AnyPolicies{}
             .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
             .layout(append ? fb::AnyLayout{fb::AppendDocuments{}} : fb::AnyLayout{fb::PrependDocuments{}})
             .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
-    // `auto` turns markers on when they are trained, which an adapter does.
-    if (settings.markers != "on") return policies.wrapper(fb::AnyWrapper{fb::NoMarkers{}});
+    if (!markers) return policies.wrapper(fb::AnyWrapper{fb::NoMarkers{}});
     return policies.wrapper(fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}});
 }
 
@@ -111,6 +110,7 @@ struct Measured {
     std::size_t documents;
     std::size_t words;
     std::vector<fb::TokenId> masked;
+    bool markers;
     double retrieve_seconds;
     double evaluate_seconds;
 };
@@ -120,7 +120,7 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
     Json json{{"model", model},
               {"cache", std::string{fb::layout_of(cache).name}},
               {"layout", settings.layout},
-              {"markers", settings.markers == "on"},
+              {"markers", m.markers},
               {"reuse", settings.reuse},
               {"stride", m.options.stride},
               {"init", m.options.init},
@@ -149,6 +149,7 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
                  {"reused", p.counts.reused},
                  {"discarded", p.counts.discarded},
                  {"seconds", {{"retrieve", m.retrieve_seconds}, {"evaluate", m.evaluate_seconds}}}});
+    describe(settings.adapter, json);
     print(json);
 }
 
@@ -159,7 +160,7 @@ void print_text(const RetrievalPplSettings& settings, const Measured& m) {
     if (settings.per == "word")
         std::cout << "  " << p.perplexity_per(m.words) << " per word: " << m.words
                   << " blanks in the text that was predicted\n";
-    std::cout << "  layout " << settings.layout << ", markers " << (settings.markers == "on" ? "on" : "off") << ": " << p.tokens
+    std::cout << "  layout " << settings.layout << ", markers " << (m.markers ? "on" : "off") << ": " << p.tokens
               << " tokens in " << p.strides << " strides of " << m.options.stride << " behind contexts of " << m.options.context
               << "\n  " << p.retrievals << " retrievals found " << p.passages << " passages; " << p.copied
               << " strides stand in theirs word for word\n  " << p.counts.requested
@@ -174,15 +175,17 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::Corpus documents = settings.text == "-" ? fb::parse_texts(read_text("-"), "-") : fb::read_texts(settings.text);
     const fb::TextStream text = fb::text_stream(documents.documents, tokenizer, end_of_documents(settings, tokenizer));
-    const fb::AnyPolicies policies = policies_of(settings, tokenizer);
-
     fb::ThreadPool pool = start_threads(settings.threads);
     const auto weights = load_weights(file, pool);
+    const auto adapter = open_adapter(settings.adapter, *weights);
+    const bool markers = markers_on(settings.markers, adapter.get(), tokenizer);
+    const fb::AnyPolicies policies = policies_of(settings, tokenizer, markers);
     fb::StrideOptions options =
         stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size());
     options.executor = pool;
 
     Measured m{};
+    m.markers = markers;
     Clock::time_point start = Clock::now();
     fb::RetrievedStrides strides;
     {
@@ -201,7 +204,8 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     std::vector<fb::Session> sessions;
     const std::size_t most = (strides.size() + fb::RetrievalPerplexity::run - 1) / fb::RetrievalPerplexity::run;
     for (std::size_t i = 0; i < std::min(settings.threads, most); ++i)
-        sessions.emplace_back(weights, fb::SessionOptions{.cache = settings.cache});
+        sessions.emplace_back(
+            weights, fb::SessionOptions{.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale});
     if (!settings.keep_markers) m.masked = markers_of(tokenizer);
     {
         const ProgressLine line{"evaluating"};
@@ -246,7 +250,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
         ->type_name("PATH")
         ->needs(layout);
     choice("--markers", settings.markers, {"auto", "on", "off"},
-           "Marking tokens around passages; auto: where they are trained");
+           "Marking tokens around passages; auto: where the adapter has trained them");
     count("--query-tokens", settings.query_tokens, 1, "The N tokens in front of a stride are its query")->capture_default_str();
     count("--passages", settings.passages, 1, "Passages for each stride, one behind the other")->capture_default_str();
     count("--passage-tokens", settings.passage_tokens, 1, "The most tokens of a passage")->capture_default_str();

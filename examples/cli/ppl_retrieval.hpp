@@ -1,6 +1,7 @@
 /// \file `ppl --layout`: perplexity with retrieval.
 #pragma once
 
+#include "adapter_option.hpp"
 #include "common.hpp"
 #include "flashback/core/dtype.hpp"
 
@@ -28,6 +29,7 @@ struct RetrievalPplSettings {
     std::size_t passages = 1;
     std::size_t passage_tokens = 128;
     bool keep_markers = false;
+    AdapterOption adapter;
     std::optional<flashback::DType> cache;
     std::size_t threads = 1;
     bool json = false;

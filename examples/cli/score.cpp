@@ -19,6 +19,7 @@ struct Options {
     TextOption text;
     std::vector<flashback::TokenId> tokens;
     std::size_t top = 5;
+    AdapterOption adapter;
     std::optional<flashback::DType> cache;
     std::size_t threads = 1;
     bool json = false;
@@ -48,7 +49,7 @@ std::vector<std::size_t> best(const std::vector<double>& scores, std::size_t cou
 
 void score(const Options& options) {
     const flashback::GgufFile file = open_model(options.model);
-    Engine engine{file, options.threads, options.cache};
+    Engine engine{file, options.threads, options.cache, options.adapter};
     flashback::Session& session = engine.session;
     std::vector<flashback::TokenId> tokens = options.tokens;
     if (options.text.given()) {
@@ -73,7 +74,9 @@ void score(const Options& options) {
         top.push_back(std::move(row));
     }
     if (options.json) {
-        print({{"tokens", tokens}, {"logprobs", logprobs}, {"top", top}, {"cache", engine.cache()}});
+        Json json{{"tokens", tokens}, {"logprobs", logprobs}, {"top", top}, {"cache", engine.cache()}};
+        describe(options.adapter, json);
+        print(json);
         return;
     }
     std::cout << std::fixed << std::setprecision(4) << "    token   logprob  likeliest next tokens\n";
@@ -100,6 +103,7 @@ void add_score(CLI::App& app, Command& run) {
     auto options = std::make_shared<Options>();
     CLI::App& command = *app.add_subcommand("score", "Show how likely a model finds each token of a text");
     add_model(command, options->model);
+    add_adapter(command, options->adapter);
     options->text.add(command, "text", "The text to score, with BOS in front as the model asks");
     command.add_option("--tokens", options->tokens, "The tokens to score, taken as they stand")
         ->delimiter(',')

@@ -6,9 +6,9 @@
 ///     6  train                            gradients, AdamW; LoRA, marker rows, or every parameter
 ///     5  eval                             perplexity, what a model costs, the run-time test of the paper
 ///     4  decoder                          the loop: schedule, query, retrieve, plan, evaluate, sample
-///     3  model                            transformer, sessions, loading, random weights
+///     3  model                            transformer, sessions, loading, adapters, random weights
 ///     2  kv | retrieval                   storage of keys and values | documents, passages, BM25
-///     1  policy | simd | text | format    token functions | kernels | tokenizers | GGUF
+///     1  policy | simd | text | format    token functions | kernels | tokenizers | GGUF, safetensors, PEFT
 ///     0  core                             tokens, errors, concepts of models and retrievers, executors
 ///
 /// testing, on floor 1: a model and a retriever that cost nothing; not in the umbrella.
@@ -97,6 +97,11 @@ class Tokenizer;
 class StreamDecoder;
 class AtomicFile;
 class GgufFile;
+class GgufWriter;
+class SafetensorsFile;
+class SafetensorsWriter;
+class AtomicFile;
+struct PeftConfig;
 
 // kv and retrieval
 class ContiguousKVCache;
@@ -111,7 +116,9 @@ struct TransformerConfig;
 struct Transformer;
 struct LoraPair;
 struct Adapter;
-struct SessionOptions;  // the window of the model, pieces of 256 tokens, serial
+class PackedAdapter;
+struct SaveAdapterOptions;  // no name of a base, no dropout
+struct SessionOptions;      // the window of the model, pieces of 256 tokens, serial, no adapter
 template <class Cache>
 class BasicSession;
 /// The everyday session: keys and values in one block of f32.
@@ -156,5 +163,9 @@ struct AdamWOptions;     // 0.9, 0.999, 1e-8, no decay
 struct TrainerOptions;   // clips at 1, seed 0, serial
 class Trainer;
 struct InitialOptions;  // deviation 0.02, tied, seed 0
+struct TrainingTexts;
+class PackedText;
+class ShuffledPasses;
+class CheckpointFile;
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -1,6 +1,6 @@
 // Bad input gets one sentence on standard error, nothing on standard output, and exit status 1, or 2 for wrong usage.
 #include "cli/tool.hpp"
-#include "support/gguf_writer.hpp"
+#include "support/gguf_bytes.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -173,7 +173,7 @@ TEST_CASE("quantize: weights of a type that is not read, or that are no numbers,
     const TemporaryFolder folder;
     const std::string out = (folder.path() / "out.gguf").string();
     const auto model = [&](flashback::DType type, const auto& values) {
-        GgufWriter w;
+        GgufBytes w;
         w.add_tensor("good.weight", {32, 1}, flashback::DType::f32, std::vector<float>(32, 1.0f));
         w.add_tensor("bad.weight", {32, values.size() / 32}, type, values);
         return folder.write("in.gguf", w.bytes());

@@ -3,7 +3,7 @@
 #include "flashback/core/blocks.hpp"
 #include "flashback/core/dequantize.hpp"
 #include "flashback/format/gguf.hpp"
-#include "support/gguf_writer.hpp"
+#include "support/gguf_bytes.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -72,13 +72,13 @@ double bound(const fb::GgufTensor& tensor, std::size_t i, float original) {
 }
 
 /// A model in miniature: a matrix whose rows are whole blocks, one whose rows are not, one of three dimensions, a vector.
-GgufWriter miniature() {
+GgufBytes miniature() {
     const auto ramp = [](std::size_t count) {
         std::vector<float> floats;
         for (std::size_t i = 0; i < count; ++i) floats.push_back(static_cast<float>(i) * 0.25f - 3);
         return floats;
     };
-    GgufWriter w;
+    GgufBytes w;
     w.set("general.architecture", "llama").set<std::uint32_t>("general.file_type", 99).set("key", 0.1f);
     w.add_tensor<float>("whole.weight", {64, 3}, fb::DType::f32, ramp(192));
     w.add_tensor<float>("odd.weight", {33, 2}, fb::DType::f32, ramp(66));
@@ -191,7 +191,7 @@ TEST_CASE("quantize: every type that can be read is a source") {
         CAPTURE(layout.name);
         // 0x1111 and 0x11111111 are small in each type, so that all scales are.
         const std::vector<std::uint8_t> bytes(512 / layout.block_elements * layout.block_bytes, 0x11);
-        GgufWriter w;
+        GgufBytes w;
         w.add_tensor<std::uint8_t>("w", {256, 2}, type, bytes);
         quantize(folder.write("in.gguf", w.bytes()), out, "f32", {"--force"});
         std::vector<float> expected(512);

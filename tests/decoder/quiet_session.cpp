@@ -5,9 +5,11 @@
 #include "flashback/model/session.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/testing/null_model.hpp"
+#include "support/random_adapter.hpp"
 #include "support/random_model.hpp"
 
 #include <cstddef>
+#include <memory>
 
 #include <doctest/doctest.h>
 
@@ -41,4 +43,13 @@ TEST_CASE("Threads and pieces change nothing about that") {
     ThreadPool pool{3};
     check(Policies{}, {.executor = pool});
     check(Policies{}, {.piece = 5});
+}
+
+TEST_CASE("Neither does an adapter") {
+    const auto model = random_model({.layers = 1});
+    const auto adapter = std::make_shared<const PackedAdapter>(random_adapter(model->config, {.ids = {3, 4}}), model->config);
+    ThreadPool pool{2};
+    const auto markers = Policies{}.schedule(EveryNTokens{40}).wrapper(MarkerTokens{3, 4});
+    check(markers, {.adapter = adapter});
+    check(markers, {.executor = pool, .adapter = adapter, .adapter_scale = 0.5f});
 }

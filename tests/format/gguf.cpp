@@ -1,7 +1,7 @@
 #include "flashback/format/gguf.hpp"
 
 #include "support/errors.hpp"
-#include "support/gguf_writer.hpp"
+#include "support/gguf_bytes.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -14,13 +14,13 @@
 
 using namespace flashback;
 using flashback_test::check_error;
-using flashback_test::GgufWriter;
+using flashback_test::GgufBytes;
 using flashback_test::view;
 
 namespace {
 
-GgufWriter with_every_type() {
-    GgufWriter w;
+GgufBytes with_every_type() {
+    GgufBytes w;
     w.set<std::uint8_t>("u8", 255)
         .set<std::int8_t>("i8", -128)
         .set<std::uint16_t>("u16", 65535)
@@ -65,7 +65,7 @@ TEST_CASE("every type of value is read") {
 }
 
 TEST_CASE("an absent key is nothing") {
-    const std::string bytes = GgufWriter{}.bytes();
+    const std::string bytes = GgufBytes{}.bytes();
     const GgufFile file = view(bytes);
     CHECK(file.find("x") == nullptr);
     CHECK(file.tensor("x") == nullptr);
@@ -96,7 +96,7 @@ TEST_CASE("a getter names a key whose value has another type") {
 }
 
 TEST_CASE("tensors are found by name, with their shape and bytes") {
-    GgufWriter w;
+    GgufBytes w;
     w.add_tensor<float>("three", {3}, DType::f32, {1, 2, 3});
     w.add_tensor<std::uint16_t>("halves", {2, 2}, DType::f16, {1, 2, 3, 4});
     w.add_tensor<std::uint8_t>("blocks", {32, 2, 1, 1}, DType::q8_0, std::vector<std::uint8_t>(68, 9));
@@ -122,7 +122,7 @@ TEST_CASE("tensors are found by name, with their shape and bytes") {
 }
 
 TEST_CASE("a vocabulary without tensors is a valid file") {
-    GgufWriter w;
+    GgufBytes w;
     w.set_array<std::string>("tokenizer.ggml.tokens", {"a"});
     const std::string bytes = w.bytes();
     CHECK(view(bytes).tensors().empty());
@@ -131,7 +131,7 @@ TEST_CASE("a vocabulary without tensors is a valid file") {
 
 TEST_CASE("the alignment is 32 unless the file says otherwise") {
     for (const std::uint32_t alignment : {1u, 8u, 64u, 4096u}) {
-        GgufWriter w;
+        GgufBytes w;
         w.alignment = alignment;
         w.set("general.alignment", alignment);
         w.add_tensor<float>("a", {1}, DType::f32, {1}).add_tensor<float>("b", {1}, DType::f32, {2});
@@ -143,14 +143,14 @@ TEST_CASE("the alignment is 32 unless the file says otherwise") {
             check_error(ErrorCode::format, "lies at offset", [&] { view(other); });
         }
     }
-    GgufWriter w;
+    GgufBytes w;
     w.add_tensor<float>("a", {1}, DType::f32, {1}).add_tensor<float>("b", {1}, DType::f32, {2});
     const std::string bytes = w.bytes();
     CHECK(static_cast<int>(view(bytes).tensor("b")->data[3]) == 0x40);
 }
 
 TEST_CASE("a part of a split model is refused by name") {
-    GgufWriter w;
+    GgufBytes w;
     w.set<std::uint16_t>("split.no", 1).set<std::uint16_t>("split.count", 3);
     const std::string bytes = w.bytes();
     check_error(ErrorCode::unsupported, "'test.gguf' is part 2 of a model split into 3 files", [&] { view(bytes); });
@@ -161,7 +161,7 @@ TEST_CASE("a part of a split model is refused by name") {
 
 TEST_CASE("a file on disk stays readable when the object moves") {
     const auto path = std::filesystem::temp_directory_path() / "flashback_test_format.gguf";
-    GgufWriter w;
+    GgufBytes w;
     w.set("text", "hello").add_tensor<float>("a", {1}, DType::f32, {1});
     const std::string bytes = w.bytes();
     std::ofstream{path, std::ios::binary} << bytes;

@@ -1,7 +1,7 @@
 #include "flashback/format/gguf_fingerprint.hpp"
 
 #include "flashback/core/thread_pool.hpp"
-#include "support/gguf_writer.hpp"
+#include "support/gguf_bytes.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -15,7 +15,7 @@
 
 using namespace flashback;
 using flashback_test::bytes_of;
-using flashback_test::GgufWriter;
+using flashback_test::GgufBytes;
 using flashback_test::view;
 
 namespace {
@@ -26,8 +26,8 @@ std::string weights(std::size_t count, float first) {
     return bytes;
 }
 
-GgufWriter small_model() {
-    GgufWriter w;
+GgufBytes small_model() {
+    GgufBytes w;
     w.set("general.architecture", "llama").set("general.name", "small").set<std::uint32_t>("llama.block_count", 2);
     w.set("llama.rope.freq_base", 10000.0f).set_array<float>("tokenizer.ggml.scores", {1, 2});
     w.tensors.push_back({"a.weight", {4, 3}, 0, weights(12, 1)});
@@ -35,7 +35,7 @@ GgufWriter small_model() {
     return w;
 }
 
-std::uint64_t of(const GgufWriter& writer) {
+std::uint64_t of(const GgufBytes& writer) {
     const std::string bytes = writer.bytes();
     return fingerprint(view(bytes));
 }
@@ -86,22 +86,22 @@ TEST_CASE("a fingerprint is the same on every machine") {
 
 TEST_CASE("weights, names, shapes, types and hyper-parameters make another model") {
     const std::uint64_t model = of(small_model());
-    const std::vector<std::function<void(GgufWriter&)>> changes{
-        [](GgufWriter& w) { w.tensors[0].data[47] = static_cast<char>(w.tensors[0].data[47] ^ 1); },
-        [](GgufWriter& w) { w.tensors[1].data[0] = static_cast<char>(w.tensors[1].data[0] ^ 1); },
-        [](GgufWriter& w) { w.tensors[0].name = "c.weight"; },
-        [](GgufWriter& w) {
+    const std::vector<std::function<void(GgufBytes&)>> changes{
+        [](GgufBytes& w) { w.tensors[0].data[47] = static_cast<char>(w.tensors[0].data[47] ^ 1); },
+        [](GgufBytes& w) { w.tensors[1].data[0] = static_cast<char>(w.tensors[1].data[0] ^ 1); },
+        [](GgufBytes& w) { w.tensors[0].name = "c.weight"; },
+        [](GgufBytes& w) {
             w.tensors[0].dims = {3, 4};
         },
-        [](GgufWriter& w) { w.tensors[1].type = 26; },
-        [](GgufWriter& w) { std::swap(w.tensors[0].name, w.tensors[1].name); },
-        [](GgufWriter& w) { w.tensors.pop_back(); },
-        [](GgufWriter& w) { w.set<std::uint32_t>("llama.context_length", 7); },
-        [](GgufWriter& w) { w.set("llama.rope.scaling.type", "none"); },
+        [](GgufBytes& w) { w.tensors[1].type = 26; },
+        [](GgufBytes& w) { std::swap(w.tensors[0].name, w.tensors[1].name); },
+        [](GgufBytes& w) { w.tensors.pop_back(); },
+        [](GgufBytes& w) { w.set<std::uint32_t>("llama.context_length", 7); },
+        [](GgufBytes& w) { w.set("llama.rope.scaling.type", "none"); },
     };
     std::set<std::uint64_t> seen{model};
     for (const auto& change : changes) {
-        GgufWriter other = small_model();
+        GgufBytes other = small_model();
         change(other);
         seen.insert(of(other));
     }
@@ -110,7 +110,7 @@ TEST_CASE("weights, names, shapes, types and hyper-parameters make another model
 
 TEST_CASE("names, tokenizers, the order in the file and threads do not") {
     const std::uint64_t model = of(small_model());
-    GgufWriter other = small_model();
+    GgufBytes other = small_model();
     std::swap(other.tensors[0], other.tensors[1]);
     other.set("general.description", "the same weights").set_array<float>("tokenizer.other", {3});
     CHECK(of(other) == model);

@@ -1,7 +1,7 @@
 #include "flashback/format/gguf.hpp"
 #include "support/allocations.hpp"
 #include "support/errors.hpp"
-#include "support/gguf_writer.hpp"
+#include "support/gguf_bytes.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -16,7 +16,7 @@ using namespace flashback;
 using flashback_test::bytes_of;
 using flashback_test::check_error;
 using flashback_test::gguf_string;
-using flashback_test::GgufWriter;
+using flashback_test::GgufBytes;
 using flashback_test::view;
 
 namespace {
@@ -24,8 +24,8 @@ namespace {
 constexpr std::uint64_t huge = std::numeric_limits<std::uint64_t>::max();
 constexpr std::uint64_t int64_most = std::numeric_limits<std::int64_t>::max();
 
-GgufWriter small() {
-    GgufWriter w;
+GgufBytes small() {
+    GgufBytes w;
     w.set("general.architecture", "llama").set<std::uint32_t>("general.alignment", 32).set("flag", true).set("real", 1.5);
     w.set("single", 2.5f).set<std::int64_t>("count", 7);
     w.set_array<std::string>("words", {"one", "two"})
@@ -36,19 +36,19 @@ GgufWriter small() {
     return w;
 }
 
-void refuses(const GgufWriter& writer, std::string_view part, ErrorCode code = ErrorCode::format) {
+void refuses(const GgufBytes& writer, std::string_view part, ErrorCode code = ErrorCode::format) {
     const std::string bytes = writer.bytes();
     CHECK(flashback_test::allocations_of([&] { check_error(code, part, [&] { view(bytes); }); }).bytes < (1u << 20));
 }
 
-GgufWriter with_entry(std::string_view key, std::uint32_t type, std::string value) {
-    GgufWriter w = small();
+GgufBytes with_entry(std::string_view key, std::uint32_t type, std::string value) {
+    GgufBytes w = small();
     w.add(key, type, std::move(value));
     return w;
 }
 
-GgufWriter with_tensor(GgufWriter::Tensor tensor) {
-    GgufWriter w = small();
+GgufBytes with_tensor(GgufBytes::Tensor tensor) {
+    GgufBytes w = small();
     w.tensors.push_back(std::move(tensor));
     return w;
 }
@@ -148,12 +148,12 @@ TEST_CASE("what is no GGUF file is refused") {
 
 TEST_CASE("other versions and big-endian files are refused") {
     for (const std::uint32_t version : {0u, 1u, 4u, 0xffffffffu}) {
-        GgufWriter w = small();
+        GgufBytes w = small();
         w.version = version;
         refuses(w, "has GGUF version " + std::to_string(version) + ", expected 2 or 3", ErrorCode::unsupported);
     }
     for (const std::uint32_t version : {0x02000000u, 0x03000000u}) {
-        GgufWriter w = small();
+        GgufBytes w = small();
         w.version = version;
         refuses(w, "is a big-endian GGUF file", ErrorCode::unsupported);
     }
@@ -161,20 +161,20 @@ TEST_CASE("other versions and big-endian files are refused") {
 
 TEST_CASE("counts beyond the file are refused before anything is allocated") {
     for (const std::uint64_t count : {huge, int64_most, std::uint64_t{1} << 61, std::uint64_t{1} << 32, std::uint64_t{1000}}) {
-        GgufWriter entries = small();
+        GgufBytes entries = small();
         entries.entry_count = count;
         refuses(entries, "which do not fit into");
-        GgufWriter tensors = small();
+        GgufBytes tensors = small();
         tensors.tensor_count = count;
         refuses(tensors, "which do not fit into");
     }
-    GgufWriter one_more = small();
+    GgufBytes one_more = small();
     one_more.entry_count = 10;
     refuses(one_more, "test.gguf");
 }
 
 TEST_CASE("a string or array that says it is longer than the file is refused") {
-    GgufWriter w;
+    GgufBytes w;
     w.entry_count = 1;
     const std::string bytes = w.bytes() + bytes_of(huge) + std::string(64, 'x');
     check_error(ErrorCode::format, "a metadata key at byte 32 needs 18446744073709551615 bytes", [&] { view(bytes); });
@@ -218,13 +218,13 @@ TEST_CASE("a bool is 0 or 1") {
 TEST_CASE("an alignment must be an unsigned power of two") {
     constexpr std::string_view expected = "expected a power of two up to 2^20";
     for (const std::uint32_t alignment : {0u, 3u, 33u, 1u << 21, 1u << 31, 0xffffffffu}) {
-        GgufWriter w = small();
+        GgufBytes w = small();
         w.set("general.alignment", alignment);
         refuses(w, "general.alignment is " + std::to_string(alignment));
         w.tensors.clear();
         refuses(w, expected);
     }
-    GgufWriter w = small();
+    GgufBytes w = small();
     refuses(w.set("general.alignment", std::uint64_t{1} << 63), expected);
     refuses(w.set<std::int32_t>("general.alignment", 32), "general.alignment is no unsigned number");
     refuses(w.set("general.alignment", "32"), "general.alignment is no unsigned number");
@@ -266,7 +266,7 @@ TEST_CASE("a product that leaves 63 bits is refused") {
 }
 
 TEST_CASE("sizes whose sum or padding would wrap are refused") {
-    GgufWriter w;
+    GgufBytes w;
     w.tensors.push_back({"c", {(std::uint64_t{1} << 61) - 1}, 0, "", 0});
     w.tensors.push_back({"d", {(std::uint64_t{1} << 61) - 1}, 0, "", std::uint64_t{1} << 63});
     w.tensors.push_back({"e", {(std::uint64_t{1} << 61) - 1}, 0, "", 0});
@@ -292,17 +292,17 @@ TEST_CASE("unknown and removed tensor types are refused by number") {
 TEST_CASE("a tensor lies behind the one before it and nowhere else") {
     for (const std::uint64_t offset :
          {std::uint64_t{1}, std::uint64_t{24}, std::uint64_t{0}, std::uint64_t{64}, int64_most, huge, huge - 31}) {
-        GgufWriter w = small();
+        GgufBytes w = small();
         w.tensor("b").offset = offset;
         refuses(w, "tensor b lies at offset " + std::to_string(offset) + ", expected 32");
     }
-    GgufWriter w = small();
+    GgufBytes w = small();
     w.tensor("a").offset = 32;
     refuses(w, "tensor a lies at offset 32, expected 0");
 }
 
 TEST_CASE("a tensor that is cut short is refused, bytes behind the last one are not") {
-    GgufWriter w = small();
+    GgufBytes w = small();
     w.tensor("b").data.pop_back();
     refuses(w, "tensor b needs 8 bytes at offset 32 of 39 bytes");
     w = small();

@@ -1,7 +1,7 @@
 #include "flashback/format/gguf_writer.hpp"
 
 #include "support/errors.hpp"
-#include "support/gguf_writer.hpp"
+#include "support/gguf_bytes.hpp"
 #include "support/temporary_folder.hpp"
 
 #include <algorithm>
@@ -25,7 +25,7 @@ using namespace flashback;
 using flashback_test::check_error;
 using flashback_test::TemporaryFolder;
 using flashback_test::view;
-using Source = flashback_test::GgufWriter;  // writes in memory
+using Source = flashback_test::GgufBytes;  // writes in memory
 
 namespace {
 

@@ -1,6 +1,6 @@
 #include "flashback/model/load.hpp"
 #include "support/errors.hpp"
-#include "support/gguf_writer.hpp"
+#include "support/gguf_bytes.hpp"
 
 #include <cstdint>
 #include <string>
@@ -11,7 +11,7 @@
 
 using namespace flashback;
 using flashback_test::check_error;
-using flashback_test::GgufWriter;
+using flashback_test::GgufBytes;
 using flashback_test::view;
 
 namespace {
@@ -19,8 +19,8 @@ namespace {
 using Tokens = std::vector<TokenId>;
 
 /// "a", "b", " ", "ab", " ab", a control and a user-defined token.
-GgufWriter vocabulary_file(const char* pre = "gpt-2") {
-    GgufWriter w;
+GgufBytes vocabulary_file(const char* pre = "gpt-2") {
+    GgufBytes w;
     w.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", pre);
     w.set_array<std::string>("tokenizer.ggml.tokens", {"a", "b", "\u0120", "ab", "\u0120ab", "<|end|>", "  "});
     w.set_array<std::int32_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, 1, 3, 4});
@@ -29,14 +29,14 @@ GgufWriter vocabulary_file(const char* pre = "gpt-2") {
     return w;
 }
 
-Tokenizer load(const GgufWriter& writer) {
+Tokenizer load(const GgufBytes& writer) {
     const std::string bytes = writer.bytes();
     return load_tokenizer(view(bytes));
 }
 
 template <class Change>
 void refuses(ErrorCode code, std::string_view part, const Change& change) {
-    GgufWriter writer = vocabulary_file();
+    GgufBytes writer = vocabulary_file();
     change(writer);
     check_error(code, part, [&] { load(writer); });
 }
@@ -68,7 +68,7 @@ TEST_CASE("BOS stands in front if the file says so, and by default with llama-bp
     for (const char* pre : {"gpt-2", "qwen2", "llama-bpe", "llama3", "llama-v3"}) {
         CAPTURE(pre);
         const bool llama = std::string_view{pre}.starts_with("llama");
-        GgufWriter w = vocabulary_file(pre);
+        GgufBytes w = vocabulary_file(pre);
         CHECK(load(w).head().size() == (llama ? 1 : 0));
         w.set("tokenizer.ggml.add_bos_token", true);
         CHECK(load(w).head().size() == 1);
@@ -83,8 +83,8 @@ TEST_CASE("BOS stands in front if the file says so, and by default with llama-bp
 
 TEST_CASE("a vocabulary of byte-level BPE without merges is refused, one with none is not") {
     refuses(ErrorCode::vocabulary, "byte-level BPE without merges (the key tokenizer.ggml.merges)",
-            [](GgufWriter& w) { w.erase("tokenizer.ggml.merges"); });
-    GgufWriter w = vocabulary_file();
+            [](GgufBytes& w) { w.erase("tokenizer.ggml.merges"); });
+    GgufBytes w = vocabulary_file();
     w.set_array<std::string>("tokenizer.ggml.merges", {});
     CHECK(load(w).encode("ab") == Tokens{0, 1});
 }
@@ -94,33 +94,33 @@ TEST_CASE("other pre-tokenizers and none are refused by name") {
         refuses(
             ErrorCode::unsupported,
             std::string{"the vocabulary asks for the pre-tokenizer '"} + pre + "', expected 'gpt-2', 'llama-bpe' or 'qwen2'",
-            [pre](GgufWriter& w) { w.set("tokenizer.ggml.pre", pre); });
+            [pre](GgufBytes& w) { w.set("tokenizer.ggml.pre", pre); });
     }
     refuses(ErrorCode::unsupported, "the vocabulary names no pre-tokenizer, expected 'gpt-2', 'llama-bpe' or 'qwen2'",
-            [](GgufWriter& w) { w.erase("tokenizer.ggml.pre"); });
+            [](GgufBytes& w) { w.erase("tokenizer.ggml.pre"); });
 }
 
 TEST_CASE("a malformed vocabulary of byte-level BPE is refused by name") {
-    refuses(ErrorCode::vocabulary, "merge 1 is 'a b c', expected two pieces with one space between", [](GgufWriter& w) {
+    refuses(ErrorCode::vocabulary, "merge 1 is 'a b c', expected two pieces with one space between", [](GgufBytes& w) {
         w.set_array<std::string>("tokenizer.ggml.merges", {"a b", "a b c"});
     });
     refuses(ErrorCode::vocabulary, "merge 0 is 'ab', expected two pieces",
-            [](GgufWriter& w) { w.set_array<std::string>("tokenizer.ggml.merges", {"ab"}); });
+            [](GgufBytes& w) { w.set_array<std::string>("tokenizer.ggml.merges", {"ab"}); });
     refuses(ErrorCode::vocabulary, "the normal token 6 '  ' has a character that stands for no byte",
-            [](GgufWriter& w) { w.erase("tokenizer.ggml.token_type"); });
-    refuses(ErrorCode::vocabulary, "the normal tokens 0 and 1 have the same text 'a'", [](GgufWriter& w) {
+            [](GgufBytes& w) { w.erase("tokenizer.ggml.token_type"); });
+    refuses(ErrorCode::vocabulary, "the normal tokens 0 and 1 have the same text 'a'", [](GgufBytes& w) {
         w.set_array<std::string>("tokenizer.ggml.tokens", {"a", "a", "\u0120", "ab", "\u0120ab", "<|end|>", "  "});
     });
-    refuses(ErrorCode::vocabulary, "token 5 is a byte token", [](GgufWriter& w) {
+    refuses(ErrorCode::vocabulary, "token 5 is a byte token", [](GgufBytes& w) {
         w.set_array<std::int32_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, 1, 6, 4});
     });
     refuses(ErrorCode::unsupported, "wants a space in front of texts",
-            [](GgufWriter& w) { w.set("tokenizer.ggml.add_space_prefix", true); });
+            [](GgufBytes& w) { w.set("tokenizer.ggml.add_space_prefix", true); });
     for (const char* key : {"tokenizer.ggml.pre", "tokenizer.ggml.merges"}) {
         refuses(ErrorCode::format, std::string{"the value of "} + key + " is the floating-point number 1.500000, expected",
-                [key](GgufWriter& w) { w.set(key, 1.5f); });
+                [key](GgufBytes& w) { w.set(key, 1.5f); });
     }
-    refuses(ErrorCode::format, "the value of tokenizer.ggml.merges is", [](GgufWriter& w) {
+    refuses(ErrorCode::format, "the value of tokenizer.ggml.merges is", [](GgufBytes& w) {
         w.set_array<std::int32_t>("tokenizer.ggml.merges", {1, 2});
     });
 }

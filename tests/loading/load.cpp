@@ -2,7 +2,7 @@
 
 #include "flashback/model/session.hpp"
 #include "support/errors.hpp"
-#include "support/gguf_writer.hpp"
+#include "support/gguf_bytes.hpp"
 
 #include <array>
 #include <bit>
@@ -19,7 +19,7 @@
 
 using namespace flashback;
 using flashback_test::check_error;
-using flashback_test::GgufWriter;
+using flashback_test::GgufBytes;
 using flashback_test::view;
 
 namespace {
@@ -36,7 +36,7 @@ std::uint16_t half_of(float value) {
     return static_cast<std::uint16_t>(sign | ((bits >> 23 & 0xff) - 112) << 10 | (bits >> 13 & 0x3ff));
 }
 
-void add_matrix(GgufWriter& w, std::string_view name, std::vector<std::uint64_t> dims, DType type,
+void add_matrix(GgufBytes& w, std::string_view name, std::vector<std::uint64_t> dims, DType type,
                 const std::vector<float>& values) {
     if (type == DType::f32) {
         w.add_tensor<float>(name, std::move(dims), type, values);
@@ -48,8 +48,8 @@ void add_matrix(GgufWriter& w, std::string_view name, std::vector<std::uint64_t>
 }
 
 /// A Llama of one layer; its weights are multiples of 1/64 up to 1, the same for both types of matrices.
-GgufWriter tiny_llama(DType type = DType::f32) {
-    GgufWriter w;
+GgufBytes tiny_llama(DType type = DType::f32) {
+    GgufBytes w;
     w.set("general.architecture", "llama").set("general.name", "tiny");
     w.set<std::uint32_t>("llama.context_length", 16).set<std::uint32_t>("llama.embedding_length", width);
     w.set<std::uint32_t>("llama.block_count", 1).set<std::uint32_t>("llama.feed_forward_length", hidden);
@@ -88,7 +88,7 @@ GgufWriter tiny_llama(DType type = DType::f32) {
     return w;
 }
 
-std::vector<float> logits_of(const GgufWriter& writer) {
+std::vector<float> logits_of(const GgufBytes& writer) {
     const std::string bytes = writer.bytes();
     Session session{load_model(view(bytes))};
     constexpr std::array<TokenId, 4> tokens{1, 5, 19, 7};
@@ -98,7 +98,7 @@ std::vector<float> logits_of(const GgufWriter& writer) {
 
 template <class Change>
 void refuses(ErrorCode code, std::string_view part, const Change& change) {
-    GgufWriter writer = tiny_llama();
+    GgufBytes writer = tiny_llama();
     change(writer);
     const std::string bytes = writer.bytes();
     check_error(code, part, [&] { load_model(view(bytes)); });
@@ -106,7 +106,7 @@ void refuses(ErrorCode code, std::string_view part, const Change& change) {
 
 template <class T>
 void refuses_value(std::string_view key, T value, std::string_view part, ErrorCode code = ErrorCode::format) {
-    refuses(code, part, [&](GgufWriter& w) { w.set(key, value); });
+    refuses(code, part, [&](GgufBytes& w) { w.set(key, value); });
 }
 
 }  // namespace
@@ -136,7 +136,7 @@ TEST_CASE("a small model loads with all that the file says") {
 }
 
 TEST_CASE("keys that may be absent have defaults") {
-    GgufWriter w = tiny_llama();
+    GgufBytes w = tiny_llama();
     w.erase("llama.rope.dimension_count").erase("general.name").erase("tokenizer.ggml.tokens");
     const std::string bytes = w.bytes();
     const auto model = load_model(view(bytes));
@@ -156,7 +156,7 @@ TEST_CASE("F16 and F32 give the same logits to the bit if the weights are exact 
 }
 
 TEST_CASE("without attention and feed-forward the logits are head times normalised embedding") {
-    GgufWriter w = tiny_llama();
+    GgufBytes w = tiny_llama();
     for (const char* name : {"blk.0.attn_output.weight", "blk.0.ffn_down.weight"}) {
         std::string& data = w.tensor(name).data;
         data.assign(data.size(), '\0');
@@ -183,9 +183,9 @@ TEST_CASE("without attention and feed-forward the logits are head times normalis
 }
 
 TEST_CASE("a model without a head of its own uses its embedding") {
-    GgufWriter tied = tiny_llama();
+    GgufBytes tied = tiny_llama();
     std::erase_if(tied.tensors, [](const auto& t) { return t.name == "output.weight"; });
-    GgufWriter untied = tiny_llama();
+    GgufBytes untied = tiny_llama();
     untied.tensor("output.weight").data = untied.tensor("token_embd.weight").data;
     CHECK(logits_of(tied) == logits_of(untied));
     CHECK(logits_of(tied) != logits_of(tiny_llama()));
@@ -195,51 +195,51 @@ TEST_CASE("each missing tensor is named") {
     for (const auto& tensor : tiny_llama().tensors) {
         if (tensor.name == "output.weight") continue;
         refuses(ErrorCode::format, "'test.gguf' lacks the tensor " + tensor.name,
-                [&](GgufWriter& w) { std::erase_if(w.tensors, [&](const auto& t) { return t.name == tensor.name; }); });
+                [&](GgufBytes& w) { std::erase_if(w.tensors, [&](const auto& t) { return t.name == tensor.name; }); });
     }
 }
 
 TEST_CASE("each tensor with another shape is named") {
     for (const auto& tensor : tiny_llama().tensors) {
         if (tensor.name == "token_embd.weight") continue;
-        refuses(ErrorCode::format, "tensor " + tensor.name + " has", [&](GgufWriter& w) {
-            GgufWriter::Tensor& t = w.tensor(tensor.name);
+        refuses(ErrorCode::format, "tensor " + tensor.name + " has", [&](GgufBytes& w) {
+            GgufBytes::Tensor& t = w.tensor(tensor.name);
             t.dims[0] *= 2;
             t.data += t.data;
         });
         refuses(ErrorCode::format, "tensor " + tensor.name + " has",
-                [&](GgufWriter& w) { w.tensor(tensor.name).dims.push_back(1); });
+                [&](GgufBytes& w) { w.tensor(tensor.name).dims.push_back(1); });
     }
     refuses(ErrorCode::format, "tensor token_embd.weight has 2 dimensions, the first two 4 x 40; expected 2: 8 x 40",
-            [](GgufWriter& w) {
+            [](GgufBytes& w) {
                 w.tensor("token_embd.weight").dims = {4, 40};
             });
     refuses(ErrorCode::format, "tensor token_embd.weight has 3 dimensions",
-            [](GgufWriter& w) { w.tensor("token_embd.weight").dims.push_back(1); });
+            [](GgufBytes& w) { w.tensor("token_embd.weight").dims.push_back(1); });
 }
 
 TEST_CASE("a tensor that nobody knows is refused by name") {
     for (const char* name : {"blk.0.attn_q.bias", "blk.1.attn_q.weight", "rope_freqs.weight"}) {
         refuses(ErrorCode::unsupported, std::string{"has the tensor "} + name + ", which is not known",
-                [&](GgufWriter& w) { w.add_tensor<float>(name, {1}, DType::f32, {1}); });
+                [&](GgufBytes& w) { w.add_tensor<float>(name, {1}, DType::f32, {1}); });
     }
 }
 
 TEST_CASE("a tensor of a type that cannot be computed with is refused by name") {
     refuses(ErrorCode::unsupported, "tensor blk.0.attn_q.weight has type I16, expected F32, F16, BF16, Q8_0,",
-            [](GgufWriter& w) {
-                GgufWriter::Tensor& t = w.tensor("blk.0.attn_q.weight");
+            [](GgufBytes& w) {
+                GgufBytes::Tensor& t = w.tensor("blk.0.attn_q.weight");
                 t.type = static_cast<std::uint32_t>(DType::i16);
                 t.data.resize(t.data.size() / 2);
             });
     refuses(ErrorCode::unsupported, "tensor output_norm.weight has type I32",
-            [](GgufWriter& w) { w.tensor("output_norm.weight").type = static_cast<std::uint32_t>(DType::i32); });
+            [](GgufBytes& w) { w.tensor("output_norm.weight").type = static_cast<std::uint32_t>(DType::i32); });
 }
 
 TEST_CASE("each missing key is named") {
     for (const char* key : {"llama.context_length", "llama.embedding_length", "llama.block_count", "llama.feed_forward_length",
                             "llama.attention.head_count", "llama.attention.layer_norm_rms_epsilon"}) {
-        refuses(ErrorCode::format, key, [&](GgufWriter& w) { w.erase(key); });
+        refuses(ErrorCode::format, key, [&](GgufBytes& w) { w.erase(key); });
     }
 }
 
@@ -276,24 +276,24 @@ TEST_CASE("impossible hyper-parameters are refused in words") {
 TEST_CASE("an architecture or a setting that is not implemented is refused by name") {
     refuses_value("general.architecture", "gpt2", "has the architecture 'gpt2', expected 'llama'", ErrorCode::unsupported);
     refuses_value("general.architecture", "\x1b[2J", "has the architecture '?[2J'", ErrorCode::unsupported);
-    refuses(ErrorCode::unsupported, "has the architecture ''", [](GgufWriter& w) { w.erase("general.architecture"); });
+    refuses(ErrorCode::unsupported, "has the architecture ''", [](GgufBytes& w) { w.erase("general.architecture"); });
     refuses_value("llama.rope.scaling.type", "yarn", "rope scaling 'yarn', expected none", ErrorCode::unsupported);
     refuses_value("llama.rope.scale_linear", 2.0f, "has the key llama.rope.scale_linear", ErrorCode::unsupported);
     refuses_value<std::uint32_t>("llama.expert_count", 8, "has the key llama.expert_count", ErrorCode::unsupported);
     refuses_value<std::uint32_t>("llama.attention.sliding_window", 8, "llama.attention.sliding_window", ErrorCode::unsupported);
-    GgufWriter w = tiny_llama();
+    GgufBytes w = tiny_llama();
     CHECK(logits_of(w.set("llama.rope.scaling.type", "none")) == logits_of(tiny_llama()));
 }
 
 TEST_CASE("a vocabulary larger than the embedding is refused, a smaller one is not") {
-    refuses(ErrorCode::vocabulary, "has 20 tokens, but only 19 embedding rows", [](GgufWriter& w) {
+    refuses(ErrorCode::vocabulary, "has 20 tokens, but only 19 embedding rows", [](GgufBytes& w) {
         for (const char* name : {"token_embd.weight", "output.weight"}) {
-            GgufWriter::Tensor& t = w.tensor(name);
+            GgufBytes::Tensor& t = w.tensor(name);
             t.dims[1] = 19;
             t.data.resize(19 * width * sizeof(float));
         }
     });
-    GgufWriter w = tiny_llama();
+    GgufBytes w = tiny_llama();
     w.set_array<std::string>("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>"})
         .set_array<std::int32_t>("tokenizer.ggml.token_type", {2, 3, 3});
     CHECK(logits_of(w).size() == vocab);
@@ -301,7 +301,7 @@ TEST_CASE("a vocabulary larger than the embedding is refused, a smaller one is n
 
 TEST_CASE("a vocabulary without a model and a missing file are named") {
     refuses(ErrorCode::format, "lacks the tensor token_embd.weight: it is a vocabulary without a model",
-            [](GgufWriter& w) { w.tensors.clear(); });
+            [](GgufBytes& w) { w.tensors.clear(); });
     check_error(ErrorCode::io, "cannot open '/nowhere/model.gguf'", [] { load_model("/nowhere/model.gguf"); });
     check_error(ErrorCode::io, "cannot open '/nowhere/model.gguf'", [] { load_tokenizer("/nowhere/model.gguf"); });
 }

@@ -1,6 +1,6 @@
 #include "flashback/model/load.hpp"
 #include "support/errors.hpp"
-#include "support/gguf_writer.hpp"
+#include "support/gguf_bytes.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 using namespace flashback;
 using flashback_test::check_error;
-using flashback_test::GgufWriter;
+using flashback_test::GgufBytes;
 using flashback_test::view;
 
 namespace {
@@ -49,8 +49,8 @@ std::string random_bytes(std::mt19937& random) {
     return text;
 }
 
-GgufWriter vocabulary_file() {
-    GgufWriter w;
+GgufBytes vocabulary_file() {
+    GgufBytes w;
     w.set("tokenizer.ggml.model", "llama")
         .set_array<std::string>("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>", "a", "b", "ab"});
     w.set_array<float>("tokenizer.ggml.scores", {0, 0, 0, -1, -2, -3});
@@ -60,7 +60,7 @@ GgufWriter vocabulary_file() {
     return w;
 }
 
-void refuses(const GgufWriter& writer, std::string_view part, ErrorCode code = ErrorCode::vocabulary) {
+void refuses(const GgufBytes& writer, std::string_view part, ErrorCode code = ErrorCode::vocabulary) {
     const std::string bytes = writer.bytes();
     check_error(code, part, [&] { load_tokenizer(view(bytes)); });
 }
@@ -145,7 +145,7 @@ TEST_CASE("a text that spells markers and control tokens never gives their ids")
 }
 
 TEST_CASE("a vocabulary is read with all that it says") {
-    GgufWriter w = vocabulary_file();
+    GgufBytes w = vocabulary_file();
     const std::string bytes = w.bytes();
     const Vocabulary v = read_vocabulary(view(bytes));
     CHECK(v.model == "llama");
@@ -168,7 +168,7 @@ TEST_CASE("a vocabulary is read with all that it says") {
 }
 
 TEST_CASE("a file without scores and types has equal scores and normal tokens") {
-    GgufWriter w = vocabulary_file();
+    GgufBytes w = vocabulary_file();
     w.erase("tokenizer.ggml.scores").erase("tokenizer.ggml.token_type");
     const std::string bytes = w.bytes();
     const Vocabulary v = read_vocabulary(view(bytes));
@@ -178,22 +178,22 @@ TEST_CASE("a file without scores and types has equal scores and normal tokens") 
 
 TEST_CASE("a vocabulary that contradicts itself is refused by name") {
     const auto changed = [](auto change) {
-        GgufWriter w = vocabulary_file();
+        GgufBytes w = vocabulary_file();
         change(w);
         return w;
     };
-    refuses(changed([](GgufWriter& w) { w.erase("tokenizer.ggml.tokens"); }), "'test.gguf' has no vocabulary");
-    refuses(changed([](GgufWriter& w) { w.erase("tokenizer.ggml.model"); }), "asks for the tokenizer ''",
+    refuses(changed([](GgufBytes& w) { w.erase("tokenizer.ggml.tokens"); }), "'test.gguf' has no vocabulary");
+    refuses(changed([](GgufBytes& w) { w.erase("tokenizer.ggml.model"); }), "asks for the tokenizer ''",
             ErrorCode::unsupported);
-    refuses(changed([](GgufWriter& w) { w.set("tokenizer.ggml.model", "bert"); }), "asks for the tokenizer 'bert'",
+    refuses(changed([](GgufBytes& w) { w.set("tokenizer.ggml.model", "bert"); }), "asks for the tokenizer 'bert'",
             ErrorCode::unsupported);
-    refuses(changed([](GgufWriter& w) { w.set_array<float>("tokenizer.ggml.scores", {1}); }), "6 tokens, but 1 scores");
-    refuses(changed([](GgufWriter& w) {
+    refuses(changed([](GgufBytes& w) { w.set_array<float>("tokenizer.ggml.scores", {1}); }), "6 tokens, but 1 scores");
+    refuses(changed([](GgufBytes& w) {
                 w.set_array<std::int32_t>("tokenizer.ggml.token_type", {1, 1});
             }),
             "6 tokens, but 2 token types");
     for (const std::int32_t kind : {0, 7, -1, 257}) {
-        refuses(changed([&](GgufWriter& w) {
+        refuses(changed([&](GgufBytes& w) {
                     w.set_array<std::int32_t>("tokenizer.ggml.token_type", {2, 3, kind, 1, 1, 1});
                 }),
                 "token 2 has type " + std::to_string(kind) + ", expected 1 to 6");
@@ -201,13 +201,13 @@ TEST_CASE("a vocabulary that contradicts itself is refused by name") {
     for (const char* name : {"bos", "eos", "unknown"}) {
         const std::string key = std::string{"tokenizer.ggml."} + name + "_token_id";
         for (const std::uint32_t id : {6u, 0xffffffffu}) {
-            refuses(changed([&](GgufWriter& w) { w.set(key, id); }),
+            refuses(changed([&](GgufBytes& w) { w.set(key, id); }),
                     key + " is " + std::to_string(id) + ", but there are 6 tokens");
         }
-        refuses(changed([&](GgufWriter& w) { w.set<std::int32_t>(key, -1); }), key, ErrorCode::format);
+        refuses(changed([&](GgufBytes& w) { w.set<std::int32_t>(key, -1); }), key, ErrorCode::format);
     }
     for (const char* piece : {"<0x-1>", "<0xGG>", "<0x100>"}) {
-        refuses(changed([&](GgufWriter& w) {
+        refuses(changed([&](GgufBytes& w) {
                     w.set_array<std::string>("tokenizer.ggml.tokens", {"<unk>", "<s>", piece, "a", "b", "ab"});
                     w.set_array<std::int32_t>("tokenizer.ggml.token_type", {2, 3, 6, 1, 1, 1});
                 }),
@@ -219,7 +219,7 @@ TEST_CASE("a key of the vocabulary with another type is refused by name") {
     for (const char* key :
          {"tokenizer.ggml.model", "tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type",
           "tokenizer.ggml.bos_token_id", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_space_prefix"}) {
-        GgufWriter w = vocabulary_file();
+        GgufBytes w = vocabulary_file();
         w.set(key, 1.5f);
         refuses(w, std::string{"the value of "} + key + " is the floating-point number 1.500000, expected", ErrorCode::format);
     }

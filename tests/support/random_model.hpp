@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/quantize.hpp"
+#include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/policy/random.hpp"
 #include "support/random_blocks.hpp"
@@ -93,7 +94,7 @@ inline std::shared_ptr<const flashback::Transformer> random_model(const RandomMo
     model->output_norm = vector(c.width);
     if (!shape.tied) model->head = matrix(c.vocab, c.width);
     model->rotary_frequencies = flashback::rotary_frequencies_of(c);
-    model->fingerprint = random.next() ^ static_cast<std::uint64_t>(shape.type);  // depends on the seed and all sizes
+    model->fingerprint = flashback::fingerprint(*model);
     model->text_head = {1};
     model->text_ends = {2};
     return model;

@@ -12,7 +12,9 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -153,8 +155,8 @@ TEST_CASE("what is frozen stays as it is, and what trains moves") {
     CHECK(trainer.model() == model);
     for (std::size_t l = 0; l < 2; ++l) {
         for (const LinearModule m : linear_modules) {
-            const auto& a = detail::matrix_of(model->layers[l], m);
-            const auto& b = detail::matrix_of(untouched->layers[l], m);
+            const auto& a = model->layers[l][m];
+            const auto& b = untouched->layers[l][m];
             CHECK(std::memcmp(a.panel(0), b.panel(0), a.bytes()) == 0);
         }
     }
@@ -304,4 +306,34 @@ TEST_CASE("a loss that is no number is an error, and the parameters stay") {
     // The next batch has nothing of it.
     trainer.state().parameters[0] = 0;
     CHECK(std::isfinite(trainer.step({&example, 1}).loss));
+}
+
+TEST_CASE("Models that training makes have fingerprints that tell them apart") {
+    TransformerConfig c = odd_model(true)->config;
+    const auto initial = initial_transformer(c, {.seed = 1});
+    CHECK(initial->fingerprint == initial_transformer(c, {.seed = 1})->fingerprint);
+    std::set<std::uint64_t> seen{0, initial->fingerprint, initial_transformer(c, {.seed = 2})->fingerprint,
+                                 initial_transformer(c, {.tied = false, .seed = 1})->fingerprint};
+    c.norm_epsilon *= 2;
+    seen.insert(initial_transformer(c, {.seed = 1})->fingerprint);
+    c.rotary_base *= 2;
+    seen.insert(initial_transformer(c, {.seed = 1})->fingerprint);
+    CHECK(seen.size() == 6);
+
+    Trainer trainer{initial, {.all = true}, {.learning_rate = {.peak = 0.01f, .warmup_ratio = 0}}};
+    CHECK(trainer.model()->fingerprint == initial->fingerprint);  // the same weights
+    const TrainingExample example = predict_all({3, 2, 1});
+    trainer.step({&example, 1});
+    const std::uint64_t one_step = trainer.model()->fingerprint;
+    CHECK(seen.insert(one_step).second);
+    CHECK(trainer.model()->fingerprint == one_step);
+    // The least change of any parameter is another model.
+    for (const Parameter& p : trainer.layout()) {
+        CAPTURE(p.name);
+        float& last = trainer.state().parameters[p.at(p.outputs - 1, p.inputs - 1)];
+        const float before = std::exchange(last, std::nextafter(last, 9.0f));
+        CHECK(seen.insert(trainer.model()->fingerprint).second);
+        last = before;
+    }
+    CHECK(Session{trainer.model()}.fingerprint() != Session{initial}.fingerprint());
 }

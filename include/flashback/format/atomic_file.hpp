@@ -1,4 +1,4 @@
-/// \file Writing files: whole or not at all.
+/// \file Writing a file whole or not at all.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -17,8 +18,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A file that appears under its name when it is finished, with all its bytes on the disk, and not before: they go to a temporary
-/// file beside the target, which `finish` renames. One that is destroyed before has changed nothing.
+/// A file that appears under its name when it is finished. Until then the bytes are in a temporary file beside the target; one that
+/// is destroyed before has changed nothing, and neither has a program that is killed.
 class AtomicFile {
 public:
     /// Creates the temporary file, so that a target that cannot be written is found before any work is done. A target that
@@ -49,8 +50,7 @@ public:
     ~AtomicFile() { clean_up(); }
 
     /// Appends bytes.
-    /// Requires  it is not finished
-    /// Throws    Error{contract} otherwise; Error{io} if the disk is full or fails
+    /// Throws    Error{contract} behind `sync`; Error{io} if the disk is full or fails, and then the temporary file is gone
     void write(std::span<const std::byte> bytes) {
         FLASHBACK_ASSERT(file_ >= 0, "'", target_.string(), "' is written to after its end");
         while (!bytes.empty()) {
@@ -62,19 +62,41 @@ public:
             }
         }
     }
+    void write(std::string_view text) { write(std::as_bytes(std::span{text})); }
 
-    /// Makes the file appear under its name.
-    /// Throws    Error{contract} if it is finished already; Error{io}, and then nothing has changed
-    void finish() {
-        FLASHBACK_ASSERT(file_ >= 0, "'", target_.string(), "' cannot be finished: it is finished already");
-        // A rename must not reach the disk before the bytes do.
+    /// Sees to it that all bytes are on the disk; nothing can be written any more, and nothing has appeared. Of several files that
+    /// belong together each is made sure of first, and then each is finished.
+    /// Throws    Error{contract} if that was done before; Error{io}
+    void sync() {
+        FLASHBACK_ASSERT(file_ >= 0, "'", target_.string(), "': it is finished already");
         if (::fsync(file_) != 0 && errno != EINVAL) refuse(errno);
         if (::close(std::exchange(file_, -1)) != 0) refuse(errno);
+    }
+
+    /// Makes the file appear under its name.
+    /// Throws    Error{contract} if it has; Error{io}, and then nothing has changed, unless the sentence says that it is written
+    void finish() {
+        if (file_ >= 0) sync();  // a rename must not reach the disk before the bytes do
+        FLASHBACK_ASSERT(!temporary_.empty(), "'", target_.string(), "': it is finished already");
         if (::rename(temporary_.c_str(), target_.c_str()) != 0) refuse(errno);
         temporary_.clear();
+        sync_folder();
     }
 
 private:
+    // The new name is an entry of the folder. Some file systems cannot sync one: then the bytes are safe, and the old name may be.
+    void sync_folder() const {
+        const std::string folder = target_.has_parent_path() ? target_.parent_path().string() : ".";
+        const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (descriptor < 0) return;
+        const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;
+        ::close(descriptor);
+        if (error != 0) {
+            FLASHBACK_THROW(ErrorCode::io, "'", target_.string(),
+                            "' is written, but its folder cannot be: ", std::strerror(error));
+        }
+    }
+
     [[noreturn]] void refuse(int error) {
         clean_up();
         FLASHBACK_THROW(ErrorCode::io, "cannot write '", target_.string(), "': ", std::strerror(error));

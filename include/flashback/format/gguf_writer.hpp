@@ -7,6 +7,7 @@
 #include "flashback/format/gguf.hpp"
 
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -38,14 +39,17 @@ public:
     /// Throws    Error{io} if that is impossible, or if the target exists and is no regular file
     explicit GgufWriter(const std::filesystem::path& target) : file_(target) {}
 
-    /// Takes over all metadata of a file, byte for byte; keys that are there already are replaced.
+    /// Takes over the metadata of a file whose keys begin with `prefix`, by default all, byte for byte; keys that are there already
+    /// are replaced.
     /// Requires  nothing was written yet
-    GgufWriter& copy_metadata(const GgufFile& file) {
+    GgufWriter& copy_metadata(const GgufFile& file, std::string_view prefix = {}) {
         for (std::size_t i = 0; i < file.metadata().size(); ++i) {
+            if (!file.metadata()[i].first.starts_with(prefix)) continue;
             const auto bytes = file.raw_metadata()[i];
             put(file.metadata()[i].first, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
         }
-        if (const auto alignment = file.integer("general.alignment")) alignment_ = static_cast<std::size_t>(*alignment);
+        if (const auto alignment = file.integer("general.alignment"); alignment && key_index_.contains("general.alignment"))
+            alignment_ = static_cast<std::size_t>(*alignment);
         return *this;
     }
 
@@ -60,6 +64,11 @@ public:
             alignment_ = number;
         }
         put(key, number_bytes(GgufType::u32) + number_bytes(number));
+        return *this;
+    }
+    GgufWriter& set(std::string_view key, std::same_as<float> auto number) {
+        FLASHBACK_ASSERT(key != "general.alignment", "GgufWriter: general.alignment is a real number, expected a whole one");
+        put(key, number_bytes(GgufType::f32) + number_bytes(number));
         return *this;
     }
     GgufWriter& set(std::string_view key, std::string_view text) {
@@ -117,7 +126,8 @@ public:
 
     /// Makes the file appear under its name.
     /// Requires  all tensors are complete
-    /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed
+    /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed, unless the sentence says that only the folder
+    ///           could not be written: then the new file is there, but a loss of power may bring back the old one
     void finish() {
         start();
         FLASHBACK_ASSERT(current_ == tensors_.size(), "GgufWriter: ", current_, " tensors are complete, expected ",

@@ -1,27 +1,25 @@
 /// \file An adapter in memory: what LoRA adds to linear layers, and input embedding rows that replace those of the model.
 #pragma once
 
+#include "flashback/core/error.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/model/linear_module.hpp"
+#include "flashback/model/transformer.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
-#include <cstdint>
-#include <string_view>
+#include <string>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The linear layers of a block, in the order of a forward pass.
-enum class LinearModule : std::uint8_t { q, k, v, output, gate, up, down };
-
-inline constexpr std::array<LinearModule, 7> linear_modules{LinearModule::q,      LinearModule::k,    LinearModule::v,
-                                                            LinearModule::output, LinearModule::gate, LinearModule::up,
-                                                            LinearModule::down};
-
-/// The short name of a linear layer: "q", "k", "v", "o", "gate", "up" or "down".
-constexpr std::string_view to_string(LinearModule module) noexcept {
-    constexpr std::array<std::string_view, 7> names{"q", "k", "v", "o", "gate", "up", "down"};
-    return names[static_cast<std::size_t>(module)];
+/// What Hugging Face's Llama, and so PEFT, calls a linear layer, e.g. "model.layers.0.self_attn.q_proj".
+inline std::string peft_module(std::size_t layer, LinearModule module) {
+    const bool attention = module <= LinearModule::output;
+    return "model.layers." + std::to_string(layer) + (attention ? ".self_attn." : ".mlp.") + std::string{to_string(module)} +
+           "_proj";
 }
 
 /// What is added to one linear layer: y = W x + scale · B A x. There is nothing where the rank is 0.
@@ -48,5 +46,40 @@ struct Adapter {
     std::vector<TokenId> embedding_ids;  ///< tokens whose input embedding is replaced
     std::vector<float> embedding_rows;   ///< (embedding_ids.size(), width) row-major: the rows themselves, no differences
 };
+
+/// Refuses an adapter that does not fit a model: an error names the tensor as PEFT does.
+/// Throws    Error{contract}
+inline void check_fits(const Adapter& adapter, const TransformerConfig& c) {
+    FLASHBACK_ASSERT(adapter.layers.empty() || adapter.layers.size() == c.layers, "an adapter of ", adapter.layers.size(),
+                     " layers does not fit a model of ", c.layers, " layers");
+    for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
+        for (const LinearModule m : linear_modules) {
+            const LoraPair& pair = adapter.layers[l][m];
+            const auto check = [&](const char* name, const std::vector<float>& values, std::size_t outputs,
+                                   std::size_t inputs) {
+                // By division, since the product could wrap for a rank that is none.
+                const bool right = inputs == 0 || outputs == 0
+                                       ? values.empty()
+                                       : values.size() % inputs == 0 && values.size() / inputs == outputs;
+                FLASHBACK_ASSERT(right, "the tensor ", peft_module(l, m), '.', name, ".weight of an adapter has ",
+                                 values.size(), " elements, but the model asks for ", outputs, " x ", inputs);
+            };
+            check("lora_A", pair.a, pair.rank, c.inputs(m));
+            check("lora_B", pair.b, c.outputs(m), pair.rank);
+            FLASHBACK_ASSERT(std::isfinite(pair.scale), "the scale of ", peft_module(l, m), " in an adapter is ", pair.scale,
+                             ", expected a number");
+        }
+    }
+    FLASHBACK_ASSERT(adapter.embedding_rows.size() == adapter.embedding_ids.size() * c.width, "an adapter replaces ",
+                     adapter.embedding_ids.size(), " embedding rows by ", adapter.embedding_rows.size(),
+                     " numbers, but the model asks for rows of ", c.width);
+    std::vector<TokenId> ids = adapter.embedding_ids;
+    std::ranges::sort(ids);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        FLASHBACK_ASSERT(ids[i] >= 0 && static_cast<std::size_t>(ids[i]) < c.vocab, "an adapter replaces the embedding row ",
+                         ids[i], ", but the model has ", c.vocab, " rows");
+        FLASHBACK_ASSERT(i == 0 || ids[i] != ids[i - 1], "an adapter replaces the embedding row ", ids[i], " twice");
+    }
+}
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -5,6 +5,8 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/kv/kv_cache.hpp"
+#include "flashback/model/detail/run_lora.hpp"
+#include "flashback/model/packed_adapter.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/simd/activation.hpp"
 #include "flashback/simd/attention.hpp"
@@ -23,12 +25,13 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// The activations of a piece of up to `rows` tokens. Rows are padded to whole panels and kept apart in the cache.
 struct Workspace {
-    Workspace(const TransformerConfig& c, std::size_t piece)
+    Workspace(const TransformerConfig& c, std::size_t piece, std::size_t lora_rank = 0)
         : rows(piece),
           width(simd::row_stride(c.width)),
           q_width(simd::row_stride(c.heads * c.head_dim)),
           kv_width(simd::row_stride(c.kv_heads * c.head_dim)),
           hidden(simd::row_stride(c.hidden)),
+          low_width(lora_rank == 0 ? 0 : simd::row_stride(lora_rank)),
           x(rows * width),
           normed(rows * width),
           q(rows * q_width),
@@ -37,6 +40,7 @@ struct Workspace {
           attended(rows * q_width),
           gate(rows * hidden),
           up(rows * hidden),
+          low(3 * rows * low_width),
           cosine(rows * c.rotary_dim / 2),
           sine(rows * c.rotary_dim / 2),
           inputs(rows, std::max(c.width, c.heads * c.head_dim)),
@@ -44,9 +48,11 @@ struct Workspace {
 
     std::size_t rows;
     std::size_t width, q_width, kv_width, hidden;  ///< strides
+    std::size_t low_width;                         ///< stride of `low`; 0 without an adapter
     AlignedBuffer<float> x, normed;                ///< (rows, width): the residual stream, and what a block reads or adds
     AlignedBuffer<float> q, k, v, attended;        ///< (rows, q_width or kv_width)
     AlignedBuffer<float> gate, up;                 ///< (rows, hidden)
+    AlignedBuffer<float> low;                      ///< (3, rows, low_width): A x for up to three products
     AlignedBuffer<float> cosine, sine;             ///< (rows, rotary_dim / 2)
     simd::ActivationBuffer inputs;                 ///< `normed` or `attended`, converted for the weights that follow
     simd::ActivationBuffer hidden_inputs;          ///< `gate`, converted
@@ -70,11 +76,18 @@ inline void convert(std::initializer_list<const simd::PackedMatrix*> matrices, s
     if (int8) to.convert(simd::Operand::int8, row, x, first, count);
 }
 
+/// The adapter's part of a product of a layer; `slot` says where in `work.low`.
+inline RunLora lora_of(const AdapterUse& use, std::size_t layer, LinearModule module, Workspace& work, std::size_t slot = 0) {
+    return {use, layer, module, work.low.data() + slot * work.rows * work.low_width, work.low_width};
+}
+
 /// x += y Wᵀ, where x is the residual stream; the product itself is left in `work.normed`.
-inline void project_to_residual(const ExecutorRef& executor, const simd::PackedMatrix& w, const simd::Activations& y,
-                                std::size_t rows, Workspace& work) {
+inline void project_to_residual(const ExecutorRef& executor, const simd::PackedMatrix& w, const RunLora& lora,
+                                const simd::Activations& y, std::size_t rows, Workspace& work) {
+    run_down(executor, y.x, y.x_stride, rows, lora);
     executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
         simd::matmul(w, first, last, y, rows, work.normed.data(), work.width);
+        lora.up(first, last, rows, work.normed.data(), work.width);
         const std::size_t begin = first * simd::panel_outputs;
         const std::size_t end = std::min(last * simd::panel_outputs, w.outputs());
         for (std::size_t r = 0; r < rows; ++r)
@@ -83,23 +96,28 @@ inline void project_to_residual(const ExecutorRef& executor, const simd::PackedM
 }
 
 /// Queries, keys and values of all rows, as one range of panels: one fork and join for three products.
-inline void project_qkv(const ExecutorRef& executor, const TransformerLayer& layer, std::size_t rows, Workspace& work) {
+inline void project_qkv(const ExecutorRef& executor, const TransformerLayer& layer, const AdapterUse& use, std::size_t number,
+                        std::size_t rows, Workspace& work) {
     struct Part {
         const simd::PackedMatrix& w;
+        RunLora lora;
         float* y;
         std::size_t stride, start;
     };
     const std::size_t q = layer.q.panels();
     const std::size_t k = layer.k.panels();
-    const Part parts[]{{layer.q, work.q.data(), work.q_width, 0},
-                       {layer.k, work.k.data(), work.kv_width, q},
-                       {layer.v, work.v.data(), work.kv_width, q + k}};
+    const Part parts[]{{layer.q, lora_of(use, number, LinearModule::q, work, 0), work.q.data(), work.q_width, 0},
+                       {layer.k, lora_of(use, number, LinearModule::k, work, 1), work.k.data(), work.kv_width, q},
+                       {layer.v, lora_of(use, number, LinearModule::v, work, 2), work.v.data(), work.kv_width, q + k}};
     const simd::Activations x = work.inputs.view(work.normed.data(), work.width);
+    run_down(executor, x.x, x.x_stride, rows, parts[0].lora, parts[1].lora, parts[2].lora);
     executor.run_ranges(q + k + layer.v.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
         for (const Part& part : parts) {
             const std::size_t begin = std::max(first, part.start);
             const std::size_t end = std::min(last, part.start + part.w.panels());
-            if (begin < end) simd::matmul(part.w, begin - part.start, end - part.start, x, rows, part.y, part.stride);
+            if (begin >= end) continue;
+            simd::matmul(part.w, begin - part.start, end - part.start, x, rows, part.y, part.stride);
+            part.lora.up(begin - part.start, end - part.start, rows, part.y, part.stride);
         }
     });
 }
@@ -185,11 +203,17 @@ void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::si
     });
 }
 
-inline void feed_forward(const ExecutorRef& executor, const TransformerLayer& layer, std::size_t rows, Workspace& work) {
+inline void feed_forward(const ExecutorRef& executor, const TransformerLayer& layer, const AdapterUse& use, std::size_t number,
+                         std::size_t rows, Workspace& work) {
     const simd::Activations x = work.inputs.view(work.normed.data(), work.width);
+    const RunLora gate_lora = lora_of(use, number, LinearModule::gate, work, 0);
+    const RunLora up_lora = lora_of(use, number, LinearModule::up, work, 1);
+    run_down(executor, x.x, x.x_stride, rows, gate_lora, up_lora);
     executor.run_ranges(layer.gate.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
         simd::matmul(layer.gate, first, last, x, rows, work.gate.data(), work.hidden);
+        gate_lora.up(first, last, rows, work.gate.data(), work.hidden);
         simd::matmul(layer.up, first, last, x, rows, work.up.data(), work.hidden);
+        up_lora.up(first, last, rows, work.up.data(), work.hidden);
         const std::size_t begin = first * simd::panel_outputs;
         const std::size_t count = (last - first) * simd::panel_outputs;
         for (std::size_t r = 0; r < rows; ++r) {
@@ -198,7 +222,8 @@ inline void feed_forward(const ExecutorRef& executor, const TransformerLayer& la
             convert({&layer.down}, work.hidden_inputs, r, gate, begin, std::min(count, layer.down.inputs() - begin));
         }
     });
-    project_to_residual(executor, layer.down, work.hidden_inputs.view(work.gate.data(), work.hidden), rows, work);
+    project_to_residual(executor, layer.down, lora_of(use, number, LinearModule::down, work),
+                        work.hidden_inputs.view(work.gate.data(), work.hidden), rows, work);
 }
 
 }  // namespace detail
@@ -206,22 +231,28 @@ inline void feed_forward(const ExecutorRef& executor, const TransformerLayer& la
 /// Evaluates a piece of tokens: writes their keys and values to the cache, without committing them, and leaves the residual
 /// stream behind the last block in `work.x`.
 /// Requires  tokens.size() <= work.rows; all ids are rows of the embedding; the cache holds `first_position` positions and
-///           has room for the piece
+///           has room for the piece; the adapter fits the model, and `work` was made for its greatest rank
 /// Cost      allocates nothing
 template <KVCache Cache>
 void forward(const Transformer& model, TokenSpan tokens, std::size_t first_position, Cache& cache, Workspace& work,
-             const ExecutorRef& executor) {
+             const ExecutorRef& executor, const AdapterUse& use = {}) {
     const TransformerConfig& c = model.config;
     const std::size_t rows = tokens.size();
     executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
-        for (std::size_t r = first; r < last; ++r)
-            model.embedding.row(static_cast<std::size_t>(tokens[r]), work.x.data() + r * work.width);
+        for (std::size_t r = first; r < last; ++r) {
+            float* x = work.x.data() + r * work.width;
+            if (const float* row = use.adapter ? use.adapter->embedding_row(tokens[r]) : nullptr) {
+                std::copy_n(row, c.width, x);
+            } else {
+                model.embedding.row(static_cast<std::size_t>(tokens[r]), x);
+            }
+        }
     });
     detail::rotary_angles(model, first_position, rows, work);
     for (std::size_t l = 0; l < c.layers; ++l) {
         const TransformerLayer& layer = model.layers[l];
         detail::normalise(executor, layer.attention_norm, c.norm_epsilon, rows, {&layer.q, &layer.k, &layer.v}, work);
-        detail::project_qkv(executor, layer, rows, work);
+        detail::project_qkv(executor, layer, use, l, rows, work);
         detail::rotate_and_store(executor, model, l, first_position, rows, work, cache);
         detail::attend_all(executor, c, l, first_position, rows, work, cache);
         executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
@@ -230,9 +261,10 @@ void forward(const Transformer& model, TokenSpan tokens, std::size_t first_posit
                                 layer.output.inputs());
             }
         });
-        detail::project_to_residual(executor, layer.output, work.inputs.view(work.attended.data(), work.q_width), rows, work);
+        detail::project_to_residual(executor, layer.output, detail::lora_of(use, l, LinearModule::output, work),
+                                    work.inputs.view(work.attended.data(), work.q_width), rows, work);
         detail::normalise(executor, layer.ffn_norm, c.norm_epsilon, rows, {&layer.gate, &layer.up}, work);
-        detail::feed_forward(executor, layer, rows, work);
+        detail::feed_forward(executor, layer, use, l, rows, work);
     }
 }
 

@@ -4,14 +4,13 @@
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
-#include "flashback/core/fingerprint.hpp"
 #include "flashback/core/quantize.hpp"
+#include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/policy/random.hpp"
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -106,14 +105,6 @@ inline std::shared_ptr<const Transformer> random_transformer(const TransformerCo
     detail::RandomMatrices matrices{type, seed, executor};
     auto model = std::make_shared<Transformer>();
     model->config = c;
-    Fingerprint fingerprint;  // of what decides the weights
-    for (const std::uint64_t part :
-         {std::uint64_t{seed}, std::uint64_t{static_cast<std::uint32_t>(type)}, std::uint64_t{c.vocab}, std::uint64_t{c.layers},
-          std::uint64_t{c.width}, std::uint64_t{c.heads}, std::uint64_t{c.kv_heads}, std::uint64_t{c.head_dim},
-          std::uint64_t{c.rotary_dim}, std::uint64_t{c.hidden}, std::uint64_t{std::bit_cast<std::uint32_t>(c.norm_epsilon)},
-          std::bit_cast<std::uint64_t>(c.rotary_base)})
-        fingerprint.add(part);
-    model->fingerprint = fingerprint.value();
     model->embedding = matrices.make(c.vocab, c.width);
     const std::size_t q_width = c.heads * c.head_dim;
     const std::size_t kv_width = c.kv_heads * c.head_dim;
@@ -133,6 +124,7 @@ inline std::shared_ptr<const Transformer> random_transformer(const TransformerCo
     model->output_norm.assign(c.width, 1.0f);
     model->head = matrices.make(c.vocab, c.width);
     model->rotary_frequencies = rotary_frequencies_of(c);
+    model->fingerprint = fingerprint(*model, executor);
     return model;
 }
 

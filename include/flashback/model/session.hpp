@@ -9,8 +9,11 @@
 #include "flashback/fwd.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/model/forward.hpp"
+#include "flashback/model/packed_adapter.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -29,6 +32,8 @@ struct SessionOptions {
     ExecutorRef executor = {};  ///< must outlive the session
     std::optional<DType> cache =
         {};  ///< element of the KV cache: f32, f16 or bf16; by default Transformer::default_cache_element()
+    std::shared_ptr<const PackedAdapter> adapter = {};  ///< LoRA and input embedding rows on top of the model; null: none
+    float adapter_scale = 1;                            ///< times the LoRA's own scale; replaced rows are what they are
 };
 
 /// A model with its KV cache. Logits are a function of the tokens held and of nothing else, to the bit: not of how they were
@@ -41,19 +46,22 @@ class BasicSession {
     static_assert(KVCache<Cache>, "flashback: the cache of a session must satisfy KVCache (see flashback/kv/kv_cache.hpp)");
 
 public:
-    /// Throws    Error{contract} for a null model, a piece of 0 tokens or a window beyond the model's; std::bad_alloc
+    /// Throws    Error{contract} for a null model, a piece of 0 tokens, a window beyond the model's, or an adapter that was packed for
+    ///           a model of another shape; std::bad_alloc
     /// Cost      reserves the cache of the whole window and the scratch of one piece; nothing grows later
     explicit BasicSession(std::shared_ptr<const Transformer> model, SessionOptions options = {})
         : model_(checked(std::move(model), options)),
           options_(options),
           cache_(
               KVShape{model_->config.layers, model_->config.kv_heads, model_->config.head_dim, options.window, *options.cache}),
-          work_(model_->config, std::min(options.piece, options.window)),
+          work_(model_->config, std::min(options.piece, options.window), options.adapter ? options.adapter->most_rank() : 0),
           logits_(simd::padded(model_->config.vocab)) {
         tokens_.reserve(options_.window);
     }
 
     const Transformer& model() const noexcept { return *model_; }
+    /// The adapter on top of the model, or null.
+    const PackedAdapter* adapter() const noexcept { return options_.adapter.get(); }
 
     /// Number of positions held.
     std::size_t size() const noexcept { return tokens_.size(); }
@@ -63,13 +71,17 @@ public:
     std::size_t window() const noexcept { return options_.window; }
     /// What keys and values are rounded to.
     DType cache_element() const noexcept { return cache_.shape().element; }
-    /// What keys and values depend on besides the tokens: the fingerprint of the model, and the element that they are rounded to.
-    /// Where it differs, a cache is no use.
-    /// Requires  a model that has one: load_model and random_transformer give it
+    /// What keys and values depend on besides the tokens: the fingerprint of the model, the element that they are rounded to, and the
+    /// adapter with its scale. Where it differs, a cache is no use.
+    /// Requires  a model that has one: what gives models in this library gives it
     std::uint64_t fingerprint() const noexcept {
         Fingerprint all;
         all.add(model_->fingerprint);
         all.add(static_cast<std::uint64_t>(cache_element()));
+        if (options_.adapter) {
+            all.add(options_.adapter->fingerprint());
+            all.add(std::uint64_t{std::bit_cast<std::uint32_t>(options_.adapter_scale)});
+        }
         return all.value();
     }
     /// The tokens at the positions held.
@@ -143,6 +155,12 @@ private:
                          " positions, but the session asks for a window of ", options.window);
         if (!options.cache) options.cache = model->default_cache_element();
         FLASHBACK_ASSERT(options.piece > 0, "a session evaluates pieces of at least 1 token, found 0");
+        FLASHBACK_ASSERT(!options.adapter || options.adapter->fits(model->config),
+                         "the adapter of a session was packed for a model of another shape");
+        FLASHBACK_ASSERT(std::isfinite(options.adapter_scale), "a session scales its adapter by ", options.adapter_scale,
+                         ", expected a number");
+        FLASHBACK_ASSERT(options.adapter || options.adapter_scale == 1, "a session scales an adapter by ",
+                         options.adapter_scale, ", but has none");
         return model;
     }
 
@@ -165,7 +183,8 @@ private:
         while (!rest.empty() && !stop.stop_requested()) {
             const TokenSpan piece = rest.first(std::min(rest.size(), work_.rows));
             const std::size_t position = size() + (tokens.size() - rest.size());
-            forward(*model_, piece, position, cache_, work_, options_.executor);
+            forward(*model_, piece, position, cache_, work_, options_.executor,
+                    {options_.adapter.get(), options_.adapter_scale});
             rest = rest.subspan(piece.size());
             after_piece(piece.size(), rest.empty());
         }

@@ -2,14 +2,17 @@
 #pragma once
 
 #include "flashback/core/tokens.hpp"
+#include "flashback/model/linear_module.hpp"
 #include "flashback/simd/packed_matrix.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -28,6 +31,22 @@ struct TransformerConfig {
     std::size_t hidden = 0;      ///< width of the feed-forward layer
     float norm_epsilon = 0;
     double rotary_base = 10000;  ///< theta of RoPE
+
+    /// How many numbers a linear layer gives.
+    std::size_t outputs(LinearModule m) const noexcept {
+        switch (m) {
+            case LinearModule::q: return heads * head_dim;
+            case LinearModule::k:
+            case LinearModule::v: return kv_heads * head_dim;
+            case LinearModule::gate:
+            case LinearModule::up: return hidden;
+            default: return width;
+        }
+    }
+    /// How many numbers a linear layer takes.
+    std::size_t inputs(LinearModule m) const noexcept {
+        return m == LinearModule::output ? heads * head_dim : m == LinearModule::down ? hidden : width;
+    }
 };
 
 /// Radians by which a position turns each pair of a head: base^(-2 i / rotary_dim).
@@ -51,6 +70,12 @@ struct TransformerLayer {
     simd::PackedMatrix gate;            ///< (hidden, width)
     simd::PackedMatrix up;              ///< (hidden, width)
     simd::PackedMatrix down;            ///< (width, hidden)
+
+    const simd::PackedMatrix& operator[](LinearModule m) const noexcept {
+        const std::array<const simd::PackedMatrix*, 7> all{&q, &k, &v, &output, &gate, &up, &down};
+        return *all[static_cast<std::size_t>(m)];
+    }
+    simd::PackedMatrix& operator[](LinearModule m) noexcept { return const_cast<simd::PackedMatrix&>(std::as_const(*this)[m]); }
 };
 
 /// A model: load_model makes one, sessions share it.
@@ -64,8 +89,8 @@ struct Transformer {
     std::vector<double> rotary_frequencies;  ///< (rotary_dim / 2), radians a position
     std::vector<TokenId> text_head;          ///< tokens in front of every text: BOS, or none
     std::vector<TokenId> text_ends;          ///< tokens that end a text
-    std::uint64_t fingerprint = 0;           ///< tells models apart: of weights and hyper-parameters, as the file has them
-    std::vector<std::string> notes;          ///< what was changed while loading, a sentence each
+    std::uint64_t fingerprint = 0;   ///< tells models apart: of weights and hyper-parameters (of the file, if it is from one)
+    std::vector<std::string> notes;  ///< what was changed while loading, a sentence each
 
     const simd::PackedMatrix& output_matrix() const noexcept { return head ? *head : embedding; }
 

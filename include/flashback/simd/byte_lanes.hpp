@@ -137,33 +137,35 @@ struct IntLanes {
         return y;
     }
     FLASHBACK_SIMD_INLINE static IntLanes all(std::int32_t x) noexcept {
-        return each([&](std::size_t) { return detail::all_ints(x); });
+        return each([&](std::size_t) FLASHBACK_SIMD_LAMBDA { return detail::all_ints(x); });
     }
     /// Shape     from: 64 bytes at any address
     FLASHBACK_SIMD_INLINE static IntLanes load(const void* from) noexcept {
-        return each([&](std::size_t i) { return detail::load_ints(static_cast<const std::int32_t*>(from) + i * batch_ints); });
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
+            return detail::load_ints(static_cast<const std::int32_t*>(from) + i * batch_ints);
+        });
     }
     /// Shape     from (16)
     FLASHBACK_SIMD_INLINE static IntLanes widen(const std::int8_t* from) noexcept {
-        return each([&](std::size_t i) { return detail::widen_bytes(from + i * batch_ints); });
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::widen_bytes(from + i * batch_ints); });
     }
     /// The bits of every byte that `byte_mask` has too.
     FLASHBACK_SIMD_INLINE IntLanes masked(std::uint8_t byte_mask) const noexcept {
         const auto four = static_cast<std::int32_t>(byte_mask * 0x01010101u);
-        return each([&](std::size_t i) { return detail::mask_bytes(part[i], four); });
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::mask_bytes(part[i], four); });
     }
     /// Every byte shifted right; the upper bits become those of the next byte and are for a mask to remove.
     template <int N>
     FLASHBACK_SIMD_INLINE IntLanes bytes_right() const noexcept {
-        return each([&](std::size_t i) { return detail::right<N>(part[i]); });
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::right<N>(part[i]); });
     }
     /// Every integer shifted left.
     template <int N>
     FLASHBACK_SIMD_INLINE IntLanes ints_left() const noexcept {
-        return each([&](std::size_t i) { return detail::left<N>(part[i]); });
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::left<N>(part[i]); });
     }
     FLASHBACK_SIMD_INLINE IntLanes operator|(const IntLanes& y) const noexcept {
-        return each([&](std::size_t i) { return detail::either(part[i], y.part[i]); });
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::either(part[i], y.part[i]); });
     }
 };
 #else
@@ -177,7 +179,7 @@ struct IntLanes {
         return y;
     }
     FLASHBACK_SIMD_INLINE static IntLanes all(std::int32_t x) noexcept {
-        return each([&](std::size_t) { return x; });
+        return each([&](std::size_t) FLASHBACK_SIMD_LAMBDA { return x; });
     }
     FLASHBACK_SIMD_INLINE static IntLanes load(const void* from) noexcept {
         IntLanes y;
@@ -185,21 +187,24 @@ struct IntLanes {
         return y;
     }
     FLASHBACK_SIMD_INLINE static IntLanes widen(const std::int8_t* from) noexcept {
-        return each([&](std::size_t i) { return std::int32_t{from[i]}; });
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return std::int32_t{from[i]}; });
     }
     FLASHBACK_SIMD_INLINE IntLanes masked(std::uint8_t byte_mask) const noexcept {
-        return each([&](std::size_t i) { return part[i] & static_cast<std::int32_t>(byte_mask * 0x01010101u); });
+        return each([&](std::size_t i)
+                        FLASHBACK_SIMD_LAMBDA { return part[i] & static_cast<std::int32_t>(byte_mask * 0x01010101u); });
     }
     template <int N>
     FLASHBACK_SIMD_INLINE IntLanes bytes_right() const noexcept {
-        return each([&](std::size_t i) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(part[i]) >> N); });
+        return each([&](std::size_t i)
+                        FLASHBACK_SIMD_LAMBDA { return static_cast<std::int32_t>(static_cast<std::uint32_t>(part[i]) >> N); });
     }
     template <int N>
     FLASHBACK_SIMD_INLINE IntLanes ints_left() const noexcept {
-        return each([&](std::size_t i) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(part[i]) << N); });
+        return each([&](std::size_t i)
+                        FLASHBACK_SIMD_LAMBDA { return static_cast<std::int32_t>(static_cast<std::uint32_t>(part[i]) << N); });
     }
     FLASHBACK_SIMD_INLINE IntLanes operator|(const IntLanes& y) const noexcept {
-        return each([&](std::size_t i) { return part[i] | y.part[i]; });
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return part[i] | y.part[i]; });
     }
 };
 #endif
@@ -212,8 +217,9 @@ struct WeightLine {
 #else
     IntLanes even, odd;  // widened to 16 bits
     FLASHBACK_SIMD_INLINE static WeightLine of(const IntLanes& line) noexcept {
-        return {IntLanes::each([&](std::size_t i) { return detail::mask_bytes(line.part[i], 0x00ff00ff); }),
-                line.bytes_right<8>()};
+        return {
+            IntLanes::each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::mask_bytes(line.part[i], 0x00ff00ff); }),
+            line.bytes_right<8>()};
     }
 #endif
 };
@@ -224,9 +230,10 @@ FLASHBACK_SIMD_INLINE IntLanes add_dots(const IntLanes& sum, const WeightLine& l
     std::int32_t four;
     std::memcpy(&four, &quad, sizeof four);
     const detail::IntBatch all = detail::all_ints(four);
-    return IntLanes::each([&](std::size_t i) { return detail::add_quads(sum.part[i], line.bytes.part[i], all); });
+    return IntLanes::each([&](std::size_t i)
+                              FLASHBACK_SIMD_LAMBDA { return detail::add_quads(sum.part[i], line.bytes.part[i], all); });
 #elif defined(FLASHBACK_SIMD_INT_LOOPS)
-    return IntLanes::each([&](std::size_t i) {
+    return IntLanes::each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
         std::uint8_t w[line_inputs];
         std::memcpy(w, &line.bytes.part[i], sizeof w);
         std::int32_t s = sum.part[i];
@@ -235,12 +242,24 @@ FLASHBACK_SIMD_INLINE IntLanes add_dots(const IntLanes& sum, const WeightLine& l
     });
 #else
     std::int32_t two[2];
-    std::memcpy(two, &quad, sizeof two);
+    std::memcpy(&two[0], quad.pairs[0], sizeof two[0]);
+    std::memcpy(&two[1], quad.pairs[1], sizeof two[1]);
     const detail::IntBatch even = detail::all_ints(two[0]);
     const detail::IntBatch odd = detail::all_ints(two[1]);
-    return IntLanes::each([&](std::size_t i) {
+    IntLanes y = IntLanes::each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
         return detail::add_pairs(detail::add_pairs(sum.part[i], line.even.part[i], even), line.odd.part[i], odd);
     });
+    // Sums of integers may be taken in any order, and g++ takes them in one that keeps every product of a block alive (measured:
+    // 0.57 of this speed with AVX2).
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < IntLanes::batches; ++i) {
+#if FLASHBACK_SIMD_FLOATS == 16
+        asm("" : "+v"(y.part[i]));
+#else
+        asm("" : "+x"(y.part[i]));
+#endif
+    }
+    return y;
 #endif
 }
 
@@ -251,14 +270,14 @@ FLASHBACK_SIMD_INLINE Lanes to_lanes(const IntLanes& x) noexcept {
     for (std::size_t j = 0; j < panel_outputs; ++j) whole[j] = static_cast<float>(x.part[j]);
     return Lanes::load(whole);
 #elif FLASHBACK_SIMD_FLOATS == 16 || (FLASHBACK_SIMD_FLOATS == 8 && defined(__AVX2__))
-    return detail::lane_by_lane([&](std::size_t i) { return detail::float_batch(x.part[i]); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::float_batch(x.part[i]); });
 #elif FLASHBACK_SIMD_FLOATS == 8
-    return detail::lane_by_lane([&](std::size_t i) -> Batch {
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch {
         return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_cvtepi32_ps(x.part[2 * i])), _mm_cvtepi32_ps(x.part[2 * i + 1]),
                                     1);
     });
 #else
-    return detail::lane_by_lane([&](std::size_t i) -> Batch { return _mm_cvtepi32_ps(x.part[i]); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch { return _mm_cvtepi32_ps(x.part[i]); });
 #endif
 }
 

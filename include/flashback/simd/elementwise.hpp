@@ -11,7 +11,7 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 /// x = x + y.
 /// Shape     x, y (n)
 inline void add(float* x, const float* y, std::size_t n) noexcept {
-    each_lanes(n, [&](std::size_t i, auto count) {
+    each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
         (Lanes::load_first(x + i, count) + Lanes::load_first(y + i, count)).store_first(x + i, count);
     });
 }
@@ -20,7 +20,8 @@ inline void add(float* x, const float* y, std::size_t n) noexcept {
 /// Shape     x (n)
 inline void scale(float* x, float factor, std::size_t n) noexcept {
     const Lanes factors = Lanes::all(factor);
-    each_lanes(n, [&](std::size_t i, auto count) { (Lanes::load_first(x + i, count) * factors).store_first(x + i, count); });
+    each_lanes(n, [&](std::size_t i, auto count)
+                      FLASHBACK_SIMD_LAMBDA { (Lanes::load_first(x + i, count) * factors).store_first(x + i, count); });
 }
 
 /// Rotates the adjacent pairs (x[2i], x[2i+1]) by angles given as cosine and sine: (a cos - b sin, b cos + a sin).
@@ -48,7 +49,7 @@ inline void rotate_pairs(float* x, const float* cosine, const float* sine, std::
 /// Source    Su et al. 2021, RoFormer, equation 34; Black et al. 2022, GPT-NeoX-20B, section 2.1.1
 inline void rotate_halves(float* x, const float* cosine, const float* sine, std::size_t pairs) noexcept {
     const Lanes minus_one = Lanes::all(-1.0f);
-    each_lanes(pairs, [&](std::size_t i, auto count) {
+    each_lanes(pairs, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
         const Lanes a = Lanes::load_first(x + i, count);
         const Lanes b = Lanes::load_first(x + pairs + i, count);
         const Lanes c = Lanes::load_first(cosine + i, count);

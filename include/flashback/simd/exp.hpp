@@ -39,7 +39,8 @@ FLASHBACK_SIMD_INLINE Lanes exp(const Lanes& x) noexcept {
 /// y = e^x, element by element.
 /// Shape     x, y (n); they may be the same row
 FLASHBACK_SIMD_INLINE void exp(const float* x, std::size_t n, float* y) noexcept {
-    each_lanes(n, [&](std::size_t i, auto count) { exp(Lanes::load_first(x + i, count)).store_first(y + i, count); });
+    each_lanes(n, [&](std::size_t i, auto count)
+                      FLASHBACK_SIMD_LAMBDA { exp(Lanes::load_first(x + i, count)).store_first(y + i, count); });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -35,6 +35,8 @@
 
 /// Small pieces of kernels: their accumulators live in registers only if they are inlined.
 #define FLASHBACK_SIMD_INLINE [[gnu::always_inline]] inline
+/// Stands behind the parameters of a lambda: g++ leaves some of them functions in large programs, with the lanes in memory.
+#define FLASHBACK_SIMD_LAMBDA __attribute__((always_inline))
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 

@@ -26,8 +26,9 @@ FLASHBACK_SIMD_INLINE Lanes load_lanes(const Half* from) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 16
     return {{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))}};
 #elif FLASHBACK_SIMD_FLOATS == 8 && defined(__F16C__) && defined(__AVX2__) && defined(__FMA__)
-    return detail::lane_by_lane(
-        [&](std::size_t i) -> Batch { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + i)); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch {
+        return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + i));
+    });
 #else
     float whole[panel_outputs];
     for (std::size_t j = 0; j < panel_outputs; ++j) whole[j] = to_float(from[j]);
@@ -40,7 +41,7 @@ FLASHBACK_SIMD_INLINE Lanes load_lanes(const BFloat16* from) noexcept {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
     return {{_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))}};
 #elif FLASHBACK_SIMD_FLOATS == 8 && defined(__AVX2__)
-    return detail::lane_by_lane([&](std::size_t i) -> Batch {
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch {
         const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + i));
         return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
     });
@@ -92,7 +93,7 @@ inline void round_row(const float* from, std::size_t n, BFloat16* to) noexcept {
 template <class Element>
 inline void round_strided(const float* from, std::size_t n, Element* to, std::size_t stride) noexcept {
     Element whole[panel_outputs];
-    each_lanes(n, [&](std::size_t i, std::size_t count) {
+    each_lanes(n, [&](std::size_t i, std::size_t count) FLASHBACK_SIMD_LAMBDA {
         round_row(from + i, count, whole);
         for (std::size_t j = 0; j < count; ++j) to[(i + j) * stride] = whole[j];
     });

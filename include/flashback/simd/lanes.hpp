@@ -50,14 +50,15 @@ struct Lanes {
     FLASHBACK_SIMD_INLINE static Lanes all(float x) noexcept {
         Lanes y;
         const Batch one(x);
-        detail::each_batch([&](std::size_t i) { y.part[i] = one; });
+        detail::each_batch([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { y.part[i] = one; });
         return y;
     }
 
     /// Shape     from (16), at any address
     FLASHBACK_SIMD_INLINE static Lanes load(const float* from) noexcept {
         Lanes y;
-        detail::each_batch([&](std::size_t i) { y.part[i] = detail::load_batch(from + i * batch_floats); });
+        detail::each_batch([&](std::size_t i)
+                               FLASHBACK_SIMD_LAMBDA { y.part[i] = detail::load_batch(from + i * batch_floats); });
         return y;
     }
 
@@ -70,7 +71,7 @@ struct Lanes {
     }
 
     FLASHBACK_SIMD_INLINE void store(float* to) const noexcept {
-        detail::each_batch([&](std::size_t i) { detail::store_batch(part[i], to + i * batch_floats); });
+        detail::each_batch([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { detail::store_batch(part[i], to + i * batch_floats); });
     }
 
     /// Stores the first `count` lanes; what lies beyond is not written.
@@ -96,49 +97,50 @@ namespace detail {
 template <class Operation>
 FLASHBACK_SIMD_INLINE Lanes lane_by_lane(const Operation& operation) noexcept {
     Lanes y;
-    // g++ leaves this lambda a function of its own in large programs, with the lanes in memory.
-    each_batch([&](std::size_t i) __attribute__((always_inline)) { y.part[i] = operation(i); });
+    each_batch([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { y.part[i] = operation(i); });
     return y;
 }
 
 }  // namespace detail
 
 FLASHBACK_SIMD_INLINE Lanes operator+(const Lanes& a, const Lanes& b) noexcept {
-    return detail::lane_by_lane([&](std::size_t i) { return a.part[i] + b.part[i]; });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return a.part[i] + b.part[i]; });
 }
 
 FLASHBACK_SIMD_INLINE Lanes operator-(const Lanes& a, const Lanes& b) noexcept {
-    return detail::lane_by_lane([&](std::size_t i) { return a.part[i] - b.part[i]; });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return a.part[i] - b.part[i]; });
 }
 
 /// A product that is rounded by itself, whatever is added to it.
 FLASHBACK_SIMD_INLINE Lanes operator*(const Lanes& a, const Lanes& b) noexcept {
-    return detail::lane_by_lane([&](std::size_t i) { return rounded(a.part[i] * b.part[i]); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return rounded(a.part[i] * b.part[i]); });
 }
 
 FLASHBACK_SIMD_INLINE Lanes operator/(const Lanes& a, const Lanes& b) noexcept {
-    return detail::lane_by_lane([&](std::size_t i) { return a.part[i] / b.part[i]; });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return a.part[i] / b.part[i]; });
 }
 
 FLASHBACK_SIMD_INLINE Lanes fma(const Lanes& a, const Lanes& b, const Lanes& c) noexcept {
-    return detail::lane_by_lane([&](std::size_t i) { return fma(a.part[i], b.part[i], c.part[i]); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return fma(a.part[i], b.part[i], c.part[i]); });
 }
 
 /// The square root of every lane, rounded once; NaN below 0.
 FLASHBACK_SIMD_INLINE Lanes sqrt(const Lanes& a) noexcept {
-    return detail::lane_by_lane([&](std::size_t i) { return detail::sqrt_batch(a.part[i]); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::sqrt_batch(a.part[i]); });
 }
 
 /// a < b ? yes : no in every lane; no where a or b is NaN.
 FLASHBACK_SIMD_INLINE Lanes where_less(const Lanes& a, const Lanes& b, const Lanes& yes, const Lanes& no) noexcept {
-    return detail::lane_by_lane(
-        [&](std::size_t i) { return detail::select_batch(a.part[i] < b.part[i], yes.part[i], no.part[i]); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
+        return detail::select_batch(a.part[i] < b.part[i], yes.part[i], no.part[i]);
+    });
 }
 
 /// a == b ? yes : no in every lane; no where a or b is NaN.
 FLASHBACK_SIMD_INLINE Lanes where_equal(const Lanes& a, const Lanes& b, const Lanes& yes, const Lanes& no) noexcept {
-    return detail::lane_by_lane(
-        [&](std::size_t i) { return detail::select_batch(a.part[i] == b.part[i], yes.part[i], no.part[i]); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
+        return detail::select_batch(a.part[i] == b.part[i], yes.part[i], no.part[i]);
+    });
 }
 
 /// std::max in every lane: a where they are equal or one of them is NaN.
@@ -204,7 +206,7 @@ FLASHBACK_SIMD_INLINE float add_to_exponent(float x, float y) noexcept {
 }
 
 FLASHBACK_SIMD_INLINE Lanes add_to_exponent(const Lanes& x, const Lanes& y) noexcept {
-    return lane_by_lane([&](std::size_t i) { return add_to_exponent(x.part[i], y.part[i]); });
+    return lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return add_to_exponent(x.part[i], y.part[i]); });
 }
 
 }  // namespace detail
@@ -213,18 +215,19 @@ FLASHBACK_SIMD_INLINE Lanes add_to_exponent(const Lanes& x, const Lanes& y) noex
 /// Shape     from (8)
 FLASHBACK_SIMD_INLINE Lanes load_twice(const float* from) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 1
-    return detail::lane_by_lane([&](std::size_t i) { return from[i / 2]; });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return from[i / 2]; });
 #else
-    return detail::lane_by_lane([&](std::size_t i) { return detail::load_twice(from + i * batch_floats / 2); });
+    return detail::lane_by_lane([&](std::size_t i)
+                                    FLASHBACK_SIMD_LAMBDA { return detail::load_twice(from + i * batch_floats / 2); });
 #endif
 }
 
 /// Neighbours exchanged: (x1, x0, x3, x2, ...).
 FLASHBACK_SIMD_INLINE Lanes swap_neighbours(const Lanes& x) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 1
-    return detail::lane_by_lane([&](std::size_t i) { return x.part[i ^ 1]; });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return x.part[i ^ 1]; });
 #else
-    return detail::lane_by_lane([&](std::size_t i) { return detail::swap_neighbours(x.part[i]); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::swap_neighbours(x.part[i]); });
 #endif
 }
 

@@ -7,6 +7,7 @@
 #include "flashback/core/aligned_buffer.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
+#include "flashback/simd/byte_lanes.hpp"
 #include "flashback/simd/huge_pages.hpp"
 #include "flashback/simd/lanes.hpp"
 
@@ -125,20 +126,25 @@ inline std::optional<double> bf16_peak(const ExecutorRef& executor, double secon
 #endif
 }
 
-/// Dot products of four 8-bit integers each, added to 32 bits (AVX-512 VNNI or AVX VNNI), in registers: operations a second;
-/// none without the instruction.
+/// Dot products of 8-bit integers, added to 32 bits, in registers: operations a second of `vpdpbusd` (AVX-512 VNNI or AVX VNNI),
+/// or of `pmaddwd` and an addition on widened bytes; none where there is neither.
 inline std::optional<double> int8_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
-#if defined(__AVX512VNNI__) && FLASHBACK_SIMD_FLOATS == 16
-    return detail::operations_peak(executor, 2.0 * 64, seconds, [] {
-        __m512i factor = _mm512_set1_epi8(1);
-        detail::keep(factor);
-        detail::run_chains(_mm512_setzero_si512(), [&](__m512i sum) { return _mm512_dpbusd_epi32(sum, factor, factor); });
-    });
-#elif defined(__AVXVNNI__)
-    return detail::operations_peak(executor, 2.0 * 32, seconds, [] {
-        __m256i factor = _mm256_set1_epi8(1);
-        detail::keep(factor);
-        detail::run_chains(_mm256_setzero_si256(), [&](__m256i sum) { return _mm256_dpbusd_avx_epi32(sum, factor, factor); });
+#if !defined(FLASHBACK_SIMD_INT_LOOPS)
+#if defined(FLASHBACK_SIMD_DOT_BYTES)
+    constexpr std::size_t products = sizeof(detail::IntBatch);
+#else
+    constexpr std::size_t products = sizeof(detail::IntBatch) / 2;
+#endif
+    return detail::operations_peak(executor, 2.0 * products, seconds, [] {
+        detail::IntBatch factor = detail::all_ints(0x00010001);
+        detail::run_chains(detail::all_ints(0), [&](const detail::IntBatch& sum) {
+            detail::keep(factor);  // each time: the same product is not computed once for all
+#if defined(FLASHBACK_SIMD_DOT_BYTES)
+            return detail::add_quads(sum, factor, factor);
+#else
+            return detail::add_pairs(sum, factor, factor);
+#endif
+        });
     });
 #else
     static_cast<void>(executor), static_cast<void>(seconds);

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
@@ -48,6 +49,15 @@ public:
         return detail::with_format(type, [](auto) {});
     }
 
+    /// The same matrix once more.
+    /// Throws    std::bad_alloc
+    PackedMatrix copy() const {
+        PackedMatrix w;
+        if (outputs_ > 0) w = PackedMatrix{type_, outputs_, inputs_};
+        std::copy_n(values_.data(), values_.size(), w.values_.data());
+        return w;
+    }
+
     DType type() const noexcept { return type_; }
     std::size_t outputs() const noexcept { return outputs_; }
     std::size_t inputs() const noexcept { return inputs_; }
@@ -55,6 +65,13 @@ public:
     std::size_t panel_bytes() const noexcept { return panel_bytes_; }
     std::size_t bytes() const noexcept { return values_.size(); }
     const std::byte* panel(std::size_t p) const noexcept { return values_.data() + p * panel_bytes_; }
+
+    /// The bytes of a panel that are weights: what is between them and the next panel was never written.
+    std::span<const std::byte> panel_weights(std::size_t p) const noexcept {
+        std::size_t bytes = 0;
+        detail::with_format(type_, [&](auto format) { bytes = format.bytes(inputs_); });
+        return {panel(p), bytes};
+    }
 
     /// Stores the weights of one output. Different outputs may be stored at the same time.
     /// Shape     row: inputs() elements as GGUF stores them in type()

@@ -16,16 +16,18 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 inline void softmax(const float* x, std::size_t n, float* y) noexcept {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     Lanes part = Lanes::all(-infinity);
-    each_lanes(n, [&](std::size_t i, auto count) { part = max(part, Lanes::load_first(x + i, count, -infinity)); });
+    each_lanes(n, [&](std::size_t i, auto count)
+                      FLASHBACK_SIMD_LAMBDA { part = max(part, Lanes::load_first(x + i, count, -infinity)); });
     const Lanes most = Lanes::all(tree_max(part));
     Lanes sums = Lanes::all(0.0f);
-    each_lanes(n, [&](std::size_t i, auto count) {
+    each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
         const Lanes weight = exp(Lanes::load_first(x + i, count, -infinity) - most);
         weight.store_first(y + i, count);
         sums = sums + weight;
     });
     const Lanes total = Lanes::all(tree_sum(sums));
-    each_lanes(n, [&](std::size_t i, auto count) { (Lanes::load_first(y + i, count) / total).store_first(y + i, count); });
+    each_lanes(n, [&](std::size_t i, auto count)
+                      FLASHBACK_SIMD_LAMBDA { (Lanes::load_first(y + i, count) / total).store_first(y + i, count); });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -35,7 +35,7 @@ inline void adamw(const AdamWOptions& options, float rate, float decay, std::uin
     const Lanes root2 = Lanes::all(static_cast<float>(1 / std::sqrt(corrected(options.beta2))));
     const Lanes epsilon = Lanes::all(options.epsilon);
     const Lanes factors = Lanes::all(factor);
-    simd::each_lanes(n, [&](std::size_t i, auto count) {
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
         const Lanes g = Lanes::load_first(gradient + i, count) * factors;
         const Lanes first = simd::fma(beta1, Lanes::load_first(m + i, count), rest1 * g);
         const Lanes second = simd::fma(beta2, Lanes::load_first(v + i, count), rest2 * (g * g));

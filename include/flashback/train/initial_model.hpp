@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/policy/random.hpp"
 
@@ -61,6 +62,7 @@ inline std::shared_ptr<Transformer> initial_transformer(const TransformerConfig&
     model->output_norm.assign(c.width, 1.0f);
     if (!options.tied) model->head = matrix(c.vocab, c.width, options.deviation);
     model->rotary_frequencies = rotary_frequencies_of(c);
+    model->fingerprint = fingerprint(*model);
     return model;
 }
 

@@ -152,6 +152,16 @@ public:
     /// The sum of the gradients of all targets since the last step, not yet divided by their number.
     std::span<const float> gradient() const noexcept { return sum_; }
 
+    /// Goes on from an adapter: its numbers become the parameters, and the optimiser begins anew, with moments of zero and step 0.
+    /// Throws    Error{contract} if it has other modules, ranks, scales or rows than train; then nothing has changed
+    void load(const Adapter& adapter) {
+        detail::take_adapter(net_, adapter);
+        std::fill_n(first_moments_.data(), first_moments_.size(), 0.0f);
+        std::fill_n(second_moments_.data(), second_moments_.size(), 0.0f);
+        pending_ = {};
+        steps_ = 0;
+    }
+
     /// The LoRA and the marker rows as they are now; empty where all parameters train.
     Adapter adapter() const { return detail::adapter_of(net_); }
     /// The model as it is now, to evaluate or to write; without LoRA and marker rows.

@@ -122,7 +122,7 @@ inline void attention_backward(const AttentionShape& shape, Rows& q, Rows& k, Ro
                     simd::Lanes sums = simd::Lanes::all(0.0f);
                     const float* o = out.row(first + r) + h * d;
                     const float* dy = s.out_gradient.row(r);
-                    simd::each_lanes(d, [&](std::size_t i, auto n) {
+                    simd::each_lanes(d, [&](std::size_t i, auto n) FLASHBACK_SIMD_LAMBDA {
                         sums = simd::fma(simd::Lanes::load_first(o + i, n), simd::Lanes::load_first(dy + i, n), sums);
                     });
                     const simd::Lanes mean = simd::Lanes::all(simd::tree_sum(sums));

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "flashback/model/adapter.hpp"
+#include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/train/detail/network.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -29,6 +31,40 @@ inline Adapter adapter_of(const Network& net) {
         adapter.embedding_rows = net.layout["markers"].read(values);
     }
     return adapter;
+}
+
+/// Puts an adapter where the LoRA and the marker rows are.
+/// Throws    Error{contract} if it is not exactly what trains; then nothing has changed
+inline void take_adapter(Network& net, const Adapter& adapter) {
+    check_fits(adapter, net.config);
+    for (std::size_t l = 0; l < net.layers.size(); ++l) {
+        for (const LinearModule m : linear_modules) {
+            const Linear& linear = net.layers[l][m];
+            const LoraPair none;
+            const LoraPair& pair = adapter.layers.empty() ? none : adapter.layers[l][m];
+            const std::size_t rank = linear.has_lora() ? net.rank : 0;
+            FLASHBACK_ASSERT(pair.rank == rank, "the adapter has a LoRA of rank ", pair.rank, " for ", peft_module(l, m),
+                             ", but one of rank ", rank, " trains");
+            FLASHBACK_ASSERT(rank == 0 || pair.scale == linear.scale, "the adapter has the scale ", pair.scale, " for ",
+                             peft_module(l, m), ", but the one that trains has ", linear.scale);
+        }
+    }
+    FLASHBACK_ASSERT(std::ranges::is_permutation(adapter.embedding_ids, net.markers), "the adapter replaces ",
+                     adapter.embedding_ids.size(), " embedding rows, which are not the ", net.markers.size(), " that train");
+    float* values = net.parameters.data();
+    for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
+        for (const LinearModule m : linear_modules) {
+            const LoraPair& pair = adapter.layers[l][m];
+            if (pair.rank == 0) continue;
+            net.layout[name_of(l, m) + ".lora_a"].write(pair.a, values);
+            net.layout[name_of(l, m) + ".lora_b"].write(pair.b, values);
+        }
+    }
+    for (std::size_t i = 0; i < net.markers.size(); ++i) {
+        const auto row = std::ranges::find(adapter.embedding_ids, net.markers[i]) - adapter.embedding_ids.begin();
+        std::copy_n(adapter.embedding_rows.begin() + row * static_cast<std::ptrdiff_t>(net.config.width), net.config.width,
+                    values + net.layout["markers"].at(i, 0));
+    }
 }
 
 inline std::shared_ptr<const Transformer> model_of(const Network& net) {
@@ -66,6 +102,7 @@ inline std::shared_ptr<const Transformer> model_of(const Network& net) {
     }
     model->output_norm = vector("output_norm.weight");
     if (!net.tied) model->head = matrix("output.weight");
+    model->fingerprint = fingerprint(*model);
     return model;
 }
 

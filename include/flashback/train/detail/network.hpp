@@ -39,12 +39,7 @@ struct NetworkLayer {
     const Linear& operator[](LinearModule m) const noexcept { return linear[static_cast<std::size_t>(m)]; }
 };
 
-/// Lengths of the parts of a network, and what its tensors are called in GGUF.
-inline const simd::PackedMatrix& matrix_of(const TransformerLayer& layer, LinearModule m) noexcept {
-    const std::array<const simd::PackedMatrix*, 7> all{&layer.q,    &layer.k,  &layer.v,   &layer.output,
-                                                       &layer.gate, &layer.up, &layer.down};
-    return *all[static_cast<std::size_t>(m)];
-}
+/// What a linear layer is called in GGUF.
 inline std::string name_of(std::size_t layer, LinearModule m) {
     constexpr std::array<const char*, 7> names{"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
     return "blk." + std::to_string(layer) + '.' + names[static_cast<std::size_t>(m)];
@@ -142,7 +137,7 @@ private:
             const std::string block = "blk." + std::to_string(l) + '.';
             if (targets.all) norm(block + "attn_norm.weight");
             for (const LinearModule m : linear_modules) {
-                const simd::PackedMatrix& w = matrix_of(base_->layers[l], m);
+                const simd::PackedMatrix& w = base_->layers[l][m];
                 if (targets.all && m == LinearModule::gate) norm(block + "ffn_norm.weight");
                 if (targets.all) matrix(name_of(l, m) + ".weight", w);
                 if (!targets.lora.has(m)) continue;
@@ -192,7 +187,7 @@ private:
             layer.attention_norm = trained_vector(block + "attn_norm.weight", base_->layers[l].attention_norm);
             layer.ffn_norm = trained_vector(block + "ffn_norm.weight", base_->layers[l].ffn_norm);
             for (const LinearModule m : linear_modules)
-                layer[m].w = trained_matrix(name_of(l, m) + ".weight", matrix_of(base_->layers[l], m));
+                layer[m].w = trained_matrix(name_of(l, m) + ".weight", base_->layers[l][m]);
         }
         output_norm = trained_vector("output_norm.weight", base_->output_norm);
         tied = !base_->head;
@@ -205,7 +200,7 @@ private:
             NetworkLayer& layer = layers.emplace_back();
             layer.attention_norm = {from.attention_norm.data(), frozen};
             layer.ffn_norm = {from.ffn_norm.data(), frozen};
-            for (const LinearModule m : linear_modules) layer[m].w = as_f32(matrix_of(from, m), converted_);
+            for (const LinearModule m : linear_modules) layer[m].w = as_f32(from[m], converted_);
         }
         output_norm = {base_->output_norm.data(), frozen};
         tied = !base_->head;

@@ -21,7 +21,7 @@ inline void rms_norm_backward(const float* x, const float* weight, std::size_t n
     using simd::Lanes;
     Lanes squares = Lanes::all(0.0f);
     Lanes products = Lanes::all(0.0f);
-    simd::each_lanes(n, [&](std::size_t i, auto count) {
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
         const Lanes value = Lanes::load_first(x + i, count);
         const Lanes g = Lanes::load_first(dy + i, count) * Lanes::load_first(weight + i, count);
         squares = simd::fma(value, value, squares);
@@ -36,7 +36,7 @@ inline void rms_norm_backward(const float* x, const float* weight, std::size_t n
 #endif
     const Lanes inverses = Lanes::all(inverse);
     const Lanes alongs = Lanes::all(along);
-    simd::each_lanes(n, [&](std::size_t i, auto count) {
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
         const Lanes value = Lanes::load_first(x + i, count);
         const Lanes dout = Lanes::load_first(dy + i, count);
         const Lanes across = simd::fma(dout * Lanes::load_first(weight + i, count), inverses, Lanes::load_first(dx + i, count));
@@ -52,7 +52,7 @@ inline void silu_times_backward(float* gate, float* up, const float* dy, std::si
     using simd::Lanes;
     const Lanes one = Lanes::all(1.0f);
     const Lanes zero = Lanes::all(0.0f);
-    simd::each_lanes(n, [&](std::size_t i, auto count) {
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
         const Lanes g = Lanes::load_first(gate + i, count);
         const Lanes dout = Lanes::load_first(dy + i, count);
         const Lanes s = one / (one + simd::exp(zero - g));
@@ -68,13 +68,13 @@ inline double cross_entropy(float* logits, std::size_t n, std::size_t target) no
     using simd::Lanes;
     constexpr float infinity = std::numeric_limits<float>::infinity();
     Lanes part = Lanes::all(-infinity);
-    simd::each_lanes(
-        n, [&](std::size_t i, auto count) { part = simd::max(part, Lanes::load_first(logits + i, count, -infinity)); });
+    simd::each_lanes(n, [&](std::size_t i, auto count)
+                            FLASHBACK_SIMD_LAMBDA { part = simd::max(part, Lanes::load_first(logits + i, count, -infinity)); });
     const float most = simd::tree_max(part);
     const float of_target = logits[target];
     const Lanes mosts = Lanes::all(most);
     Lanes sums = Lanes::all(0.0f);
-    simd::each_lanes(n, [&](std::size_t i, auto count) {
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
         const Lanes weight = simd::exp(Lanes::load_first(logits + i, count, -infinity) - mosts);
         weight.store_first(logits + i, count);
         sums = sums + weight;

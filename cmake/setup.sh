@@ -1,11 +1,21 @@
+# shellcheck shell=sh
+# How the scripts of this project install packages and build; they source it.
+
 # install_flashback_packages: everything that building, testing and measuring flashback needs.
 install_flashback_packages() {
     install_packages cmake ninja-build g++ nlohmann-json3-dev libxsimd-dev libcli11-dev doctest-dev libbenchmark-dev \
         libeigen3-dev dict-foldoc
 }
 
-# install_packages PACKAGE...: installs the Debian packages that are missing. Sourced by examples/quickstart.sh and
-# tests/run.sh; works for root and for a user with sudo, and asks for nothing if everything is there.
+# install_text_packages: what examples/pretrain.sh makes its texts from; examples/pretrain/sources.py reads the same packages.
+install_text_packages() {
+    install_packages python3 dict-foldoc dict-jargon dict-devil dict-wn bible-kjv bible-kjv-text linux-doc python3-doc git git-doc \
+        perl-doc postgresql-doc-15 debian-policy developers-reference debian-reference-en debian-faq apache2-doc sqlite3-doc \
+        vim-runtime zsh-doc
+}
+
+# install_packages PACKAGE...: installs the Debian packages that are missing. Works for root and for a user with sudo, and asks for
+# nothing if everything is there.
 install_packages() {
     missing=""
     for package in "$@"; do
@@ -34,4 +44,19 @@ install_packages() {
         return 1
     fi
     rm -f "$log"
+}
+
+# build_with PRESET [TARGET...]: configures and builds, by default everything; its output is shown if that fails.
+build_with() {
+    build_log=$(mktemp)
+    preset_of_build=$1
+    shift
+    [ $# = 0 ] || set -- --target "$@"
+    if ! { cmake --preset "$preset_of_build" && cmake --build --preset "$preset_of_build" "$@"; } >"$build_log" 2>&1; then
+        cat "$build_log" >&2
+        rm -f "$build_log"
+        echo "The build failed; its output stands above." >&2
+        return 1
+    fi
+    rm -f "$build_log"
 }

@@ -45,7 +45,7 @@ constexpr flashback::GgufType gguf_type_of() {
 }
 
 /// A GGUF file as a list of entries and tensors that may still be changed.
-class GgufWriter {
+class GgufBytes {
 public:
     struct Tensor {
         std::string name;
@@ -63,27 +63,27 @@ public:
     std::optional<std::uint64_t> entry_count = {};   ///< instead of the true one
 
     /// Adds an entry whose value is given as bytes, even if the key is there already.
-    GgufWriter& add(std::string_view key, std::uint32_t type, std::string value) {
+    GgufBytes& add(std::string_view key, std::uint32_t type, std::string value) {
         entries_.emplace_back(key, bytes_of(type) + std::move(value));
         return *this;
     }
 
     /// Replaces or adds an entry.
-    GgufWriter& set_bytes(std::string_view key, flashback::GgufType type, std::string value) {
+    GgufBytes& set_bytes(std::string_view key, flashback::GgufType type, std::string value) {
         const auto it = std::ranges::find(entries_, key, &std::pair<std::string, std::string>::first);
         if (it == entries_.end()) return add(key, static_cast<std::uint32_t>(type), std::move(value));
         it->second = bytes_of(type) + std::move(value);
         return *this;
     }
     template <class T>
-    requires std::is_arithmetic_v<T> GgufWriter& set(std::string_view key, T value) {
+    requires std::is_arithmetic_v<T> GgufBytes& set(std::string_view key, T value) {
         return set_bytes(key, gguf_type_of<T>(), bytes_of(value));
     }
-    GgufWriter& set(std::string_view key, const char* text) {
+    GgufBytes& set(std::string_view key, const char* text) {
         return set_bytes(key, flashback::GgufType::string, gguf_string(text));
     }
     template <class T>
-    GgufWriter& set_array(std::string_view key, const std::vector<T>& values) {
+    GgufBytes& set_array(std::string_view key, const std::vector<T>& values) {
         std::string bytes;
         flashback::GgufType type;
         if constexpr (std::is_arithmetic_v<T>) {
@@ -95,14 +95,14 @@ public:
         }
         return set_bytes(key, flashback::GgufType::array, bytes_of(type) + bytes_of<std::uint64_t>(values.size()) + bytes);
     }
-    GgufWriter& erase(std::string_view key) {
+    GgufBytes& erase(std::string_view key) {
         std::erase_if(entries_, [&](const auto& entry) { return entry.first == key; });
         return *this;
     }
 
     template <class T>
-    GgufWriter& add_tensor(std::string_view name, std::vector<std::uint64_t> dims, flashback::DType type,
-                           const std::vector<T>& values) {
+    GgufBytes& add_tensor(std::string_view name, std::vector<std::uint64_t> dims, flashback::DType type,
+                          const std::vector<T>& values) {
         std::string data;
         for (const T value : values) data += bytes_of(value);
         tensors.push_back({std::string{name}, std::move(dims), static_cast<std::uint32_t>(type), std::move(data)});

@@ -1,0 +1,341 @@
+#include "common.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/model/load.hpp"
+#include "flashback/model/write_model.hpp"
+#include "flashback/train/initial_model.hpp"
+#include "flashback/train/packed_text.hpp"
+#include "flashback/train/trainer.hpp"
+#include "flashback/train/training_texts.hpp"
+#include "training_run.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cli {
+namespace {
+
+namespace fb = flashback;
+
+struct Options {
+    std::string tokenizer;
+    std::vector<std::string> train;
+    std::string valid;
+    std::string out;
+    std::string name;
+    bool force = false;
+    std::size_t layers = 0, width = 0, heads = 0, kv_heads = 0, hidden = 0, window = 512;
+    std::uint64_t steps = 0;
+    std::size_t batch = 8;
+    double lr = 1e-3, warmup_ratio = 0.05, beta2 = 0.95, weight_decay = 0.1, clip = 1;
+    std::string decay = "cosine";
+    std::uint64_t seed = 0;
+    std::string dtype = "f16";
+    std::size_t valid_window = 255;
+    RunOptions run;
+    std::size_t threads = 1;
+    bool json = false;
+};
+
+fb::TransformerConfig config_of(const Options& o, std::size_t vocab) {
+    fb::TransformerConfig c;
+    c.name = o.name.empty() ? std::filesystem::path{o.out}.stem().string() : o.name;
+    c.vocab = vocab;
+    c.window = o.window;
+    c.layers = o.layers;
+    c.width = o.width;
+    c.heads = o.heads > 0 ? o.heads : std::max<std::size_t>(o.width / 32, 1);
+    c.kv_heads = o.kv_heads > 0 ? o.kv_heads : c.heads;
+    c.hidden = o.hidden > 0 ? o.hidden : (o.width * 8 / 3 + 63) / 64 * 64;
+    c.norm_epsilon = 1e-5f;
+    const auto refuse = [](const auto&... parts) { FLASHBACK_THROW(fb::ErrorCode::contract, parts...); };
+    if (c.width % c.heads != 0 || c.width / c.heads % 2 != 0)
+        refuse("a width of ", c.width, " gives ", c.heads,
+               " heads no even number of elements each, expected --width to be a multiple of 2 x --heads");
+    if (c.heads % c.kv_heads != 0) refuse("--kv-heads is ", c.kv_heads, ", expected a divisor of the ", c.heads, " heads");
+    c.head_dim = c.width / c.heads;
+    c.rotary_dim = c.head_dim;
+    return c;
+}
+
+/// What ends a document: the control token `</s>` if the vocabulary has it, else the EOS that it names.
+fb::TokenId end_of_document(const fb::Tokenizer& tokenizer, const std::string& name) {
+    const fb::Vocabulary& vocabulary = tokenizer.vocabulary();
+    const auto found = tokenizer.find("</s>");
+    if (found && vocabulary.kinds[static_cast<std::size_t>(*found)] == fb::TokenKind::control) return *found;
+    if (vocabulary.eos && vocabulary.eos != vocabulary.bos) return *vocabulary.eos;
+    FLASHBACK_THROW(fb::ErrorCode::vocabulary, "the vocabulary of '", name,
+                    "' has no token to end documents with, expected the control token </s> or an EOS that is not its BOS");
+}
+
+/// Tokens of texts, in parallel.
+std::vector<std::vector<fb::TokenId>> encode_all(const fb::Tokenizer& tokenizer, const std::vector<std::string>& texts,
+                                                 fb::ExecutorRef executor) {
+    std::vector<std::vector<fb::TokenId>> tokens(texts.size());
+    std::vector<std::exception_ptr> errors(texts.size());
+    executor.run(texts.size(), [&](std::size_t i) {
+        try {
+            tokens[i] = tokenizer.encode(texts[i]);
+        } catch (...) {
+            errors[i] = std::current_exception();
+        }
+    });
+    for (const std::exception_ptr& error : errors) {
+        if (error) std::rethrow_exception(error);
+    }
+    return tokens;
+}
+
+fb::TrainingTexts read_texts(const std::string& file) {
+    fb::TrainingTexts found = fb::read_training_texts(file);
+    if (found.replaced > 0) {
+        std::cerr << "flashback: '" << file << "' is no UTF-8 in " << found.replaced << " places, which became U+FFFD\n";
+    }
+    return found;
+}
+
+fb::PackedText read_data(const Options& o, const fb::Tokenizer& tokenizer, fb::TokenId end, fb::ExecutorRef executor) {
+    const fb::TokenSpan head = tokenizer.head();
+    fb::PackedText data{o.window, head.empty() ? std::nullopt : std::optional{head[0]}, end};
+    for (const std::string& file : o.train) {
+        const fb::TrainingTexts found = read_texts(file);
+        if (found.texts.empty()) {
+            FLASHBACK_THROW(fb::ErrorCode::corpus, "'", file, "' holds no text, expected some to train on");
+        }
+        for (const auto& document : encode_all(tokenizer, found.texts, executor)) data.add(document);
+    }
+    if (data.sequences() == 0) {
+        FLASHBACK_THROW(fb::ErrorCode::corpus, "the text to train on has ", data.tokens(),
+                        " tokens, expected at least one window of ", o.window);
+    }
+    return data;
+}
+
+/// A text in windows as `ppl` cuts it: each from scratch, BOS in front.
+std::vector<fb::TrainingExample> read_valid(const Options& o, const fb::Tokenizer& tokenizer, std::size_t window) {
+    std::string text;
+    for (const std::string& one : read_texts(o.valid).texts) text += (text.empty() ? "" : "\n") + one;
+    const std::vector<fb::TokenId> tokens = tokenizer.encode(text);
+    const fb::TokenSpan head = tokenizer.head();
+    std::vector<fb::TrainingExample> examples;
+    for (std::size_t at = 0; at < tokens.size(); at += window) {
+        fb::TokenBuffer one(head.begin(), head.end());
+        const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(at);
+        one.insert(one.end(), begin, begin + static_cast<std::ptrdiff_t>(std::min(window, tokens.size() - at)));
+        if (fb::TrainingExample example = fb::predict_all(std::move(one)); !example.targets.empty())
+            examples.push_back(std::move(example));
+    }
+    if (examples.empty()) {
+        FLASHBACK_THROW(fb::ErrorCode::corpus, "'", o.valid, "' holds no text, expected some to validate with");
+    }
+    return examples;
+}
+
+std::string hexadecimal(std::uint64_t number) {
+    std::ostringstream out;
+    out << std::hex << std::setw(16) << std::setfill('0') << number;
+    return out.str();
+}
+
+std::string shortest(double number) {
+    std::string text(32, '\0');
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), number).ptr;
+    text.resize(static_cast<std::size_t>(end - text.data()));
+    return text;
+}
+
+fb::RunDescription describe(const Options& o, const fb::TransformerConfig& c, const fb::PackedText& data) {
+    const auto text = [](std::uint64_t n) { return std::to_string(n); };
+    return {{"command", "pretrain"},
+            {"data", hexadecimal(data.fingerprint())},
+            {"vocab", text(c.vocab)},
+            {"layers", text(c.layers)},
+            {"width", text(c.width)},
+            {"heads", text(c.heads)},
+            {"kv-heads", text(c.kv_heads)},
+            {"hidden", text(c.hidden)},
+            {"window", text(c.window)},
+            {"steps", text(o.steps)},
+            {"batch", text(o.batch)},
+            {"lr", shortest(o.lr)},
+            {"warmup-ratio", shortest(o.warmup_ratio)},
+            {"decay", o.decay},
+            {"beta2", shortest(o.beta2)},
+            {"weight-decay", shortest(o.weight_decay)},
+            {"clip", shortest(o.clip)},
+            {"seed", text(o.seed)}};
+}
+
+Json summary(const Options& o, const fb::PackedText& data, const std::vector<fb::TrainingExample>& valid,
+             const RunResult& result, std::size_t parameters) {
+    const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
+    const double seen = static_cast<double>(o.steps) * static_cast<double>(o.batch);
+    Json json{{"model", o.out},
+              {"bytes", std::filesystem::file_size(o.out)},
+              {"dtype", o.dtype},
+              {"parameters", parameters},
+              {"train",
+               {{"documents", data.documents()},
+                {"tokens", data.tokens()},
+                {"sequences", data.sequences()},
+                {"tokens_left_over", data.tokens() % data.length()},
+                {"passes", seen / static_cast<double>(data.sequences())}}},
+              {"steps", o.steps},
+              {"resumed_from", result.resumed_from},
+              {"loss", number(result.loss)},
+              {"seconds", result.seconds},
+              {"tokens_per_second", number(result.tokens_per_second)},
+              {"valid", nullptr}};
+    if (result.valid_nats) {
+        std::size_t targets = 0;
+        for (const fb::TrainingExample& example : valid) targets += example.targets.size();
+        json["valid"] = {{"tokens", targets},
+                         {"windows", valid.size()},
+                         {"nats_per_token", *result.valid_nats},
+                         {"perplexity", std::exp(*result.valid_nats)}};
+    }
+    return json;
+}
+
+void pretrain(const Options& o) {
+    const fb::GgufFile file = open_model(o.tokenizer);
+    const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
+    const fb::TokenId end = end_of_document(tokenizer, file.name());
+    const fb::TransformerConfig config = config_of(o, tokenizer.size());
+    check_writable(o.out, o.force);
+    if (!o.run.checkpoint.empty()) check_writable(o.run.checkpoint, true);
+    if (!o.run.log.empty()) check_writable(o.run.log, true);
+
+    fb::ThreadPool pool = start_threads(o.threads);
+    const fb::PackedText data = read_data(o, tokenizer, end, pool);
+    std::vector<fb::TrainingExample> valid;
+    if (!o.valid.empty()) valid = read_valid(o, tokenizer, std::min(o.valid_window, config.window - tokenizer.head().size()));
+    std::cerr << "flashback: " << data.documents() << " documents of " << data.tokens() << " tokens, " << data.sequences()
+              << " sequences of " << o.window << "; " << o.steps << " steps of " << o.batch << " are " << std::setprecision(3)
+              << static_cast<double>(o.steps) * static_cast<double>(o.batch) / static_cast<double>(data.sequences())
+              << " passes\n";
+
+    const auto initial = fb::initial_transformer(config, {.seed = o.seed});
+    initial->text_head.assign(tokenizer.head().begin(), tokenizer.head().end());
+    initial->text_ends = {end};
+    const fb::Decay decay = o.decay == "cosine"   ? fb::Decay::cosine
+                            : o.decay == "linear" ? fb::Decay::linear
+                                                  : fb::Decay::constant;
+    fb::Trainer trainer{initial,
+                        {.all = true},
+                        {.learning_rate = {static_cast<float>(o.lr), decay, o.warmup_ratio, o.steps},
+                         .adamw = {.beta2 = static_cast<float>(o.beta2), .weight_decay = static_cast<float>(o.weight_decay)},
+                         .clip = static_cast<float>(o.clip),
+                         .cut_columns = markers_of(tokenizer),
+                         .seed = o.seed,
+                         .executor = pool}};
+    fb::ShuffledPasses order{data.sequences(), o.seed};
+    std::vector<fb::TrainingExample> batch(o.batch);
+    const auto step = [&](std::uint64_t number) {
+        for (std::size_t i = 0; i < o.batch; ++i) batch[i] = data.sequence(order[number * o.batch + i]);
+        return trainer.step(batch);
+    };
+    std::function<double()> validate;
+    if (!valid.empty()) validate = [&] { return trainer.evaluate(valid).mean(); };
+    const RunResult result = train(trainer, o.steps, o.run, describe(o, config, data), step, validate);
+
+    const fb::DType type = o.dtype == "f32" ? fb::DType::f32 : o.dtype == "f16" ? fb::DType::f16 : fb::DType::bf16;
+    fb::write_model(o.out, *trainer.model(), file, type);
+    const Json json = summary(o, data, valid, result, trainer.layout().elements());
+    if (o.json) return print(json);
+    std::cout << std::fixed << std::setprecision(4) << "wrote '" << o.out << "', " << json["parameters"] << " parameters in "
+              << json["bytes"] << " bytes, after " << o.steps << " steps in " << std::setprecision(1) << result.seconds
+              << " s\n";
+    if (result.valid_nats) {
+        std::cout << std::setprecision(4) << "perplexity of '" << o.valid << "' " << std::exp(*result.valid_nats) << " ("
+                  << *result.valid_nats << " nats per token) in windows of " << o.valid_window << "\n";
+    }
+}
+
+}  // namespace
+
+void add_pretrain(CLI::App& app, Command& run) {
+    auto o = std::make_shared<Options>();
+    CLI::App& command = *app.add_subcommand("pretrain", "Train a model of the Llama architecture from scratch");
+    command
+        .add_option("--tokenizer", o->tokenizer,
+                    "The GGUF file whose vocabulary the model gets; without it, the model that is a part of this program")
+        ->type_name("FILE");
+    command
+        .add_option(
+            "--train", o->train,
+            "Files to train on: JSON lines with a \"text\" each, or plain text, where a line with only a form feed stands "
+            "between documents")
+        ->required()
+        ->type_name("FILE");
+    command.add_option("--out", o->out, "The GGUF file to write")->required()->type_name("FILE");
+    command.add_flag("--force", o->force, "Replace the file to write if it exists");
+    command.add_option("--name", o->name, "What the model is called; by default as the file");
+    command.add_option("--dtype", o->dtype, "What the weights are written as; norms stay f32")
+        ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+        ->capture_default_str();
+    const auto size = [&](const char* option, std::size_t& value, const char* meaning) {
+        return command.add_option(option, value, meaning)->check(at_least(1))->check(CLI::Range(1, 1 << 24));
+    };
+    size("--layers", o->layers, "Blocks of the model")->required();
+    size("--width", o->width, "Width of the residual stream")->required();
+    size("--heads", o->heads, "Heads of queries; by default one for 32 elements of --width");
+    size("--kv-heads", o->kv_heads, "Heads of keys and values; by default --heads");
+    size("--hidden", o->hidden, "Width of the feed-forward layers; by default 8/3 of --width, up to a multiple of 64");
+    command.add_option("--window", o->window, "Tokens of a sequence, and positions of the model")
+        ->check(at_least(2))
+        ->check(CLI::Range(2, 1 << 20))
+        ->capture_default_str();
+    command.add_option("--steps", o->steps, "Steps of the optimiser")->required()->check(at_least(1));
+    command.add_option("--batch", o->batch, "Sequences of a step")->check(at_least(1))->capture_default_str();
+    command.add_option("--lr", o->lr, "The greatest learning rate")->check(number_from(0, 1e30))->capture_default_str();
+    command.add_option("--warmup-ratio", o->warmup_ratio, "Share of the steps in which the learning rate rises")
+        ->check(number_from(0, 1))
+        ->capture_default_str();
+    command.add_option("--decay", o->decay, "How the learning rate falls after that: cosine or linear, both to 0, or constant")
+        ->check(CLI::IsMember({"cosine", "linear", "constant"}))
+        ->capture_default_str();
+    command.add_option("--beta2", o->beta2, "Of AdamW: how much of the second moment a step keeps")
+        ->check(number_from(0, 0.999999))
+        ->capture_default_str();
+    command.add_option("--weight-decay", o->weight_decay, "Of AdamW, for matrices")
+        ->check(number_from(0, 1e6))
+        ->capture_default_str();
+    command.add_option("--clip", o->clip, "The greatest norm of a gradient; 0: any")
+        ->check(number_from(0, 1e30))
+        ->capture_default_str();
+    command.add_option("--seed", o->seed, "Of the first weights and of the order of the sequences")->capture_default_str();
+    command
+        .add_option("--valid", o->valid, "Measure the perplexity of this file, whose texts are joined by newlines, as ppl does")
+        ->type_name("FILE");
+    command
+        .add_option(
+            "--valid-window", o->valid_window,
+            "Tokens of a window of --valid, which is evaluated from scratch with BOS in front; at most what the model holds")
+        ->check(at_least(1))
+        ->capture_default_str();
+    o->run.add(command);
+    add_threads(command, o->threads);
+    add_json(command, o->json);
+    command.footer(
+        "Documents end with </s>, which becomes the model's EOS, and are packed end to end into sequences, which are shuffled "
+        "in "
+        "each pass.\n"
+        "Example:\n  flashback pretrain --train README.md --layers 1 --width 32 --window 64 --steps 20 --out /tmp/tiny.gguf "
+        "--force");
+    command.callback([o, &run] { run = [o] { pretrain(*o); }; });
+}
+
+}  // namespace cli

@@ -1,0 +1,238 @@
+#include "training_run.hpp"
+
+#include "common.hpp"
+#include "flashback/core/error.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <unistd.h>
+
+namespace cli {
+namespace {
+
+namespace fb = flashback;
+
+volatile std::sig_atomic_t stop_received = 0;
+
+void receive(int /*signal*/) { stop_received = 1; }
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+template <class... Values>
+std::string formatted(const char* format, Values... values) {
+    std::array<char, 256> text{};
+    std::snprintf(text.data(), text.size(), format, values...);
+    return text.data();
+}
+
+/// "500" is every 500 steps, "90s" every 90 seconds.
+std::string parse_interval(const std::string& text, RunOptions& options) {
+    const std::string_view number = std::string_view{text}.substr(0, text.size() - (text.ends_with('s') ? 1 : 0));
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+    if (error != std::errc{} || end != number.data() + number.size() || value == 0)
+        return "found " + text + ", expected a number of steps, or of seconds such as 90s";
+    options.checkpoint_steps = text.ends_with('s') ? 0 : value;
+    options.checkpoint_seconds = text.ends_with('s') ? static_cast<double>(value) : std::numeric_limits<double>::infinity();
+    return {};
+}
+
+}  // namespace
+
+void RunOptions::add(CLI::App& command) {
+    auto* file =
+        command
+            .add_option("--checkpoint", checkpoint,
+                        "Keep the state of the run in this file; if it exists, the run goes on from there, bit for bit as "
+                        "if it had never stopped")
+            ->type_name("FILE");
+    command
+        .add_option_function<std::string>(
+            "--checkpoint-every",
+            [this](const std::string& text) {
+                if (const std::string error = parse_interval(text, *this); !error.empty())
+                    throw CLI::ValidationError("--checkpoint-every: " + error);
+            },
+            "How often, in steps (500) or in seconds (90s); by default 60s")
+        ->type_name("N|Ns")
+        ->needs(file);
+    command.add_option("--log", log, "Write a row of CSV for each step into this file; a run from the start replaces it")
+        ->type_name("FILE");
+    command.add_option("--valid-every", valid_every, "Validate every N steps as well as at the end; 0: at the end only")
+        ->check(at_least(0))
+        ->capture_default_str();
+}
+
+void check_writable(const std::string& file, bool replace) {
+    std::error_code unknown;
+    const std::filesystem::path path{file};
+    const auto status = std::filesystem::status(path, unknown);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", file, "': it exists and is no regular file");
+    }
+    if (std::filesystem::exists(status) && !replace) {
+        FLASHBACK_THROW(fb::ErrorCode::io, "'", file, "' exists already; --force replaces it");
+    }
+    const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
+    if (!std::filesystem::is_directory(folder, unknown)) {
+        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", file, "': there is no folder '", folder, "'");
+    }
+    if (::access(folder.c_str(), W_OK) != 0) {
+        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", file, "': the folder '", folder, "' is not writable");
+    }
+}
+
+StopSignals::StopSignals() : interrupt_(std::signal(SIGINT, receive)), terminate_(std::signal(SIGTERM, receive)) {
+    stop_received = 0;
+}
+
+StopSignals::~StopSignals() {
+    if (interrupt_ != SIG_ERR) std::signal(SIGINT, interrupt_);
+    if (terminate_ != SIG_ERR) std::signal(SIGTERM, terminate_);
+}
+
+bool StopSignals::received() noexcept { return stop_received != 0; }
+
+TrainingLog::TrainingLog(std::string file, std::uint64_t steps_done) : file_(std::move(file)) {
+    if (file_.empty()) return;
+    // What was logged behind the checkpoint is done again. A killed run may have left half a row.
+    std::string kept;
+    if (std::error_code unknown; steps_done > 0 && std::filesystem::exists(file_, unknown)) {
+        const std::string all = read_text(file_);
+        for (std::size_t at = 0, end; (end = all.find('\n', at)) != all.npos; at = end + 1) {
+            std::uint64_t step = 0;
+            std::from_chars(all.data() + at, all.data() + end, step);  // leaves 0 for the head
+            if (step <= steps_done) kept.append(all, at, end + 1 - at);
+        }
+    }
+    out_.open(file_, std::ios::binary | std::ios::trunc);
+    if (kept.empty()) kept = "step,loss,gradient_norm,learning_rate,tokens,seconds,valid_nats\n";
+    out_ << kept << std::flush;
+    if (!out_) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "'");
+}
+
+void TrainingLog::add(const fb::StepResult& step, double seconds, std::optional<double> valid_nats) {
+    if (file_.empty()) return;
+    out_ << formatted("%llu,%.9g,%.9g,%.9g,%zu,%.2f,", static_cast<unsigned long long>(step.number), step.loss,
+                      step.gradient_norm, static_cast<double>(step.learning_rate), step.tokens, seconds)
+         << (valid_nats ? formatted("%.9g", *valid_nats) : "") << '\n'
+         << std::flush;
+    if (!out_) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "'");
+}
+
+TrainingProgress::TrainingProgress(std::uint64_t steps, std::uint64_t steps_done)
+    : steps_(steps), first_(steps_done), terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+TrainingProgress::~TrainingProgress() { clear(); }
+
+void TrainingProgress::clear() {
+    if (terminal_) std::cerr << "\r\033[K" << std::flush;
+}
+
+std::string TrainingProgress::line(std::uint64_t step) const {
+    const double seconds = seconds_since(start_);
+    const auto left = static_cast<long long>(seconds / static_cast<double>(step - first_) * static_cast<double>(steps_ - step));
+    std::string text = formatted("step %llu/%llu  loss %.4f", static_cast<unsigned long long>(step),
+                                 static_cast<unsigned long long>(steps_), loss_);
+    if (valid_nats_) text += formatted("  valid perplexity %.2f", std::exp(*valid_nats_));
+    return text + formatted("  %.0f tokens/s  %lld:%02lld:%02lld left", static_cast<double>(tokens_) / seconds, left / 3600,
+                            left / 60 % 60, left % 60);
+}
+
+void TrainingProgress::add(const fb::StepResult& step, std::optional<double> valid_nats) {
+    constexpr double newest = 0.02;
+    weight_ = (1 - newest) * weight_ + newest;
+    loss_ += (step.loss - loss_) * newest / weight_;
+    tokens_ += step.tokens;
+    if (valid_nats) valid_nats_ = valid_nats;
+    const double silent = seconds_since(shown_);
+    const bool last = step.number == steps_;
+    if (!(last || valid_nats || silent >= (terminal_ ? 0.1 : 30))) return;
+    shown_ = Clock::now();
+    if (terminal_) {
+        constexpr std::size_t width = 24;
+        const auto full = static_cast<std::size_t>(width * step.number / steps_);
+        std::cerr << "\r\033[K[" << std::string(full, '#') << std::string(width - full, '-') << "] " << line(step.number);
+        if (valid_nats || last) std::cerr << '\n';  // stays
+        std::cerr << std::flush;
+    } else {
+        std::cerr << line(step.number) << '\n';
+    }
+}
+
+RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& options, const fb::RunDescription& description,
+                const std::function<fb::StepResult(std::uint64_t)>& step, const std::function<double()>& validate) {
+    RunResult result;
+    std::optional<fb::CheckpointFile> checkpoint;
+    if (!options.checkpoint.empty()) {
+        checkpoint.emplace(options.checkpoint, description);
+        if (const auto note = checkpoint->read(trainer)) {
+            result.resumed_from = trainer.state().steps;
+            const Json before = Json::parse(*note, nullptr, /*allow_exceptions=*/false);
+            if (before.is_object()) result.seconds = before.value("seconds", 0.0);
+            std::cerr << "flashback: goes on behind step " << result.resumed_from << " of " << steps << ", from '"
+                      << options.checkpoint << "'\n";
+        }
+    }
+    const double seconds_before = result.seconds;
+    const auto write_checkpoint = [&] {
+        if (checkpoint) checkpoint->write(trainer, Json{{"seconds", result.seconds}}.dump());
+    };
+    TrainingLog log{options.log, result.resumed_from};
+    TrainingProgress progress{steps, result.resumed_from};
+    const std::optional<StopSignals> signals = checkpoint ? std::optional<StopSignals>{std::in_place} : std::nullopt;
+    const auto start = std::chrono::steady_clock::now();
+    auto written = start;
+    result.loss = std::numeric_limits<double>::quiet_NaN();
+    double seconds_of_validation = 0;
+    const auto validated = [&] {
+        const auto before = std::chrono::steady_clock::now();
+        const double nats = validate();
+        seconds_of_validation += seconds_since(before);
+        return nats;
+    };
+    for (std::uint64_t done = result.resumed_from; done < steps;) {
+        const fb::StepResult now = step(done++);
+        result.loss = now.loss;
+        result.tokens += now.tokens;
+        result.seconds = seconds_before + seconds_since(start);
+        const bool last = done == steps;
+        const bool stopped = signals && StopSignals::received();
+        std::optional<double> valid_nats;
+        if (validate && !last && !stopped && options.valid_every > 0 && done % options.valid_every == 0)
+            valid_nats = validated();
+        log.add(now, result.seconds, valid_nats);
+        progress.add(now, valid_nats);
+        const bool due = options.checkpoint_steps > 0 ? done % options.checkpoint_steps == 0
+                                                      : seconds_since(written) >= options.checkpoint_seconds;
+        if (due || last || stopped) {
+            write_checkpoint();
+            written = std::chrono::steady_clock::now();
+        }
+        if (stopped) {
+            progress.clear();
+            FLASHBACK_THROW(fb::ErrorCode::io, "the run was stopped behind step ", done, " of ", steps,
+                            "; the same command goes on from there");
+        }
+    }
+    result.tokens_per_second =
+        static_cast<double>(result.tokens) / std::max(seconds_since(start) - seconds_of_validation, 1e-9);
+    if (validate) result.valid_nats = validate();
+    return result;
+}
+
+}  // namespace cli

@@ -1,0 +1,108 @@
+/// \file What commands that train share: checkpoints at intervals, progress, a log, a way to stop.
+#pragma once
+
+#include "flashback/train/checkpoint.hpp"
+#include "flashback/train/trainer.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace cli {
+
+/// The options of a run that change no bit of its result.
+struct RunOptions {
+    std::string checkpoint;
+    std::uint64_t checkpoint_steps = 0;
+    double checkpoint_seconds = 60;
+    std::string log;
+    std::size_t valid_every = 0;
+
+    /// Adds --checkpoint, --checkpoint-every, --log and --valid-every.
+    void add(CLI::App& command);
+};
+
+/// Refuses a file that could not be written later, when the work is done.
+/// Throws    Error{io} if it exists and `replace` is false, or is a folder, or its folder is absent or not writable
+void check_writable(const std::string& file, bool replace);
+
+/// Ctrl-C and SIGTERM end a run behind its step, as long as this exists.
+class StopSignals {
+public:
+    StopSignals();
+    StopSignals(const StopSignals&) = delete;
+    StopSignals& operator=(const StopSignals&) = delete;
+    ~StopSignals();
+
+    static bool received() noexcept;
+
+private:
+    void (*interrupt_)(int);
+    void (*terminate_)(int);
+};
+
+/// The log of a run as CSV, a row a step. A run that goes on from a step goes on behind the row of that step.
+class TrainingLog {
+public:
+    /// Throws    Error{io}
+    TrainingLog(std::string file, std::uint64_t steps_done);
+    void add(const flashback::StepResult& step, double seconds, std::optional<double> valid_nats);
+
+private:
+    std::string file_;
+    std::ofstream out_;
+};
+
+/// Says on standard error how far a run is: a bar on a terminal, a line from time to time elsewhere.
+class TrainingProgress {
+public:
+    TrainingProgress(std::uint64_t steps, std::uint64_t steps_done);
+    TrainingProgress(const TrainingProgress&) = delete;
+    TrainingProgress& operator=(const TrainingProgress&) = delete;
+    ~TrainingProgress();
+
+    void add(const flashback::StepResult& step, std::optional<double> valid_nats);
+    /// Makes room for other lines.
+    void clear();
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    std::string line(std::uint64_t step) const;
+
+    std::uint64_t steps_;
+    std::uint64_t first_;
+    bool terminal_;
+    Clock::time_point start_ = Clock::now();
+    Clock::time_point shown_ = start_;
+    std::size_t tokens_ = 0;
+    double loss_ = 0;    ///< a mean in which older steps count less
+    double weight_ = 0;  ///< of it
+    std::optional<double> valid_nats_;
+};
+
+/// What a run came to.
+struct RunResult {
+    std::uint64_t resumed_from = 0;  ///< steps that an earlier part of the run did
+    double loss = 0;                 ///< of the last step; NaN if no step was left to do
+    double seconds = 0;              ///< of training, earlier parts included
+    std::size_t tokens = 0;          ///< trained on since `resumed_from`
+    double tokens_per_second = 0;    ///< since `resumed_from`
+    std::optional<double> valid_nats;
+};
+
+/// Trains to the last step, from the checkpoint on if there is one.
+/// Shape     `batch(step)` makes the step, counted from 0; `validate()` gives nats per token
+/// Throws    Error{logits} if the loss is no number any more; Error{io} if a signal ended it, or a file cannot be written; what the
+///           checkpoint throws
+RunResult train(flashback::Trainer& trainer, std::uint64_t steps, const RunOptions& options,
+                const flashback::RunDescription& description, const std::function<flashback::StepResult(std::uint64_t)>& step,
+                const std::function<double()>& validate);
+
+}  // namespace cli

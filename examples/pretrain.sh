@@ -1,0 +1,62 @@
+#!/bin/sh
+# Trains the default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts,
+# trains (a few hours on two cores; killed, it goes on where it was), and measures it. Run it again as often as you like.
+#
+# examples/pretrain.sh [STEPS [DIR]]: the model with 8000 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
+set -eu
+cd "$(dirname "$0")/.."
+steps=${1:-8000}
+dir=${2:-build/pretrain}
+model=$dir/flashback-base-5m.gguf
+heldout=../shared/data/technical-heldout.jsonl
+. cmake/setup.sh
+install_flashback_packages
+install_text_packages
+
+echo "== building build/release/bin/flashback (about a minute the first time)"
+mkdir -p "$dir/texts"
+build_with release flashback_tool
+flashback=build/release/bin/flashback
+
+# How often each source is read: more often what is rare and good. None of the held-out documents is in them.
+mixture="foldoc:4 jargon:4 devil:2 git:3 python:2 kjv:2 linux:2 wordnet:1 perl:1 postgresql:1 vim:1 sqlite:1 apache:1 debian:1 zsh:1"
+files="" missing=""
+for part in $mixture; do
+    source=${part%:*} times=${part#*:}
+    [ -s "$dir/texts/$source.jsonl" ] || missing="$missing $source"
+    while [ "$times" -gt 0 ]; do
+        files="$files $dir/texts/$source.jsonl" times=$((times - 1))
+    done
+done
+if [ -n "$missing" ]; then
+    echo "== texts: making them in $dir/texts (a minute or two)"
+    # shellcheck disable=SC2086  # $missing is a list of words
+    python3 examples/pretrain/texts.py --out "$dir/texts" $missing
+fi
+if (cd "$dir/texts" && sha256sum --check --quiet) <examples/pretrain/SHA256SUMS; then
+    echo "== texts: those that the model in examples/models was trained on"
+else
+    echo "== texts: the ones named above differ from those that the model in examples/models was trained on; the versions of the"
+    echo "   packages stand in examples/models/README.md"
+fi
+
+if [ -s "$model" ]; then
+    echo "== training: $model is there; remove it to train anew"
+else
+    echo "== training: $model"
+    # shellcheck disable=SC2086  # $files is a list of words
+    $flashback pretrain --train $files --layers 6 --width 256 --heads 8 --kv-heads 4 --hidden 704 --steps "$steps" --batch 8 \
+        --lr 1.5e-3 --warmup-ratio 0.03 --seed 1 --name flashback-base-5m \
+        --checkpoint "$dir/checkpoint" --checkpoint-every 120s --log "$dir/log.csv" --out "$model"
+fi
+
+if [ -f "$heldout" ]; then
+    echo "== held-out texts: $heldout, joined by newlines, windows of 255 tokens, BOS in front of each"
+    python3 -c 'import json, sys; print("\n".join(json.loads(line)["text"] for line in sys.stdin), end="")' <"$heldout" >"$dir/heldout.txt"
+    for one in "$model" examples/models/flashback-base-5m.gguf; do
+        echo "   $one"
+        $flashback ppl --model "$one" --text "$dir/heldout.txt" --window 255
+    done
+else
+    echo "== held-out texts: $heldout is not there, so the model is not measured"
+fi

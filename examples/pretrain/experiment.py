@@ -1,0 +1,102 @@
+#!/usr/bin/python3
+"""Makes the corpora and texts of the experiment (see examples/paper_table.sh), `{_id,title,text}` a line.
+
+    experiment.py technical TEXTS OUT       from what texts.py wrote to TEXTS: OUT/corpus.jsonl and OUT/train.jsonl
+    experiment.py wikitext wiki.test.raw    an article a line, on standard output
+"""
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+
+import overlap
+
+CORPUS = ('foldoc', 'jargon', 'linux', 'python', 'git', 'perl', 'postgresql', 'debian', 'apache', 'sqlite')
+# Of which documents one in so many is trained on: a mixture like that of the held-out documents.
+TRAIN = {'foldoc': 4, 'jargon': 4, 'linux': 25, 'python': 25, 'git': 20}
+
+
+def lines(path):
+    with open(path, encoding='utf-8') as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def chosen(document, one_in):
+    return int.from_bytes(hashlib.blake2b(document['text'].encode(), digest_size=8).digest(), 'big') % one_in == 0
+
+
+def write(path, documents):
+    with open(path + '.part', 'w', encoding='utf-8') as out:
+        for document in documents:
+            out.write(json.dumps(document, ensure_ascii=False) + '\n')
+    os.replace(path + '.part', path)
+    print(f"{path}: {len(documents)} documents, {sum(len(d['text']) for d in documents)} characters")
+
+
+def technical(texts, out):
+    """The corpus is everything; trained on are documents that it holds but once.
+
+    The held-out documents and copies from them are in neither. A document that trains is looked up in the same corpus with itself
+    forbidden; it must have no copy there either, or training would show copies that evaluation never shows.
+    """
+    corpus = [document for source in CORPUS for document in lines(os.path.join(texts, source + '.jsonl'))]
+    candidates, wanted = {}, {}
+    for document in corpus:
+        source = document['_id'].split('-')[0]
+        if source in TRAIN and chosen(document, TRAIN[source]):
+            candidates[document['_id']] = document
+            for run in set(overlap.runs(overlap.words(document['text'])[0], overlap.WORDS)):
+                wanted.setdefault(run, set()).add(document['_id'])
+    shared = dict.fromkeys(candidates, 0)
+    for document in corpus:
+        for run in set(overlap.runs(overlap.words(document['text'])[0], overlap.WORDS)):
+            for owner in wanted.get(run, ()):
+                if owner != document['_id']:
+                    wanted[run] = wanted[run] - {owner}   # counted once
+                    shared[owner] += 1
+    train = [d for name, d in candidates.items() if shared[name] * 50 <= len(overlap.words(d['text'])[0])]
+    print(f'{len(candidates) - len(train)} of {len(candidates)} documents are not trained on: another holds more than 2 % of them')
+    os.makedirs(out, exist_ok=True)
+    write(os.path.join(out, 'corpus.jsonl'), corpus)
+    write(os.path.join(out, 'train.jsonl'), train)
+
+
+HEADING = re.compile(r'^ = ([^=].*?) = $')
+
+
+def spelled(title):
+    """As Wikipedia spells it: `M @-@ 82 ( Michigan highway )` is `M-82 (Michigan highway)`."""
+    title = re.sub(r' @(.)@ ', r'\1', title)
+    title = re.sub(r" (['’]s?\b|'t\b|[,.:;!?)])", r'\1', title)
+    return re.sub(r'(\() ', r'\1', title).replace(' – ', '–')
+
+
+def wikitext(path):
+    """Articles whose texts, joined by newlines, are the file: a level-1 heading between two blank lines begins one."""
+    with open(path, encoding='utf-8') as file:
+        rows = file.read().split('\n')
+    starts = [i for i in range(1, len(rows) - 1) if HEADING.match(rows[i]) and not rows[i - 1].strip() and not rows[i + 1].strip()]
+    for begin, end in zip([0, *(i - 1 for i in starts[1:])], [*(i - 1 for i in starts[1:]), len(rows)]):
+        title = spelled(next(HEADING.match(row).group(1) for row in rows[begin:end] if HEADING.match(row)))
+        print(json.dumps({'_id': title, 'title': title, 'text': '\n'.join(rows[begin:end])}, ensure_ascii=False))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser('technical', help='the retrieval corpus and the training texts from Debian packages')
+    one.add_argument('texts', help='the folder that texts.py wrote')
+    one.add_argument('out', help='the folder to write to')
+    one.set_defaults(run=lambda o: technical(o.texts, o.out))
+    one = commands.add_parser('wikitext', help='WikiText as articles')
+    one.add_argument('raw', help='wiki.valid.raw or wiki.test.raw')
+    one.set_defaults(run=lambda o: wikitext(o.raw))
+    options = parser.parse_args()
+    options.run(options)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,262 @@
+/// \file How adapter_config.json is read and written.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/format/mapped_file.hpp"
+#include "flashback/format/peft.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <limits>
+#include <optional>
+#include <set>
+
+namespace flashback::inline FLASHBACK_ISA {
+namespace detail {
+
+/// Fields that say nothing about the arithmetic of an adapter that is trained already.
+inline constexpr std::array<std::string_view, 18> peft_harmless_fields{"auto_mapping",    "base_model_name_or_path",
+                                                                       "inference_mode",  "lora_dropout",
+                                                                       "peft_type",       "peft_version",
+                                                                       "revision",        "task_type",
+                                                                       "target_modules",  "megatron_core",
+                                                                       "exclude_modules", "qalora_group_size",
+                                                                       "runtime_config",  "ensure_weight_tying",
+                                                                       "corda_config",    "eva_config",
+                                                                       "loftq_config",    "layers_pattern"};
+
+/// The fields of one adapter_config.json.
+class PeftFields {
+public:
+    using Json = nlohmann::ordered_json;
+
+    PeftFields(std::string_view text, const std::string& file) : file_(file) {
+        constexpr std::size_t most_bytes = std::size_t{16} << 20;
+        if (text.size() > most_bytes) refuse("has ", text.size(), " bytes, expected at most ", most_bytes);
+        std::set<std::string> seen;
+        const auto check = [&](int depth, Json::parse_event_t event, const Json& value) {
+            if (depth > 16) refuse("has lists in lists, more than 16 deep");
+            if (event == Json::parse_event_t::key && depth == 1 && !seen.insert(value.get<std::string>()).second)
+                refuse("has the field ", printable(value.get<std::string>()), " twice");
+            return true;
+        };
+        try {
+            json_ = Json::parse(text, check);
+        } catch (const Json::parse_error& error) {
+            refuse("is no JSON at byte ", error.byte);
+        } catch (const Json::exception&) {
+            refuse("has a number beyond all bounds");
+        }
+        if (!json_.is_object()) refuse("is no JSON object");
+    }
+
+    const Json& all() const noexcept { return json_; }
+
+    /// A field; null if it is absent or null.
+    const Json* find(const char* field) const {
+        const auto found = json_.find(field);
+        return found == json_.end() || found->is_null() ? nullptr : &*found;
+    }
+    bool flag(const char* field) const {
+        const Json* value = find(field);
+        if (value && !value->is_boolean()) refuse_value(field, *value, "true or false");
+        return value && value->get<bool>();
+    }
+    std::string text(const char* field) const {
+        const Json* value = find(field);
+        if (value && !value->is_string()) refuse_value(field, *value, "a text");
+        return value ? value->get<std::string>() : std::string{};
+    }
+    double number(const char* field, const Json& value) const {
+        if (!value.is_number()) refuse_value(field, value, "a number");
+        const auto number = value.get<double>();
+        if (!(std::fabs(number) <= 1e30)) refuse_value(field, value, "a number of a sensible size");
+        return number;
+    }
+    std::size_t count(const char* field, const Json& value, std::uint64_t least) const {
+        if (!value.is_number_unsigned() || value.get<std::uint64_t>() < least || value.get<std::uint64_t>() > most)
+            refuse_value(field, value,
+                         least == 0 ? "a whole number from 0 to 2147483647" : "a whole number from 1 to 2147483647");
+        return value.get<std::size_t>();
+    }
+    std::vector<std::string> texts(const char* field, const Json& value) const {
+        std::vector<std::string> list;
+        if (!value.is_array()) refuse_value(field, value, "a list of texts");
+        for (const Json& entry : value) {
+            if (!entry.is_string()) refuse_value(field, entry, "a text in the list");
+            list.push_back(entry.get<std::string>());
+        }
+        return list;
+    }
+    /// An object of module names, which must not be regular expressions, and of what `read` makes of the values.
+    template <class T, class Read>
+    std::vector<std::pair<std::string, T>> pattern(const char* field, const Read& read) const {
+        std::vector<std::pair<std::string, T>> entries;
+        const Json* value = find(field);
+        if (!value) return entries;
+        if (!value->is_object()) refuse_value(field, *value, "an object");
+        for (const auto& [name, entry] : value->items()) {
+            const auto plain = [](char c) {
+                return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+            };
+            if (name.empty() || !std::ranges::all_of(name, plain)) {
+                unsupported("has the pattern '", printable(name), "' in ", field,
+                            ", expected the name of a module: regular expressions are not implemented");
+            }
+            entries.emplace_back(name, read(entry));
+        }
+        return entries;
+    }
+
+    template <class... Parts>
+    [[noreturn]] void refuse(const Parts&... parts) const {
+        FLASHBACK_THROW(ErrorCode::format, "'", file_, "' ", parts...);
+    }
+    template <class... Parts>
+    [[noreturn]] void unsupported(const Parts&... parts) const {
+        FLASHBACK_THROW(ErrorCode::unsupported, "'", file_, "' ", parts...);
+    }
+    /// A value as it may stand in a message.
+    static std::string shown(const Json& value) { return printable(value.dump(-1, ' ', true, Json::error_handler_t::replace)); }
+
+private:
+    [[noreturn]] void refuse_value(const char* field, const Json& value, const char* expected) const {
+        refuse("has ", shown(value), " for ", field, ", expected ", expected);
+    }
+
+    static constexpr std::uint64_t most = std::numeric_limits<std::int32_t>::max();
+
+    const std::string& file_;
+    Json json_;
+};
+
+inline std::vector<TokenId> peft_token_indices(const PeftFields& fields) {
+    constexpr const char* field = "trainable_token_indices";
+    std::vector<TokenId> ids;
+    const PeftFields::Json* value = fields.find(field);
+    if (!value) return ids;
+    if (value->is_object()) {  // module -> list
+        if (value->empty()) return ids;
+        for (const auto& [module, list] : value->items()) {
+            if (!PeftConfig::names("embed_tokens", module)) {
+                fields.unsupported("has ", field, " for the module '", printable(module),
+                                   "', expected embed_tokens: only rows of the input embedding can be replaced");
+            }
+        }
+        if (value->size() > 1) fields.refuse("has ", field, " for ", value->size(), " modules, expected embed_tokens alone");
+        value = &value->front();
+    }
+    if (!value->is_array()) fields.refuse("has ", PeftFields::shown(*value), " for ", field, ", expected a list of tokens");
+    for (const PeftFields::Json& entry : *value) ids.push_back(static_cast<TokenId>(fields.count(field, entry, 0)));
+    std::vector<TokenId> sorted = ids;
+    std::ranges::sort(sorted);
+    if (const auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
+        fields.refuse("has the token ", *twice, " twice in ", field);
+    return ids;
+}
+
+}  // namespace detail
+
+inline PeftConfig parse_peft_config(std::string_view json, const std::string& file) {
+    const detail::PeftFields fields{json, file};
+    using Json = detail::PeftFields::Json;
+    if (!fields.find("peft_type")) fields.refuse("lacks the field peft_type");
+    if (const std::string type = fields.text("peft_type"); type != "LORA")
+        fields.unsupported("has the peft_type '", detail::printable(type), "', expected LORA");
+    if (const std::string task = fields.text("task_type"); !task.empty() && task != "CAUSAL_LM")
+        fields.unsupported("has the task_type '", detail::printable(task), "', expected CAUSAL_LM");
+
+    PeftConfig config;
+    config.base_model = fields.text("base_model_name_or_path");
+    if (const Json* r = fields.find("r")) config.rank = fields.count("r", *r, 1);
+    if (const Json* alpha = fields.find("lora_alpha")) config.alpha = fields.number("lora_alpha", *alpha);
+    if (const Json* dropout = fields.find("lora_dropout")) config.dropout = fields.number("lora_dropout", *dropout);
+    config.rank_stabilised = fields.flag("use_rslora");
+    if (const Json* targets = fields.find("target_modules"); targets && !targets->is_string())
+        config.target_modules = fields.texts("target_modules", *targets);
+    config.rank_pattern =
+        fields.pattern<std::size_t>("rank_pattern", [&](const Json& value) { return fields.count("rank_pattern", value, 1); });
+    config.alpha_pattern =
+        fields.pattern<double>("alpha_pattern", [&](const Json& value) { return fields.number("alpha_pattern", value); });
+    config.token_indices = detail::peft_token_indices(fields);
+    if (const Json* saved = fields.find("modules_to_save")) {
+        for (const std::string& module : fields.texts("modules_to_save", *saved)) {
+            if (!PeftConfig::names("embed_tokens", module)) {
+                fields.unsupported("has '", detail::printable(module),
+                                   "' in modules_to_save, expected embed_tokens: other modules cannot be replaced");
+            }
+            config.whole_embedding = true;
+        }
+    }
+    if (const std::string bias = fields.text("bias"); !bias.empty() && bias != "none")
+        fields.unsupported("has the bias '", detail::printable(bias), "', expected none");
+    if (const Json* start = fields.find("init_lora_weights"); start && start->is_string()) {
+        // The others change the weights of the model that they are trained on.
+        const auto name = start->get<std::string>();
+        if (name != "gaussian" && name != "eva" && name != "orthogonal") {
+            fields.unsupported("has init_lora_weights '", detail::printable(name),
+                               "', which changes the model itself, expected an adapter that was converted to a plain LoRA");
+        }
+    }
+    constexpr std::array<std::string_view, 10> read{"r",
+                                                    "lora_alpha",
+                                                    "use_rslora",
+                                                    "target_modules",
+                                                    "rank_pattern",
+                                                    "alpha_pattern",
+                                                    "modules_to_save",
+                                                    "bias",
+                                                    "init_lora_weights",
+                                                    "trainable_token_indices"};
+    for (const auto& [name, value] : fields.all().items()) {
+        const bool set = !(value.is_null() || value == false || ((value.is_array() || value.is_object()) && value.empty()));
+        if (!set || std::ranges::find(read, name) != read.end() ||
+            std::ranges::find(detail::peft_harmless_fields, name) != detail::peft_harmless_fields.end())
+            continue;
+        fields.unsupported("has ", detail::PeftFields::shown(value), " for ", detail::printable(name),
+                           ", which may change the arithmetic and is not implemented");
+    }
+    return config;
+}
+
+inline std::string to_json(const PeftConfig& config) {
+    using Json = nlohmann::ordered_json;
+    // A whole number is written as one, since PEFT's lora_alpha is usually an int.
+    const auto number = [](double value) {
+        return std::fabs(value) < 1e9 && value == std::floor(value) ? Json(static_cast<std::int64_t>(value)) : Json(value);
+    };
+    Json json{{"base_model_name_or_path", config.base_model.empty() ? Json(nullptr) : Json(config.base_model)},
+              {"bias", "none"},
+              {"fan_in_fan_out", false},
+              {"inference_mode", true},
+              {"init_lora_weights", true},
+              {"layers_pattern", nullptr},
+              {"layers_to_transform", nullptr},
+              {"lora_alpha", number(config.alpha)},
+              {"lora_dropout", number(config.dropout)},
+              {"modules_to_save", config.whole_embedding ? Json{"embed_tokens"} : Json(nullptr)},
+              {"peft_type", "LORA"},
+              {"r", config.rank},
+              {"rank_pattern", Json::object()},
+              {"alpha_pattern", Json::object()},
+              {"revision", nullptr},
+              {"target_modules", config.target_modules},
+              {"task_type", "CAUSAL_LM"},
+              {"trainable_token_indices", nullptr},
+              {"use_dora", false},
+              {"use_rslora", config.rank_stabilised}};
+    for (const auto& [name, rank] : config.rank_pattern) json["rank_pattern"][name] = rank;
+    for (const auto& [name, alpha] : config.alpha_pattern) json["alpha_pattern"][name] = number(alpha);
+    if (config.target_modules.empty()) json["target_modules"] = "dummy-target-modules";  // PEFT's name for none
+    if (!config.token_indices.empty()) json["trainable_token_indices"] = config.token_indices;
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+inline PeftConfig read_peft_config(const std::filesystem::path& folder) {
+    const std::filesystem::path path = folder / peft_config_file;
+    const MappedFile mapped{path};
+    return parse_peft_config({reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()}, path.string());
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

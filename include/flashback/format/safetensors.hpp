@@ -1,0 +1,79 @@
+/// \file Reading safetensors files: untrusted bytes in, checked tensors out.
+#pragma once
+
+#include "flashback/core/dtype.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/format/mapped_file.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// One tensor of a safetensors file.
+struct SafeTensor {
+    std::string name;
+    std::string_view dtype;            ///< as the file names it, e.g. "BF16"
+    std::optional<DType> type;         ///< the same where this library has it; not for BOOL, U8 to U64, F8_E5M2 and F8_E4M3
+    std::vector<std::uint64_t> shape;  ///< the last dimension runs fastest; none for a single number
+    std::span<const std::byte> data;   ///< in the file, at any address
+};
+
+/// A safetensors file whose header was checked; the tensors are views into it.
+///
+/// Everything is checked when the file is opened, and nothing is allocated whose size the bytes of the header do not justify: the
+/// header's length against the file and against 100,000,000 bytes; that it begins with `{` and is JSON of the expected form and
+/// nothing else; names against each other; shapes times element size against offsets; that the data, in order of the offsets,
+/// follow each other without a gap from the first byte to the last. The header may end in spaces.
+/// Source    huggingface/safetensors, README.md, "Format"
+class SafetensorsFile {
+public:
+    /// Maps a file into memory.
+    /// Throws    Error{io}, Error{format}; Error{unsupported} for an element type that is not known
+    static SafetensorsFile open(const std::filesystem::path& path);
+
+    /// Reads bytes that outlive it.
+    /// Throws    Error{format}; Error{unsupported} for an element type that is not known
+    static SafetensorsFile view(std::span<const std::byte> bytes, std::string name);
+
+    const std::string& name() const noexcept { return name_; }
+
+    /// All tensors, in the order of their data.
+    const std::vector<SafeTensor>& tensors() const noexcept { return tensors_; }
+
+    /// A tensor, or null if there is none of that name.
+    const SafeTensor* tensor(std::string_view name) const {
+        const auto found = index_.find(name);
+        return found == index_.end() ? nullptr : &tensors_[found->second];
+    }
+
+    /// The texts of `__metadata__`, in the order of the file.
+    const std::vector<std::pair<std::string, std::string>>& metadata() const noexcept { return metadata_; }
+
+    /// Says that a part will not be read soon; see MappedFile::release.
+    void release(std::span<const std::byte> part) const noexcept {
+        if (mapped_) mapped_->release(part);
+    }
+
+private:
+    SafetensorsFile() = default;
+
+    std::string name_;
+    std::unique_ptr<MappedFile> mapped_;
+    std::vector<SafeTensor> tensors_;
+    std::unordered_map<std::string_view, std::size_t> index_;
+    std::vector<std::pair<std::string, std::string>> metadata_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA
+
+#include "flashback/format/detail/read_safetensors.hpp"

@@ -1,0 +1,70 @@
+/// \file What makes a model in memory, or an adapter, another than a second one.
+#pragma once
+
+#include "flashback/core/executor.hpp"
+#include "flashback/core/fingerprint.hpp"
+#include "flashback/model/adapter.hpp"
+#include "flashback/model/transformer.hpp"
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The hash of a matrix: shape, type and weights.
+inline std::uint64_t fingerprint(const simd::PackedMatrix& w) noexcept {
+    Fingerprint one;
+    for (const std::uint64_t part :
+         {std::uint64_t{w.outputs()}, std::uint64_t{w.inputs()}, static_cast<std::uint64_t>(w.type())})
+        one.add(part);
+    for (std::size_t p = 0; p < w.panels(); ++p) one.add(w.panel_weights(p));
+    return one.value();
+}
+
+/// The fingerprint of a model that was made in memory: of its hyper-parameters and all weights, whatever they were made of. That
+/// of a model from a file is the file's (`fingerprint(const GgufFile&)`), so that both never meet.
+/// Cost      reads all weights once, the matrices in parallel if an executor is given
+inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor = {}) {
+    Fingerprint all;
+    const TransformerConfig& c = model.config;
+    for (const std::uint64_t part :
+         {std::uint64_t{c.vocab}, std::uint64_t{c.window}, std::uint64_t{c.layers}, std::uint64_t{c.width},
+          std::uint64_t{c.heads}, std::uint64_t{c.kv_heads}, std::uint64_t{c.head_dim}, std::uint64_t{c.rotary_dim},
+          std::uint64_t{c.hidden}, std::uint64_t{std::bit_cast<std::uint32_t>(c.norm_epsilon)}})
+        all.add(part);
+    all.add(std::as_bytes(std::span{model.rotary_frequencies}));
+
+    std::vector<const simd::PackedMatrix*> matrices{&model.embedding};
+    for (const TransformerLayer& layer : model.layers) {
+        all.add(std::as_bytes(std::span{layer.attention_norm}));
+        all.add(std::as_bytes(std::span{layer.ffn_norm}));
+        matrices.insert(matrices.end(), {&layer.q, &layer.k, &layer.v, &layer.output, &layer.gate, &layer.up, &layer.down});
+    }
+    all.add(std::as_bytes(std::span{model.output_norm}));
+    if (model.head) matrices.push_back(&*model.head);
+    std::vector<std::uint64_t> values(matrices.size());
+    executor.run(matrices.size(), [&](std::size_t i) { values[i] = fingerprint(*matrices[i]); });
+    for (const std::uint64_t value : values) all.add(value);
+    return all.value();
+}
+
+/// The fingerprint of an adapter: of all that changes what it does.
+inline std::uint64_t fingerprint(const Adapter& adapter) {
+    Fingerprint all;
+    for (const AdapterLayer& layer : adapter.layers) {
+        for (const LoraPair& pair : layer.pairs) {
+            all.add(std::uint64_t{pair.rank});
+            all.add(std::uint64_t{std::bit_cast<std::uint32_t>(pair.scale)});
+            all.add(std::as_bytes(std::span{pair.a}));
+            all.add(std::as_bytes(std::span{pair.b}));
+        }
+    }
+    all.add(std::as_bytes(std::span{adapter.embedding_ids}));
+    all.add(std::as_bytes(std::span{adapter.embedding_rows}));
+    return all.value();
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

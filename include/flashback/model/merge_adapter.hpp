@@ -1,0 +1,105 @@
+/// \file An adapter as a part of the weights.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/core/quantize.hpp"
+#include "flashback/model/adapter.hpp"
+#include "flashback/model/fingerprint.hpp"
+#include "flashback/model/transformer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+namespace detail {
+
+inline void check_mergeable(const simd::PackedMatrix& w, std::string_view name) {
+    if (w.type() != DType::f32 && w.type() != DType::f16 && w.type() != DType::bf16) {
+        FLASHBACK_THROW(ErrorCode::unsupported, "an adapter cannot be merged into ", name, ", which is of type ",
+                        layout_of(w.type()).name, ", expected F32, F16 or BF16: a session can run it beside the model");
+    }
+}
+
+/// W + scale · B A, each element summed in double and rounded once.
+inline simd::PackedMatrix merged(const simd::PackedMatrix& w, const LoraPair& pair, float scale, ExecutorRef executor) {
+    simd::PackedMatrix sum{w.type(), w.outputs(), w.inputs()};
+    const auto factor = static_cast<double>(pair.scale * scale);
+    executor.run_ranges(w.outputs(), simd::panel_outputs, [&](std::size_t first, std::size_t last) {
+        std::vector<float> row(w.inputs());
+        std::vector<double> added(w.inputs());
+        std::vector<std::byte> bytes(w.inputs() * layout_of(w.type()).block_bytes);
+        for (std::size_t o = first; o < last; ++o) {
+            w.row(o, row.data());
+            std::ranges::fill(added, 0.0);
+            for (std::size_t r = 0; r < pair.rank; ++r) {
+                const auto b = static_cast<double>(pair.b[o * pair.rank + r]);
+                const float* a = pair.a.data() + r * w.inputs();
+                // The products are exact, so that no compiler changes a bit by fusing them with the sums.
+                for (std::size_t i = 0; i < added.size(); ++i) added[i] += b * static_cast<double>(a[i]);
+            }
+            for (std::size_t i = 0; i < added.size(); ++i)
+                row[i] = static_cast<float>(std::fma(factor, added[i], static_cast<double>(row[i])));
+            quantize(w.type(), row.data(), row.size(), bytes.data());
+            sum.set_row(o, bytes.data());
+        }
+    });
+    return sum;
+}
+
+}  // namespace detail
+
+/// A model with an adapter in its weights: as fast as the model itself, and with other rounding than the adapter beside it, since sums
+/// are rounded to the type of the matrix. Replaced embedding rows go into the input embedding; where the head is tied to it, the new
+/// model has a head of its own, with the rows of the old one.
+/// Throws    Error{contract} if the adapter does not fit the model, or for a scale that is no number; Error{unsupported} if a matrix that
+///           it changes is quantised; std::bad_alloc
+/// Cost      the memory of a second model; rank multiply-adds in double a changed weight, in parallel if an executor is given
+/// Source    Hu et al. 2021, LoRA, section 4.1
+inline std::shared_ptr<const Transformer> merged(const Transformer& model, const Adapter& adapter, float scale = 1,
+                                                 ExecutorRef executor = {}) {
+    check_fits(adapter, model.config);
+    FLASHBACK_ASSERT(std::isfinite(scale), "an adapter is merged with a scale of ", scale, ", expected a number");
+    for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
+        for (const LinearModule m : linear_modules) {
+            if (adapter.layers[l][m].rank > 0) detail::check_mergeable(model.layers[l][m], peft_module(l, m));
+        }
+    }
+    const bool rows = !adapter.embedding_ids.empty();
+    if (rows) detail::check_mergeable(model.embedding, "model.embed_tokens");
+
+    auto sum = std::make_shared<Transformer>();
+    sum->config = model.config;
+    sum->embedding = model.embedding.copy();
+    std::vector<std::byte> bytes(model.config.width * layout_of(model.embedding.type()).block_bytes);
+    for (std::size_t i = 0; i < adapter.embedding_ids.size(); ++i) {
+        quantize(model.embedding.type(), adapter.embedding_rows.data() + i * model.config.width, model.config.width,
+                 bytes.data());
+        sum->embedding.set_row(static_cast<std::size_t>(adapter.embedding_ids[i]), bytes.data());
+    }
+    for (std::size_t l = 0; l < model.layers.size(); ++l) {
+        const TransformerLayer& from = model.layers[l];
+        TransformerLayer& to = sum->layers.emplace_back();
+        to.attention_norm = from.attention_norm;
+        to.ffn_norm = from.ffn_norm;
+        for (const LinearModule m : linear_modules) {
+            const bool changes = !adapter.layers.empty() && adapter.layers[l][m].rank > 0;
+            to[m] = changes ? detail::merged(from[m], adapter.layers[l][m], scale, executor) : from[m].copy();
+        }
+    }
+    sum->output_norm = model.output_norm;
+    if (model.head || rows) sum->head = model.output_matrix().copy();
+    sum->rotary_frequencies = model.rotary_frequencies;
+    sum->text_head = model.text_head;
+    sum->text_ends = model.text_ends;
+    sum->notes = model.notes;
+    sum->fingerprint = fingerprint(*sum, executor);
+    return sum;
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,111 @@
+/// \file An adapter that is ready to run: packed once, immutable, shared by any number of sessions.
+#pragma once
+
+#include "flashback/core/tokens.hpp"
+#include "flashback/model/adapter.hpp"
+#include "flashback/model/fingerprint.hpp"
+#include "flashback/model/transformer.hpp"
+#include "flashback/simd/packed_matrix.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// What a session adds to one linear layer.
+struct PackedLora {
+    simd::PackedMatrix a;  ///< (rank, inputs) of f32
+    simd::PackedMatrix b;  ///< (outputs, rank) of f32
+    float scale = 0;
+
+    bool present() const noexcept { return a.outputs() > 0; }
+};
+
+/// The matrices of an adapter in panels, and its embedding rows by token.
+class PackedAdapter {
+public:
+    /// Throws    Error{contract} if the adapter does not fit the model; std::bad_alloc
+    /// Cost      4 bytes a parameter, and 4 bytes a token of the vocabulary where rows are replaced
+    PackedAdapter(const Adapter& adapter, const TransformerConfig& model)
+        : ids_(adapter.embedding_ids), rows_(adapter.embedding_rows), fingerprint_(flashback::fingerprint(adapter)) {
+        check_fits(adapter, model);
+        width_ = model.width;
+        for (const LinearModule m : linear_modules) sides_[static_cast<std::size_t>(m)] = {model.outputs(m), model.inputs(m)};
+        for (const AdapterLayer& from : adapter.layers) {
+            auto& to = layers_.emplace_back();
+            for (std::size_t m = 0; m < to.size(); ++m) {
+                const LoraPair& pair = from.pairs[m];
+                if (pair.rank == 0) continue;
+                to[m] = {packed(pair.a, pair.rank, sides_[m].inputs), packed(pair.b, sides_[m].outputs, pair.rank), pair.scale};
+                most_rank_ = std::max(most_rank_, pair.rank);
+            }
+        }
+        if (ids_.empty()) return;
+        row_of_.resize(model.vocab);
+        for (std::size_t i = 0; i < ids_.size(); ++i)
+            row_of_[static_cast<std::size_t>(ids_[i])] = static_cast<std::uint32_t>(i + 1);
+    }
+
+    /// Whether the model has the shape that the adapter was packed for.
+    bool fits(const TransformerConfig& model) const noexcept {
+        if (!layers_.empty() && layers_.size() != model.layers) return false;
+        if (!row_of_.empty() && row_of_.size() != model.vocab) return false;
+        return std::ranges::all_of(linear_modules, [&](LinearModule m) {
+            return sides_[static_cast<std::size_t>(m)] == Sides{model.outputs(m), model.inputs(m)};
+        });
+    }
+
+    /// What is added to a linear layer; null for nothing.
+    const PackedLora* lora(std::size_t layer, LinearModule m) const noexcept {
+        if (layers_.empty()) return nullptr;
+        const PackedLora& pair = layers_[layer][static_cast<std::size_t>(m)];
+        return pair.present() ? &pair : nullptr;
+    }
+
+    /// What replaces the input embedding of a token; null for nothing.
+    /// Shape     (width)
+    /// Requires  a token of the model
+    const float* embedding_row(TokenId token) const noexcept {
+        const std::uint32_t row = row_of_.empty() ? 0 : row_of_[static_cast<std::size_t>(token)];
+        return row == 0 ? nullptr : rows_.data() + (row - 1) * width_;
+    }
+
+    /// The tokens whose input embedding is replaced.
+    const std::vector<TokenId>& embedding_ids() const noexcept { return ids_; }
+    /// The greatest rank.
+    std::size_t most_rank() const noexcept { return most_rank_; }
+    /// That of the adapter.
+    std::uint64_t fingerprint() const noexcept { return fingerprint_; }
+
+private:
+    struct Sides {
+        std::size_t outputs = 0, inputs = 0;
+        bool operator==(const Sides&) const = default;
+    };
+
+    static simd::PackedMatrix packed(const std::vector<float>& values, std::size_t outputs, std::size_t inputs) {
+        simd::PackedMatrix w{DType::f32, outputs, inputs};
+        for (std::size_t o = 0; o < outputs; ++o) w.set_row(o, reinterpret_cast<const std::byte*>(values.data() + o * inputs));
+        return w;
+    }
+
+    std::size_t width_ = 0;
+    std::array<Sides, linear_modules.size()> sides_{};
+    std::vector<std::array<PackedLora, linear_modules.size()>> layers_;
+    std::size_t most_rank_ = 0;
+    std::vector<TokenId> ids_;
+    std::vector<float> rows_;            ///< (ids, width)
+    std::vector<std::uint32_t> row_of_;  ///< of each token of the vocabulary: its row + 1, or 0
+    std::uint64_t fingerprint_;
+};
+
+/// An adapter in use, or none.
+struct AdapterUse {
+    const PackedAdapter* adapter = nullptr;
+    float scale = 1;  ///< of what LoRA adds; replaced embedding rows are what they are
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

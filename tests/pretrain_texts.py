@@ -1,0 +1,108 @@
+#!/usr/bin/python3
+"""What examples/pretrain makes of markup, and that it leaves out the held-out documents.
+
+pretrain_texts.py SOURCE_DIR [technical-heldout.jsonl]
+"""
+import json
+import os
+import sys
+import unittest
+
+source, *heldout = sys.argv[1:]
+folder = os.path.join(source, 'examples', 'pretrain')
+sys.dont_write_bytecode = True
+sys.path.insert(0, folder)
+
+import clean  # noqa: E402
+import experiment  # noqa: E402
+import overlap  # noqa: E402
+import sources  # noqa: E402
+import texts  # noqa: E402
+
+
+class Markup(unittest.TestCase):
+    def test_wrapped_lines_are_joined_and_others_are_not(self):
+        self.assertEqual(clean.plain('   A program\n   that runs.\n   The end:\n   of it\n\n\n\n   Next\n\tone\n *\n'),
+                         'A program that runs.\nThe end:\nof it\n\nNext one')
+
+    def test_restructured_text(self):
+        self.assertEqual(clean.rst('Title\n=====\n\n.. SPDX-License-Identifier: GPL-2.0\n.. note:: See :ref:`the other <label>`.\n\n'
+                                   '``code`` and *words* in :class:`~os.PathLike` [page]_.\n'),
+                         'Title\n\nNote: See the other.\n\ncode and words in os.PathLike [page].')
+
+    def test_asciidoc(self):
+        self.assertEqual(clean.asciidoc('git-x(1)\n========\n\n[[tag]]\n== NAME\n-----\n`git x` does\n\'it\'.\n// remark\n'),
+                         "git-x(1)\n\nNAME\n\ngit x does 'it'.")
+
+    def test_pod(self):
+        self.assertEqual(clean.pod('=head1 NAME\n\nB<perl> - see L<perlre/Escapes> and L<the page|perl>, C<< $a->b >>, E<lt>\n\n=over\n\n'
+                                   '=item *\n\nOne\n\n=back\n\n=begin html\n\n<p>\n\n=end html\n\n=cut\n\n$code;\n'),
+                         'NAME\n\nperl - see perlre on Escapes and the page, $a->b, <\n\n* One')
+
+    def test_html(self):
+        self.assertEqual(sources.html('nav')('<head><title>x</title></head><div class="nav top">Home <br> <a>Next</a></div><h1>T &amp; U</h1>'
+                                             '<p>One\n  line<ul><li> a<li>b</ul><script>if (a < b) {}</script><pre>x\n y</pre>'),
+                         'T & U\n\nOne line\n\n* a\n* b\n\nx y')
+
+
+WORDS = [f'word{i}' for i in range(100)]
+OTHER = [f'other{i}' for i in range(400)]
+
+
+class Overlap(unittest.TestCase):
+    def setUp(self):
+        long = {'_id': 'linux-1', 'title': 'Long-Document', 'text': ' '.join(WORDS)}
+        short = {'_id': 'wordnet-2', 'title': 'entry', 'text': 'entry n 1: a gloss of not so many words'}
+        path = os.path.join(os.environ.get('TMPDIR', '/tmp'), f'heldout-{os.getpid()}.json')
+        with open(path, 'w', encoding='utf-8') as file:
+            json.dump(overlap.describe([long, short]), file)
+        self.excluded = overlap.Excluded(path)
+        os.remove(path)
+
+    def left(self, source_name, title, text):
+        return texts.without_copies(source_name, title, text, self.excluded)
+
+    def test_another_text_stays(self):
+        text = ' '.join(OTHER)
+        self.assertEqual(self.left('linux', 'other', text), (text, False))
+
+    def test_twelve_words_in_common_are_no_copy(self):
+        text = ' '.join(WORDS[:12] + OTHER)
+        self.assertEqual(self.left('linux', 'other', text), (text, False))
+
+    def test_a_copied_paragraph_is_cut(self):
+        first, last = ' '.join(OTHER[:200]), ' '.join(OTHER[200:])
+        text = '\n\n'.join([first, 'And ' + ' '.join(WORDS[50:63]).upper() + '!', last])
+        self.assertEqual(self.left('linux', 'other', text), (first + '\n\n' + last, True))
+
+    def test_a_copy_across_paragraphs_cuts_both(self):
+        text = '\n\n'.join([' '.join(OTHER[:100]), ' '.join(WORDS[:7]), ' '.join(WORDS[7:13]), ' '.join(OTHER[100:])])
+        self.assertEqual(self.left('linux', 'other', text), (' '.join(OTHER[:100]) + '\n\n' + ' '.join(OTHER[100:]), True))
+
+    def test_what_is_copied_for_the_most_part_is_out(self):
+        self.assertEqual(self.left('linux', 'other', ' '.join(OTHER[:100] + WORDS)), (None, True))
+
+    def test_a_copied_run_puts_an_entry_out(self):
+        self.assertEqual(self.left('foldoc', 'other', ' '.join(OTHER + WORDS[:13])), (None, True))
+
+    def test_a_title_puts_a_document_out(self):
+        self.assertEqual(self.left('linux', 'long document', ' '.join(OTHER)), (None, True))
+        self.assertFalse(self.left('git', 'long document', ' '.join(OTHER))[1])
+
+    def test_a_short_document_is_known_by_eight_words(self):
+        self.assertEqual(self.left('wordnet', 'synonym', 'synonym n 1: a gloss of not so many words'), (None, True))
+
+    def test_wikitext_titles(self):
+        self.assertEqual(experiment.spelled("M @-@ 82 ( Michigan highway )"), 'M-82 (Michigan highway)')
+        self.assertEqual(experiment.spelled("Battle of Sullivan 's Island , 1 – 2"), "Battle of Sullivan's Island, 1–2")
+
+    @unittest.skipUnless(heldout and os.path.exists(heldout[0]), 'the held-out documents are not there')
+    def test_the_fingerprints_are_those_of_the_heldout_documents(self):
+        with open(heldout[0], encoding='utf-8') as lines:
+            described = overlap.describe(map(json.loads, lines))
+        with open(os.path.join(folder, 'heldout.json'), encoding='utf-8') as file:
+            self.assertEqual(described, json.load(file))
+
+
+if __name__ == '__main__':
+    unittest.main(argv=sys.argv[:1])
