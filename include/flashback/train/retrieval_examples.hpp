@@ -104,7 +104,7 @@ public:
 private:
     void shuffle(std::uint64_t pass) {
         std::iota(order_.begin(), order_.end(), std::size_t{0});
-        SplitMix64 random{detail::random_key(SplitMix64{seed_}.next(), pass)};  // not seed ^ pass: seeds would share orders
+        SplitMix64 random{detail::random_key(seed_, pass)};
         for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.below(i)]);
         pass_ = pass;
     }
