@@ -147,9 +147,9 @@ TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     refused(2, "--corpus requires --layout", {"ppl", "--text", documents, "--corpus", documents});
     refused(2, "--layout: sideways not in {none,append,prepend,overwrite}",
             {"ppl", "--text", documents, "--layout", "sideways"});
-    refused(2, "--layout excludes --window", with(none, {"--window", "100"}));
-    refused(2, "--layout excludes --tokens", with(none, {"--tokens", "100"}));
-    refused(2, "--layout excludes --against", with(none, {"--against", "x.gguf"}));
+    refused(2, "--window excludes --layout", with(none, {"--window", "100"}));
+    refused(2, "--tokens excludes --layout", with(none, {"--tokens", "100"}));
+    refused(2, "--against excludes --layout", with(none, {"--against", "x.gguf"}));
     refused(2, "--hold: found 20, expected a multiple of --stride, 16", with(none, {"--hold", "20"}));
     refused(2, "--passages: found 0", with(none, {"--passages", "0"}));
     refused(1, "expected at least the 100000 in front of the first stride", with(none, {"--init", "100000"}));
