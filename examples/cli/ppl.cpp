@@ -137,7 +137,7 @@ void add_ppl(CLI::App& app, Command& run) {
     auto retrieval = std::make_shared<RetrievalPplSettings>();
     add_retrieval_options(command, *retrieval, {"--window", "--tokens", "--against"});
     command.footer(
-        "Without --layout, windows are evaluated from scratch.\nExamples:\n  flashback ppl --text README.md --window 255 "
+        "Without --layout, windows are evaluated from scratch.\nExample:\n  flashback ppl --text README.md --window 255 "
         "--tokens "
         "2000\n  flashback ppl --text README.md --corpus CHANGELOG.md --layout append");
     command.callback([options, retrieval, &run] {

@@ -118,7 +118,9 @@ private:
     bool shares_text(TokenSpan passage, TokenSpan source) const {
         if (run == 0) return false;
         for (std::size_t i = 0; i + run <= passage.size(); ++i) {
-            if (!std::ranges::search(source, passage.subspan(i, run)).empty()) return true;
+            const TokenSpan part = passage.subspan(i, run);
+            // Not std::ranges::search, which clang 14 cannot compile.
+            if (std::search(source.begin(), source.end(), part.begin(), part.end()) != source.end()) return true;
         }
         return false;
     }
