@@ -1,9 +1,12 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
+#include "finetune_options.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
 #include "flashback/eval/stride_cache.hpp"
+#include "flashback/format/peft.hpp"
+#include "flashback/model/fingerprint.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/load_adapter.hpp"
 #include "flashback/model/save_adapter.hpp"
@@ -14,7 +17,6 @@
 #include "flashback/train/shuffled_passes.hpp"
 #include "flashback/train/trainer.hpp"
 #include "retrieval_setup.hpp"
-#include "training_run.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -30,45 +32,27 @@
 #include <utility>
 #include <vector>
 
+#include <unistd.h>
+
 namespace cli {
 namespace {
 
 namespace fb = flashback;
 
-struct Options {
-    std::string model;
-    RetrievalSettings retrieval;
-    std::string valid;
-    std::size_t valid_strides = 500;
-    std::string markers = "on";
-    std::vector<std::string> modules{"q", "v"};
-    fb::LoraOptions lora;
-    std::string adapter;
-    OptimiserOptions optimiser{.steps = 1000,
-                               .batch = 16,
-                               .lr = 1e-4,
-                               .warmup_ratio = 0.1,
-                               .beta2 = 0.999,
-                               .weight_decay = 0,
-                               .clip = 1,
-                               .decay = "cosine",
-                               .seed = 0};
-    std::string examples_cache;
-    std::string out;
-    bool force = false;
-    RunOptions run;
-    std::size_t threads = 1;
-    bool json = false;
+using Options = FinetuneOptions;
 
-    bool with_markers() const { return markers != "off" && retrieval.layout != "none"; }
-};
-
+/// Refuses a folder that could not be written later, when the work is done.
 void check_folder(const std::string& folder, bool replace) {
     std::error_code unknown;
-    if (std::filesystem::exists(folder, unknown) && !std::filesystem::is_directory(folder, unknown))
-        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': it exists and is no folder");
-    if (std::filesystem::exists(std::filesystem::path{folder} / "adapter_config.json", unknown) && !replace)
+    if (std::filesystem::exists(std::filesystem::path{folder} / fb::peft_config_file, unknown) && !replace)
         FLASHBACK_THROW(fb::ErrorCode::io, "'", folder, "' holds an adapter already; --force replaces it");
+    // It may be made with folders above it: the first of them that exists has to take it.
+    std::filesystem::path there = std::filesystem::absolute(folder).lexically_normal();
+    while (there.has_relative_path() && !std::filesystem::exists(there, unknown)) there = there.parent_path();
+    if (!std::filesystem::is_directory(there, unknown))
+        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': '", there.string(), "' exists and is no folder");
+    if (::access(there.c_str(), W_OK) != 0)
+        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': the folder '", there.string(), "' is not writable");
 }
 
 fb::TrainingTargets targets_of(const Options& o, const fb::Tokenizer& tokenizer) {
@@ -125,13 +109,32 @@ private:
     std::optional<fb::Bm25Index> index_;
 };
 
+/// Where examples begin and how much they read.
+fb::StrideOptions training_options(const Options& o, std::size_t window) {
+    fb::StrideOptions options = fb::training_strides(window, o.optimiser.seed,
+                                                     {.stride = o.retrieval.stride,
+                                                      .passages = o.retrieval.layout == "none" ? 0 : o.retrieval.passages,
+                                                      .passage_tokens = o.retrieval.passage_tokens});
+    if (o.most_context > 0) options.most_context = o.most_context;
+    options.context = o.least_context > 0 ? o.least_context : std::min(options.context, options.most_context);
+    const std::size_t passages = options.passages * options.passage_tokens;
+    if (options.most_context < options.context || options.most_context > window - options.stride) {
+        FLASHBACK_THROW(fb::ErrorCode::window, "contexts have ", options.context, " to ", options.most_context,
+                        " tokens, expected ascending numbers up to the ", window - options.stride,
+                        " that a stride leaves of the window");
+    }
+    if (passages >= options.context) {
+        FLASHBACK_THROW(fb::ErrorCode::window, "passages of up to ", passages, " tokens leave no text of contexts of ",
+                        options.context, " and more, expected a --context-min above ", passages,
+                        ", or fewer --passages or --passage-tokens");
+    }
+    return options;
+}
+
 Strides training_data(const Options& o, const fb::Tokenizer& tokenizer, std::size_t window, const fb::AnyPolicies& policies,
                       Search& search, std::uint64_t& key) {
     Strides data{read_stream(o.retrieval.text, o, tokenizer), {}};
-    const fb::StrideOptions options = fb::training_strides(window, o.optimiser.seed,
-                                                           {.stride = o.retrieval.stride,
-                                                            .passages = o.retrieval.layout == "none" ? 0 : o.retrieval.passages,
-                                                            .passage_tokens = o.retrieval.passage_tokens});
+    const fb::StrideOptions options = training_options(o, window);
     const std::size_t tokens = data.text.tokens().size();
     if (tokens < options.init + options.stride) {
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the text '", o.retrieval.text, "' has ", tokens, " tokens, expected at least ",
@@ -185,7 +188,8 @@ fb::RetrievalPerplexity measured(const fb::Trainer& trainer, const std::shared_p
                                     {.masked = masked, .executor = pool});
 }
 
-fb::RunDescription describe(const Options& o, const fb::Transformer& model, std::uint64_t data) {
+fb::RunDescription describe(const Options& o, const fb::Transformer& model, std::uint64_t data,
+                            const std::optional<fb::Adapter>& first) {
     std::string modules;
     for (const std::string& module : o.modules) modules += (modules.empty() ? "" : ",") + module;
     fb::RunDescription run{{"command", "finetune"},
@@ -197,7 +201,7 @@ fb::RunDescription describe(const Options& o, const fb::Transformer& model, std:
                            {"rank", std::to_string(o.lora.rank)},
                            {"alpha", shortest(static_cast<double>(o.lora.alpha))},
                            {"dropout", shortest(static_cast<double>(o.lora.dropout))},
-                           {"adapter", o.adapter}};
+                           {"adapter", first ? hexadecimal(fb::fingerprint(*first)) : "none"}};
     o.optimiser.describe(run);
     return run;
 }
@@ -208,11 +212,12 @@ void finetune(const Options& o) {
     check_folder(o.out, o.force);
     if (!o.run.checkpoint.empty()) check_writable(o.run.checkpoint, true);
     if (!o.run.log.empty()) check_writable(o.run.log, true);
+    if (!o.examples_cache.empty()) check_writable(o.examples_cache, true);
     const std::vector<fb::TokenId> markers = markers_of(tokenizer);
     if (o.with_markers() && markers.size() != marker_names.size()) {
         FLASHBACK_THROW(fb::ErrorCode::vocabulary, "the vocabulary of '", file.name(), "' has no control tokens ",
                         marker_names[0], " and ", marker_names[1], ", which --markers ", o.markers,
-                        " needs; expected them, or ", "--markers off");
+                        " needs; expected them, or --markers off");
     }
 
     fb::ThreadPool pool = start_threads(o.threads);
@@ -227,7 +232,8 @@ void finetune(const Options& o) {
 
     const fb::RetrievalExamples examples{data.text.tokens(), data.found, policies, model->text_head, model->config.window};
     fb::Trainer trainer{model, targets, o.optimiser.trainer_options(markers, pool)};
-    if (!o.adapter.empty()) trainer.load(fb::load_adapter(o.adapter, *model));
+    std::optional<fb::Adapter> first;
+    if (!o.adapter.empty()) trainer.load(first.emplace(fb::load_adapter(o.adapter, *model)));
     fb::ShuffledPasses order{examples.size(), o.optimiser.seed};
     std::vector<fb::TrainingExample> batch(o.optimiser.batch);
     const auto step = [&](std::uint64_t number) {
@@ -242,7 +248,7 @@ void finetune(const Options& o) {
             return last->nats;
         };
     }
-    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, *model, key), step, validate);
+    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, *model, key, first), step, validate);
     fb::save_adapter(trainer.adapter(), model->config, o.out,
                      {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
 
@@ -278,80 +284,14 @@ void finetune(const Options& o) {
 
 void add_finetune(CLI::App& app, Command& run) {
     auto o = std::make_shared<Options>();
-    o->retrieval.layout = "append";
-    o->retrieval.stride = 16;
     CLI::App& command = *app.add_subcommand("finetune", "Train a LoRA and marking tokens to read passages where they stand");
     add_model(command, o->model);
-    command
-        .add_option("--train", o->retrieval.text,
-                    "What to train on: JSON lines {_id,title,text}, WikiText, plain text or a folder; - for standard input")
-        ->required()
-        ->type_name("FILE");
-    command
-        .add_option("--corpus", o->retrieval.corpus,
-                    "Where passages are found, never those of the document itself: JSON lines, a folder of .txt and .md files, "
-                    "or a dictd-style text file")
-        ->type_name("PATH");
-    command.add_option("--out", o->out, "The folder to write: the adapter as PEFT has it")->required()->type_name("DIR");
-    command.add_flag("--force", o->force, "Replace an adapter in the folder to write");
-    command
-        .add_option("--layout", o->retrieval.layout,
-                    "Where passages stand: behind the text or in front of it; none: the same without passages")
-        ->check(CLI::IsMember({"append", "prepend", "none"}))
-        ->capture_default_str();
-    command
-        .add_option(
-            "--markers", o->markers,
-            "Marking tokens around passages: on trains their two rows, from those of the model; fixed leaves them as they "
-            "are; off has none")
-        ->check(CLI::IsMember({"on", "fixed", "off"}))
-        ->capture_default_str();
-    std::vector<std::string> names{"none"};
-    for (const fb::LinearModule module : fb::linear_modules) names.emplace_back(fb::to_string(module));
-    command.add_option("--lora-targets", o->modules, "The linear layers that get a LoRA, or none: only markers train")
-        ->delimiter(',')
-        ->check(CLI::IsMember(names))
-        ->capture_default_str();
-    command.add_option("--rank", o->lora.rank, "Of the LoRA")
-        ->check(at_least(1))
-        ->check(CLI::Range(1, 1 << 16))
-        ->capture_default_str();
-    command.add_option("--alpha", o->lora.alpha, "The LoRA is scaled by alpha / rank")
-        ->check(number_from(0, 1e6))
-        ->capture_default_str();
-    command.add_option("--dropout", o->lora.dropout, "Of what enters the LoRA")
-        ->check(number_from(0, 0.99))
-        ->capture_default_str();
-    command.add_option("--adapter", o->adapter, "Begin with the numbers of this adapter")->type_name("DIR");
-    command.add_option("--stride", o->retrieval.stride, "Tokens to predict for each retrieval")
-        ->check(at_least(1))
-        ->capture_default_str();
-    add_passages(command, o->retrieval);
-    command
-        .add_option(
-            "--examples-cache", o->examples_cache,
-            "Keep in this file what was found for the examples; it serves all runs with the same text, corpus and strides")
-        ->type_name("FILE");
-    o->optimiser.add(command, "Examples",
-                     "Of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");
-    command.add_option("--valid", o->valid, "Measure the perplexity of this text, as ppl --layout does")->type_name("FILE");
-    command.add_option("--valid-strides", o->valid_strides, "With the first N strides of --valid")
-        ->check(at_least(1))
-        ->capture_default_str();
-    o->run.add(command);
-    add_threads(command, o->threads);
-    add_json(command, o->json);
+    o->add(command);
     command.footer(
         "Example:\n  flashback finetune --train README.md --corpus CHANGELOG.md --steps 3 --batch 2 --out /tmp/adapter "
         "--force");
     command.callback([o, &run] {
-        if (o->retrieval.layout != "none" && o->retrieval.corpus.empty())
-            throw CLI::ValidationError("finetune needs --corpus, or --layout none");
-        const bool lora = std::ranges::find(o->modules, "none") == o->modules.end();
-        if (!lora && o->modules.size() > 1)
-            throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");
-        if (!lora && !(o->with_markers() && o->markers == "on"))
-            throw CLI::ValidationError("nothing trains: expected --lora-targets, or --markers on with passages");
+        o->check();
         run = [o] { finetune(*o); };
     });
 }

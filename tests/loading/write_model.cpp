@@ -30,8 +30,12 @@ const GgufFile& tokenizer_file() {
 }
 
 std::shared_ptr<Transformer> some_model(bool tied, DType type = DType::f32) {
-    return std::const_pointer_cast<Transformer>(random_model(
-        {.width = 32, .hidden = 64, .vocab = load_tokenizer(tokenizer_file()).size(), .window = 96, .tied = tied, .type = type}));
+    return std::const_pointer_cast<Transformer>(random_model({.width = 32,
+                                                              .hidden = 64,
+                                                              .vocab = load_tokenizer(tokenizer_file()).size(),
+                                                              .window = 96,
+                                                              .tied = tied,
+                                                              .type = type}));
 }
 
 std::vector<float> logits_of(const std::shared_ptr<const Transformer>& model) {
@@ -159,7 +163,8 @@ TEST_CASE("What cannot be written is refused, and a file that was there stays") 
     refused(ErrorCode::unsupported, "a model cannot be written as Q4_K, expected F32, F16, BF16, Q8_0 or Q4_0", *model,
             DType::q4_k);
     const auto narrow = random_model({.width = 24, .heads = 2, .head_dim = 12, .hidden = 32});
-    refused(ErrorCode::contract, "token_embd.weight has rows of 24 elements, expected whole blocks of Q8_0", *narrow, DType::q8_0);
+    refused(ErrorCode::contract, "token_embd.weight has rows of 24 elements, expected whole blocks of Q8_0", *narrow,
+            DType::q8_0);
 
     const auto large = some_model(true);
     std::vector<float> row(32, 1e6f);

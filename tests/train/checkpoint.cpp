@@ -40,7 +40,8 @@ struct Setting {
     std::shared_ptr<const Transformer> model = odd_model(true);
 
     std::unique_ptr<Trainer> trainer() const {
-        return std::make_unique<Trainer>(model, targets, TrainerOptions{.learning_rate = {.peak = 0.01f, .steps = 8}, .seed = 7});
+        return std::make_unique<Trainer>(model, targets,
+                                         TrainerOptions{.learning_rate = {.peak = 0.01f, .steps = 8}, .seed = 7});
     }
 };
 
@@ -193,15 +194,17 @@ TEST_CASE("One run has the checkpoint at a time, and clears away only what a kil
         CHECK(names_in(folder.path()) == std::set<std::string>{"run.ckpt.lock", "run.ckpt.part", "run.ckpt.partial",
                                                                "run.ckpt.part1x", "run.ckpt2.part0", "other.part0"});
         folder.write("run.ckpt.part0", "being written");
-        check_error(ErrorCode::io, "run.ckpt' belongs to another run, which has not ended",
-                    [&] { static_cast<void>(CheckpointFile{path, run}); });
+        check_error(ErrorCode::io, "run.ckpt' belongs to another run, which has not ended", [&] {
+            static_cast<void>(CheckpointFile{path, run});
+        });
         CHECK(std::filesystem::exists(folder.path() / "run.ckpt.part0"));
         static_cast<void>(CheckpointFile{folder.path() / "second.ckpt", run});
     }
     const CheckpointFile again{path, run};
     CHECK(again.path() == path);
-    check_error(ErrorCode::io, "nowhere/run.ckpt.lock': No such file",
-                [&] { static_cast<void>(CheckpointFile{folder.path() / "nowhere" / "run.ckpt", run}); });
+    check_error(ErrorCode::io, "nowhere/run.ckpt.lock': No such file", [&] {
+        static_cast<void>(CheckpointFile{folder.path() / "nowhere" / "run.ckpt", run});
+    });
 }
 
 TEST_CASE("A checkpoint that cannot be written leaves the one before it") {

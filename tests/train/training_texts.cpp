@@ -61,12 +61,14 @@ TEST_CASE("What is no text to train on is refused with its place") {
     const auto refused = [&](ErrorCode code, const char* words, const std::string& content) {
         check_error(code, words, [&] { static_cast<void>(read_training_texts(folder.write("file", content))); });
     };
-    refused(ErrorCode::corpus, "file' line 3 is no JSON, expected an object like {\"text\": ...}", "{\"text\": \"a\"}\n\n{\"text\"");
+    refused(ErrorCode::corpus, "file' line 3 is no JSON, expected an object like {\"text\": ...}",
+            "{\"text\": \"a\"}\n\n{\"text\"");
     refused(ErrorCode::corpus, "file' line 2 is array", "{\"text\": \"a\"}\n[1]\n");
     refused(ErrorCode::corpus, "file' line 1: the document has no \"text\"", "{\"contents\": \"a\"}");
     refused(ErrorCode::corpus, "\"text\" is of type array, expected a string", "{\"text\": [\"a\"]}");
     refused(ErrorCode::corpus, "is binary: byte 1 is 0", std::string{"a\0b", 3});
     refused(ErrorCode::corpus, "is compressed", "\x1f\x8b.");
-    check_error(ErrorCode::io, "nowhere': No such file", [&] { static_cast<void>(read_training_texts(folder.path() / "nowhere")); });
+    check_error(ErrorCode::io, "nowhere': No such file",
+                [&] { static_cast<void>(read_training_texts(folder.path() / "nowhere")); });
     check_error(ErrorCode::io, "'", [&] { static_cast<void>(read_training_texts(folder.path())); });
 }

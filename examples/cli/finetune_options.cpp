@@ -1,0 +1,95 @@
+#include "finetune_options.hpp"
+
+#include "common.hpp"
+#include "flashback/model/linear_module.hpp"
+
+#include <algorithm>
+
+namespace cli {
+
+namespace fb = flashback;
+
+void FinetuneOptions::add(CLI::App& command) {
+    command
+        .add_option("--train", retrieval.text,
+                    "What to train on: JSON lines {_id,title,text}, WikiText, plain text or a folder; - for standard input")
+        ->required()
+        ->type_name("FILE");
+    command
+        .add_option("--corpus", retrieval.corpus,
+                    "Where passages are found, never those of the document itself: JSON lines, a folder of .txt and .md files, "
+                    "or a dictd-style text file")
+        ->type_name("PATH");
+    command.add_option("--out", out, "The folder to write: the adapter as PEFT has it")->required()->type_name("DIR");
+    command.add_flag("--force", force, "Replace an adapter in the folder to write");
+    command
+        .add_option("--layout", retrieval.layout,
+                    "Where passages stand: behind the text or in front of it; none: the same without passages")
+        ->check(CLI::IsMember({"append", "prepend", "none"}))
+        ->capture_default_str();
+    markers_option_ =
+        command
+            .add_option(
+                "--markers", markers,
+                "Marking tokens around passages: on trains their two rows, from those of the model; fixed leaves them as they "
+                "are; off has none, as --layout none has none")
+            ->check(CLI::IsMember({"on", "fixed", "off"}))
+            ->capture_default_str();
+    std::vector<std::string> names{"none"};
+    for (const fb::LinearModule module : fb::linear_modules) names.emplace_back(fb::to_string(module));
+    command.add_option("--lora-targets", modules, "The linear layers that get a LoRA, or none: only markers train")
+        ->delimiter(',')
+        ->check(CLI::IsMember(names))
+        ->capture_default_str();
+    command.add_option("--rank", lora.rank, "Of the LoRA")
+        ->check(at_least(1))
+        ->check(CLI::Range(1, 1 << 16))
+        ->capture_default_str();
+    command.add_option("--alpha", lora.alpha, "The LoRA is scaled by alpha / rank")
+        ->check(number_from(0, 1e6))
+        ->capture_default_str();
+    command.add_option("--dropout", lora.dropout, "Of what enters the LoRA")
+        ->check(number_from(0, 0.99))
+        ->capture_default_str();
+    command.add_option("--adapter", adapter, "Begin with the numbers of this adapter")->type_name("DIR");
+    command.add_option("--stride", retrieval.stride, "Tokens to predict for each retrieval")
+        ->check(at_least(1))
+        ->capture_default_str();
+    add_passages(command, retrieval);
+    command
+        .add_option("--context-min", least_context,
+                    "The fewest tokens of text and passages in front of a stride, each of which gets a random number; by "
+                    "default half of the window")
+        ->check(at_least(1));
+    command
+        .add_option("--context-max", most_context,
+                    "The most of them; by default all that a stride leaves of the window, less 1")
+        ->check(at_least(1));
+    command
+        .add_option(
+            "--examples-cache", examples_cache,
+            "Keep in this file what was found for the examples; it serves all runs with the same text, corpus and strides")
+        ->type_name("FILE");
+    optimiser.add(command, "Examples", "Of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");
+    command.add_option("--valid", valid, "Measure the perplexity of this text, as ppl --layout does")->type_name("FILE");
+    command.add_option("--valid-strides", valid_strides, "With the first N strides of --valid")
+        ->check(at_least(1))
+        ->capture_default_str();
+    run.add(command);
+    add_threads(command, threads);
+    add_json(command, json);
+}
+
+void FinetuneOptions::check() const {
+    if (retrieval.layout == "none" && markers_option_->count() > 0 && markers != "off")
+        throw CLI::ValidationError("--markers " + markers + " needs passages to stand around, found --layout none");
+    if (retrieval.layout != "none" && retrieval.corpus.empty())
+        throw CLI::ValidationError("finetune needs --corpus, or --layout none");
+    const bool some = std::ranges::find(modules, "none") == modules.end();
+    if (!some && modules.size() > 1)
+        throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");
+    if (!some && !(with_markers() && markers == "on"))
+        throw CLI::ValidationError("nothing trains: expected --lora-targets, or --markers on with passages");
+}
+
+}  // namespace cli
