@@ -1,0 +1,218 @@
+// `flashback finetune`: it learns, writes an adapter that the other commands take, and what it refuses.
+#include "cli/training.hpp"
+
+#include <cmath>
+#include <filesystem>
+#include <set>
+#include <sstream>
+
+using namespace flashback_test;
+using nlohmann::json;
+
+namespace {
+
+json config_of(const std::string& folder) { return json::parse(read_file(folder + "/adapter_config.json")); }
+
+std::string numbers_of(const std::string& folder) { return read_file(folder + "/adapter_model.safetensors"); }
+
+/// A tiny model, and a text that is a corpus, too.
+struct World {
+    TemporaryFolder folder;
+    std::string model = tiny_model(folder);
+    std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));
+
+    std::string path(const std::string& name) const { return (folder.path() / name).string(); }
+    std::vector<std::string> arguments(const std::string& out, const std::vector<std::string>& more) const {
+        return finetune_arguments(model, texts, path(out), more);
+    }
+    json run(const std::string& out, const std::vector<std::string>& more) const { return tool_json(arguments(out, more)); }
+};
+
+}  // namespace
+
+TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the run measured") {
+    const World w;
+    const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
+    const json found = w.run("adapter", {"--steps", "40", "--valid", valid, "--valid-strides", "20", "--valid-every", "15",
+                                         "--log", w.path("log.csv")});
+    CHECK(keys(found) == std::set<std::string>{"adapter", "model", "layout", "markers", "parameters", "examples", "steps",
+                                               "resumed_from", "loss", "seconds", "tokens_per_second", "valid"});
+    CHECK(found["adapter"] == w.path("adapter"));
+    CHECK(found["markers"] == "on");
+    CHECK(found["layout"] == "append");
+    CHECK(found["parameters"] == 2 * 32 + 2 * (32 * 4 + 4 * 32));  // two rows; A and B of q and v
+    CHECK(found["steps"] == 40);
+    CHECK(found["valid"]["strides"] == 20);
+    CHECK(found["valid"]["tokens"] == 160);
+
+    std::istringstream rows{read_file(w.path("log.csv"))};
+    std::vector<double> losses;
+    std::size_t validated = 0;
+    std::string row;
+    std::getline(rows, row);
+    while (std::getline(rows, row)) {
+        losses.push_back(std::stod(row.substr(row.find(',') + 1)));
+        validated += row.ends_with(',') ? 0u : 1u;
+    }
+    REQUIRE(losses.size() == 40);
+    CHECK(validated == 2);
+    double first = 0;
+    double last = 0;
+    for (std::size_t i = 0; i < 10; ++i) {
+        first += losses[i];
+        last += losses[30 + i];
+    }
+    CHECK(last < first - 10 * 0.5);
+    CHECK(found["loss"].get<double>() == doctest::Approx(losses.back()).epsilon(1e-6));
+
+    const std::vector<std::string> ppl{"ppl",   "--model",        w.model, "--text",   valid,   "--corpus",
+                                       w.texts, "--query-tokens", "12",    "--stride", "8",     "--passage-tokens",
+                                       "16",    "--strides",      "20",    "--layout", "append"};
+    auto tuned = ppl;
+    tuned.insert(tuned.end(), {"--adapter", w.path("adapter")});
+    const json with = tool_json(tuned);
+    CHECK(with["markers"] == true);  // auto: the adapter has the rows
+    CHECK(with["nats_per_token"] == found["valid"]["nats_per_token"]);
+    CHECK(with["standard_error"] == found["valid"]["standard_error"]);
+    CHECK(with["nats_per_token"].get<double>() < tool_json(ppl)["nats_per_token"].get<double>() - 0.3);
+    const json inspected = tool_json({"inspect", "--model", w.model, "--adapter", w.path("adapter")});
+    CHECK(inspected["adapter"]["trainable_token_indices"].size() == 2);
+}
+
+TEST_CASE("finetune: what trains is what was asked for, and says so in the files") {
+    const World w;
+    const json ids = tool_json({"inspect", "--model", w.model});
+    w.run("on", {"--steps", "3"});
+    w.run("fixed", {"--steps", "3", "--markers", "fixed"});
+    w.run("off", {"--steps", "3", "--markers", "off"});
+    w.run("prepend", {"--steps", "3", "--layout", "prepend"});
+    const json none = tool_json({"finetune", "--model", w.model,   "--train",   w.texts,  "--layout", "none",
+                                 "--stride", "8",       "--steps", "3",         "--rank", "4",        "--batch",
+                                 "3",        "--lr",    "0.01",    "--threads", "2",      "--out",    w.path("none")});
+    CHECK(none["markers"] == "off");
+    CHECK(config_of(w.path("on"))["trainable_token_indices"] == json{4096, 4097});
+    for (const char* name : {"fixed", "off", "none"}) CHECK(config_of(w.path(name))["trainable_token_indices"].is_null());
+    const std::vector<std::string> all{"on", "fixed", "off", "prepend", "none"};
+    std::set<std::string> different;
+    for (const std::string& name : all) {
+        CHECK(config_of(w.path(name))["target_modules"] == json{"q_proj", "v_proj"});
+        CHECK(config_of(w.path(name))["r"] == 4);
+        CHECK(config_of(w.path(name))["lora_alpha"] == 32);
+        CHECK(config_of(w.path(name))["lora_dropout"] == 0.05);
+        different.insert(numbers_of(w.path(name)));
+    }
+    CHECK(different.size() == all.size());
+
+    w.run("other", {"--steps", "3", "--lora-targets", "k,v,down", "--rank", "2", "--alpha", "8", "--dropout", "0"});
+    CHECK(config_of(w.path("other"))["target_modules"] == json{"k_proj", "v_proj", "down_proj"});
+    CHECK(config_of(w.path("other"))["r"] == 2);
+    CHECK(config_of(w.path("other"))["lora_alpha"] == 8);
+    CHECK(config_of(w.path("other"))["lora_dropout"] == 0);
+    CHECK(w.run("rows", {"--steps", "3", "--lora-targets", "none"})["parameters"] == 64);
+    CHECK(w.run("contexts", {"--steps", "3", "--context-min", "40", "--context-max", "41"})["examples"] ==
+          w.run("again", {"--steps", "3", "--threads", "1"})["examples"]);
+    CHECK(numbers_of(w.path("again")) == numbers_of(w.path("on")));  // of another number of threads
+    CHECK(numbers_of(w.path("contexts")) != numbers_of(w.path("on")));
+}
+
+TEST_CASE("finetune: it goes on from an adapter, and trains on top of quantised weights") {
+    const World w;
+    w.run("first", {"--steps", "30"});
+    const auto loss_of_first_step = [&](const std::string& out, const std::vector<std::string>& more) {
+        auto all = more;
+        all.insert(all.end(), {"--steps", "1", "--dropout", "0"});
+        return w.run(out, all)["loss"].get<double>();
+    };
+    const double fresh = loss_of_first_step("fresh", {});
+    const double second = loss_of_first_step("second", {"--adapter", w.path("first")});
+    CHECK(second < fresh - 0.3);
+    // The rate of the first step is 0: an adapter is written as it was read.
+    CHECK(numbers_of(w.path("second")) == numbers_of(w.path("first")));
+    check_refused_at_last(1, "the adapter has a LoRA of rank 4 for model.layers.0.self_attn.q_proj, but one of rank 2 trains",
+                          w.arguments("no", {"--steps", "1", "--adapter", w.path("first"), "--rank", "2"}));
+    check_refused_at_last(1, "replaces 2 embedding rows, which are not the 0 that train",
+                          w.arguments("no", {"--steps", "1", "--adapter", w.path("first"), "--markers", "fixed"}));
+
+    const std::string small = w.path("small.gguf");
+    REQUIRE(tool({"quantize", w.model, small, "--dtype", "q8_0"}).status == 0);
+    CHECK(loss_of_first_step("quantised", {"--model", small}) == doctest::Approx(fresh).epsilon(0.01));
+}
+
+TEST_CASE("finetune: passages are found once, whatever the layout and the markers") {
+    const World w;
+    const std::string cache = w.path("examples");
+    w.run("plain", {"--steps", "3"});
+    w.run("first", {"--steps", "3", "--examples-cache", cache});
+    const std::string bytes = read_file(cache);
+    CHECK(numbers_of(w.path("first")) == numbers_of(w.path("plain")));
+    const auto written = std::filesystem::last_write_time(cache);
+    w.run("second", {"--steps", "3", "--examples-cache", cache});
+    w.run("prepend", {"--steps", "3", "--examples-cache", cache, "--layout", "prepend", "--markers", "off"});
+    CHECK(std::filesystem::last_write_time(cache) == written);
+    CHECK(numbers_of(w.path("second")) == numbers_of(w.path("plain")));
+
+    const Result other = tool(w.arguments("third", {"--steps", "3", "--examples-cache", cache, "--query-tokens", "5"}));
+    CHECK(other.status == 0);
+    CHECK(other.err.find("was made of another text, another corpus or with other options; it is made anew") != other.err.npos);
+    w.folder.write("examples", bytes.substr(0, bytes.size() / 2));
+    CHECK(tool(w.arguments("fourth", {"--steps", "3", "--examples-cache", cache})).status == 0);
+    CHECK(read_file(cache) == bytes);
+    CHECK(numbers_of(w.path("fourth")) == numbers_of(w.path("plain")));
+    check_refused_at_last(1, "is no file of retrieved strides",
+                          w.arguments("no", {"--steps", "3", "--examples-cache", w.texts}));
+    CHECK(read_file(w.texts) == documents_to_retrieve(60));
+}
+
+TEST_CASE("finetune: what makes no sense is refused in words, and writes nothing") {
+    const World w;
+    const auto refused = [&](int status, const std::string& words, std::vector<std::string> more) {
+        more.insert(more.end(), {"--steps", "4"});
+        check_refused_at_last(status, words, w.arguments("no", more));
+        CHECK_FALSE(std::filesystem::exists(w.path("no")));
+    };
+    refused(1, "expected numbers: the learning rate may be too high",
+            {"--lr", "1e30", "--clip", "0", "--decay", "constant", "--warmup-ratio", "0"});
+    refused(1, "holds no text", {"--train", w.folder.write("empty.txt", "\n")});
+    refused(1, "tokens, expected at least 64, a window, and a stride of 8",
+            {"--train", w.folder.write("short.txt", "A kernel.")});
+    refused(1, "tokens, expected at least the 64 in front of the first stride",
+            {"--valid", w.folder.write("short.txt", "A kernel.")});
+    refused(1, "has no passage for any stride",
+            {"--corpus", w.folder.write("self.jsonl", documents_to_retrieve(1)), "--train",
+             w.folder.write("one.txt", read_file(w.texts).substr(43, 600))});
+    refused(1, "no documents", {"--corpus", w.folder.write("none.jsonl", "\n")});
+    refused(1, "nowhere.jsonl': No such file", {"--train", "nowhere.jsonl"});
+    refused(1, "nowhere.jsonl': No such file", {"--corpus", "nowhere.jsonl"});
+    refused(1, "nowhere/adapter_config.json': No such file", {"--adapter", "nowhere"});
+    refused(1, "passages of up to 32 tokens leave no text of contexts of 32 and more", {"--passages", "2"});
+    refused(1, "contexts have 40 to 30 tokens", {"--context-min", "40", "--context-max", "30"});
+    refused(1, "expected ascending numbers up to the 56 that a stride leaves", {"--context-max", "57"});
+    refused(1, "a window of 64 tokens is too short for examples with strides of 40", {"--stride", "40"});
+    refused(1, "there is no folder", {"--checkpoint", "/nowhere/run.ckpt"});
+    refused(1, "there is no folder", {"--examples-cache", "/nowhere/examples"});
+    refused(2, "--markers on needs passages to stand around, found --layout none", {"--markers", "on", "--layout", "none"});
+    refused(2, "nothing trains", {"--markers", "fixed", "--lora-targets", "none"});
+    refused(2, "--lora-targets: found none beside other names", {"--lora-targets", "q,none"});
+    refused(2, "--lora-targets", {"--lora-targets", "w"});
+    refused(2, "--dropout", {"--dropout", "1"});
+    check_refused(tool({"finetune", "--train", w.texts, "--out", w.path("no")}), 2,
+                  "finetune needs --corpus, or --layout none");
+
+    // A vocabulary whose tokens have other names.
+    std::string bytes = read_file(w.model);
+    bytes.replace(bytes.find("<MARK_L>"), 8, "<OTHER_>");
+    refused(1, "has no control tokens <MARK_L> and <MARK_R>, which --markers on needs",
+            {"--model", w.folder.write("other.gguf", bytes)});
+
+    w.run("old", {"--steps", "2"});
+    const std::string old = numbers_of(w.path("old"));
+    check_refused_at_last(1, "holds an adapter already; --force replaces it", w.arguments("old", {"--steps", "4"}));
+    CHECK(numbers_of(w.path("old")) == old);
+    auto force = w.arguments("old", {"--steps", "4"});
+    force.emplace_back("--force");
+    CHECK(tool(force).status == 0);
+    CHECK(numbers_of(w.path("old")) != old);
+    check_refused_at_last(1, "exists and is no folder", w.arguments("texts.jsonl", {"--steps", "4"}));
+    check_refused_at_last(1, "exists and is no folder", w.arguments("texts.jsonl/deep/adapter", {"--steps", "4"}));
+    CHECK(tool(w.arguments("deep/adapter", {"--steps", "2"})).status == 0);
+}

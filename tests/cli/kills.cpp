@@ -1,0 +1,153 @@
+// Killed twenty times at random moments, in startup, in steps and while a checkpoint is written, and started again each time, a
+// run gives bit for bit what the run gives that was never interrupted.
+#include "cli/training.hpp"
+#include "flashback/policy/random.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace flashback_test;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// A run of the tool that can be killed.
+class Process {
+public:
+    explicit Process(const std::vector<std::string>& arguments) : id_(::fork()) {
+        REQUIRE(id_ >= 0);
+        if (id_ > 0) return;
+        const int nowhere = ::open("/dev/null", O_RDWR);
+        for (const int stream : {0, 1, 2}) ::dup2(nowhere, stream);
+        std::string program = FLASHBACK_TOOL;
+        std::vector<std::string> texts = arguments;
+        std::vector<char*> all{program.data()};
+        for (std::string& text : texts) all.push_back(text.data());
+        all.push_back(nullptr);
+        ::execv(program.c_str(), all.data());
+        ::_exit(127);
+    }
+    Process(const Process&) = delete;
+    Process& operator=(const Process&) = delete;
+    ~Process() {
+        if (id_ > 0) kill();
+    }
+
+    /// Whether it was killed by this, and had not ended before.
+    bool kill() {
+        ::kill(id_, SIGKILL);
+        int status = 0;
+        ::waitpid(id_, &status, 0);
+        id_ = -1;
+        return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    }
+
+private:
+    ::pid_t id_;
+};
+
+bool wait_until(const std::function<bool()>& condition) {
+    const auto end = Clock::now() + std::chrono::minutes{2};
+    while (!condition()) {
+        if (Clock::now() > end) return false;
+        std::this_thread::sleep_for(std::chrono::microseconds{50});
+    }
+    return true;
+}
+
+std::size_t rows_of(const std::string& log) { return static_cast<std::size_t>(std::ranges::count(read_file(log), '\n')); }
+
+/// Kills runs of `arguments`, of 20 of which 10 while they write the checkpoint if that is seen in time.
+void kill_twenty(const std::vector<std::string>& arguments, const std::string& checkpoint, const std::string& log) {
+    flashback::SplitMix64 random{17};
+    int while_writing = 0;
+    for (int number = 0; number < 20; ++number) {
+        CAPTURE(number);
+        const std::string part = checkpoint + ".part0";
+        const std::size_t rows = rows_of(log);
+        Process process{arguments};
+        if (number % 5 == 4) {  // somewhere in its beginning: reading, searching, the first steps
+            std::this_thread::sleep_for(std::chrono::milliseconds{random.below(60)});
+        } else {  // some steps later; a run that goes on takes rows behind the checkpoint away first
+            const std::size_t enough = std::max<std::size_t>(rows, 2) + random.below(4);
+            REQUIRE(wait_until([&] { return rows_of(log) >= enough; }));
+            if (number % 2 == 0) {
+                REQUIRE(wait_until([&] { return std::filesystem::exists(part); }));
+                std::this_thread::sleep_for(std::chrono::microseconds{random.below(400)});
+            } else {
+                std::this_thread::sleep_for(std::chrono::microseconds{random.below(20000)});
+            }
+        }
+        REQUIRE(process.kill());
+        while_writing += std::filesystem::exists(part) ? 1 : 0;
+    }
+    MESSAGE(while_writing, " of 20 were killed while a checkpoint was written");
+    CHECK(while_writing >= 3);
+}
+
+}  // namespace
+
+TEST_CASE("finetune: killed twenty times, it writes the files of a run that was never interrupted") {
+    const TemporaryFolder folder;
+    const auto path = [&](const char* name) { return (folder.path() / name).string(); };
+    const std::string model = tiny_model(folder);
+    const std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));
+    const std::string valid = folder.write("valid.jsonl", documents_to_retrieve(9));
+    const std::vector<std::string> options{"--steps", "200", "--valid", valid, "--valid-strides", "4", "--valid-every", "10"};
+    auto whole = options;
+    whole.insert(whole.end(), {"--log", path("whole.csv")});
+    const auto expected = tool_json(finetune_arguments(model, texts, path("whole"), whole));
+
+    auto parts = options;
+    parts.insert(parts.end(), {"--log", path("parts.csv"), "--checkpoint", path("ckpt"), "--checkpoint-every", "1",
+                               "--examples-cache", path("examples")});
+    const auto all = finetune_arguments(model, texts, path("parts"), parts);
+    kill_twenty(all, path("ckpt"), path("parts.csv"));
+    CHECK_FALSE(std::filesystem::exists(path("parts")));
+    const auto found = tool_json(all);
+    CHECK(found["resumed_from"].get<int>() > 10);
+    CHECK(found["resumed_from"].get<int>() < 200);
+    for (const char* file : {"adapter_config.json", "adapter_model.safetensors"}) {
+        CAPTURE(file);
+        CHECK((read_file(path("parts") + "/" + file) == read_file(path("whole") + "/" + file)));
+    }
+    CHECK(without_seconds(read_file(path("parts.csv"))) == without_seconds(read_file(path("whole.csv"))));
+    CHECK(found["valid"] == expected["valid"]);
+    CHECK(found["loss"] == expected["loss"]);
+    CHECK_FALSE(std::filesystem::exists(path("ckpt.part0")));
+
+    auto other = all;
+    other.insert(other.end(), {"--force", "--alpha", "16"});
+    check_refused_at_last(1, "is of another run: its alpha is 32, but now it is 16", other);
+}
+
+TEST_CASE("pretrain: killed twenty times, it writes the file of a run that was never interrupted") {
+    const TemporaryFolder folder;
+    const auto path = [&](const char* name) { return (folder.path() / name).string(); };
+    const std::string train = folder.write("train.jsonl", documents_to_learn(100));
+    const std::vector<std::string> options{"--steps", "150", "--name", "tiny"};
+    auto whole = options;
+    whole.insert(whole.end(), {"--log", path("whole.csv")});
+    REQUIRE(tool(pretrain_arguments(train, path("whole.gguf"), whole)).status == 0);
+    auto parts = options;
+    parts.insert(parts.end(), {"--log", path("parts.csv"), "--checkpoint", path("ckpt"), "--checkpoint-every", "1"});
+    const auto all = pretrain_arguments(train, path("parts.gguf"), parts);
+    kill_twenty(all, path("ckpt"), path("parts.csv"));
+    CHECK_FALSE(std::filesystem::exists(path("parts.gguf")));
+    const auto found = tool_json(all);
+    CHECK(found["resumed_from"].get<int>() > 10);
+    CHECK(found["resumed_from"].get<int>() < 150);
+    CHECK((read_file(path("parts.gguf")) == read_file(path("whole.gguf"))));
+    CHECK(without_seconds(read_file(path("parts.csv"))) == without_seconds(read_file(path("whole.csv"))));
+}
