@@ -267,7 +267,7 @@ TEST_CASE("Killed while it writes, a run leaves the whole checkpoint that it had
         int status = 0;
         REQUIRE(::waitpid(child, &status, 0) == child);
         REQUIRE(WIFSIGNALED(status));  // it has not refused anything
-        while_writing += std::filesystem::exists(part) ? 1 : 0;
+        while_writing += std::filesystem::exists(part) ? 1u : 0u;
 
         const auto trainer = setting.trainer();
         const CheckpointFile checkpoint{path, run};
