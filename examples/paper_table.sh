@@ -49,7 +49,7 @@ adapter() {
     [ ! -e "$dir/$1/$2/adapter_config.json" ] || return 0
     echo "== training: $dir/$1/$2"
     $flashback finetune --train "$dir/$1/train.jsonl" --corpus "$dir/$1/corpus.jsonl" --layout "$3" --markers "$4" --steps "$steps" \
-        --checkpoint "$dir/$1/$2.checkpoint" --checkpoint-every 60s --log "$dir/$1/$2.csv" --out "$dir/$1/$2"
+        --examples-cache "$dir/$1/examples" --checkpoint "$dir/$1/$2.checkpoint" --checkpoint-every 60s --log "$dir/$1/$2.csv" --out "$dir/$1/$2"
     rm -f "$dir/$1/$2.checkpoint"
 }
 

@@ -142,7 +142,7 @@ Strides training_data(const Options& o, const fb::Tokenizer& tokenizer, std::siz
     }
     key = fb::strides_key(data.text, options, search.key());
     const auto make = [&] { return search.find(data.text, options, policies, "retrieving for"); };
-    if (o.examples_cache.empty()) {
+    if (o.examples_cache.empty() || options.passages == 0) {  // without passages there is nothing to keep
         data.found = make();
     } else {
         data.found = fb::cached_strides(o.examples_cache, key, make, [](std::string_view why) {

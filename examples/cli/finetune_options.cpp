@@ -68,7 +68,8 @@ void FinetuneOptions::add(CLI::App& command) {
     command
         .add_option(
             "--examples-cache", examples_cache,
-            "Keep in this file what was found for the examples; it serves all runs with the same text, corpus and strides")
+            "Keep in this file what was found for the examples; it serves all runs with the same text, corpus and strides, "
+            "whatever the layout (none searches nothing, and leaves the file alone)")
         ->type_name("FILE");
     optimiser.add(command, "Examples", "Of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");
     command.add_option("--valid", valid, "Measure the perplexity of this text, as ppl --layout does")->type_name("FILE");
