@@ -163,19 +163,21 @@ bool StopSignals::received() noexcept { return stop_received != 0; }
 
 TrainingLog::TrainingLog(std::string file, std::uint64_t steps_done) : file_(std::move(file)) {
     if (file_.empty()) return;
-    // What was logged behind the checkpoint is done again. A killed run may have left half a row.
-    std::string kept;
+    // What was logged behind the checkpoint is done again. A killed run may have left half a row. The file is cut, not written
+    // again: a run that is killed here must not lose the rows of steps that are never done again.
+    std::size_t kept = 0;
     if (std::error_code unknown; steps_done > 0 && std::filesystem::exists(file_, unknown)) {
         const std::string all = read_text(file_);
-        for (std::size_t at = 0, end; (end = all.find('\n', at)) != all.npos; at = end + 1) {
+        for (std::size_t end; (end = all.find('\n', kept)) != all.npos; kept = end + 1) {
             std::uint64_t step = 0;
-            std::from_chars(all.data() + at, all.data() + end, step);  // leaves 0 for the head
-            if (step <= steps_done) kept.append(all, at, end + 1 - at);
+            std::from_chars(all.data() + kept, all.data() + end, step);  // leaves 0 for the head
+            if (step > steps_done) break;
         }
+        std::filesystem::resize_file(file_, kept, unknown);
+        if (unknown) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "': ", unknown.message());
     }
-    out_.open(file_, std::ios::binary | std::ios::trunc);
-    if (kept.empty()) kept = "step,loss,gradient_norm,learning_rate,tokens,seconds,valid_nats\n";
-    out_ << kept << std::flush;
+    out_.open(file_, std::ios::binary | (kept > 0 ? std::ios::app : std::ios::trunc));
+    if (kept == 0) out_ << "step,loss,gradient_norm,learning_rate,tokens,seconds,valid_nats\n" << std::flush;
     if (!out_) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "'");
 }
 

@@ -170,8 +170,10 @@ TEST_CASE("finetune: what makes no sense is refused in words, and writes nothing
         check_refused_at_last(status, words, w.arguments("no", more));
         CHECK_FALSE(std::filesystem::exists(w.path("no")));
     };
-    refused(1, "expected numbers: the learning rate may be too high",
-            {"--lr", "1e30", "--clip", "0", "--decay", "constant", "--warmup-ratio", "0"});
+    for (const char* rate : {"1e10", "1e18", "1e30"}) {
+        refused(1, "expected numbers: the learning rate may be too high",
+                {"--lr", rate, "--clip", "0", "--decay", "constant", "--warmup-ratio", "0"});
+    }
     refused(1, "holds no text", {"--train", w.folder.write("empty.txt", "\n")});
     refused(1, "tokens, expected at least 64, a window, and a stride of 8",
             {"--train", w.folder.write("short.txt", "A kernel.")});

@@ -259,10 +259,15 @@ TEST_CASE("Killed while it writes, a run leaves the whole checkpoint that it had
             }
         }
         const auto part = folder.path() / "run.ckpt.part0";
-        // A write is seen to begin, and some of it happens.
-        for (int wait = 0; wait < 20000 && !std::filesystem::exists(part); ++wait)
-            std::this_thread::sleep_for(std::chrono::microseconds{200});
-        std::this_thread::sleep_for(std::chrono::microseconds{random.below(3000)});
+        const auto wait_for = [](const std::filesystem::path& file) {
+            for (int wait = 0; wait < 200000 && !std::filesystem::exists(file); ++wait)
+                std::this_thread::sleep_for(std::chrono::microseconds{50});
+        };
+        // Some writes, then one that is seen to begin.
+        if (kill > 0) wait_for(path);
+        std::this_thread::sleep_for(std::chrono::microseconds{random.below(20000)});
+        wait_for(part);
+        std::this_thread::sleep_for(std::chrono::microseconds{random.below(1000)});
         REQUIRE(::kill(child, SIGKILL) == 0);
         int status = 0;
         REQUIRE(::waitpid(child, &status, 0) == child);

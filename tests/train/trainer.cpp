@@ -294,6 +294,20 @@ TEST_CASE("refusals name what was found and what was expected") {
                 [&] { trainer.apply(); });
 }
 
+TEST_CASE("a model that overflows has no loss, whatever the norms make of it") {
+    for (const float huge : {1e12f, 1e15f, 1e18f}) {  // the squares of a row are infinite; at last the row is
+        CAPTURE(huge);
+        Trainer trainer{odd_model(true), lora_and_markers(0)};
+        for (const Parameter& p : trainer.layout()) {
+            if (p.name != "markers") p.write(std::vector<float>(p.outputs * p.inputs, huge), trainer.state().parameters.data());
+        }
+        const TrainingExample example = random_example(12, 37, 3, 4);
+        CHECK(std::isnan(trainer.evaluate({&example, 1}).mean()));
+        check_error(ErrorCode::logits, "has a loss of nan", [&] { trainer.step({&example, 1}); });
+        CHECK(trainer.state().steps == 0);
+    }
+}
+
 TEST_CASE("a loss that is no number is an error, and the parameters stay") {
     Trainer trainer{odd_model(true), {.markers = {3}}};
     trainer.state().parameters[0] = std::numeric_limits<float>::quiet_NaN();

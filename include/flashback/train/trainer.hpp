@@ -112,8 +112,9 @@ public:
         const float mean = 1.0f / static_cast<float>(done.targets);
         const double norm = std::sqrt(sum_of_squares()) * static_cast<double>(mean);
         if (!std::isfinite(loss) || !std::isfinite(norm)) {
-            FLASHBACK_THROW(ErrorCode::logits, "step ", steps_ + 1, " of the training has a loss of ", loss,
-                            " and a gradient of norm ", norm, ", expected numbers: the learning rate may be too high");
+            FLASHBACK_THROW(ErrorCode::logits, "step ", steps_ + 1, " of the training has a loss of ", std::abs(loss),
+                            " and a gradient of norm ", std::abs(norm),
+                            ", expected numbers: the learning rate may be too high");
         }
         const float rate = options_.learning_rate.at(steps_);
         ++steps_;

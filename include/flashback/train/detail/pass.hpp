@@ -22,7 +22,7 @@ public:
          TrainingWorkspace& work)
         : net_(net), example_(example), cut_(cut), dropout_(dropout), work_(work), rows_(example.tokens.size()) {}
 
-    /// The sum of the cross entropy of all targets.
+    /// The sum of the cross entropy of all targets; NaN where the model overflows.
     double forward() noexcept {
         const std::size_t layers = net_.layers.size();
         for (std::size_t t = 0; t < rows_; ++t) net_.embed(example_.tokens[t], stream(0).row(t));
@@ -166,6 +166,7 @@ private:
             for (const TokenId id : cut_) logits[id] = -std::numeric_limits<float>::infinity();
             const auto target = static_cast<std::size_t>(example_.tokens[example_.targets[i]]);
             loss += cross_entropy(logits, net_.config.vocab, target);
+            if (!has_norm(work_.target_x.row(i), net_.config.width)) loss = std::numeric_limits<double>::quiet_NaN();
         }
         return loss;
     }

@@ -45,6 +45,18 @@ inline void rms_norm_backward(const float* x, const float* weight, std::size_t n
     });
 }
 
+/// Whether the squares of a row have a sum. Where they overflow, rms_norm gives zeros, and a run that has diverged looks like one
+/// that predicts every token alike.
+/// Shape     x (n)
+inline bool has_norm(const float* x, std::size_t n) noexcept {
+    simd::Lanes squares = simd::Lanes::all(0.0f);
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
+        const simd::Lanes value = simd::Lanes::load_first(x + i, count);
+        squares = simd::fma(value, value, squares);
+    });
+    return std::isfinite(simd::tree_sum(squares));
+}
+
 /// The derivative of silu(gate) · up. With s = 1 / (1 + e^-gate): dgate = dy · up · s · (1 + gate · (1 - s)), dup = dy · gate · s.
 /// Shape     gate, up, dy (n); gate and up become their gradients
 /// Source    Shazeer 2020, GLU variants improve transformer, equation 6
