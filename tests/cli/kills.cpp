@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -77,8 +78,13 @@ void kill_twenty(const std::vector<std::string>& arguments, const std::string& c
         const std::string part = checkpoint + ".part0";
         const std::size_t rows = rows_of(log);
         Process process{arguments};
+        // However fast the machine is, a run does a few steps only and does not come to its end.
+        const auto wait_a_while = [&](std::uint64_t microseconds) {
+            const auto end = Clock::now() + std::chrono::microseconds{microseconds};
+            return wait_until([&] { return Clock::now() >= end || rows_of(log) >= rows + 8; });
+        };
         if (number % 5 == 4) {  // somewhere in its beginning: reading, searching, the first steps
-            std::this_thread::sleep_for(std::chrono::milliseconds{random.below(60)});
+            REQUIRE(wait_a_while(random.below(60000)));
         } else {  // some steps later; a run that goes on takes rows behind the checkpoint away first
             const std::size_t enough = std::max<std::size_t>(rows, 2) + random.below(4);
             REQUIRE(wait_until([&] { return rows_of(log) >= enough; }));
@@ -86,7 +92,7 @@ void kill_twenty(const std::vector<std::string>& arguments, const std::string& c
                 REQUIRE(wait_until([&] { return std::filesystem::exists(part); }));
                 std::this_thread::sleep_for(std::chrono::microseconds{random.below(400)});
             } else {
-                std::this_thread::sleep_for(std::chrono::microseconds{random.below(20000)});
+                REQUIRE(wait_a_while(random.below(20000)));
             }
         }
         REQUIRE(process.kill());
@@ -104,7 +110,7 @@ TEST_CASE("finetune: killed twenty times, it writes the files of a run that was 
     const std::string model = tiny_model(folder);
     const std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));
     const std::string valid = folder.write("valid.jsonl", documents_to_retrieve(9));
-    const std::vector<std::string> options{"--steps", "200", "--valid", valid, "--valid-strides", "4", "--valid-every", "10"};
+    const std::vector<std::string> options{"--steps", "300", "--valid", valid, "--valid-strides", "4", "--valid-every", "10"};
     auto whole = options;
     whole.insert(whole.end(), {"--log", path("whole.csv")});
     const auto expected = tool_json(finetune_arguments(model, texts, path("whole"), whole));
@@ -117,7 +123,7 @@ TEST_CASE("finetune: killed twenty times, it writes the files of a run that was 
     CHECK_FALSE(std::filesystem::exists(path("parts")));
     const auto found = tool_json(all);
     CHECK(found["resumed_from"].get<int>() > 10);
-    CHECK(found["resumed_from"].get<int>() < 200);
+    CHECK(found["resumed_from"].get<int>() < 300);
     for (const char* file : {"adapter_config.json", "adapter_model.safetensors"}) {
         CAPTURE(file);
         CHECK((read_file(path("parts") + "/" + file) == read_file(path("whole") + "/" + file)));
@@ -136,7 +142,7 @@ TEST_CASE("pretrain: killed twenty times, it writes the file of a run that was n
     const TemporaryFolder folder;
     const auto path = [&](const char* name) { return (folder.path() / name).string(); };
     const std::string train = folder.write("train.jsonl", documents_to_learn(100));
-    const std::vector<std::string> options{"--steps", "150", "--name", "tiny"};
+    const std::vector<std::string> options{"--steps", "300", "--name", "tiny"};
     auto whole = options;
     whole.insert(whole.end(), {"--log", path("whole.csv")});
     REQUIRE(tool(pretrain_arguments(train, path("whole.gguf"), whole)).status == 0);
@@ -147,7 +153,7 @@ TEST_CASE("pretrain: killed twenty times, it writes the file of a run that was n
     CHECK_FALSE(std::filesystem::exists(path("parts.gguf")));
     const auto found = tool_json(all);
     CHECK(found["resumed_from"].get<int>() > 10);
-    CHECK(found["resumed_from"].get<int>() < 150);
+    CHECK(found["resumed_from"].get<int>() < 300);
     CHECK((read_file(path("parts.gguf")) == read_file(path("whole.gguf"))));
     CHECK(without_seconds(read_file(path("parts.csv"))) == without_seconds(read_file(path("whole.csv"))));
 }
