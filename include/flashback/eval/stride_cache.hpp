@@ -164,7 +164,7 @@ RetrievedStrides cached_strides(const std::filesystem::path& path, std::uint64_t
             on_replace(std::string_view{error.what()});
         }
     }
-    const RetrievedStrides made = make();
+    RetrievedStrides made = make();
     write_strides(path, made, key);
     return made;
 }
