@@ -101,24 +101,25 @@ TEST_CASE("Each type rounds rows of matrices as quantize does, and leaves norms 
         DType type;
         std::uint64_t number;
     };
-    for (const auto& [type, number] : {Expected{DType::f32, 0}, Expected{DType::f16, 1}, Expected{DType::q4_0, 2},
-                                       Expected{DType::q8_0, 7}, Expected{DType::bf16, 32}}) {
+    for (const Expected& expected : {Expected{DType::f32, 0}, Expected{DType::f16, 1}, Expected{DType::q4_0, 2},
+                                     Expected{DType::q8_0, 7}, Expected{DType::bf16, 32}}) {
+        const DType type = expected.type;
         CAPTURE(layout_of(type).name);
         write_model(path, *model, tokenizer_file(), type);
-        CHECK(GgufFile::open(path).integer("general.file_type") == number);
+        CHECK(GgufFile::open(path).integer("general.file_type") == expected.number);
         const auto loaded = load_model(path);
-        const auto check_matrix = [&, of = type](const simd::PackedMatrix& written, const simd::PackedMatrix& original) {
-            CHECK(written.type() == of);
-            const DTypeLayout layout = layout_of(of);
-            std::vector<float> expected(original.inputs());
+        const auto check_matrix = [&](const simd::PackedMatrix& written, const simd::PackedMatrix& original) {
+            CHECK(written.type() == type);
+            const DTypeLayout layout = layout_of(type);
+            std::vector<float> wanted(original.inputs());
             std::vector<float> found(original.inputs());
             std::vector<std::byte> bytes(original.inputs() / layout.block_elements * layout.block_bytes);
             for (std::size_t o = 0; o < original.outputs(); o += 1 + original.outputs() / 10) {
-                original.row(o, expected.data());
-                quantize(of, expected.data(), expected.size(), bytes.data());
-                dequantize(of, bytes.data(), expected.size(), expected.data());
+                original.row(o, wanted.data());
+                quantize(type, wanted.data(), wanted.size(), bytes.data());
+                dequantize(type, bytes.data(), wanted.size(), wanted.data());
                 written.row(o, found.data());
-                CHECK(same_bits(found, expected));
+                CHECK(same_bits(found, wanted));
             }
         };
         check_matrix(loaded->embedding, model->embedding);
