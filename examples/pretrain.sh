@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains the default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts,
+# Trains the next default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts,
 # trains (a few hours on two cores; killed, it goes on where it was), and measures it. Run it again as often as you like.
 #
 # examples/pretrain.sh [STEPS [DIR]]: the model with 8000 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
@@ -34,10 +34,10 @@ if [ -n "$missing" ]; then
     python3 examples/pretrain/texts.py --out "$dir/texts" $missing
 fi
 if (cd "$dir/texts" && sha256sum --check --quiet) <examples/pretrain/SHA256SUMS; then
-    echo "== texts: those that the model in examples/models was trained on"
+    echo "== texts: as examples/models/README.md describes them"
 else
-    echo "== texts: the ones named above differ from those that the model in examples/models was trained on; the versions of the"
-    echo "   packages stand in examples/models/README.md"
+    echo "== texts: the ones named above differ from those that examples/models/README.md describes, where the versions of the packages"
+    echo "   stand"
 fi
 
 if [ -s "$model" ]; then
