@@ -7,12 +7,13 @@
 #include "support/random_model.hpp"
 #include "support/temporary_folder.hpp"
 
-#include <cstring>
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,7 +47,7 @@ std::vector<float> logits_of(const std::shared_ptr<const Transformer>& model) {
 }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+    return std::ranges::equal(std::as_bytes(std::span{a}), std::as_bytes(std::span{b}));
 }
 
 std::string bytes_in(const std::filesystem::path& path) {
