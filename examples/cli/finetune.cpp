@@ -12,7 +12,6 @@
 #include "flashback/model/save_adapter.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/retrieval/bm25.hpp"
-#include "flashback/retrieval/texts.hpp"
 #include "flashback/train/retrieval_examples.hpp"
 #include "flashback/train/shuffled_passes.hpp"
 #include "flashback/train/trainer.hpp"
@@ -69,11 +68,6 @@ struct Strides {
     fb::TextStream text;
     fb::RetrievedStrides found;
 };
-
-fb::TextStream read_stream(const std::string& file, const Options& o, const fb::Tokenizer& tokenizer) {
-    const fb::Corpus documents = file == "-" ? fb::parse_texts(read_text("-"), "-") : fb::read_texts(file);
-    return fb::text_stream(documents.documents, tokenizer, end_of_documents(o.retrieval, tokenizer));
-}
 
 /// What is searched, made when it is first needed: with all passages in a file it is not.
 class Search {
@@ -133,7 +127,7 @@ fb::StrideOptions training_options(const Options& o, std::size_t window) {
 
 Strides training_data(const Options& o, const fb::Tokenizer& tokenizer, std::size_t window, const fb::AnyPolicies& policies,
                       Search& search, std::uint64_t& key) {
-    Strides data{read_stream(o.retrieval.text, o, tokenizer), {}};
+    Strides data{read_stream(o.retrieval, tokenizer), {}};
     const fb::StrideOptions options = training_options(o, window);
     const std::size_t tokens = data.text.tokens().size();
     if (tokens < options.init + options.stride) {
@@ -169,7 +163,7 @@ Strides validation_data(const Options& o, const fb::Tokenizer& tokenizer, const 
     RetrievalSettings settings = o.retrieval;
     settings.text = o.valid;
     settings.strides = o.valid_strides;
-    Strides data{read_stream(o.valid, o, tokenizer), {}};
+    Strides data{read_stream(settings, tokenizer), {}};
     const fb::StrideOptions options =
         stride_options(settings, model.config.window, model.text_head.size(), data.text.tokens().size());
     data.found = search.find(data.text, options, policies, "retrieving to validate for");
@@ -252,19 +246,13 @@ void finetune(const Options& o) {
     fb::save_adapter(trainer.adapter(), model->config, o.out,
                      {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
 
-    const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
     Json json{{"adapter", o.out},
               {"model", file.name()},
               {"layout", o.retrieval.layout},
               {"markers", o.with_markers() ? o.markers : "off"},
               {"parameters", trainer.layout().elements()},
-              {"examples", examples.size()},
-              {"steps", o.optimiser.steps},
-              {"resumed_from", result.resumed_from},
-              {"loss", number(result.loss)},
-              {"seconds", result.seconds},
-              {"tokens_per_second", number(result.tokens_per_second)},
-              {"valid", nullptr}};
+              {"examples", examples.size()}};
+    describe(result, o.optimiser.steps, json);
     if (last) {
         json["valid"] = {{"strides", last->strides},         {"tokens", last->tokens},
                          {"nats_per_token", last->nats},     {"standard_error", last->standard_error},

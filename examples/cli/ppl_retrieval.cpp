@@ -102,8 +102,7 @@ void print_text(const RetrievalPplSettings& settings, const Measured& m) {
 void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     const fb::GgufFile file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
-    const fb::Corpus documents = settings.text == "-" ? fb::parse_texts(read_text("-"), "-") : fb::read_texts(settings.text);
-    const fb::TextStream text = fb::text_stream(documents.documents, tokenizer, end_of_documents(settings, tokenizer));
+    const fb::TextStream text = read_stream(settings, tokenizer);
     fb::ThreadPool pool = start_threads(settings.threads);
     const auto weights = load_weights(file, pool);
     const auto adapter = open_adapter(settings.adapter, *weights);

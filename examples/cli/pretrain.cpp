@@ -1,5 +1,6 @@
 #include "common.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/eval/detail/run_tasks.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/write_model.hpp"
 #include "flashback/train/initial_model.hpp"
@@ -13,7 +14,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
@@ -79,17 +79,7 @@ fb::TokenId end_of_document(const fb::Tokenizer& tokenizer, const std::string& n
 std::vector<std::vector<fb::TokenId>> encode_all(const fb::Tokenizer& tokenizer, const std::vector<std::string>& texts,
                                                  fb::ExecutorRef executor) {
     std::vector<std::vector<fb::TokenId>> tokens(texts.size());
-    std::vector<std::exception_ptr> errors(texts.size());
-    executor.run(texts.size(), [&](std::size_t i) {
-        try {
-            tokens[i] = tokenizer.encode(texts[i]);
-        } catch (...) {
-            errors[i] = std::current_exception();
-        }
-    });
-    for (const std::exception_ptr& error : errors) {
-        if (error) std::rethrow_exception(error);
-    }
+    fb::detail::run_tasks(executor, texts.size(), [&](std::size_t i) { tokens[i] = tokenizer.encode(texts[i]); });
     return tokens;
 }
 
@@ -151,7 +141,6 @@ fb::RunDescription describe(const Options& o, const fb::TransformerConfig& c, co
 
 Json summary(const Options& o, const fb::PackedText& data, const std::vector<fb::TrainingExample>& valid,
              const RunResult& result, std::size_t parameters) {
-    const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
     const double seen = static_cast<double>(o.optimiser.steps) * static_cast<double>(o.optimiser.batch);
     Json json{{"model", o.out},
               {"bytes", std::filesystem::file_size(o.out)},
@@ -162,13 +151,8 @@ Json summary(const Options& o, const fb::PackedText& data, const std::vector<fb:
                 {"tokens", data.tokens()},
                 {"sequences", data.sequences()},
                 {"tokens_left_over", data.tokens() % data.length()},
-                {"passes", seen / static_cast<double>(data.sequences())}}},
-              {"steps", o.optimiser.steps},
-              {"resumed_from", result.resumed_from},
-              {"loss", number(result.loss)},
-              {"seconds", result.seconds},
-              {"tokens_per_second", number(result.tokens_per_second)},
-              {"valid", nullptr}};
+                {"passes", seen / static_cast<double>(data.sequences())}}}};
+    describe(result, o.optimiser.steps, json);
     if (result.valid_nats) {
         std::size_t targets = 0;
         for (const fb::TrainingExample& example : valid) targets += example.targets.size();

@@ -2,8 +2,10 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/policy/policies.hpp"
+#include "flashback/retrieval/texts.hpp"
 
 #include <iostream>
+#include <optional>
 
 #include <unistd.h>
 
@@ -35,6 +37,8 @@ void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* n
     count("--passage-tokens", settings.passage_tokens, "The most tokens of a passage");
 }
 
+namespace {
+
 std::optional<fb::TokenId> end_of_documents(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer) {
     const fb::Vocabulary& vocabulary = tokenizer.vocabulary();
     if (settings.separator == "newline") return {};
@@ -42,6 +46,13 @@ std::optional<fb::TokenId> end_of_documents(const RetrievalSettings& settings, c
         FLASHBACK_THROW(fb::ErrorCode::vocabulary, "the vocabulary has no EOS for --separator eos");
     if (settings.separator == "auto" && vocabulary.eos == vocabulary.bos) return {};
     return vocabulary.eos;
+}
+
+}  // namespace
+
+fb::TextStream read_stream(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer) {
+    const fb::Corpus documents = settings.text == "-" ? fb::parse_texts(read_text("-"), "-") : fb::read_texts(settings.text);
+    return fb::text_stream(documents.documents, tokenizer, end_of_documents(settings, tokenizer));
 }
 
 fb::AnyPolicies policies_of(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer, bool markers) {

@@ -8,7 +8,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <optional>
 #include <string>
 
 namespace cli {
@@ -47,8 +46,9 @@ private:
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// What stands behind each document: the end of a text where the vocabulary has one of its own, else a newline.
-std::optional<flashback::TokenId> end_of_documents(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer);
+/// The text of the settings, from a file or from standard input, as tokens of its documents. Behind each stands the end of a text where the
+/// vocabulary has one of its own, else a newline.
+flashback::TextStream read_stream(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer);
 
 /// The policies by which passages are found and laid out.
 flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer, bool markers);

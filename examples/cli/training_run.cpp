@@ -230,6 +230,16 @@ void TrainingProgress::add(const fb::StepResult& step, std::optional<double> val
     }
 }
 
+void describe(const RunResult& result, std::uint64_t steps, Json& json) {
+    const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
+    json["steps"] = steps;
+    json["resumed_from"] = result.resumed_from;
+    json["loss"] = number(result.loss);
+    json["seconds"] = result.seconds;
+    json["tokens_per_second"] = number(result.tokens_per_second);
+    json["valid"] = nullptr;
+}
+
 RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& options, const fb::RunDescription& description,
                 const std::function<fb::StepResult(std::uint64_t)>& step, const std::function<double()>& validate) {
     RunResult result;

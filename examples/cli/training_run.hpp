@@ -1,6 +1,7 @@
 /// \file What commands that train share: checkpoints at intervals, progress, a log, a way to stop.
 #pragma once
 
+#include "common.hpp"
 #include "flashback/train/checkpoint.hpp"
 #include "flashback/train/trainer.hpp"
 
@@ -117,6 +118,9 @@ struct RunResult {
     double tokens_per_second = 0;    ///< since `resumed_from`
     std::optional<double> valid_nats;
 };
+
+/// Adds what a run came to, to the JSON object of its command; `valid` is null and for the command to fill.
+void describe(const RunResult& result, std::uint64_t steps, Json& json);
 
 /// Trains to the last step, from the checkpoint on if there is one.
 /// Shape     `batch(step)` makes the step, counted from 0; `validate()` gives nats per token

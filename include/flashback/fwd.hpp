@@ -139,7 +139,7 @@ struct ModelCost;
 struct SourceDocument;
 class TextStream;
 struct StrideSource;
-struct FromSource;  // runs of 16 tokens
+struct FromSource;     // runs of 16 tokens
 struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
 struct RetrievedStride;
 class RetrievedStrides;

@@ -95,9 +95,9 @@ void check_same(const RetrievalPerplexity& found, const std::vector<double>& mea
     CHECK(found.nats == doctest::Approx(mean).epsilon(1e-9));
     CHECK(found.standard_error == doctest::Approx(std::sqrt(squares / (n - 1) / n)).epsilon(1e-9));
     CHECK(found.perplexity() == doctest::Approx(std::exp(mean)).epsilon(1e-9));
-    CHECK(found.perplexity_per(found.tokens / 2) ==
-          doctest::Approx(std::exp(mean * static_cast<double>(found.tokens) / static_cast<double>(found.tokens / 2)))
-              .epsilon(1e-9));
+    const std::size_t words = found.tokens / 2;
+    const double per_word = mean * static_cast<double>(found.tokens) / static_cast<double>(words);
+    CHECK(found.perplexity_per(words) == doctest::Approx(std::exp(per_word)).epsilon(1e-9));
     CHECK(found.counts.evaluated + found.counts.reused == found.counts.requested);
 }
 
@@ -169,6 +169,13 @@ TEST_CASE("Neither reuse nor the number of models changes a digit, and what is r
             CHECK(progress == std::vector<std::size_t>{96, 100});
 
             CHECK(anew.counts.reused == 0);
+            // Each stride discards the one before it: head, context, marked passage and 3 of the stride.
+            std::size_t discarded = 0;
+            for (std::size_t i = 0; i + 1 < 100; ++i) {
+                if (i % 32 != 31) discarded += 1 + strides[i].context + strides[i].passages.size() + 2 + 3;
+            }
+            CHECK(anew.counts.discarded == discarded);
+            CHECK(kept.counts.discarded == discarded - kept.counts.reused);
             CHECK(anew.counts.requested == kept.counts.requested);
             CHECK(kept.counts.evaluated + kept.counts.reused == kept.counts.requested);
             if (append && hold > 0) {

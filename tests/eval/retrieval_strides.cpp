@@ -228,6 +228,8 @@ TEST_CASE("What a passage is from: ids, titles and texts") {
     text.insert(text.begin() + 2, 9);
     CHECK(forbidden(passage("d", "e", text), from));
     CHECK(!FromSource{.run = 17}(passage("d", "e", text), from));
+    CHECK(forbidden(passage("d", "e", TokenSpan{source}.last(16)), from));
+    CHECK(!forbidden(passage("d", "e", TokenSpan{source}.last(15)), from));
     CHECK(!FromSource{.run = 0}(passage("d", "e", source), from));
     CHECK(detail::title_key("\xc3\x84 \"B\"") ==
           "\xc3\xa4"

@@ -1,6 +1,7 @@
 /// \file Small models to train, and the same in double.
 #pragma once
 
+#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/train/trainer.hpp"
 #include "support/double_llama.hpp"
 #include "support/random_model.hpp"
@@ -8,6 +9,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace flashback_test::inline FLASHBACK_ISA {
@@ -55,33 +57,18 @@ inline DoubleLlama in_double(const flashback::Transformer& m, flashback::Trainer
     out.rotary_dim = c.rotary_dim;
     out.epsilon = static_cast<double>(c.norm_epsilon);
     out.rotary_base = c.rotary_base;
-    const auto matrix = [&](const std::string& name, const flashback::simd::PackedMatrix& w) {
-        std::vector<float> row(w.inputs());
-        std::vector<double>& values = out.tensors[name + ".weight"];
-        for (std::size_t o = 0; o < w.outputs(); ++o) {
-            w.row(o, row.data());
-            values.insert(values.end(), row.begin(), row.end());
+    flashback::detail::each_tensor(m, [&](const std::string& name, const auto& tensor) {
+        std::vector<double>& values = out.tensors[name];
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(tensor)>, std::vector<float>>) {
+            values.assign(tensor.begin(), tensor.end());
+        } else {
+            std::vector<float> row(tensor.inputs());
+            for (std::size_t o = 0; o < tensor.outputs(); ++o) {
+                tensor.row(o, row.data());
+                values.insert(values.end(), row.begin(), row.end());
+            }
         }
-    };
-    const auto vector = [&](const std::string& name, const std::vector<float>& v) {
-        out.tensors[name + ".weight"].assign(v.begin(), v.end());
-    };
-    matrix("token_embd", m.embedding);
-    for (std::size_t l = 0; l < c.layers; ++l) {
-        const std::string block = "blk." + std::to_string(l) + '.';
-        const flashback::TransformerLayer& layer = m.layers[l];
-        vector(block + "attn_norm", layer.attention_norm);
-        matrix(block + "attn_q", layer.q);
-        matrix(block + "attn_k", layer.k);
-        matrix(block + "attn_v", layer.v);
-        matrix(block + "attn_output", layer.output);
-        vector(block + "ffn_norm", layer.ffn_norm);
-        matrix(block + "ffn_gate", layer.gate);
-        matrix(block + "ffn_up", layer.up);
-        matrix(block + "ffn_down", layer.down);
-    }
-    vector("output_norm", m.output_norm);
-    if (m.head) matrix("output", *m.head);
+    });
     for (const flashback::Parameter& p : trainer.layout()) {
         const std::vector<float> values = p.read(trainer.state().parameters.data());
         out.tensors[p.name].assign(values.begin(), values.end());

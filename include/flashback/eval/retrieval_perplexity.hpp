@@ -227,10 +227,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride stride = strides[i];
         result.passages += stride.found;
-        const TokenSpan predicted = text.subspan(stride.at, strides.stride());
-        const auto& passages = stride.passages;  // not std::ranges::search, which clang 14 cannot compile
-        const auto end = passages.end();
-        if (std::search(passages.begin(), end, predicted.begin(), predicted.end()) != end) ++result.copied;
+        if (detail::has_run(stride.passages, text.subspan(stride.at, strides.stride()))) ++result.copied;
     }
     return result;
 }

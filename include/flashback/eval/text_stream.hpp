@@ -81,6 +81,11 @@ inline std::string title_key(std::string_view title) {
     return key;
 }
 
+/// Whether tokens stand somewhere in others, in one piece.
+inline bool has_run(TokenSpan tokens, TokenSpan run) {
+    return std::search(tokens.begin(), tokens.end(), run.begin(), run.end()) != tokens.end();  // not ranges::search: clang 14
+}
+
 }  // namespace detail
 
 /// What a passage must not be from.
@@ -118,9 +123,7 @@ private:
     bool shares_text(TokenSpan passage, TokenSpan source) const {
         if (run == 0) return false;
         for (std::size_t i = 0; i + run <= passage.size(); ++i) {
-            const TokenSpan part = passage.subspan(i, run);
-            // Not std::ranges::search, which clang 14 cannot compile.
-            if (std::search(source.begin(), source.end(), part.begin(), part.end()) != source.end()) return true;
+            if (detail::has_run(source, passage.subspan(i, run))) return true;
         }
         return false;
     }

@@ -41,7 +41,7 @@ inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor 
     for (const TransformerLayer& layer : model.layers) {
         all.add(std::as_bytes(std::span{layer.attention_norm}));
         all.add(std::as_bytes(std::span{layer.ffn_norm}));
-        matrices.insert(matrices.end(), {&layer.q, &layer.k, &layer.v, &layer.output, &layer.gate, &layer.up, &layer.down});
+        for (const LinearModule m : linear_modules) matrices.push_back(&layer[m]);
     }
     all.add(std::as_bytes(std::span{model.output_norm}));
     if (model.head) matrices.push_back(&*model.head);

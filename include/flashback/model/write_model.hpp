@@ -5,6 +5,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/quantize.hpp"
 #include "flashback/format/gguf_writer.hpp"
+#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/transformer.hpp"
 
 #include <algorithm>
@@ -28,31 +29,11 @@ public:
     ModelWriter(const Transformer& model, DType type, GgufWriter& writer) : model_(model), type_(type), writer_(writer) {}
 
     void write() {
-        each_tensor([&](const std::string& name, const auto& tensor) { announce(name, tensor); });
-        each_tensor([&](const std::string& name, const auto& tensor) { put(name, tensor); });
+        each_tensor(model_, [&](const std::string& name, const auto& tensor) { announce(name, tensor); });
+        each_tensor(model_, [&](const std::string& name, const auto& tensor) { put(name, tensor); });
     }
 
 private:
-    template <class Visit>
-    void each_tensor(Visit&& visit) const {
-        visit("token_embd.weight", model_.embedding);
-        for (std::size_t l = 0; l < model_.layers.size(); ++l) {
-            const std::string block = "blk." + std::to_string(l) + '.';
-            const TransformerLayer& layer = model_.layers[l];
-            visit(block + "attn_norm.weight", layer.attention_norm);
-            visit(block + "attn_q.weight", layer.q);
-            visit(block + "attn_k.weight", layer.k);
-            visit(block + "attn_v.weight", layer.v);
-            visit(block + "attn_output.weight", layer.output);
-            visit(block + "ffn_norm.weight", layer.ffn_norm);
-            visit(block + "ffn_gate.weight", layer.gate);
-            visit(block + "ffn_up.weight", layer.up);
-            visit(block + "ffn_down.weight", layer.down);
-        }
-        visit("output_norm.weight", model_.output_norm);
-        if (model_.head) visit("output.weight", *model_.head);
-    }
-
     void announce(const std::string& name, const std::vector<float>& vector) {
         writer_.add_tensor(name, std::array<std::uint64_t, 1>{vector.size()}, DType::f32);
     }
