@@ -60,7 +60,7 @@ row() {
     [ ! -s "$dir/$pair/$name.json" ] || return 0
     echo "== measuring: $pair, $name"
     $flashback ppl --text "$dir/$pair/test.jsonl" --corpus "$dir/$pair/corpus.jsonl" --layout "$layout" --markers "$markers" \
-        --strides "$strides" "$@" --json >"$dir/$pair/$name.part"
+        --strides "$strides" "$@" --log "$dir/$pair/$name.strides.csv" --json >"$dir/$pair/$name.part"
     mv "$dir/$pair/$name.part" "$dir/$pair/$name.json"
 }
 # tuned PAIR NAME LAYOUT MARKERS: trains, then measures.

@@ -1,17 +1,28 @@
-/// \file What examples/quickstart.sh runs: a language model writes while it retrieves from an encyclopaedia, and what it
-/// costs to put the passages behind the text, in front of it, or behind it without reusing anything.
+/// \file What examples/quickstart.sh runs: the whole of FlashBack. A language model with an adapter that was tuned to read passages
+/// behind its text writes while it retrieves from an encyclopaedia; what it costs to put the passages behind the text, in front of
+/// it, or behind it without reusing anything; and how well it predicts entries that neither it nor the adapter was trained on.
 
 #include "flashback/flashback.hpp"
 #include "models/default_model.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
+#include <cctype>
+#include <cmath>
 #include <exception>
+#include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <memory>
+#include <set>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 namespace fb = flashback;
 
@@ -23,6 +34,18 @@ constexpr const char* prompt_text =
 constexpr std::size_t new_tokens = 320;
 constexpr std::size_t stride = 16;
 constexpr int repetitions = 3;
+constexpr std::size_t heldout_strides = 192;
+
+/// What everything here needs.
+struct System {
+    fb::Tokenizer tokenizer;
+    std::shared_ptr<const fb::Transformer> model;
+    std::shared_ptr<const fb::PackedAdapter> adapter;
+    fb::Bm25Index index;
+    fb::ThreadPool& pool;
+
+    fb::MarkerTokens markers() const { return {tokenizer.id("<MARK_L>"), tokenizer.id("<MARK_R>")}; }
+};
 
 struct Row {
     const char* name;
@@ -53,9 +76,9 @@ void print_wrapped(const std::string& text, std::size_t width) {
 }
 
 void print_generation(const fb::Generation& generation, const fb::Tokenizer& tokenizer) {
-    std::cout
-        << "The prompt, and what the model writes; [n] is where passage n was retrieved. With 5 million parameters, not yet\n"
-           "tuned to read passages behind its text, it is fluent at best:\n\n";
+    std::cout << "The prompt, and what the model writes; [n] is where passage n was retrieved. With 5 million parameters it is "
+                 "fluent "
+                 "at best:\n\n";
     std::string text = prompt_text;
     fb::StreamDecoder stream{tokenizer};
     std::size_t next = 0;
@@ -94,27 +117,19 @@ void print_table(const std::vector<Row>& rows) {
     }
 }
 
-void quickstart(const std::string& corpus_path) {
-    fb::ThreadPool pool{std::max(1u, std::thread::hardware_concurrency())};
-    const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
-    const auto tokenizer = fb::load_tokenizer(file);
-    const auto model = fb::load_model(file, pool);
-    const fb::Bm25Index index{fb::read_corpus(corpus_path).documents, tokenizer};
-    std::cout << "Model " << model->config.name << ": " << model->config.layers << " layers of width " << model->config.width
-              << ", window " << model->config.window << ", on " << pool.concurrency() << " threads (" FLASHBACK_ISA_NAME ")\n"
-              << "Corpus " << corpus_path << ": " << index.passages().documents().size() << " documents, "
-              << index.passages().size() << " passages\n\n";
-
-    fb::Session session{model, {.executor = pool}};
-    const auto prompt = tokenizer.encode(prompt_text);
-    std::vector<fb::TokenId> masked = model->text_ends;
-    masked.push_back(tokenizer.id("\n"));
+/// Writes, and says what it costs.
+void write_and_count(const System& system) {
+    fb::Session session{system.model, {.executor = system.pool, .adapter = system.adapter}};
+    const auto prompt = system.tokenizer.encode(prompt_text);
+    std::vector<fb::TokenId> masked = system.model->text_ends;
+    masked.push_back(system.tokenizer.id("\n"));
     const auto policies = fb::Policies{}
                               .schedule(fb::EveryNTokens{stride})
+                              .wrapper(system.markers())
                               .sampler(fb::TruncatedSampling{{.temperature = 0.8f, .top_p = 0.95f, .seed = 1}});
     const auto run = [&](Row& row, const auto& chosen) {
         session.truncate(0);
-        fb::Decoder decoder{session, index, chosen};
+        fb::Decoder decoder{session, system.index, chosen};
         // The model would end the article, or the paragraph, soon; masking these tokens lets it write on.
         fb::Generation generation = decoder.generate(prompt, {.max_tokens = new_tokens, .masked = masked});
         if (row.best.tokens.empty() || generation.stats.seconds.total < row.best.stats.seconds.total)
@@ -123,7 +138,7 @@ void quickstart(const std::string& corpus_path) {
     std::vector<Row> rows{{"append", {}}, {"prepend", {}}, {"append, recomputed", {}}};
     for (int i = 0; i < repetitions; ++i) {
         run(rows[0], policies.layout(fb::AppendDocuments{}));
-        if (i == 0) print_generation(rows[0].best, tokenizer);
+        if (i == 0) print_generation(rows[0].best, system.tokenizer);
         run(rows[1], policies.layout(fb::PrependDocuments{}));
         run(rows[2], policies.layout(fb::AppendDocuments{}).reuse(fb::RecomputeAll{}));
     }
@@ -134,15 +149,101 @@ void quickstart(const std::string& corpus_path) {
         << "\nThe first and the last line wrote the same text: what is reused gives the same bits as if it were evaluated.\n";
 }
 
+/// A title as examples/pretrain/overlap.py spells it: words in lower case with a blank between.
+std::string normalised(std::string_view title) {
+    std::string words;
+    for (const char c : title) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte >= 0x80 || std::isalnum(byte) != 0) {
+            words += static_cast<char>(std::tolower(byte));
+        } else if (!words.empty() && words.back() != ' ') {
+            words += ' ';
+        }
+    }
+    if (words.ends_with(' ')) words.pop_back();
+    return words;
+}
+
+/// The entries of the encyclopaedia that were kept out of training.
+fb::TextStream heldout_entries(const System& system, const std::string& titles_path) {
+    std::ifstream file{titles_path};
+    if (!file) throw std::runtime_error("cannot read '" + titles_path + "'");
+    const auto titles = nlohmann::json::parse(file).at("titles").at("foldoc").get<std::set<std::string>>();
+    std::vector<fb::Document> entries;
+    for (const fb::Document& document : system.index.passages().documents()) {
+        if (titles.contains(normalised(document.title))) entries.push_back(document);
+    }
+    return fb::text_stream(entries, system.tokenizer, system.tokenizer.vocabulary().eos);
+}
+
+/// How well those entries are predicted without passages, and with passages from other entries.
+void measure(const System& system, const std::string& titles_path) {
+    const fb::TextStream text = heldout_entries(system, titles_path);
+    const std::size_t window = system.model->config.window;
+    const auto measured = [&](std::size_t passages, const auto& policies, const auto& adapter) {
+        const fb::StrideOptions options{.init = window,
+                                        .stride = stride,
+                                        .strides = heldout_strides,
+                                        .context = window - stride - 128 - 3,  // beside a passage, two markers and BOS
+                                        .passages = passages,
+                                        .executor = system.pool};
+        const auto strides = fb::retrieve_strides(text, system.index, fb::LastNTokens{32}, options);
+        std::vector<fb::Session> sessions;
+        for (std::size_t i = 0; i < system.pool.concurrency(); ++i)
+            sessions.emplace_back(system.model, fb::SessionOptions{.adapter = adapter});
+        const auto markers = system.markers();
+        return fb::retrieval_perplexity(std::span{sessions}, policies, text.tokens(), strides,
+                                        {.masked = markers.markers(), .executor = system.pool});
+    };
+    const std::shared_ptr<const fb::PackedAdapter> untuned;
+    const auto none = measured(0, fb::Policies{}, untuned);
+    std::cout << "\nPerplexity of " << none.tokens << " tokens of " << text.documents().size()
+              << " entries that were not trained on, a passage of another entry for every " << stride
+              << " (lower is better;\nthe difference is measured stride by stride, so its error is smaller):\n\n"
+              << "                                  perplexity            against no retrieval\n"
+              << std::fixed << std::setprecision(1);
+    const auto print = [&](const char* name, const fb::RetrievalPerplexity& row) {
+        std::cout << "  " << std::left << std::setw(32) << name << std::right << std::setw(6) << row.perplexity() << " +- "
+                  << row.perplexity_standard_error();
+        if (&row != &none) {
+            const fb::StrideDifference difference = fb::stride_difference(row, none);
+            std::cout << std::setw(15) << std::showpos << 100 * std::expm1(difference.nats) << std::noshowpos << " +- "
+                      << 100 * std::exp(difference.nats) * difference.standard_error << " %";
+        }
+        std::cout << '\n';
+    };
+    print("no retrieval", none);
+    print("prepend", measured(1, fb::Policies{}.layout(fb::PrependDocuments{}), untuned));
+    print("append", measured(1, fb::Policies{}, untuned));
+    print("append + adapter + markers", measured(1, fb::Policies{}.wrapper(system.markers()), system.adapter));
+}
+
+void quickstart(const std::string& corpus_path, const std::string& adapter_path, const std::string& titles_path) {
+    fb::ThreadPool pool{std::max(1u, std::thread::hardware_concurrency())};
+    const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
+    fb::Tokenizer tokenizer = fb::load_tokenizer(file);
+    const auto model = fb::load_model(file, pool);
+    auto adapter = std::make_shared<const fb::PackedAdapter>(fb::load_adapter(adapter_path, *model), model->config);
+    fb::Bm25Index index{fb::read_corpus(corpus_path).documents, tokenizer};
+    const System system{std::move(tokenizer), model, std::move(adapter), std::move(index), pool};
+    std::cout << "Model   " << model->config.name << ": " << model->config.layers << " layers of width " << model->config.width
+              << ", window " << model->config.window << ", on " << pool.concurrency() << " threads (" FLASHBACK_ISA_NAME ")\n"
+              << "Adapter " << adapter_path << ": a LoRA and the embeddings of <MARK_L> and <MARK_R>\n"
+              << "Corpus  " << corpus_path << ": " << system.index.passages().documents().size() << " documents, "
+              << system.index.passages().size() << " passages\n\n";
+    write_and_count(system);
+    measure(system, titles_path);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 2) {
-        std::cerr << "usage: quickstart CORPUS\n";
+    if (argc != 4) {
+        std::cerr << "usage: quickstart CORPUS ADAPTER HELDOUT_TITLES\n";
         return 2;
     }
     try {
-        quickstart(argv[1]);
+        quickstart(argv[1], argv[2], argv[3]);
         return 0;
     } catch (const std::exception& error) {
         std::cerr << "quickstart: " << error.what() << '\n';

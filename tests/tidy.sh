@@ -12,17 +12,17 @@ install_packages clang clang-tidy
 # clang's own commands: clang-tidy does not know all options of g++.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-cmake --preset clang >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+cmake --preset clang -B build/tidy -DCMAKE_UNITY_BUILD=OFF >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
 # shellcheck disable=SC2046  # no source has a space in its name
 [ $# -gt 0 ] || set -- $(find examples tests benchmarks -name '*.cpp' | sort)
 
 echo "== clang-tidy over $# sources"
 status=0
-printf '%s\n' "$@" | xargs -P "$(nproc)" -n 1 clang-tidy -p build/clang --quiet >"$log" 2>/dev/null || status=1
+printf '%s\n' "$@" | xargs -P "$(nproc)" -n 1 clang-tidy -p build/tidy --quiet >"$log" 2>/dev/null || status=1
 # A finding in a header comes once for each source that includes it.
 grep -E ': (warning|error):' "$log" | sort -u || true
 if [ $status != 0 ]; then
-    echo "clang-tidy found something; for the notes to it: clang-tidy -p build/clang SOURCE" >&2
+    echo "clang-tidy found something; for the notes to it: clang-tidy -p build/tidy SOURCE" >&2
     exit 1
 fi
 echo "nothing found"

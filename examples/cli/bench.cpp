@@ -18,7 +18,7 @@ namespace {
 
 namespace fb = flashback;
 
-struct Options {
+struct BenchOptions {
     BenchSettings settings;
     std::string csv;
     bool json = false;
@@ -33,7 +33,7 @@ const std::map<std::string, fb::RunTimeLayout> layouts{{"append", fb::RunTimeLay
                                                        {"prepend", fb::RunTimeLayout::prepend},
                                                        {"recompute", fb::RunTimeLayout::recompute}};
 
-/// Options that only some modes read, and which.
+/// BenchOptions that only some modes read, and which.
 const std::map<std::string, std::set<BenchMode>> readers{
     {"--m", {BenchMode::prefill}},
     {"--context", {BenchMode::prefill, BenchMode::decode, BenchMode::step}},
@@ -129,7 +129,7 @@ void print_table(const Json& runs) {
     }
 }
 
-void print_text(const Json& json) {
+void print_bench(const Json& json) {
     const Json& first = json["runs"][0];
     if (first.contains("model"))
         std::cout << cell(first["model"]) << ", weights " << cell(first["weights"]) << ", cache " << cell(first["cache"]);
@@ -170,7 +170,7 @@ void write_csv(std::ostream& out, const Json& runs) {
     for (const Json& run : runs) line(run, false);
 }
 
-void bench_with(const Options& options) {
+void bench_with(const BenchOptions& options) {
     std::ofstream csv;
     const auto check = [&] {
         if (!options.csv.empty() && !csv) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", options.csv, "'");
@@ -186,14 +186,14 @@ void bench_with(const Options& options) {
     if (options.json) {
         print(json);
     } else {
-        print_text(json);
+        print_bench(json);
     }
 }
 
 }  // namespace
 
 void add_bench(CLI::App& app, Command& run) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<BenchOptions>();
     BenchSettings& settings = options->settings;
     CLI::App& command = *app.add_subcommand("bench", "Measure how fast this machine evaluates a model, and what reuse saves");
     const auto count = [&](const char* name, std::size_t& value, long least, const char* meaning) {

@@ -38,8 +38,6 @@ namespace {
 
 namespace fb = flashback;
 
-using Options = FinetuneOptions;
-
 /// Refuses a folder that could not be written later, when the work is done.
 void check_folder(const std::string& folder, bool replace) {
     std::error_code unknown;
@@ -54,7 +52,7 @@ void check_folder(const std::string& folder, bool replace) {
         FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': the folder '", there.string(), "' is not writable");
 }
 
-fb::TrainingTargets targets_of(const Options& o, const fb::Tokenizer& tokenizer) {
+fb::TrainingTargets targets_of(const FinetuneOptions& o, const fb::Tokenizer& tokenizer) {
     fb::TrainingTargets targets{.lora = o.lora};
     for (const fb::LinearModule module : fb::linear_modules) {
         if (std::ranges::find(o.modules, fb::to_string(module)) != o.modules.end()) targets.lora.modules.push_back(module);
@@ -72,7 +70,7 @@ struct Strides {
 /// What is searched, made when it is first needed: with all passages in a file it is not.
 class Search {
 public:
-    Search(const Options& o, const fb::Tokenizer& tokenizer, fb::ExecutorRef executor)
+    Search(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, fb::ExecutorRef executor)
         : o_(&o), tokenizer_(&tokenizer), executor_(executor) {
         if (o.retrieval.layout != "none") documents_ = open_corpus(o.retrieval.corpus).documents;
     }
@@ -96,7 +94,7 @@ public:
     }
 
 private:
-    const Options* o_;
+    const FinetuneOptions* o_;
     const fb::Tokenizer* tokenizer_;
     fb::ExecutorRef executor_;
     std::vector<fb::Document> documents_;
@@ -104,7 +102,7 @@ private:
 };
 
 /// Where examples begin and how much they read.
-fb::StrideOptions training_options(const Options& o, std::size_t window) {
+fb::StrideOptions training_options(const FinetuneOptions& o, std::size_t window) {
     fb::StrideOptions options = fb::training_strides(window, o.optimiser.seed,
                                                      {.stride = o.retrieval.stride,
                                                       .passages = o.retrieval.layout == "none" ? 0 : o.retrieval.passages,
@@ -125,8 +123,8 @@ fb::StrideOptions training_options(const Options& o, std::size_t window) {
     return options;
 }
 
-Strides training_data(const Options& o, const fb::Tokenizer& tokenizer, std::size_t window, const fb::AnyPolicies& policies,
-                      Search& search, std::uint64_t& key) {
+Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, std::size_t window,
+                      const fb::AnyPolicies& policies, Search& search, std::uint64_t& key) {
     Strides data{read_stream(o.retrieval, tokenizer), {}};
     const fb::StrideOptions options = training_options(o, window);
     const std::size_t tokens = data.text.tokens().size();
@@ -158,7 +156,7 @@ Strides training_data(const Options& o, const fb::Tokenizer& tokenizer, std::siz
     return data;
 }
 
-Strides validation_data(const Options& o, const fb::Tokenizer& tokenizer, const fb::Transformer& model,
+Strides validation_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, const fb::Transformer& model,
                         const fb::AnyPolicies& policies, Search& search) {
     RetrievalSettings settings = o.retrieval;
     settings.text = o.valid;
@@ -182,7 +180,7 @@ fb::RetrievalPerplexity measured(const fb::Trainer& trainer, const std::shared_p
                                     {.masked = masked, .executor = pool});
 }
 
-fb::RunDescription describe(const Options& o, const fb::Transformer& model, std::uint64_t data,
+fb::RunDescription describe(const FinetuneOptions& o, const fb::Transformer& model, std::uint64_t data,
                             const std::optional<fb::Adapter>& first) {
     std::string modules;
     for (const std::string& module : o.modules) modules += (modules.empty() ? "" : ",") + module;
@@ -200,7 +198,7 @@ fb::RunDescription describe(const Options& o, const fb::Transformer& model, std:
     return run;
 }
 
-void finetune(const Options& o) {
+void finetune(const FinetuneOptions& o) {
     const fb::GgufFile file = open_model(o.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     check_folder(o.out, o.force);
@@ -271,7 +269,7 @@ void finetune(const Options& o) {
 }  // namespace
 
 void add_finetune(CLI::App& app, Command& run) {
-    auto o = std::make_shared<Options>();
+    auto o = std::make_shared<FinetuneOptions>();
     CLI::App& command = *app.add_subcommand("finetune", "Train a LoRA and marking tokens to read passages where they stand");
     add_model(command, o->model);
     o->add(command);

@@ -133,7 +133,7 @@ Json inspection(const fb::GgufFile& file, const InspectSettings& settings) {
 
 std::string plain(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
-void print_text(const Json& json) {
+void print_file(const Json& json) {
     const auto line = [](const std::string& name, const Json& value) {
         std::cout << std::left << std::setw(20) << name << plain(value) << '\n';
     };
@@ -186,7 +186,7 @@ void add_inspect(CLI::App& app, Command& run) {
             if (settings->json) {
                 print(json);
             } else {
-                print_text(json);
+                print_file(json);
             }
         };
     });

@@ -55,7 +55,7 @@ void try_on(const std::string& folder, const fb::GgufFile& file, Json& json) {
     }
 }
 
-void print_text(const Json& json) {
+void print_adapter(const Json& json) {
     const auto plain = [](const Json& value) {
         return value.is_string() ? value.get<std::string>() : value.is_null() ? std::string{"none"} : value.dump();
     };
@@ -102,7 +102,7 @@ void inspect_adapter(const std::string& folder, const fb::GgufFile& model, bool 
     if (as_json) {
         print(json);
     } else {
-        print_text(json);
+        print_adapter(json);
     }
 }
 

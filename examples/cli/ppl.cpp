@@ -17,7 +17,7 @@ namespace {
 
 namespace fb = flashback;
 
-struct Options {
+struct PplOptions {
     std::string model;
     std::string against;
     std::string text;
@@ -43,7 +43,7 @@ std::ostream& operator<<(std::ostream& out, const fb::Perplexity& p) {
                << p.standard_error << " nats per token";
 }
 
-void ppl(const Options& options) {
+void ppl(const PplOptions& options) {
     const fb::GgufFile file = open_model(options.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     std::vector<fb::TokenId> tokens = tokenizer.encode(read_text(options.text));
@@ -106,7 +106,7 @@ void ppl(const Options& options) {
 }  // namespace
 
 void add_ppl(CLI::App& app, Command& run) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<PplOptions>();
     CLI::App& command = *app.add_subcommand("ppl", "Measure the perplexity of a text, without or with retrieval");
     add_model(command, options->model);
     add_adapter(command, options->adapter);

@@ -2,6 +2,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
+#include "flashback/format/atomic_file.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/policy/any_policy.hpp"
@@ -12,6 +13,8 @@
 #include <chrono>
 #include <iomanip>
 #include <iostream>
+#include <optional>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -43,6 +46,18 @@ struct Measured {
     double retrieve_seconds;
     double evaluate_seconds;
 };
+
+/// A row for each stride, so that two runs over the same strides can be compared stride by stride.
+void write_log(fb::AtomicFile& log, const fb::RetrievedStrides& strides, const std::vector<double>& nats) {
+    std::ostringstream rows;
+    rows << "at,context,passages,nats_per_token\n" << std::setprecision(9);
+    for (std::size_t i = 0; i < strides.size(); ++i) {
+        const fb::RetrievedStride stride = strides[i];
+        rows << stride.at << ',' << stride.context << ',' << stride.found << ',' << nats[i] << '\n';
+    }
+    log.write(rows.str());
+    log.finish();
+}
 
 void print_json(const RetrievalPplSettings& settings, const std::string& model, fb::DType cache, const Measured& m) {
     const fb::RetrievalPerplexity& p = m.found;
@@ -100,6 +115,8 @@ void print_text(const RetrievalPplSettings& settings, const Measured& m) {
 }  // namespace
 
 void ppl_with_retrieval(const RetrievalPplSettings& settings) {
+    std::optional<fb::AtomicFile> log;  // found to be writable before anything is measured
+    if (!settings.log.empty()) log.emplace(settings.log);
     const fb::GgufFile file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::TextStream text = read_stream(settings, tokenizer);
@@ -154,6 +171,7 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
             FLASHBACK_THROW(fb::ErrorCode::corpus, "the predicted tokens of '", settings.text,
                             "' have no blank for --per word");
     }
+    if (log) write_log(*log, strides, m.found.stride_nats);
     if (settings.json) {
         print_json(settings, file.name(), sessions.front().cache_element(), m);
     } else {
@@ -195,6 +213,11 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept from one stride to the next: the common prefix, or nothing; changes no digit");
     choice("--per", settings.per, {"token", "word"}, "Report the perplexity per word, too: per blank of the predicted text");
+    command
+        .add_option("--log", settings.log,
+                    "Write a row of CSV for each stride into this file: where it is, and its nats per token")
+        ->type_name("FILE")
+        ->needs(layout);
     choice("--separator", settings.separator, {"auto", "newline", "eos"},
            "What stands behind each document of the text; auto: EOS where the vocabulary has one that is not BOS");
 }

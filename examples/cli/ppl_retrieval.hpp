@@ -17,6 +17,7 @@ struct RetrievalPplSettings : RetrievalSettings {
     std::string markers = "auto";
     std::string reuse = "prefix";
     std::string per = "token";
+    std::string log;
     bool keep_markers = false;
     AdapterOption adapter;
     std::optional<flashback::DType> cache;

@@ -28,7 +28,7 @@ namespace {
 
 namespace fb = flashback;
 
-struct Options {
+struct PretrainOptions {
     std::string tokenizer;
     std::vector<std::string> train;
     std::string valid;
@@ -44,7 +44,7 @@ struct Options {
     bool json = false;
 };
 
-fb::TransformerConfig config_of(const Options& o, std::size_t vocab) {
+fb::TransformerConfig config_of(const PretrainOptions& o, std::size_t vocab) {
     fb::TransformerConfig c;
     c.name = o.name.empty() ? std::filesystem::path{o.out}.stem().string() : o.name;
     c.vocab = vocab;
@@ -91,7 +91,7 @@ fb::TrainingTexts read_texts(const std::string& file) {
     return found;
 }
 
-fb::PackedText read_data(const Options& o, const fb::Tokenizer& tokenizer, fb::TokenId end, fb::ExecutorRef executor) {
+fb::PackedText read_data(const PretrainOptions& o, const fb::Tokenizer& tokenizer, fb::TokenId end, fb::ExecutorRef executor) {
     const fb::TokenSpan head = tokenizer.head();
     fb::PackedText data{o.window, head.empty() ? std::nullopt : std::optional{head[0]}, end};
     for (const std::string& file : o.train) {
@@ -109,7 +109,7 @@ fb::PackedText read_data(const Options& o, const fb::Tokenizer& tokenizer, fb::T
 }
 
 /// A text in windows as `ppl` cuts it: each from scratch, BOS in front.
-std::vector<fb::TrainingExample> read_valid(const Options& o, const fb::Tokenizer& tokenizer, std::size_t window) {
+std::vector<fb::TrainingExample> read_valid(const PretrainOptions& o, const fb::Tokenizer& tokenizer, std::size_t window) {
     std::string text;
     for (const std::string& one : read_texts(o.valid).texts) text += (text.empty() ? "" : "\n") + one;
     const std::vector<fb::TokenId> tokens = tokenizer.encode(text);
@@ -128,7 +128,7 @@ std::vector<fb::TrainingExample> read_valid(const Options& o, const fb::Tokenize
     return examples;
 }
 
-fb::RunDescription describe(const Options& o, const fb::TransformerConfig& c, const fb::PackedText& data) {
+fb::RunDescription describe(const PretrainOptions& o, const fb::TransformerConfig& c, const fb::PackedText& data) {
     const auto text = [](std::uint64_t n) { return std::to_string(n); };
     fb::RunDescription run{{"command", "pretrain"},        {"data", hexadecimal(data.fingerprint())},
                            {"vocab", text(c.vocab)},       {"layers", text(c.layers)},
@@ -139,7 +139,7 @@ fb::RunDescription describe(const Options& o, const fb::TransformerConfig& c, co
     return run;
 }
 
-Json summary(const Options& o, const fb::PackedText& data, const std::vector<fb::TrainingExample>& valid,
+Json summary(const PretrainOptions& o, const fb::PackedText& data, const std::vector<fb::TrainingExample>& valid,
              const RunResult& result, std::size_t parameters) {
     const double seen = static_cast<double>(o.optimiser.steps) * static_cast<double>(o.optimiser.batch);
     Json json{{"model", o.out},
@@ -164,7 +164,7 @@ Json summary(const Options& o, const fb::PackedText& data, const std::vector<fb:
     return json;
 }
 
-void pretrain(const Options& o) {
+void pretrain(const PretrainOptions& o) {
     const fb::GgufFile file = open_model(o.tokenizer);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::TokenId end = end_of_document(tokenizer, file.name());
@@ -214,7 +214,7 @@ void pretrain(const Options& o) {
 }  // namespace
 
 void add_pretrain(CLI::App& app, Command& run) {
-    auto o = std::make_shared<Options>();
+    auto o = std::make_shared<PretrainOptions>();
     CLI::App& command = *app.add_subcommand("pretrain", "Train a model of the Llama architecture from scratch");
     command
         .add_option("--tokenizer", o->tokenizer,

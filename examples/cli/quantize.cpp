@@ -27,7 +27,7 @@ namespace {
 
 namespace fb = flashback;
 
-struct Options {
+struct QuantizeOptions {
     std::string in;
     std::string out;
     std::string dtype;
@@ -146,7 +146,7 @@ Json side_json(const fb::GgufFile& file) {
     return {{"file", file.name()}, {"bytes", std::filesystem::file_size(file.name())}, {"types", types_json(file)}};
 }
 
-void print_text(const Json& json) {
+void print_conversion(const Json& json) {
     for (const char* side : {"before", "after"}) {
         std::cout << std::left << std::setw(8) << side << json[side]["file"].get<std::string>() << ", " << json[side]["bytes"]
                   << " bytes\n";
@@ -155,7 +155,7 @@ void print_text(const Json& json) {
     }
 }
 
-void quantize(const Options& options) {
+void quantize(const QuantizeOptions& options) {
     const Target target = *std::ranges::find(targets, options.dtype, &Target::name);
     const fb::GgufFile file = fb::GgufFile::open(options.in);
     std::error_code absent;
@@ -186,13 +186,13 @@ void quantize(const Options& options) {
                     {"before", side_json(file)},
                     {"after", side_json(fb::GgufFile::open(options.out))},
                     {"kept_as_f16", plan.kept_as_f16}};
-    options.json ? print(json) : print_text(json);
+    options.json ? print(json) : print_conversion(json);
 }
 
 }  // namespace
 
 void add_quantize(CLI::App& app, Command& run) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<QuantizeOptions>();
     CLI::App& command = *app.add_subcommand("quantize", "Write a model with its weights as another element type");
     command.add_option("in", options->in, "The GGUF file to read")->required()->type_name("FILE");
     command.add_option("out", options->out, "The GGUF file to write")->required()->type_name("FILE");

@@ -14,7 +14,7 @@
 namespace cli {
 namespace {
 
-struct Options {
+struct ScoreOptions {
     std::string model;
     TextOption text;
     std::vector<flashback::TokenId> tokens;
@@ -47,7 +47,7 @@ std::vector<std::size_t> best(const std::vector<double>& scores, std::size_t cou
     return order;
 }
 
-void score(const Options& options) {
+void score(const ScoreOptions& options) {
     const flashback::GgufFile file = open_model(options.model);
     Engine engine{file, options.threads, options.cache, options.adapter};
     flashback::Session& session = engine.session;
@@ -100,7 +100,7 @@ void score(const Options& options) {
 }  // namespace
 
 void add_score(CLI::App& app, Command& run) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<ScoreOptions>();
     CLI::App& command = *app.add_subcommand("score", "Show how likely a model finds each token of a text");
     add_model(command, options->model);
     add_adapter(command, options->adapter);

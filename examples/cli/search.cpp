@@ -12,7 +12,7 @@
 namespace cli {
 namespace {
 
-struct Options {
+struct SearchOptions {
     std::string model;
     std::string corpus;
     TextOption query;
@@ -24,7 +24,7 @@ struct Options {
     bool json = false;
 };
 
-flashback::Bm25Index open_index(const Options& options) {
+flashback::Bm25Index open_index(const SearchOptions& options) {
     flashback::Corpus corpus = open_corpus(options.corpus);
     if (options.whole) return flashback::Bm25Index{std::move(corpus.documents)};
     return {std::move(corpus.documents),
@@ -32,7 +32,7 @@ flashback::Bm25Index open_index(const Options& options) {
             {.passage_tokens = options.passage_tokens}};
 }
 
-void search_one(const Options& options) {
+void search_one(const SearchOptions& options) {
     const std::string query = options.query.read();
     const flashback::Bm25Index index = open_index(options);
     const auto hits = index.retrieve({.tokens = {}, .text = query}, options.top_k);
@@ -65,7 +65,7 @@ std::vector<std::pair<std::string_view, double>> best_documents(const flashback:
     return best;
 }
 
-void write_run(const Options& options) {
+void write_run(const SearchOptions& options) {
     const flashback::Corpus queries = open_corpus(options.queries);
     const flashback::Bm25Index index = open_index(options);
     std::ofstream run{options.run_file};
@@ -99,7 +99,7 @@ void write_run(const Options& options) {
 }  // namespace
 
 void add_search(CLI::App& app, Command& run) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<SearchOptions>();
     CLI::App& command = *app.add_subcommand("search", "Search a corpus with BM25 (k1 0.9, b 0.4)");
     command.add_option("--corpus", options->corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
         ->required()

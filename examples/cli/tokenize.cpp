@@ -8,7 +8,7 @@
 namespace cli {
 namespace {
 
-struct Options {
+struct TokenizeOptions {
     std::string model;
     TextOption text;
     std::vector<flashback::TokenId> decode;
@@ -16,7 +16,7 @@ struct Options {
     bool json = false;
 };
 
-void encode(const Options& options, const flashback::Tokenizer& tokenizer) {
+void encode(const TokenizeOptions& options, const flashback::Tokenizer& tokenizer) {
     std::vector<flashback::TokenId> tokens;
     if (options.bos) {
         const auto bos = tokenizer.vocabulary().bos;
@@ -33,7 +33,7 @@ void encode(const Options& options, const flashback::Tokenizer& tokenizer) {
     print({{"tokens", tokens}, {"pieces", pieces}});
 }
 
-void decode(const Options& options, const flashback::Tokenizer& tokenizer) {
+void decode(const TokenizeOptions& options, const flashback::Tokenizer& tokenizer) {
     const std::string text = tokenizer.decode_whole(options.decode);
     if (options.json) {
         print({{"tokens", options.decode}, {"text", text}});
@@ -45,7 +45,7 @@ void decode(const Options& options, const flashback::Tokenizer& tokenizer) {
 }  // namespace
 
 void add_tokenize(CLI::App& app, Command& run) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<TokenizeOptions>();
     CLI::App& command = *app.add_subcommand("tokenize", "Show the tokens of a text, or the text of tokens");
     add_model(command, options->model);
     options->text.add(command, "text", "The text to tokenise");

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Writes what paper_table.sh measured as tables of Markdown: table.py DIR. Rows that were not measured yet are left out."""
+import csv
 import json
 import math
 import os
@@ -47,14 +48,28 @@ def table(title, rows):
     print()
 
 
+def strides(folder, pair, name):
+    """The nats of each stride by where it begins."""
+    with open(os.path.join(folder, pair, name + '.strides.csv'), encoding='utf-8') as file:
+        return {int(row['at']): float(row['nats_per_token']) for row in csv.DictReader(file)}
+
+
 def compared(folder, pair):
-    """By how much one row differs from another: a number of nats, as a percentage of perplexity."""
-    for one, other in (('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
-                       ('append', 'none'), ('append_lora_markers', 'append_lora_fixed')):
-        a, b = result(folder, pair, one), result(folder, pair, other)
-        if a and b:
-            ratio = 100 * (math.exp(a['nats_per_token'] - b['nats_per_token']) - 1)
-            print(f'- {ROWS[one]} against {ROWS[other]}: {ratio:+.1f} %')
+    """By how much the perplexity of one row differs from another's, stride by stride: hard strides are hard for both."""
+    for one, other in (('append', 'none'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
+                       ('prepend_lora_markers', 'none_lora'), ('none_lora', 'none'), ('append_lora_markers', 'append_lora'),
+                       ('append_lora_markers', 'append_lora_fixed')):
+        if not (result(folder, pair, one) and result(folder, pair, other)):
+            continue
+        first, second = strides(folder, pair, one), strides(folder, pair, other)
+        if first.keys() != second.keys():
+            sys.exit(f'{one} and {other} of {folder}/{pair} are not of the same strides')
+        differences = [first[at] - second[at] for at in first]
+        mean = sum(differences) / len(differences)
+        variance = sum((d - mean) ** 2 for d in differences) / (len(differences) - 1)
+        error = math.sqrt(variance / len(differences))
+        ratio, of_ratio = 100 * math.expm1(mean), 100 * math.exp(mean) * error
+        print(f'- {ROWS[one]} against {ROWS[other]}: {ratio:+.1f} ± {of_ratio:.1f} %')
     print()
 
 

@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <set>
+#include <sstream>
+#include <string>
 
 using namespace flashback_test;
 using nlohmann::json;
@@ -162,4 +164,35 @@ TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     refused(1, "but the window of the model holds 512",
             {"ppl", "--text", documents, "--corpus", documents, "--layout", "append", "--init", "512", "--context", "505",
              "--strides", "1"});
+}
+
+TEST_CASE("ppl --layout --log: a row for each stride; their mean is the result, whatever the threads") {
+    const TemporaryFolder folder;
+    const std::string documents = write_documents(folder);
+    const std::string log = (folder.path() / "strides.csv").string();
+    const std::vector<std::string> common{"ppl",      "--text",           documents, "--corpus",  documents,
+                                          "--layout", "append",           "--init",  "128",       "--context",
+                                          "64",       "--passage-tokens", "32",      "--strides", "40"};
+    const json found = tool_json(with(common, {"--log", log, "--threads", "1"}));
+    std::istringstream rows{read_file(log)};
+    std::string row;
+    std::getline(rows, row);
+    CHECK(row == "at,context,passages,nats_per_token");
+    double sum = 0;
+    int number = 0;
+    for (; std::getline(rows, row); ++number) {
+        CAPTURE(row);
+        CHECK(row.starts_with(std::to_string(128 + 16 * number) + ",64,1,"));
+        sum += std::stod(row.substr(row.rfind(',') + 1));
+    }
+    REQUIRE(number == 40);
+    CHECK(sum / number == doctest::Approx(found["nats_per_token"].get<double>()).epsilon(1e-7));
+
+    const std::string again = (folder.path() / "again.csv").string();
+    tool_json(with(common, {"--log", again, "--threads", "2"}));
+    CHECK(read_file(again) == read_file(log));
+
+    const std::string nowhere = (folder.path() / "nowhere" / "x.csv").string();
+    refused(1, "cannot write '" + nowhere + "'", with(common, {"--log", nowhere}));
+    refused(2, "--log requires --layout", {"ppl", "--text", documents, "--log", log});
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -30,6 +31,11 @@ inline std::string quoted(const std::string& argument) {
     return text + "'";
 }
 
+inline std::string read_file(const std::filesystem::path& path) {
+    std::ifstream file{path, std::ios::binary};
+    return {std::istreambuf_iterator<char>{file}, {}};
+}
+
 /// Runs a line of the shell; `input` is its standard input.
 inline Result shell(std::string command, const std::string& input = "") {
     const TemporaryFolder folder;
@@ -39,12 +45,8 @@ inline Result shell(std::string command, const std::string& input = "") {
               quoted(err.string());
     // NOLINTNEXTLINE(cert-env33-c): the shell is wanted, for its redirections
     const int status = std::system(command.c_str());
-    const auto read = [](const std::filesystem::path& path) {
-        std::ifstream file{path, std::ios::binary};
-        return std::string{std::istreambuf_iterator<char>{file}, {}};
-    };
     REQUIRE(WIFEXITED(status));
-    return {WEXITSTATUS(status), read(out), read(err)};
+    return {WEXITSTATUS(status), read_file(out), read_file(err)};
 }
 
 /// Runs `flashback ARGUMENTS...`; `input` is its standard input.

@@ -99,11 +99,6 @@ inline std::vector<std::string> finetune_arguments(const std::string& model, con
                         more);
 }
 
-inline std::string read_file(const std::filesystem::path& path) {
-    std::ifstream file{path, std::ios::binary};
-    return {std::istreambuf_iterator<char>{file}, {}};
-}
-
 /// The columns of a log that are no times.
 inline std::string without_seconds(const std::string& log) {
     std::istringstream rows{log};

@@ -163,9 +163,9 @@ TEST_CASE("the derivative of attention, for one query to a head of keys and for 
             detail::Rows lv = to_library(v, kv_heads * d);
             detail::Rows out{rows, width};
             const detail::AttentionShape shape{kv_heads * sharing, kv_heads, d};
-            detail::attention_forward(shape, lq, lk, lv, rows, out, scratch);
+            detail::attention_forward(shape, lq, lk, lv, 0, rows, out, scratch);
             CHECK(weighed(as_rows(from_library(out, rows, width), width), dy) == doctest::Approx(f()).epsilon(1e-4));
-            detail::attention_backward(shape, lq, lk, lv, out, to_library(dy, width), rows, scratch);
+            detail::attention_backward(shape, lq, lk, lv, out, to_library(dy, width), 0, rows, scratch);
             // A sample of the rows: each difference evaluates everything.
             if (rows < 67) {
                 if (rows > 1) check("q", from_library(lq, rows, width), q, f);  // one position alone has the weight 1
@@ -176,6 +176,54 @@ TEST_CASE("the derivative of attention, for one query to a head of keys and for 
                 for (const std::size_t at : {0u, 31u, 640u, 669u})
                     CHECK(dk[at] == doctest::Approx(difference(k[at], f)).epsilon(1e-3));
             }
+        }
+    }
+}
+
+TEST_CASE("attention from a position on: its rows are those of all positions, and its gradients those of no gradient before") {
+    constexpr std::size_t rows = 150;
+    constexpr std::size_t d = 16;
+    constexpr std::size_t width = 4 * d;
+    constexpr detail::AttentionShape shape{4, 2, d};
+    SplitMix64 random{5};
+    const Numbers q = random_numbers(random, rows * width);
+    const Numbers k = random_numbers(random, rows * 2 * d);
+    const Numbers v = random_numbers(random, rows * 2 * d);
+    Numbers dy = random_numbers(random, rows * width);
+    for (const std::size_t begin : {1u, 63u, 64u, 133u, 149u}) {
+        CAPTURE(begin);
+        std::fill_n(dy.begin(), begin * width, 0.0);
+        struct Result {
+            Numbers out, dq, dk, dv;
+        };
+        const auto from = [&](std::size_t first) {
+            detail::AttentionScratch scratch{rows, d};
+            detail::Rows lq = to_library(q, width);
+            detail::Rows lk = to_library(k, 2 * d);
+            detail::Rows lv = to_library(v, 2 * d);
+            detail::Rows out{rows, width};
+            detail::attention_forward(shape, lq, lk, lv, first, rows, out, scratch);
+            Result result{from_library(out, rows, width), {}, {}, {}};
+            detail::attention_backward(shape, lq, lk, lv, out, to_library(dy, width), first, rows, scratch);
+            result.dq = from_library(lq, rows, width);
+            result.dk = from_library(lk, rows, 2 * d);
+            result.dv = from_library(lv, rows, 2 * d);
+            return result;
+        };
+        const Result all = from(0);
+        const Result some = from(begin);
+        for (std::size_t i = 0; i < rows * width; ++i) {
+            if (i < begin * width) {
+                CHECK(some.out[i] == 0);
+                CHECK(static_cast<float>(some.dq[i]) == static_cast<float>(q[i]));  // left alone
+            } else {
+                CHECK(some.out[i] == doctest::Approx(all.out[i]).epsilon(1e-4));
+                CHECK(some.dq[i] == doctest::Approx(all.dq[i]).epsilon(1e-4));
+            }
+        }
+        for (std::size_t i = 0; i < rows * 2 * d; ++i) {
+            CHECK(some.dk[i] == doctest::Approx(all.dk[i]).epsilon(1e-4));
+            CHECK(some.dv[i] == doctest::Approx(all.dv[i]).epsilon(1e-4));
         }
     }
 }
@@ -251,7 +299,7 @@ TEST_CASE("the derivative of a linear layer with LoRA and dropout") {
         CHECK(weighed(as_rows(from_library(y, rows, outputs), outputs), dy) == doctest::Approx(f()).epsilon(1e-4));
         detail::Rows dx{rows, inputs};
         std::vector<float> gradients(layout.size());
-        detail::linear_backward(linear, lx, ldy, rows, &dx, simd::GemmStart::zero, dropout, gradients.data(), scratch);
+        detail::linear_backward(linear, lx, ldy, rows, dx, simd::GemmStart::zero, dropout, gradients.data(), scratch);
         check("x", from_library(dx, rows, inputs), x, f);
         check("w", layout["w"].read(gradients.data()), w, f);
         check("a", layout["a"].read(gradients.data()), a, f);

@@ -10,6 +10,7 @@
 #include "flashback/train/learning_rate.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -67,7 +68,7 @@ class Trainer {
 public:
     /// Throws    Error{contract} for a null model and for targets or ids that are none; std::bad_alloc
     /// Cost      memory: 16 bytes a trained parameter; for each thread the activations of the longest example, and gradients of 4
-    ///           bytes a trained parameter (for small ones, of several examples at a time)
+    ///           bytes a trained parameter (of as many examples at a time as 192 MiB hold)
     Trainer(std::shared_ptr<const Transformer> model, const TrainingTargets& targets, TrainerOptions options = {})
         : options_(std::move(options)),
           net_(std::move(model), targets, detail::random_key(options_.seed, 1)),
@@ -131,9 +132,10 @@ public:
         check(examples);
         reserve(examples);
         std::vector<double> losses(examples.size());
-        const std::size_t workers = workspaces_.size();
+        const std::size_t workers = std::min(workspaces_.size(), examples.size());
+        std::atomic<std::size_t> next = 0;
         options_.executor.run(workers, [&](std::size_t worker) {
-            for (std::size_t i = worker; i < examples.size(); i += workers)
+            for (std::size_t i; (i = next++) < examples.size();)
                 losses[i] = detail::Pass{net_, examples[i], options_.cut_columns, {}, workspaces_[worker]}.forward();
         });
         LossSum sum;
@@ -177,7 +179,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t together_floats = std::size_t{4} << 20;  // of gradients that wait to be added
+    static constexpr std::size_t together_floats = std::size_t{48} << 20;  // of gradients that wait to be added: 192 MiB
     static constexpr std::size_t most_together = 64;                      // examples
     static constexpr std::size_t chunk = 4096;                            // parameters that one sum of squares covers
 
@@ -239,8 +241,9 @@ private:
         }
         std::vector<double> losses(examples.size());
         const std::size_t workers = std::min(workspaces_.size(), examples.size());
+        std::atomic<std::size_t> next = 0;  // examples differ in length, and threads in what else their core does
         options_.executor.run(workers, [&](std::size_t worker) {
-            for (std::size_t i = worker; i < examples.size(); i += workers) {
+            for (std::size_t i; (i = next++) < examples.size();) {
                 clear_added(gradients_[i].data());
                 detail::Dropout dropout = dropout_;
                 dropout.key = detail::random_key(options_.seed, 2, steps_, pending_.examples + i);

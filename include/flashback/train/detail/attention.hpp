@@ -47,8 +47,8 @@ struct AttentionScratch {
     }
 };
 
-inline void copy_columns(const Rows& from, std::size_t from_row, std::size_t from_column, std::size_t rows, std::size_t columns,
-                         Rows& to, std::size_t to_row, std::size_t to_column) noexcept {
+inline void copy_columns(ConstRowSpan from, std::size_t from_row, std::size_t from_column, std::size_t rows,
+                         std::size_t columns, RowSpan to, std::size_t to_row, std::size_t to_column) noexcept {
     for (std::size_t r = 0; r < rows; ++r) {
         const float* source = from.row(from_row + r) + from_column;
         std::copy_n(source, columns, to.row(to_row + r) + to_column);
@@ -56,7 +56,7 @@ inline void copy_columns(const Rows& from, std::size_t from_row, std::size_t fro
 }
 
 /// Leaves softmax(q Kᵀ) of a block of queries in `weights`: zeros where a query does not see.
-inline void attention_weights(const Rows& q, std::size_t column, std::size_t first, std::size_t last, std::size_t d,
+inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t first, std::size_t last, std::size_t d,
                               AttentionScratch& s) noexcept {
     simd::GemmRows queries = q.left();
     queries.data = q.row(first) + column;
@@ -68,20 +68,20 @@ inline void attention_weights(const Rows& q, std::size_t column, std::size_t fir
     }
 }
 
-/// out = softmax(q Kᵀ) V for every head, each position seeing itself and all before.
-/// Shape     q, out (rows, heads · head_dim)   k, v (rows, kv_heads · head_dim)
+/// out = softmax(q Kᵀ) V for every head, each position from `begin` on seeing itself and all before.
+/// Shape     q, out (rows, heads · head_dim), from row `begin` on   k, v (rows, kv_heads · head_dim)
 /// Requires  q is scaled by 1/sqrt(head_dim) already
-/// Cost      2 · heads · head_dim · rows² / 2 multiply-adds, and those of half a block of queries more in each row
+/// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and those of half a block of queries more in each row
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1; Ainslie et al. 2023, GQA, section 2.2
-inline void attention_forward(const AttentionShape& shape, const Rows& q, const Rows& k, const Rows& v, std::size_t rows,
-                              Rows& out, AttentionScratch& s) noexcept {
+inline void attention_forward(const AttentionShape& shape, ConstRowSpan q, ConstRowSpan k, ConstRowSpan v, std::size_t begin,
+                              std::size_t rows, RowSpan out, AttentionScratch& s) noexcept {
     const std::size_t d = shape.head_dim;
     const std::size_t sharing = shape.heads / shape.kv_heads;
     for (std::size_t g = 0; g < shape.kv_heads; ++g) {
         copy_columns(v, 0, g * d, rows, d, s.values, 0, 0);
-        simd::transpose(k.row(0) + g * d, k.stride(), rows, d, s.keys_across.row(0), s.keys_across.stride());
+        simd::transpose(k.row(0) + g * d, k.stride, rows, d, s.keys_across.row(0), s.keys_across.stride());
         for (std::size_t h = g * sharing; h < (g + 1) * sharing; ++h) {
-            for (std::size_t first = 0; first < rows; first += AttentionScratch::block) {
+            for (std::size_t first = begin; first < rows; first += AttentionScratch::block) {
                 const std::size_t last = std::min(first + AttentionScratch::block, rows);
                 attention_weights(q, h * d, first, last, d, s);
                 simd::gemm(s.weights.left(), s.values.right(), s.out.result(), last - first, panels_of(d), last);
@@ -93,22 +93,22 @@ inline void attention_forward(const AttentionShape& shape, const Rows& q, const 
 
 /// The derivative: q, k and v become their gradients. With P the weights and dP = dout Vᵀ: dV = Pᵀ dout,
 /// dS = P · (dP - rowsum(dout · out)), dq = dS K, dK = dSᵀ q. P is computed anew.
-/// Shape     out, dout (rows, heads · head_dim); out is what attention_forward gave
+/// Shape     q, out, dout (rows, heads · head_dim), from row `begin` on; out is what attention_forward gave
 /// Cost      2.5 times that of attention_forward
 /// Source    Dao et al. 2022, FlashAttention, algorithm 4
-inline void attention_backward(const AttentionShape& shape, Rows& q, Rows& k, Rows& v, const Rows& out, const Rows& dout,
-                               std::size_t rows, AttentionScratch& s) noexcept {
+inline void attention_backward(const AttentionShape& shape, RowSpan q, RowSpan k, RowSpan v, ConstRowSpan out,
+                               ConstRowSpan dout, std::size_t begin, std::size_t rows, AttentionScratch& s) noexcept {
     using simd::GemmStart;
     const std::size_t d = shape.head_dim;
     const std::size_t sharing = shape.heads / shape.kv_heads;
     for (std::size_t g = 0; g < shape.kv_heads; ++g) {
         copy_columns(k, 0, g * d, rows, d, s.keys, 0, 0);
-        simd::transpose(k.row(0) + g * d, k.stride(), rows, d, s.keys_across.row(0), s.keys_across.stride());
-        simd::transpose(v.row(0) + g * d, v.stride(), rows, d, s.values_across.row(0), s.values_across.stride());
+        simd::transpose(k.row(0) + g * d, k.stride, rows, d, s.keys_across.row(0), s.keys_across.stride());
+        simd::transpose(v.row(0) + g * d, v.stride, rows, d, s.values_across.row(0), s.values_across.stride());
         s.keys_gradient.clear(rows);
         s.values_gradient.clear(rows);
         for (std::size_t h = g * sharing; h < (g + 1) * sharing; ++h) {
-            for (std::size_t first = 0; first < rows; first += AttentionScratch::block) {
+            for (std::size_t first = begin; first < rows; first += AttentionScratch::block) {
                 const std::size_t last = std::min(first + AttentionScratch::block, rows);
                 const std::size_t count = last - first;
                 attention_weights(q, h * d, first, last, d, s);

@@ -62,13 +62,13 @@ struct LinearScratch {
 };
 
 /// y = x Wᵀ, or y += x Wᵀ.
-inline void multiply(const Matrix& w, const Rows& x, std::size_t rows, Rows& y, simd::GemmStart start) noexcept {
+inline void multiply(const Matrix& w, ConstRowSpan x, std::size_t rows, RowSpan y, simd::GemmStart start) noexcept {
     simd::gemm(x.left(), w.right(), y.result(), rows, panels_of(w.outputs), w.inputs, start);
 }
 
 /// dx = dy W, or dx += dy W. The panels of W have their lanes across outputs; here they must lie across inputs, so some columns at
 /// a time are turned, which costs 1 % of the product with 500 rows.
-inline void multiply_back(const Matrix& w, const Rows& dy, std::size_t rows, Rows& dx, simd::GemmStart start,
+inline void multiply_back(const Matrix& w, ConstRowSpan dy, std::size_t rows, RowSpan dx, simd::GemmStart start,
                           LinearScratch& scratch) noexcept {
     constexpr std::size_t lanes = simd::panel_outputs;
     const std::size_t depth = simd::padded(w.outputs);
@@ -91,27 +91,27 @@ inline void multiply_back(const Matrix& w, const Rows& dy, std::size_t rows, Row
 }
 
 /// dW = dyᵀ x, in the panels of W.
-inline void weight_gradient(const Matrix& w, const Rows& x, const Rows& dy, std::size_t rows, float* gradients) noexcept {
+inline void weight_gradient(const Matrix& w, ConstRowSpan x, ConstRowSpan dy, std::size_t rows, float* gradients) noexcept {
     simd::gemm(x.left_transposed(), dy.right(), {gradients + w.gradient, w.panel_floats(), simd::panel_outputs}, w.inputs,
                panels_of(w.outputs), rows);
 }
 
 /// What enters A.
-inline const Rows& lora_input(const Linear& m, const Rows& x, std::size_t rows, const Dropout& dropout,
-                              LinearScratch& scratch) noexcept {
+inline ConstRowSpan lora_input(const Linear& m, ConstRowSpan x, std::size_t rows, const Dropout& dropout,
+                               LinearScratch& scratch) noexcept {
     if (!dropout.active()) return x;
     for (std::size_t r = 0; r < rows; ++r) dropout.apply(r, x.row(r), m.w.inputs, scratch.dropped.row(r));
     return scratch.dropped;
 }
 
 /// low = scale · A x.
-inline void go_low(const Linear& m, const Rows& x, std::size_t rows, LinearScratch& scratch) noexcept {
+inline void go_low(const Linear& m, ConstRowSpan x, std::size_t rows, LinearScratch& scratch) noexcept {
     multiply(m.a, x, rows, scratch.low, simd::GemmStart::zero);
     for (std::size_t r = 0; r < rows; ++r) simd::scale(scratch.low.row(r), m.scale, simd::padded(m.a.outputs));
 }
 
 /// y = m(x), or y += m(x).
-inline void linear_forward(const Linear& m, const Rows& x, std::size_t rows, Rows& y, simd::GemmStart start,
+inline void linear_forward(const Linear& m, ConstRowSpan x, std::size_t rows, RowSpan y, simd::GemmStart start,
                            const Dropout& dropout, LinearScratch& scratch) noexcept {
     multiply(m.w, x, rows, y, start);
     if (!m.has_lora()) return;
@@ -119,26 +119,26 @@ inline void linear_forward(const Linear& m, const Rows& x, std::size_t rows, Row
     multiply(m.b, scratch.low, rows, y, simd::GemmStart::accumulate);
 }
 
-/// The gradients of what trains in m and, unless it is null, of x: set, or added to what is there.
+/// The gradients of what trains in m and, unless there is no dx, of x: set, or added to what is there.
 /// Source    Hu et al. 2021, LoRA, equation 3
-inline void linear_backward(const Linear& m, const Rows& x, const Rows& dy, std::size_t rows, Rows* dx, simd::GemmStart start,
-                            const Dropout& dropout, float* gradients, LinearScratch& scratch) noexcept {
+inline void linear_backward(const Linear& m, ConstRowSpan x, ConstRowSpan dy, std::size_t rows, RowSpan dx,
+                            simd::GemmStart start, const Dropout& dropout, float* gradients, LinearScratch& scratch) noexcept {
     if (m.w.trains()) weight_gradient(m.w, x, dy, rows, gradients);
-    if (dx) multiply_back(m.w, dy, rows, *dx, start, scratch);
+    if (dx) multiply_back(m.w, dy, rows, dx, start, scratch);
     if (!m.has_lora()) return;
-    const Rows& input = lora_input(m, x, rows, dropout, scratch);
+    const ConstRowSpan input = lora_input(m, x, rows, dropout, scratch);
     go_low(m, input, rows, scratch);
     weight_gradient(m.b, scratch.low, dy, rows, gradients);
     multiply_back(m.b, dy, rows, scratch.low_gradient, simd::GemmStart::zero, scratch);
     for (std::size_t r = 0; r < rows; ++r) simd::scale(scratch.low_gradient.row(r), m.scale, m.a.outputs);
     weight_gradient(m.a, input, scratch.low_gradient, rows, gradients);
     if (!dx) return;
-    if (!dropout.active()) return multiply_back(m.a, scratch.low_gradient, rows, *dx, simd::GemmStart::accumulate, scratch);
+    if (!dropout.active()) return multiply_back(m.a, scratch.low_gradient, rows, dx, simd::GemmStart::accumulate, scratch);
     multiply_back(m.a, scratch.low_gradient, rows, scratch.dropped_gradient, simd::GemmStart::zero, scratch);
     for (std::size_t r = 0; r < rows; ++r) {
         float* through = scratch.dropped_gradient.row(r);
         dropout.apply(r, through, m.w.inputs, through);
-        simd::add(dx->row(r), through, m.w.inputs);
+        simd::add(dx.row(r), through, m.w.inputs);
     }
 }
 

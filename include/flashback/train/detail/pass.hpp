@@ -58,107 +58,123 @@ private:
     Rows& stream(std::size_t l) noexcept { return l < work_.layers.size() ? work_.layers[l].x : work_.x; }
     Dropout dropout(std::size_t l, LinearModule m) const noexcept { return {dropout_.dropped, random_key(dropout_.key, l, m)}; }
 
-    void run(std::size_t l, LinearModule m, const Rows& x, Rows& y, simd::GemmStart start) noexcept {
-        linear_forward(net_.layers[l][m], x, rows_, y, start, dropout(l, m), work_.linear);
+    /// The first row whose output of a block matters: behind the last block only those in front of targets are read, so there
+    /// everything but keys and values begins with them.
+    std::size_t first_row(std::size_t l) const noexcept {
+        return l + 1 < net_.layers.size() ? 0 : example_.targets.front() - 1;
     }
-    void run_back(std::size_t l, LinearModule m, const Rows& x, const Rows& dy, Rows* dx, simd::GemmStart start) noexcept {
-        linear_backward(net_.layers[l][m], x, dy, rows_, dx, start, dropout(l, m), gradients_, work_.linear);
+
+    // Each works on the rows from `begin` on, and leaves those before alone.
+    void run(std::size_t l, LinearModule m, ConstRowSpan x, RowSpan y, std::size_t begin, simd::GemmStart start) noexcept {
+        linear_forward(net_.layers[l][m], x.from(begin), rows_ - begin, y.from(begin), start, dropout(l, m), work_.linear);
     }
-    void copy(const Rows& from, Rows& to) const noexcept { std::copy_n(from.row(0), rows_ * from.stride(), to.row(0)); }
-    void normalise(const Rows& x, const Vector& weight, std::size_t rows, Rows& y) const noexcept {
-        for (std::size_t t = 0; t < rows; ++t)
+    void run_back(std::size_t l, LinearModule m, ConstRowSpan x, ConstRowSpan dy, RowSpan dx, std::size_t begin,
+                  simd::GemmStart start) noexcept {
+        linear_backward(net_.layers[l][m], x.from(begin), dy.from(begin), rows_ - begin, dx ? dx.from(begin) : dx, start,
+                        dropout(l, m), gradients_, work_.linear);
+    }
+    void copy(ConstRowSpan from, RowSpan to, std::size_t begin) const noexcept {
+        std::copy_n(from.row(begin), (rows_ - begin) * from.stride, to.row(begin));
+    }
+    void normalise(ConstRowSpan x, const Vector& weight, std::size_t begin, std::size_t rows, RowSpan y) const noexcept {
+        for (std::size_t t = begin; t < rows; ++t)
             simd::rms_norm(x.row(t), weight.data, net_.config.width, net_.config.norm_epsilon, y.row(t));
     }
-    void normalise_back(const Rows& x, const Vector& weight, const Rows& dy, Rows& dx) noexcept {
+    void normalise_back(ConstRowSpan x, const Vector& weight, ConstRowSpan dy, std::size_t begin, RowSpan dx) noexcept {
         float* dweight = weight.trains() ? gradients_ + weight.gradient : nullptr;
-        for (std::size_t t = 0; t < rows_; ++t)
+        for (std::size_t t = begin; t < rows_; ++t)
             rms_norm_backward(x.row(t), weight.data, net_.config.width, net_.config.norm_epsilon, dy.row(t), dx.row(t),
                               dweight);
     }
     /// Rotates all heads by the angles of their positions, or back.
-    void rotate(Rows& x, std::size_t heads, const Rows& sine) const noexcept {
-        for (std::size_t t = 0; t < rows_; ++t) {
+    void rotate(RowSpan x, std::size_t heads, const Rows& sine, std::size_t begin) const noexcept {
+        for (std::size_t t = begin; t < rows_; ++t) {
             for (std::size_t h = 0; h < heads; ++h)
                 simd::rotate_pairs(x.row(t) + h * net_.config.head_dim, work_.cosine.row(t), sine.row(t),
                                    net_.frequencies.size());
         }
     }
-    void scale_queries(Rows& queries) const noexcept {
+    void scale_queries(RowSpan queries, std::size_t begin) const noexcept {
         const float scale = 1.0f / std::sqrt(static_cast<float>(net_.config.head_dim));
-        for (std::size_t t = 0; t < rows_; ++t) simd::scale(queries.row(t), scale, net_.config.heads * net_.config.head_dim);
+        for (std::size_t t = begin; t < rows_; ++t)
+            simd::scale(queries.row(t), scale, net_.config.heads * net_.config.head_dim);
     }
     AttentionShape heads() const noexcept { return {net_.config.heads, net_.config.kv_heads, net_.config.head_dim}; }
 
     void attend(std::size_t l) noexcept {
         SavedLayer& s = work_.layers[l];
-        normalise(s.x, net_.layers[l].attention_norm, rows_, work_.normed);
-        run(l, q, work_.normed, s.q, zero);
-        run(l, k, work_.normed, s.k, zero);
-        run(l, v, work_.normed, s.v, zero);
-        rotate(s.q, net_.config.heads, work_.sine);
-        rotate(s.k, net_.config.kv_heads, work_.sine);
-        scale_queries(s.q);
-        attention_forward(heads(), s.q, s.k, s.v, rows_, s.attended, work_.attention);
-        copy(s.x, s.middle);
-        run(l, output, s.attended, s.middle, accumulate);
+        const std::size_t first = first_row(l);
+        normalise(s.x, net_.layers[l].attention_norm, 0, rows_, work_.normed);
+        run(l, q, work_.normed, s.q, first, zero);
+        run(l, k, work_.normed, s.k, 0, zero);
+        run(l, v, work_.normed, s.v, 0, zero);
+        rotate(s.q, net_.config.heads, work_.sine, first);
+        rotate(s.k, net_.config.kv_heads, work_.sine, 0);
+        scale_queries(s.q, first);
+        attention_forward(heads(), s.q, s.k, s.v, first, rows_, s.attended, work_.attention);
+        copy(s.x, s.middle, first);
+        run(l, output, s.attended, s.middle, first, accumulate);
     }
 
     void attend_backward(std::size_t l) noexcept {
         SavedLayer& s = work_.layers[l];
         const NetworkLayer& layer = net_.layers[l];
+        const std::size_t first = first_row(l);
         const bool below = net_.lowest < stage(2 * l) || layer.attention_norm.trains();
         const bool inside = below || layer[q].trains() || layer[k].trains() || layer[v].trains();
-        run_back(l, output, s.attended, work_.gradient, inside ? &work_.attended_gradient : nullptr, zero);
+        run_back(l, output, s.attended, work_.gradient, inside ? RowSpan{work_.attended_gradient} : RowSpan{}, first, zero);
         if (!inside) return;
-        attention_backward(heads(), s.q, s.k, s.v, s.attended, work_.attended_gradient, rows_, work_.attention);
-        scale_queries(s.q);
-        rotate(s.q, net_.config.heads, work_.minus_sine);
-        rotate(s.k, net_.config.kv_heads, work_.minus_sine);
-        normalise(s.x, layer.attention_norm, rows_, work_.normed);
-        Rows* dx = below ? &work_.normed_gradient : nullptr;
-        run_back(l, q, work_.normed, s.q, dx, zero);
-        run_back(l, k, work_.normed, s.k, dx, accumulate);
-        run_back(l, v, work_.normed, s.v, dx, accumulate);
-        if (below) normalise_back(s.x, layer.attention_norm, work_.normed_gradient, work_.gradient);
+        attention_backward(heads(), s.q, s.k, s.v, s.attended, work_.attended_gradient, first, rows_, work_.attention);
+        scale_queries(s.q, first);
+        rotate(s.q, net_.config.heads, work_.minus_sine, first);
+        rotate(s.k, net_.config.kv_heads, work_.minus_sine, 0);
+        normalise(s.x, layer.attention_norm, 0, rows_, work_.normed);
+        const RowSpan dx = below ? RowSpan{work_.normed_gradient} : RowSpan{};
+        run_back(l, k, work_.normed, s.k, dx, 0, zero);
+        run_back(l, v, work_.normed, s.v, dx, 0, accumulate);
+        run_back(l, q, work_.normed, s.q, dx, first, accumulate);
+        if (below) normalise_back(s.x, layer.attention_norm, work_.normed_gradient, 0, work_.gradient);
     }
 
-    void activate(const SavedLayer& s) noexcept {
-        copy(s.gate, work_.hidden);
-        for (std::size_t t = 0; t < rows_; ++t) simd::silu_times(work_.hidden.row(t), s.up.row(t), net_.config.hidden);
+    void activate(const SavedLayer& s, std::size_t begin) noexcept {
+        copy(s.gate, work_.hidden, begin);
+        for (std::size_t t = begin; t < rows_; ++t) simd::silu_times(work_.hidden.row(t), s.up.row(t), net_.config.hidden);
     }
 
     void feed_forward(std::size_t l) noexcept {
         SavedLayer& s = work_.layers[l];
-        normalise(s.middle, net_.layers[l].ffn_norm, rows_, work_.normed);
-        run(l, gate, work_.normed, s.gate, zero);
-        run(l, up, work_.normed, s.up, zero);
-        activate(s);
-        copy(s.middle, stream(l + 1));
-        run(l, down, work_.hidden, stream(l + 1), accumulate);
+        const std::size_t first = first_row(l);
+        normalise(s.middle, net_.layers[l].ffn_norm, first, rows_, work_.normed);
+        run(l, gate, work_.normed, s.gate, first, zero);
+        run(l, up, work_.normed, s.up, first, zero);
+        activate(s, first);
+        copy(s.middle, stream(l + 1), first);
+        run(l, down, work_.hidden, stream(l + 1), first, accumulate);
     }
 
     void feed_forward_backward(std::size_t l) noexcept {
         SavedLayer& s = work_.layers[l];
         const NetworkLayer& layer = net_.layers[l];
+        const std::size_t first = first_row(l);
         const bool below = net_.lowest < stage(2 * l + 1) || layer.ffn_norm.trains();
         const bool inside = below || layer[gate].trains() || layer[up].trains();
-        if (layer[down].trains()) activate(s);
-        run_back(l, down, work_.hidden, work_.gradient, inside ? &work_.hidden_gradient : nullptr, zero);
+        if (layer[down].trains()) activate(s, first);
+        run_back(l, down, work_.hidden, work_.gradient, inside ? RowSpan{work_.hidden_gradient} : RowSpan{}, first, zero);
         if (!inside) return;
-        for (std::size_t t = 0; t < rows_; ++t)
+        for (std::size_t t = first; t < rows_; ++t)
             silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), net_.config.hidden);
-        normalise(s.middle, layer.ffn_norm, rows_, work_.normed);
-        Rows* dx = below ? &work_.normed_gradient : nullptr;
-        run_back(l, gate, work_.normed, s.gate, dx, zero);
-        run_back(l, up, work_.normed, s.up, dx, accumulate);
-        if (below) normalise_back(s.middle, layer.ffn_norm, work_.normed_gradient, work_.gradient);
+        normalise(s.middle, layer.ffn_norm, first, rows_, work_.normed);
+        const RowSpan dx = below ? RowSpan{work_.normed_gradient} : RowSpan{};
+        run_back(l, gate, work_.normed, s.gate, dx, first, zero);
+        run_back(l, up, work_.normed, s.up, dx, first, accumulate);
+        if (below) normalise_back(s.middle, layer.ffn_norm, work_.normed_gradient, first, work_.gradient);
     }
 
     double predict() noexcept {
         const std::size_t targets = example_.targets.size();
         for (std::size_t i = 0; i < targets; ++i)
             std::copy_n(work_.x.row(example_.targets[i] - 1), net_.config.width, work_.target_x.row(i));
-        normalise(work_.target_x, net_.output_norm, targets, work_.target_normed);
+        normalise(work_.target_x, net_.output_norm, 0, targets, work_.target_normed);
         multiply(net_.head, work_.target_normed, targets, work_.logits, zero);
         double loss = 0;
         for (std::size_t i = 0; i < targets; ++i) {

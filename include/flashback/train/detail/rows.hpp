@@ -11,6 +11,27 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
+/// A view of rows, as a span is one of elements.
+template <class Float>
+struct RowSpanOf {
+    Float* data = nullptr;  ///< null: no rows at all
+    std::size_t stride = 0;
+
+    explicit operator bool() const noexcept { return data != nullptr; }
+    operator RowSpanOf<const Float>() const noexcept { return {data, stride}; }
+
+    Float* row(std::size_t r) const noexcept { return data + r * stride; }
+    /// Without the first n rows.
+    RowSpanOf from(std::size_t n) const noexcept { return {row(n), stride}; }
+
+    simd::GemmRows left() const noexcept { return {data, stride, false}; }
+    simd::GemmRows left_transposed() const noexcept { return {data, stride, true}; }
+    simd::GemmPanels right() const noexcept { return {data, simd::panel_outputs, stride}; }
+    simd::GemmResult result() const noexcept { return {data, simd::panel_outputs, stride}; }
+};
+using RowSpan = RowSpanOf<float>;
+using ConstRowSpan = RowSpanOf<const float>;
+
 /// Rows of up to `width` elements. What lies behind them is 0 and stays so: products read whole panels.
 class Rows {
 public:
@@ -20,16 +41,21 @@ public:
         std::fill_n(values_.data(), values_.size(), 0.0f);
     }
 
+    operator RowSpan() noexcept { return {values_.data(), stride_}; }
+    operator ConstRowSpan() const noexcept { return {values_.data(), stride_}; }
+    /// Without the first n rows.
+    RowSpan from(std::size_t n) noexcept { return RowSpan{*this}.from(n); }
+    ConstRowSpan from(std::size_t n) const noexcept { return ConstRowSpan{*this}.from(n); }
+
     float* row(std::size_t r) noexcept { return values_.data() + r * stride_; }
     const float* row(std::size_t r) const noexcept { return values_.data() + r * stride_; }
     std::size_t stride() const noexcept { return stride_; }
     std::size_t bytes() const noexcept { return values_.size() * sizeof(float); }
+    simd::GemmRows left() const noexcept { return ConstRowSpan{*this}.left(); }
+    simd::GemmRows left_transposed() const noexcept { return ConstRowSpan{*this}.left_transposed(); }
+    simd::GemmPanels right() const noexcept { return ConstRowSpan{*this}.right(); }
+    simd::GemmResult result() noexcept { return RowSpan{*this}.result(); }
     void clear(std::size_t rows) noexcept { std::fill_n(values_.data(), rows * stride_, 0.0f); }
-
-    simd::GemmRows left() const noexcept { return {values_.data(), stride_, false}; }
-    simd::GemmRows left_transposed() const noexcept { return {values_.data(), stride_, true}; }
-    simd::GemmPanels right() const noexcept { return {values_.data(), simd::panel_outputs, stride_}; }
-    simd::GemmResult result() noexcept { return {values_.data(), simd::panel_outputs, stride_}; }
 
 private:
     std::size_t stride_ = 0;
