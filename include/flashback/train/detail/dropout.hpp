@@ -25,10 +25,11 @@ struct Dropout {
 
     std::uint64_t dropped = 0;  ///< of 2^16
     std::uint64_t key = 0;      ///< of seed, step, example and module
+    std::size_t first = 0;      ///< which row of the example row 0 is
 
     static Dropout of(float probability) noexcept {
         const auto dropped = static_cast<std::uint64_t>(static_cast<double>(probability) * static_cast<double>(whole) + 0.5);
-        return {std::min(dropped, whole - 1), 0};
+        return {std::min(dropped, whole - 1), 0, 0};
     }
     bool active() const noexcept { return dropped > 0; }
     float factor() const noexcept {
@@ -40,7 +41,7 @@ struct Dropout {
     /// Cost      64 random bits for four elements
     void apply(std::size_t row, const float* x, std::size_t n, float* y) const noexcept {
         // The numbers of SplitMix64{start}, each from its place alone, and their quarters: plain loops that compilers vectorise.
-        const std::uint64_t start = random_key(key, row);
+        const std::uint64_t start = random_key(key, first + row);
         const float kept = factor();
         const auto limit = static_cast<std::uint16_t>(dropped);
         constexpr std::size_t together = 64;

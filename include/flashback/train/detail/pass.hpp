@@ -56,7 +56,9 @@ private:
 
     static std::ptrdiff_t stage(std::size_t s) noexcept { return static_cast<std::ptrdiff_t>(s); }
     Rows& stream(std::size_t l) noexcept { return l < work_.layers.size() ? work_.layers[l].x : work_.x; }
-    Dropout dropout(std::size_t l, LinearModule m) const noexcept { return {dropout_.dropped, random_key(dropout_.key, l, m)}; }
+    Dropout dropout(std::size_t l, LinearModule m, std::size_t begin) const noexcept {
+        return {dropout_.dropped, random_key(dropout_.key, l, m), begin};
+    }
 
     /// The first row whose output of a block matters: behind the last block only those in front of targets are read, so there
     /// everything but keys and values begins with them.
@@ -66,12 +68,13 @@ private:
 
     // Each works on the rows from `begin` on, and leaves those before alone.
     void run(std::size_t l, LinearModule m, ConstRowSpan x, RowSpan y, std::size_t begin, simd::GemmStart start) noexcept {
-        linear_forward(net_.layers[l][m], x.from(begin), rows_ - begin, y.from(begin), start, dropout(l, m), work_.linear);
+        linear_forward(net_.layers[l][m], x.from(begin), rows_ - begin, y.from(begin), start, dropout(l, m, begin),
+                       work_.linear);
     }
     void run_back(std::size_t l, LinearModule m, ConstRowSpan x, ConstRowSpan dy, RowSpan dx, std::size_t begin,
                   simd::GemmStart start) noexcept {
         linear_backward(net_.layers[l][m], x.from(begin), dy.from(begin), rows_ - begin, dx ? dx.from(begin) : dx, start,
-                        dropout(l, m), gradients_, work_.linear);
+                        dropout(l, m, begin), gradients_, work_.linear);
     }
     void copy(ConstRowSpan from, RowSpan to, std::size_t begin) const noexcept {
         std::copy_n(from.row(begin), (rows_ - begin) * from.stride, to.row(begin));
@@ -122,14 +125,14 @@ private:
         const std::size_t first = first_row(l);
         const bool below = net_.lowest < stage(2 * l) || layer.attention_norm.trains();
         const bool inside = below || layer[q].trains() || layer[k].trains() || layer[v].trains();
-        run_back(l, output, s.attended, work_.gradient, inside ? RowSpan{work_.attended_gradient} : RowSpan{}, first, zero);
+        run_back(l, output, s.attended, work_.gradient, inside ? work_.attended_gradient.view() : RowSpan{}, first, zero);
         if (!inside) return;
         attention_backward(heads(), s.q, s.k, s.v, s.attended, work_.attended_gradient, first, rows_, work_.attention);
         scale_queries(s.q, first);
         rotate(s.q, net_.config.heads, work_.minus_sine, first);
         rotate(s.k, net_.config.kv_heads, work_.minus_sine, 0);
         normalise(s.x, layer.attention_norm, 0, rows_, work_.normed);
-        const RowSpan dx = below ? RowSpan{work_.normed_gradient} : RowSpan{};
+        const RowSpan dx = below ? work_.normed_gradient.view() : RowSpan{};
         run_back(l, k, work_.normed, s.k, dx, 0, zero);
         run_back(l, v, work_.normed, s.v, dx, 0, accumulate);
         run_back(l, q, work_.normed, s.q, dx, first, accumulate);
@@ -159,12 +162,12 @@ private:
         const bool below = net_.lowest < stage(2 * l + 1) || layer.ffn_norm.trains();
         const bool inside = below || layer[gate].trains() || layer[up].trains();
         if (layer[down].trains()) activate(s, first);
-        run_back(l, down, work_.hidden, work_.gradient, inside ? RowSpan{work_.hidden_gradient} : RowSpan{}, first, zero);
+        run_back(l, down, work_.hidden, work_.gradient, inside ? work_.hidden_gradient.view() : RowSpan{}, first, zero);
         if (!inside) return;
         for (std::size_t t = first; t < rows_; ++t)
             silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), net_.config.hidden);
         normalise(s.middle, layer.ffn_norm, first, rows_, work_.normed);
-        const RowSpan dx = below ? RowSpan{work_.normed_gradient} : RowSpan{};
+        const RowSpan dx = below ? work_.normed_gradient.view() : RowSpan{};
         run_back(l, gate, work_.normed, s.gate, dx, first, zero);
         run_back(l, up, work_.normed, s.up, dx, first, accumulate);
         if (below) normalise_back(s.middle, layer.ffn_norm, work_.normed_gradient, first, work_.gradient);

@@ -41,20 +41,22 @@ public:
         std::fill_n(values_.data(), values_.size(), 0.0f);
     }
 
-    operator RowSpan() noexcept { return {values_.data(), stride_}; }
-    operator ConstRowSpan() const noexcept { return {values_.data(), stride_}; }
+    RowSpan view() noexcept { return {values_.data(), stride_}; }
+    ConstRowSpan view() const noexcept { return {values_.data(), stride_}; }
+    operator RowSpan() noexcept { return view(); }
+    operator ConstRowSpan() const noexcept { return view(); }
     /// Without the first n rows.
-    RowSpan from(std::size_t n) noexcept { return RowSpan{*this}.from(n); }
-    ConstRowSpan from(std::size_t n) const noexcept { return ConstRowSpan{*this}.from(n); }
+    RowSpan from(std::size_t n) noexcept { return view().from(n); }
+    ConstRowSpan from(std::size_t n) const noexcept { return view().from(n); }
 
     float* row(std::size_t r) noexcept { return values_.data() + r * stride_; }
     const float* row(std::size_t r) const noexcept { return values_.data() + r * stride_; }
     std::size_t stride() const noexcept { return stride_; }
     std::size_t bytes() const noexcept { return values_.size() * sizeof(float); }
-    simd::GemmRows left() const noexcept { return ConstRowSpan{*this}.left(); }
-    simd::GemmRows left_transposed() const noexcept { return ConstRowSpan{*this}.left_transposed(); }
-    simd::GemmPanels right() const noexcept { return ConstRowSpan{*this}.right(); }
-    simd::GemmResult result() noexcept { return RowSpan{*this}.result(); }
+    simd::GemmRows left() const noexcept { return view().left(); }
+    simd::GemmRows left_transposed() const noexcept { return view().left_transposed(); }
+    simd::GemmPanels right() const noexcept { return view().right(); }
+    simd::GemmResult result() noexcept { return view().result(); }
     void clear(std::size_t rows) noexcept { std::fill_n(values_.data(), rows * stride_, 0.0f); }
 
 private:

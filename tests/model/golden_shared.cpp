@@ -21,3 +21,9 @@ TEST_CASE("stories260K says what llama.cpp says") {
     if (model.empty()) return;
     check_against_engine(model, shared("reference/stories260K_expected.json"));
 }
+
+TEST_CASE("the bootstrap of the default model says what llama.cpp says") {
+    const std::filesystem::path model = shared("models/flashback-base-5m.gguf");
+    if (model.empty()) return;
+    check_against_engine(model, shared("reference/flashback-base-5m_expected.json"));
+}
