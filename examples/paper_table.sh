@@ -19,7 +19,7 @@ fi
 install_flashback_packages
 install_text_packages
 
-echo "== building build/release/bin/flashback (about a minute the first time)"
+echo "== building build/release/bin/flashback (a few minutes the first time)"
 mkdir -p "$dir"
 build_with release flashback_tool
 flashback=build/release/bin/flashback

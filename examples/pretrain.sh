@@ -1,11 +1,11 @@
 #!/bin/sh
-# Trains the next default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts,
-# trains (a few hours on two cores; killed, it goes on where it was), and measures it. Run it again as often as you like.
+# Trains the default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts, trains
+# (an hour and a half on two cores; killed, it goes on where it was), and measures it. Run it again as often as you like.
 #
-# examples/pretrain.sh [STEPS [DIR]]: the model with 8000 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
+# examples/pretrain.sh [STEPS [DIR]]: the model with 4400 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
 set -eu
 cd "$(dirname "$0")/.."
-steps=${1:-8000}
+steps=${1:-4400}
 dir=${2:-build/pretrain}
 model=$dir/flashback-base-5m.gguf
 heldout=../shared/data/technical-heldout.jsonl
@@ -13,7 +13,7 @@ heldout=../shared/data/technical-heldout.jsonl
 install_flashback_packages
 install_text_packages
 
-echo "== building build/release/bin/flashback (about a minute the first time)"
+echo "== building build/release/bin/flashback (a few minutes the first time)"
 mkdir -p "$dir/texts"
 build_with release flashback_tool
 flashback=build/release/bin/flashback
@@ -46,7 +46,7 @@ else
     echo "== training: $model"
     # shellcheck disable=SC2086  # $files is a list of words
     $flashback pretrain --train $files --layers 6 --width 256 --heads 8 --kv-heads 4 --hidden 704 --steps "$steps" --batch 8 \
-        --lr 1.5e-3 --warmup-ratio 0.03 --seed 1 --name flashback-base-5m \
+        --lr 2e-3 --warmup-ratio 0.03 --seed 1 --name flashback-base-5m \
         --checkpoint "$dir/checkpoint" --checkpoint-every 120s --log "$dir/log.csv" --out "$model"
 fi
 

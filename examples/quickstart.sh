@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . cmake/setup.sh
 install_flashback_packages
 
-echo "== building build/release/bin/flashback and build/release/bin/quickstart (about a minute the first time)"
+echo "== building build/release/bin/flashback and build/release/bin/quickstart (a few minutes the first time)"
 build_with release flashback_tool flashback_quickstart
 
 corpus=build/foldoc.txt

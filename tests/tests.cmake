@@ -1,16 +1,20 @@
-flashback_add_test(core THREADS SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/blocks.cpp core/dequantize.cpp core/dtype.cpp
-                                core/error.cpp core/executor.cpp core/language_model.cpp core/quantize.cpp core/retriever.cpp
-                                core/thread_pool.cpp core/version.cpp support/allocations.cpp)
-flashback_add_test(policy SOURCES policy/any_policy.cpp policy/combined_schedules.cpp policy/context_plan.cpp policy/decision.cpp
-                                  policy/distribution.cpp policy/facts.cpp policy/layout.cpp policy/overflow.cpp policy/policies.cpp
-                                  policy/presets.cpp policy/query.cpp policy/random.cpp policy/reuse.cpp policy/sampler.cpp
-                                  policy/schedule.cpp policy/step_view.cpp policy/stopping.cpp policy/truncated_sampling.cpp
-                                  policy/wrapper.cpp support/allocations.cpp)
-flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp format/gguf_hostile.cpp
-                                  format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp format/peft.cpp format/safetensors.cpp
-                                  support/allocations.cpp)
-flashback_add_test(text SOURCES text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/pre_tokenizer.cpp text/tokenizer.cpp text/unicode.cpp)
-flashback_add_test(loading SOURCES loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer.cpp loading/write_model.cpp)
+flashback_add_test(core THREADS SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/blocks.cpp
+                   core/dequantize.cpp core/dtype.cpp core/error.cpp core/executor.cpp core/language_model.cpp
+                   core/quantize.cpp core/retriever.cpp core/thread_pool.cpp core/version.cpp
+                   APART support/allocations.cpp)
+flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
+                   policy/overflow.cpp policy/policies.cpp policy/presets.cpp policy/query.cpp policy/random.cpp
+                   policy/reuse.cpp policy/schedule.cpp policy/stopping.cpp policy/wrapper.cpp
+                   APART policy/any_policy.cpp policy/combined_schedules.cpp policy/facts.cpp policy/layout.cpp
+                   policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp support/allocations.cpp)
+flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp
+                   format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp
+                   format/safetensors.cpp
+                   APART format/gguf_hostile.cpp format/peft.cpp support/allocations.cpp)
+flashback_add_test(text SOURCES text/pre_tokenizer.cpp text/tokenizer.cpp
+                   APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/unicode.cpp)
+flashback_add_test(loading SOURCES loading/tokenizer.cpp loading/write_model.cpp
+                   APART loading/byte_level_bpe.cpp loading/load.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS SOURCES model/exactness.cpp model/exactness_decoder.cpp)
@@ -22,18 +26,22 @@ target_compile_options(test_exactness_notices_a_broken_order PRIVATE -UFLASHBACK
 set_tests_properties(exactness_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "logits differ from a from-scratch evaluation")
 flashback_add_test(golden SOURCES model/golden.cpp)
 flashback_add_test(golden_shared LABEL shared SOURCES model/golden_shared.cpp)
-flashback_add_test(model THREADS SOURCES model/session.cpp model/stopping.cpp support/allocations.cpp)
-flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_files.cpp model/adapter_golden.cpp model/exactness_adapter.cpp)
+flashback_add_test(model THREADS SOURCES model/session.cpp
+                   APART model/stopping.cpp support/allocations.cpp)
+flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_golden.cpp model/exactness_adapter.cpp
+                   APART model/adapter_files.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
-flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/matmul.cpp simd/rows.cpp simd/same_bits.cpp simd/accuracy.cpp)
+flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp
+                   APART simd/matmul.cpp simd/same_bits.cpp simd/accuracy.cpp)
 flashback_add_test(machine_peaks THREADS SOURCES simd/machine_peaks.cpp)
 target_compile_options(test_simd PRIVATE -UFLASHBACK_EXTERN_KERNELS)
-flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp decoder/calls.cpp decoder/cancellation.cpp
-                                   decoder/counts.cpp decoder/drop_oldest.cpp decoder/failures.cpp decoder/fingerprint.cpp decoder/generation.cpp
-                                   decoder/logits.cpp decoder/meanest.cpp decoder/meddling.cpp decoder/rewind.cpp
-                                   decoder/stopping.cpp decoder/window.cpp)
-flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp decoder/quiet_session.cpp support/allocations.cpp
-                                 support/allocations_count.cpp)
+flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp
+                   decoder/calls.cpp decoder/cancellation.cpp decoder/counts.cpp decoder/drop_oldest.cpp
+                   decoder/failures.cpp decoder/generation.cpp decoder/logits.cpp decoder/meanest.cpp
+                   decoder/meddling.cpp decoder/rewind.cpp decoder/stopping.cpp decoder/window.cpp
+                   decoder/fingerprint.cpp)
+flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp
+                   APART decoder/quiet_session.cpp support/allocations.cpp support/allocations_count.cpp)
 # One source, several times with other options; each in an inline namespace of its own, or the linker would keep one of them.
 flashback_add_test(compiler_options LABEL release SOURCES model/compiler_options.cpp)
 foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-contract=off" "contract_fast;-O3;-ffp-contract=fast"

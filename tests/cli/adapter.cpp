@@ -18,8 +18,6 @@ namespace fb = flashback;
 
 namespace {
 
-const std::string text = "A compiler is a program that translates a program into machine code.";
-
 const fb::Transformer& model() {
     static const auto loaded = fb::load_model(FLASHBACK_TEST_MODEL);
     return *loaded;
@@ -59,10 +57,10 @@ TEST_CASE("score --adapter gives what the library gives, at any scale") {
     const fb::Adapter adapter = lora({5, 4096});
     const std::string a = save(folder, "a", adapter);
     const auto packed = std::make_shared<const fb::PackedAdapter>(adapter, model().config);
-    const json plain = tool_json({"score", "--text", text, "--top", "1"});
+    const json plain = tool_json({"score", "--text", compiler_text, "--top", "1"});
     CHECK_FALSE(plain.contains("adapter"));
     for (const auto& [suffix, scale] : {std::pair{"", 1.0f}, std::pair{":0.25", 0.25f}, std::pair{":-1", -1.0f}}) {
-        const json found = tool_json({"score", "--text", text, "--top", "1", "--adapter", a + suffix});
+        const json found = tool_json({"score", "--text", compiler_text, "--top", "1", "--adapter", a + suffix});
         CHECK(found["adapter"] == json({{"folder", a}, {"scale", scale}}));
         CHECK(found["logprobs"] != plain["logprobs"]);
         const auto expected =
@@ -73,19 +71,19 @@ TEST_CASE("score --adapter gives what the library gives, at any scale") {
         }
     }
     // A LoRA that is scaled by nothing does nothing.
-    CHECK(tool_json({"score", "--text", text, "--top", "1", "--adapter", save(folder, "b", lora()) + ":0"})["logprobs"] ==
-          plain["logprobs"]);
+    CHECK(tool_json({"score", "--text", compiler_text, "--top", "1", "--adapter",
+                     save(folder, "b", lora()) + ":0"})["logprobs"] == plain["logprobs"]);
     // A folder whose name has a colon is a folder.
-    CHECK(tool_json({"score", "--text", text, "--adapter", save(folder, "c:0.5", lora())})["adapter"]["scale"] == 1);
+    CHECK(tool_json({"score", "--text", compiler_text, "--adapter", save(folder, "c:0.5", lora())})["adapter"]["scale"] == 1);
 }
 
 TEST_CASE("ppl --adapter finds the nats that score finds, and quantised weights take an adapter") {
     const TemporaryFolder folder;
     const std::string a = save(folder, "a", lora());
-    const std::string file = folder.write("text.txt", text);
+    const std::string file = folder.write("text.txt", compiler_text);
     const json found = tool_json({"ppl", "--text", file, "--keep-markers", "--adapter", a + ":8"});
     CHECK(found["adapter"] == json({{"folder", a}, {"scale", 8}}));
-    const json scored = tool_json({"score", "--text", text, "--adapter", a + ":8"});
+    const json scored = tool_json({"score", "--text", compiler_text, "--adapter", a + ":8"});
     double total = 0;
     for (std::size_t i = 1; i < scored["logprobs"].size(); ++i) total -= scored["logprobs"][i].get<double>();
     CHECK(found["nats_per_token"].get<double>() ==
@@ -124,7 +122,7 @@ TEST_CASE("generate --markers auto is on where the adapter has rows for the mark
 TEST_CASE("ppl --layout takes an adapter, and its markers") {
     const TemporaryFolder folder;
     std::string long_text;
-    for (int i = 0; i < 12; ++i) long_text += text + ' ';
+    for (int i = 0; i < 12; ++i) long_text += compiler_text + ' ';
     const std::string file = folder.write("text.txt", long_text);
     const auto measure = [&](const std::string& markers, const std::string& adapter) {
         std::vector<std::string> command{
@@ -151,10 +149,11 @@ TEST_CASE("ppl --layout takes an adapter, and its markers") {
 TEST_CASE("--adapter: what is no adapter, or none of this model, is one sentence") {
     const TemporaryFolder folder;
     const std::string a = save(folder, "a", lora());
-    const std::string file = folder.write("text.txt", text);
-    for (const std::vector<std::string>& command : {std::vector<std::string>{"score", "--text", text},
-                                                    {"ppl", "--text", file},
-                                                    {"generate", "--layout", "none", "--prompt", text, "--max-tokens", "2"}}) {
+    const std::string file = folder.write("text.txt", compiler_text);
+    for (const std::vector<std::string>& command :
+         {std::vector<std::string>{"score", "--text", compiler_text},
+          {"ppl", "--text", file},
+          {"generate", "--layout", "none", "--prompt", compiler_text, "--max-tokens", "2"}}) {
         CAPTURE(command[0]);
         const auto with = [&](const std::string& adapter) {
             std::vector<std::string> all = command;
@@ -174,10 +173,10 @@ TEST_CASE("--adapter: what is no adapter, or none of this model, is one sentence
     other.width += 16;
     const std::string wrong = (folder.path() / "wrong").string();
     fb::save_adapter(random_adapter(other, {.modules = {fb::LinearModule::q}}), other, wrong);
-    check_refused(tool({"score", "--text", text, "--adapter", wrong}), 1,
+    check_refused(tool({"score", "--text", compiler_text, "--adapter", wrong}), 1,
                   "tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight has the shape 3 x ");
     std::filesystem::remove(folder.path() / "a" / "adapter_model.safetensors");
-    check_refused(tool({"score", "--text", text, "--adapter", a}), 1, "adapter_model.safetensors': No such file");
+    check_refused(tool({"score", "--text", compiler_text, "--adapter", a}), 1, "adapter_model.safetensors': No such file");
 }
 
 TEST_CASE("inspect --adapter says what an adapter is, and whether the model takes it") {

@@ -29,9 +29,9 @@ json bench(std::vector<std::string> arguments) {
     return found;
 }
 
-void refused(int status, const std::string& words, std::vector<std::string> arguments) {
+void bench_refused(int status, const std::string& words, std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "bench");
-    check_refused(tool(arguments), status, words);
+    refused(status, words, arguments);
 }
 
 }  // namespace
@@ -157,20 +157,20 @@ TEST_CASE("bench: a table, and comma-separated values") {
 }
 
 TEST_CASE("bench: what makes no sense is refused in words") {
-    refused(2, "--mode", {"--mode", "warp"});
-    refused(2, "--m: found 0, expected a whole number of at least 1", {"--m", "16,0"});
-    refused(2, "--layout", {"--mode", "step", "--layout", "sideways"});
-    refused(2, "--steps: this mode does not read it", {"--mode", "prefill", "--steps", "3"});
-    refused(2, "--sample: found 0", {"--mode", "loop", "--sample", "0"});
-    refused(2, "--repetitions: found 0", {"--repetitions", "0"});
-    refused(2, "--shape: found 'llama9:f32', expected SHAPE:DTYPE with a shape of llama2-7b, llama2-13b, tinyllama-1.1b",
-            {"--shape", "llama9:f32"});
-    refused(2, "--shape: found 'llama2-7b', expected SHAPE:DTYPE", {"--shape", "llama2-7b"});
-    refused(2, "found the type 'f12'", {"--shape", "llama2-7b:f12"});
-    refused(2, "--model", {"--shape", "llama2-7b:f32", "--model", FLASHBACK_TEST_MODEL});
-    refused(1, "a run-time test of length 600 generates nothing: the initial text has 512 tokens and a passage 128",
-            {"--mode", "loop", "--length", "600"});
-    refused(1, "nowhere.gguf': No such file", {"--model", "nowhere.gguf"});
-    refused(1, "cannot write '/nowhere/runs.csv'", {"--csv", "/nowhere/runs.csv"});
-    refused(1, "random weights of type Q5_1, expected F32, F16, BF16, Q8_0 or Q4_0", {"--shape", "tinyllama-1.1b:q5_1"});
+    bench_refused(2, "--mode", {"--mode", "warp"});
+    bench_refused(2, "--m: found 0, expected a whole number of at least 1", {"--m", "16,0"});
+    bench_refused(2, "--layout", {"--mode", "step", "--layout", "sideways"});
+    bench_refused(2, "--steps: this mode does not read it", {"--mode", "prefill", "--steps", "3"});
+    bench_refused(2, "--sample: found 0", {"--mode", "loop", "--sample", "0"});
+    bench_refused(2, "--repetitions: found 0", {"--repetitions", "0"});
+    bench_refused(2, "--shape: found 'llama9:f32', expected SHAPE:DTYPE with a shape of llama2-7b, llama2-13b, tinyllama-1.1b",
+                  {"--shape", "llama9:f32"});
+    bench_refused(2, "--shape: found 'llama2-7b', expected SHAPE:DTYPE", {"--shape", "llama2-7b"});
+    bench_refused(2, "found the type 'f12'", {"--shape", "llama2-7b:f12"});
+    bench_refused(2, "--model", {"--shape", "llama2-7b:f32", "--model", FLASHBACK_TEST_MODEL});
+    bench_refused(1, "a run-time test of length 600 generates nothing: the initial text has 512 tokens and a passage 128",
+                  {"--mode", "loop", "--length", "600"});
+    bench_refused(1, "nowhere.gguf': No such file", {"--model", "nowhere.gguf"});
+    bench_refused(1, "cannot write '/nowhere/runs.csv'", {"--csv", "/nowhere/runs.csv"});
+    bench_refused(1, "random weights of type Q5_1, expected F32, F16, BF16, Q8_0 or Q4_0", {"--shape", "tinyllama-1.1b:q5_1"});
 }

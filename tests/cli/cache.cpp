@@ -8,12 +8,10 @@ using nlohmann::json;
 
 namespace {
 
-const std::string text = "A compiler is a program that translates a program into machine code.";
-
 /// A short call of each command that evaluates a model.
 std::vector<std::vector<std::string>> commands(const std::string& file) {
-    return {{"generate", "--layout", "none", "--prompt", text, "--max-tokens", "2"},
-            {"score", "--text", text},
+    return {{"generate", "--layout", "none", "--prompt", compiler_text, "--max-tokens", "2"},
+            {"score", "--text", compiler_text},
             {"ppl", "--text", file},
             {"bench", "--mode", "decode", "--context", "3", "--steps", "2", "--repetitions", "1", "--peak-memory", "4"}};
 }
@@ -24,7 +22,7 @@ json cache_of(const json& found) { return found.contains("runs") ? found["runs"]
 
 TEST_CASE("--cache: JSON names the element, also the one that is usual for the weights") {
     const TemporaryFolder folder;
-    const std::string file = folder.write("text.txt", text);
+    const std::string file = folder.write("text.txt", compiler_text);
     const std::string q8 = (folder.path() / "q8.gguf").string();
     REQUIRE(tool({"quantize", FLASHBACK_TEST_MODEL, q8, "--dtype", "q8_0"}).status == 0);
     for (const auto& command : commands(file)) {
@@ -51,7 +49,7 @@ TEST_CASE("--cache: JSON names the element, also the one that is usual for the w
 
 TEST_CASE("--cache: a cache with fewer bits gives another score, but nearly the same") {
     const auto logprobs = [](const std::string& cache) {
-        return tool_json({"score", "--text", text, "--cache", cache})["logprobs"].get<std::vector<json>>();
+        return tool_json({"score", "--text", compiler_text, "--cache", cache})["logprobs"].get<std::vector<json>>();
     };
     const auto f32 = logprobs("f32");
     // Each key and value is off by at most 2^-11 or 2^-8 of itself, and so are a head's scores and what it gives.

@@ -13,10 +13,6 @@ const std::string text =
     "A compiler is a program that translates a program into machine code. An operating system shares the "
     "memory of a computer among programs, and the kernel is the part of it that is always in memory.";
 
-void refused(int status, const std::string& words, const std::vector<std::string>& arguments, const std::string& input = "") {
-    check_refused(tool(arguments, input), status, words);
-}
-
 }  // namespace
 
 TEST_CASE("ppl: all fields, and the nats that score finds") {

@@ -32,10 +32,6 @@ std::vector<std::string> with(std::vector<std::string> arguments, const std::vec
     return arguments;
 }
 
-void refused(int status, const std::string& words, const std::vector<std::string>& arguments) {
-    check_refused(tool(arguments), status, words);
-}
-
 }  // namespace
 
 TEST_CASE("ppl --layout: all fields; every layout predicts the same tokens, and reuse changes no digit") {

@@ -81,6 +81,14 @@ inline void check_refused(const Result& result, int status, const std::string& w
     CHECK(doctest::String{result.err.c_str()} == doctest::Contains(words.c_str()));
 }
 
+/// The tool refuses so.
+inline void refused(int status, const std::string& words, const std::vector<std::string>& arguments,
+                    const std::string& input = "") {
+    check_refused(tool(arguments, input), status, words);
+}
+
+inline const std::string compiler_text = "A compiler is a program that translates a program into machine code.";
+
 /// A small encyclopaedia.
 inline std::string write_corpus(const TemporaryFolder& folder) {
     return folder.write(
