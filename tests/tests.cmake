@@ -1,18 +1,18 @@
 flashback_add_test(core THREADS SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/blocks.cpp
-                   core/dequantize.cpp core/dtype.cpp core/error.cpp core/executor.cpp core/language_model.cpp
-                   core/quantize.cpp core/retriever.cpp core/thread_pool.cpp core/version.cpp
-                   APART support/allocations.cpp)
+                   core/dequantize.cpp core/dtype.cpp core/error.cpp core/executor.cpp core/quantize.cpp
+                   core/retriever.cpp core/thread_pool.cpp core/version.cpp
+                   APART core/language_model.cpp support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
-                   policy/overflow.cpp policy/policies.cpp policy/presets.cpp policy/query.cpp policy/random.cpp
+                   policy/overflow.cpp policy/policies.cpp policy/query.cpp policy/random.cpp
                    policy/reuse.cpp policy/schedule.cpp policy/stopping.cpp policy/wrapper.cpp
                    APART policy/any_policy.cpp policy/combined_schedules.cpp policy/facts.cpp policy/layout.cpp
-                   policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp support/allocations.cpp)
+                   policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp
+                   support/allocations.cpp)
 flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp
-                   format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp
-                   format/safetensors.cpp
+                   format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp format/safetensors.cpp
                    APART format/gguf_hostile.cpp format/peft.cpp support/allocations.cpp)
-flashback_add_test(text SOURCES text/pre_tokenizer.cpp text/tokenizer.cpp
-                   APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/unicode.cpp)
+flashback_add_test(text SOURCES text/pre_tokenizer.cpp
+                   APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/tokenizer.cpp loading/write_model.cpp
                    APART loading/byte_level_bpe.cpp loading/load.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)

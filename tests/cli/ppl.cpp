@@ -9,7 +9,7 @@ using nlohmann::json;
 
 namespace {
 
-const std::string text =
+const std::string two_sentences =
     "A compiler is a program that translates a program into machine code. An operating system shares the "
     "memory of a computer among programs, and the kernel is the part of it that is always in memory.";
 
@@ -17,7 +17,7 @@ const std::string text =
 
 TEST_CASE("ppl: all fields, and the nats that score finds") {
     const TemporaryFolder folder;
-    const std::string file = folder.write("text.txt", text);
+    const std::string file = folder.write("text.txt", two_sentences);
     const json found = tool_json({"ppl", "--text", file, "--threads", "1"});
     CHECK(keys(found) == std::set<std::string>{"model", "cache", "tokens", "windows", "window", "stride", "masked",
                                                "nats_per_token", "standard_error", "perplexity", "perplexity_standard_error",
@@ -28,7 +28,7 @@ TEST_CASE("ppl: all fields, and the nats that score finds") {
     CHECK(found["masked"] == json({4096, 4097}));
     CHECK(found["perplexity"].get<double>() == doctest::Approx(std::exp(found["nats_per_token"].get<double>())));
 
-    const json scored = tool_json({"score", "--text", text});
+    const json scored = tool_json({"score", "--text", two_sentences});
     double total = 0;
     for (std::size_t i = 1; i < scored["logprobs"].size(); ++i) total -= scored["logprobs"][i].get<double>();
     const std::size_t tokens = scored["logprobs"].size() - 1;
@@ -41,14 +41,15 @@ TEST_CASE("ppl: all fields, and the nats that score finds") {
 
 TEST_CASE("ppl: windows, strides, the first tokens, standard input, and any number of threads") {
     const TemporaryFolder folder;
-    const std::string file = folder.write("text.txt", text);
+    const std::string file = folder.write("text.txt", two_sentences);
     const json first = tool_json({"ppl", "--text", file, "--window", "10", "--stride", "4", "--tokens", "30"});
     CHECK(first["tokens"] == 30);
     CHECK(first["window"] == 10);
     CHECK(first["stride"] == 4);
     CHECK(first["windows"] == 6);
     json piped = json::parse(
-        tool({"ppl", "--text", "-", "--window", "10", "--stride", "4", "--tokens", "30", "--threads", "3", "--json"}, text)
+        tool({"ppl", "--text", "-", "--window", "10", "--stride", "4", "--tokens", "30", "--threads", "3", "--json"},
+             two_sentences)
             .out);
     for (const char* name : {"nats_per_token", "standard_error", "windows"}) CHECK(piped[name] == first[name]);
     CHECK(tool_json({"ppl", "--text", file, "--window", "10", "--tokens", "30"})["windows"] == 3);
@@ -61,7 +62,7 @@ TEST_CASE("ppl: windows, strides, the first tokens, standard input, and any numb
 
 TEST_CASE("ppl: against another model") {
     const TemporaryFolder folder;
-    const std::string file = folder.write("text.txt", text);
+    const std::string file = folder.write("text.txt", two_sentences);
     const json found = tool_json({"ppl", "--text", file, "--against", FLASHBACK_TEST_MODEL});
     const json& against = found["against"];
     CHECK(keys(against) == std::set<std::string>{"model", "cache", "nats_per_token", "standard_error", "perplexity",
@@ -77,7 +78,7 @@ TEST_CASE("ppl: against another model") {
 
 TEST_CASE("ppl: what makes no sense is refused in words") {
     const TemporaryFolder folder;
-    const std::string file = folder.write("text.txt", text);
+    const std::string file = folder.write("text.txt", two_sentences);
     refused(2, "--text is required", {"ppl"});
     refused(2, "--window: found 0, expected a whole number of at least 1", {"ppl", "--text", file, "--window", "0"});
     refused(2, "--stride: found 6, expected at most --window, 5", {"ppl", "--text", file, "--window", "5", "--stride", "6"});
