@@ -2,7 +2,8 @@
 //
 // `op/s` counts, as is usual, 6 operations a parameter and token where all parameters train (2 forward, 4 backward) and 4 for a
 // LoRA, which has no gradients of frozen weights; every parameter of the model counts, attention, LoRA and optimiser do not. So
-// FlashBack's examples, which evaluate the head for 16 tokens only, do less than is counted. `MB` is what the trainer holds.
+// FlashBack's examples, which evaluate the head and all of the last block but keys and values for 16 tokens only, do less than is
+// counted: a sixth of the blocks and nearly all of the head. `MB` is what the trainer holds.
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/policy/random.hpp"
 #include "flashback/train/initial_model.hpp"
