@@ -180,8 +180,8 @@ public:
 
 private:
     static constexpr std::size_t together_floats = std::size_t{48} << 20;  // of gradients that wait to be added: 192 MiB
-    static constexpr std::size_t most_together = 64;                      // examples
-    static constexpr std::size_t chunk = 4096;                            // parameters that one sum of squares covers
+    static constexpr std::size_t most_together = 64;                       // examples
+    static constexpr std::size_t chunk = 4096;                             // parameters that one sum of squares covers
 
     struct Pending {
         double loss = 0;
