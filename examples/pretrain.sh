@@ -1,6 +1,6 @@
 #!/bin/sh
 # Trains the default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts, trains
-# (an hour and a half on two cores; killed, it goes on where it was), and measures it. Run it again as often as you like.
+# (about two hours on two cores; killed, it goes on where it was), and measures it. Run it again as often as you like.
 #
 # examples/pretrain.sh [STEPS [DIR]]: the model with 4400 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
 set -eu

@@ -180,14 +180,16 @@ fb::TextStream heldout_entries(const System& system, const std::string& titles_p
 void measure(const System& system, const std::string& titles_path) {
     const fb::TextStream text = heldout_entries(system, titles_path);
     const std::size_t window = system.model->config.window;
-    const auto measured = [&](std::size_t passages, const auto& policies, const auto& adapter) {
-        const fb::StrideOptions options{.init = window,
-                                        .stride = stride,
-                                        .strides = heldout_strides,
-                                        .context = window - stride - 128 - 3,  // beside a passage, two markers and BOS
-                                        .passages = passages,
-                                        .executor = system.pool};
-        const auto strides = fb::retrieve_strides(text, system.index, fb::LastNTokens{32}, options);
+    const auto found = [&](std::size_t passages) {
+        return fb::retrieve_strides(text, system.index, fb::LastNTokens{32},
+                                    {.init = window,
+                                     .stride = stride,
+                                     .strides = heldout_strides,
+                                     .context = window - stride - 128 - 3,  // beside a passage, two markers and BOS
+                                     .passages = passages,
+                                     .executor = system.pool});
+    };
+    const auto measured = [&](const fb::RetrievedStrides& strides, const auto& policies, const auto& adapter) {
         std::vector<fb::Session> sessions;
         for (std::size_t i = 0; i < system.pool.concurrency(); ++i)
             sessions.emplace_back(system.model, fb::SessionOptions{.adapter = adapter});
@@ -196,7 +198,7 @@ void measure(const System& system, const std::string& titles_path) {
                                         {.masked = markers.markers(), .executor = system.pool});
     };
     const std::shared_ptr<const fb::PackedAdapter> untuned;
-    const auto none = measured(0, fb::Policies{}, untuned);
+    const auto none = measured(found(0), fb::Policies{}, untuned);
     std::cout << "\nPerplexity of " << none.tokens << " tokens of " << text.documents().size()
               << " entries that were not trained on, a passage of another entry for every " << stride
               << " (lower is better;\nthe difference is measured stride by stride, so its error is smaller):\n\n"
@@ -212,10 +214,11 @@ void measure(const System& system, const std::string& titles_path) {
         }
         std::cout << '\n';
     };
+    const fb::RetrievedStrides passages = found(1);
     print("no retrieval", none);
-    print("prepend", measured(1, fb::Policies{}.layout(fb::PrependDocuments{}), untuned));
-    print("append", measured(1, fb::Policies{}, untuned));
-    print("append + adapter + markers", measured(1, fb::Policies{}.wrapper(system.markers()), system.adapter));
+    print("prepend", measured(passages, fb::Policies{}.layout(fb::PrependDocuments{}), untuned));
+    print("append", measured(passages, fb::Policies{}, untuned));
+    print("append + adapter + markers", measured(passages, fb::Policies{}.wrapper(system.markers()), system.adapter));
 }
 
 void quickstart(const std::string& corpus_path, const std::string& adapter_path, const std::string& titles_path) {

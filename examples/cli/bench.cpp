@@ -33,7 +33,7 @@ const std::map<std::string, fb::RunTimeLayout> layouts{{"append", fb::RunTimeLay
                                                        {"prepend", fb::RunTimeLayout::prepend},
                                                        {"recompute", fb::RunTimeLayout::recompute}};
 
-/// BenchOptions that only some modes read, and which.
+/// Options that only some modes read, and which.
 const std::map<std::string, std::set<BenchMode>> readers{
     {"--m", {BenchMode::prefill}},
     {"--context", {BenchMode::prefill, BenchMode::decode, BenchMode::step}},
