@@ -112,6 +112,37 @@ TEST_CASE("a session with the adapter gives the logits of the trainer's own forw
     }
 }
 
+TEST_CASE("for every family a session with the adapter, or with the trained model, gives the trainer's own loss") {
+    for (const OddFamily& family : odd_families()) {
+        CAPTURE(family.name);
+        const auto model = random_model(family.shape);
+        const auto trainer = trained(model);
+        disturb(*trainer);
+        Session session{model, {.adapter = std::make_shared<const PackedAdapter>(trainer->adapter(), model->config)}};
+        Session plain{model};
+        const TrainingExample e = example(100);
+        const double tolerance = 36 * 20 * 4 * 0x1p-24;  // as above
+        CHECK(std::fabs(loss_of(session, e) - trainer->evaluate({&e, 1}).nats) < tolerance);
+        CHECK(std::fabs(loss_of(plain, e) - trainer->evaluate({&e, 1}).nats) > 100 * tolerance);
+
+        Trainer whole{model, {.all = true}, {.learning_rate = {.peak = 0.01f, .warmup_ratio = 0}}};
+        const double before = whole.evaluate({&e, 1}).nats;
+        for (int step = 0; step < 5; ++step) whole.step({&e, 1});
+        const double after = whole.evaluate({&e, 1}).nats;
+        CHECK(after < before);
+        Session changed{whole.model()};
+        CHECK(std::fabs(loss_of(changed, e) - after) < tolerance);
+        CHECK(whole.model()->fingerprint != model->fingerprint);
+    }
+}
+
+TEST_CASE("a LoRA on a layer that a family does not have is refused by name") {
+    const auto model = random_model({.family = Family::gpt2});
+    check_error(ErrorCode::contract, "a LoRA on gate, a layer that the blocks of this model do not have", [&] {
+        Trainer{model, {.lora = {.modules = {LinearModule::gate}}}};
+    });
+}
+
 TEST_CASE("an adapter that is not exactly what trains is refused, and nothing changes") {
     const auto model = odd_model(true);
     Trainer trainer{model, targets()};

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace flashback_test::inline FLASHBACK_ISA {
@@ -30,6 +31,34 @@ inline std::shared_ptr<const flashback::Transformer> odd_model(bool tied) {
     model->config.rotary_dim = 4;
     model->rotary_frequencies = {1.0, std::pow(model->config.rotary_base, -0.5)};
     return model;
+}
+
+struct OddFamily {
+    std::string name;
+    RandomModel shape;
+};
+
+/// A model of every kind, with the same odd sides.
+inline std::vector<OddFamily> odd_families() {
+    using flashback::Family;
+    std::vector<OddFamily> models;
+    for (const auto& [name, family] : std::vector<std::pair<const char*, Family>>{{"llama 3", Family::llama},
+                                                                                  {"qwen2", Family::qwen2},
+                                                                                  {"gpt2", Family::gpt2},
+                                                                                  {"opt", Family::opt},
+                                                                                  {"opt-350m", Family::opt},
+                                                                                  {"opt-350m, wide rows", Family::opt}}) {
+        models.push_back({name, odd_shape(true)});
+        models.back().shape.family = family;
+    }
+    models[0].shape.rotary_factors = {1, 1.5f, 4};
+    models[2].shape.tied = false;
+    models[4].shape.post_norm = true;
+    models[4].shape.embedding_width = 13;
+    models[5].shape.post_norm = true;
+    models[5].shape.embedding_width = 33;
+    models[5].shape.tied = false;
+    return models;
 }
 
 /// Random tokens, all of which but the first `skipped` are targets unless they are cut.
