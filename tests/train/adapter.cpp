@@ -43,20 +43,6 @@ std::unique_ptr<Trainer> trained(const std::shared_ptr<const Transformer>& model
     return trainer;
 }
 
-/// The loss that a session's logits have.
-double loss_of(Session& session, const TrainingExample& e) {
-    session.truncate(0);
-    const std::span<const float> logits = session.evaluate_all(e.tokens);
-    double sum = 0;
-    for (const std::uint32_t target : e.targets) {
-        const auto row = logits.subspan((target - 1) * session.vocab_size(), session.vocab_size());
-        double total = 0;
-        for (const float logit : row) total += std::exp(static_cast<double>(logit));
-        sum += std::log(total) - static_cast<double>(row[static_cast<std::size_t>(e.tokens[target])]);
-    }
-    return sum;
-}
-
 }  // namespace
 
 TEST_CASE("a trainer that goes on from an adapter has the same loss, to the bit, also by way of the files") {
@@ -110,37 +96,6 @@ TEST_CASE("a session with the adapter gives the logits of the trainer's own forw
             CHECK(std::fabs(loss_of(plain, e) - expected) > 100 * tolerance);
         }
     }
-}
-
-TEST_CASE("for every family a session with the adapter, or with the trained model, gives the trainer's own loss") {
-    for (const OddFamily& family : odd_families()) {
-        CAPTURE(family.name);
-        const auto model = random_model(family.shape);
-        const auto trainer = trained(model);
-        disturb(*trainer);
-        Session session{model, {.adapter = std::make_shared<const PackedAdapter>(trainer->adapter(), model->config)}};
-        Session plain{model};
-        const TrainingExample e = example(100);
-        const double tolerance = 36 * 20 * 4 * 0x1p-24;  // as above
-        CHECK(std::fabs(loss_of(session, e) - trainer->evaluate({&e, 1}).nats) < tolerance);
-        CHECK(std::fabs(loss_of(plain, e) - trainer->evaluate({&e, 1}).nats) > 100 * tolerance);
-
-        Trainer whole{model, {.all = true}, {.learning_rate = {.peak = 0.01f, .warmup_ratio = 0}}};
-        const double before = whole.evaluate({&e, 1}).nats;
-        for (int step = 0; step < 5; ++step) whole.step({&e, 1});
-        const double after = whole.evaluate({&e, 1}).nats;
-        CHECK(after < before);
-        Session changed{whole.model()};
-        CHECK(std::fabs(loss_of(changed, e) - after) < tolerance);
-        CHECK(whole.model()->fingerprint != model->fingerprint);
-    }
-}
-
-TEST_CASE("a LoRA on a layer that a family does not have is refused by name") {
-    const auto model = random_model({.family = Family::gpt2});
-    check_error(ErrorCode::contract, "a LoRA on gate, a layer that the blocks of this model do not have", [&] {
-        Trainer{model, {.lora = {.modules = {LinearModule::gate}}}};
-    });
 }
 
 TEST_CASE("an adapter that is not exactly what trains is refused, and nothing changes") {

@@ -1,12 +1,15 @@
 /// \file Small models to train, and the same in double.
 #pragma once
 
+#include "flashback/model/session.hpp"
 #include "flashback/train/trainer.hpp"
 #include "support/in_double.hpp"
 #include "support/random_model.hpp"
 
+#include <cmath>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -91,6 +94,20 @@ inline void disturb(flashback::Trainer& trainer, std::uint64_t seed = 9) {
                 trainer.state().parameters[p.at(o, i)] += static_cast<float>(0.2 * (random.uniform() - 0.5));
         }
     }
+}
+
+/// The loss that a session's logits have.
+inline double loss_of(flashback::Session& session, const flashback::TrainingExample& e) {
+    session.truncate(0);
+    const std::span<const float> logits = session.evaluate_all(e.tokens);
+    double sum = 0;
+    for (const std::uint32_t target : e.targets) {
+        const auto row = logits.subspan((target - 1) * session.vocab_size(), session.vocab_size());
+        double total = 0;
+        for (const float logit : row) total += std::exp(static_cast<double>(logit));
+        sum += std::log(total) - static_cast<double>(row[static_cast<std::size_t>(e.tokens[target])]);
+    }
+    return sum;
 }
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {
