@@ -30,7 +30,7 @@ flashback_add_test(golden_shared LABEL shared SOURCES model/golden_shared.cpp)
 flashback_add_test(model THREADS SOURCES model/session.cpp
                    APART model/stopping.cpp support/allocations.cpp)
 flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_golden.cpp model/exactness_adapter.cpp
-                   APART model/adapter_files.cpp model/adapter_rows.cpp model/gguf_adapter.cpp support/allocations.cpp)
+                   APART model/adapter_families.cpp model/adapter_files.cpp model/adapter_rows.cpp model/gguf_adapter.cpp support/allocations.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
 flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp
                    APART simd/matmul.cpp simd/same_bits.cpp simd/accuracy.cpp)

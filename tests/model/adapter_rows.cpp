@@ -31,7 +31,7 @@ using namespace flashback_test;
 
 namespace {
 
-const RandomModel rows_shape{.layers = 1, .width = 32, .heads = 4, .kv_heads = 2, .head_dim = 8, .hidden = 48, .vocab = 37};
+const RandomModel rows_shape{.layers = 1, .width = 32, .heads = 4, .kv_heads = 2, .head_dim = 8, .hidden = 64, .vocab = 37};
 const std::string embedding_name = "base_model.model.model.embed_tokens";
 
 struct Matrix {
