@@ -147,6 +147,7 @@ void inspect_adapter(const std::string& adapter, const fb::GgufFile& model, bool
     }
     json["weights"] = weights_json(list);
     try_on(adapter, model, json);
+    if (!json.contains("replaced_rows")) json["replaced_rows"] = nullptr;
     if (tensors) {
         json["tensors"] = Json::array();
         for (const Tensor& tensor : list)

@@ -255,7 +255,7 @@ TEST_CASE("a GGUF adapter that does not fit is refused, and the tensor or the ke
                parts[1].dims = {3, 16};
            });
     refuse(ErrorCode::format, "tensor blk.0.attn_q.weight.lora_a has 3 dimensions, expected 2", [](auto&, auto& parts) {
-        parts[0].dims = {24, 2, 1};
+        parts[0].dims = {12, 2, 2};
     });
     refuse(ErrorCode::format, "tensor blk.0.attn_q.weight.lora_a has the shape 12 x 4, expected 24 x 4",
            [](auto&, auto& parts) {

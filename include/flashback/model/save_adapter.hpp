@@ -119,7 +119,7 @@ inline PeftConfig peft_config_of(const std::vector<NamedPair>& pairs, const Tran
 }  // namespace detail
 
 /// Writes an adapter as PEFT does, for a model of the same shape: `load_adapter` gives the same bits again, and PEFT the same outputs
-/// with Hugging Face's form of the model. Numbers are F32. The folder is made if it is not there; other files in it stay.
+/// with Hugging Face's form of the model, whose embedding must have been given rows for new tokens before. Numbers are F32. The folder is made if it is not there; other files in it stay.
 ///
 /// Both files are complete on the disk before either appears. A program that is killed between the two leaves a folder without a
 /// configuration, which is refused, and never an old one beside new numbers.

@@ -123,7 +123,7 @@ private:
 
     const GgufTensor& tensor(const std::string& name) const {
         const GgufTensor& t = *file_.tensor(name);
-        if (t.rank != 2)
+        if (t.dims[2] != 1 || t.dims[3] != 1)
             FLASHBACK_THROW(ErrorCode::format, "'", file_.name(), "': tensor ", name, " has ", t.rank,
                             " dimensions, expected 2");
         return t;
