@@ -17,38 +17,66 @@ void add_adapter(CLI::App& command, AdapterOption& adapter) {
         .add_option_function<std::string>(
             "--adapter",
             [&adapter](const std::string& text) {
-                adapter = {text, 1};
+                adapter.path = text;
+                adapter.scale = 1;
                 const auto colon = text.rfind(':');
                 std::error_code ignored;
-                if (colon == text.npos || std::filesystem::is_directory(text, ignored)) return;
-                adapter.folder = text.substr(0, colon);
+                if (colon == text.npos || std::filesystem::exists(text, ignored)) return;
+                adapter.path = text.substr(0, colon);
                 const char* const end = text.data() + text.size();
                 const auto [rest, error] = std::from_chars(text.data() + colon + 1, end, adapter.scale);
-                if (error != std::errc{} || rest != end || !std::isfinite(adapter.scale) || adapter.folder.empty()) {
+                if (error != std::errc{} || rest != end || !std::isfinite(adapter.scale) || adapter.path.empty()) {
                     throw CLI::ValidationError("--adapter: found '" + text.substr(colon + 1) + "' behind the last colon of '" +
-                                               text + "', which is no folder; expected a number, as in DIR:0.5");
+                                               text +
+                                               "', which is neither a folder nor a file; expected a number, as in DIR:0.5");
                 }
             },
-            "A folder with a LoRA adapter in the layout of PEFT, and by what to scale it; by default 1")
-        ->check([](const std::string& text) { return text.empty() ? "found no folder, expected one" : ""; })
-        ->type_name("DIR[:SCALE]");
+            "A LoRA adapter, a folder in the layout of PEFT or a GGUF file, and by what to scale it; by default 1")
+        ->check([](const std::string& text) { return text.empty() ? "found no name, expected that of a folder or file" : ""; })
+        ->type_name("DIR|FILE[:SCALE]");
+    command
+        .add_option("--marker-ids", adapter.marker_ids,
+                    "The two marking tokens, where the vocabulary does not name them: an adapter may have added them")
+        ->delimiter(',')
+        ->expected(2)
+        ->check(at_least(0))
+        ->type_name("L,R");
 }
 
 std::shared_ptr<const fb::PackedAdapter> open_adapter(const AdapterOption& adapter, const fb::Transformer& model) {
     if (!adapter.given()) return nullptr;
-    return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(adapter.folder, model), model.config);
+    std::size_t tokens = model.config.vocab;
+    for (const fb::TokenId id : adapter.marker_ids) tokens = std::max(tokens, static_cast<std::size_t>(id) + 1);
+    return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(adapter.path, model, tokens), model.config);
 }
 
-bool markers_on(const std::string& choice, const fb::PackedAdapter* adapter, const fb::Tokenizer& tokenizer) {
+fb::MarkerTokens marker_tokens(const AdapterOption& option, const fb::Tokenizer& tokenizer) {
+    if (!option.marker_ids.empty()) return {option.marker_ids[0], option.marker_ids[1]};
+    return {tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])};
+}
+
+std::vector<fb::TokenId> masked_markers(const AdapterOption& option, const fb::Tokenizer& tokenizer) {
+    return option.marker_ids.empty() ? markers_of(tokenizer) : option.marker_ids;
+}
+
+bool markers_on(const std::string& choice, const AdapterOption& option, const fb::PackedAdapter* adapter,
+                const fb::Tokenizer& tokenizer) {
     if (choice != "auto") return choice == "on";
-    return adapter != nullptr && std::ranges::all_of(marker_names, [&](const char* name) {
-               const auto id = tokenizer.find(name);
-               return id && std::ranges::find(adapter->embedding_ids(), *id) != adapter->embedding_ids().end();
-           });
+    if (adapter == nullptr) return false;
+    if (option.marker_ids.empty() &&
+        !std::ranges::all_of(marker_names, [&](const char* name) { return tokenizer.find(name).has_value(); }))
+        return false;
+    return std::ranges::all_of(marker_tokens(option, tokenizer).markers(),
+                               [&](fb::TokenId id) { return adapter->embedding_row(id) != nullptr; });
+}
+
+std::string kind_of(const std::string& adapter) {
+    std::error_code ignored;
+    return std::filesystem::is_regular_file(adapter, ignored) ? "file" : "folder";
 }
 
 void describe(const AdapterOption& adapter, Json& json) {
-    if (adapter.given()) json["adapter"] = {{"folder", adapter.folder}, {"scale", adapter.scale}};
+    if (adapter.given()) json["adapter"] = {{kind_of(adapter.path), adapter.path}, {"scale", adapter.scale}};
 }
 
 }  // namespace cli

@@ -30,6 +30,7 @@ using Command = std::function<void()>;
 
 /// The commands: each adds itself to the program and sets `run` if it is the one that was asked for.
 void add_bench(CLI::App& app, Command& run);
+void add_convert_adapter(CLI::App& app, Command& run);
 void add_finetune(CLI::App& app, Command& run);
 void add_generate(CLI::App& app, Command& run);
 void add_inspect(CLI::App& app, Command& run);

@@ -216,7 +216,8 @@ void finetune(const FinetuneOptions& o) {
     fb::ThreadPool pool = start_threads(o.threads);
     const auto model = load_weights(file, pool);
     const fb::TrainingTargets targets = targets_of(o, tokenizer);
-    const fb::AnyPolicies policies = policies_of(o.retrieval, tokenizer, o.with_markers());
+    const fb::AnyPolicies policies =
+        policies_of(o.retrieval, o.with_markers() ? std::optional{marker_tokens({}, tokenizer)} : std::nullopt);
     Search search{o, tokenizer, pool};
     std::uint64_t key = 0;
     const Strides data = training_data(o, tokenizer, model->config.window, policies, search, key);

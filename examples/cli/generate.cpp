@@ -128,7 +128,7 @@ void generate(const GenerateSettings& settings) {
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);
-    std::vector<fb::TokenId> markers;
+    std::vector<fb::TokenId> markers = settings.adapter.marker_ids;
     for (const char* name : marker_names) {
         if (const auto id = tokenizer.find(name)) markers.push_back(*id);
     }

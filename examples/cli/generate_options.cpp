@@ -79,8 +79,8 @@ fb::AnySampler sampler_of(const GenerateSettings& settings) {
 }
 
 fb::AnyWrapper wrapper_of(const GenerateSettings& settings, const fb::Tokenizer& tokenizer, const fb::PackedAdapter* adapter) {
-    if (!markers_on(settings.markers, adapter, tokenizer)) return fb::AnyWrapper{fb::NoMarkers{}};
-    return fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}};
+    if (!markers_on(settings.markers, settings.adapter, adapter, tokenizer)) return fb::AnyWrapper{fb::NoMarkers{}};
+    return fb::AnyWrapper{marker_tokens(settings.adapter, tokenizer)};
 }
 
 }  // namespace

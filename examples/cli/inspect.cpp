@@ -170,7 +170,7 @@ void add_inspect(CLI::App& app, Command& run) {
     add_model(command, settings->model);
     command
         .add_option("--adapter", settings->adapter,
-                    "Show a folder with a LoRA adapter instead, and whether it can be used with the model")
+                    "Show a LoRA adapter instead, a folder or a GGUF file, and whether it can be used with the model")
         ->type_name("DIR");
     command.add_flag("--tensors", settings->tensors, "List every tensor");
     add_threads(command, settings->threads);

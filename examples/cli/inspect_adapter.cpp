@@ -1,13 +1,17 @@
 #include "inspect_adapter.hpp"
 
+#include "adapter_option.hpp"
 #include "common.hpp"
+#include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/format/gguf.hpp"
 #include "flashback/format/peft.hpp"
 #include "flashback/format/safetensors.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/load_adapter.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -15,41 +19,67 @@
 #include <iostream>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace cli {
 namespace {
 
 namespace fb = flashback;
 
+/// A tensor of either kind of file; the last side of the shape runs fastest.
+struct Tensor {
+    std::string name;
+    std::string type;
+    std::vector<std::uint64_t> shape;
+    std::uint64_t bytes;
+};
+
+std::vector<Tensor> tensors_of(const fb::SafetensorsFile& file) {
+    std::vector<Tensor> list;
+    for (const fb::SafeTensor& t : file.tensors()) list.push_back({t.name, std::string{t.dtype}, t.shape, t.data.size()});
+    return list;
+}
+std::vector<Tensor> tensors_of(const fb::GgufFile& file) {
+    std::vector<Tensor> list;
+    for (const fb::GgufTensor& t : file.tensors()) {
+        std::vector<std::uint64_t> shape{t.dims.begin(), t.dims.begin() + static_cast<std::ptrdiff_t>(t.rank)};
+        std::ranges::reverse(shape);
+        list.push_back({std::string{t.name}, std::string{fb::layout_of(t.type).name}, std::move(shape), t.data.size()});
+    }
+    return list;
+}
+
 /// Tensors, weights and bytes, by element type.
-Json weights_json(const fb::SafetensorsFile& file) {
+Json weights_json(const std::vector<Tensor>& tensors) {
     Json types = Json::object();
     std::uint64_t all_weights = 0;
     std::uint64_t all_bytes = 0;
-    for (const fb::SafeTensor& tensor : file.tensors()) {
+    for (const Tensor& tensor : tensors) {
         std::uint64_t weights = 1;
         for (const std::uint64_t side : tensor.shape) weights *= side;
-        Json& type = types[std::string{tensor.dtype}];
+        Json& type = types[tensor.type];
         if (type.is_null()) type = {{"tensors", 0}, {"weights", 0}, {"bytes", 0}};
         type["tensors"] = type["tensors"].get<std::uint64_t>() + 1;
         type["weights"] = type["weights"].get<std::uint64_t>() + weights;
-        type["bytes"] = type["bytes"].get<std::uint64_t>() + tensor.data.size();
+        type["bytes"] = type["bytes"].get<std::uint64_t>() + tensor.bytes;
         all_weights += weights;
-        all_bytes += tensor.data.size();
+        all_bytes += tensor.bytes;
     }
-    return {{"tensors", file.tensors().size()}, {"weights", all_weights}, {"bytes", all_bytes}, {"types", types}};
+    return {{"tensors", tensors.size()}, {"weights", all_weights}, {"bytes", all_bytes}, {"types", types}};
 }
 
 /// The fingerprint of the adapter on top of the model, or why it cannot be used with it.
-void try_on(const std::string& folder, const fb::GgufFile& file, Json& json) {
+void try_on(const std::string& adapter_path, const fb::GgufFile& file, Json& json) {
     json["model"] = file.name();
     json["fingerprint"] = nullptr;
     json["obstacle"] = nullptr;
     try {
-        const fb::Adapter adapter = fb::load_adapter(folder, *fb::load_model(file));
+        const fb::Adapter adapter = fb::load_adapter(adapter_path, *fb::load_model(file));
         std::ostringstream text;
         text << std::hex << std::setw(16) << std::setfill('0') << fb::fingerprint(adapter);
         json["fingerprint"] = text.str();
+        if (!json.contains("replaced_rows")) json["replaced_rows"] = adapter.embedding_ids;
     } catch (const fb::Error& error) {
         json["obstacle"] = error.what();
     }
@@ -62,9 +92,10 @@ void print_adapter(const Json& json) {
     const auto line = [&](const std::string& name, const Json& value) {
         std::cout << std::left << std::setw(20) << name << plain(value) << '\n';
     };
-    for (const char* name : {"folder", "format", "base_model", "rank", "alpha", "scale", "dropout", "target_modules",
-                             "replaced_rows", "fingerprint"})
-        line(name, json[name]);
+    for (const char* name : {"folder", "file", "format", "base_model", "architecture", "rank", "alpha", "scale", "dropout",
+                             "target_modules", "replaced_rows", "fingerprint"}) {
+        if (json.contains(name)) line(name, json[name]);
+    }
     const Json& weights = json["weights"];
     line("weights",
          plain(weights["weights"]) + " in " + plain(weights["tensors"]) + " tensors, " + plain(weights["bytes"]) + " bytes");
@@ -78,11 +109,8 @@ void print_adapter(const Json& json) {
     line("can be used with it", json["obstacle"].is_null() ? std::string{"yes"} : "no: " + plain(json["obstacle"]));
 }
 
-}  // namespace
-
-void inspect_adapter(const std::string& folder, const fb::GgufFile& model, bool tensors, bool as_json) {
+Json peft_json(const std::string& folder) {
     const fb::PeftConfig config = fb::read_peft_config(folder);
-    const fb::SafetensorsFile file = fb::SafetensorsFile::open(std::filesystem::path{folder} / fb::peft_tensors_file);
     Json json{{"folder", folder},
               {"format", "PEFT LoRA"},
               {"base_model", config.base_model.empty() ? Json(nullptr) : Json(config.base_model)},
@@ -90,20 +118,42 @@ void inspect_adapter(const std::string& folder, const fb::GgufFile& model, bool 
               {"alpha", config.alpha},
               {"scale", config.scale_of("")},
               {"dropout", config.dropout},
-              {"target_modules", config.target_modules},
-              {"replaced_rows", config.whole_embedding ? Json("all") : Json(config.token_indices)},
-              {"weights", weights_json(file)}};
-    try_on(folder, model, json);
+              {"target_modules", config.all_linear       ? Json("all-linear")
+                                 : config.target_pattern ? Json(config.target_pattern->text())
+                                                         : Json(config.target_modules)}};
+    if (!config.whole_embedding) json["replaced_rows"] = config.token_indices;
+    return json;
+}
+
+Json gguf_json(const fb::GgufFile& file) {
+    return {{"file", file.name()},
+            {"format", "GGUF LoRA"},
+            {"architecture", file.text("general.architecture").value_or("")},
+            {"alpha", file.real("adapter.lora.alpha").value_or(0)}};
+}
+
+}  // namespace
+
+void inspect_adapter(const std::string& adapter, const fb::GgufFile& model, bool tensors, bool as_json) {
+    Json json;
+    std::vector<Tensor> list;
+    if (kind_of(adapter) == "file") {
+        const fb::GgufFile file = fb::GgufFile::open(adapter);
+        json = gguf_json(file);
+        list = tensors_of(file);
+    } else {
+        json = peft_json(adapter);
+        list = tensors_of(fb::SafetensorsFile::open(std::filesystem::path{adapter} / fb::peft_tensors_file));
+    }
+    json["weights"] = weights_json(list);
+    try_on(adapter, model, json);
+    if (!json.contains("replaced_rows")) json["replaced_rows"] = nullptr;
     if (tensors) {
         json["tensors"] = Json::array();
-        for (const fb::SafeTensor& tensor : file.tensors())
-            json["tensors"].push_back({{"name", tensor.name}, {"type", tensor.dtype}, {"shape", tensor.shape}});
+        for (const Tensor& tensor : list)
+            json["tensors"].push_back({{"name", tensor.name}, {"type", tensor.type}, {"shape", tensor.shape}});
     }
-    if (as_json) {
-        print(json);
-    } else {
-        print_adapter(json);
-    }
+    as_json ? print(json) : print_adapter(json);
 }
 
 }  // namespace cli

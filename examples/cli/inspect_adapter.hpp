@@ -1,4 +1,4 @@
-/// \file `inspect --adapter`: what the folder of an adapter holds.
+/// \file `inspect --adapter`: what the files of an adapter hold.
 #pragma once
 
 #include "flashback/format/gguf.hpp"
@@ -8,7 +8,7 @@
 namespace cli {
 
 /// Prints what an adapter is, and whether it can be used with the model of a file.
-/// Throws    flashback::Error if the folder is no adapter that can be read
-void inspect_adapter(const std::string& folder, const flashback::GgufFile& model, bool tensors, bool json);
+/// Throws    flashback::Error if it is no adapter that can be read
+void inspect_adapter(const std::string& adapter, const flashback::GgufFile& model, bool tensors, bool json);
 
 }  // namespace cli

@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
     cli::add_generate(app, run);
     cli::add_inspect(app, run);
     cli::add_ppl(app, run);
+    cli::add_convert_adapter(app, run);
     cli::add_finetune(app, run);
     cli::add_pretrain(app, run);
     cli::add_quantize(app, run);

@@ -49,7 +49,8 @@ void ppl(const PplOptions& options) {
     std::vector<fb::TokenId> tokens = tokenizer.encode(read_text(options.text));
     if (options.tokens > 0 && options.tokens < tokens.size()) tokens.resize(options.tokens);
     if (tokens.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the text '", options.text, "' is empty, expected some");
-    const std::vector<fb::TokenId> masked = options.keep_markers ? std::vector<fb::TokenId>{} : markers_of(tokenizer);
+    const std::vector<fb::TokenId> masked =
+        options.keep_markers ? std::vector<fb::TokenId>{} : masked_markers(options.adapter, tokenizer);
 
     Engine engine{file, options.threads, options.cache, options.adapter};
     std::optional<Engine> reference;

@@ -124,9 +124,9 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     fb::ThreadPool pool = start_threads(settings.threads);
     const auto weights = load_weights(file, pool);
     const auto adapter = open_adapter(settings.adapter, *weights);
-    const bool markers = markers_on(settings.markers, adapter.get(), tokenizer);
+    const bool markers = markers_on(settings.markers, settings.adapter, adapter.get(), tokenizer);
     const fb::AnyPolicies policies =
-        policies_of(settings, tokenizer, markers)
+        policies_of(settings, markers ? std::optional{marker_tokens(settings.adapter, tokenizer)} : std::nullopt)
             .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
     fb::StrideOptions options =
         stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size());
@@ -154,7 +154,7 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     for (std::size_t i = 0; i < std::min(settings.threads, most); ++i)
         sessions.emplace_back(
             weights, fb::SessionOptions{.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale});
-    if (!settings.keep_markers) m.masked = markers_of(tokenizer);
+    if (!settings.keep_markers) m.masked = masked_markers(settings.adapter, tokenizer);
     {
         const ProgressLine line{"evaluating"};
         m.found = fb::retrieval_perplexity(std::span{sessions}, policies, text.tokens(), strides,

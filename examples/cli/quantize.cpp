@@ -16,6 +16,7 @@
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,6 +32,7 @@ struct QuantizeOptions {
     std::string in;
     std::string out;
     std::string dtype;
+    bool untie = false;
     bool force = false;
     std::size_t threads = 1;
     bool json = false;
@@ -72,6 +74,20 @@ Plan plan_for(const fb::GgufFile& file, fb::DType wanted) {
         plan.types.push_back(type);
     }
     return plan;
+}
+
+constexpr std::string_view head_name = "output.weight";
+
+/// The tensor that a head of its own is a copy of.
+/// Throws    Error{format} if there is a head, or no embedding
+std::size_t embedding_of(const fb::GgufFile& file) {
+    const fb::GgufTensor* embedding = file.tensor("token_embd.weight");
+    if (embedding == nullptr || file.tensor(head_name) != nullptr) {
+        FLASHBACK_THROW(fb::ErrorCode::format, "'", file.name(), "' has ",
+                        embedding == nullptr ? "no embedding" : "an output head of its own",
+                        ", expected one that is tied to the embedding for --untie");
+    }
+    return static_cast<std::size_t>(embedding - file.tensors().data());
 }
 
 /// Converts tensors piece by piece: the memory that it takes does not grow with them.
@@ -167,16 +183,21 @@ void quantize(const QuantizeOptions& options) {
         FLASHBACK_THROW(fb::ErrorCode::io, "'", options.out, "' exists already; --force replaces it");
     }
     const Plan plan = plan_for(file, target.type);
+    const std::optional<std::size_t> head = options.untie ? std::optional{embedding_of(file)} : std::nullopt;
 
     fb::ThreadPool pool = start_threads(options.threads);
     fb::GgufWriter writer{options.out};
     writer.copy_metadata(file);
     writer.set("general.file_type", target.file_type).set("general.quantization_version", quantization_version);
     const auto& tensors = file.tensors();
-    for (std::size_t i = 0; i < tensors.size(); ++i)
-        writer.add_tensor(tensors[i].name, std::span{tensors[i].dims}.first(tensors[i].rank), plan.types[i]);
+    const auto announce = [&](std::string_view name, std::size_t i) {
+        writer.add_tensor(name, std::span{tensors[i].dims}.first(tensors[i].rank), plan.types[i]);
+    };
+    for (std::size_t i = 0; i < tensors.size(); ++i) announce(tensors[i].name, i);
+    if (head) announce(head_name, *head);
     Converter converter{file, writer, pool};
     for (std::size_t i = 0; i < tensors.size(); ++i) converter.convert(tensors[i], plan.types[i]);
+    if (head) converter.convert(tensors[*head], plan.types[*head]);
     writer.finish();
 
     for (const std::string& name : plan.kept_as_f16) {
@@ -200,6 +221,7 @@ void add_quantize(CLI::App& app, Command& run) {
     std::vector<std::string> names(targets.size());
     std::ranges::transform(targets, names.begin(), &Target::name);
     command.add_option("--dtype", options->dtype, "What the weights become")->required()->check(CLI::IsMember(names));
+    command.add_flag("--untie", options->untie, "Give a model whose output head is its embedding a copy as head");
     command.add_flag("--force", options->force, "Replace the file to write if it exists");
     add_threads(command, options->threads);
     add_json(command, options->json);

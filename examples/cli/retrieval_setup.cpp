@@ -77,12 +77,12 @@ fb::TextStream read_stream(const RetrievalSettings& settings, const fb::Tokenize
     return fb::text_stream(documents.documents, tokenizer, end_of_documents(settings, tokenizer));
 }
 
-fb::AnyPolicies policies_of(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer, bool markers) {
+fb::AnyPolicies policies_of(const RetrievalSettings& settings, const std::optional<fb::MarkerTokens>& markers) {
     auto policies = fb::AnyPolicies{}
                         .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
                         .layout(layout_of(settings.layout, settings.repeat));
     if (!markers) return policies.wrapper(fb::AnyWrapper{fb::NoMarkers{}});
-    return policies.wrapper(fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}});
+    return policies.wrapper(fb::AnyWrapper{*markers});
 }
 
 fb::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head, std::size_t tokens) {

@@ -4,10 +4,12 @@
 #include "common.hpp"
 #include "flashback/eval/retrieval_strides.hpp"
 #include "flashback/policy/any_policy.hpp"
+#include "flashback/policy/wrapper.hpp"
 #include "flashback/text/tokenizer.hpp"
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
 
 namespace cli {
@@ -60,8 +62,8 @@ private:
 /// vocabulary has one of its own, else a newline.
 flashback::TextStream read_stream(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer);
 
-/// The policies by which passages are found and laid out.
-flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer, bool markers);
+/// The policies by which passages are found and laid out, between these tokens or none.
+flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const std::optional<flashback::MarkerTokens>& markers);
 
 /// Where strides begin and how much they read: by default the first is a window into the text, and contexts are as long as all
 /// layouts can have them, so that all of them predict the same tokens from the same text.

@@ -104,6 +104,7 @@ class GgufWriter;
 class SafetensorsFile;
 class SafetensorsWriter;
 class AtomicFile;
+class ModulePattern;
 struct PeftConfig;
 
 // kv and retrieval

@@ -161,13 +161,13 @@ TEST_CASE("--adapter: what is no adapter, or none of this model, is one sentence
             return tool(all);
         };
         check_refused(with((folder.path() / "absent").string()), 1, "adapter_config.json': No such file or directory");
-        check_refused(with(file), 1, "adapter_config.json': Not a directory");
+        check_refused(with(file), 1, "text.txt' is no GGUF file: it starts with 'A co'");
         check_refused(with(a + ":"), 2, "--adapter: found '' behind the last colon of '");
         check_refused(with(a + ":x"), 2, "--adapter: found 'x' behind the last colon");
         check_refused(with(a + ":1x"), 2, "--adapter: found '1x' behind the last colon");
         check_refused(with(a + ":nan"), 2, "--adapter: found 'nan' behind the last colon");
         check_refused(with(":1"), 2, "--adapter: found '1' behind the last colon of ':1'");
-        check_refused(with(""), 2, "--adapter: found no folder, expected one");
+        check_refused(with(""), 2, "--adapter: found no name, expected that of a folder or file");
     }
     fb::TransformerConfig other = model().config;
     other.width += 16;
@@ -213,4 +213,77 @@ TEST_CASE("inspect --adapter says what an adapter is, and whether the model take
     CHECK(no["obstacle"].get<std::string>().find("for which this model has no place") != std::string::npos);
     CHECK(no["fingerprint"].is_null());
     check_refused(tool({"inspect", "--adapter", (folder.path() / "absent").string()}), 1, "adapter_config.json': No such file");
+}
+
+TEST_CASE("convert-adapter: to a GGUF file and back, and what llama.cpp could not take is refused") {
+    const TemporaryFolder folder;
+    const std::string a = save(folder, "a", lora({262, 305}));
+    const std::string plain = save(folder, "plain", lora());
+    const std::string gguf = (folder.path() / "a.gguf").string();
+    check_refused(tool({"convert-adapter", a, gguf}), 1, "whose output head is tied to its embedding");
+    CHECK_FALSE(std::filesystem::exists(gguf));
+    const json made = tool_json({"convert-adapter", a, gguf, "--no-rows"});
+    CHECK(made == json({{"in", a},
+                        {"out", gguf},
+                        {"format", "GGUF LoRA"},
+                        {"pairs", 2 * model().config.layers},
+                        {"rows", json::array()},
+                        {"rows_left_out", 2}}));
+    const auto scored = [](const std::string& adapter, const std::vector<std::string>& more = {}) {
+        std::vector<std::string> command{"score", "--text", compiler_text, "--adapter", adapter};
+        command.insert(command.end(), more.begin(), more.end());
+        return tool_json(command);
+    };
+    const json with_file = scored(gguf);
+    CHECK(with_file["adapter"] == json({{"file", gguf}, {"scale", 1}}));
+    CHECK(with_file["logprobs"] == scored(plain)["logprobs"]);
+    CHECK(scored(gguf + ":0.5")["logprobs"] == scored(plain + ":0.5")["logprobs"]);
+    check_refused(tool({"convert-adapter", a, gguf, "--no-rows"}), 1, "exists already; --force replaces it");
+
+    // A model with a head of its own takes the rows too, and gives what the tied one gives.
+    const std::string untied = (folder.path() / "untied.gguf").string();
+    REQUIRE(tool({"quantize", FLASHBACK_TEST_MODEL, untied, "--dtype", "f16", "--untie"}).status == 0);
+    check_refused(tool({"quantize", untied, (folder.path() / "x.gguf").string(), "--dtype", "f16", "--untie"}), 1,
+                  "has an output head of its own, expected one that is tied");
+    CHECK(tool_json({"convert-adapter", a, gguf, "--force", "--model", untied})["rows"] == json({262, 305}));
+    const json rows = scored(gguf, {"--model", untied});
+    const json same = scored(a);
+    for (std::size_t i = 1; i < rows["logprobs"].size(); ++i)
+        CHECK(std::fabs(rows["logprobs"][i].get<double>() - same["logprobs"][i].get<double>()) < 1e-4);
+    CHECK(rows["logprobs"] != with_file["logprobs"]);
+
+    const json found = tool_json({"inspect", "--adapter", gguf});
+    CHECK(found["format"] == "GGUF LoRA");
+    CHECK(found["architecture"] == "llama");
+    CHECK(found["alpha"] == 2);
+    CHECK(found["replaced_rows"] == json({262, 305}));
+    CHECK(found["weights"]["tensors"] == 4 * model().config.layers + 2);
+    CHECK(found["obstacle"].is_null());
+
+    const std::string back = (folder.path() / "back").string();
+    CHECK(tool_json({"convert-adapter", gguf, back, "--base", "some/base"})["format"] == "PEFT LoRA");
+    CHECK(tool_json({"inspect", "--adapter", back})["base_model"] == "some/base");
+    CHECK(tool_json({"inspect", "--adapter", back})["fingerprint"] == found["fingerprint"]);
+}
+
+TEST_CASE("--marker-ids: marking tokens that only an adapter has") {
+    const TemporaryFolder folder;
+    const std::string a = save(folder, "a", lora({4098, 4099}));
+    const std::vector<std::string> command{
+        "generate",     "--corpus", write_corpus(folder), "--prompt", "The kernel of an operating system",
+        "--max-tokens", "20",       "--adapter",          a};
+    const auto with = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> all = command;
+        all.insert(all.end(), more.begin(), more.end());
+        return all;
+    };
+    check_refused(tool(command), 1,
+                  "with a row for the token 4098, but the model has 4098 rows and the vocabulary 4098 tokens");
+    check_refused(tool(with({"--marker-ids", "4096,4097"})), 1, "with a row for the token 4098");
+    check_refused(tool(with({"--marker-ids", "4098"})), 2, "--marker-ids");
+    check_refused(tool(with({"--marker-ids", "4098,-1"})), 2, "--marker-ids");
+    const json on = tool_json(with({"--marker-ids", "4098,4099"}));
+    const json off = tool_json(with({"--marker-ids", "4098,4099", "--markers", "off"}));
+    CHECK(on["stats"]["evaluated"].get<int>() > off["stats"]["evaluated"].get<int>());
+    for (const json& token : on["tokens"]) CHECK(token.get<int>() < 4096);
 }

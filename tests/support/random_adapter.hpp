@@ -31,6 +31,7 @@ inline flashback::Adapter random_adapter(const flashback::TransformerConfig& c, 
     if (!how.modules.empty()) adapter.layers.resize(c.layers);
     for (flashback::AdapterLayer& layer : adapter.layers) {
         for (const flashback::LinearModule m : how.modules) {
+            if (!c.has(m)) continue;
             layer[m] = {how.rank, how.scale, numbers(how.rank * c.inputs(m), std::sqrt(3.0 / static_cast<double>(c.inputs(m)))),
                         numbers(c.outputs(m) * how.rank, 0.5)};
         }

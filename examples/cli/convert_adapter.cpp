@@ -1,0 +1,93 @@
+#include "adapter_option.hpp"
+#include "common.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/model/load.hpp"
+#include "flashback/model/load_adapter.hpp"
+#include "flashback/model/save_adapter.hpp"
+#include "flashback/model/save_gguf_adapter.hpp"
+
+#include <cstddef>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <system_error>
+
+namespace cli {
+namespace {
+
+namespace fb = flashback;
+
+struct ConvertAdapterOptions {
+    std::string in;
+    std::string out;
+    std::string model;
+    std::string base;
+    bool no_rows = false;
+    bool force = false;
+    bool json = false;
+};
+
+std::size_t pairs_of(const fb::Adapter& adapter) {
+    std::size_t pairs = 0;
+    for (const fb::AdapterLayer& layer : adapter.layers) {
+        for (const fb::LoraPair& pair : layer.pairs) pairs += pair.rank > 0 ? 1 : 0;
+    }
+    return pairs;
+}
+
+void convert_adapter(const ConvertAdapterOptions& options) {
+    std::error_code ignored;
+    if (!options.force && std::filesystem::exists(options.out, ignored))
+        FLASHBACK_THROW(fb::ErrorCode::io, "'", options.out, "' exists already; --force replaces it");
+    const bool to_folder = kind_of(options.in) == "file";
+    const auto model = fb::load_model(open_model(options.model));
+    fb::Adapter adapter = fb::load_adapter(options.in, *model);
+    const std::size_t rows = adapter.embedding_ids.size();
+    if (options.no_rows) {
+        adapter.embedding_ids.clear();
+        adapter.embedding_rows.clear();
+        if (pairs_of(adapter) == 0) {
+            FLASHBACK_THROW(fb::ErrorCode::contract, "'", options.in,
+                            "' has embedding rows and nothing else, so that --no-rows leaves nothing to write");
+        }
+    }
+    if (to_folder) {
+        fb::save_adapter(adapter, model->config, options.out,
+                         {.base_model = options.base.empty() ? model->config.name : options.base});
+    } else {
+        fb::save_gguf_adapter(adapter, *model, options.out);
+    }
+    const Json json{{"in", options.in},
+                    {"out", options.out},
+                    {"format", to_folder ? "PEFT LoRA" : "GGUF LoRA"},
+                    {"pairs", pairs_of(adapter)},
+                    {"rows", adapter.embedding_ids},
+                    {"rows_left_out", rows - adapter.embedding_ids.size()}};
+    if (options.json) return print(json);
+    std::cout << options.out << ": " << json["format"].get<std::string>() << ", " << json["pairs"] << " pairs, "
+              << adapter.embedding_ids.size() << " embedding rows\n";
+}
+
+}  // namespace
+
+void add_convert_adapter(CLI::App& app, Command& run) {
+    auto options = std::make_shared<ConvertAdapterOptions>();
+    CLI::App& command =
+        *app.add_subcommand("convert-adapter", "Write a PEFT adapter as a GGUF file for llama.cpp, or the other way round");
+    command.add_option("in", options->in, "The folder or the GGUF file to read")->required()->type_name("DIR|FILE");
+    command.add_option("out", options->out, "The GGUF file or the folder to write")->required()->type_name("FILE|DIR");
+    add_model(command, options->model);
+    command.add_option("--base", options->base, "What a folder calls its base model; by default the name in the model's file")
+        ->type_name("NAME");
+    command.add_flag("--no-rows", options->no_rows, "Leave out rows of the input embedding: marking tokens");
+    command.add_flag("--force", options->force, "Replace what is there");
+    add_json(command, options->json);
+    command.footer(
+        "llama.cpp takes rows of the input embedding for the output head too where the two are one matrix, and ends; such a\n"
+        "model takes the pairs alone (--no-rows), or needs a head of its own (flashback quantize --untie).\n"
+        "Example:\n  flashback convert-adapter examples/models/flashback-adapter-5m /tmp/adapter.gguf --no-rows");
+    command.callback([options, &run] { run = [options] { convert_adapter(*options); }; });
+}
+
+}  // namespace cli
