@@ -31,7 +31,17 @@ std::shared_ptr<const Transformer> golden_model() {
     SplitMix64 random{21};
     auto model = std::make_shared<Transformer>();
     TransformerConfig& c = model->config;
-    c = {"golden", 29, 64, 2, 16, 4, 2, 8, 8, 24, 1e-5f, 10000};
+    c = {.name = "golden",
+         .vocab = 29,
+         .window = 64,
+         .layers = 2,
+         .width = 16,
+         .heads = 4,
+         .kv_heads = 2,
+         .head_dim = 8,
+         .hidden = 24,
+         .norm_epsilon = 1e-5f,
+         .rotary_dim = 8};
     const auto matrix = [&](std::size_t outputs, std::size_t inputs, double most, bool rotated = false) {
         const std::vector<float> values = drawn(random, outputs * inputs, -most, most);
         return simd::PackedMatrix::of(DType::f32, outputs, inputs, [&](std::size_t o, std::size_t i) {

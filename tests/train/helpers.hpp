@@ -57,18 +57,18 @@ inline DoubleLlama in_double(const flashback::Transformer& m, flashback::Trainer
     out.rotary_dim = c.rotary_dim;
     out.epsilon = static_cast<double>(c.norm_epsilon);
     out.rotary_base = c.rotary_base;
-    flashback::detail::each_tensor(m, [&](const std::string& name, const auto& tensor) {
-        std::vector<double>& values = out.tensors[name];
-        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(tensor)>, std::vector<float>>) {
-            values.assign(tensor.begin(), tensor.end());
-        } else {
+    flashback::detail::each_tensor(
+        m,
+        [&](const std::string& name, std::size_t, std::size_t, const flashback::simd::PackedMatrix& tensor) {
             std::vector<float> row(tensor.inputs());
             for (std::size_t o = 0; o < tensor.outputs(); ++o) {
                 tensor.row(o, row.data());
-                values.insert(values.end(), row.begin(), row.end());
+                out.tensors[name].insert(out.tensors[name].end(), row.begin(), row.end());
             }
-        }
-    });
+        },
+        [&](const std::string& name, std::size_t, const std::vector<float>& tensor) {
+            out.tensors[name].assign(tensor.begin(), tensor.end());
+        });
     for (const flashback::Parameter& p : trainer.layout()) {
         const std::vector<float> values = p.read(trainer.state().parameters.data());
         out.tensors[p.name].assign(values.begin(), values.end());

@@ -6,10 +6,12 @@
 #pragma once
 
 #include "flashback/core/dtype.hpp"
+#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/simd/machine_peaks.hpp"
 
 #include <cstddef>
+#include <string>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -39,21 +41,24 @@ inline TensorSize size_of(const std::vector<float>& vector) { return {static_cas
 inline std::vector<TensorSize> layer_matrices(const Transformer& model) {
     std::vector<TensorSize> sizes;
     for (const TransformerLayer& layer : model.layers) {
-        for (const auto* matrix : {&layer.q, &layer.k, &layer.v, &layer.output, &layer.gate, &layer.up, &layer.down})
-            sizes.push_back(detail::size_of(*matrix));
+        for (const LinearModule m : linear_modules) {
+            if (model.config.has(m)) sizes.push_back(detail::size_of(layer[m]));
+        }
     }
     return sizes;
 }
 
-/// Every tensor that a decoded token needs: layers, norms and head, but not the table of embeddings, of which it needs a row.
+/// Every tensor that a decoded token needs: layers, norms and head, but not the tables of embeddings and positions, of which it
+/// needs a row.
 inline std::vector<TensorSize> tensors_of_a_token(const Transformer& model) {
-    std::vector<TensorSize> sizes = layer_matrices(model);
-    for (const TransformerLayer& layer : model.layers) {
-        sizes.push_back(detail::size_of(layer.attention_norm));
-        sizes.push_back(detail::size_of(layer.ffn_norm));
-    }
-    sizes.push_back(detail::size_of(model.output_norm));
-    sizes.push_back(detail::size_of(model.output_matrix()));
+    std::vector<TensorSize> sizes;
+    detail::each_tensor(
+        model,
+        [&](const std::string&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) {
+            if (&matrix != &model.embedding && &matrix != &model.positions) sizes.push_back(detail::size_of(matrix));
+        },
+        [&](const std::string&, std::size_t, const std::vector<float>& vector) { sizes.push_back(detail::size_of(vector)); });
+    if (!model.head) sizes.push_back(detail::size_of(model.embedding));
     return sizes;
 }
 

@@ -44,7 +44,7 @@ struct AdapterLayer {
 struct Adapter {
     std::vector<AdapterLayer> layers;    ///< as many as the model has, or none
     std::vector<TokenId> embedding_ids;  ///< tokens whose input embedding is replaced
-    std::vector<float> embedding_rows;   ///< (embedding_ids.size(), width) row-major: the rows themselves, no differences
+    std::vector<float> embedding_rows;   ///< (embedding_ids.size(), row_width) row-major: the rows themselves, no differences
 };
 
 /// Refuses an adapter that does not fit a model: an error names the tensor as PEFT does.
@@ -55,6 +55,8 @@ inline void check_fits(const Adapter& adapter, const TransformerConfig& c) {
     for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
         for (const LinearModule m : linear_modules) {
             const LoraPair& pair = adapter.layers[l][m];
+            FLASHBACK_ASSERT(pair.rank == 0 || c.has(m), "an adapter has a pair for ", peft_module(l, m),
+                             ", but the model has no such layer");
             const auto check = [&](const char* name, const std::vector<float>& values, std::size_t outputs,
                                    std::size_t inputs) {
                 // By division, since the product could wrap for a rank that is none.
@@ -70,9 +72,9 @@ inline void check_fits(const Adapter& adapter, const TransformerConfig& c) {
                              ", expected a number");
         }
     }
-    FLASHBACK_ASSERT(adapter.embedding_rows.size() == adapter.embedding_ids.size() * c.width, "an adapter replaces ",
+    FLASHBACK_ASSERT(adapter.embedding_rows.size() == adapter.embedding_ids.size() * c.row_width(), "an adapter replaces ",
                      adapter.embedding_ids.size(), " embedding rows by ", adapter.embedding_rows.size(),
-                     " numbers, but the model asks for rows of ", c.width);
+                     " numbers, but the model asks for rows of ", c.row_width());
     std::vector<TokenId> ids = adapter.embedding_ids;
     std::ranges::sort(ids);
     for (std::size_t i = 0; i < ids.size(); ++i) {

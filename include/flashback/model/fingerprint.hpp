@@ -4,12 +4,14 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/model/adapter.hpp"
+#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/transformer.hpp"
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -30,21 +32,19 @@ inline std::uint64_t fingerprint(const simd::PackedMatrix& w) noexcept {
 inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor = {}) {
     Fingerprint all;
     const TransformerConfig& c = model.config;
-    for (const std::uint64_t part :
-         {std::uint64_t{c.vocab}, std::uint64_t{c.window}, std::uint64_t{c.layers}, std::uint64_t{c.width},
-          std::uint64_t{c.heads}, std::uint64_t{c.kv_heads}, std::uint64_t{c.head_dim}, std::uint64_t{c.rotary_dim},
-          std::uint64_t{c.hidden}, std::uint64_t{std::bit_cast<std::uint32_t>(c.norm_epsilon)}})
-        all.add(part);
+    for (const std::size_t part :
+         {c.vocab, c.window, c.layers, c.width, c.embedding_width, c.heads, c.kv_heads, c.head_dim, c.rotary_dim, c.hidden,
+          static_cast<std::size_t>(c.norm), static_cast<std::size_t>(std::bit_cast<std::uint32_t>(c.norm_epsilon)),
+          static_cast<std::size_t>(c.post_norm), static_cast<std::size_t>(c.final_norm), static_cast<std::size_t>(c.positions),
+          c.position_offset, static_cast<std::size_t>(c.activation), static_cast<std::size_t>(c.gated)})
+        all.add(std::uint64_t{part});
     all.add(std::as_bytes(std::span{model.rotary_frequencies}));
 
-    std::vector<const simd::PackedMatrix*> matrices{&model.embedding};
-    for (const TransformerLayer& layer : model.layers) {
-        all.add(std::as_bytes(std::span{layer.attention_norm}));
-        all.add(std::as_bytes(std::span{layer.ffn_norm}));
-        for (const LinearModule m : linear_modules) matrices.push_back(&layer[m]);
-    }
-    all.add(std::as_bytes(std::span{model.output_norm}));
-    if (model.head) matrices.push_back(&*model.head);
+    std::vector<const simd::PackedMatrix*> matrices;
+    detail::each_tensor(
+        model,
+        [&](const std::string&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) { matrices.push_back(&matrix); },
+        [&](const std::string&, std::size_t, const std::vector<float>& vector) { all.add(std::as_bytes(std::span{vector})); });
     std::vector<std::uint64_t> values(matrices.size());
     executor.run(matrices.size(), [&](std::size_t i) { values[i] = fingerprint(*matrices[i]); });
     for (const std::uint64_t value : values) all.add(value);

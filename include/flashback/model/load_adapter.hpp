@@ -112,13 +112,13 @@ inline void take_embedding(AdapterTensors& tensors, const PeftConfig& config, co
         }
         adapter.embedding_ids = config.token_indices;
         adapter.embedding_rows = tensors.take(std::string{peft_embedding} + ".token_adapter.trainable_tokens_delta",
-                                              config.token_indices.size(), c.width);
+                                              config.token_indices.size(), c.row_width());
     }
     if (!config.whole_embedding) return;
-    const std::vector<float> rows = tensors.take(std::string{peft_embedding} + ".weight", c.vocab, c.width);
-    std::vector<float> own(c.width);
+    const std::vector<float> rows = tensors.take(std::string{peft_embedding} + ".weight", c.vocab, c.row_width());
+    std::vector<float> own(c.row_width());
     for (std::size_t id = 0; id < c.vocab; ++id) {
-        const auto row = rows.begin() + static_cast<std::ptrdiff_t>(id * c.width);
+        const auto row = rows.begin() + static_cast<std::ptrdiff_t>(id * c.row_width());
         model.embedding.row(id, own.data());
         if (std::equal(own.begin(), own.end(), row)) continue;
         const auto token = static_cast<TokenId>(id);
@@ -126,7 +126,7 @@ inline void take_embedding(AdapterTensors& tensors, const PeftConfig& config, co
             FLASHBACK_THROW(ErrorCode::format, "'", tensors.file(), "' replaces the embedding row ", id, " twice");
         }
         adapter.embedding_ids.push_back(token);
-        adapter.embedding_rows.insert(adapter.embedding_rows.end(), row, row + static_cast<std::ptrdiff_t>(c.width));
+        adapter.embedding_rows.insert(adapter.embedding_rows.end(), row, row + static_cast<std::ptrdiff_t>(c.row_width()));
     }
 }
 

@@ -76,23 +76,30 @@ inline std::shared_ptr<const Transformer> merged(const Transformer& model, const
     auto sum = std::make_shared<Transformer>();
     sum->config = model.config;
     sum->embedding = model.embedding.copy();
-    std::vector<std::byte> bytes(model.config.width * layout_of(model.embedding.type()).block_bytes);
+    const std::size_t width = model.config.row_width();
+    std::vector<std::byte> bytes(width * layout_of(model.embedding.type()).block_bytes);
     for (std::size_t i = 0; i < adapter.embedding_ids.size(); ++i) {
-        quantize(model.embedding.type(), adapter.embedding_rows.data() + i * model.config.width, model.config.width,
-                 bytes.data());
+        quantize(model.embedding.type(), adapter.embedding_rows.data() + i * width, width, bytes.data());
         sum->embedding.set_row(static_cast<std::size_t>(adapter.embedding_ids[i]), bytes.data());
     }
     for (std::size_t l = 0; l < model.layers.size(); ++l) {
         const TransformerLayer& from = model.layers[l];
         TransformerLayer& to = sum->layers.emplace_back();
         to.attention_norm = from.attention_norm;
+        to.attention_norm_bias = from.attention_norm_bias;
         to.ffn_norm = from.ffn_norm;
+        to.ffn_norm_bias = from.ffn_norm_bias;
+        to.biases = from.biases;
         for (const LinearModule m : linear_modules) {
             const bool changes = !adapter.layers.empty() && adapter.layers[l][m].rank > 0;
             to[m] = changes ? detail::merged(from[m], adapter.layers[l][m], scale, executor) : from[m].copy();
         }
     }
+    sum->positions = model.positions.copy();
+    sum->project_in = model.project_in.copy();
+    sum->project_out = model.project_out.copy();
     sum->output_norm = model.output_norm;
+    sum->output_norm_bias = model.output_norm_bias;
     if (model.head || rows) sum->head = model.output_matrix().copy();
     sum->rotary_frequencies = model.rotary_frequencies;
     sum->text_head = model.text_head;

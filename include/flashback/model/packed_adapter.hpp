@@ -32,7 +32,7 @@ public:
     PackedAdapter(const Adapter& adapter, const TransformerConfig& model)
         : ids_(adapter.embedding_ids), rows_(adapter.embedding_rows), fingerprint_(flashback::fingerprint(adapter)) {
         check_fits(adapter, model);
-        width_ = model.width;
+        width_ = model.row_width();
         for (const LinearModule m : linear_modules) sides_[static_cast<std::size_t>(m)] = {model.outputs(m), model.inputs(m)};
         for (const AdapterLayer& from : adapter.layers) {
             auto& to = layers_.emplace_back();
@@ -66,7 +66,7 @@ public:
     }
 
     /// What replaces the input embedding of a token; null for nothing.
-    /// Shape     (width)
+    /// Shape     (row_width)
     /// Requires  a token of the model
     const float* embedding_row(TokenId token) const noexcept {
         const std::uint32_t row = row_of_.empty() ? 0 : row_of_[static_cast<std::size_t>(token)];

@@ -5,6 +5,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/quantize.hpp"
+#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/policy/random.hpp"
@@ -16,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -91,39 +93,27 @@ private:
 
 }  // namespace detail
 
-/// A model with random weights of a type: the same for the same seed, whatever the executor. Norms are 1, the head is not
-/// tied, and texts have neither head nor end.
+/// A model with random weights of a type: the same for the same seed, whatever the executor. Norms are 1, biases 0, the
+/// head is not tied, and texts have neither head nor end.
 /// Throws    Error{unsupported} for a type that has no random weights; Error{contract} for a shape that is none
 /// Cost      the memory of the weights; about a second for 10^9 of them
 inline std::shared_ptr<const Transformer> random_transformer(const TransformerConfig& config, DType type,
                                                              std::uint64_t seed = 1, ExecutorRef executor = {}) {
-    const TransformerConfig& c = config;
-    FLASHBACK_ASSERT(c.vocab > 0 && c.window > 0 && c.width > 0 && c.head_dim > 0 && c.hidden > 0, "the shape '", c.name,
-                     "' has a side of 0");
-    FLASHBACK_ASSERT(c.kv_heads > 0 && c.heads > 0 && c.heads % c.kv_heads == 0, "the shape '", c.name, "' has ", c.heads,
-                     " heads and ", c.kv_heads, " of keys and values, expected a divisor");
+    check_shape(config);
     detail::RandomMatrices matrices{type, seed, executor};
     auto model = std::make_shared<Transformer>();
-    model->config = c;
-    model->embedding = matrices.make(c.vocab, c.width);
-    const std::size_t q_width = c.heads * c.head_dim;
-    const std::size_t kv_width = c.kv_heads * c.head_dim;
-    for (std::size_t l = 0; l < c.layers; ++l) {
-        TransformerLayer layer;
-        layer.attention_norm.assign(c.width, 1.0f);
-        layer.q = matrices.make(q_width, c.width);
-        layer.k = matrices.make(kv_width, c.width);
-        layer.v = matrices.make(kv_width, c.width);
-        layer.output = matrices.make(c.width, q_width);
-        layer.ffn_norm.assign(c.width, 1.0f);
-        layer.gate = matrices.make(c.hidden, c.width);
-        layer.up = matrices.make(c.hidden, c.width);
-        layer.down = matrices.make(c.width, c.hidden);
-        model->layers.push_back(std::move(layer));
-    }
-    model->output_norm.assign(c.width, 1.0f);
-    model->head = matrices.make(c.vocab, c.width);
-    model->rotary_frequencies = rotary_frequencies_of(c);
+    model->config = config;
+    model->layers.resize(config.layers);
+    model->head.emplace();
+    detail::each_tensor(
+        *model,
+        [&](const std::string&, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& matrix) {
+            matrix = matrices.make(outputs, inputs);
+        },
+        [&](const std::string& name, std::size_t count, std::vector<float>& vector) {
+            vector.assign(count, name.ends_with(".weight") ? 1.0f : 0.0f);
+        });
+    model->rotary_frequencies = rotary_frequencies_of(config);
     model->fingerprint = fingerprint(*model, executor);
     return model;
 }

@@ -124,7 +124,7 @@ inline void save_adapter(const Adapter& adapter, const TransformerConfig& model,
     }
     if (!adapter.embedding_ids.empty()) {
         tensors.push_back({std::string{detail::peft_embedding} + ".token_adapter.trainable_tokens_delta",
-                           {adapter.embedding_ids.size(), model.width},
+                           {adapter.embedding_ids.size(), model.row_width()},
                            adapter.embedding_rows});
     }
 

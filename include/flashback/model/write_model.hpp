@@ -29,11 +29,17 @@ public:
     ModelWriter(const Transformer& model, DType type, GgufWriter& writer) : model_(model), type_(type), writer_(writer) {}
 
     void write() {
-        each_tensor(model_, [&](const std::string& name, const auto& tensor) { announce(name, tensor); });
-        each_tensor(model_, [&](const std::string& name, const auto& tensor) { put(name, tensor); });
+        each([&](const std::string& name, const auto& tensor) { announce(name, tensor); });
+        each([&](const std::string& name, const auto& tensor) { put(name, tensor); });
     }
 
 private:
+    template <class Visit>
+    void each(const Visit& visit) const {
+        each_tensor(
+            model_, [&](const std::string& name, std::size_t, std::size_t, const auto& matrix) { visit(name, matrix); },
+            [&](const std::string& name, std::size_t, const auto& vector) { visit(name, vector); });
+    }
     void announce(const std::string& name, const std::vector<float>& vector) {
         writer_.add_tensor(name, std::array<std::uint64_t, 1>{vector.size()}, DType::f32);
     }

@@ -37,6 +37,9 @@ struct TrainingTargets {
 
     /// Throws    Error{contract} for nothing to train, for `all` beside something else, for ids, ranks or dropouts that are none
     void check(const TransformerConfig& c) const {
+        FLASHBACK_ASSERT(c.norm == Norm::rms && c.positions == Positions::rotary && c.gated && !c.qkv_bias && !c.output_bias &&
+                             !c.ffn_bias && !c.post_norm && c.final_norm && c.embedding_width == 0,
+                         "the backward pass of '", c.name, "' is not implemented, expected a model of Llama's kind");
         FLASHBACK_ASSERT(all || !lora.modules.empty() || !markers.empty(),
                          "nothing trains: expected modules of a LoRA, markers, or all parameters");
         FLASHBACK_ASSERT(!all || (lora.modules.empty() && markers.empty()),

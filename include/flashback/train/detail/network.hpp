@@ -3,6 +3,7 @@
 
 #include "flashback/core/aligned_buffer.hpp"
 #include "flashback/model/adapter.hpp"
+#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/policy/random.hpp"
 #include "flashback/train/detail/linear.hpp"
@@ -38,12 +39,6 @@ struct NetworkLayer {
     Linear& operator[](LinearModule m) noexcept { return linear[static_cast<std::size_t>(m)]; }
     const Linear& operator[](LinearModule m) const noexcept { return linear[static_cast<std::size_t>(m)]; }
 };
-
-/// What a linear layer is called in GGUF.
-inline std::string name_of(std::size_t layer, LinearModule m) {
-    constexpr std::array<const char*, 7> names{"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
-    return "blk." + std::to_string(layer) + '.' + names[static_cast<std::size_t>(m)];
-}
 
 /// Weights, and where the gradient of each lies. Matrices of other types than f32 are turned into f32 once.
 class Network {
