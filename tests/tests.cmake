@@ -10,7 +10,7 @@ flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp po
                    support/allocations.cpp)
 flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp
                    format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp format/safetensors.cpp
-                   APART format/gguf_hostile.cpp format/peft.cpp support/allocations.cpp)
+                   APART format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/tokenizer.cpp loading/write_model.cpp
