@@ -10,6 +10,7 @@ flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp po
                    support/allocations.cpp)
 flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp
                    format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp format/safetensors.cpp
+                   format/module_pattern.cpp
                    APART format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/tokenizer.cpp text/unicode.cpp)
@@ -30,7 +31,7 @@ flashback_add_test(golden_shared LABEL shared SOURCES model/golden_shared.cpp)
 flashback_add_test(model THREADS SOURCES model/session.cpp
                    APART model/stopping.cpp support/allocations.cpp)
 flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_golden.cpp model/exactness_adapter.cpp
-                   APART model/adapter_files.cpp)
+                   APART model/adapter_files.cpp model/adapter_rows.cpp model/gguf_adapter.cpp support/allocations.cpp)
 flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
 flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp
                    APART simd/matmul.cpp simd/same_bits.cpp simd/accuracy.cpp)

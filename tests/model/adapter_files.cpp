@@ -204,30 +204,6 @@ TEST_CASE("rows of queries and keys in the order of Hugging Face give the same s
                adapter.layers[0][LinearModule::v].b));
 }
 
-TEST_CASE("a whole embedding is the rows that differ from those of the model") {
-    const auto model = small_model();
-    const TemporaryFolder folder;
-    folder.write("adapter_config.json", R"({"peft_type":"LORA","target_modules":[],"modules_to_save":["embed_tokens"]})");
-    std::vector<float> all;
-    for (std::size_t id = 0; id < 37; ++id) {
-        all.resize(all.size() + 20);
-        model->embedding.row(id, all.data() + id * 20);
-    }
-    all[std::size_t{5} * 20 + 7] += 1;
-    all[std::size_t{36} * 20] += 1;
-    const std::string name = "base_model.model.model.embed_tokens.weight";
-    write_tensors(folder.path(), {{name, {{37, 20}, all}}});
-    const Adapter adapter = load_adapter(folder.path(), *model);
-    CHECK(adapter.layers.empty());
-    CHECK(adapter.embedding_ids == std::vector<TokenId>{5, 36});
-    CHECK(adapter.embedding_rows.size() == 40);
-    CHECK(adapter.embedding_rows[7] == all[std::size_t{5} * 20 + 7]);
-    all.resize(std::size_t{39} * 20);
-    write_tensors(folder.path(), {{name, {{39, 20}, all}}});
-    check_error(ErrorCode::format, "embed_tokens.weight has the shape 39 x 20, expected 37 x 20",
-                [&] { load_adapter(folder.path(), *model); });
-}
-
 TEST_CASE("numbers of 16 bits are taken as they are") {
     const auto model = small_model();
     const TemporaryFolder folder;
@@ -240,6 +216,35 @@ TEST_CASE("numbers of 16 bits are taken as they are") {
                                                   : bf16_to_float(float_to_bf16(adapter.layers[0][LinearModule::q].a[1]));
         CHECK(load_adapter(folder.path(), *model).layers[0][LinearModule::q].a[1] == expected);
     }
+}
+
+TEST_CASE("configurations say targets, ranks and scales in their own ways") {
+    const auto model = small_model();
+    const TemporaryFolder folder;
+    const Adapter adapter = random_adapter(model->config, {});
+    save_adapter(adapter, model->config, folder.path());
+    const auto configure = [&](const std::string& fields) {
+        folder.write("adapter_config.json", R"({"peft_type":"LORA","r":3,"lora_alpha":6,)" + fields + "}");
+        return load_adapter(folder.path(), *model);
+    };
+    check_same(configure(R"("target_modules":"all-linear","fan_in_fan_out":true)"), adapter);
+    check_same(configure(R"("target_modules":".*_proj")"), adapter);
+    check_same(configure(R"("target_modules":null)"), adapter);
+    check_error(ErrorCode::format, "has tensors for model.layers.1.self_attn.q_proj, which is no target module",
+                [&] { configure(R"("target_modules":".*_proj","exclude_modules":".*1.*q_proj")"); });
+    CHECK(configure(R"("target_modules":".*","use_rslora":true)").layers[0][LinearModule::up].scale ==
+          static_cast<float>(6 / std::sqrt(3.0)));
+    const Adapter patterns = configure(R"("target_modules":".*","alpha_pattern":{"layers\\.1\\..*":3,"(q|k)_proj":9})");
+    CHECK(patterns.layers[1][LinearModule::q].scale == 1);
+    CHECK(patterns.layers[0][LinearModule::q].scale == 3);
+    CHECK(patterns.layers[0][LinearModule::v].scale == 2);
+
+    // Names with what PEFT strips when it saves.
+    Tensors raw;
+    for (const auto& [name, tensor] : read_tensors(folder.path()))
+        raw[name.substr(0, name.size() - 6) + "default.weight"] = tensor;
+    write_tensors(folder.path(), raw);
+    check_same(configure(R"("target_modules":".*")"), adapter);
 }
 
 TEST_CASE("what does not fit is refused, and the tensor is named") {
@@ -282,7 +287,15 @@ TEST_CASE("what does not fit is refused, and the tensor is named") {
         [](Tensors& t) {
             t["base_model.model.lm_head.weight"] = {{37, 20}, std::vector<float>(740)};
         },
-        "has the tensor base_model.model.lm_head.weight, for which this model has no place", ErrorCode::unsupported);
+        "has the tensor base_model.model.lm_head.weight, whose row 0 is not the model's", ErrorCode::unsupported);
+    refuses(
+        [](Tensors& t) {
+            t["base_model.model.model.embed_positions.weight"] = {{37, 20}, std::vector<float>(740)};
+        },
+        "has the tensor base_model.model.model.embed_positions.weight, for which this model has no place",
+        ErrorCode::unsupported);
+    refuses([](Tensors& t) { t[q0 + "lora_A.default.weight"] = t[q0 + "lora_A.weight"]; },
+            "has the tensors " + q0 + "lora_A.default.weight and " + q0 + "lora_A.weight, which are the same");
     const auto layer2 = [](Tensors& t) {
         for (const char* part : {"lora_A.weight", "lora_B.weight"})
             t["base_model.model.model.layers.2.self_attn.q_proj." + std::string{part}] = t[q0 + part];
@@ -293,9 +306,9 @@ TEST_CASE("what does not fit is refused, and the tensor is named") {
         for (const char* part : {"lora_A.weight", "lora_B.weight"})
             t["base_model.model.model.layers.0.self_attn.k_proj." + std::string{part}] = t[q0 + part];
     };
-    refuses(k, "has tensors for model.layers.0.self_attn.k_proj, which target_modules does not name");
+    refuses(k, "has tensors for model.layers.0.self_attn.k_proj, which is no target module");
     refuses([](Tensors& t) { std::erase_if(t, [](const auto& e) { return e.first.find("v_proj") != std::string::npos; }); },
-            "has no tensor for the target module 'v_proj'");
+            "has no tensors for model.layers.0.self_attn.v_proj, which is a target module");
     // PEFT ignores keys that match nothing; here they are refused.
     refuses(
         [](Tensors& t) {
@@ -303,7 +316,7 @@ TEST_CASE("what does not fit is refused, and the tensor is named") {
             for (const auto& [name, tensor] : t) other["wrong." + name] = tensor;
             t = other;
         },
-        "lacks the tensor " + rows_name);
+        "has no tensors for model.layers.0.self_attn.q_proj, which is a target module");
 }
 
 TEST_CASE("folders that are none, and adapters of nothing") {
@@ -315,9 +328,9 @@ TEST_CASE("folders that are none, and adapters of nothing") {
     folder.write("adapter_config.json", R"({"peft_type":"LORA","target_modules":"all-linear"})");
     check_error(ErrorCode::io, "adapter_model.safetensors", load);
     write_tensors(folder.path(), {});
+    check_error(ErrorCode::format, "has no tensors for model.layers.0.self_attn.q_proj, which is a target module", load);
+    folder.write("adapter_config.json", R"({"peft_type":"LORA"})");
     check_error(ErrorCode::format, "is an adapter that changes nothing of this model", load);
-    folder.write("adapter_config.json", R"({"peft_type":"LORA","trainable_token_indices":[37]})");
-    check_error(ErrorCode::format, "replaces the embedding row 37, but the model has 37 rows", load);
 }
 
 TEST_CASE("saving is refused before a file changes, and a failure leaves the old adapter") {
@@ -334,8 +347,10 @@ TEST_CASE("saving is refused before a file changes, and a failure leaves the old
         "12 x 3",
         save);
     wrong = adapter;
-    wrong.embedding_ids = {37};
-    check_error(ErrorCode::contract, "replaces the embedding row 37, but the model has 37 rows", save);
+    wrong.embedding_ids = {38};
+    check_error(ErrorCode::contract, "replaces the embedding row 38, but the model has 37 rows, and new ones follow on", save);
+    wrong.embedding_ids = {-1};
+    check_error(ErrorCode::contract, "replaces the embedding row -1, but the model has 37 rows", save);
     wrong.embedding_ids = {4, 4};
     check_error(ErrorCode::contract, "replaces 2 embedding rows by 20 numbers, but the model asks for rows of 20", save);
     wrong.embedding_rows.resize(40);

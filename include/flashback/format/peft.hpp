@@ -2,14 +2,18 @@
 #pragma once
 
 #include "flashback/core/tokens.hpp"
+#include "flashback/format/module_pattern.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -19,21 +23,30 @@ inline constexpr std::string_view peft_config_file = "adapter_config.json";
 inline constexpr std::string_view peft_tensors_file = "adapter_model.safetensors";
 
 /// What adapter_config.json says of a LoRA for a causal language model, as far as it changes the arithmetic or is worth knowing.
-/// Source    huggingface/peft: tuners/lora/config.py (the fields), utils/other.py get_pattern_key (which pattern counts)
+/// Modules are named as in the model that PEFT wraps, e.g. "model.layers.0.self_attn.q_proj".
+/// Source    huggingface/peft: tuners/lora/config.py (the fields), tuners/tuners_utils.py check_target_module_exists (what is a
+///           target), utils/other.py get_pattern_key (which pattern counts)
 struct PeftConfig {
     std::string base_model = {};   ///< the name of the model that it was trained for
     std::size_t rank = 8;          ///< r
     double alpha = 8;              ///< lora_alpha
     double dropout = 0;            ///< lora_dropout; no part of inference
     bool rank_stabilised = false;  ///< use_rslora: scale = alpha / sqrt(rank), else alpha / rank
-    /// E.g. "q_proj"; none where the file has a regular expression, or leaves it open.
-    std::vector<std::string> target_modules = {};
-    std::vector<std::pair<std::string, std::size_t>> rank_pattern = {};  ///< other ranks, by module
-    std::vector<std::pair<std::string, double>> alpha_pattern = {};      ///< other alphas, by module
-    std::vector<TokenId> token_indices = {};                             ///< input embedding rows that are replaced
-    bool whole_embedding = false;                                        ///< modules_to_save has embed_tokens
+    /// Whether the layers of the base hold their weights transposed, as GPT-2's do. A and B are stored alike either way.
+    bool fan_in_fan_out = false;
+    std::vector<std::string> target_modules = {};       ///< e.g. "q_proj": names, or the ends of names behind a dot
+    std::optional<ModulePattern> target_pattern = {};   ///< instead of names: an expression for whole names
+    bool all_linear = false;                            ///< instead of names: "all-linear", every linear layer of a block
+    std::vector<std::string> exclude_modules = {};      ///< names or ends of names of what is no target after all
+    std::optional<ModulePattern> exclude_pattern = {};  ///< instead of names: an expression for whole names
+    std::vector<std::size_t> layers_to_transform = {};  ///< the layers in which `target_modules` counts; empty: all
+    std::vector<std::string> layers_pattern = {};       ///< what stands in front of the layer's number; empty: anything
+    std::vector<std::pair<ModulePattern, std::size_t>> rank_pattern = {};  ///< other ranks, by module; the first that matches
+    std::vector<std::pair<ModulePattern, double>> alpha_pattern = {};      ///< other alphas, by module
+    std::vector<TokenId> token_indices = {};                               ///< input embedding rows that are replaced
+    bool whole_embedding = false;                                          ///< modules_to_save has the input embedding
 
-    /// The rank of a module, e.g. "model.layers.0.self_attn.q_proj".
+    /// The rank of a module.
     std::size_t rank_of(std::string_view module) const { return of_pattern(rank_pattern, module, rank); }
 
     /// What B A is multiplied with in a module.
@@ -42,22 +55,49 @@ struct PeftConfig {
         return of_pattern(alpha_pattern, module, alpha) / (rank_stabilised ? std::sqrt(r) : r);
     }
 
-    /// Whether a module is a target: its name or the end of it.
+    /// Whether the file leaves open what the targets are: PEFT then has a list of its own for every kind of model.
+    bool open() const noexcept { return target_modules.empty() && !target_pattern && !all_linear; }
+
+    /// Whether a linear layer of a block is a target.
     bool targets(std::string_view module) const {
-        return target_modules.empty() ||
-               std::ranges::any_of(target_modules, [&](const auto& name) { return names(name, module); });
+        const auto among = [&](const std::vector<std::string>& names) {
+            return std::ranges::any_of(names, [&](const auto& name) { return PeftConfig::names(name, module); });
+        };
+        if (among(exclude_modules) || (exclude_pattern && exclude_pattern->matches(module))) return false;
+        if (open() || all_linear) return true;
+        if (target_pattern) return target_pattern->matches(module);
+        if (std::ranges::find(target_modules, module) != target_modules.end()) return true;
+        return among(target_modules) && (layers_to_transform.empty() || in_layers(module));
     }
 
     /// Whether a name is that of a module or the end of it, behind a dot.
     static bool names(std::string_view name, std::string_view module) noexcept {
-        return module == name || (module.ends_with(name) && module[module.size() - name.size() - 1] == '.');
+        return module == name ||
+               (module.ends_with(name) && module.size() > name.size() && module[module.size() - name.size() - 1] == '.');
     }
 
 private:
     template <class T>
-    static T of_pattern(const std::vector<std::pair<std::string, T>>& patterns, std::string_view module, T otherwise) {
-        const auto found = std::ranges::find_if(patterns, [&](const auto& p) { return names(p.first, module); });
+    static T of_pattern(const std::vector<std::pair<ModulePattern, T>>& patterns, std::string_view module, T otherwise) {
+        const auto found = std::ranges::find_if(patterns, [&](const auto& p) { return p.first.matches_end(module); });
         return found == patterns.end() ? otherwise : found->second;
+    }
+
+    /// Whether the number in a name, behind what `layers_pattern` says and in front of more, is that of a layer to transform.
+    bool in_layers(std::string_view module) const {
+        for (std::size_t dot = module.find('.'); dot != module.npos; dot = module.find('.', dot + 1)) {
+            std::size_t layer = 0;
+            const char* const end = module.data() + module.size();
+            const auto [rest, error] = std::from_chars(module.data() + dot + 1, end, layer);
+            if (error != std::errc{} || rest == end || *rest != '.') continue;
+            const std::string_view before = module.substr(0, dot);
+            const bool here =
+                layers_pattern.empty()
+                    ? before.find('.') != before.npos
+                    : std::ranges::any_of(layers_pattern, [&](const auto& p) { return before.ends_with("." + p); });
+            if (here) return std::ranges::find(layers_to_transform, layer) != layers_to_transform.end();
+        }
+        return false;
     }
 };
 

@@ -11,15 +11,31 @@
 #include <cmath>
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What Hugging Face's Llama, and so PEFT, calls a linear layer, e.g. "model.layers.0.self_attn.q_proj".
-inline std::string peft_module(std::size_t layer, LinearModule module) {
-    const bool attention = module <= LinearModule::output;
-    return "model.layers." + std::to_string(layer) + (attention ? ".self_attn." : ".mlp.") + std::string{to_string(module)} +
-           "_proj";
+/// What Hugging Face's models, and so PEFT, call the linear layer that holds one of ours, e.g. "model.layers.0.self_attn.q_proj".
+/// In GPT-2 queries, keys and values are one layer, "transformer.h.0.attn.c_attn".
+inline std::string peft_module(const TransformerConfig& c, std::size_t layer, LinearModule module) {
+    using Names = std::array<std::string_view, linear_modules.size()>;
+    constexpr Names llama{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    constexpr Names gpt2{"attn.c_attn", "attn.c_attn", "attn.c_attn", "attn.c_proj", "", "mlp.c_fc", "mlp.c_proj"};
+    constexpr Names opt{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "", "fc1", "fc2"};
+    const bool is_gpt2 = c.family == Family::gpt2;
+    const bool is_opt = c.family == Family::opt;
+    const std::string blocks = is_gpt2 ? "transformer.h." : is_opt ? "model.decoder.layers." : "model.layers.";
+    const Names& names = is_gpt2 ? gpt2 : is_opt ? opt : llama;
+    return blocks + std::to_string(layer) + '.' + std::string{names[static_cast<std::size_t>(module)]};
+}
+
+/// What Hugging Face's models call the input embedding, e.g. "model.embed_tokens".
+inline std::string peft_embedding(const TransformerConfig& c) {
+    return c.family == Family::gpt2  ? "transformer.wte"
+           : c.family == Family::opt ? "model.decoder.embed_tokens"
+                                     : "model.embed_tokens";
 }
 
 /// What is added to one linear layer: y = W x + scale · B A x. There is nothing where the rank is 0.
@@ -40,12 +56,19 @@ struct AdapterLayer {
 };
 
 /// An adapter: changes a model without touching its weights. Replacement rows act on the input side only; an output head that is
-/// tied to the embedding keeps the rows of the model.
+/// tied to the embedding keeps the rows of the model. Rows may also be those of tokens that the model lacks, which follow on the
+/// model's: a session takes such tokens as input, and gives no logits for them.
 struct Adapter {
     std::vector<AdapterLayer> layers;    ///< as many as the model has, or none
-    std::vector<TokenId> embedding_ids;  ///< tokens whose input embedding is replaced
+    std::vector<TokenId> embedding_ids;  ///< tokens whose input embedding is replaced, or new
     std::vector<float> embedding_rows;   ///< (embedding_ids.size(), row_width) row-major: the rows themselves, no differences
 };
+
+/// How many tokens an adapter knows that a model of `vocab` rows does not.
+inline std::size_t new_tokens(const Adapter& adapter, std::size_t vocab) noexcept {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        adapter.embedding_ids, [&](TokenId id) { return id >= 0 && static_cast<std::size_t>(id) >= vocab; }));
+}
 
 /// Refuses an adapter that does not fit a model: an error names the tensor as PEFT does.
 /// Throws    Error{contract}
@@ -55,20 +78,20 @@ inline void check_fits(const Adapter& adapter, const TransformerConfig& c) {
     for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
         for (const LinearModule m : linear_modules) {
             const LoraPair& pair = adapter.layers[l][m];
-            FLASHBACK_ASSERT(pair.rank == 0 || c.has(m), "an adapter has a pair for ", peft_module(l, m),
-                             ", but the model has no such layer");
             const auto check = [&](const char* name, const std::vector<float>& values, std::size_t outputs,
                                    std::size_t inputs) {
                 // By division, since the product could wrap for a rank that is none.
                 const bool right = inputs == 0 || outputs == 0
                                        ? values.empty()
                                        : values.size() % inputs == 0 && values.size() / inputs == outputs;
-                FLASHBACK_ASSERT(right, "the tensor ", peft_module(l, m), '.', name, ".weight of an adapter has ",
+                FLASHBACK_ASSERT(right, "the tensor ", peft_module(c, l, m), '.', name, ".weight of an adapter has ",
                                  values.size(), " elements, but the model asks for ", outputs, " x ", inputs);
             };
+            FLASHBACK_ASSERT(pair.rank == 0 || c.has(m), "an adapter has a pair for the ", to_string(m), " of layer ", l,
+                             ", which the model has not");
             check("lora_A", pair.a, pair.rank, c.inputs(m));
             check("lora_B", pair.b, c.outputs(m), pair.rank);
-            FLASHBACK_ASSERT(std::isfinite(pair.scale), "the scale of ", peft_module(l, m), " in an adapter is ", pair.scale,
+            FLASHBACK_ASSERT(std::isfinite(pair.scale), "the scale of ", peft_module(c, l, m), " in an adapter is ", pair.scale,
                              ", expected a number");
         }
     }
@@ -77,10 +100,11 @@ inline void check_fits(const Adapter& adapter, const TransformerConfig& c) {
                      " numbers, but the model asks for rows of ", c.row_width());
     std::vector<TokenId> ids = adapter.embedding_ids;
     std::ranges::sort(ids);
+    const std::size_t known = c.vocab + new_tokens(adapter, c.vocab);
     for (std::size_t i = 0; i < ids.size(); ++i) {
-        FLASHBACK_ASSERT(ids[i] >= 0 && static_cast<std::size_t>(ids[i]) < c.vocab, "an adapter replaces the embedding row ",
-                         ids[i], ", but the model has ", c.vocab, " rows");
         FLASHBACK_ASSERT(i == 0 || ids[i] != ids[i - 1], "an adapter replaces the embedding row ", ids[i], " twice");
+        FLASHBACK_ASSERT(ids[i] >= 0 && static_cast<std::size_t>(ids[i]) < known, "an adapter replaces the embedding row ",
+                         ids[i], ", but the model has ", c.vocab, " rows, and new ones follow on without a gap");
     }
 }
 

@@ -67,11 +67,15 @@ inline std::shared_ptr<const Transformer> merged(const Transformer& model, const
     FLASHBACK_ASSERT(std::isfinite(scale), "an adapter is merged with a scale of ", scale, ", expected a number");
     for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
         for (const LinearModule m : linear_modules) {
-            if (adapter.layers[l][m].rank > 0) detail::check_mergeable(model.layers[l][m], peft_module(l, m));
+            if (adapter.layers[l][m].rank > 0) detail::check_mergeable(model.layers[l][m], peft_module(model.config, l, m));
         }
     }
     const bool rows = !adapter.embedding_ids.empty();
-    if (rows) detail::check_mergeable(model.embedding, "model.embed_tokens");
+    if (rows) detail::check_mergeable(model.embedding, peft_embedding(model.config));
+    if (const std::size_t added = new_tokens(adapter, model.config.vocab)) {
+        FLASHBACK_THROW(ErrorCode::unsupported, "an adapter cannot be merged that adds ", added, " tokens to the ",
+                        model.config.vocab, " of the model: a session can run it beside the model");
+    }
 
     auto sum = std::make_shared<Transformer>();
     sum->config = model.config;

@@ -28,11 +28,12 @@ struct PackedLora {
 class PackedAdapter {
 public:
     /// Throws    Error{contract} if the adapter does not fit the model; std::bad_alloc
-    /// Cost      4 bytes a parameter, and 4 bytes a token of the vocabulary where rows are replaced
+    /// Cost      4 bytes a parameter, and 4 bytes a token where rows are replaced
     PackedAdapter(const Adapter& adapter, const TransformerConfig& model)
         : ids_(adapter.embedding_ids), rows_(adapter.embedding_rows), fingerprint_(flashback::fingerprint(adapter)) {
         check_fits(adapter, model);
-        width_ = model.row_width();
+        row_width_ = model.row_width();
+        vocab_ = model.vocab;
         for (const LinearModule m : linear_modules) sides_[static_cast<std::size_t>(m)] = {model.outputs(m), model.inputs(m)};
         for (const AdapterLayer& from : adapter.layers) {
             auto& to = layers_.emplace_back();
@@ -44,7 +45,7 @@ public:
             }
         }
         if (ids_.empty()) return;
-        row_of_.resize(model.vocab);
+        row_of_.resize(model.vocab + new_tokens(adapter, model.vocab));
         for (std::size_t i = 0; i < ids_.size(); ++i)
             row_of_[static_cast<std::size_t>(ids_[i])] = static_cast<std::uint32_t>(i + 1);
     }
@@ -52,7 +53,7 @@ public:
     /// Whether the model has the shape that the adapter was packed for.
     bool fits(const TransformerConfig& model) const noexcept {
         if (!layers_.empty() && layers_.size() != model.layers) return false;
-        if (!row_of_.empty() && row_of_.size() != model.vocab) return false;
+        if (!ids_.empty() && (vocab_ != model.vocab || row_width_ != model.row_width())) return false;
         return std::ranges::all_of(linear_modules, [&](LinearModule m) {
             return sides_[static_cast<std::size_t>(m)] == Sides{model.outputs(m), model.inputs(m)};
         });
@@ -65,12 +66,12 @@ public:
         return pair.present() ? &pair : nullptr;
     }
 
-    /// What replaces the input embedding of a token; null for nothing.
+    /// What replaces the input embedding of a token, or what a token that the model lacks has for one; null for nothing.
     /// Shape     (row_width)
-    /// Requires  a token of the model
     const float* embedding_row(TokenId token) const noexcept {
-        const std::uint32_t row = row_of_.empty() ? 0 : row_of_[static_cast<std::size_t>(token)];
-        return row == 0 ? nullptr : rows_.data() + (row - 1) * width_;
+        const auto id = static_cast<std::size_t>(token);
+        const std::uint32_t row = token < 0 || id >= row_of_.size() ? 0 : row_of_[id];
+        return row == 0 ? nullptr : rows_.data() + (row - 1) * row_width_;
     }
 
     /// The tokens whose input embedding is replaced.
@@ -92,13 +93,14 @@ private:
         return w;
     }
 
-    std::size_t width_ = 0;
+    std::size_t row_width_ = 0;
+    std::size_t vocab_ = 0;
     std::array<Sides, linear_modules.size()> sides_{};
     std::vector<std::array<PackedLora, linear_modules.size()>> layers_;
     std::size_t most_rank_ = 0;
     std::vector<TokenId> ids_;
-    std::vector<float> rows_;            ///< (ids, width)
-    std::vector<std::uint32_t> row_of_;  ///< of each token of the vocabulary: its row + 1, or 0
+    std::vector<float> rows_;            ///< (ids, row_width)
+    std::vector<std::uint32_t> row_of_;  ///< of each token, those that the model lacks too: its row + 1, or 0
     std::uint64_t fingerprint_;
 };
 

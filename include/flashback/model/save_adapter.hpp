@@ -5,8 +5,10 @@
 #include "flashback/format/peft.hpp"
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/model/adapter.hpp"
-#include "flashback/model/load_adapter.hpp"
+#include "flashback/model/detail/adapter_modules.hpp"
+#include "flashback/model/detail/load_peft.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -16,6 +18,7 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -57,33 +60,58 @@ T most_frequent(const std::map<T, std::size_t>& counts, T otherwise) {
     return otherwise;
 }
 
-inline PeftConfig peft_config_of(const Adapter& adapter, const SaveAdapterOptions& options) {
+/// A pair under the name of the layer that it is for.
+struct NamedPair {
+    std::string module;
+    LoraPair pair;
+};
+
+/// The pairs of all layers that have one, with the order of rotary rows that a file wants.
+template <class Modules>
+std::vector<NamedPair> named_pairs(const Adapter& adapter, const TransformerConfig& c, RotaryRows order,
+                                   const Modules& modules) {
+    std::vector<NamedPair> pairs;
+    for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
+        for (const FileModule& module : modules(c, l)) {
+            LoraPair pair = joined(c, module, adapter.layers[l], order);
+            if (pair.rank > 0) pairs.push_back({module.name, std::move(pair)});
+        }
+    }
+    return pairs;
+}
+
+/// The end of a module's name that the same module has in every layer, e.g. "q_proj" or "attn.c_proj".
+inline std::string in_every_layer(const TransformerConfig& c, const std::string& module) {
+    std::size_t dot = module.rfind('.');
+    if (c.family == Family::gpt2) dot = module.rfind('.', dot - 1);  // c_proj alone would be two modules
+    return module.substr(dot + 1);
+}
+
+inline PeftConfig peft_config_of(const std::vector<NamedPair>& pairs, const TransformerConfig& c, const Adapter& adapter,
+                                 const SaveAdapterOptions& options) {
     PeftConfig config;
     config.base_model = options.base_model;
     config.dropout = shortest(options.dropout);
+    config.fan_in_fan_out = c.family == Family::gpt2;
     config.token_indices = adapter.embedding_ids;
     std::map<std::size_t, std::size_t> ranks;
     std::map<double, std::size_t> alphas;
-    for (const AdapterLayer& layer : adapter.layers) {
-        for (const LoraPair& pair : layer.pairs) {
-            if (pair.rank == 0) continue;
-            ++ranks[pair.rank];
-            ++alphas[alpha_of(pair)];
-        }
+    std::map<std::string, std::size_t> modules;
+    for (const NamedPair& named : pairs) {
+        ++ranks[named.pair.rank];
+        ++alphas[alpha_of(named.pair)];
+        ++modules[in_every_layer(c, named.module)];
     }
     config.rank = most_frequent(ranks, config.rank);
     config.alpha = most_frequent(alphas, config.alpha);
-    for (const LinearModule m : linear_modules) {
-        std::vector<std::string> modules;
-        for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
-            const LoraPair& pair = adapter.layers[l][m];
-            if (pair.rank == 0) continue;
-            modules.push_back(peft_module(l, m));
-            if (pair.rank != config.rank) config.rank_pattern.emplace_back(modules.back(), pair.rank);
-            if (alpha_of(pair) != config.alpha) config.alpha_pattern.emplace_back(modules.back(), alpha_of(pair));
-        }
-        if (!modules.empty() && modules.size() == adapter.layers.size()) modules = {std::string{to_string(m)} + "_proj"};
-        config.target_modules.insert(config.target_modules.end(), modules.begin(), modules.end());
+    for (const NamedPair& named : pairs) {
+        const std::string end = in_every_layer(c, named.module);
+        const std::string target = modules[end] == c.layers ? end : named.module;
+        if (std::ranges::find(config.target_modules, target) == config.target_modules.end())
+            config.target_modules.push_back(target);
+        if (named.pair.rank != config.rank) config.rank_pattern.emplace_back(named.module, named.pair.rank);
+        if (const double alpha = alpha_of(named.pair); alpha != config.alpha)
+            config.alpha_pattern.emplace_back(named.module, alpha);
     }
     return config;
 }
@@ -99,7 +127,9 @@ inline PeftConfig peft_config_of(const Adapter& adapter, const SaveAdapterOption
 inline void save_adapter(const Adapter& adapter, const TransformerConfig& model, const std::filesystem::path& folder,
                          const SaveAdapterOptions& options = {}) {
     check_fits(adapter, model);
-    const PeftConfig config = detail::peft_config_of(adapter, options);
+    const std::vector<detail::NamedPair> pairs =
+        detail::named_pairs(adapter, model, detail::RotaryRows::halves, detail::peft_modules);
+    const PeftConfig config = detail::peft_config_of(pairs, model, adapter, options);
     FLASHBACK_ASSERT(!config.target_modules.empty() || !config.token_indices.empty(),
                      "an adapter that changes nothing is saved");
     std::error_code failure;
@@ -112,18 +142,12 @@ inline void save_adapter(const Adapter& adapter, const TransformerConfig& model,
         std::vector<float> values;
     };
     std::vector<Tensor> tensors;
-    for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
-        for (const LinearModule m : linear_modules) {
-            const LoraPair& pair = adapter.layers[l][m];
-            if (pair.rank == 0) continue;
-            tensors.push_back({peft_module(l, m) + ".lora_A.weight", {pair.rank, model.inputs(m)}, pair.a});
-            tensors.push_back({peft_module(l, m) + ".lora_B.weight",
-                               {model.outputs(m), pair.rank},
-                               detail::to_halves(model, m, pair.b, pair.rank)});
-        }
+    for (const auto& [module, pair] : pairs) {
+        tensors.push_back({module + ".lora_A.weight", {pair.rank, pair.a.size() / pair.rank}, pair.a});
+        tensors.push_back({module + ".lora_B.weight", {pair.b.size() / pair.rank, pair.rank}, pair.b});
     }
     if (!adapter.embedding_ids.empty()) {
-        tensors.push_back({std::string{detail::peft_embedding} + ".token_adapter.trainable_tokens_delta",
+        tensors.push_back({peft_embedding(model) + ".token_adapter.trainable_tokens_delta",
                            {adapter.embedding_ids.size(), model.row_width()},
                            adapter.embedding_rows});
     }

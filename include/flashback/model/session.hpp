@@ -65,7 +65,7 @@ public:
 
     /// Number of positions held.
     std::size_t size() const noexcept { return tokens_.size(); }
-    /// Number of logits.
+    /// Number of logits: one for each token of the model, none for tokens that an adapter adds as input.
     std::size_t vocab_size() const noexcept { return model_->config.vocab; }
     /// The most positions that the session can hold.
     std::size_t window() const noexcept { return options_.window; }
@@ -96,8 +96,8 @@ public:
     /// and tokens() say how far it came, and the next call goes on from there.
     /// Shape     (vocab_size()), or (0) when stopped
     /// Requires  `tokens` is no view of this session's own `tokens()`
-    /// Throws    Error{contract} for no tokens or an id that the model does not have, Error{window} if they do not fit; then
-    ///           nothing has changed
+    /// Throws    Error{contract} for no tokens or an id for which neither the model nor its adapter has an input row, Error{window} if
+    ///           they do not fit; then nothing has changed
     /// Cost      allocates nothing; the head is evaluated for the last token only
     std::span<const float> evaluate(TokenSpan tokens, std::stop_token stop = {}) {
         check(tokens);
@@ -167,8 +167,12 @@ private:
     void check(TokenSpan tokens) const {
         FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
         for (const TokenId token : tokens) {
-            FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < vocab_size(), "token ", token,
-                             " is not in the vocabulary of ", vocab_size(), " tokens");
+            FLASHBACK_ASSERT((token >= 0 && static_cast<std::size_t>(token) < vocab_size()) ||
+                                 (options_.adapter && options_.adapter->embedding_row(token)),
+                             "token ", token, " is not in the vocabulary of ", vocab_size(),
+                             options_.adapter && !options_.adapter->embedding_ids().empty()
+                                 ? " tokens, nor has the adapter a row for it"
+                                 : " tokens");
         }
         if (tokens.size() > window() - size()) {
             FLASHBACK_THROW(ErrorCode::window, "the session holds ", size(), " of ", window(), " positions, and ",

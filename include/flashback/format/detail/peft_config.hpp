@@ -16,15 +16,36 @@ namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
 /// Fields that say nothing about the arithmetic of an adapter that is trained already.
-inline constexpr std::array<std::string_view, 18> peft_harmless_fields{"auto_mapping",    "base_model_name_or_path",
-                                                                       "inference_mode",  "lora_dropout",
-                                                                       "peft_type",       "peft_version",
-                                                                       "revision",        "task_type",
-                                                                       "target_modules",  "megatron_core",
-                                                                       "exclude_modules", "qalora_group_size",
-                                                                       "runtime_config",  "ensure_weight_tying",
-                                                                       "corda_config",    "eva_config",
-                                                                       "loftq_config",    "layers_pattern"};
+inline constexpr std::array peft_harmless_fields{
+    std::string_view{"auto_mapping"},   std::string_view{"base_model_name_or_path"},
+    std::string_view{"inference_mode"}, std::string_view{"lora_dropout"},
+    std::string_view{"peft_type"},      std::string_view{"peft_version"},
+    std::string_view{"revision"},       std::string_view{"task_type"},
+    std::string_view{"megatron_core"},  std::string_view{"qalora_group_size"},
+    std::string_view{"runtime_config"}, std::string_view{"ensure_weight_tying"},
+    std::string_view{"corda_config"},   std::string_view{"eva_config"},
+    std::string_view{"loftq_config"}};
+
+/// Fields that are read.
+inline constexpr std::array peft_read_fields{std::string_view{"r"},
+                                             std::string_view{"lora_alpha"},
+                                             std::string_view{"use_rslora"},
+                                             std::string_view{"fan_in_fan_out"},
+                                             std::string_view{"target_modules"},
+                                             std::string_view{"exclude_modules"},
+                                             std::string_view{"layers_to_transform"},
+                                             std::string_view{"layers_pattern"},
+                                             std::string_view{"rank_pattern"},
+                                             std::string_view{"alpha_pattern"},
+                                             std::string_view{"modules_to_save"},
+                                             std::string_view{"bias"},
+                                             std::string_view{"init_lora_weights"},
+                                             std::string_view{"trainable_token_indices"}};
+
+/// Whether a name is that of an input embedding, in one of the families.
+inline bool names_embedding(std::string_view module) noexcept {
+    return PeftConfig::names("embed_tokens", module) || PeftConfig::names("wte", module);
+}
 
 /// The fields of one adapter_config.json.
 class PeftFields {
@@ -34,10 +55,12 @@ public:
     PeftFields(std::string_view text, const std::string& file) : file_(file) {
         constexpr std::size_t most_bytes = std::size_t{16} << 20;
         if (text.size() > most_bytes) refuse("has ", text.size(), " bytes, expected at most ", most_bytes);
-        std::set<std::string> seen;
+        std::array<std::set<std::string>, most_depth + 2> seen;  // the fields of the open objects
         const auto check = [&](int depth, Json::parse_event_t event, const Json& value) {
-            if (depth > 16) refuse("has lists in lists, more than 16 deep");
-            if (event == Json::parse_event_t::key && depth == 1 && !seen.insert(value.get<std::string>()).second)
+            const auto at = static_cast<std::size_t>(depth);
+            if (at > most_depth) refuse("has lists in lists, more than ", most_depth, " deep");
+            if (event == Json::parse_event_t::object_start) seen[at + 1].clear();
+            if (event == Json::parse_event_t::key && !seen[at].insert(value.get<std::string>()).second)
                 refuse("has the field ", printable(value.get<std::string>()), " twice");
             return true;
         };
@@ -89,22 +112,39 @@ public:
         }
         return list;
     }
-    /// An object of module names, which must not be regular expressions, and of what `read` makes of the values.
+    /// A text, or a list of texts.
+    std::vector<std::string> text_or_texts(const char* field) const {
+        const Json* value = find(field);
+        if (!value) return {};
+        return value->is_string() ? std::vector{value->get<std::string>()} : texts(field, *value);
+    }
+    ModulePattern expression(const char* field, const std::string& text) const {
+        try {
+            return ModulePattern{text};
+        } catch (const Error& error) {
+            FLASHBACK_THROW(error.code(), "'", file_, "', ", field, ": ", error.what());
+        }
+    }
+    /// Names, or an expression for whole names.
+    void modules(const char* field, std::vector<std::string>& names, std::optional<ModulePattern>& pattern) const {
+        const Json* value = find(field);
+        if (!value) return;
+        if (value->is_string()) {
+            pattern = expression(field, value->get<std::string>());
+        } else {
+            names = texts(field, *value);
+        }
+    }
+    /// An object of patterns of module names, and of what `read` makes of the values.
     template <class T, class Read>
-    std::vector<std::pair<std::string, T>> pattern(const char* field, const Read& read) const {
-        std::vector<std::pair<std::string, T>> entries;
+    std::vector<std::pair<ModulePattern, T>> pattern(const char* field, const Read& read) const {
+        std::vector<std::pair<ModulePattern, T>> entries;
         const Json* value = find(field);
         if (!value) return entries;
         if (!value->is_object()) refuse_value(field, *value, "an object");
         for (const auto& [name, entry] : value->items()) {
-            const auto plain = [](char c) {
-                return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
-            };
-            if (name.empty() || !std::ranges::all_of(name, plain)) {
-                unsupported("has the pattern '", printable(name), "' in ", field,
-                            ", expected the name of a module: regular expressions are not implemented");
-            }
-            entries.emplace_back(name, read(entry));
+            if (name.empty()) refuse("has an empty name in ", field, ", expected that of a module");
+            entries.emplace_back(expression(field, name), read(entry));
         }
         return entries;
     }
@@ -126,6 +166,7 @@ private:
     }
 
     static constexpr std::uint64_t most = std::numeric_limits<std::int32_t>::max();
+    static constexpr std::size_t most_depth = 16;
 
     const std::string& file_;
     Json json_;
@@ -139,12 +180,13 @@ inline std::vector<TokenId> peft_token_indices(const PeftFields& fields) {
     if (value->is_object()) {  // module -> list
         if (value->empty()) return ids;
         for (const auto& [module, list] : value->items()) {
-            if (!PeftConfig::names("embed_tokens", module)) {
+            if (!names_embedding(module)) {
                 fields.unsupported("has ", field, " for the module '", printable(module),
-                                   "', expected embed_tokens: only rows of the input embedding can be replaced");
+                                   "', expected embed_tokens or wte: only rows of the input embedding can be replaced");
             }
         }
-        if (value->size() > 1) fields.refuse("has ", field, " for ", value->size(), " modules, expected embed_tokens alone");
+        if (value->size() > 1)
+            fields.refuse("has ", field, " for ", value->size(), " modules, expected the input embedding alone");
         value = &value->front();
     }
     if (!value->is_array()) fields.refuse("has ", PeftFields::shown(*value), " for ", field, ", expected a list of tokens");
@@ -154,6 +196,29 @@ inline std::vector<TokenId> peft_token_indices(const PeftFields& fields) {
     if (const auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
         fields.refuse("has the token ", *twice, " twice in ", field);
     return ids;
+}
+
+inline void read_layers(const PeftFields& fields, PeftConfig& config) {
+    constexpr const char* field = "layers_to_transform";
+    if (const PeftFields::Json* layers = fields.find(field)) {
+        if (layers->is_array()) {
+            for (const PeftFields::Json& layer : *layers) config.layers_to_transform.push_back(fields.count(field, layer, 0));
+        } else {
+            config.layers_to_transform = {fields.count(field, *layers, 0)};
+        }
+    }
+    if (!config.layers_to_transform.empty() && config.target_modules.empty())
+        fields.refuse("has ", field, ", which counts only beside a list of target_modules");
+    config.layers_pattern = fields.text_or_texts("layers_pattern");
+    for (const std::string& name : config.layers_pattern) {
+        const auto plain = [](char c) {
+            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+        };
+        if (name.empty() || !std::ranges::all_of(name, plain)) {
+            fields.unsupported("has '", printable(name),
+                               "' for layers_pattern, expected the name of a list of layers: expressions are not implemented");
+        }
+    }
 }
 
 }  // namespace detail
@@ -173,8 +238,14 @@ inline PeftConfig parse_peft_config(std::string_view json, const std::string& fi
     if (const Json* alpha = fields.find("lora_alpha")) config.alpha = fields.number("lora_alpha", *alpha);
     if (const Json* dropout = fields.find("lora_dropout")) config.dropout = fields.number("lora_dropout", *dropout);
     config.rank_stabilised = fields.flag("use_rslora");
-    if (const Json* targets = fields.find("target_modules"); targets && !targets->is_string())
-        config.target_modules = fields.texts("target_modules", *targets);
+    config.fan_in_fan_out = fields.flag("fan_in_fan_out");
+    if (const Json* targets = fields.find("target_modules"); targets && *targets == "all-linear") {
+        config.all_linear = true;
+    } else {
+        fields.modules("target_modules", config.target_modules, config.target_pattern);
+    }
+    fields.modules("exclude_modules", config.exclude_modules, config.exclude_pattern);
+    detail::read_layers(fields, config);
     config.rank_pattern =
         fields.pattern<std::size_t>("rank_pattern", [&](const Json& value) { return fields.count("rank_pattern", value, 1); });
     config.alpha_pattern =
@@ -182,9 +253,9 @@ inline PeftConfig parse_peft_config(std::string_view json, const std::string& fi
     config.token_indices = detail::peft_token_indices(fields);
     if (const Json* saved = fields.find("modules_to_save")) {
         for (const std::string& module : fields.texts("modules_to_save", *saved)) {
-            if (!PeftConfig::names("embed_tokens", module)) {
+            if (!detail::names_embedding(module)) {
                 fields.unsupported("has '", detail::printable(module),
-                                   "' in modules_to_save, expected embed_tokens: other modules cannot be replaced");
+                                   "' in modules_to_save, expected embed_tokens or wte: other modules cannot be replaced");
             }
             config.whole_embedding = true;
         }
@@ -199,19 +270,9 @@ inline PeftConfig parse_peft_config(std::string_view json, const std::string& fi
                                "', which changes the model itself, expected an adapter that was converted to a plain LoRA");
         }
     }
-    constexpr std::array<std::string_view, 10> read{"r",
-                                                    "lora_alpha",
-                                                    "use_rslora",
-                                                    "target_modules",
-                                                    "rank_pattern",
-                                                    "alpha_pattern",
-                                                    "modules_to_save",
-                                                    "bias",
-                                                    "init_lora_weights",
-                                                    "trainable_token_indices"};
     for (const auto& [name, value] : fields.all().items()) {
         const bool set = !(value.is_null() || value == false || ((value.is_array() || value.is_object()) && value.empty()));
-        if (!set || std::ranges::find(read, name) != read.end() ||
+        if (!set || std::ranges::find(detail::peft_read_fields, name) != detail::peft_read_fields.end() ||
             std::ranges::find(detail::peft_harmless_fields, name) != detail::peft_harmless_fields.end())
             continue;
         fields.unsupported("has ", detail::PeftFields::shown(value), " for ", detail::printable(name),
@@ -226,13 +287,17 @@ inline std::string to_json(const PeftConfig& config) {
     const auto number = [](double value) {
         return std::fabs(value) < 1e9 && value == std::floor(value) ? Json(static_cast<std::int64_t>(value)) : Json(value);
     };
+    const auto names = [](const std::vector<std::string>& list, const std::optional<ModulePattern>& pattern) {
+        return pattern ? Json(pattern->text()) : list.empty() ? Json(nullptr) : Json(list);
+    };
     Json json{{"base_model_name_or_path", config.base_model.empty() ? Json(nullptr) : Json(config.base_model)},
               {"bias", "none"},
-              {"fan_in_fan_out", false},
+              {"exclude_modules", names(config.exclude_modules, config.exclude_pattern)},
+              {"fan_in_fan_out", config.fan_in_fan_out},
               {"inference_mode", true},
               {"init_lora_weights", true},
-              {"layers_pattern", nullptr},
-              {"layers_to_transform", nullptr},
+              {"layers_pattern", config.layers_pattern.empty() ? Json(nullptr) : Json(config.layers_pattern)},
+              {"layers_to_transform", config.layers_to_transform.empty() ? Json(nullptr) : Json(config.layers_to_transform)},
               {"lora_alpha", number(config.alpha)},
               {"lora_dropout", number(config.dropout)},
               {"modules_to_save", config.whole_embedding ? Json{"embed_tokens"} : Json(nullptr)},
@@ -241,14 +306,15 @@ inline std::string to_json(const PeftConfig& config) {
               {"rank_pattern", Json::object()},
               {"alpha_pattern", Json::object()},
               {"revision", nullptr},
-              {"target_modules", config.target_modules},
+              {"target_modules", names(config.target_modules, config.target_pattern)},
               {"task_type", "CAUSAL_LM"},
               {"trainable_token_indices", nullptr},
               {"use_dora", false},
               {"use_rslora", config.rank_stabilised}};
-    for (const auto& [name, rank] : config.rank_pattern) json["rank_pattern"][name] = rank;
-    for (const auto& [name, alpha] : config.alpha_pattern) json["alpha_pattern"][name] = number(alpha);
-    if (config.target_modules.empty()) json["target_modules"] = "dummy-target-modules";  // PEFT's name for none
+    for (const auto& [pattern, rank] : config.rank_pattern) json["rank_pattern"][pattern.text()] = rank;
+    for (const auto& [pattern, alpha] : config.alpha_pattern) json["alpha_pattern"][pattern.text()] = number(alpha);
+    if (config.all_linear) json["target_modules"] = "all-linear";
+    if (config.open()) json["target_modules"] = "dummy-target-modules";  // PEFT's name for none
     if (!config.token_indices.empty()) json["trainable_token_indices"] = config.token_indices;
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }

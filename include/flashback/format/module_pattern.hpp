@@ -1,0 +1,58 @@
+/// \file Regular expressions over the names of modules, in time that is linear in the name.
+#pragma once
+
+#include "flashback/core/error.hpp"
+
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// A regular expression of Python's `re`, as the configurations of PEFT hold them. It says whether a name matches, not where, so that
+/// all matches are followed at once and no expression takes exponential time. Characters are bytes.
+///
+/// Known are literals, `.`, classes, `\d \w \s \D \W \S`, groups, `|`, `* + ? {m,n}` with or without a lazy `?`, `^ $ \A \Z \b \B`. What looks
+/// around, refers back, is possessive or sets flags is refused.
+/// Source    Thompson 1968, Regular expression search algorithm; Python, library reference, "re"
+class ModulePattern {
+public:
+    /// Throws    Error{format} for what is no regular expression or a program of more than 4096 steps; Error{unsupported} for a
+    ///           construct that is not known
+    ModulePattern(std::string text);  // NOLINT(google-explicit-constructor): a name is the usual pattern
+    ModulePattern(const char* text) : ModulePattern(std::string{text}) {}  // NOLINT(google-explicit-constructor)
+
+    const std::string& text() const noexcept { return text_; }
+    bool operator==(const ModulePattern& other) const noexcept { return text_ == other.text_; }
+
+    /// Whether the whole name matches: `re.fullmatch(text, name)`.
+    bool matches(std::string_view name) const;
+
+    /// Whether the name, or the end of it behind a dot, matches: `re.match(rf"(.*\.)?({text})$", name)`.
+    bool matches_end(std::string_view name) const;
+
+private:
+    friend class PatternParser;
+
+    enum class Step : std::uint8_t { set, split, jump, begin, end, border, no_border };
+    /// Steps go on to the next one; `split` and `jump` to the distances that they name.
+    struct Instruction {
+        Step step;
+        std::uint16_t set = 0;
+        std::int32_t first = 0, second = 0;
+    };
+
+    bool run(std::string_view name, bool at_every_dot) const;
+
+    std::string text_;
+    std::vector<Instruction> program_;
+    std::vector<std::bitset<256>> sets_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA
+
+#include "flashback/format/detail/module_pattern.hpp"
