@@ -14,12 +14,14 @@ flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp
                    APART format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/tokenizer.cpp text/unicode.cpp)
-flashback_add_test(loading SOURCES loading/tokenizer.cpp loading/write_model.cpp
+flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp loading/write_model.cpp
                    APART loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer_folder.cpp
                    loading/tokenizer_json.cpp loading/config_json.cpp loading/model_folder.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS SOURCES model/exactness.cpp model/exactness_decoder.cpp)
+flashback_add_test(families THREADS SOURCES model/families.cpp
+                   APART model/exactness_families.cpp)
 flashback_add_test(exactness_types LABEL slow SOURCES model/exactness_types.cpp)
 # The same test must fail where sums depend on the number of rows, and say why.
 flashback_add_test(exactness_notices_a_broken_order LABEL release SOURCES model/exactness.cpp)

@@ -36,7 +36,7 @@ inline flashback::Adapter random_adapter(const flashback::TransformerConfig& c, 
         }
     }
     adapter.embedding_ids = how.ids;
-    adapter.embedding_rows = numbers(how.ids.size() * c.width, 1);
+    adapter.embedding_rows = numbers(how.ids.size() * c.row_width(), 1);
     return adapter;
 }
 

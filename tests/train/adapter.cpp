@@ -93,7 +93,7 @@ TEST_CASE("a session with the adapter gives the logits of the trainer's own forw
         const auto model = odd_model(tied);
         const auto trainer = trained(model);
         disturb(*trainer);
-        DoubleLlama exact = in_double(*model, *trainer);
+        DoubleTransformer exact = in_double(*model, *trainer);
         exact.markers = {5, 30};
         exact.lora_scale = 2;
         Session session{model, {.adapter = std::make_shared<const PackedAdapter>(trainer->adapter(), model->config)}};

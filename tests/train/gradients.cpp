@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t samples = 5;  // elements of each tensor
 
 /// Some elements of every trained tensor, those with the greatest gradients among them.
-void check_gradients(Trainer& trainer, DoubleLlama& reference, const std::vector<TrainingExample>& batch) {
+void check_gradients(Trainer& trainer, DoubleTransformer& reference, const std::vector<TrainingExample>& batch) {
     trainer.accumulate(batch);
     const auto loss = [&] {
         double sum = 0;
@@ -56,7 +56,7 @@ TEST_CASE("gradients of all parameters are those of finite differences") {
         CAPTURE(tied);
         const auto model = odd_model(tied);
         Trainer trainer{model, {.all = true}};
-        DoubleLlama reference = in_double(*model, trainer);
+        DoubleTransformer reference = in_double(*model, trainer);
         // More than a block of queries, and one token alone in the last panel.
         check_gradients(trainer, reference, {random_example(67, 37, 1), random_example(3, 37, 2)});
     }
@@ -75,7 +75,7 @@ TEST_CASE("gradients of a LoRA on all modules and of markers are those of finite
             targets.markers = markers;
             Trainer trainer{model, targets, {.cut_columns = markers, .seed = 4}};
             disturb(trainer);
-            DoubleLlama reference = in_double(*model, trainer);
+            DoubleTransformer reference = in_double(*model, trainer);
             reference.markers = markers;
             reference.cut = markers;
             reference.lora_scale = 5.0 / 3;
@@ -106,7 +106,7 @@ TEST_CASE("gradients are right for every set of things that train, wherever back
         CAPTURE(targets.lora.modules.empty() ? "markers" : to_string(targets.lora.modules[0]));
         Trainer trainer{model, targets};
         disturb(trainer);
-        DoubleLlama reference = in_double(*model, trainer);
+        DoubleTransformer reference = in_double(*model, trainer);
         reference.lora_scale = 1;
         reference.markers = targets.markers;
         TrainingExample example = random_example(20, 37, 6, 10);

@@ -1,15 +1,13 @@
 /// \file Small models to train, and the same in double.
 #pragma once
 
-#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/train/trainer.hpp"
-#include "support/double_llama.hpp"
+#include "support/in_double.hpp"
 #include "support/random_model.hpp"
 
 #include <cstddef>
 #include <memory>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 namespace flashback_test::inline FLASHBACK_ISA {
@@ -46,29 +44,8 @@ inline flashback::TrainingExample random_example(std::size_t tokens, std::size_t
 }
 
 /// The frozen model in double, then what a trainer trains on top of it.
-inline DoubleLlama in_double(const flashback::Transformer& m, flashback::Trainer& trainer) {
-    DoubleLlama out;
-    const flashback::TransformerConfig& c = m.config;
-    out.layers = c.layers;
-    out.width = c.width;
-    out.heads = c.heads;
-    out.kv_heads = c.kv_heads;
-    out.head_dim = c.head_dim;
-    out.rotary_dim = c.rotary_dim;
-    out.epsilon = static_cast<double>(c.norm_epsilon);
-    out.rotary_base = c.rotary_base;
-    flashback::detail::each_tensor(
-        m,
-        [&](const std::string& name, std::size_t, std::size_t, const flashback::simd::PackedMatrix& tensor) {
-            std::vector<float> row(tensor.inputs());
-            for (std::size_t o = 0; o < tensor.outputs(); ++o) {
-                tensor.row(o, row.data());
-                out.tensors[name].insert(out.tensors[name].end(), row.begin(), row.end());
-            }
-        },
-        [&](const std::string& name, std::size_t, const std::vector<float>& tensor) {
-            out.tensors[name].assign(tensor.begin(), tensor.end());
-        });
+inline DoubleTransformer in_double(const flashback::Transformer& model, flashback::Trainer& trainer) {
+    DoubleTransformer out = in_double(model);
     for (const flashback::Parameter& p : trainer.layout()) {
         const std::vector<float> values = p.read(trainer.state().parameters.data());
         out.tensors[p.name].assign(values.begin(), values.end());
