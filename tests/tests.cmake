@@ -29,7 +29,7 @@ target_compile_definitions(test_exactness_notices_a_broken_order PRIVATE FLASHBA
 target_compile_options(test_exactness_notices_a_broken_order PRIVATE -UFLASHBACK_EXTERN_KERNELS)
 set_tests_properties(exactness_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "logits differ from a from-scratch evaluation")
 flashback_add_test(golden SOURCES model/golden.cpp)
-flashback_add_test(golden_shared LABEL shared SOURCES model/golden_shared.cpp)
+flashback_add_test(golden_shared LABEL shared SOURCES model/golden_folders.cpp model/golden_shared.cpp)
 flashback_add_test(model THREADS SOURCES model/session.cpp
                    APART model/stopping.cpp support/allocations.cpp)
 flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_golden.cpp model/exactness_adapter.cpp

@@ -26,7 +26,10 @@ public:
         model_.head_dim = model_.rotary_dim = model_.width / model_.heads;
         model_.epsilon = file.real("llama.attention.layer_norm_rms_epsilon").value();
         model_.rotary_base = file.real("llama.rope.freq_base").value_or(10000.0);
-        for (const flashback::GgufTensor& tensor : file.tensors()) model_.tensors[tensor.name] = values(file, tensor.name);
+        for (const flashback::GgufTensor& tensor : file.tensors()) {
+            const std::string tensor_name{tensor.name};
+            model_.tensors[tensor_name] = values(file, tensor_name);
+        }
         vocab = model_.tensors.at("token_embd.weight").size() / model_.width;
     }
 

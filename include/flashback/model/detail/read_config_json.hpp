@@ -64,7 +64,7 @@ public:
 
     ModelConfig read() {
         const std::string type = f_.text("model_type").value_or("");
-        c_.family = family_of(type);
+        c_ = choices_of(family_of(type));
         c_.name = f_.text("_name_or_path").value_or("");
         c_.vocab = required("vocab_size");
         switch (c_.family) {
@@ -111,11 +111,10 @@ private:
         if (const nlohmann::json* found = f_.find(field); found && *found != value)
             f_.unsupported_value(field, *found, shown(value));
     }
-    void activation(const char* field, std::initializer_list<std::string_view> names, Activation function) {
+    void activation(const char* field, std::initializer_list<std::string_view> names) const {
         const std::string name = f_.text(field).value_or(std::string{*names.begin()});
         if (std::ranges::find(names, name) == names.end())
             f_.unsupported("has '", printable(name), "' for ", field, ", expected '", *names.begin(), '\'');
-        c_.activation = function;
     }
     /// Sets head_dim; `field` names the width.
     void divide_heads(const char* field) {
@@ -144,8 +143,7 @@ private:
             f_.refuse("has heads of ", c_.head_dim, " elements, expected an even number up to ", most);
         c_.rotary_dim = c_.head_dim;
         c_.norm_epsilon = epsilon("rms_norm_eps", 1e-6);
-        c_.qkv_bias = c_.family == Family::qwen2;
-        activation("hidden_act", {"silu", "swish"}, Activation::silu);
+        activation("hidden_act", {"silu", "swish"});
         m_.tied = f_.flag("tie_word_embeddings").value_or(false);
         only("attention_bias", false);
         only("mlp_bias", false);
@@ -208,12 +206,11 @@ private:
         c_.window = required("n_positions");
         divide_heads("n_embd");
         c_.norm_epsilon = epsilon("layer_norm_epsilon", 1e-5);
-        activation("activation_function", {"gelu_new", "gelu_pytorch_tanh"}, Activation::gelu_tanh);
+        activation("activation_function", {"gelu_new", "gelu_pytorch_tanh"});
         m_.tied = f_.flag("tie_word_embeddings").value_or(true);
         only("scale_attn_weights", true);
         only("scale_attn_by_inverse_layer_idx", false);
         only("reorder_and_upcast_attn", false);
-        learned_positions(true);
     }
 
     void read_opt() {
@@ -228,19 +225,10 @@ private:
         c_.norm_epsilon = 1e-5f;  // what PyTorch takes, and OPT never says otherwise
         c_.post_norm = !f_.flag("do_layer_norm_before").value_or(true);
         c_.final_norm = !c_.post_norm && !f_.flag("_remove_final_layer_norm").value_or(false);
-        c_.position_offset = 2;
-        activation("activation_function", {"relu"}, Activation::relu);
+        activation("activation_function", {"relu"});
         m_.tied = f_.flag("tie_word_embeddings").value_or(true);
         only("layer_norm_elementwise_affine", true);
-        learned_positions(f_.flag("enable_bias").value_or(true));
-    }
-
-    /// What GPT-2 and OPT share.
-    void learned_positions(bool biases) {
-        c_.norm = Norm::layer;
-        c_.positions = Positions::learned;
-        c_.gated = false;
-        c_.qkv_bias = c_.output_bias = c_.ffn_bias = biases;
+        c_.qkv_bias = c_.output_bias = c_.ffn_bias = f_.flag("enable_bias").value_or(true);
     }
 
     void read_ends() {
