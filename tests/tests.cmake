@@ -11,11 +11,12 @@ flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp po
 flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp
                    format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp format/safetensors.cpp
                    format/module_pattern.cpp
-                   APART format/gguf_hostile.cpp format/peft.cpp support/allocations.cpp)
+                   APART format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp loading/write_model.cpp
-                   APART loading/byte_level_bpe.cpp loading/load.cpp)
+                   APART loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer_folder.cpp
+                   loading/tokenizer_json.cpp loading/config_json.cpp loading/model_folder.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS SOURCES model/exactness.cpp model/exactness_decoder.cpp)
@@ -28,7 +29,7 @@ target_compile_definitions(test_exactness_notices_a_broken_order PRIVATE FLASHBA
 target_compile_options(test_exactness_notices_a_broken_order PRIVATE -UFLASHBACK_EXTERN_KERNELS)
 set_tests_properties(exactness_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "logits differ from a from-scratch evaluation")
 flashback_add_test(golden SOURCES model/golden.cpp)
-flashback_add_test(golden_shared LABEL shared SOURCES model/golden_shared.cpp)
+flashback_add_test(golden_shared LABEL shared SOURCES model/golden_folders.cpp model/golden_shared.cpp)
 flashback_add_test(model THREADS SOURCES model/session.cpp
                    APART model/stopping.cpp support/allocations.cpp)
 flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_golden.cpp model/exactness_adapter.cpp

@@ -66,7 +66,7 @@ inline void check_against_engine(const std::filesystem::path& path, const std::f
     std::ifstream in{facts_path};
     REQUIRE(in.good());
     const nlohmann::json all = nlohmann::json::parse(in);
-    const auto file = flashback::GgufFile::open(path);
+    const auto file = flashback::ModelSource::open(path);
     const flashback::Tokenizer tokenizer = flashback::load_tokenizer(file);
     flashback::Session session{flashback::load_model(file)};
     flashback::NoDocuments nothing;

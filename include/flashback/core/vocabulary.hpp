@@ -24,15 +24,20 @@ enum class TokenKind : std::uint8_t {
 struct Vocabulary {
     std::string model;                ///< the algorithm, as GGUF names it: "llama" is SentencePiece BPE, "gpt2" byte-level BPE
     std::vector<std::string> pieces;  ///< text of each token, by id
-    std::vector<float> scores;  ///< merge order of each token, the higher the sooner; as long as `pieces`, or empty in "gpt2"
-    std::vector<TokenKind> kinds;  ///< as long as `pieces`
+    std::vector<float> scores;        ///< merge order of each token, the higher the sooner; as long as `pieces`, or empty
+    std::vector<TokenKind> kinds;     ///< as long as `pieces`
     std::optional<TokenId> bos = {};
     std::optional<TokenId> eos = {};
     std::optional<TokenId> unknown = {};
     bool add_bos = false;           ///< whether the model wants `bos` in front of every text
     bool add_space_prefix = false;  ///< whether a space is put in front of a text before it is tokenised
+    bool fuse_unknown = false;      ///< "llama" only: characters side by side that nothing covers become one unknown token
     std::string pre = {};  ///< "gpt2" only: how a text is split into words, as GGUF names it: "gpt-2", "llama-bpe", "qwen2"
-    std::vector<std::string> merges = {};  ///< "gpt2" only: pairs of pieces "left right", those to be merged first in front
+    /// Pairs of pieces "left right", those to be merged first in front. They count in "gpt2", and in "llama" without scores.
+    std::vector<std::string> merges = {};
+    /// "gpt2" only: whether a word that is a token is taken without merging; by default with "llama-bpe" alone.
+    std::optional<bool> whole_words = {};
+    bool bos_in_documents = false;  ///< whether `bos` also stands in front of each retrieved document, as OPT's tokenizer does
 
     std::size_t size() const noexcept { return pieces.size(); }
 };

@@ -77,6 +77,27 @@ public:
         return *this;
     }
 
+    GgufWriter& set(std::string_view key, std::same_as<bool> auto value) {
+        FLASHBACK_ASSERT(key != "general.alignment", "GgufWriter: general.alignment is true or false, expected a number");
+        put(key, number_bytes(GgufType::boolean) + static_cast<char>(value));
+        return *this;
+    }
+    /// The same for lists: of texts, or of numbers of the type float or std::int32_t.
+    GgufWriter& set_list(std::string_view key, std::span<const std::string> texts) {
+        std::string bytes = list_bytes(key, GgufType::string, texts.size());
+        for (const std::string& text : texts) bytes += string_bytes(text);
+        put(key, bytes);
+        return *this;
+    }
+    template <class T>
+    requires std::same_as<T, float> || std::same_as<T, std::int32_t> GgufWriter& set_list(std::string_view key,
+                                                                                          std::span<const T> numbers) {
+        std::string bytes = list_bytes(key, std::same_as<T, float> ? GgufType::f32 : GgufType::i32, numbers.size());
+        bytes.append(reinterpret_cast<const char*>(numbers.data()), numbers.size_bytes());
+        put(key, bytes);
+        return *this;
+    }
+
     /// Announces the next tensor.
     /// Shape     dims: the first runs fastest
     /// Requires  nothing was written yet; a name of 1 to 63 characters, of no other tensor; 1 to 4 dimensions, none of them 0;
@@ -148,6 +169,11 @@ private:
         return bytes;
     }
     static std::string string_bytes(std::string_view text) { return number_bytes(std::uint64_t{text.size()}).append(text); }
+
+    static std::string list_bytes(std::string_view key, GgufType type, std::size_t count) {
+        FLASHBACK_ASSERT(key != "general.alignment", "GgufWriter: general.alignment is a list, expected a number");
+        return number_bytes(GgufType::array) + number_bytes(type) + number_bytes(std::uint64_t{count});
+    }
 
     void put(std::string_view key, std::string_view value) {
         FLASHBACK_ASSERT(!started_, "GgufWriter: metadata is changed after the first bytes");

@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <fcntl.h>
@@ -54,6 +55,8 @@ public:
     }
 
     std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+    /// The bytes as characters.
+    std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
 
     /// Says that a part will not be read soon: its memory goes back to the system, and comes again when it is touched.
     void release(std::span<const std::byte> part) const noexcept {

@@ -6,6 +6,7 @@
 #include "flashback/kv/kv_cache.hpp"
 #include "flashback/model/detail/attention_half.hpp"
 #include "flashback/model/detail/feed_forward_half.hpp"
+#include "flashback/model/observer.hpp"
 #include "flashback/model/workspace.hpp"
 
 #include <algorithm>
@@ -24,8 +25,9 @@ inline void project(const ExecutorRef& executor, const simd::PackedMatrix& w, co
 
 /// The residual stream in front of the first block: rows of the embedding or those that an adapter replaces them by, projected
 /// where they have another width, and those of the table of positions.
-inline void embed(const Transformer& model, TokenSpan tokens, std::size_t first_position, Workspace& work,
-                  const ExecutorRef& executor, const AdapterUse& use) {
+template <class Observer>
+void embed(const Transformer& model, TokenSpan tokens, std::size_t first_position, Workspace& work, const ExecutorRef& executor,
+           const AdapterUse& use, const Observer& observer) {
     const TransformerConfig& c = model.config;
     const bool projects = c.embedding_width > 0;
     const auto each_row = [&](const auto& work_on) {
@@ -46,39 +48,43 @@ inline void embed(const Transformer& model, TokenSpan tokens, std::size_t first_
         project(executor, model.project_in, work.inputs.view(work.projected.data(), work.row_width), tokens.size(),
                 work.x.data(), work.width);
     }
+    show(observer, Stage::token, 0, tokens.size(), work.x.data(), work.width, 0, c.width);
     if (c.positions != Positions::learned) return;
     each_row([&](std::size_t r) {
         float* row = work.normed.data() + r * work.width;
         model.positions.row(first_position + r + c.position_offset, row);
         simd::add(work.x.data() + r * work.width, row, c.width);
     });
+    show(observer, Stage::position, 0, tokens.size(), work.normed.data(), work.width, 0, c.width);
 }
 
 }  // namespace detail
 
 /// Evaluates a piece of tokens: writes their keys and values to the cache, without committing them, and leaves the residual
-/// stream behind the last block in `work.x`.
+/// stream behind the last block in `work.x`. An observer sees all values on the way (detail::show says how it is called).
 /// Requires  tokens.size() <= work.rows; all ids are rows of the embedding; the cache holds `first_position` positions and
 ///           has room for the piece, and so has the table of positions; the adapter fits the model, and `work` was made for its
 ///           greatest rank
 /// Cost      allocates nothing
-template <KVCache Cache>
+template <KVCache Cache, class Observer = NoObserver>
 void forward(const Transformer& model, TokenSpan tokens, std::size_t first_position, Cache& cache, Workspace& work,
-             const ExecutorRef& executor, const AdapterUse& use = {}) {
+             const ExecutorRef& executor, const AdapterUse& use = {}, const Observer& observer = {}) {
     const std::size_t rows = tokens.size();
-    detail::embed(model, tokens, first_position, work, executor, use);
+    detail::embed(model, tokens, first_position, work, executor, use, observer);
+    detail::show(observer, Stage::stream, 0, rows, work.x.data(), work.width, 0, model.config.width);
     detail::rotary_angles(model, first_position, rows, work);
     for (std::size_t l = 0; l < model.layers.size(); ++l) {
-        detail::attention_half(executor, model, use, l, first_position, rows, work, cache);
-        detail::feed_forward_half(executor, model, use, l, rows, work);
+        detail::attention_half(executor, model, use, l, first_position, rows, work, cache, observer);
+        detail::feed_forward_half(executor, model, use, l, rows, work, observer);
     }
 }
 
 /// The logits of some rows that `forward` left in `work.x`.
 /// Shape     logits (rows, padded(vocab))
 /// Requires  first_row + rows <= work.rows
-inline void logits_of(const Transformer& model, std::size_t first_row, std::size_t rows, Workspace& work,
-                      const ExecutorRef& executor, float* logits) {
+template <class Observer = NoObserver>
+void logits_of(const Transformer& model, std::size_t first_row, std::size_t rows, Workspace& work, const ExecutorRef& executor,
+               float* logits, const Observer& observer = {}) {
     const TransformerConfig& c = model.config;
     const simd::PackedMatrix& head = model.output_matrix();
     const bool projects = c.embedding_width > 0;
@@ -92,6 +98,7 @@ inline void logits_of(const Transformer& model, std::size_t first_row, std::size
         }
         detail::convert({projects ? &model.project_out : &head}, work.inputs, r, normed, 0, c.width);
     }
+    detail::show(observer, Stage::final_norm, 0, rows, work.normed.data(), work.width, 0, c.width);
     simd::Activations last = work.inputs.view(work.normed.data(), work.width);
     if (projects) {
         detail::project(executor, model.project_out, last, rows, work.projected.data(), work.row_width);

@@ -7,6 +7,7 @@
 #include "flashback/format/gguf_writer.hpp"
 #include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/detail/gguf_place.hpp"
+#include "flashback/model/detail/write_vocabulary.hpp"
 #include "flashback/model/transformer.hpp"
 
 #include <algorithm>
@@ -125,16 +126,10 @@ inline void check_writable(const TransformerConfig& c) {
         refuse("the architecture '", gguf_architecture(c.family), "' has no factors of rotary frequencies");
 }
 
-}  // namespace detail
-
-/// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, whole or not at all: matrices as `type`, norms, biases
-/// and positions as f32, hyper-parameters, and the tokenizer of another file, whose EOS becomes the first token that ends a text of
-/// this model. Rows stand in the order of the architecture.
-/// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are no finite numbers, or would
-///           be none as `type`; Error{contract} for rows that are no whole blocks of it; Error{io}
-/// Cost      one row at a time beside the model
-/// Source    llama.cpp's names of keys and tensors (gguf-py/gguf/constants.py)
-inline void write_model(const std::filesystem::path& target, const Transformer& model, const GgufFile& tokenizer, DType type) {
+/// `write_tokenizer(writer)` sets the keys of the tokenizer.
+template <class WriteTokenizer>
+void write_gguf(const std::filesystem::path& target, const Transformer& model, DType type,
+                const WriteTokenizer& write_tokenizer) {
     struct FileType {
         DType type;
         std::uint32_t number;
@@ -148,9 +143,9 @@ inline void write_model(const std::filesystem::path& target, const Transformer& 
     }
     const TransformerConfig& c = model.config;
     const auto count = [](std::size_t n) { return static_cast<std::uint32_t>(n); };
-    detail::check_writable(c);
+    check_writable(c);
     GgufWriter writer{target};
-    const std::string architecture{detail::gguf_architecture(c.family)};
+    const std::string architecture{gguf_architecture(c.family)};
     const auto set = [&](const char* key, auto value) { writer.set(architecture + '.' + key, value); };
     writer.set("general.architecture", architecture)
         .set("general.name", c.name)
@@ -174,11 +169,33 @@ inline void write_model(const std::filesystem::path& target, const Transformer& 
             set("rope.scaling.factor", static_cast<float>(c.rotary_linear));
         }
     }
-    writer.copy_metadata(tokenizer, "tokenizer.");
+    write_tokenizer(writer);
     if (!model.text_ends.empty())
         writer.set("tokenizer.ggml.eos_token_id", static_cast<std::uint32_t>(model.text_ends.front()));
-    detail::ModelWriter{model, type, writer}.write();
+    ModelWriter{model, type, writer}.write();
     writer.finish();
+}
+
+}  // namespace detail
+
+/// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, whole or not at all: matrices as `type`, norms, biases
+/// and positions as f32, hyper-parameters, and the tokenizer of another file, whose EOS becomes the first token that ends a text of
+/// this model. Rows stand in the order of the architecture.
+/// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are no finite numbers, or
+///           would be none as `type`; Error{contract} for rows that are no whole blocks of it; Error{io}
+/// Cost      one row at a time beside the model
+/// Source    llama.cpp's names of keys and tensors (gguf-py/gguf/constants.py)
+inline void write_model(const std::filesystem::path& target, const Transformer& model, const GgufFile& tokenizer, DType type) {
+    detail::write_gguf(target, model, type, [&](GgufWriter& writer) { writer.copy_metadata(tokenizer, "tokenizer."); });
+}
+
+/// The same with a vocabulary in memory, which unused tokens fill up to the rows of the embedding as llama.cpp expects; null: none.
+/// Throws    also Error{vocabulary} for more tokens than the embedding has rows
+inline void write_model(const std::filesystem::path& target, const Transformer& model, const Vocabulary* vocabulary,
+                        DType type) {
+    detail::write_gguf(target, model, type, [&](GgufWriter& writer) {
+        if (vocabulary) detail::write_vocabulary(*vocabulary, model.config.vocab, writer);
+    });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

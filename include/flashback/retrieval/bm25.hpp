@@ -23,6 +23,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// The settings of a BM25 index; the defaults are those of Pyserini and Anserini.
 struct Bm25Options {
     std::size_t passage_tokens = 128;  ///< documents are cut into passages of at most so many tokens
+    bool document_head = true;         ///< whether Tokenizer::document_head stands in front of each: OPT's `</s>`
     double k1 = 0.9;                   ///< >= 0: how soon more occurrences of a word count no more
     double b = 0.4;                    ///< in [0, 1]: how much long passages are held back
 };
@@ -42,7 +43,9 @@ public:
     /// Throws    Error{contract} for options out of range, or 2^32 passages or pairs of a word and a passage that has it;
     ///           Error{vocabulary} if a document cannot be tokenised
     Bm25Index(std::vector<Document> documents, Tokenizer tokenizer, const Bm25Options& options = {})
-        : passages_(std::move(documents), tokenizer, options.passage_tokens), tokenizer_(std::move(tokenizer)) {
+        : passages_(std::move(documents), tokenizer, options.passage_tokens,
+                    options.document_head ? tokenizer.document_head() : TokenSpan{}),
+          tokenizer_(std::move(tokenizer)) {
         build(options);
     }
 

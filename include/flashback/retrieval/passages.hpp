@@ -20,13 +20,14 @@ namespace flashback::inline FLASHBACK_ISA {
 class Passages {
 public:
     /// Cuts documents into passages of at most `most_tokens` tokens: at a sentence end where one lies in the last quarter,
-    /// else between two words there.
-    /// Throws    Error{contract} if `most_tokens` is 0; Error{vocabulary} if a document cannot be tokenised
+    /// else between two words there. `head` are tokens in front of each, which count (Tokenizer::document_head, say).
+    /// Throws    Error{contract} unless `most_tokens` is more than the head has; Error{vocabulary} if a document cannot be tokenised
     /// Cost      tokenises everything once
-    Passages(std::vector<Document> documents, const Tokenizer& tokenizer, std::size_t most_tokens)
+    Passages(std::vector<Document> documents, const Tokenizer& tokenizer, std::size_t most_tokens, TokenSpan head = {})
         : documents_(std::move(documents)) {
-        FLASHBACK_ASSERT(most_tokens > 0, "a passage needs at least 1 token, found a limit of 0");
-        for (std::size_t d = 0; d < documents_.size(); ++d) cut(d, tokenizer, most_tokens);
+        FLASHBACK_ASSERT(most_tokens > head.size(), "a passage needs at least ", head.size() + 1, " token, found a limit of ",
+                         most_tokens);
+        for (std::size_t d = 0; d < documents_.size(); ++d) cut(d, tokenizer, most_tokens - head.size(), head);
     }
 
     /// Takes each document whole, as one passage without tokens: for searching, not for decoding.
@@ -59,7 +60,7 @@ private:
         std::vector<TokenId> tokens;
     };
 
-    void cut(std::size_t document, const Tokenizer& tokenizer, std::size_t most_tokens) {
+    void cut(std::size_t document, const Tokenizer& tokenizer, std::size_t most_tokens, TokenSpan head) {
         const std::vector<TokenId> tokens = tokenizer.encode(documents_[document].text);
         const auto white = [&](std::size_t i) { return detail::is_white(tokenizer.decode(tokens[i])); };
         const std::size_t first_entry = entries_.size();
@@ -71,7 +72,8 @@ private:
             while (white(end - 1)) --end;
             const TokenSpan passage = TokenSpan{tokens}.subspan(begin, end - begin);
             entries_.push_back(
-                {document, documents_[document].id, tokenizer.decode_whole(passage), {passage.begin(), passage.end()}});
+                {document, documents_[document].id, tokenizer.decode_whole(passage), {head.begin(), head.end()}});
+            append(entries_.back().tokens, passage);
             begin = next;
         }
         if (entries_.size() - first_entry < 2) return;

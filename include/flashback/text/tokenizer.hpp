@@ -22,14 +22,15 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Turns text into the tokens of a vocabulary and back. A value: copies share one immutable state, which threads may use at
 /// once. The vocabulary chooses the algorithm:
 ///
-///     model "llama"   SentencePiece BPE: characters, merged by the scores of tokens; the rest becomes byte tokens
+///     model "llama"   SentencePiece BPE: characters, merged by the scores of tokens, or by the ranks of pairs where a vocabulary
+///                     has merges in place of scores; the rest becomes byte tokens
 ///     model "gpt2"    byte-level BPE: bytes, merged by the ranks of pairs within the words of a pre-tokenizer, which is
 ///                     "gpt-2", "llama-bpe" (also called "llama3" or "llama-v3") or "qwen2"
 ///
 /// Control tokens (BOS, marking tokens) never come from text, whatever it spells; put them by id. User-defined tokens are
 /// found in a text before anything else, the longest first. Text is taken byte by byte where it is no UTF-8; no Unicode
-/// normalisation is done. Of a "gpt2" vocabulary merges that name a piece which is no normal token are left out: real
-/// vocabularies have some that nothing reaches.
+/// normalisation is done. Merges that name a piece which is no normal token are left out: real vocabularies have some that
+/// nothing reaches.
 /// Requires  one that was moved from is only assigned to or destroyed
 /// Source    Kudo and Richardson 2018, SentencePiece; Sennrich et al. 2016 and Radford et al. 2019, byte-level BPE; text around
 ///           user-defined tokens as llama.cpp treats it
@@ -46,6 +47,9 @@ public:
 
     /// The tokens that the model wants in front of every text: BOS, or none. Valid as long as a copy of this tokenizer lives.
     TokenSpan head() const noexcept { return state_->index.head; }
+
+    /// The tokens that the model wants in front of every retrieved document: BOS with OPT, else none. Valid as `head` is.
+    TokenSpan document_head() const noexcept { return state_->index.document_head; }
 
     /// The id of a token by its text, control tokens included; nothing if there is none.
     std::optional<TokenId> find(std::string_view piece) const {

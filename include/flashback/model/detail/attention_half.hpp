@@ -4,6 +4,7 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/kv/kv_cache.hpp"
 #include "flashback/model/detail/block_parts.hpp"
+#include "flashback/model/observer.hpp"
 #include "flashback/simd/attention.hpp"
 #include "flashback/simd/elementwise.hpp"
 
@@ -116,16 +117,24 @@ void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::si
 }
 
 /// x += attention(x).
-template <KVCache Cache>
+template <KVCache Cache, class Observer>
 void attention_half(const ExecutorRef& executor, const Transformer& model, const AdapterUse& use, std::size_t number,
-                    std::size_t first_position, std::size_t rows, Workspace& work, Cache& cache) {
+                    std::size_t first_position, std::size_t rows, Workspace& work, Cache& cache, const Observer& observer) {
+    const auto see = [&](Stage stage, const float* values, std::size_t stride, std::size_t count) {
+        show(observer, stage, number, rows, values, stride, 0, count);
+    };
     const TransformerConfig& c = model.config;
     const TransformerLayer& layer = model.layers[number];
     const float* x =
         read_stream(executor, c, layer.attention_norm, layer.attention_norm_bias, rows, {&layer.q, &layer.k, &layer.v}, work);
+    if (!c.post_norm) see(Stage::attention_norm, x, work.width, c.width);
     project_qkv(executor, layer, use, number, x, rows, work);
+    see(Stage::query, work.q.data(), work.q_width, c.outputs(LinearModule::q));
+    see(Stage::key, work.k.data(), work.kv_width, c.outputs(LinearModule::k));
+    see(Stage::value, work.v.data(), work.kv_width, c.outputs(LinearModule::v));
     rotate_and_store(executor, model, number, first_position, rows, work, cache);
     attend_all(executor, c, number, first_position, rows, work, cache);
+    see(Stage::attended, work.attended.data(), work.q_width, c.outputs(LinearModule::q));
     executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
             convert({&layer.output}, work.inputs, r, work.attended.data() + r * work.q_width, 0, layer.output.inputs());
@@ -133,7 +142,9 @@ void attention_half(const ExecutorRef& executor, const Transformer& model, const
     });
     project_to_residual(executor, layer, LinearModule::output, lora_of(use, number, LinearModule::output, work),
                         work.inputs.view(work.attended.data(), work.q_width), rows, work);
+    see(Stage::attention_output, work.normed.data(), work.width, c.width);
     norm_stream(executor, c, layer.attention_norm, layer.attention_norm_bias, rows, work);
+    see(Stage::attention_stream, work.x.data(), work.width, c.width);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

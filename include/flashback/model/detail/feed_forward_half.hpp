@@ -3,6 +3,7 @@
 
 #include "flashback/core/executor.hpp"
 #include "flashback/model/detail/block_parts.hpp"
+#include "flashback/model/observer.hpp"
 #include "flashback/simd/activation.hpp"
 
 #include <algorithm>
@@ -21,11 +22,13 @@ inline void activate(Activation activation, float* x, std::size_t n) noexcept {
 }
 
 /// x += down(act(gate(x)) · up(x)), or down(act(up(x))).
-inline void feed_forward_half(const ExecutorRef& executor, const Transformer& model, const AdapterUse& use, std::size_t number,
-                              std::size_t rows, Workspace& work) {
+template <class Observer>
+void feed_forward_half(const ExecutorRef& executor, const Transformer& model, const AdapterUse& use, std::size_t number,
+                       std::size_t rows, Workspace& work, const Observer& observer) {
     const TransformerConfig& c = model.config;
     const TransformerLayer& layer = model.layers[number];
     const float* from = read_stream(executor, c, layer.ffn_norm, layer.ffn_norm_bias, rows, {&layer.gate, &layer.up}, work);
+    if (!c.post_norm) show(observer, Stage::ffn_norm, number, rows, from, work.width, 0, c.width);
     const simd::Activations x = work.inputs.view(from, work.width);
     const RunLora gate_lora = lora_of(use, number, LinearModule::gate, work, 0);
     const RunLora up_lora = lora_of(use, number, LinearModule::up, work, 1);
@@ -42,6 +45,9 @@ inline void feed_forward_half(const ExecutorRef& executor, const Transformer& mo
         add_bias(layer.bias(LinearModule::up), first, last, rows, work.up.data(), work.hidden);
         const std::size_t begin = first * simd::panel_outputs;
         const std::size_t count = (last - first) * simd::panel_outputs;
+        const std::size_t real = std::min(count, c.hidden - begin);  // the rest is padding
+        if (c.gated) show(observer, Stage::gate, number, rows, work.gate.data(), work.hidden, begin, real);
+        show(observer, Stage::up, number, rows, work.up.data(), work.hidden, begin, real);
         for (std::size_t r = 0; r < rows; ++r) {
             const std::size_t at = r * work.hidden;
             if (c.gated) {
@@ -49,12 +55,15 @@ inline void feed_forward_half(const ExecutorRef& executor, const Transformer& mo
             } else {
                 activate(c.activation, work.up.data() + at + begin, count);
             }
-            convert({&layer.down}, work.hidden_inputs, r, activated + at, begin, std::min(count, layer.down.inputs() - begin));
+            convert({&layer.down}, work.hidden_inputs, r, activated + at, begin, real);
         }
+        show(observer, Stage::activated, number, rows, activated, work.hidden, begin, real);
     });
     project_to_residual(executor, layer, LinearModule::down, lora_of(use, number, LinearModule::down, work),
                         work.hidden_inputs.view(activated, work.hidden), rows, work);
+    show(observer, Stage::ffn_output, number, rows, work.normed.data(), work.width, 0, c.width);
     norm_stream(executor, c, layer.ffn_norm, layer.ffn_norm_bias, rows, work);
+    show(observer, Stage::block, number, rows, work.x.data(), work.width, 0, c.width);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

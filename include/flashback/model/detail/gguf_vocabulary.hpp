@@ -13,6 +13,15 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
+namespace detail {
+
+/// What a vocabulary says that GGUF has no keys for; other programs pass over them.
+inline constexpr const char* key_by_rank = "tokenizer.flashback.merges_by_rank";
+inline constexpr const char* key_fuse_unknown = "tokenizer.flashback.fuse_unknown";
+inline constexpr const char* key_whole_words = "tokenizer.flashback.whole_words";
+
+}  // namespace detail
+
 inline Vocabulary read_vocabulary(const GgufFile& file) {
     const auto pieces = file.strings("tokenizer.ggml.tokens");
     if (!pieces)
@@ -63,6 +72,9 @@ inline Vocabulary read_vocabulary(const GgufFile& file) {
         FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' wants BOS in front of every text, but names no BOS token");
     }
     v.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(sentencepiece);
+    if (file.boolean(detail::key_by_rank).value_or(false)) v.scores.clear();  // llama.cpp needs them all the same
+    v.fuse_unknown = file.boolean(detail::key_fuse_unknown).value_or(false);
+    v.whole_words = file.boolean(detail::key_whole_words);
     return v;
 }
 

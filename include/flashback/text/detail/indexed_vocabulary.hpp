@@ -56,12 +56,14 @@ public:
     std::unordered_map<std::string_view, TokenId> normal;  ///< those that merging may produce
     std::array<std::vector<TokenId>, 256> user_defined;    ///< by first byte, the longest first
     std::vector<TokenId> head;                             ///< what stands in front of every text
+    std::vector<TokenId> document_head;                    ///< what stands in front of every retrieved document
 
 private:
     void check_sizes() const {
         const std::size_t n = vocabulary.size();
         if (n == 0) FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary has no tokens");
-        const bool without_scores = vocabulary.model == "gpt2" && vocabulary.scores.empty();
+        const bool by_rank = vocabulary.model == "gpt2" || !vocabulary.merges.empty();
+        const bool without_scores = by_rank && vocabulary.scores.empty();
         if ((vocabulary.scores.size() != n && !without_scores) || vocabulary.kinds.size() != n) {
             FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary has ", n, " tokens, but ", vocabulary.scores.size(),
                             " scores and ", vocabulary.kinds.size(), " kinds");
@@ -78,10 +80,11 @@ private:
     }
 
     void add_head() {
-        if (!vocabulary.add_bos) return;
+        if (!vocabulary.add_bos && !vocabulary.bos_in_documents) return;
         if (!vocabulary.bos)
             FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary wants BOS in front of every text, but names no BOS token");
-        head.push_back(*vocabulary.bos);
+        if (vocabulary.add_bos) head.push_back(*vocabulary.bos);
+        if (vocabulary.bos_in_documents) document_head.push_back(*vocabulary.bos);
     }
 
     void add_token(std::size_t i) {

@@ -1,10 +1,13 @@
-/// \file SentencePiece BPE: characters are merged by the scores of tokens, and what is no token becomes its bytes.
+/// \file SentencePiece BPE: characters are merged by the scores of tokens or the ranks of pairs, and what is no token becomes its
+/// bytes.
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/text/detail/byte_pair_merge.hpp"
 #include "flashback/text/detail/indexed_vocabulary.hpp"
 #include "flashback/text/unicode.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -78,12 +81,15 @@ void sentencepiece_merge(std::string_view text, const Score& score, const OnPiec
 /// The algorithm "llama" of a vocabulary.
 class SentencePieceBpe {
 public:
-    /// Throws    Error{vocabulary} for a score that is not a number and for a byte token that is not spelled <0x00> to <0xFF>
-    explicit SentencePieceBpe(const IndexedVocabulary& index) {
+    /// Throws    Error{vocabulary} for a score that is not a number and for a byte token that is not spelled <0x00> to <0xFF>, and
+    ///           as RankedMerges
+    explicit SentencePieceBpe(const IndexedVocabulary& index)
+        : merges_(index.vocabulary.scores.empty() ? RankedMerges{index} : RankedMerges{}) {
         const Vocabulary& v = index.vocabulary;
         bytes_.fill(-1);
         for (std::size_t i = 0; i < v.size(); ++i) {
-            if (std::isnan(v.scores[i])) FLASHBACK_THROW(ErrorCode::vocabulary, "the score of token ", i, " is not a number");
+            if (!v.scores.empty() && std::isnan(v.scores[i]))
+                FLASHBACK_THROW(ErrorCode::vocabulary, "the score of token ", i, " is not a number");
             if (v.kinds[i] != TokenKind::byte) continue;
             constexpr std::string_view digits = "0123456789ABCDEF";
             const std::string& piece = v.pieces[i];
@@ -108,17 +114,23 @@ public:
                 marked += c;
             }
         }
+        if (v.scores.empty()) {
+            std::vector<TokenId> characters;
+            for (std::string_view rest = marked; !rest.empty();) {
+                const std::string_view character = rest.substr(0, first_code_point(rest).bytes);
+                add_piece(index, character, characters);
+                rest.remove_prefix(character.size());
+            }
+            BytePairScratch scratch;
+            for (const TokenId token : characters) scratch.push(token);
+            byte_pair_merge(scratch, merges_, [&out](TokenId token) { out.push_back(token); });
+            return;
+        }
         const auto score = [&](std::string_view piece) -> const float* {
             const auto id = index.find_normal(piece);
             return id ? &v.scores[static_cast<std::size_t>(*id)] : nullptr;
         };
-        sentencepiece_merge(marked, score, [&](std::string_view piece) {
-            if (const auto id = index.find_normal(piece)) {
-                out.push_back(*id);
-            } else {
-                add_bytes(v, piece, out);
-            }
-        });
+        sentencepiece_merge(marked, score, [&](std::string_view piece) { add_piece(index, piece, out); });
     }
 
     /// Adds the bytes of a normal, byte or unknown token.
@@ -144,22 +156,27 @@ public:
 private:
     static constexpr std::string_view space_mark = "\xe2\x96\x81";  // U+2581, which stands for a space in pieces
 
-    void add_bytes(const Vocabulary& v, std::string_view character, std::vector<TokenId>& out) const {
-        for (const char c : character) {
-            const TokenId byte = bytes_[static_cast<unsigned char>(c)];
-            if (byte >= 0) {
-                out.push_back(byte);
-            } else if (v.unknown) {
-                out.push_back(*v.unknown);
-                return;  // one for the whole character
-            } else {
-                FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", v.size(), " tokens covers the byte ",
-                                unsigned{static_cast<unsigned char>(c)},
-                                " in no way: it has no byte token and no unknown token for it");
-            }
+    /// A token, or a character that is none: then its bytes if all of them have tokens, else the unknown token.
+    void add_piece(const IndexedVocabulary& index, std::string_view piece, std::vector<TokenId>& out) const {
+        const Vocabulary& v = index.vocabulary;
+        if (const auto id = index.find_normal(piece)) {
+            out.push_back(*id);
+            return;
+        }
+        const auto token_of = [this](char c) { return bytes_[static_cast<unsigned char>(c)]; };
+        const auto uncovered = std::ranges::find_if(piece, [&](char c) { return token_of(c) < 0; });
+        if (uncovered == piece.end()) {
+            for (const char c : piece) out.push_back(token_of(c));
+        } else if (!v.unknown) {
+            FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", v.size(), " tokens covers the byte ",
+                            unsigned{static_cast<unsigned char>(*uncovered)},
+                            " in no way: it has no byte token and no unknown token for it");
+        } else if (!v.fuse_unknown || out.empty() || out.back() != *v.unknown) {
+            out.push_back(*v.unknown);
         }
     }
 
+    RankedMerges merges_;
     std::array<TokenId, 256> bytes_;  ///< byte tokens; -1 where there is none
 };
 

@@ -1,0 +1,46 @@
+/// \file A model on disk, in whichever form it came.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/format/gguf.hpp"
+#include "flashback/format/tokenizer_files.hpp"
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// A GGUF file, or a Hugging Face folder: config.json, safetensors, and tokenizer files if there are any.
+class ModelSource {
+public:
+    /// A folder is only looked at when something of it is loaded.
+    /// Throws    what GgufFile::open throws for a path that is no folder
+    static ModelSource open(const std::filesystem::path& path) {
+        std::error_code unknown;
+        if (!std::filesystem::is_directory(path, unknown)) return ModelSource{GgufFile::open(path)};
+        ModelSource source;
+        source.name_ = path.string();
+        return source;
+    }
+    explicit ModelSource(GgufFile file) : name_(file.name()), gguf_(std::move(file)) {}
+
+    /// The path.
+    const std::string& name() const noexcept { return name_; }
+
+    /// The file; null for a folder.
+    const GgufFile* gguf() const noexcept { return gguf_ ? &*gguf_ : nullptr; }
+
+    /// Whether there is a vocabulary; without one, what works on ids still works.
+    bool has_tokenizer() const { return gguf_ ? gguf_->find("tokenizer.ggml.tokens") != nullptr : has_tokenizer_files(name_); }
+
+private:
+    ModelSource() = default;
+
+    std::string name_;
+    std::optional<GgufFile> gguf_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,52 @@
+/// \file Looking at the values of a forward pass while it runs.
+#pragma once
+
+#include "flashback/core/config.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// What a forward pass shows, in its order; what a model does not have is left out.
+enum class Stage : std::uint8_t {
+    token,             ///< (width) row of the embedding, behind its projection
+    position,          ///< (width) row of the table of positions
+    stream,            ///< (width) what goes into the first block
+    attention_norm,    ///< (width)
+    query,             ///< (heads · head_dim) before rotation and scale
+    key,               ///< (kv_heads · head_dim) before rotation
+    value,             ///< (kv_heads · head_dim)
+    attended,          ///< (heads · head_dim)
+    attention_output,  ///< (width) behind the output matrix
+    attention_stream,  ///< (width) the residual stream, which has it
+    ffn_norm,          ///< (width)
+    gate,              ///< (hidden) before the activation; only where there is a gate
+    up,                ///< (hidden) before the activation, or what the activated gate is multiplied with
+    activated,         ///< (hidden)
+    ffn_output,        ///< (width)
+    block,             ///< (width) what the block gives
+    final_norm,        ///< (width) what goes to the head; its layer is 0
+};
+
+/// Sees nothing, and costs nothing.
+struct NoObserver {};
+
+namespace detail {
+
+/// Shows some elements of some rows to an observer: a callable (Stage, layer, row, first element, span<const float>). Rows are
+/// counted in the piece of tokens. Threads may call it at once, though none for the same elements.
+/// Shape     values (rows, stride), of which `count` from `first` on are shown
+template <class Observer>
+void show(const Observer& observer, Stage stage, std::size_t layer, std::size_t rows, const float* values, std::size_t stride,
+          std::size_t first, std::size_t count) {
+    if constexpr (!std::is_same_v<Observer, NoObserver>) {
+        for (std::size_t r = 0; r < rows; ++r)
+            observer(stage, layer, r, first, std::span<const float>{values + r * stride + first, count});
+    }
+}
+
+}  // namespace detail
+}  // namespace flashback::inline FLASHBACK_ISA
