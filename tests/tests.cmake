@@ -14,11 +14,13 @@ flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp
                    APART format/gguf_hostile.cpp format/peft.cpp support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/tokenizer.cpp text/unicode.cpp)
-flashback_add_test(loading SOURCES loading/tokenizer.cpp loading/write_model.cpp
+flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp loading/write_model.cpp
                    APART loading/byte_level_bpe.cpp loading/load.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS SOURCES model/exactness.cpp model/exactness_decoder.cpp)
+flashback_add_test(families THREADS SOURCES model/families.cpp
+                   APART model/exactness_families.cpp)
 flashback_add_test(exactness_types LABEL slow SOURCES model/exactness_types.cpp)
 # The same test must fail where sums depend on the number of rows, and say why.
 flashback_add_test(exactness_notices_a_broken_order LABEL release SOURCES model/exactness.cpp)
@@ -57,7 +59,7 @@ endforeach()
 flashback_add_test(train SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES train/retrieval_examples.cpp train/shuffled_passes.cpp)
 flashback_add_test(train_files SOURCES train/checkpoint.cpp train/packed_text.cpp train/training_texts.cpp)
-flashback_add_test(trainer THREADS SOURCES train/adapter.cpp train/trainer.cpp)
+flashback_add_test(trainer THREADS SOURCES train/adapter.cpp train/families.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.
 flashback_add_test(train_notices_a_broken_derivative LABEL slow SOURCES train/gradients.cpp)

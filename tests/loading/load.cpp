@@ -219,7 +219,7 @@ TEST_CASE("each tensor with another shape is named") {
 }
 
 TEST_CASE("a tensor that nobody knows is refused by name") {
-    for (const char* name : {"blk.0.attn_q.bias", "blk.1.attn_q.weight", "rope_freqs.weight"}) {
+    for (const char* name : {"blk.0.attn_q_norm.weight", "blk.1.attn_q.weight", "position_embd.weight"}) {
         refuses(ErrorCode::unsupported, std::string{"has the tensor "} + name + ", which is not known",
                 [&](GgufBytes& w) { w.add_tensor<float>(name, {1}, DType::f32, {1}); });
     }
@@ -274,15 +274,19 @@ TEST_CASE("impossible hyper-parameters are refused in words") {
 }
 
 TEST_CASE("an architecture or a setting that is not implemented is refused by name") {
-    refuses_value("general.architecture", "gpt2", "has the architecture 'gpt2', expected 'llama'", ErrorCode::unsupported);
+    refuses_value("general.architecture", "bert", "has the architecture 'bert', expected 'llama', 'qwen2' or 'gpt2'",
+                  ErrorCode::unsupported);
     refuses_value("general.architecture", "\x1b[2J", "has the architecture '?[2J'", ErrorCode::unsupported);
     refuses(ErrorCode::unsupported, "has the architecture ''", [](GgufBytes& w) { w.erase("general.architecture"); });
-    refuses_value("llama.rope.scaling.type", "yarn", "rope scaling 'yarn', expected none", ErrorCode::unsupported);
-    refuses_value("llama.rope.scale_linear", 2.0f, "has the key llama.rope.scale_linear", ErrorCode::unsupported);
+    refuses_value("llama.rope.scaling.type", "yarn", "rope scaling 'yarn', expected none or linear", ErrorCode::unsupported);
+    refuses_value("llama.rope.scaling.attn_factor", 2.0f, "has the key llama.rope.scaling.attn_factor", ErrorCode::unsupported);
+    refuses_value("llama.attention.causal", false, "llama.attention.causal is false", ErrorCode::unsupported);
     refuses_value<std::uint32_t>("llama.expert_count", 8, "has the key llama.expert_count", ErrorCode::unsupported);
-    refuses_value<std::uint32_t>("llama.attention.sliding_window", 8, "llama.attention.sliding_window", ErrorCode::unsupported);
+    refuses_value<std::uint32_t>("llama.attention.sliding_window", 15,
+                                 "llama.attention.sliding_window is 15, less than the window of 16", ErrorCode::unsupported);
     GgufBytes w = tiny_llama();
     CHECK(logits_of(w.set("llama.rope.scaling.type", "none")) == logits_of(tiny_llama()));
+    CHECK(logits_of(w.set<std::uint32_t>("llama.attention.sliding_window", 16)) == logits_of(tiny_llama()));
 }
 
 TEST_CASE("a vocabulary larger than the embedding is refused, a smaller one is not") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/quantize.hpp"
+#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/policy/random.hpp"
@@ -11,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace flashback_test::inline FLASHBACK_ISA {
@@ -28,6 +30,11 @@ struct RandomModel {
     std::uint64_t seed = 1;
     flashback::DType type = flashback::DType::f32;  ///< of the matrices; rows are whole blocks
     float scale = 1;                                ///< of all weights of matrices, besides the usual 1 / sqrt(inputs)
+    flashback::Family family = flashback::Family::llama;
+    std::size_t embedding_width = 0;
+    bool post_norm = false;  ///< and no final norm
+    double rotary_linear = 1;
+    std::vector<float> rotary_factors = {};
 };
 
 inline std::vector<flashback::TokenId> random_tokens(flashback::SplitMix64& random, std::size_t count, std::size_t vocab) {
@@ -55,44 +62,38 @@ inline std::shared_ptr<const flashback::Transformer> random_model(const RandomMo
             return static_cast<float>((2 * random.uniform() - 1) * most);
         });
     };
-    const auto vector = [&](std::size_t count) {
-        std::vector<float> v(count);
-        for (float& value : v) value = static_cast<float>(0.5 + random.uniform());
-        return v;
-    };
-
     auto model = std::make_shared<flashback::Transformer>();
     flashback::TransformerConfig& c = model->config;
+    c = flashback::choices_of(shape.family);
     c.name = "random";
     c.vocab = shape.vocab;
     c.window = shape.window;
     c.layers = shape.layers;
     c.width = shape.width;
+    c.embedding_width = shape.embedding_width;
     c.heads = shape.heads;
     c.kv_heads = shape.kv_heads;
     c.head_dim = shape.head_dim;
-    c.rotary_dim = shape.head_dim;
     c.hidden = shape.hidden;
     c.norm_epsilon = 1e-5f;
+    c.post_norm = shape.post_norm;
+    c.final_norm = !shape.post_norm;
+    if (c.positions == flashback::Positions::rotary) c.rotary_dim = shape.head_dim;
+    c.rotary_linear = shape.rotary_linear;
+    c.rotary_factors = shape.rotary_factors;
 
-    model->embedding = matrix(c.vocab, c.width);
-    const std::size_t q_width = c.heads * c.head_dim;
-    const std::size_t kv_width = c.kv_heads * c.head_dim;
-    for (std::size_t l = 0; l < c.layers; ++l) {
-        flashback::TransformerLayer layer;
-        layer.attention_norm = vector(c.width);
-        layer.q = matrix(q_width, c.width);
-        layer.k = matrix(kv_width, c.width);
-        layer.v = matrix(kv_width, c.width);
-        layer.output = matrix(c.width, q_width);
-        layer.ffn_norm = vector(c.width);
-        layer.gate = matrix(c.hidden, c.width);
-        layer.up = matrix(c.hidden, c.width);
-        layer.down = matrix(c.width, c.hidden);
-        model->layers.push_back(std::move(layer));
-    }
-    model->output_norm = vector(c.width);
-    if (!shape.tied) model->head = matrix(c.vocab, c.width);
+    model->layers.resize(c.layers);
+    if (!shape.tied) model->head.emplace();
+    flashback::detail::each_tensor(
+        *model,
+        [&](const std::string&, std::size_t outputs, std::size_t inputs, flashback::simd::PackedMatrix& to) {
+            to = matrix(outputs, inputs);
+        },
+        [&](const std::string& name, std::size_t count, std::vector<float>& to) {
+            const double least = name.ends_with(".bias") ? -0.5 : 0.5;
+            to.resize(count);
+            for (float& value : to) value = static_cast<float>(least + random.uniform());
+        });
     model->rotary_frequencies = flashback::rotary_frequencies_of(c);
     model->fingerprint = flashback::fingerprint(*model);
     model->text_head = {1};

@@ -1,15 +1,17 @@
 /// \file Small models to train, and the same in double.
 #pragma once
 
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/session.hpp"
 #include "flashback/train/trainer.hpp"
-#include "support/double_llama.hpp"
+#include "support/in_double.hpp"
 #include "support/random_model.hpp"
 
+#include <cmath>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
-#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace flashback_test::inline FLASHBACK_ISA {
@@ -34,6 +36,34 @@ inline std::shared_ptr<const flashback::Transformer> odd_model(bool tied) {
     return model;
 }
 
+struct OddFamily {
+    std::string name;
+    RandomModel shape;
+};
+
+/// A model of every kind, with the same odd sides.
+inline std::vector<OddFamily> odd_families() {
+    using flashback::Family;
+    std::vector<OddFamily> models;
+    for (const auto& [name, family] : std::vector<std::pair<const char*, Family>>{{"llama 3", Family::llama},
+                                                                                  {"qwen2", Family::qwen2},
+                                                                                  {"gpt2", Family::gpt2},
+                                                                                  {"opt", Family::opt},
+                                                                                  {"opt-350m", Family::opt},
+                                                                                  {"opt-350m, wide rows", Family::opt}}) {
+        models.push_back({name, odd_shape(true)});
+        models.back().shape.family = family;
+    }
+    models[0].shape.rotary_factors = {1, 1.5f, 4};
+    models[2].shape.tied = false;
+    models[4].shape.post_norm = true;
+    models[4].shape.embedding_width = 13;
+    models[5].shape.post_norm = true;
+    models[5].shape.embedding_width = 33;
+    models[5].shape.tied = false;
+    return models;
+}
+
 /// Random tokens, all of which but the first `skipped` are targets unless they are cut.
 inline flashback::TrainingExample random_example(std::size_t tokens, std::size_t vocab, std::uint64_t seed,
                                                  std::size_t skipped = 1, const std::vector<flashback::TokenId>& cut = {}) {
@@ -46,29 +76,8 @@ inline flashback::TrainingExample random_example(std::size_t tokens, std::size_t
 }
 
 /// The frozen model in double, then what a trainer trains on top of it.
-inline DoubleLlama in_double(const flashback::Transformer& m, flashback::Trainer& trainer) {
-    DoubleLlama out;
-    const flashback::TransformerConfig& c = m.config;
-    out.layers = c.layers;
-    out.width = c.width;
-    out.heads = c.heads;
-    out.kv_heads = c.kv_heads;
-    out.head_dim = c.head_dim;
-    out.rotary_dim = c.rotary_dim;
-    out.epsilon = static_cast<double>(c.norm_epsilon);
-    out.rotary_base = c.rotary_base;
-    flashback::detail::each_tensor(
-        m,
-        [&](const std::string& name, std::size_t, std::size_t, const flashback::simd::PackedMatrix& tensor) {
-            std::vector<float> row(tensor.inputs());
-            for (std::size_t o = 0; o < tensor.outputs(); ++o) {
-                tensor.row(o, row.data());
-                out.tensors[name].insert(out.tensors[name].end(), row.begin(), row.end());
-            }
-        },
-        [&](const std::string& name, std::size_t, const std::vector<float>& tensor) {
-            out.tensors[name].assign(tensor.begin(), tensor.end());
-        });
+inline DoubleTransformer in_double(const flashback::Transformer& model, flashback::Trainer& trainer) {
+    DoubleTransformer out = in_double(model);
     for (const flashback::Parameter& p : trainer.layout()) {
         const std::vector<float> values = p.read(trainer.state().parameters.data());
         out.tensors[p.name].assign(values.begin(), values.end());
@@ -85,6 +94,20 @@ inline void disturb(flashback::Trainer& trainer, std::uint64_t seed = 9) {
                 trainer.state().parameters[p.at(o, i)] += static_cast<float>(0.2 * (random.uniform() - 0.5));
         }
     }
+}
+
+/// The loss that a session's logits have.
+inline double loss_of(flashback::Session& session, const flashback::TrainingExample& e) {
+    session.truncate(0);
+    const std::span<const float> logits = session.evaluate_all(e.tokens);
+    double sum = 0;
+    for (const std::uint32_t target : e.targets) {
+        const auto row = logits.subspan((target - 1) * session.vocab_size(), session.vocab_size());
+        double total = 0;
+        for (const float logit : row) total += std::exp(static_cast<double>(logit));
+        sum += std::log(total) - static_cast<double>(row[static_cast<std::size_t>(e.tokens[target])]);
+    }
+    return sum;
 }
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {

@@ -17,7 +17,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Throws    Error{vocabulary} if it has none or contradicts itself, and if one of byte-level BPE ("gpt2") has no merges
 Vocabulary read_vocabulary(const GgufFile& file);
 
-/// The hyper-parameters of a GGUF file.
+/// The hyper-parameters of a GGUF file of the architectures "llama" (Mistral's too), "qwen2" or "gpt2".
 /// Throws    Error{format} if one is missing or impossible; Error{unsupported} for another architecture, or for a setting that
 ///           would change the arithmetic in a way that is not implemented
 TransformerConfig read_config(const GgufFile& file);

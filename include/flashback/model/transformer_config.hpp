@@ -88,6 +88,24 @@ struct TransformerConfig {
     }
 };
 
+/// The choices of a family; the sizes are still to say. OPT-350m differs from the others of its family: its norms stand behind the
+/// sums, it has none behind the last block, and its embedding is projected.
+/// Source    Touvron et al. 2023, Llama 2; Jiang et al. 2023, Mistral 7B; Yang et al. 2024, Qwen2; Radford et al. 2019, GPT-2;
+///           Zhang et al. 2022, OPT
+inline TransformerConfig choices_of(Family family) {
+    TransformerConfig c;
+    c.family = family;
+    if (family == Family::qwen2) c.qkv_bias = true;
+    if (family != Family::gpt2 && family != Family::opt) return c;
+    c.norm = Norm::layer;
+    c.positions = Positions::learned;
+    c.gated = false;
+    c.activation = family == Family::gpt2 ? Activation::gelu_tanh : Activation::relu;
+    c.position_offset = family == Family::opt ? 2 : 0;
+    c.qkv_bias = c.output_bias = c.ffn_bias = true;
+    return c;
+}
+
 /// Radians by which a position turns each pair of a head: base^(-2 i / rotary_dim), over what scaling says.
 /// Shape     (rotary_dim / 2)
 /// Source    Su et al. 2021, RoFormer, equation 15

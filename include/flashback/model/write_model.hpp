@@ -6,6 +6,7 @@
 #include "flashback/core/quantize.hpp"
 #include "flashback/format/gguf_writer.hpp"
 #include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/detail/gguf_place.hpp"
 #include "flashback/model/transformer.hpp"
 
 #include <algorithm>
@@ -17,48 +18,80 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// Announces the tensors of a model, then writes them in the same order.
+/// The tensors of a model as they stand in a file: each of the rows of one or more of ours.
 class ModelWriter {
 public:
-    ModelWriter(const Transformer& model, DType type, GgufWriter& writer) : model_(model), type_(type), writer_(writer) {}
+    ModelWriter(const Transformer& model, DType type, GgufWriter& writer) : type_(type), writer_(writer) {
+        const TransformerConfig& c = model.config;
+        if (!c.rotary_factors.empty()) at("rope_freqs.weight").vectors.push_back({{}, &c.rotary_factors});
+        each_tensor(
+            model,
+            [&](const std::string& name, std::size_t outputs, std::size_t, const simd::PackedMatrix& matrix) {
+                const GgufPlace place = gguf_place(c, name, outputs);
+                at(place.tensor).matrices.push_back({place, &matrix});
+            },
+            [&](const std::string& name, std::size_t count, const std::vector<float>& vector) {
+                const GgufPlace place = gguf_place(c, name, count);
+                at(place.tensor).vectors.push_back({place, &vector});
+            });
+    }
 
+    /// Announces all, then writes them in the same order.
     void write() {
-        each([&](const std::string& name, const auto& tensor) { announce(name, tensor); });
-        each([&](const std::string& name, const auto& tensor) { put(name, tensor); });
+        for (const Tensor& tensor : tensors_) {
+            std::uint64_t rows = 0;
+            for (const auto& [place, matrix] : tensor.matrices) rows += matrix->outputs();
+            for (const auto& [place, vector] : tensor.vectors) rows += vector->size();
+            if (tensor.matrices.empty()) {
+                writer_.add_tensor(tensor.name, std::array{rows}, DType::f32);
+            } else {
+                const std::array<std::uint64_t, 2> sides{tensor.matrices.front().second->inputs(), rows};
+                writer_.add_tensor(tensor.name, sides, type_of(tensor.name));
+            }
+        }
+        for (const Tensor& tensor : tensors_) {
+            for (const auto& [place, matrix] : tensor.matrices) put(tensor.name, place, *matrix);
+            for (const auto& [place, vector] : tensor.vectors) put(tensor.name, place, *vector);
+        }
     }
 
 private:
-    template <class Visit>
-    void each(const Visit& visit) const {
-        each_tensor(
-            model_, [&](const std::string& name, std::size_t, std::size_t, const auto& matrix) { visit(name, matrix); },
-            [&](const std::string& name, std::size_t, const auto& vector) { visit(name, vector); });
-    }
-    void announce(const std::string& name, const std::vector<float>& vector) {
-        writer_.add_tensor(name, std::array<std::uint64_t, 1>{vector.size()}, DType::f32);
-    }
-    void announce(const std::string& name, const simd::PackedMatrix& matrix) {
-        writer_.add_tensor(name, std::array<std::uint64_t, 2>{matrix.inputs(), matrix.outputs()}, type_);
+    struct Tensor {
+        std::string name;
+        std::vector<std::pair<GgufPlace, const simd::PackedMatrix*>> matrices;
+        std::vector<std::pair<GgufPlace, const std::vector<float>*>> vectors;
+    };
+
+    Tensor& at(const std::string& name) {
+        const auto there = std::ranges::find(tensors_, name, &Tensor::name);
+        return there != tensors_.end() ? *there : tensors_.emplace_back(Tensor{name, {}, {}});
     }
 
-    void put(const std::string& name, const std::vector<float>& vector) const {
-        check(name, vector);
-        writer_.write(std::as_bytes(std::span{vector}));
+    /// A table of positions is next to nothing in bytes, and llama.cpp reads it as floats.
+    DType type_of(const std::string& name) const { return name == "position_embd.weight" ? DType::f32 : type_; }
+
+    void put(const std::string& name, const GgufPlace& place, const std::vector<float>& vector) const {
+        std::vector<float> theirs(vector.size());
+        for (std::size_t i = 0; i < vector.size(); ++i) theirs[i] = vector[place.ours(i)];
+        check(name, theirs);
+        writer_.write(std::as_bytes(std::span{theirs}));
     }
-    void put(const std::string& name, const simd::PackedMatrix& matrix) const {
-        const DTypeLayout layout = layout_of(type_);
+    void put(const std::string& name, const GgufPlace& place, const simd::PackedMatrix& matrix) const {
+        const DType type = type_of(name);
+        const DTypeLayout layout = layout_of(type);
         std::vector<float> row(matrix.inputs());
         std::vector<std::byte> bytes(matrix.inputs() / layout.block_elements * layout.block_bytes);
         for (std::size_t o = 0; o < matrix.outputs(); ++o) {
-            matrix.row(o, row.data());
-            quantize(type_, row.data(), row.size(), bytes.data());
-            dequantize(type_, bytes.data(), row.size(), row.data());
+            matrix.row(place.ours(o), row.data());
+            quantize(type, row.data(), row.size(), bytes.data());
+            dequantize(type, bytes.data(), row.size(), row.data());
             check(name, row);
             writer_.write(bytes);
         }
@@ -70,16 +103,34 @@ private:
                         ", expected one that can be written");
     }
 
-    const Transformer& model_;
     DType type_;
     GgufWriter& writer_;
+    std::vector<Tensor> tensors_;
 };
+
+/// Refuses a model that the architecture of its family in GGUF has no place for.
+inline void check_writable(const TransformerConfig& c) {
+    const auto refuse = [&](const auto&... what) {
+        FLASHBACK_THROW(ErrorCode::unsupported, "the model '", printable(c.name), "' cannot be written as GGUF: ", what...);
+    };
+    if (gguf_architecture(c.family).empty()) refuse("the format has no architecture for OPT, expected Llama, Qwen2 or GPT-2");
+    const TransformerConfig usual = choices_of(c.family);
+    const bool same = c.norm == usual.norm && c.post_norm == usual.post_norm && c.final_norm == usual.final_norm &&
+                      c.positions == usual.positions && c.position_offset == usual.position_offset &&
+                      c.activation == usual.activation && c.gated == usual.gated && c.embedding_width == usual.embedding_width;
+    const bool biases = c.qkv_bias == usual.qkv_bias && c.output_bias == usual.output_bias && c.ffn_bias == usual.ffn_bias;
+    if (!same || (!biases && gguf_architecture(c.family) != "llama"))
+        refuse("the architecture '", gguf_architecture(c.family), "' has other norms, positions, biases or activations");
+    if (!c.rotary_factors.empty() && gguf_architecture(c.family) != "llama")
+        refuse("the architecture '", gguf_architecture(c.family), "' has no factors of rotary frequencies");
+}
 
 }  // namespace detail
 
-/// Writes a Llama model as a GGUF file, whole or not at all: matrices as `type`, norms as f32, hyper-parameters, and the tokenizer
-/// of another file, whose EOS becomes the first token that ends a text of this model.
-/// Throws    Error{unsupported} for a type that cannot be written; Error{format} for weights that are no finite numbers, or would
+/// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, whole or not at all: matrices as `type`, norms, biases
+/// and positions as f32, hyper-parameters, and the tokenizer of another file, whose EOS becomes the first token that ends a text of
+/// this model. Rows stand in the order of the architecture.
+/// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are no finite numbers, or would
 ///           be none as `type`; Error{contract} for rows that are no whole blocks of it; Error{io}
 /// Cost      one row at a time beside the model
 /// Source    llama.cpp's names of keys and tensors (gguf-py/gguf/constants.py)
@@ -97,24 +148,33 @@ inline void write_model(const std::filesystem::path& target, const Transformer& 
     }
     const TransformerConfig& c = model.config;
     const auto count = [](std::size_t n) { return static_cast<std::uint32_t>(n); };
+    detail::check_writable(c);
     GgufWriter writer{target};
-    writer.set("general.architecture", "llama")
+    const std::string architecture{detail::gguf_architecture(c.family)};
+    const auto set = [&](const char* key, auto value) { writer.set(architecture + '.' + key, value); };
+    writer.set("general.architecture", architecture)
         .set("general.name", c.name)
         .set("general.file_type", file_type->number)
-        .set("general.quantization_version", 2u)
-        .set("llama.vocab_size", count(c.vocab))
-        .set("llama.context_length", count(c.window))
-        .set("llama.embedding_length", count(c.width))
-        .set("llama.block_count", count(c.layers))
-        .set("llama.feed_forward_length", count(c.hidden))
-        .set("llama.attention.head_count", count(c.heads))
-        .set("llama.attention.head_count_kv", count(c.kv_heads))
-        .set("llama.attention.key_length", count(c.head_dim))
-        .set("llama.attention.value_length", count(c.head_dim))
-        .set("llama.attention.layer_norm_rms_epsilon", c.norm_epsilon)
-        .set("llama.rope.dimension_count", count(c.rotary_dim))
-        .set("llama.rope.freq_base", static_cast<float>(c.rotary_base))
-        .copy_metadata(tokenizer, "tokenizer.");
+        .set("general.quantization_version", 2u);
+    set("vocab_size", count(c.vocab));
+    set("context_length", count(c.window));
+    set("embedding_length", count(c.width));
+    set("block_count", count(c.layers));
+    set("feed_forward_length", count(c.hidden));
+    set("attention.head_count", count(c.heads));
+    set("attention.head_count_kv", count(c.kv_heads));
+    set("attention.key_length", count(c.head_dim));
+    set("attention.value_length", count(c.head_dim));
+    set(c.norm == Norm::rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", c.norm_epsilon);
+    if (c.positions == Positions::rotary) {
+        set("rope.dimension_count", count(c.rotary_dim));
+        set("rope.freq_base", static_cast<float>(c.rotary_base));
+        if (c.rotary_linear != 1) {
+            set("rope.scaling.type", std::string_view{"linear"});
+            set("rope.scaling.factor", static_cast<float>(c.rotary_linear));
+        }
+    }
+    writer.copy_metadata(tokenizer, "tokenizer.");
     if (!model.text_ends.empty())
         writer.set("tokenizer.ggml.eos_token_id", static_cast<std::uint32_t>(model.text_ends.front()));
     detail::ModelWriter{model, type, writer}.write();
