@@ -47,7 +47,7 @@ std::shared_ptr<const fb::PackedAdapter> open_adapter(const AdapterOption& adapt
     if (!adapter.given()) return nullptr;
     std::size_t tokens = model.config.vocab;
     for (const fb::TokenId id : adapter.marker_ids) tokens = std::max(tokens, static_cast<std::size_t>(id) + 1);
-    return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(adapter.path, model, tokens), model.config);
+    return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(adapter.path, model, {.tokens = tokens}), model.config);
 }
 
 fb::MarkerTokens marker_tokens(const AdapterOption& option, const fb::Tokenizer& tokenizer) {

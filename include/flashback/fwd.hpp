@@ -126,6 +126,7 @@ struct Transformer;
 struct LoraPair;
 struct Adapter;
 class PackedAdapter;
+struct LoadAdapterOptions;  // no tokens beyond the rows of the model
 struct SaveAdapterOptions;  // no name of a base, no dropout
 struct SessionOptions;      // the window of the model, pieces of 256 tokens, serial, no adapter
 template <class Cache>

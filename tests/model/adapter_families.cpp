@@ -2,9 +2,13 @@
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/load_adapter.hpp"
+#include "flashback/model/merge_adapter.hpp"
 #include "flashback/model/save_adapter.hpp"
 #include "flashback/model/save_gguf_adapter.hpp"
+#include "flashback/model/session.hpp"
 #include "support/errors.hpp"
+#include "support/exact_logits.hpp"
+#include "support/family_models.hpp"
 #include "support/random_adapter.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -14,6 +18,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <set>
 #include <span>
 #include <string>
@@ -197,7 +202,7 @@ TEST_CASE("GPT-2's fused layer comes apart by rows of B, and shares A") {
     folder.write("adapter_config.json", R"({"peft_type":"LORA","task_type":"CAUSAL_LM","r":4,"lora_alpha":8,"lora_dropout":0.05,
         "bias":"none","fan_in_fan_out":true,"target_modules":["q_attn","c_attn","c_proj"],"modules_to_save":["wte"]})");
 
-    const Adapter adapter = load_adapter(folder.path(), model, 32);
+    const Adapter adapter = load_adapter(folder.path(), model, {.tokens = 32});
     CHECK(adapter.embedding_ids == std::vector<TokenId>{30, 31});
     CHECK(std::ranges::equal(adapter.embedding_rows, std::span{embedding}.subspan(30 * 24)));
     for (std::size_t l = 0; l < 2; ++l) {
@@ -224,7 +229,7 @@ TEST_CASE("GPT-2's fused layer comes apart by rows of B, and shares A") {
     }
     CHECK(read_peft_config(again.path()).target_modules ==
           std::vector<std::string>{"attn.c_attn", "attn.c_proj", "mlp.c_proj"});
-    check_equal(load_adapter(again.path(), model, 32), adapter);
+    check_equal(load_adapter(again.path(), model, {.tokens = 32}), adapter);
     // And so is a GGUF file, whose names are llama.cpp's.
     Adapter lora = adapter;
     lora.embedding_ids.clear();
@@ -293,6 +298,41 @@ TEST_CASE("rows of queries and keys: GGUF's llama has them as they are here, its
             CHECK(q_peft[3 + r] == q_here[2 * 3 + r]);
             CHECK(q_peft[3 * 3 + r] == q_here[3 + r]);
         }
+    }
+}
+
+TEST_CASE("in every family an adapter runs beside its model, from either kind of file, and as a part of the weights") {
+    for (const auto& [name, shape] : family_models()) {
+        CAPTURE(name);
+        const auto model = random_model(shape);
+        const std::vector<TokenId> text{1, 5, 30, 7, 5, 49, 12, 44, 3, 30, 8, 2, 41};
+        const auto logits = [&](const std::shared_ptr<const Transformer>& of, const Adapter& adapter) {
+            Session session{of, {.adapter = std::make_shared<const PackedAdapter>(adapter, of->config)}};
+            return copy_of(session.evaluate(text));
+        };
+        const auto distance = [](const std::vector<float>& a, const std::vector<float>& b) {
+            double error = 0;
+            double square = 0;
+            for (std::size_t i = 0; i < a.size(); ++i) {
+                error += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+                square += std::pow(static_cast<double>(b[i]), 2);
+            }
+            return std::sqrt(error / square);
+        };
+        const Adapter adapter = random_adapter(model->config, {.scale = 0.5f, .ids = {30, 7}});
+        const std::vector<float> beside = logits(model, adapter);
+        // As in adapter.cpp: seven matrices a layer and the head, sums of up to 160 products, and a factor of 4 for what amplifies.
+        const double tolerance = 4 * std::sqrt(2 * 7 + 1.0) * 0x1p-24 * (1 + std::sqrt(160.0));
+        CHECK(distance(logits(merged(*model, adapter), {}), beside) <= tolerance);
+        CHECK(distance(logits(model, {}), beside) > 100 * tolerance);
+
+        const TemporaryFolder folder;
+        save_adapter(adapter, model->config, folder.path());
+        CHECK(same_bits(logits(model, load_adapter(folder.path(), *model)), beside));
+        if (model->config.family == Family::opt) continue;
+        const Adapter lora = random_adapter(model->config, {.scale = 0.5f});
+        save_gguf_adapter(lora, *model, folder.path() / "a.gguf");
+        CHECK(distance(logits(model, load_adapter(folder.path() / "a.gguf", *model)), logits(model, lora)) <= tolerance);
     }
 }
 

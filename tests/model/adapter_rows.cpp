@@ -111,7 +111,7 @@ TEST_CASE("a whole embedding is never in memory") {
     const TemporaryFolder folder;
     write_folder(folder, "", {{embedding_name + ".weight", all}});
     Adapter adapter;
-    const Allocations asked = allocations_of([&] { adapter = load_adapter(folder.path(), *model, 8002); });
+    const Allocations asked = allocations_of([&] { adapter = load_adapter(folder.path(), *model, {.tokens = 8002}); });
     CHECK(adapter.embedding_ids == std::vector<TokenId>{8000, 8001});
     const std::size_t matrix = all.values.size() * sizeof(float);
     CHECK(asked.bytes < (counts_malloc ? matrix : 0) + 100'000);  // the file is mapped
@@ -123,22 +123,22 @@ TEST_CASE("rows beyond the model's belong to tokens that the vocabulary gains, o
     const Matrix all = rows_of(model->embedding, 2);
     const TemporaryFolder folder;
     write_folder(folder, R"(,"modules_to_save":["embed_tokens"])", {{embedding_name + ".weight", all}});
-    const Adapter adapter = load_adapter(folder.path(), *model, 39);
+    const Adapter adapter = load_adapter(folder.path(), *model, {.tokens = 39});
     CHECK(adapter.embedding_ids == std::vector<TokenId>{37, 38});
     CHECK(std::ranges::equal(adapter.embedding_rows, std::span{all.values}.subspan(37 * 32)));
-    CHECK(load_adapter(folder.path(), *model, 1000).embedding_ids == std::vector<TokenId>{37, 38});
+    CHECK(load_adapter(folder.path(), *model, {.tokens = 1000}).embedding_ids == std::vector<TokenId>{37, 38});
     for (const std::size_t tokens : {0u, 37u, 38u}) {
         check_error(ErrorCode::vocabulary,
                     "has the tensor " + embedding_name +
                         ".weight with a row for the token 38, but the model has 37 rows and the "
                         "vocabulary " +
                         (tokens == 38 ? "38" : "37") + " tokens",
-                    [&] { load_adapter(folder.path(), *model, tokens); });
+                    [&] { load_adapter(folder.path(), *model, {.tokens = tokens}); });
     }
     // The same as trained rows: saved and loaded again.
     const TemporaryFolder again;
     save_adapter(adapter, model->config, again.path());
-    CHECK(load_adapter(again.path(), *model, 39).embedding_rows == adapter.embedding_rows);
+    CHECK(load_adapter(again.path(), *model, {.tokens = 39}).embedding_rows == adapter.embedding_rows);
     check_error(ErrorCode::vocabulary, "trainable_tokens_delta with a row for the token 37, but the model has 37 rows",
                 [&] { load_adapter(again.path(), *model); });
     // Fewer rows than the model's are those of another one.
@@ -151,7 +151,7 @@ TEST_CASE("rows beyond the model's belong to tokens that the vocabulary gains, o
     write_folder(folder, R"(,"trainable_token_indices":[38])",
                  {{embedding_name + ".token_adapter.trainable_tokens_delta", {1, std::vector<float>(32)}}});
     check_error(ErrorCode::vocabulary, "with a row for the token 38, but the model has 37 rows, and new ones follow on",
-                [&] { load_adapter(folder.path(), *model, 39); });
+                [&] { load_adapter(folder.path(), *model, {.tokens = 39}); });
 }
 
 TEST_CASE("trained rows replace the model's, and a token has one row") {
@@ -188,7 +188,7 @@ TEST_CASE("an output head that was saved with the embedding must be the model's"
         const TemporaryFolder folder;
         const auto load = [&] {
             write_folder(folder, "", {{embedding_name + ".weight", all}, {"base_model.model.lm_head.weight", head}});
-            return load_adapter(folder.path(), *model, 38);
+            return load_adapter(folder.path(), *model, {.tokens = 38});
         };
         CHECK(load().embedding_ids == std::vector<TokenId>{5, 37});
         head.values[std::size_t{11} * 32] += 1;

@@ -12,8 +12,12 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The adapter in a folder of PEFT, or in a GGUF file for llama.cpp. `tokens` says how large the vocabulary is that it is used with,
-/// where that has more tokens than the model has rows.
+/// What an adapter is used with.
+struct LoadAdapterOptions {
+    std::size_t tokens = 0;  ///< how many the vocabulary has, where it gained some beyond the rows of the model
+};
+
+/// The adapter in a folder of PEFT, or in a GGUF file for llama.cpp.
 ///
 /// A folder of PEFT holds LoRA pairs of F32, F16 or BF16 for linear layers of blocks, and rows of the input embedding: the trained ones
 /// (`trainable_token_indices`), or all (`modules_to_save`), of which those are kept that are not the model's own, as they are or
@@ -25,9 +29,10 @@ namespace flashback::inline FLASHBACK_ISA {
 /// model's, exact but for one rounding.
 /// Throws    Error{io}, Error{format}, Error{unsupported}, Error{vocabulary}: a file is absent or damaged, says something that is not
 ///           implemented, does not fit the model or the vocabulary, or changes nothing; the sentence names the tensor or the field
-inline Adapter load_adapter(const std::filesystem::path& files, const Transformer& model, std::size_t tokens = 0) {
+inline Adapter load_adapter(const std::filesystem::path& files, const Transformer& model,
+                            const LoadAdapterOptions& options = {}) {
     std::error_code ignored;
-    if (!std::filesystem::is_regular_file(files, ignored)) return detail::PeftLoader{files, model, tokens}.load();
+    if (!std::filesystem::is_regular_file(files, ignored)) return detail::PeftLoader{files, model, options.tokens}.load();
     return detail::GgufAdapterLoader{GgufFile::open(files), model}.load();
 }
 
