@@ -116,7 +116,7 @@ void generate(const GenerateSettings& settings) {
     const bool closed_book = settings.layout == "none";
     if (closed_book && !settings.corpus.empty()) std::cerr << "flashback: with --layout none, --corpus is not read\n";
 
-    const fb::GgufFile file = open_model(settings.model);
+    const fb::ModelSource file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     Engine engine{file, settings.threads, settings.cache, settings.adapter};
     const auto policies = policies_of(settings, tokenizer, engine.session.adapter());

@@ -41,7 +41,7 @@ Json weights_json(const fb::SafetensorsFile& file) {
 }
 
 /// The fingerprint of the adapter on top of the model, or why it cannot be used with it.
-void try_on(const std::string& folder, const fb::GgufFile& file, Json& json) {
+void try_on(const std::string& folder, const fb::ModelSource& file, Json& json) {
     json["model"] = file.name();
     json["fingerprint"] = nullptr;
     json["obstacle"] = nullptr;
@@ -80,7 +80,7 @@ void print_adapter(const Json& json) {
 
 }  // namespace
 
-void inspect_adapter(const std::string& folder, const fb::GgufFile& model, bool tensors, bool as_json) {
+void inspect_adapter(const std::string& folder, const fb::ModelSource& model, bool tensors, bool as_json) {
     const fb::PeftConfig config = fb::read_peft_config(folder);
     const fb::SafetensorsFile file = fb::SafetensorsFile::open(std::filesystem::path{folder} / fb::peft_tensors_file);
     Json json{{"folder", folder},
