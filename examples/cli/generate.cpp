@@ -126,10 +126,13 @@ void generate(const GenerateSettings& settings) {
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);
-    std::vector<fb::TokenId> markers;
+    std::vector<fb::TokenId> masked;
     for (const char* name : marker_names) {
-        if (const auto id = tokenizer.find(name)) markers.push_back(*id);
+        if (const auto id = tokenizer.find(name)) masked.push_back(*id);
     }
+    // Rows of the embedding that no token uses have no text.
+    for (std::size_t id = tokenizer.size(); id < engine.session.vocab_size(); ++id)
+        masked.push_back(static_cast<fb::TokenId>(id));
     const fb::StopStrings<Detokenize>& stopping = decoder.policies().stopping();
     Stream stream{stopping};
     const auto on_token = [&](fb::TokenId) {
@@ -140,7 +143,7 @@ void generate(const GenerateSettings& settings) {
                                                        {.max_tokens = settings.max_tokens,
                                                         .passages = settings.passages,
                                                         .ignore_eos = settings.ignore_eos,
-                                                        .masked = markers},
+                                                        .masked = masked},
                                                        on_token);
     const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
     if (settings.json) {
