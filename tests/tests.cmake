@@ -60,7 +60,7 @@ endforeach()
 flashback_add_test(train SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES train/retrieval_examples.cpp train/shuffled_passes.cpp)
 flashback_add_test(train_files SOURCES train/checkpoint.cpp train/packed_text.cpp train/training_texts.cpp)
-flashback_add_test(trainer THREADS SOURCES train/adapter.cpp train/trainer.cpp)
+flashback_add_test(trainer THREADS SOURCES train/adapter.cpp train/families.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.
 flashback_add_test(train_notices_a_broken_derivative LABEL slow SOURCES train/gradients.cpp)

@@ -62,8 +62,9 @@ Plan plan_for(const fb::GgufFile& file, fb::DType wanted) {
                             ", expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K");
         }
         fb::DType type = wanted;
-        if (tensor.rank == 1) {
-            type = fb::DType::f32;  // norms and biases: next to nothing in bytes, and llama.cpp reads them as floats only
+        if (tensor.rank == 1 || tensor.name == "position_embd.weight") {
+            type = fb::DType::
+                f32;  // norms, biases and positions: next to nothing in bytes, and llama.cpp reads them as floats only
         } else if (tensor.dims[0] % fb::layout_of(wanted).block_elements != 0) {
             type = fb::DType::f16;
             plan.kept_as_f16.emplace_back(tensor.name);

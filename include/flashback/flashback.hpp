@@ -52,6 +52,8 @@
 #include "flashback/model/save_adapter.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/model/transformer.hpp"
+#include "flashback/model/transformer_config.hpp"
+#include "flashback/model/workspace.hpp"
 #include "flashback/model/write_model.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/policy/combined_schedules.hpp"

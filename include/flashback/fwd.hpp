@@ -16,6 +16,8 @@
 
 #include "flashback/core/config.hpp"
 
+#include <cstdint>
+
 namespace flashback::inline FLASHBACK_ISA {
 
 // core
@@ -112,7 +114,12 @@ struct Bm25Options;  // passages of 128 tokens, k1 0.9, b 0.4
 class Bm25Index;
 
 // model
+enum class Family : std::uint8_t;
+enum class Norm : std::uint8_t;
+enum class Positions : std::uint8_t;
+enum class Activation : std::uint8_t;
 struct TransformerConfig;
+struct Llama3Scaling;  // 8, 1, 4, 8192
 struct Transformer;
 struct LoraPair;
 struct Adapter;

@@ -85,6 +85,24 @@ TEST_CASE("The well-known shapes have the operations of performance figures") {
     CHECK(2 * layer_elements(*shape_of("llama2-7b")) == doctest::Approx(12.95e9).epsilon(1e-3));
     for (const std::string_view name : known_shapes) REQUIRE(shape_of(name).has_value());
     CHECK(shape_of("llama2-13b")->width == 5120);
+    const auto parameters = [](std::string_view name) {
+        Transformer model;
+        model.config = *shape_of(name);
+        model.layers.resize(model.config.layers);
+        std::size_t sum = 0;
+        detail::each_tensor(
+            model,
+            [&](const std::string&, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
+                sum += outputs * inputs;
+            },
+            [&](const std::string&, std::size_t count, const std::vector<float>&) { sum += count; });
+        return sum;
+    };
+    // As the files on the Hugging Face hub count them, the head tied.
+    CHECK(parameters("gpt2") == 124439808);
+    CHECK(parameters("opt-125m") == 125239296);
+    CHECK(parameters("opt-1.3b") == 1315758080);
+    CHECK(parameters("opt-6.7b") == 6658473984);
     CHECK_FALSE(shape_of("llama3").has_value());
 }
 
@@ -115,4 +133,27 @@ TEST_CASE("A random model of a type that is not there, or of no shape, is refuse
     c = small();
     c.hidden = 0;
     check_error(ErrorCode::contract, "the shape 'small' has a side of 0", [&] { random_transformer(c, DType::f32); });
+}
+
+TEST_CASE("The cost of a token counts biases and projections, and of each table one row: none of its bytes") {
+    TransformerConfig c = choices_of(Family::opt);
+    c.name = "post";
+    c.vocab = 40;
+    c.window = 30;
+    c.layers = 2;
+    c.width = 32;
+    c.embedding_width = 16;
+    c.heads = c.kv_heads = 2;
+    c.head_dim = 16;
+    c.hidden = 48;
+    c.post_norm = true;
+    c.final_norm = false;
+    const auto model = random_transformer(c, DType::f32);
+    CHECK_FALSE(model->head.has_value());
+    const double matrices = 2 * (4.0 * 32 * 32 + 2 * 32 * 48);
+    const double vectors = 2 * (4 * 32.0 + 48 + 32 + 4 * 32);
+    const ModelCost cost = cost_of(*model);
+    CHECK(cost.operations == 2 * matrices);
+    CHECK(cost.weight_bytes == 4 * (matrices + vectors + 2 * 16 * 32 + 40 * 16));
+    for (const float logit : logits(model)) CHECK(std::isfinite(logit));
 }

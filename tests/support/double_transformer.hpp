@@ -253,10 +253,10 @@ private:
     }
 };
 
-/// d f / d value, by central differences of fourth order.
+/// d f / d value, by central differences of fourth order; a short step where f has corners.
 template <class Function>
-double difference(double& value, const Function& f) {
-    const double h = 1e-3 * std::max(1.0, std::abs(value));
+double difference(double& value, const Function& f, double step = 1e-3) {
+    const double h = step * std::max(1.0, std::abs(value));
     const double old = value;
     const auto at = [&](double offset) {
         value = old + offset;

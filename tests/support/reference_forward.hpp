@@ -27,8 +27,8 @@ public:
         model_.epsilon = file.real("llama.attention.layer_norm_rms_epsilon").value();
         model_.rotary_base = file.real("llama.rope.freq_base").value_or(10000.0);
         for (const flashback::GgufTensor& tensor : file.tensors()) {
-            const std::string tensor_name{tensor.name};
-            model_.tensors[tensor_name] = values(file, tensor_name);
+            const std::string name{tensor.name};
+            model_.tensors[name] = values(file, name);
         }
         vocab = model_.tensors.at("token_embd.weight").size() / model_.width;
     }

@@ -43,20 +43,6 @@ std::unique_ptr<Trainer> trained(const std::shared_ptr<const Transformer>& model
     return trainer;
 }
 
-/// The loss that a session's logits have.
-double loss_of(Session& session, const TrainingExample& e) {
-    session.truncate(0);
-    const std::span<const float> logits = session.evaluate_all(e.tokens);
-    double sum = 0;
-    for (const std::uint32_t target : e.targets) {
-        const auto row = logits.subspan((target - 1) * session.vocab_size(), session.vocab_size());
-        double total = 0;
-        for (const float logit : row) total += std::exp(static_cast<double>(logit));
-        sum += std::log(total) - static_cast<double>(row[static_cast<std::size_t>(e.tokens[target])]);
-    }
-    return sum;
-}
-
 }  // namespace
 
 TEST_CASE("a trainer that goes on from an adapter has the same loss, to the bit, also by way of the files") {

@@ -1,13 +1,17 @@
 /// \file Small models to train, and the same in double.
 #pragma once
 
+#include "flashback/model/session.hpp"
 #include "flashback/train/trainer.hpp"
 #include "support/in_double.hpp"
 #include "support/random_model.hpp"
 
+#include <cmath>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace flashback_test::inline FLASHBACK_ISA {
@@ -30,6 +34,34 @@ inline std::shared_ptr<const flashback::Transformer> odd_model(bool tied) {
     model->config.rotary_dim = 4;
     model->rotary_frequencies = {1.0, std::pow(model->config.rotary_base, -0.5)};
     return model;
+}
+
+struct OddFamily {
+    std::string name;
+    RandomModel shape;
+};
+
+/// A model of every kind, with the same odd sides.
+inline std::vector<OddFamily> odd_families() {
+    using flashback::Family;
+    std::vector<OddFamily> models;
+    for (const auto& [name, family] : std::vector<std::pair<const char*, Family>>{{"llama 3", Family::llama},
+                                                                                  {"qwen2", Family::qwen2},
+                                                                                  {"gpt2", Family::gpt2},
+                                                                                  {"opt", Family::opt},
+                                                                                  {"opt-350m", Family::opt},
+                                                                                  {"opt-350m, wide rows", Family::opt}}) {
+        models.push_back({name, odd_shape(true)});
+        models.back().shape.family = family;
+    }
+    models[0].shape.rotary_factors = {1, 1.5f, 4};
+    models[2].shape.tied = false;
+    models[4].shape.post_norm = true;
+    models[4].shape.embedding_width = 13;
+    models[5].shape.post_norm = true;
+    models[5].shape.embedding_width = 33;
+    models[5].shape.tied = false;
+    return models;
 }
 
 /// Random tokens, all of which but the first `skipped` are targets unless they are cut.
@@ -62,6 +94,20 @@ inline void disturb(flashback::Trainer& trainer, std::uint64_t seed = 9) {
                 trainer.state().parameters[p.at(o, i)] += static_cast<float>(0.2 * (random.uniform() - 0.5));
         }
     }
+}
+
+/// The loss that a session's logits have.
+inline double loss_of(flashback::Session& session, const flashback::TrainingExample& e) {
+    session.truncate(0);
+    const std::span<const float> logits = session.evaluate_all(e.tokens);
+    double sum = 0;
+    for (const std::uint32_t target : e.targets) {
+        const auto row = logits.subspan((target - 1) * session.vocab_size(), session.vocab_size());
+        double total = 0;
+        for (const float logit : row) total += std::exp(static_cast<double>(logit));
+        sum += std::log(total) - static_cast<double>(row[static_cast<std::size_t>(e.tokens[target])]);
+    }
+    return sum;
 }
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {

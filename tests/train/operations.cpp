@@ -114,6 +114,56 @@ TEST_CASE("the derivative of silu(gate) times up, and its ends") {
     CHECK(ones == std::vector<float>{0, 200});
 }
 
+TEST_CASE("the derivative of layer_norm") {
+    for (const std::size_t n : {1u, 7u, 16u, 50u}) {
+        SplitMix64 random{n};
+        Numbers x = random_numbers(random, n);
+        Numbers weight = random_numbers(random, n);
+        Numbers bias = random_numbers(random, n);
+        const Numbers dy = random_numbers(random, n);
+        const auto f = [&] { return weighed(layer_norm64({x}, weight, bias, 0.1), dy); };
+        std::vector<float> dx(n, 1.0f);  // what is there is added to
+        std::vector<float> dweight(n);
+        std::vector<float> dbias(n);
+        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f, as_floats(dy).data(), dx.data(),
+                                    dweight.data(), dbias.data());
+        for (float& value : dx) value -= 1;
+        if (n > 1) check("x", dx, x, f);  // one number alone is its own mean
+        if (n == 1) CHECK(std::abs(dx[0]) < 1e-6f);
+        if (n > 1) check("weight", dweight, weight, f);
+        check("bias", dbias, bias, f);
+        std::vector<float> again(n, 1.0f);
+        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f, as_floats(dy).data(), again.data(),
+                                    nullptr, nullptr);
+        for (float& value : again) value -= 1;
+        CHECK(again == dx);
+    }
+}
+
+TEST_CASE("the derivatives of activations without gates, and their ends") {
+    const auto check_one = [](Activation activation, double (*function)(double), double step) {
+        SplitMix64 random{12};
+        Numbers x = random_numbers(random, 35);
+        const Numbers dy = random_numbers(random, 35);
+        std::vector<float> dx = as_floats(x);
+        detail::activation_backward(activation, dx.data(), as_floats(dy).data(), 35);
+        for (std::size_t i = 0; i < x.size(); ++i) {
+            const double expected = difference(
+                x[i], [&] { return dy[i] * function(x[i]); }, step);
+            CHECK(std::abs(static_cast<double>(dx[i]) - expected) < 2e-6);
+        }
+        std::vector<float> far{-200, 200};
+        detail::activation_backward(activation, far.data(), std::vector<float>{3, 3}.data(), 2);
+        CHECK(far == std::vector<float>{0, 3});
+    };
+    check_one(Activation::silu, silu64, 1e-3);
+    check_one(Activation::gelu_tanh, gelu64, 1e-3);
+    check_one(Activation::relu, relu64, 1e-6);
+    std::vector<float> zeros{0.0f, -0.0f};
+    detail::activation_backward(Activation::relu, zeros.data(), std::vector<float>{1, 1}.data(), 2);
+    CHECK(zeros == std::vector<float>{0, 0});
+}
+
 TEST_CASE("cross entropy and its derivative, with columns cut and without, far from 0 too") {
     for (const double offset : {0.0, 500.0, -500.0}) {
         SplitMix64 random{2};
@@ -250,7 +300,7 @@ TEST_CASE("the derivative of a rotation is the rotation back") {
     check("x", dx, x, f);
 }
 
-TEST_CASE("the derivative of a linear layer with LoRA and dropout") {
+TEST_CASE("the derivative of a linear layer with LoRA, dropout and a bias") {
     const std::size_t rows = 7;
     const std::size_t inputs = 19;
     const std::size_t outputs = 34;
@@ -260,16 +310,19 @@ TEST_CASE("the derivative of a linear layer with LoRA and dropout") {
     Numbers w = random_numbers(random, outputs * inputs);
     Numbers a = random_numbers(random, rank * inputs);
     Numbers b = random_numbers(random, outputs * rank);
+    Numbers bias = random_numbers(random, outputs);
     const Numbers dy = random_numbers(random, rows * outputs);
 
     ParameterLayout layout;
     layout.add("w", outputs, inputs, Parameter::Order::panels, true);
     layout.add("a", rank, inputs, Parameter::Order::panels, true);
     layout.add("b", outputs, rank, Parameter::Order::panels, true);
+    layout.add("bias", 1, outputs, Parameter::Order::rows, false);
     std::vector<float> values(layout.size());
     layout["w"].write(as_floats(w), values.data());
     layout["a"].write(as_floats(a), values.data());
     layout["b"].write(as_floats(b), values.data());
+    layout["bias"].write(as_floats(bias), values.data());
     const auto matrix = [&](const char* name) {
         const Parameter& p = layout[name];
         return detail::Matrix{values.data() + p.offset, p.outputs, p.inputs, p.offset};
@@ -277,7 +330,8 @@ TEST_CASE("the derivative of a linear layer with LoRA and dropout") {
     for (const float probability : {0.0f, 0.3f}) {
         detail::Dropout dropout = detail::Dropout::of(probability);
         dropout.key = 5;
-        const detail::Linear linear{matrix("w"), matrix("a"), matrix("b"), 1.5f};
+        const detail::Linear linear{
+            matrix("w"), matrix("a"), matrix("b"), 1.5f, {values.data() + layout["bias"].offset, layout["bias"].offset}};
         DoubleRows mask(rows, Numbers(inputs, 1.0));
         for (std::size_t r = 0; dropout.active() && r < rows; ++r) {
             std::vector<float> ones(inputs, 1.0f);
@@ -289,7 +343,8 @@ TEST_CASE("the derivative of a linear layer with LoRA and dropout") {
             for (std::size_t r = 0; r < rows; ++r) {
                 for (std::size_t i = 0; i < inputs; ++i) dropped[r][i] *= mask[r][i];
             }
-            return weighed(linear64(as_rows(x, inputs), w), dy) + 1.5 * weighed(linear64(linear64(dropped, a), b), dy);
+            return weighed(DoubleRows(rows, bias), dy) + weighed(linear64(as_rows(x, inputs), w), dy) +
+                   1.5 * weighed(linear64(linear64(dropped, a), b), dy);
         };
         detail::LinearScratch scratch{rows, inputs, outputs, rank};
         const detail::Rows lx = to_library(x, inputs);
@@ -304,5 +359,6 @@ TEST_CASE("the derivative of a linear layer with LoRA and dropout") {
         check("w", layout["w"].read(gradients.data()), w, f);
         check("a", layout["a"].read(gradients.data()), a, f);
         check("b", layout["b"].read(gradients.data()), b, f);
+        check("bias", layout["bias"].read(gradients.data()), bias, f);
     }
 }

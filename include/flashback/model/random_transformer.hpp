@@ -25,30 +25,35 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// The names that `shape_of` knows.
-inline constexpr std::array<std::string_view, 3> known_shapes{"llama2-7b", "llama2-13b", "tinyllama-1.1b"};
+inline constexpr std::array<std::string_view, 7> known_shapes{"llama2-7b", "llama2-13b", "tinyllama-1.1b", "gpt2",
+                                                              "opt-125m",  "opt-1.3b",   "opt-6.7b"};
 
 /// The hyper-parameters of a well-known model; nothing for a name that is not in `known_shapes`.
-/// Source    Touvron et al. 2023, Llama 2; Zhang et al. 2024, TinyLlama
+/// Source    Touvron et al. 2023, Llama 2; Zhang et al. 2024, TinyLlama; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT, table 1
 inline std::optional<TransformerConfig> shape_of(std::string_view name) {
-    const auto shape = [&](std::size_t window, std::size_t layers, std::size_t heads, std::size_t kv_heads,
-                           std::size_t head_dim, std::size_t hidden) {
-        TransformerConfig c;
+    const auto shape = [&](Family family, std::size_t vocab, std::size_t window, std::size_t layers, std::size_t heads,
+                           std::size_t kv_heads, std::size_t head_dim, std::size_t hidden) {
+        TransformerConfig c = choices_of(family);
         c.name = name;
-        c.vocab = 32000;
+        c.vocab = vocab;
         c.window = window;
         c.layers = layers;
         c.width = heads * head_dim;
         c.heads = heads;
         c.kv_heads = kv_heads;
         c.head_dim = head_dim;
-        c.rotary_dim = head_dim;
+        if (c.positions == Positions::rotary) c.rotary_dim = head_dim;
         c.hidden = hidden;
         c.norm_epsilon = 1e-5f;
         return c;
     };
-    if (name == "llama2-7b") return shape(4096, 32, 32, 32, 128, 11008);
-    if (name == "llama2-13b") return shape(4096, 40, 40, 40, 128, 13824);
-    if (name == "tinyllama-1.1b") return shape(2048, 22, 32, 4, 64, 5632);
+    if (name == "llama2-7b") return shape(Family::llama, 32000, 4096, 32, 32, 32, 128, 11008);
+    if (name == "llama2-13b") return shape(Family::llama, 32000, 4096, 40, 40, 40, 128, 13824);
+    if (name == "tinyllama-1.1b") return shape(Family::llama, 32000, 2048, 22, 32, 4, 64, 5632);
+    if (name == "gpt2") return shape(Family::gpt2, 50257, 1024, 12, 12, 12, 64, 3072);
+    if (name == "opt-125m") return shape(Family::opt, 50272, 2048, 12, 12, 12, 64, 3072);
+    if (name == "opt-1.3b") return shape(Family::opt, 50272, 2048, 24, 32, 32, 64, 8192);
+    if (name == "opt-6.7b") return shape(Family::opt, 50272, 2048, 32, 32, 32, 128, 16384);
     return {};
 }
 
@@ -94,7 +99,7 @@ private:
 }  // namespace detail
 
 /// A model with random weights of a type: the same for the same seed, whatever the executor. Norms are 1, biases 0, the
-/// head is not tied, and texts have neither head nor end.
+/// head is tied where that of the family is (GPT-2, OPT), and texts have neither head nor end.
 /// Throws    Error{unsupported} for a type that has no random weights; Error{contract} for a shape that is none
 /// Cost      the memory of the weights; about a second for 10^9 of them
 inline std::shared_ptr<const Transformer> random_transformer(const TransformerConfig& config, DType type,
@@ -104,7 +109,7 @@ inline std::shared_ptr<const Transformer> random_transformer(const TransformerCo
     auto model = std::make_shared<Transformer>();
     model->config = config;
     model->layers.resize(config.layers);
-    model->head.emplace();
+    if (config.family != Family::gpt2 && config.family != Family::opt) model->head.emplace();
     detail::each_tensor(
         *model,
         [&](const std::string&, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& matrix) {

@@ -35,15 +35,16 @@ struct TrainingTargets {
     std::vector<TokenId> markers = {};  ///< exactly these rows of the input embedding; a tied head keeps those of the model
     bool all = false;                   ///< every parameter of the model, instead of the two above
 
-    /// Throws    Error{contract} for nothing to train, for `all` beside something else, for ids, ranks or dropouts that are none
+    /// Throws    Error{contract} for nothing to train, for `all` beside something else, for modules, ids,
+    ///           ranks or dropouts that are none
     void check(const TransformerConfig& c) const {
-        FLASHBACK_ASSERT(c.norm == Norm::rms && c.positions == Positions::rotary && c.gated && !c.qkv_bias && !c.output_bias &&
-                             !c.ffn_bias && !c.post_norm && c.final_norm && c.embedding_width == 0,
-                         "the backward pass of '", c.name, "' is not implemented, expected a model of Llama's kind");
         FLASHBACK_ASSERT(all || !lora.modules.empty() || !markers.empty(),
                          "nothing trains: expected modules of a LoRA, markers, or all parameters");
         FLASHBACK_ASSERT(!all || (lora.modules.empty() && markers.empty()),
                          "all parameters train, and a LoRA or markers besides: expected one or the other");
+        for (const LinearModule m : lora.modules) {
+            FLASHBACK_ASSERT(c.has(m), "a LoRA on ", to_string(m), ", a layer that the blocks of this model do not have");
+        }
         if (!lora.modules.empty()) {
             FLASHBACK_ASSERT(lora.rank > 0, "a LoRA of rank 0, expected at least 1");
             FLASHBACK_ASSERT(lora.dropout >= 0 && lora.dropout < 1, "a LoRA with a dropout of ", lora.dropout,

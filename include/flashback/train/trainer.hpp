@@ -59,7 +59,7 @@ struct TrainerState {
     std::uint64_t& steps;
 };
 
-/// Trains a Llama model, or a LoRA and marker rows on top of it. The gradient of a batch is a sum over its examples in their order,
+/// Trains a model of any family, or a LoRA and marker rows on top of it. The gradient of a batch is a sum over its examples in their order,
 /// each computed by one thread, so that neither the number of threads nor how a batch is cut into calls of `accumulate` changes a bit.
 ///
 /// Belongs to one thread at a time. A frozen model of f32 is shared; matrices of other types are turned into f32.
@@ -271,8 +271,8 @@ private:
     // What a backward pass adds to; matrices of linear layers it overwrites, and those are nearly everything.
     void clear_added(float* gradients) const noexcept {
         for (const Parameter& p : layout()) {
-            const bool untied_embedding = p.offset == net_.embedding.gradient && !net_.tied;
-            if (p.order == Parameter::Order::rows || untied_embedding) std::fill_n(gradients + p.offset, p.size(), 0.0f);
+            const bool table = (p.offset == net_.embedding.gradient && !net_.tied) || p.offset == net_.positions.gradient;
+            if (p.order == Parameter::Order::rows || table) std::fill_n(gradients + p.offset, p.size(), 0.0f);
         }
     }
 

@@ -11,13 +11,13 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// act(gate) · up in `gate`, or act(up) in `up`, for some elements of a row.
-inline void activate(const TransformerConfig& c, float* gate, float* up, std::size_t count) noexcept {
-    if (c.gated) return simd::silu_times(gate, up, count);
-    switch (c.activation) {
-        case Activation::silu: return simd::silu(up, count);
-        case Activation::gelu_tanh: return simd::gelu(up, count);
-        case Activation::relu: return simd::relu(up, count);
+/// x = act(x).
+/// Shape     x (n)
+inline void activate(Activation activation, float* x, std::size_t n) noexcept {
+    switch (activation) {
+        case Activation::silu: return simd::silu(x, n);
+        case Activation::gelu_tanh: return simd::gelu(x, n);
+        case Activation::relu: return simd::relu(x, n);
     }
 }
 
@@ -50,7 +50,11 @@ void feed_forward_half(const ExecutorRef& executor, const Transformer& model, co
         show(observer, Stage::up, number, rows, work.up.data(), work.hidden, begin, real);
         for (std::size_t r = 0; r < rows; ++r) {
             const std::size_t at = r * work.hidden;
-            activate(c, work.gate.data() + at + begin, work.up.data() + at + begin, count);
+            if (c.gated) {
+                simd::silu_times(work.gate.data() + at + begin, work.up.data() + at + begin, count);
+            } else {
+                activate(c.activation, work.up.data() + at + begin, count);
+            }
             convert({&layer.down}, work.hidden_inputs, r, activated + at, begin, real);
         }
         show(observer, Stage::activated, number, rows, activated, work.hidden, begin, real);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/model/adapter.hpp"
+#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/train/detail/network.hpp"
@@ -62,8 +63,8 @@ inline void take_adapter(Network& net, const Adapter& adapter) {
     }
     for (std::size_t i = 0; i < net.markers.size(); ++i) {
         const auto row = std::ranges::find(adapter.embedding_ids, net.markers[i]) - adapter.embedding_ids.begin();
-        std::copy_n(adapter.embedding_rows.begin() + row * static_cast<std::ptrdiff_t>(net.config.width), net.config.width,
-                    values + net.layout["markers"].at(i, 0));
+        std::copy_n(adapter.embedding_rows.begin() + row * static_cast<std::ptrdiff_t>(net.config.row_width()),
+                    net.config.row_width(), values + net.layout["markers"].at(i, 0));
     }
 }
 
@@ -74,34 +75,21 @@ inline std::shared_ptr<const Transformer> model_of(const Network& net) {
     model->rotary_frequencies = net.base()->rotary_frequencies;
     model->text_head = net.base()->text_head;
     model->text_ends = net.base()->text_ends;
+    model->layers.resize(net.layers.size());
+    if (!net.tied) model->head.emplace();
     const float* values = net.parameters.data();
-    const auto vector = [&](const std::string& name) { return net.layout[name].read(values); };
-    const auto matrix = [&](const std::string& name) {
-        const Parameter& p = net.layout[name];
-        simd::PackedMatrix w{DType::f32, p.outputs, p.inputs};
-        std::vector<float> row(p.inputs);
-        for (std::size_t o = 0; o < p.outputs; ++o) {
-            for (std::size_t i = 0; i < p.inputs; ++i) row[i] = values[p.at(o, i)];
-            w.set_row(o, reinterpret_cast<const std::byte*>(row.data()));
-        }
-        return w;
-    };
-    model->embedding = matrix("token_embd.weight");
-    for (std::size_t l = 0; l < net.layers.size(); ++l) {
-        const std::string block = "blk." + std::to_string(l) + '.';
-        TransformerLayer& layer = model->layers.emplace_back();
-        layer.attention_norm = vector(block + "attn_norm.weight");
-        layer.ffn_norm = vector(block + "ffn_norm.weight");
-        layer.q = matrix(name_of(l, LinearModule::q) + ".weight");
-        layer.k = matrix(name_of(l, LinearModule::k) + ".weight");
-        layer.v = matrix(name_of(l, LinearModule::v) + ".weight");
-        layer.output = matrix(name_of(l, LinearModule::output) + ".weight");
-        layer.gate = matrix(name_of(l, LinearModule::gate) + ".weight");
-        layer.up = matrix(name_of(l, LinearModule::up) + ".weight");
-        layer.down = matrix(name_of(l, LinearModule::down) + ".weight");
-    }
-    model->output_norm = vector("output_norm.weight");
-    if (!net.tied) model->head = matrix("output.weight");
+    each_tensor(
+        *model,
+        [&](const std::string& name, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
+            const Parameter& p = net.layout[name];
+            to = simd::PackedMatrix{DType::f32, outputs, inputs};
+            std::vector<float> row(inputs);
+            for (std::size_t o = 0; o < outputs; ++o) {
+                for (std::size_t i = 0; i < inputs; ++i) row[i] = values[p.at(o, i)];
+                to.set_row(o, reinterpret_cast<const std::byte*>(row.data()));
+            }
+        },
+        [&](const std::string& name, std::size_t, std::vector<float>& to) { to = net.layout[name].read(values); });
     model->fingerprint = fingerprint(*model);
     return model;
 }

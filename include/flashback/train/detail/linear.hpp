@@ -28,14 +28,23 @@ struct Matrix {
     simd::GemmPanels right() const noexcept { return {data, panel_floats(), simd::panel_outputs}; }
 };
 
-/// A linear layer and what LoRA adds to it: y = W x + scale · B A dropout(x).
+/// A row of numbers: the weight of a norm, a bias.
+struct Vector {
+    const float* data = nullptr;  ///< null where there is none
+    std::size_t gradient = frozen;
+
+    bool trains() const noexcept { return gradient != frozen; }
+};
+
+/// A linear layer and what LoRA adds to it: y = W x + scale · B A dropout(x) + bias, summed in this order.
 struct Linear {
     Matrix w;
     Matrix a, b;  ///< (rank, inputs), (outputs, rank); of no outputs without LoRA
     float scale = 0;
+    Vector bias = {};  ///< (outputs)
 
     bool has_lora() const noexcept { return a.outputs > 0; }
-    bool trains() const noexcept { return w.trains() || a.trains(); }
+    bool trains() const noexcept { return w.trains() || a.trains(); }  // a bias trains where w does
 };
 
 /// Memory that linear layers share.
@@ -114,16 +123,19 @@ inline void go_low(const Linear& m, ConstRowSpan x, std::size_t rows, LinearScra
 inline void linear_forward(const Linear& m, ConstRowSpan x, std::size_t rows, RowSpan y, simd::GemmStart start,
                            const Dropout& dropout, LinearScratch& scratch) noexcept {
     multiply(m.w, x, rows, y, start);
-    if (!m.has_lora()) return;
-    go_low(m, lora_input(m, x, rows, dropout, scratch), rows, scratch);
-    multiply(m.b, scratch.low, rows, y, simd::GemmStart::accumulate);
+    if (m.has_lora()) {
+        go_low(m, lora_input(m, x, rows, dropout, scratch), rows, scratch);
+        multiply(m.b, scratch.low, rows, y, simd::GemmStart::accumulate);
+    }
+    for (std::size_t r = 0; m.bias.data && r < rows; ++r) simd::add(y.row(r), m.bias.data, m.w.outputs);
 }
 
-/// The gradients of what trains in m and, unless there is no dx, of x: set, or added to what is there.
+/// The gradients of what trains in m and, unless there is no dx, of x: set, or added to what is there; that of a bias is added.
 /// Source    Hu et al. 2021, LoRA, equation 3
 inline void linear_backward(const Linear& m, ConstRowSpan x, ConstRowSpan dy, std::size_t rows, RowSpan dx,
                             simd::GemmStart start, const Dropout& dropout, float* gradients, LinearScratch& scratch) noexcept {
     if (m.w.trains()) weight_gradient(m.w, x, dy, rows, gradients);
+    for (std::size_t r = 0; m.bias.trains() && r < rows; ++r) simd::add(gradients + m.bias.gradient, dy.row(r), m.w.outputs);
     if (dx) multiply_back(m.w, dy, rows, dx, start, scratch);
     if (!m.has_lora()) return;
     const ConstRowSpan input = lora_input(m, x, rows, dropout, scratch);

@@ -24,16 +24,13 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The weight of a norm.
-struct Vector {
-    const float* data = nullptr;
-    std::size_t gradient = frozen;
-
-    bool trains() const noexcept { return gradient != frozen; }
+/// The weight of a norm and, where its kind has one, its bias.
+struct NormVectors {
+    Vector weight, bias;
 };
 
 struct NetworkLayer {
-    Vector attention_norm, ffn_norm;
+    NormVectors attention_norm, ffn_norm;
     std::array<Linear, linear_modules.size()> linear;
 
     Linear& operator[](LinearModule m) noexcept { return linear[static_cast<std::size_t>(m)]; }
@@ -52,46 +49,52 @@ public:
         describe(targets);
         parameters = simd::in_huge_pages(AlignedBuffer<float>{layout.size()});
         std::fill_n(parameters.data(), parameters.size(), 0.0f);
-        if (targets.all) {
-            take_all();
-        } else {
-            take_frozen();
-            take_lora(targets.lora, seed);
-            take_markers(targets.markers);
-        }
+        take(targets.all);
+        take_lora(targets.lora, seed);
+        take_markers(targets.markers);
+        if (targets.all) forget_weights();
         find_lowest();
     }
 
     /// The input embedding of a token.
+    /// Shape     to (row_width)
     void embed(TokenId token, float* to) const noexcept {
         const auto marker = marker_of(token);
-        if (marker < markers.size()) return void(std::copy_n(marker_rows.data + marker * config.width, config.width, to));
-        if (!embedding.trains()) return base_->embedding.row(static_cast<std::size_t>(token), to);
-        const float* from = embedding.data + offset_of(token);
-        for (std::size_t i = 0; i < config.width; ++i) to[i] = from[i * simd::panel_outputs];
+        const std::size_t width = config.row_width();
+        if (marker < markers.size()) return void(std::copy_n(marker_rows.data + marker * width, width, to));
+        row_of(embedding, base_->embedding, static_cast<std::size_t>(token), to);
     }
 
     /// Adds to the gradient of the input embedding of a token.
     void embed_backward(TokenId token, const float* gradient, float* gradients) const noexcept {
         if (embedding.trains()) {
-            float* to = gradients + embedding.gradient + offset_of(token);
-            for (std::size_t i = 0; i < config.width; ++i) to[i * simd::panel_outputs] += gradient[i];
+            add_to_row(embedding, static_cast<std::size_t>(token), gradient, gradients);
         } else if (const auto marker = marker_of(token); marker < markers.size()) {
-            simd::add(gradients + marker_rows.gradient + marker * config.width, gradient, config.width);
+            simd::add(gradients + marker_rows.gradient + marker * config.row_width(), gradient, config.row_width());
         }
     }
     bool embeddings_train() const noexcept { return embedding.trains() || !markers.empty(); }
+
+    /// The row of a position in the table.
+    /// Shape     to (width)
+    void position(std::size_t at, float* to) const noexcept {
+        row_of(positions, base_->positions, at + config.position_offset, to);
+    }
+    void position_backward(std::size_t at, const float* gradient, float* gradients) const noexcept {
+        if (positions.trains()) add_to_row(positions, at + config.position_offset, gradient, gradients);
+    }
 
     TransformerConfig config;
     std::vector<double> frequencies;
     ParameterLayout layout;
     AlignedBuffer<float> parameters;
     std::vector<NetworkLayer> layers;
-    Vector output_norm;
-    Matrix embedding;  ///< only where it trains
-    Matrix head;       ///< the embedding again where it is tied
+    NormVectors output_norm;
+    Matrix embedding, positions;     ///< only where they train
+    Matrix project_in, project_out;  ///< of no outputs where embedding and stream have the same width
+    Matrix head;                     ///< the embedding again where it is tied
     std::vector<TokenId> markers;
-    Vector marker_rows;  ///< (markers, width)
+    Vector marker_rows;  ///< (markers, row_width)
     bool tied = false;
 
     /// What trains and is evaluated first: -1 the embedding, 2 l attention of layer l, 2 l + 1 its feed-forward half, 2 · layers
@@ -115,34 +118,40 @@ private:
     std::size_t marker_of(TokenId token) const noexcept {
         return static_cast<std::size_t>(std::ranges::find(markers, token) - markers.begin());
     }
-    std::size_t offset_of(TokenId token) const noexcept {
-        const auto row = static_cast<std::size_t>(token);
-        return row / simd::panel_outputs * embedding.panel_floats() + row % simd::panel_outputs;
+    static std::size_t offset_of(const Matrix& m, std::size_t row) noexcept {
+        return row / simd::panel_outputs * m.panel_floats() + row % simd::panel_outputs;
+    }
+    /// A row of a matrix, which the frozen model has if it does not train.
+    static void row_of(const Matrix& m, const simd::PackedMatrix& frozen_one, std::size_t row, float* to) noexcept {
+        if (!m.trains()) return frozen_one.row(row, to);
+        const float* from = m.data + offset_of(m, row);
+        for (std::size_t i = 0; i < m.inputs; ++i) to[i] = from[i * simd::panel_outputs];
+    }
+    static void add_to_row(const Matrix& m, std::size_t row, const float* gradient, float* gradients) noexcept {
+        float* to = gradients + m.gradient + offset_of(m, row);
+        for (std::size_t i = 0; i < m.inputs; ++i) to[i * simd::panel_outputs] += gradient[i];
     }
 
     void describe(const TrainingTargets& targets) {
-        const auto matrix = [&](std::string name, const simd::PackedMatrix& w) {
-            layout.add(std::move(name), w.outputs(), w.inputs(), Parameter::Order::panels, true);
-        };
-        const auto norm = [&](std::string name) {
-            layout.add(std::move(name), 1, config.width, Parameter::Order::rows, false);
-        };
-        if (targets.all) matrix("token_embd.weight", base_->embedding);
+        if (targets.all) {
+            each_tensor(
+                *base_,
+                [&](const std::string& name, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
+                    layout.add(name, outputs, inputs, Parameter::Order::panels, true);
+                },
+                [&](const std::string& name, std::size_t count, const std::vector<float>&) {
+                    layout.add(name, 1, count, Parameter::Order::rows, false);
+                });
+        }
         for (std::size_t l = 0; l < config.layers; ++l) {
-            const std::string block = "blk." + std::to_string(l) + '.';
-            if (targets.all) norm(block + "attn_norm.weight");
             for (const LinearModule m : linear_modules) {
-                const simd::PackedMatrix& w = base_->layers[l][m];
-                if (targets.all && m == LinearModule::gate) norm(block + "ffn_norm.weight");
-                if (targets.all) matrix(name_of(l, m) + ".weight", w);
                 if (!targets.lora.has(m)) continue;
-                layout.add(name_of(l, m) + ".lora_a", targets.lora.rank, w.inputs(), Parameter::Order::panels, true);
-                layout.add(name_of(l, m) + ".lora_b", w.outputs(), targets.lora.rank, Parameter::Order::panels, true);
+                layout.add(name_of(l, m) + ".lora_a", targets.lora.rank, config.inputs(m), Parameter::Order::panels, true);
+                layout.add(name_of(l, m) + ".lora_b", config.outputs(m), targets.lora.rank, Parameter::Order::panels, true);
             }
         }
-        if (targets.all) norm("output_norm.weight");
-        if (targets.all && base_->head) matrix("output.weight", *base_->head);
-        if (!targets.markers.empty()) layout.add("markers", targets.markers.size(), config.width, Parameter::Order::rows, true);
+        if (!targets.markers.empty())
+            layout.add("markers", targets.markers.size(), config.row_width(), Parameter::Order::rows, true);
     }
 
     /// A matrix as f32; one of another type is kept beside.
@@ -174,32 +183,37 @@ private:
         return {parameters.data() + p.offset, p.offset};
     }
 
-    void take_all() {
-        embedding = trained_matrix("token_embd.weight", base_->embedding);
+    /// The weights where they train, in one array; else where the frozen model has them.
+    void take(bool all) {
+        const auto matrix = [&](const std::string& name, const simd::PackedMatrix& from) {
+            if (from.outputs() == 0) return Matrix{};
+            return all ? trained_matrix(name + ".weight", from) : as_f32(from, converted_);
+        };
+        const auto vector = [&](const std::string& name, const std::vector<float>& from) {
+            if (from.empty()) return Vector{};
+            return all ? trained_vector(name, from) : Vector{from.data(), frozen};
+        };
+        const auto norm = [&](const std::string& name, const std::vector<float>& weight, const std::vector<float>& bias) {
+            return NormVectors{vector(name + ".weight", weight), vector(name + ".bias", bias)};
+        };
+        if (all) embedding = matrix("token_embd", base_->embedding);
+        if (all) positions = matrix("position_embd", base_->positions);
+        project_in = matrix("project_in", base_->project_in);
         for (std::size_t l = 0; l < config.layers; ++l) {
+            const TransformerLayer& from = base_->layers[l];
             const std::string block = "blk." + std::to_string(l) + '.';
             NetworkLayer& layer = layers.emplace_back();
-            layer.attention_norm = trained_vector(block + "attn_norm.weight", base_->layers[l].attention_norm);
-            layer.ffn_norm = trained_vector(block + "ffn_norm.weight", base_->layers[l].ffn_norm);
-            for (const LinearModule m : linear_modules)
-                layer[m].w = trained_matrix(name_of(l, m) + ".weight", base_->layers[l][m]);
+            layer.attention_norm = norm(block + "attn_norm", from.attention_norm, from.attention_norm_bias);
+            layer.ffn_norm = norm(block + "ffn_norm", from.ffn_norm, from.ffn_norm_bias);
+            for (const LinearModule m : linear_modules) {
+                layer[m].w = matrix(name_of(l, m), from[m]);
+                layer[m].bias = vector(name_of(l, m) + ".bias", from.bias(m));
+            }
         }
-        output_norm = trained_vector("output_norm.weight", base_->output_norm);
+        output_norm = norm("output_norm", base_->output_norm, base_->output_norm_bias);
+        project_out = matrix("project_out", base_->project_out);
         tied = !base_->head;
-        head = tied ? embedding : trained_matrix("output.weight", *base_->head);
-        forget_weights();
-    }
-
-    void take_frozen() {
-        for (const TransformerLayer& from : base_->layers) {
-            NetworkLayer& layer = layers.emplace_back();
-            layer.attention_norm = {from.attention_norm.data(), frozen};
-            layer.ffn_norm = {from.ffn_norm.data(), frozen};
-            for (const LinearModule m : linear_modules) layer[m].w = as_f32(from[m], converted_);
-        }
-        output_norm = {base_->output_norm.data(), frozen};
-        tied = !base_->head;
-        head = as_f32(base_->output_matrix(), converted_);
+        head = tied && all ? embedding : matrix("output", base_->output_matrix());
     }
 
     /// A is uniform in ±1/sqrt(inputs), as PEFT's Kaiming initialisation with a = sqrt(5) is; B is 0, so that nothing changes at first.
@@ -227,7 +241,7 @@ private:
         if (ids.empty()) return;
         const Parameter& p = layout["markers"];
         for (std::size_t i = 0; i < ids.size(); ++i)
-            base_->embedding.row(static_cast<std::size_t>(ids[i]), parameters.data() + p.offset + i * config.width);
+            base_->embedding.row(static_cast<std::size_t>(ids[i]), parameters.data() + p.offset + i * config.row_width());
         marker_rows = {parameters.data() + p.offset, p.offset};
         markers = ids;
     }
@@ -240,8 +254,8 @@ private:
                 return std::any_of(layer.linear.begin() + first, layer.linear.begin() + last,
                                    [](const Linear& m) { return m.trains(); });
             };
-            if (layer.ffn_norm.trains() || any(4, 7)) lowest = static_cast<std::ptrdiff_t>(2 * l + 1);
-            if (layer.attention_norm.trains() || any(0, 4)) lowest = static_cast<std::ptrdiff_t>(2 * l);
+            if (layer.ffn_norm.weight.trains() || any(4, 7)) lowest = static_cast<std::ptrdiff_t>(2 * l + 1);
+            if (layer.attention_norm.weight.trains() || any(0, 4)) lowest = static_cast<std::ptrdiff_t>(2 * l);
         }
         if (embeddings_train()) lowest = -1;
     }

@@ -1,6 +1,7 @@
 /// \file One example, forward and back. A single thread; the bits depend on weights, example and dropout key alone.
 #pragma once
 
+#include "flashback/model/detail/feed_forward_half.hpp"
 #include "flashback/simd/norm.hpp"
 #include "flashback/train/detail/row_operations.hpp"
 #include "flashback/train/detail/workspace.hpp"
@@ -25,7 +26,7 @@ public:
     /// The sum of the cross entropy of all targets; NaN where the model overflows.
     double forward() noexcept {
         const std::size_t layers = net_.layers.size();
-        for (std::size_t t = 0; t < rows_; ++t) net_.embed(example_.tokens[t], stream(0).row(t));
+        embed();
         for (std::size_t l = 0; l < layers; ++l) {
             attend(l);
             feed_forward(l);
@@ -45,8 +46,7 @@ public:
             if (net_.lowest > stage(2 * l)) return;
             attend_backward(l);
         }
-        if (net_.lowest >= 0) return;
-        for (std::size_t t = 0; t < rows_; ++t) net_.embed_backward(example_.tokens[t], work_.gradient.row(t), gradients_);
+        if (net_.lowest < 0) embed_backward();
     }
 
 private:
@@ -79,16 +79,90 @@ private:
     void copy(ConstRowSpan from, RowSpan to, std::size_t begin) const noexcept {
         std::copy_n(from.row(begin), (rows_ - begin) * from.stride, to.row(begin));
     }
-    void normalise(ConstRowSpan x, const Vector& weight, std::size_t begin, std::size_t rows, RowSpan y) const noexcept {
-        for (std::size_t t = begin; t < rows; ++t)
-            simd::rms_norm(x.row(t), weight.data, net_.config.width, net_.config.norm_epsilon, y.row(t));
+    /// y = norm(x); without a norm, y = x.
+    void normalise(ConstRowSpan x, const NormVectors& norm, std::size_t begin, std::size_t rows, RowSpan y) const noexcept {
+        const TransformerConfig& c = net_.config;
+        for (std::size_t t = begin; t < rows; ++t) {
+            if (!norm.weight.data) {
+                std::copy_n(x.row(t), c.width, y.row(t));
+            } else if (c.norm == Norm::layer) {
+                simd::layer_norm(x.row(t), norm.weight.data, norm.bias.data, c.width, c.norm_epsilon, y.row(t));
+            } else {
+                simd::rms_norm(x.row(t), norm.weight.data, c.width, c.norm_epsilon, y.row(t));
+            }
+        }
     }
-    void normalise_back(ConstRowSpan x, const Vector& weight, ConstRowSpan dy, std::size_t begin, RowSpan dx) noexcept {
-        float* dweight = weight.trains() ? gradients_ + weight.gradient : nullptr;
-        for (std::size_t t = begin; t < rows_; ++t)
-            rms_norm_backward(x.row(t), weight.data, net_.config.width, net_.config.norm_epsilon, dy.row(t), dx.row(t),
-                              dweight);
+    void normalise_row_back(const float* x, const NormVectors& norm, const float* dy, float* dx) const noexcept {
+        const TransformerConfig& c = net_.config;
+        float* dweight = norm.weight.trains() ? gradients_ + norm.weight.gradient : nullptr;
+        float* dbias = norm.bias.trains() ? gradients_ + norm.bias.gradient : nullptr;
+        if (!norm.weight.data) {
+            simd::add(dx, dy, c.width);
+        } else if (c.norm == Norm::layer) {
+            layer_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, dy, dx, dweight, dbias);
+        } else {
+            rms_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, dy, dx, dweight);
+        }
     }
+
+    /// What a half of a block reads: the norm of the stream, or where norms stand behind the sums the stream itself.
+    ConstRowSpan read(const Rows& x, const NormVectors& norm, std::size_t begin) noexcept {
+        if (net_.config.post_norm) return x;
+        normalise(x, norm, begin, rows_, work_.normed);
+        return work_.normed;
+    }
+    /// Adds the gradient of what a half of a block read to that of the stream.
+    void read_back(const Rows& x, const NormVectors& norm, std::size_t begin) noexcept {
+        for (std::size_t t = begin; t < rows_; ++t) {
+            const float* dy = work_.normed_gradient.row(t);
+            float* dx = work_.gradient.row(t);
+            if (net_.config.post_norm) {
+                simd::add(dx, dy, net_.config.width);
+            } else {
+                normalise_row_back(x.row(t), norm, dy, dx);
+            }
+        }
+    }
+    /// Where the output of a half of a block is summed up: the stream behind it, or what a norm makes the stream of.
+    Rows& sum_of(Rows& behind, Rows& in_front_of_norm) const noexcept {
+        return net_.config.post_norm ? in_front_of_norm : behind;
+    }
+    void finish_sum(const Rows& sum, const NormVectors& norm, std::size_t begin, Rows& behind) const noexcept {
+        if (net_.config.post_norm) normalise(sum, norm, begin, rows_, behind);
+    }
+    /// The gradient of the stream becomes that of the sum.
+    void finish_sum_back(const Rows& sum, const NormVectors& norm, std::size_t begin) noexcept {
+        if (!net_.config.post_norm) return;
+        for (std::size_t t = begin; t < rows_; ++t) {
+            float* dy = work_.normed_gradient.row(t);
+            float* dx = work_.gradient.row(t);
+            std::copy_n(dx, net_.config.width, dy);
+            std::fill_n(dx, net_.config.width, 0.0f);
+            normalise_row_back(sum.row(t), norm, dy, dx);
+        }
+    }
+
+    void embed() noexcept {
+        Rows& rows = projects() ? work_.embedded : stream(0);
+        for (std::size_t t = 0; t < rows_; ++t) net_.embed(example_.tokens[t], rows.row(t));
+        if (projects()) multiply(net_.project_in, work_.embedded, rows_, stream(0), zero);
+        if (net_.config.positions != Positions::learned) return;
+        for (std::size_t t = 0; t < rows_; ++t) {
+            net_.position(t, work_.normed.row(t));
+            simd::add(stream(0).row(t), work_.normed.row(t), net_.config.width);
+        }
+    }
+
+    void embed_backward() noexcept {
+        for (std::size_t t = 0; t < rows_; ++t) net_.position_backward(t, work_.gradient.row(t), gradients_);
+        if (projects()) {
+            if (net_.project_in.trains()) weight_gradient(net_.project_in, work_.embedded, work_.gradient, rows_, gradients_);
+            multiply_back(net_.project_in, work_.gradient, rows_, work_.embedded_gradient, zero, work_.linear);
+        }
+        const Rows& gradient = projects() ? work_.embedded_gradient : work_.gradient;
+        for (std::size_t t = 0; t < rows_; ++t) net_.embed_backward(example_.tokens[t], gradient.row(t), gradients_);
+    }
+
     /// Rotates all heads by the angles of their positions, or back.
     void rotate(RowSpan x, std::size_t heads, const Rows& sine, std::size_t begin) const noexcept {
         for (std::size_t t = begin; t < rows_; ++t) {
@@ -107,70 +181,95 @@ private:
     void attend(std::size_t l) noexcept {
         SavedLayer& s = work_.layers[l];
         const std::size_t first = first_row(l);
-        normalise(s.x, net_.layers[l].attention_norm, 0, rows_, work_.normed);
-        run(l, q, work_.normed, s.q, first, zero);
-        run(l, k, work_.normed, s.k, 0, zero);
-        run(l, v, work_.normed, s.v, 0, zero);
+        const NormVectors& norm = net_.layers[l].attention_norm;
+        const ConstRowSpan x = read(s.x, norm, 0);
+        run(l, q, x, s.q, first, zero);
+        run(l, k, x, s.k, 0, zero);
+        run(l, v, x, s.v, 0, zero);
         rotate(s.q, net_.config.heads, work_.sine, first);
         rotate(s.k, net_.config.kv_heads, work_.sine, 0);
         scale_queries(s.q, first);
         attention_forward(heads(), s.q, s.k, s.v, first, rows_, s.attended, work_.attention);
-        copy(s.x, s.middle, first);
-        run(l, output, s.attended, s.middle, first, accumulate);
+        Rows& sum = sum_of(s.middle, s.attention_sum);
+        copy(s.x, sum, first);
+        run(l, output, s.attended, sum, first, accumulate);
+        finish_sum(sum, norm, first, s.middle);
     }
 
     void attend_backward(std::size_t l) noexcept {
         SavedLayer& s = work_.layers[l];
         const NetworkLayer& layer = net_.layers[l];
         const std::size_t first = first_row(l);
-        const bool below = net_.lowest < stage(2 * l) || layer.attention_norm.trains();
+        const bool below = net_.lowest < stage(2 * l) || layer.attention_norm.weight.trains();
         const bool inside = below || layer[q].trains() || layer[k].trains() || layer[v].trains();
+        finish_sum_back(s.attention_sum, layer.attention_norm, first);
         run_back(l, output, s.attended, work_.gradient, inside ? work_.attended_gradient.view() : RowSpan{}, first, zero);
         if (!inside) return;
         attention_backward(heads(), s.q, s.k, s.v, s.attended, work_.attended_gradient, first, rows_, work_.attention);
         scale_queries(s.q, first);
         rotate(s.q, net_.config.heads, work_.minus_sine, first);
         rotate(s.k, net_.config.kv_heads, work_.minus_sine, 0);
-        normalise(s.x, layer.attention_norm, 0, rows_, work_.normed);
+        const ConstRowSpan x = read(s.x, layer.attention_norm, 0);
         const RowSpan dx = below ? work_.normed_gradient.view() : RowSpan{};
-        run_back(l, k, work_.normed, s.k, dx, 0, zero);
-        run_back(l, v, work_.normed, s.v, dx, 0, accumulate);
-        run_back(l, q, work_.normed, s.q, dx, first, accumulate);
-        if (below) normalise_back(s.x, layer.attention_norm, work_.normed_gradient, 0, work_.gradient);
+        run_back(l, k, x, s.k, dx, 0, zero);
+        run_back(l, v, x, s.v, dx, 0, accumulate);
+        run_back(l, q, x, s.q, dx, first, accumulate);
+        if (below) read_back(s.x, layer.attention_norm, 0);
     }
 
-    void activate(const SavedLayer& s, std::size_t begin) noexcept {
-        copy(s.gate, work_.hidden, begin);
-        for (std::size_t t = begin; t < rows_; ++t) simd::silu_times(work_.hidden.row(t), s.up.row(t), net_.config.hidden);
+    /// What `down` reads, in `hidden`.
+    void activate_rows(const SavedLayer& s, std::size_t begin) noexcept {
+        const TransformerConfig& c = net_.config;
+        copy(c.gated ? s.gate : s.up, work_.hidden, begin);
+        for (std::size_t t = begin; t < rows_; ++t) {
+            if (c.gated) {
+                simd::silu_times(work_.hidden.row(t), s.up.row(t), c.hidden);
+            } else {
+                activate(c.activation, work_.hidden.row(t), c.hidden);
+            }
+        }
+    }
+    void activate_rows_back(SavedLayer& s, std::size_t begin) noexcept {
+        const TransformerConfig& c = net_.config;
+        for (std::size_t t = begin; t < rows_; ++t) {
+            if (c.gated) {
+                silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
+            } else {
+                activation_backward(c.activation, s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
+            }
+        }
     }
 
     void feed_forward(std::size_t l) noexcept {
         SavedLayer& s = work_.layers[l];
+        const NormVectors& norm = net_.layers[l].ffn_norm;
         const std::size_t first = first_row(l);
-        normalise(s.middle, net_.layers[l].ffn_norm, first, rows_, work_.normed);
-        run(l, gate, work_.normed, s.gate, first, zero);
-        run(l, up, work_.normed, s.up, first, zero);
-        activate(s, first);
-        copy(s.middle, stream(l + 1), first);
-        run(l, down, work_.hidden, stream(l + 1), first, accumulate);
+        const ConstRowSpan x = read(s.middle, norm, first);
+        if (net_.config.gated) run(l, gate, x, s.gate, first, zero);
+        run(l, up, x, s.up, first, zero);
+        activate_rows(s, first);
+        Rows& sum = sum_of(stream(l + 1), s.ffn_sum);
+        copy(s.middle, sum, first);
+        run(l, down, work_.hidden, sum, first, accumulate);
+        finish_sum(sum, norm, first, stream(l + 1));
     }
 
     void feed_forward_backward(std::size_t l) noexcept {
         SavedLayer& s = work_.layers[l];
         const NetworkLayer& layer = net_.layers[l];
         const std::size_t first = first_row(l);
-        const bool below = net_.lowest < stage(2 * l + 1) || layer.ffn_norm.trains();
+        const bool below = net_.lowest < stage(2 * l + 1) || layer.ffn_norm.weight.trains();
         const bool inside = below || layer[gate].trains() || layer[up].trains();
-        if (layer[down].trains()) activate(s, first);
+        finish_sum_back(s.ffn_sum, layer.ffn_norm, first);
+        if (layer[down].trains()) activate_rows(s, first);
         run_back(l, down, work_.hidden, work_.gradient, inside ? work_.hidden_gradient.view() : RowSpan{}, first, zero);
         if (!inside) return;
-        for (std::size_t t = first; t < rows_; ++t)
-            silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), net_.config.hidden);
-        normalise(s.middle, layer.ffn_norm, first, rows_, work_.normed);
+        activate_rows_back(s, first);
+        const ConstRowSpan x = read(s.middle, layer.ffn_norm, first);
         const RowSpan dx = below ? work_.normed_gradient.view() : RowSpan{};
-        run_back(l, gate, work_.normed, s.gate, dx, first, zero);
-        run_back(l, up, work_.normed, s.up, dx, first, accumulate);
-        if (below) normalise_back(s.middle, layer.ffn_norm, work_.normed_gradient, first, work_.gradient);
+        if (net_.config.gated) run_back(l, gate, x, s.gate, dx, first, zero);
+        run_back(l, up, x, s.up, dx, first, net_.config.gated ? accumulate : zero);
+        if (below) read_back(s.middle, layer.ffn_norm, first);
     }
 
     double predict() noexcept {
@@ -178,29 +277,40 @@ private:
         for (std::size_t i = 0; i < targets; ++i)
             std::copy_n(work_.x.row(example_.targets[i] - 1), net_.config.width, work_.target_x.row(i));
         normalise(work_.target_x, net_.output_norm, 0, targets, work_.target_normed);
-        multiply(net_.head, work_.target_normed, targets, work_.logits, zero);
+        if (projects()) multiply(net_.project_out, work_.target_normed, targets, work_.target_projected, zero);
+        multiply(net_.head, head_input(), targets, work_.logits, zero);
         double loss = 0;
         for (std::size_t i = 0; i < targets; ++i) {
             float* logits = work_.logits.row(i);
             for (const TokenId id : cut_) logits[id] = -std::numeric_limits<float>::infinity();
             const auto target = static_cast<std::size_t>(example_.tokens[example_.targets[i]]);
             loss += cross_entropy(logits, net_.config.vocab, target);
-            if (!has_norm(work_.target_x.row(i), net_.config.width)) loss = std::numeric_limits<double>::quiet_NaN();
+            // Where norms stand behind the sums, it is the sum that may overflow.
+            const float* sum =
+                net_.config.post_norm ? work_.layers.back().ffn_sum.row(example_.targets[i] - 1) : work_.target_x.row(i);
+            if (!has_norm(sum, net_.config.width)) loss = std::numeric_limits<double>::quiet_NaN();
         }
         return loss;
     }
 
     void predict_backward() noexcept {
         const std::size_t targets = example_.targets.size();
-        if (net_.head.trains()) weight_gradient(net_.head, work_.target_normed, work_.logits, targets, gradients_);
-        multiply_back(net_.head, work_.logits, targets, work_.target_normed, zero, work_.linear);
+        if (net_.head.trains()) weight_gradient(net_.head, head_input(), work_.logits, targets, gradients_);
+        multiply_back(net_.head, work_.logits, targets, head_input(), zero, work_.linear);
+        if (projects()) {
+            if (net_.project_out.trains())
+                weight_gradient(net_.project_out, work_.target_normed, work_.target_projected, targets, gradients_);
+            multiply_back(net_.project_out, work_.target_projected, targets, work_.target_normed, zero, work_.linear);
+        }
         work_.gradient.clear(rows_);
-        float* dweight = net_.output_norm.trains() ? gradients_ + net_.output_norm.gradient : nullptr;
         for (std::size_t i = 0; i < targets; ++i) {
-            rms_norm_backward(work_.target_x.row(i), net_.output_norm.data, net_.config.width, net_.config.norm_epsilon,
-                              work_.target_normed.row(i), work_.gradient.row(example_.targets[i] - 1), dweight);
+            normalise_row_back(work_.target_x.row(i), net_.output_norm, work_.target_normed.row(i),
+                               work_.gradient.row(example_.targets[i] - 1));
         }
     }
+
+    bool projects() const noexcept { return net_.config.embedding_width > 0; }
+    Rows& head_input() noexcept { return projects() ? work_.target_projected : work_.target_normed; }
 
     const Network& net_;
     const TrainingExample& example_;

@@ -1,6 +1,7 @@
 /// \file The derivatives of what works on one row: norm, activation, cross entropy.
 #pragma once
 
+#include "flashback/model/transformer_config.hpp"
 #include "flashback/simd/activation.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/exp.hpp"
@@ -45,7 +46,45 @@ inline void rms_norm_backward(const float* x, const float* weight, std::size_t n
     });
 }
 
-/// Whether the squares of a row have a sum. Where they overflow, rms_norm gives zeros, and a run that has diverged looks like one
+/// The derivative of layer_norm: y = z · weight + bias, z = (x - mean) / deviation. With g = dy · weight:
+/// dx += (g - mean(g) - z · mean(g z)) / deviation, and unless they are null, dweight += dy · z and dbias += dy.
+/// Shape     x, weight, dy, dx, dweight, dbias (n)
+/// Source    Ba, Kiros and Hinton 2016, Layer normalization, equation 4
+inline void layer_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon, const float* dy, float* dx,
+                                float* dweight, float* dbias) noexcept {
+    using simd::Lanes;
+    const auto count_of = static_cast<float>(n);
+    Lanes total = Lanes::all(0.0f);
+    Lanes total_g = Lanes::all(0.0f);
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
+        total = total + Lanes::load_first(x + i, count);
+        total_g = simd::fma(Lanes::load_first(dy + i, count), Lanes::load_first(weight + i, count), total_g);
+    });
+    const float average = simd::tree_sum(total) / count_of;
+    const Lanes mean = Lanes::all(average);
+    Lanes squares = Lanes::all(0.0f);
+    Lanes products = Lanes::all(0.0f);
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
+        const Lanes off = Lanes::load_first(x + i, count, average) - mean;
+        const Lanes g = Lanes::load_first(dy + i, count) * Lanes::load_first(weight + i, count);
+        squares = simd::fma(off, off, squares);
+        products = simd::fma(off, g, products);
+    });
+    const float inverse = 1.0f / std::sqrt(simd::tree_sum(squares) / count_of + epsilon);
+    const Lanes inverses = Lanes::all(inverse);
+    const Lanes along = Lanes::all(-(simd::tree_sum(products) / count_of) * inverse * inverse * inverse);
+    const Lanes level = Lanes::all(-(simd::tree_sum(total_g) / count_of) * inverse);
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
+        const Lanes off = Lanes::load_first(x + i, count) - mean;
+        const Lanes dout = Lanes::load_first(dy + i, count);
+        const Lanes across = simd::fma(dout * Lanes::load_first(weight + i, count), inverses, Lanes::load_first(dx + i, count));
+        simd::fma(off, along, across + level).store_first(dx + i, count);
+        if (dweight) simd::fma(dout, off * inverses, Lanes::load_first(dweight + i, count)).store_first(dweight + i, count);
+        if (dbias) (dout + Lanes::load_first(dbias + i, count)).store_first(dbias + i, count);
+    });
+}
+
+/// Whether the squares of a row have a sum. Where they overflow, norms give zeros, and a run that has diverged looks like one
 /// that predicts every token alike.
 /// Shape     x (n)
 inline bool has_norm(const float* x, std::size_t n) noexcept {
@@ -71,6 +110,36 @@ inline void silu_times_backward(float* gate, float* up, const float* dy, std::si
         const Lanes slope = s * simd::fma(g, one - s, one);
         (dout * Lanes::load_first(up + i, count) * slope).store_first(gate + i, count);
         (dout * (g * s)).store_first(up + i, count);
+    });
+}
+
+/// The derivative of an activation without gates. With s = 1 / (1 + e^-x): silu' = s · (1 + x · (1 - s)); for GELU the same s of
+/// 2 u = 2 sqrt(2/pi) · (x + 0.044715 x³): gelu' = s + x · s · (1 - s) · 2 u'; relu' = 1 for x > 0, else 0.
+/// Shape     x, dy (n); x becomes its gradient
+/// Source    Hendrycks and Gimpel 2016, Gaussian error linear units, section 2
+inline void activation_backward(Activation activation, float* x, const float* dy, std::size_t n) noexcept {
+    using simd::Lanes;
+    const Lanes one = Lanes::all(1.0f);
+    const Lanes zero = Lanes::all(0.0f);
+    const Lanes linear = Lanes::all(1.5957691216f);  // 2 sqrt(2/pi)
+    const Lanes cubic = Lanes::all(0.07135481283f);  // 0.044715 times that
+    const Lanes slope_cubic = Lanes::all(3 * 0.07135481283f);
+    simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
+        const Lanes value = Lanes::load_first(x + i, count);
+        const Lanes dout = Lanes::load_first(dy + i, count);
+        Lanes gradient = zero;
+        if (activation == Activation::relu) {
+            gradient = where_less(zero, value, dout, zero);
+        } else if (activation == Activation::silu) {
+            const Lanes s = one / (one + simd::exp(zero - value));
+            gradient = dout * (s * simd::fma(value, one - s, one));
+        } else {
+            const Lanes square = value * value;
+            const Lanes s = one / (one + simd::exp(zero - value * simd::fma(cubic, square, linear)));
+            const Lanes slope = (one - s) * simd::fma(slope_cubic, square, linear);
+            gradient = dout * (s * simd::fma(value, slope, one));
+        }
+        gradient.store_first(x + i, count);
     });
 }
 

@@ -22,17 +22,21 @@ struct SavedLayer {
           v(rows, c.kv_heads * c.head_dim),
           attended(rows, c.heads * c.head_dim),
           middle(rows, c.width),
-          gate(rows, c.hidden),
-          up(rows, c.hidden) {}
+          gate(rows, c.gated ? c.hidden : 0),
+          up(rows, c.hidden),
+          attention_sum(rows, c.post_norm ? c.width : 0),
+          ffn_sum(rows, c.post_norm ? c.width : 0) {}
 
-    Rows x;         ///< (rows, width): what enters the block
-    Rows q, k, v;   ///< rotated; queries scaled; become their gradients
-    Rows attended;  ///< (rows, heads · head_dim)
-    Rows middle;    ///< (rows, width): behind attention
-    Rows gate, up;  ///< (rows, hidden); become their gradients
+    Rows x;                       ///< (rows, width): what enters the block
+    Rows q, k, v;                 ///< rotated; queries scaled; become their gradients
+    Rows attended;                ///< (rows, heads · head_dim)
+    Rows middle;                  ///< (rows, width): behind attention
+    Rows gate, up;                ///< (rows, hidden); become their gradients; no gate without gates
+    Rows attention_sum, ffn_sum;  ///< (rows, width): in front of norms that stand behind sums, where they do
 
     std::size_t bytes() const noexcept {
-        return x.bytes() + q.bytes() + k.bytes() + v.bytes() + attended.bytes() + middle.bytes() + gate.bytes() + up.bytes();
+        return x.bytes() + q.bytes() + k.bytes() + v.bytes() + attended.bytes() + middle.bytes() + gate.bytes() + up.bytes() +
+               attention_sum.bytes() + ffn_sum.bytes();
     }
 };
 
@@ -51,6 +55,7 @@ struct TrainingWorkspace {
             const TransformerConfig& c = net.config;
             target_x = Rows{target_capacity, c.width};
             target_normed = Rows{target_capacity, c.width};
+            target_projected = Rows{target_capacity, c.embedding_width};
             logits = Rows{target_capacity, c.vocab};
         }
     }
@@ -58,21 +63,24 @@ struct TrainingWorkspace {
     std::size_t capacity = 0;         ///< tokens
     std::size_t target_capacity = 0;  ///< targets
     std::vector<SavedLayer> layers;
-    Rows x;                         ///< behind the last block
-    Rows normed, normed_gradient;   ///< (tokens, width)
-    Rows gradient;                  ///< (tokens, width): of the residual stream
-    Rows attended_gradient;         ///< (tokens, heads · head_dim)
-    Rows hidden, hidden_gradient;   ///< (tokens, hidden): silu(gate) · up
-    Rows target_x, target_normed;   ///< (targets, width)
-    Rows logits;                    ///< (targets, vocab); become their gradients
-    Rows cosine, sine, minus_sine;  ///< (tokens, rotary_dim / 2)
+    Rows embedded, embedded_gradient;  ///< (tokens, embedding_width): in front of the projection, where there is one
+    Rows x;                            ///< behind the last block
+    Rows normed, normed_gradient;      ///< (tokens, width)
+    Rows gradient;                     ///< (tokens, width): of the residual stream
+    Rows attended_gradient;            ///< (tokens, heads · head_dim)
+    Rows hidden, hidden_gradient;      ///< (tokens, hidden): what the feed-forward layer activates
+    Rows target_x, target_normed;      ///< (targets, width)
+    Rows target_projected;             ///< (targets, embedding_width), where there is such a width
+    Rows logits;                       ///< (targets, vocab); become their gradients
+    Rows cosine, sine, minus_sine;     ///< (tokens, rotary_dim / 2)
     LinearScratch linear;
     AttentionScratch attention;
 
     std::size_t bytes() const noexcept {
         std::size_t sum = x.bytes() + normed.bytes() + normed_gradient.bytes() + gradient.bytes() + attended_gradient.bytes() +
                           hidden.bytes() + hidden_gradient.bytes() + target_x.bytes() + target_normed.bytes() + logits.bytes() +
-                          cosine.bytes() + sine.bytes() + minus_sine.bytes() + linear.bytes() + attention.bytes();
+                          target_projected.bytes() + embedded.bytes() + embedded_gradient.bytes() + cosine.bytes() +
+                          sine.bytes() + minus_sine.bytes() + linear.bytes() + attention.bytes();
         for (const SavedLayer& layer : layers) sum += layer.bytes();
         return sum;
     }
@@ -81,6 +89,8 @@ private:
     void make_rows(const TransformerConfig& c, std::size_t rank) {
         layers.reserve(c.layers);
         for (std::size_t l = 0; l < c.layers; ++l) layers.emplace_back(c, capacity);
+        embedded = Rows{capacity, c.embedding_width};
+        embedded_gradient = Rows{capacity, c.embedding_width};
         x = Rows{capacity, c.width};
         normed = Rows{capacity, c.width};
         normed_gradient = Rows{capacity, c.width};
@@ -88,7 +98,7 @@ private:
         attended_gradient = Rows{capacity, c.heads * c.head_dim};
         hidden = Rows{capacity, c.hidden};
         hidden_gradient = Rows{capacity, c.hidden};
-        const std::size_t widest = std::max({c.width, c.hidden, c.heads * c.head_dim});
+        const std::size_t widest = std::max({c.width, c.hidden, c.heads * c.head_dim, c.embedding_width});
         linear = LinearScratch{capacity, widest, std::max(widest, c.vocab), rank};
         attention = AttentionScratch{capacity, c.head_dim};
     }
