@@ -101,6 +101,7 @@ class AtomicFile;
 class GgufFile;
 class GgufWriter;
 class SafetensorsFile;
+class SafetensorsFolder;
 class SafetensorsWriter;
 class AtomicFile;
 struct PeftConfig;
@@ -120,6 +121,8 @@ enum class Positions : std::uint8_t;
 enum class Activation : std::uint8_t;
 struct TransformerConfig;
 struct Llama3Scaling;  // 8, 1, 4, 8192
+class ModelSource;
+struct ModelConfig;
 struct Transformer;
 struct LoraPair;
 struct Adapter;
