@@ -16,7 +16,7 @@ flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp loading/write_model.cpp
                    APART loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer_folder.cpp
-                   loading/tokenizer_json.cpp loading/config_json.cpp loading/model_folder.cpp)
+                   loading/tokenizer_json.cpp loading/config_json.cpp loading/convert.cpp loading/model_folder.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS SOURCES model/exactness.cpp model/exactness_decoder.cpp)

@@ -222,9 +222,10 @@ void add_bench(CLI::App& app, Command& run) {
     command.add_option("--sample", settings.samples, "loop: time N retrievals, evenly spaced, and interpolate the others")
         ->check(at_least(1))
         ->type_name("N");
-    auto* model =
-        command.add_option("--model", settings.model, "A GGUF file; without it, the model that is a part of this program")
-            ->type_name("FILE");
+    auto* model = command
+                      .add_option("--model", settings.model,
+                                  "A GGUF file or a Hugging Face folder; without it, the model that is a part of this program")
+                      ->type_name("FILE");
     command
         .add_option_function<std::string>(
             "--shape",

@@ -53,17 +53,20 @@ void add_json(CLI::App& command, bool& json) {
 }
 
 void add_model(CLI::App& command, std::string& model) {
-    command.add_option("--model", model, "A GGUF file; without it, the model that is a part of this program")
-        ->type_name("FILE");
+    command
+        .add_option("--model", model,
+                    "A GGUF file or a Hugging Face folder; without it, the model that is a part of this program")
+        ->type_name("PATH");
 }
 
-flashback::GgufFile open_model(const std::string& model) {
-    if (!model.empty()) return flashback::GgufFile::open(model);
-    return flashback::GgufFile::view(flashback_examples::default_model(), "the default model");
+flashback::ModelSource open_model(const std::string& model) {
+    if (!model.empty()) return flashback::ModelSource::open(model);
+    return flashback::ModelSource{flashback::GgufFile::view(flashback_examples::default_model(), "the default model")};
 }
 
-std::shared_ptr<const flashback::Transformer> load_weights(const flashback::GgufFile& file, flashback::ExecutorRef executor) {
-    auto model = flashback::load_model(file, executor);
+std::shared_ptr<const flashback::Transformer> load_weights(const flashback::ModelSource& source,
+                                                           flashback::ExecutorRef executor) {
+    auto model = flashback::load_model(source, executor);
     for (const std::string& note : model->notes) std::cerr << "flashback: " << note << "\n";
     return model;
 }

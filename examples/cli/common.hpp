@@ -5,7 +5,7 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
-#include "flashback/format/gguf.hpp"
+#include "flashback/model/model_source.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/text/tokenizer.hpp"
@@ -30,6 +30,7 @@ using Command = std::function<void()>;
 
 /// The commands: each adds itself to the program and sets `run` if it is the one that was asked for.
 void add_bench(CLI::App& app, Command& run);
+void add_convert(CLI::App& app, Command& run);
 void add_convert_adapter(CLI::App& app, Command& run);
 void add_finetune(CLI::App& app, Command& run);
 void add_generate(CLI::App& app, Command& run);
@@ -56,12 +57,13 @@ std::vector<flashback::TokenId> markers_of(const flashback::Tokenizer& tokenizer
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);
 
-/// Adds --model: a GGUF file, or by default the model that is a part of the program.
+/// Adds --model: a GGUF file or a Hugging Face folder, or by default the model that is a part of the program.
 void add_model(CLI::App& command, std::string& model);
-flashback::GgufFile open_model(const std::string& model);
+flashback::ModelSource open_model(const std::string& model);
 
-/// The model of a file; what was changed while loading is said on standard error.
-std::shared_ptr<const flashback::Transformer> load_weights(const flashback::GgufFile& file, flashback::ExecutorRef executor);
+/// The model of a file or folder; what was changed while loading is said on standard error.
+std::shared_ptr<const flashback::Transformer> load_weights(const flashback::ModelSource& source,
+                                                           flashback::ExecutorRef executor);
 
 /// Adds --cache: what keys and values are rounded to; by default what the weights ask for.
 void add_cache(CLI::App& command, std::optional<flashback::DType>& cache);

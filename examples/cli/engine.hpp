@@ -4,7 +4,7 @@
 #include "adapter_option.hpp"
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/format/gguf.hpp"
+#include "flashback/model/model_source.hpp"
 #include "flashback/model/session.hpp"
 
 #include <cstddef>
@@ -15,7 +15,7 @@ namespace cli {
 
 /// A session, and the threads that it evaluates with.
 struct Engine {
-    Engine(const flashback::GgufFile& file, std::size_t threads, std::optional<flashback::DType> cache,
+    Engine(const flashback::ModelSource& source, std::size_t threads, std::optional<flashback::DType> cache,
            const AdapterOption& adapter = {});
 
     /// What keys and values are rounded to, as JSON names it.

@@ -200,7 +200,7 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::Transformer& mod
 }
 
 void finetune(const FinetuneOptions& o) {
-    const fb::GgufFile file = open_model(o.model);
+    const fb::ModelSource file = open_model(o.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     check_folder(o.out, o.force);
     if (!o.run.checkpoint.empty()) check_writable(o.run.checkpoint, true);

@@ -118,7 +118,7 @@ void generate(const GenerateSettings& settings) {
     const bool closed_book = settings.layout == "none";
     if (closed_book && !settings.corpus.empty()) std::cerr << "flashback: with --layout none, --corpus is not read\n";
 
-    const fb::GgufFile file = open_model(settings.model);
+    const fb::ModelSource file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     Engine engine{file, settings.threads, settings.cache, settings.adapter};
     const auto policies = policies_of(settings, tokenizer, engine.session.adapter());
@@ -128,10 +128,13 @@ void generate(const GenerateSettings& settings) {
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);
-    std::vector<fb::TokenId> markers = settings.adapter.marker_ids;
+    std::vector<fb::TokenId> masked = settings.adapter.marker_ids;
     for (const char* name : marker_names) {
-        if (const auto id = tokenizer.find(name)) markers.push_back(*id);
+        if (const auto id = tokenizer.find(name)) masked.push_back(*id);
     }
+    // Rows of the embedding that no token uses have no text.
+    for (std::size_t id = tokenizer.size(); id < engine.session.vocab_size(); ++id)
+        masked.push_back(static_cast<fb::TokenId>(id));
     const fb::StopStrings<Detokenize>& stopping = decoder.policies().stopping();
     Stream stream{stopping};
     const auto on_token = [&](fb::TokenId) {
@@ -142,7 +145,7 @@ void generate(const GenerateSettings& settings) {
                                                        {.max_tokens = settings.max_tokens,
                                                         .passages = settings.passages,
                                                         .ignore_eos = settings.ignore_eos,
-                                                        .masked = markers},
+                                                        .masked = masked},
                                                        on_token);
     const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
     if (settings.json) {

@@ -4,6 +4,7 @@
 #include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/model/load.hpp"
 #include "inspect_adapter.hpp"
+#include "inspect_folder.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -68,9 +69,9 @@ Json weights_json(const fb::GgufFile& file) {
     return {{"tensors", file.tensors().size()}, {"weights", all_elements}, {"bytes", all_bytes}, {"types", types}};
 }
 
-Json vocabulary_json(const fb::GgufFile& file) {
-    if (!file.find("tokenizer.ggml.tokens")) return nullptr;
-    const fb::Vocabulary v = fb::read_vocabulary(file);
+Json vocabulary_json(const fb::ModelSource& source) {
+    if (!source.has_tokenizer()) return nullptr;
+    const fb::Vocabulary v = fb::read_vocabulary(source);
     const auto find = [&](std::string_view piece) {
         const auto it = std::ranges::find(v.pieces, piece);
         return it == v.pieces.end() ? Json(nullptr) : Json(it - v.pieces.begin());
@@ -98,9 +99,15 @@ Json obstacle_json(const fb::GgufFile& file) {
     }
 }
 
-Json inspection(const fb::GgufFile& file, const InspectSettings& settings) {
-    const std::string architecture{file.text("general.architecture").value_or("")};
+Json inspection(const fb::ModelSource& source, const InspectSettings& settings) {
     fb::ThreadPool pool = start_threads(settings.threads);
+    if (!source.gguf()) {
+        Json json = inspect_folder(source, pool, settings.tensors);
+        json["vocabulary"] = json["obstacle"].is_null() ? vocabulary_json(source) : Json(nullptr);
+        return json;
+    }
+    const fb::GgufFile& file = *source.gguf();
+    const std::string architecture{file.text("general.architecture").value_or("")};
     std::ostringstream fingerprint;
     fingerprint << std::hex << std::setw(16) << std::setfill('0') << fb::fingerprint(file, pool);
 
@@ -115,7 +122,7 @@ Json inspection(const fb::GgufFile& file, const InspectSettings& settings) {
               {"name", file.text("general.name").value_or("")},
               {"hyper_parameters", parameters},
               {"weights", weights_json(file)},
-              {"vocabulary", vocabulary_json(file)},
+              {"vocabulary", vocabulary_json(source)},
               {"fingerprint", fingerprint.str()},
               {"obstacle", obstacle_json(file)}};
     if (settings.tensors) {
@@ -180,7 +187,7 @@ void add_inspect(CLI::App& app, Command& run) {
         "--tensors");
     command.callback([settings, &run] {
         run = [settings] {
-            const fb::GgufFile file = open_model(settings->model);
+            const fb::ModelSource file = open_model(settings->model);
             if (!settings->adapter.empty()) return inspect_adapter(settings->adapter, file, settings->tensors, settings->json);
             const Json json = inspection(file, *settings);
             if (settings->json) {

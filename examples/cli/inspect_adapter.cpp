@@ -70,7 +70,7 @@ Json weights_json(const std::vector<Tensor>& tensors) {
 }
 
 /// The fingerprint of the adapter on top of the model, or why it cannot be used with it.
-void try_on(const std::string& adapter_path, const fb::GgufFile& file, Json& json) {
+void try_on(const std::string& adapter_path, const fb::ModelSource& file, Json& json) {
     json["model"] = file.name();
     json["fingerprint"] = nullptr;
     json["obstacle"] = nullptr;
@@ -134,7 +134,7 @@ Json gguf_json(const fb::GgufFile& file) {
 
 }  // namespace
 
-void inspect_adapter(const std::string& adapter, const fb::GgufFile& model, bool tensors, bool as_json) {
+void inspect_adapter(const std::string& adapter, const fb::ModelSource& model, bool tensors, bool as_json) {
     Json json;
     std::vector<Tensor> list;
     if (kind_of(adapter) == "file") {

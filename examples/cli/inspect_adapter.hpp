@@ -1,7 +1,7 @@
 /// \file `inspect --adapter`: what the files of an adapter hold.
 #pragma once
 
-#include "flashback/format/gguf.hpp"
+#include "flashback/model/model_source.hpp"
 
 #include <string>
 
@@ -9,6 +9,6 @@ namespace cli {
 
 /// Prints what an adapter is, and whether it can be used with the model of a file.
 /// Throws    flashback::Error if it is no adapter that can be read
-void inspect_adapter(const std::string& adapter, const flashback::GgufFile& model, bool tensors, bool json);
+void inspect_adapter(const std::string& adapter, const flashback::ModelSource& model, bool tensors, bool json);
 
 }  // namespace cli

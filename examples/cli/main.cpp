@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
 
     cli::Command run;
     cli::add_bench(app, run);
+    cli::add_convert(app, run);
     cli::add_generate(app, run);
     cli::add_inspect(app, run);
     cli::add_ppl(app, run);

@@ -44,7 +44,7 @@ std::ostream& operator<<(std::ostream& out, const fb::Perplexity& p) {
 }
 
 void ppl(const PplOptions& options) {
-    const fb::GgufFile file = open_model(options.model);
+    const fb::ModelSource file = open_model(options.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     std::vector<fb::TokenId> tokens = tokenizer.encode(read_text(options.text));
     if (options.tokens > 0 && options.tokens < tokens.size()) tokens.resize(options.tokens);
@@ -55,7 +55,7 @@ void ppl(const PplOptions& options) {
     Engine engine{file, options.threads, options.cache, options.adapter};
     std::optional<Engine> reference;
     if (!options.against.empty()) {
-        const fb::GgufFile other = fb::GgufFile::open(options.against);
+        const fb::ModelSource other = fb::ModelSource::open(options.against);
         if (fb::load_tokenizer(other).vocabulary().pieces != tokenizer.vocabulary().pieces) {
             FLASHBACK_THROW(fb::ErrorCode::vocabulary, "'", options.against, "' has another vocabulary than '", file.name(),
                             "', expected the same: their tokens cannot be compared");
@@ -128,7 +128,7 @@ void add_ppl(CLI::App& app, Command& run) {
         ->capture_default_str();
     command
         .add_option("--against", options->against,
-                    "Another GGUF file with the same vocabulary to compare with: the unquantised model, say")
+                    "Another GGUF file or folder with the same vocabulary to compare with: the unquantised model, say")
         ->type_name("FILE");
     command.add_flag("--keep-markers", options->keep_markers,
                      "Leave marking tokens their probability, as other programs do; they are masked otherwise");

@@ -118,7 +118,7 @@ void print_text(const RetrievalPplSettings& settings, const Measured& m) {
 void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     std::optional<fb::AtomicFile> log;  // found to be writable before anything is measured
     if (!settings.log.empty()) log.emplace(settings.log);
-    const fb::GgufFile file = open_model(settings.model);
+    const fb::ModelSource file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::TextStream text = read_stream(settings, tokenizer);
     fb::ThreadPool pool = start_threads(settings.threads);

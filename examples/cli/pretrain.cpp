@@ -165,7 +165,7 @@ Json summary(const PretrainOptions& o, const fb::PackedText& data, const std::ve
 }
 
 void pretrain(const PretrainOptions& o) {
-    const fb::GgufFile file = open_model(o.tokenizer);
+    const fb::ModelSource file = open_model(o.tokenizer);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::TokenId end = end_of_document(tokenizer, file.name());
     const fb::TransformerConfig config = config_of(o, tokenizer.size());
@@ -199,7 +199,11 @@ void pretrain(const PretrainOptions& o) {
     const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, config, data), step, validate);
 
     const fb::DType type = o.dtype == "f32" ? fb::DType::f32 : o.dtype == "f16" ? fb::DType::f16 : fb::DType::bf16;
-    fb::write_model(o.out, *trainer.model(), file, type);
+    if (file.gguf()) {
+        fb::write_model(o.out, *trainer.model(), *file.gguf(), type);
+    } else {
+        fb::write_model(o.out, *trainer.model(), &tokenizer.vocabulary(), type);
+    }
     const Json json = summary(o, data, valid, result, trainer.layout().elements());
     if (o.json) return print(json);
     std::cout << std::fixed << std::setprecision(4) << "wrote '" << o.out << "', " << json["parameters"] << " parameters in "
@@ -218,7 +222,8 @@ void add_pretrain(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("pretrain", "Train a model of the Llama architecture from scratch");
     command
         .add_option("--tokenizer", o->tokenizer,
-                    "The GGUF file whose vocabulary the model gets; without it, the model that is a part of this program")
+                    "The GGUF file or Hugging Face folder whose vocabulary the model gets; without it, the model that is a "
+                    "part of this program")
         ->type_name("FILE");
     command
         .add_option(

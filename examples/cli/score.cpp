@@ -48,7 +48,7 @@ std::vector<std::size_t> best(const std::vector<double>& scores, std::size_t cou
 }
 
 void score(const ScoreOptions& options) {
-    const flashback::GgufFile file = open_model(options.model);
+    const flashback::ModelSource file = open_model(options.model);
     Engine engine{file, options.threads, options.cache, options.adapter};
     flashback::Session& session = engine.session;
     std::vector<flashback::TokenId> tokens = options.tokens;

@@ -102,6 +102,7 @@ class AtomicFile;
 class GgufFile;
 class GgufWriter;
 class SafetensorsFile;
+class SafetensorsFolder;
 class SafetensorsWriter;
 class AtomicFile;
 class ModulePattern;
@@ -122,6 +123,8 @@ enum class Positions : std::uint8_t;
 enum class Activation : std::uint8_t;
 struct TransformerConfig;
 struct Llama3Scaling;  // 8, 1, 4, 8192
+class ModelSource;
+struct ModelConfig;
 struct Transformer;
 struct LoraPair;
 struct Adapter;

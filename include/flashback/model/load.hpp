@@ -18,6 +18,11 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Throws    Error{vocabulary} if it has none or contradicts itself, and if one of byte-level BPE ("gpt2") has no merges
 Vocabulary read_vocabulary(const GgufFile& file);
 
+/// That of a GGUF file or of a Hugging Face folder (read_tokenizer_files).
+inline Vocabulary read_vocabulary(const ModelSource& source) {
+    return source.gguf() ? read_vocabulary(*source.gguf()) : read_tokenizer_files(source.name());
+}
+
 /// The hyper-parameters of a GGUF file of the architectures "llama" (Mistral's too), "qwen2" or "gpt2".
 /// Throws    Error{format} if one is missing or impossible; Error{unsupported} for another architecture, or for a setting that
 ///           would change the arithmetic in a way that is not implemented
@@ -26,9 +31,7 @@ TransformerConfig read_config(const GgufFile& file);
 /// The tokenizer of a GGUF file, or of a Hugging Face folder (read_tokenizer_files).
 /// Throws    Error{vocabulary}, Error{unsupported}; with a path also what GgufFile::open throws
 inline Tokenizer load_tokenizer(const GgufFile& file) { return Tokenizer{read_vocabulary(file)}; }
-inline Tokenizer load_tokenizer(const ModelSource& source) {
-    return source.gguf() ? load_tokenizer(*source.gguf()) : Tokenizer{read_tokenizer_files(source.name())};
-}
+inline Tokenizer load_tokenizer(const ModelSource& source) { return Tokenizer{read_vocabulary(source)}; }
 inline Tokenizer load_tokenizer(const std::filesystem::path& path) { return load_tokenizer(ModelSource::open(path)); }
 
 /// The model of a GGUF file, its weights repacked. F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are; Q4_1, Q5_0, Q5_1,

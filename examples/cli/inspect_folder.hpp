@@ -1,0 +1,14 @@
+/// \file What `inspect` says of a Hugging Face folder.
+#pragma once
+
+#include "common.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/model/model_source.hpp"
+
+namespace cli {
+
+/// The same fields as for a file, but for the vocabulary.
+/// Requires  the source is a folder
+Json inspect_folder(const flashback::ModelSource& source, flashback::ExecutorRef executor, bool tensors);
+
+}  // namespace cli
