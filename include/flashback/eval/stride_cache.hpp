@@ -113,16 +113,18 @@ inline void write_strides(const std::filesystem::path& path, const RetrievedStri
     file.finish();
 }
 
-/// Reads strides from a file, which stays mapped as long as they live.
-/// Throws    Error{io}; Error{format} for a file that is damaged or of another kind, and for one with another key: what it was made
-///           of is not what was asked for
-/// Cost      about the time to read the file
-inline RetrievedStrides read_strides(const std::filesystem::path& path, std::uint64_t key) {
+/// The strides in the bytes of a file, of which they are views; `owner` keeps the bytes alive, and `name` stands in messages.
+/// Requires  the bytes begin on an 8-byte border
+/// Throws    Error{format} for a file that is damaged or of another kind, and for one with another key: what it was made of is not
+///           what was asked for
+/// Cost      about the time to read the bytes; allocates nothing
+inline RetrievedStrides parse_strides(std::span<const std::byte> bytes, const std::string& name, std::uint64_t key,
+                                      std::shared_ptr<const void> owner) {
     using Entry = RetrievedStrides::Entry;
-    auto file = std::make_shared<const MappedFile>(path);
-    const std::span<const std::byte> bytes = file->bytes();
-    const detail::StrideFileHeader header = detail::stride_header(bytes, path.string());
-    const auto damaged = [&](const auto&... what) { FLASHBACK_THROW(ErrorCode::format, "'", path.string(), "' ", what...); };
+    FLASHBACK_ASSERT(reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(Entry) == 0, "the bytes of '", name,
+                     "' are not on an 8-byte border");
+    const detail::StrideFileHeader header = detail::stride_header(bytes, name);
+    const auto damaged = [&](const auto&... what) { FLASHBACK_THROW(ErrorCode::format, "'", name, "' ", what...); };
     if (header.version != detail::stride_version)
         damaged("has version ", header.version, ", expected ", detail::stride_version);
     if (header.key != key) damaged("was made of another text, another corpus or with other options");
@@ -145,7 +147,16 @@ inline RetrievedStrides read_strides(const std::filesystem::path& path, std::uin
             damaged("is damaged: a stride ends at token ", entry.end, " of ", header.tokens);
         end = entry.end;
     }
-    return {header.stride, static_cast<std::size_t>(header.retrievals), entries, tokens, std::move(file)};
+    return {header.stride, static_cast<std::size_t>(header.retrievals), entries, tokens, std::move(owner)};
+}
+
+/// Reads strides from a file, which stays mapped, or its copy in memory, as long as they live.
+/// Throws    Error{io}; as `parse_strides`
+inline RetrievedStrides read_strides(const std::filesystem::path& path, std::uint64_t key,
+                                     FileAccess access = FileAccess::map) {
+    auto file = std::make_shared<const MappedFile>(path, access);
+    const std::span<const std::byte> bytes = file->bytes();
+    return parse_strides(bytes, path.string(), key, std::move(file));
 }
 
 /// The strides that a file holds, or those that `make()` gives, which are then written to it. A file of strides that is damaged or

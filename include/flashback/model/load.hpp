@@ -25,7 +25,9 @@ TransformerConfig read_config(const GgufFile& file);
 /// The tokenizer of a GGUF file.
 /// Throws    Error{vocabulary}, Error{unsupported}; with a path also what GgufFile::open throws
 inline Tokenizer load_tokenizer(const GgufFile& file) { return Tokenizer{read_vocabulary(file)}; }
-inline Tokenizer load_tokenizer(const std::filesystem::path& path) { return load_tokenizer(GgufFile::open(path)); }
+inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
+    return load_tokenizer(GgufFile::open(path, access));
+}
 
 /// The model of a GGUF file, its weights repacked. F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are; Q4_1, Q5_0, Q5_1,
 /// Q2_K, Q3_K and Q5_K become Q8_0, and Transformer::notes says so.
@@ -35,8 +37,9 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path) { return load
 /// Cost      as many bytes as the tensors of the file have; reads each tensor twice in a row, to hash it (Transformer::fingerprint)
 ///           and to repack it, the rows of a matrix in parallel if an executor is given, and gives its pages back as it goes
 std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
-inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {}) {
-    return load_model(GgufFile::open(path), executor);
+inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {},
+                                                     FileAccess access = FileAccess::map) {
+    return load_model(GgufFile::open(path, access), executor);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -25,7 +25,8 @@ inline constexpr std::string_view peft_embedding = "model.embed_tokens";
 /// Takes the tensors of an adapter one by one, each with the shape that the model asks for.
 class AdapterTensors {
 public:
-    explicit AdapterTensors(const std::filesystem::path& folder) : file_(SafetensorsFile::open(folder / peft_tensors_file)) {}
+    AdapterTensors(const std::filesystem::path& folder, FileAccess access)
+        : file_(SafetensorsFile::open(folder / peft_tensors_file, access)) {}
 
     const std::string& file() const noexcept { return file_.name(); }
     bool has(const std::string& name) const { return find(name) != nullptr; }
@@ -137,9 +138,10 @@ inline void take_embedding(AdapterTensors& tensors, const PeftConfig& config, co
 /// order of this model, which rotates other pairs than Hugging Face's. The output head stays that of the model.
 /// Throws    Error{io}, Error{format}, Error{unsupported}: a file is absent or damaged, says something that is not implemented, does
 ///           not fit the model, or changes nothing; the sentence names the tensor or the field
-inline Adapter load_adapter(const std::filesystem::path& folder, const Transformer& model) {
+inline Adapter load_adapter(const std::filesystem::path& folder, const Transformer& model,
+                            FileAccess access = FileAccess::map) {
     const PeftConfig config = read_peft_config(folder);
-    detail::AdapterTensors tensors{folder};
+    detail::AdapterTensors tensors{folder, access};
     const TransformerConfig& c = model.config;
     Adapter adapter;
     std::vector<AdapterLayer> layers(c.layers);

@@ -34,9 +34,12 @@ public:
     PeftFields(std::string_view text, const std::string& file) : file_(file) {
         constexpr std::size_t most_bytes = std::size_t{16} << 20;
         if (text.size() > most_bytes) refuse("has ", text.size(), " bytes, expected at most ", most_bytes);
+        constexpr std::size_t most_fields = 10000;  // finding one in the library's ordered objects takes a look at each
+        std::size_t fields = 0;
         std::set<std::string> seen;
         const auto check = [&](int depth, Json::parse_event_t event, const Json& value) {
             if (depth > 16) refuse("has lists in lists, more than 16 deep");
+            if (event == Json::parse_event_t::key && ++fields > most_fields) refuse("has more than ", most_fields, " fields");
             if (event == Json::parse_event_t::key && depth == 1 && !seen.insert(value.get<std::string>()).second)
                 refuse("has the field ", printable(value.get<std::string>()), " twice");
             return true;
@@ -255,7 +258,7 @@ inline std::string to_json(const PeftConfig& config) {
 
 inline PeftConfig read_peft_config(const std::filesystem::path& folder) {
     const std::filesystem::path path = folder / peft_config_file;
-    const MappedFile mapped{path};
+    const MappedFile mapped{path, FileAccess::copy};
     return parse_peft_config({reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()}, path.string());
 }
 

@@ -40,8 +40,8 @@ inline std::string text_of(std::string_view bytes, const std::string& name, std:
     return text;
 }
 
-inline std::string read_text_file(const std::filesystem::path& path, std::size_t& replaced) {
-    const MappedFile file{path};
+inline std::string read_text_file(const std::filesystem::path& path, FileAccess access, std::size_t& replaced) {
+    const MappedFile file{path, access};
     return text_of({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string(), replaced);
 }
 
@@ -71,7 +71,13 @@ inline std::string json_text(const nlohmann::json& object, std::initializer_list
 }
 
 inline Document json_document(std::string_view line, const std::string& where) {
-    const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    // Each level takes a hundred bytes for the one that opens it.
+    const auto not_too_deep = [&where](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
+        constexpr int most = 100;
+        if (depth > most) FLASHBACK_THROW(ErrorCode::corpus, where, " has lists in lists, more than ", most, " deep");
+        return true;
+    };
+    const auto object = nlohmann::json::parse(line, not_too_deep, /*allow_exceptions=*/false);
     if (!object.is_object()) {
         FLASHBACK_THROW(
             ErrorCode::corpus, where, " is ", object.is_discarded() ? "no JSON" : object.type_name(),
@@ -178,7 +184,7 @@ inline void read_dictd(std::string_view text, const std::string& stem, Corpus& c
     finish();
 }
 
-inline void read_folder(const std::filesystem::path& folder, Corpus& corpus) {
+inline void read_folder(const std::filesystem::path& folder, FileAccess access, Corpus& corpus) {
     std::vector<std::filesystem::path> files;
     std::error_code error;
     std::filesystem::recursive_directory_iterator it{folder, error};
@@ -189,8 +195,8 @@ inline void read_folder(const std::filesystem::path& folder, Corpus& corpus) {
     if (error) FLASHBACK_THROW(ErrorCode::io, "cannot read the folder '", folder.string(), "': ", error.message());
     std::ranges::sort(files);
     for (const auto& file : files) {
-        corpus.documents.push_back(
-            {file.lexically_relative(folder).generic_string(), file.stem().string(), read_text_file(file, corpus.replaced)});
+        corpus.documents.push_back({file.lexically_relative(folder).generic_string(), file.stem().string(),
+                                    read_text_file(file, access, corpus.replaced)});
     }
 }
 
@@ -204,7 +210,7 @@ inline void check_documents(const Corpus& corpus, const std::string& name, const
     std::unordered_set<std::string_view> ids;
     for (const Document& document : corpus.documents) {
         if (!ids.insert(document.id).second)
-            FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' has two documents with the id '", document.id, "'");
+            FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' has two documents with the id '", printable(document.id), "'");
     }
 }
 
@@ -216,21 +222,27 @@ inline bool is_json_lines(std::string_view text) {
 
 }  // namespace detail
 
-inline Corpus read_corpus(const std::filesystem::path& path) {
+inline Corpus parse_corpus(std::string_view bytes, const std::string& name) {
     Corpus corpus;
-    std::error_code error;
-    const bool folder = std::filesystem::is_directory(path, error);
-    if (folder) {
-        detail::read_folder(path, corpus);
+    const std::string text = detail::text_of(bytes, name, corpus.replaced);
+    if (detail::is_json_lines(text)) {
+        detail::read_json_lines(text, name, corpus);
     } else {
-        const std::string text = detail::read_text_file(path, corpus.replaced);
-        if (detail::is_json_lines(text)) {
-            detail::read_json_lines(text, path.string(), corpus);
-        } else {
-            detail::read_dictd(text, path.stem().string(), corpus);
-        }
+        detail::read_dictd(text, std::filesystem::path{name}.stem().string(), corpus);
     }
-    detail::check_documents(corpus, path.string(), folder ? ".txt or .md file" : "document");
+    detail::check_documents(corpus, name, "document");
+    return corpus;
+}
+
+inline Corpus read_corpus(const std::filesystem::path& path, FileAccess access) {
+    std::error_code unknown;
+    if (!std::filesystem::is_directory(path, unknown)) {
+        const MappedFile file{path, access};
+        return parse_corpus({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string());
+    }
+    Corpus corpus;
+    detail::read_folder(path, access, corpus);
+    detail::check_documents(corpus, path.string(), ".txt or .md file");
     return corpus;
 }
 
