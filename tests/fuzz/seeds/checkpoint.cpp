@@ -14,14 +14,14 @@ std::string written_checkpoint(const RunDescription& run, std::string_view steps
     const std::filesystem::path path = folder.path() / "run.ckpt";
     GgufWriter writer{path};
     Fingerprint all = detail::begin_checkpoint_sum(7, "a note", run);
-    std::vector<float> numbers;
+    std::vector<std::vector<float>> numbers;
     for (const char* suffix : detail::checkpoint_suffixes) {
         for (const Parameter& p : flashback_test::checkpoint_layout()) {
             const std::vector<float> values(p.outputs * p.inputs, 0.5f);
             writer.add_tensor(p.name + suffix, std::array<std::uint64_t, 2>{p.inputs, p.outputs}, DType::f32);
             all.add(p.name + suffix);
             all.add(std::as_bytes(std::span{values}));
-            numbers.insert(numbers.end(), values.begin(), values.end());
+            numbers.push_back(values);
         }
     }
     writer.set("general.architecture", detail::checkpoint_architecture)
@@ -29,7 +29,7 @@ std::string written_checkpoint(const RunDescription& run, std::string_view steps
         .set("checkpoint.note", "a note")
         .set("checkpoint.sum", sum.empty() ? std::to_string(all.value()) : std::string{sum});
     for (const auto& [name, value] : run) writer.set(std::string{detail::checkpoint_run_prefix} + name, value);
-    writer.write(std::as_bytes(std::span{numbers}));
+    for (const auto& values : numbers) writer.write(std::as_bytes(std::span{values}));
     writer.finish();
     return flashback_test::bytes_of_file(path);
 }

@@ -20,10 +20,10 @@ std::string written_gguf() {
         .set("llama.block_count", 2u)
         .set("llama.real", 0.5f)
         .set("general.alignment", 8u);
-    const std::vector<std::byte> bytes(34 + 8);
     writer.add_tensor("first", std::array<std::uint64_t, 1>{32}, DType::q8_0);
     writer.add_tensor("second", std::array<std::uint64_t, 2>{1, 2}, DType::f32);
-    writer.write(bytes);
+    writer.write(std::array<std::byte, 34>{});
+    writer.write(std::array<std::byte, 8>{});
     writer.finish();
     return flashback_test::bytes_of_file(path);
 }
@@ -86,6 +86,24 @@ FLASHBACK_FUZZ_SEEDS(gguf) {
     w = gguf_of_all_types();
     w.tensors.push_back({"kind", {32}, 36, "abcd"});
     add("removed_type", w);
+    w = gguf_of_all_types();
+    w.add("odd", 7, "\x02");
+    add("bool_of_2", w);
+    w = gguf_of_all_types();
+    w.add("flag", 0, "a");
+    add("key_twice", w);
+    w = gguf_of_all_types();
+    w.add("", 0, "a");
+    add("empty_key", w);
+    w = gguf_of_all_types();
+    w.tensors.push_back({"", {1}, 0, "abcd"});
+    add("empty_name", w);
+    w = gguf_of_all_types();
+    w.tensors.push_back({"blocks", {33}, 8, "abcd"});
+    add("part_of_a_block", w);
+    w = gguf_of_all_types();
+    w.tensors.push_back({"long", {1000}, 0, "abcd"});
+    add("cut", w);
     // Many entries and a long architecture: what is done for each entry must not cost as much as the architecture is long.
     w = GgufBytes{};
     w.set("general.architecture", std::string(2000, 'a').c_str());

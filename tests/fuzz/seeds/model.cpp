@@ -67,6 +67,8 @@ FLASHBACK_FUZZ_SEEDS(model) {
     seeds.push_back({"without_vocabulary", model_with({}, DType::f32, true)});
     seeds.push_back({"f16", model_with(sentencepiece_file(), DType::f16, true)});
     seeds.push_back({"q8_0", model_with(sentencepiece_file(), DType::q8_0, true)});
+    seeds.push_back({"large_vocabulary",
+                     model_with(vocabulary_file(flashback_test::with_bytes("the <>0123markndoyswxz:lgu")), DType::f32, true)});
     seeds.push_back({"vocabulary_alone", sentencepiece_file().bytes()});
     const auto change = [&](const char* name, GgufBytes file) { seeds.push_back({name, file.bytes()}); };
     change("byte_level_alone", byte_level_file());
@@ -82,7 +84,7 @@ FLASHBACK_FUZZ_SEEDS(model) {
     GgufBytes config;
     for (const char* name :
          {"context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count"})
-        config.set<std::uint32_t>(std::string{"llama."} + name, 2);
+        config.set<std::uint32_t>(std::string{"llama."} + name, std::string_view{name} == "embedding_length" ? 4 : 2);
     change("no_tensors", config.set("general.architecture", "llama").set("llama.attention.layer_norm_rms_epsilon", 1e-5f));
     change("scaled", GgufBytes{config}.set("llama.rope.scaling.type", "yarn"));
     change("other_values", GgufBytes{config}.set<std::uint32_t>("llama.attention.value_length", 7));
@@ -90,9 +92,20 @@ FLASHBACK_FUZZ_SEEDS(model) {
     change("bad_base", GgufBytes{config}.set("llama.rope.freq_base", -1.0f));
     change("odd_heads", GgufBytes{config}.set<std::uint32_t>("llama.attention.head_count_kv", 3));
     change("no_multiple", GgufBytes{config}.set<std::uint32_t>("llama.attention.head_count", 3));
+    change("count_of_0", GgufBytes{config}.set<std::uint32_t>("llama.block_count", 0));
+    change("no_epsilon", GgufBytes{config}.erase("llama.attention.layer_norm_rms_epsilon"));
     change("experts", GgufBytes{config}.set<std::uint32_t>("llama.expert_count", 8));
-    config.add_tensor<float>("token_embd.weight", {2, 2}, DType::f32, {1, 2, 3, 4});
+    config.add_tensor<float>("token_embd.weight", {4, 1}, DType::f32, {1, 2, 3, 4});
     change("no_layers", config);
+    GgufBytes other = config;
+    other.tensors[0].dims = {1, 4};
+    change("other_shape", other);
+    other = config;
+    other.tensors[0].type = static_cast<std::uint32_t>(DType::i32);
+    change("other_type", other);
+    other = config;
+    other.set<std::uint32_t>("llama.embedding_length", 32).tensors[0] = {"token_embd.weight", {32, 1}, 3, std::string(20, 'q')};
+    change("q4_1", other);
     change("many_layers", GgufBytes{config}.set<std::uint32_t>("llama.block_count", 1000000000));
     change("another_family", config.set("general.architecture", "mamba"));
 }

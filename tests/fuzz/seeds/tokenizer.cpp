@@ -4,7 +4,7 @@
 
 FLASHBACK_FUZZ_SEEDS(tokenizer) {
     const auto add = [&](const char* name, const std::string& text) {
-        for (const char vocabulary : {'0', '1', '2', '3', '4'})
+        for (const char vocabulary : {'0', '1', '2', '3', '4', '5'})
             seeds.push_back({std::string{name} + vocabulary, vocabulary + text});
     };
     add("empty", "");

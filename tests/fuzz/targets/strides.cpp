@@ -1,7 +1,8 @@
 #include "fuzz/target.hpp"
 
-#include "flashback/eval/stride_cache.hpp"
+#include "flashback/eval/detail/parse_strides.hpp"
 
+#include <algorithm>
 #include <vector>
 
 using namespace flashback;
