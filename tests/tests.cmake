@@ -62,3 +62,7 @@ flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)
 flashback_add_test(train_notices_a_broken_derivative LABEL slow SOURCES train/gradients.cpp)
 target_compile_definitions(test_train_notices_a_broken_derivative PRIVATE FLASHBACK_TEST_BREAK_BACKWARD)
 set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_EXPRESSION "a gradient differs from finite differences")
+
+# Memory and files that fail on purpose.
+flashback_add_test(faults SOURCES faults/reading.cpp faults/models.cpp APART support/faults.cpp)
+flashback_add_test(faults_training SOURCES faults/training.cpp APART support/faults.cpp)
