@@ -66,11 +66,12 @@ FLASHBACK_FUZZ_TARGET(tokenizer, .per_byte = 2048, .constant = 65536) {
     const bool all_come_back = &tokenizer != &tokenizers[4] && &tokenizer != &tokenizers[5] &&
                                (&tokenizer != &tokenizers[3] || text.find("\xe2\x96\x81") == text.npos);
     fuzz_check(!all_come_back || tokenizer.decode_whole(tokens) == text, "a text comes back whole");
+    const bool valid = replace_invalid_utf8(text).replaced == 0;
     StreamDecoder stream{tokenizer};
     std::string streamed;
     for (const TokenId token : tokens) {
         const std::string part = stream.push(token);
-        fuzz_check(incomplete_utf8(part) == 0, "a stream gives whole characters");
+        fuzz_check(!valid || incomplete_utf8(part) == 0, "a stream of a text in UTF-8 gives whole characters");
         streamed += part;
     }
     fuzz_check(streamed + stream.finish() == tokenizer.decode(tokens), "a stream loses nothing");

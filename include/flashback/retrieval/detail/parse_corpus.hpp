@@ -3,14 +3,12 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "flashback/retrieval/detail/json_line.hpp"
 #include "flashback/text/unicode.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -53,41 +51,18 @@ inline bool is_blank(std::string_view line) noexcept {
     return std::ranges::all_of(line, [](char c) { return is_blank(c); });
 }
 
-/// A string, or a whole number as text, under the first of the names that is there.
-inline std::string json_text(const nlohmann::json& object, std::initializer_list<const char*> names, const std::string& where) {
-    for (const char* name : names) {
-        const auto it = object.find(name);
-        if (it == object.end()) continue;
-        if (it->is_string()) return it->get<std::string>();
-        if (it->is_number_integer()) return it->dump();
-        FLASHBACK_THROW(ErrorCode::corpus, where, ": \"", name, "\" is of type ", it->type_name(), ", expected a string");
-    }
-    FLASHBACK_THROW(ErrorCode::corpus, where, ": the document has no \"", *names.begin(), "\"");
-}
-
 inline Document json_document(std::string_view line, const std::string& where) {
-    // Each level takes a hundred bytes for the one that opens it.
-    const auto not_too_deep = [&where](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
-        constexpr int most = 100;
-        if (depth > most) FLASHBACK_THROW(ErrorCode::corpus, where, " has lists in lists, more than ", most, " deep");
-        return true;
-    };
-    const auto object = nlohmann::json::parse(line, not_too_deep, /*allow_exceptions=*/false);
-    if (!object.is_object()) {
-        FLASHBACK_THROW(
-            ErrorCode::corpus, where, " is ", object.is_discarded() ? "no JSON" : object.type_name(),
-            ", expected an object like {\"id\": ..., \"contents\": ...} or {\"_id\": ..., \"title\": ..., \"text\": ...}");
-    }
+    const JsonLine object{line, where, R"({"id": ..., "contents": ...} or {"_id": ..., "title": ..., "text": ...})"};
     Document document;
-    if (object.contains("contents")) {
-        document.id = json_text(object, {"id", "_id"}, where);
-        document.text = json_text(object, {"contents"}, where);
+    if (object.has("contents")) {
+        document.id = object.text({"id", "_id"});
+        document.text = object.text({"contents"});
         const std::string_view first_line = std::string_view{document.text}.substr(0, document.text.find('\n'));
-        document.title = object.contains("title") ? json_text(object, {"title"}, where) : std::string{first_line};
+        document.title = object.has("title") ? object.text({"title"}) : std::string{first_line};
     } else {
-        document.id = json_text(object, {"_id", "id"}, where);
-        document.title = object.contains("title") ? json_text(object, {"title"}, where) : std::string{};
-        const std::string text = json_text(object, {"text"}, where);
+        document.id = object.text({"_id", "id"});
+        document.title = object.has("title") ? object.text({"title"}) : std::string{};
+        const std::string text = object.text({"text"});
         document.text = document.title.empty() ? text : document.title + '\n' + text;
     }
     return document;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/format/folder.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/retrieval/detail/parse_corpus.hpp"
@@ -10,6 +11,7 @@
 #include <cstddef>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -22,13 +24,21 @@ inline std::string read_text_file(const std::filesystem::path& path, FileAccess 
 
 inline void read_folder(const std::filesystem::path& folder, FileAccess access, Corpus& corpus) {
     std::vector<std::filesystem::path> files;
-    std::error_code error;
-    std::filesystem::recursive_directory_iterator it{folder, error};
-    for (; !error && it != std::filesystem::recursive_directory_iterator{}; it.increment(error)) {
-        const std::filesystem::path extension = it->path().extension();
-        if ((extension == ".txt" || extension == ".md") && it->is_regular_file(error) && !error) files.push_back(it->path());
+    std::vector<std::filesystem::path> folders{folder};
+    while (!folders.empty()) {
+        const std::filesystem::path inside = std::move(folders.back());
+        folders.pop_back();
+        for (const std::string& name : folder_entries(inside)) {
+            std::filesystem::path path = inside / name;
+            std::error_code unknown;
+            if (std::filesystem::symlink_status(path, unknown).type() == std::filesystem::file_type::directory) {
+                folders.push_back(std::move(path));
+            } else if ((path.extension() == ".txt" || path.extension() == ".md") &&
+                       std::filesystem::is_regular_file(path, unknown)) {
+                files.push_back(std::move(path));
+            }
+        }
     }
-    if (error) FLASHBACK_THROW(ErrorCode::io, "cannot read the folder '", folder.string(), "': ", error.message());
     std::ranges::sort(files);
     for (const auto& file : files) {
         corpus.documents.push_back({file.lexically_relative(folder).generic_string(), file.stem().string(),
