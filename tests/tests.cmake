@@ -14,7 +14,7 @@ flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/tokenizer.cpp loading/write_model.cpp
-                   APART loading/byte_level_bpe.cpp loading/load.cpp)
+                   APART loading/byte_level_bpe.cpp loading/hostile.cpp loading/load.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS SOURCES model/exactness.cpp model/exactness_decoder.cpp)
