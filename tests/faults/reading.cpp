@@ -1,6 +1,7 @@
 // What reads files, while memory or the file fails: a clean error, and nothing left behind.
 #include "flashback/eval/stride_cache.hpp"
 #include "flashback/format/gguf.hpp"
+#include "flashback/format/gguf_writer.hpp"
 #include "flashback/format/peft.hpp"
 #include "flashback/format/safetensors.hpp"
 #include "flashback/format/safetensors_writer.hpp"
@@ -12,6 +13,8 @@
 #include "support/temporary_folder.hpp"
 
 #include <array>
+#include <filesystem>
+#include <memory>
 #include <string>
 
 #include <doctest/doctest.h>
@@ -73,18 +76,50 @@ TEST_CASE("faults: a safetensors file is read, or nothing is left") {
     });
 }
 
+TEST_CASE("faults: a writer that failed once never finishes a file that is none") {
+    const TemporaryFolder folder;
+    const std::filesystem::path path = folder.path() / "written";
+    const std::array<std::byte, 8> bytes{};
+    const auto finished = [&](auto& writer, const auto& open) {
+        try {
+            writer->finish();
+            open();
+        } catch (const Error&) {  // it says that something is missing
+        }
+    };
+    for (const Fault fault : all_faults) {
+        with_each_fault(
+            fault, [&] { return std::make_unique<GgufWriter>(path); },
+            [&](auto& writer) {
+                writer->set("key", "text").set("key", 7u).set("other", 1.5f);
+                writer->add_tensor("a", std::array<std::uint64_t, 1>{2}, DType::f32);
+                writer->write(bytes);
+                writer->finish();
+            },
+            [&](auto& writer) { finished(writer, [&] { CHECK_NOTHROW(GgufFile::open(path)); }); });
+        with_each_fault(
+            fault, [&] { return std::make_unique<SafetensorsWriter>(path); },
+            [&](auto& writer) {
+                writer->set_metadata("format", "pt").add_tensor("a", {2}, DType::f32);
+                writer->write(bytes);
+                writer->finish();
+            },
+            [&](auto& writer) { finished(writer, [&] { CHECK_NOTHROW(SafetensorsFile::open(path)); }); });
+    }
+}
+
 TEST_CASE("faults: the configuration of an adapter is read, or nothing is left") {
     const TemporaryFolder folder;
     PeftConfig config;
     config.target_modules = {"q_proj"};
     config.rank_pattern = {{"model.layers.0.self_attn.q_proj", 3}};
     folder.write("adapter_config.json", to_json(config));
-    // Not Fault::allocation: the destructor of nlohmann's trees allocates (3.11), and ends the program where memory is short.
-    for (const Fault fault : {Fault::file, Fault::end_of_file, Fault::less, Fault::interrupted}) {
+    for (const Fault fault : all_faults) {
         with_each_fault(fault, [&] {
             if (read_peft_config(folder.path()).rank_pattern.size() != 1) FAIL_CHECK("read wrongly");
         });
     }
+    with_each_fault(Fault::allocation, [&] { static_cast<void>(to_json(config)); });
 }
 
 TEST_CASE("faults: a corpus is read, or nothing is left") {
