@@ -15,7 +15,7 @@ flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp loading/write_model.cpp
-                   APART loading/byte_level_bpe.cpp loading/load.cpp loading/tokenizer_folder.cpp
+                   APART loading/byte_level_bpe.cpp loading/hostile.cpp loading/load.cpp loading/tokenizer_folder.cpp
                    loading/tokenizer_json.cpp loading/config_json.cpp loading/convert.cpp loading/model_folder.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
@@ -66,3 +66,7 @@ flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)
 flashback_add_test(train_notices_a_broken_derivative LABEL slow SOURCES train/gradients.cpp)
 target_compile_definitions(test_train_notices_a_broken_derivative PRIVATE FLASHBACK_TEST_BREAK_BACKWARD)
 set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_EXPRESSION "a gradient differs from finite differences")
+
+# Memory and files that fail on purpose.
+flashback_add_test(faults SOURCES faults/reading.cpp faults/models.cpp APART support/faults.cpp)
+flashback_add_test(faults_training SOURCES faults/training.cpp APART support/faults.cpp)

@@ -30,6 +30,7 @@
 #include "flashback/eval/text_stream.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/format/byte_reader.hpp"
+#include "flashback/format/folder.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/format/gguf_writer.hpp"

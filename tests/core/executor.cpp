@@ -1,6 +1,7 @@
 #include "flashback/core/executor.hpp"
 
 #include <cstddef>
+#include <stdexcept>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -95,4 +96,20 @@ TEST_CASE("ranges cover everything once and are cut at multiples of the grain") 
             }
         }
     }
+}
+
+TEST_CASE("an exception of a task is thrown where the tasks were given, and the executor is as good as before") {
+    Backwards backwards{3};
+    const ExecutorRef executor{backwards};
+    std::vector<std::size_t> seen;
+    const auto task = [&](std::size_t i) {
+        if (i == 3) throw std::runtime_error("task 3");
+        seen.push_back(i);
+    };
+    CHECK_THROWS_WITH_AS(executor.run(5, task), "task 3", std::runtime_error);
+    CHECK(seen == std::vector<std::size_t>{4});  // what had begun
+    executor.run(3, task);
+    CHECK(seen == std::vector<std::size_t>{4, 2, 1, 0});
+    CHECK_THROWS_WITH_AS(executor.run_ranges(5, 1, [](std::size_t, std::size_t) { throw std::runtime_error("range"); }),
+                         "range", std::runtime_error);
 }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <new>
 #include <set>
 #include <thread>
 #include <vector>
@@ -74,6 +75,22 @@ TEST_CASE("tasks run in as many threads as the pool has") {
     pool.run(3, [&](std::size_t i) { ids[i] = std::this_thread::get_id(); });
     CHECK(std::set<std::thread::id>(ids.begin(), ids.end()).size() == 3);
     CHECK(ids[0] == std::this_thread::get_id());
+}
+
+TEST_CASE("what a task throws in any thread reaches the caller through a reference, and ends nothing") {
+    ThreadPool pool{3};
+    const ExecutorRef executor{pool};
+    for (std::size_t bad = 0; bad < 20; ++bad) {
+        CAPTURE(bad);
+        CHECK_THROWS_AS(executor.run(20,
+                                     [bad](std::size_t i) {
+                                         if (i >= bad) throw std::bad_alloc{};
+                                     }),
+                        std::bad_alloc);
+    }
+    std::atomic<int> ran = 0;
+    executor.run(20, [&](std::size_t) { ++ran; });
+    CHECK(ran == 20);
 }
 
 TEST_CASE("a pool that does nothing ends") {

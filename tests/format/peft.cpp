@@ -170,6 +170,14 @@ TEST_CASE("what is no configuration is refused, and the field is named") {
     check_error(ErrorCode::io, "adapter_config.json': No such file", [&] { read_peft_config(folder.path()); });
 }
 
+TEST_CASE("hostile 39: an object with more fields than any configuration is refused") {
+    std::string fields = R"("peft_type":"LORA","rank_pattern":{)";
+    for (int i = 0; i < 9000; ++i) fields += (i > 0 ? ",\"m" : "\"m") + std::to_string(i) + "\":1";
+    CHECK(parse("{" + fields + "}}").rank_pattern.size() == 9000);
+    for (int i = 9000; i < 11000; ++i) fields += ",\"m" + std::to_string(i) + "\":1";
+    refuses("{" + fields + "}}", "has more than 10000 fields");
+}
+
 TEST_CASE("what is written is read") {
     PeftConfig c;
     c.base_model = "b\xc3\xa4se";

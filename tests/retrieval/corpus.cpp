@@ -108,7 +108,9 @@ TEST_CASE("What is no corpus is refused in words") {
     CHECK(refusal("number.jsonl", "{\"_id\":\"x\",\"text\":1.5}") == Contains("\"text\" is of type number, expected a string"));
     CHECK(refusal("twice.jsonl", "{\"id\":\"1\",\"contents\":\"x\"}\n{\"id\":\"1\",\"contents\":\"y\"}") ==
           Contains("two documents with the id '1'"));
-    CHECK(refusal("deep.jsonl", "{\"id\":" + std::string(100000, '[')) == Contains("is no JSON"));
+    CHECK(refusal("deep.jsonl", "{\"id\":" + std::string(100000, '[')) ==
+          Contains("line 1 has lists in lists, more than 100 deep"));
+    CHECK(refusal("cut_deep.jsonl", "{\"id\":" + std::string(99, '[')) == Contains("line 1 is no JSON"));
     std::filesystem::create_directory(folder.path() / "nothing");
     CHECK_THROWS_WITH_AS(read_corpus(folder.path() / "nothing"), Contains("holds no .txt or .md file"), Error);
     CHECK_THROWS_WITH_AS(read_corpus(folder.path() / "missing"), Contains("No such file"), Error);

@@ -4,8 +4,10 @@
 #include "flashback/core/config.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <concepts>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -19,7 +21,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `e.concurrency()`      | `std::size_t` | how many tasks may run at once, >= 1                                       |
 /// | `e.run(count, task)`   |               | calls `task(i)` for all i < count, in any order; returns when all are done |
 ///
-/// Tasks do not throw. No result depends on the concurrency.
+/// Tasks do not throw; ExecutorRef sees to it. No result depends on the concurrency.
 template <class E>
 concept Executor = requires(E& executor, std::size_t count, void (&task)(std::size_t)) {
     { executor.concurrency() } -> std::convertible_to<std::size_t>;
@@ -56,12 +58,19 @@ public:
     /// How many tasks may run at once; 1 if the executor says 0.
     std::size_t concurrency() const { return object_ ? std::max(concurrency_(object_), std::size_t{1}) : 1; }
 
-    /// Calls `task(i)` for all i < count.
+    /// Calls `task(i)` for all i < count. Where tasks throw, the others are done all the same, or not begun; then one of what was
+    /// thrown is thrown here.
     template <class Task>
     void run(std::size_t count, Task&& task) const {
         if (!object_ || count <= 1) return SerialExecutor::run(count, task);
+#if defined(__cpp_exceptions)
+        Guarded<std::remove_reference_t<Task>> guarded{task};
+        run_(object_, count, &guarded, [](void* c, std::size_t i) { (*static_cast<decltype(guarded)*>(c))(i); });
+        if (guarded.failure) std::rethrow_exception(guarded.failure);
+#else
         auto* context = const_cast<void*>(static_cast<const void*>(std::addressof(task)));
         run_(object_, count, context, [](void* c, std::size_t i) { (*static_cast<std::remove_reference_t<Task>*>(c))(i); });
+#endif
     }
 
     /// Calls `task(begin, end)` for ranges that cover [0, count), cut only at multiples of `grain` (rule R10).
@@ -79,6 +88,26 @@ public:
 
 private:
     using Call = void (*)(void*, std::size_t);
+
+#if defined(__cpp_exceptions)
+    /// An exception that leaves a task would end the program where the executor has threads.
+    template <class Task>
+    struct Guarded {
+        Task& task;
+        std::atomic<bool> failed = false;
+        std::exception_ptr failure = nullptr;  // written by the one that failed first
+
+        void operator()(std::size_t i) noexcept {
+            if (failed.load(std::memory_order_relaxed)) return;
+            try {
+                task(i);
+            } catch (...) {
+                if (!failed.exchange(true)) failure = std::current_exception();
+            }
+        }
+    };
+#endif
+
     void* object_ = nullptr;
     std::size_t (*concurrency_)(void*) = nullptr;
     void (*run_)(void*, std::size_t, void*, Call) = nullptr;

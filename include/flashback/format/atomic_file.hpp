@@ -26,14 +26,15 @@ public:
     /// exists will be replaced; a symbolic link stays one, and what it points to is replaced.
     /// Throws    Error{io} if that is impossible, or if the target exists and is no regular file
     explicit AtomicFile(const std::filesystem::path& target) : target_(target) {
-        std::error_code ignored;
-        if (std::filesystem::exists(target_, ignored)) {
-            if (!std::filesystem::is_regular_file(target_, ignored)) {
+        std::error_code error;
+        if (std::filesystem::exists(target_, error)) {
+            if (!std::filesystem::is_regular_file(target_, error)) {
                 FLASHBACK_THROW(ErrorCode::io, "cannot write '", target.string(), "': it exists and is ",
-                                std::filesystem::is_directory(target_, ignored) ? "a folder" : "no regular file",
+                                std::filesystem::is_directory(target_, error) ? "a folder" : "no regular file",
                                 ", expected a file or nothing");
             }
-            target_ = std::filesystem::canonical(target_);
+            target_ = std::filesystem::canonical(target, error);
+            if (error) FLASHBACK_THROW(ErrorCode::io, "cannot write '", target.string(), "': ", error.message());
         }
         // O_EXCL and a number: a file that another run left, or is writing, is not touched.
         for (int number = 0; file_ < 0; ++number) {

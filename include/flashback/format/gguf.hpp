@@ -63,11 +63,11 @@ struct GgufTensor {
 /// Source    The GGUF specification, ggml-org/ggml docs/gguf.md, versions 2 and 3
 class GgufFile {
 public:
-    /// Maps a file.
+    /// Opens a file; see MappedFile for what may happen to it meanwhile.
     /// Throws    Error{io} if it cannot be opened; Error{format} if it is damaged or no GGUF file; Error{unsupported} for a
     ///           big-endian file, another version, a tensor type that is not known or a part of a split model
-    static GgufFile open(const std::filesystem::path& path) {
-        MappedFile file{path};
+    static GgufFile open(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
+        MappedFile file{path, access};
         const auto bytes = file.bytes();
         return GgufFile{std::move(file), bytes, path.string()};
     }

@@ -32,9 +32,10 @@ std::uint64_t fingerprint_of(const GgufFile& file, const OfTensor& of_tensor) {
     all.add(architecture);
 
     using Entry = std::pair<std::string_view, GgufValue>;
+    const std::string prefix = architecture + '.';
     std::vector<const Entry*> keys;
     for (const Entry& entry : file.metadata()) {
-        if (!architecture.empty() && entry.first.starts_with(architecture + '.')) keys.push_back(&entry);
+        if (!architecture.empty() && entry.first.starts_with(prefix)) keys.push_back(&entry);
     }
     std::ranges::sort(keys, {}, [](const Entry* entry) { return entry->first; });
     for (const Entry* entry : keys) {

@@ -180,14 +180,21 @@ private:
         FLASHBACK_ASSERT(!key.empty() && key.size() <= detail::gguf_most_key && key.find('\0') == key.npos,
                          "GgufWriter: a key has ", key.size(), " characters, expected 1 to ", detail::gguf_most_key,
                          " and none of them NUL");
-        const auto [place, added] = key_index_.emplace(key, entries_.size());
-        if (added) entries_.emplace_back(key, std::string{});
-        entries_[place->second].second = value;
+        if (const auto found = key_index_.find(std::string{key}); found != key_index_.end()) {
+            entries_[found->second].second = value;
+            return;
+        }
+        entries_.emplace_back(key, value);
+        try {
+            key_index_.emplace(key, entries_.size() - 1);
+        } catch (...) {
+            entries_.pop_back();
+            throw;
+        }
     }
 
     void start() {
         if (started_) return;
-        started_ = true;
         std::string header = "GGUF" + number_bytes(std::uint32_t{3}) + number_bytes(std::uint64_t{tensors_.size()}) +
                              number_bytes(std::uint64_t{entries_.size()});
         for (const auto& [key, value] : entries_) header.append(string_bytes(key)).append(value);
@@ -196,8 +203,9 @@ private:
             header.append(tensor.record).append(number_bytes(offset));
             offset += (tensor.bytes + alignment_ - 1) / alignment_ * alignment_;
         }
+        header.append((alignment_ - header.size() % alignment_) % alignment_, '\0');
         file_.write(std::as_bytes(std::span{header}));
-        pad(header.size());
+        started_ = true;  // not before: a file without its header must not be finished
     }
 
     void pad(std::uint64_t size) {

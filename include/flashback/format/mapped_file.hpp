@@ -21,12 +21,23 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A file mapped into memory. The file must not shrink while it is mapped: reading past its new end would end the program.
+/// How the bytes of a file come into memory.
+enum class FileAccess : std::uint8_t {
+    map,   ///< when they are touched, without a copy; the file must not shrink meanwhile
+    copy,  ///< all at once, into memory of our own, whatever happens to the file later
+};
+
+/// The bytes of a file, mapped into memory or, on request, copied.
+///
+/// A mapped file must not shrink while it is mapped: reading past its new end ends the program (SIGBUS), and nothing here can prevent
+/// that. Nor must it be rewritten in place: what was checked would no longer be what is there. Files that others may change are opened
+/// with FileAccess::copy; files that are only ever replaced under their name, as AtomicFile does, are safe either way.
 class MappedFile {
 public:
-    /// Throws    Error{io} if the file cannot be opened or is no regular file
-    /// Cost      no reading: pages come when they are touched
-    explicit MappedFile(const std::filesystem::path& path) {
+    /// Throws    Error{io} if the file cannot be opened or read, is no regular file, or shrinks while it is copied; with
+    ///           FileAccess::copy std::bad_alloc
+    /// Cost      map: no reading, pages come when they are touched; copy: reads the file, and holds as many bytes
+    explicit MappedFile(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
         const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
         if (file < 0) FLASHBACK_THROW(ErrorCode::io, "cannot open '", path.string(), "': ", std::strerror(errno));
         const std::unique_ptr<const int, Close> closer{&file};
@@ -37,29 +48,39 @@ public:
             FLASHBACK_THROW(ErrorCode::io, "'", path.string(), "' is ",
                             S_ISDIR(status.st_mode) ? "a folder" : "no regular file", ", expected a file");
         }
-        size_ = static_cast<std::size_t>(status.st_size);
-        if (size_ == 0) return;  // an empty mapping does not exist
-        void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-        if (memory == MAP_FAILED) FLASHBACK_THROW(ErrorCode::io, "cannot map '", path.string(), "': ", std::strerror(errno));
-        data_ = static_cast<const std::byte*>(memory);
+        const auto size = static_cast<std::size_t>(status.st_size);
+        if (size == 0) return;  // an empty mapping does not exist
+        if (access == FileAccess::copy) {
+            copy_ = std::make_unique_for_overwrite<std::byte[]>(size);
+            read_all(file, {copy_.get(), size}, path);
+            data_ = copy_.get();
+        } else {
+            void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
+            if (memory == MAP_FAILED)
+                FLASHBACK_THROW(ErrorCode::io, "cannot map '", path.string(), "': ", std::strerror(errno));
+            data_ = static_cast<const std::byte*>(memory);
+        }
+        size_ = size;
     }
     MappedFile(MappedFile&& other) noexcept
-        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+        : copy_(std::move(other.copy_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
     MappedFile& operator=(MappedFile&& other) noexcept {
+        std::swap(copy_, other.copy_);
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
         return *this;
     }
     ~MappedFile() {
-        if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+        if (data_ && !copy_) ::munmap(const_cast<std::byte*>(data_), size_);
     }
 
     std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
     /// The bytes as characters.
     std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
 
-    /// Says that a part will not be read soon: its memory goes back to the system, and comes again when it is touched.
+    /// Says that a part will not be read soon: its memory goes back to the system, and comes again when it is touched. A copy stays.
     void release(std::span<const std::byte> part) const noexcept {
+        if (copy_) return;
         const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
         const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
         const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
@@ -70,6 +91,24 @@ private:
     struct Close {
         void operator()(const int* file) const noexcept { ::close(*file); }
     };
+
+    static void read_all(int file, std::span<std::byte> rest, const std::filesystem::path& path) {
+        const std::size_t size = rest.size();
+        while (!rest.empty()) {
+            const ::ssize_t done = ::read(file, rest.data(), rest.size());
+            if (done == 0) {
+                FLASHBACK_THROW(ErrorCode::io, "'", path.string(), "' shrank while it was read: ", size - rest.size(), " of ",
+                                size, " bytes were there");
+            }
+            if (done > 0) {
+                rest = rest.subspan(static_cast<std::size_t>(done));
+            } else if (errno != EINTR) {
+                FLASHBACK_THROW(ErrorCode::io, "cannot read '", path.string(), "': ", std::strerror(errno));
+            }
+        }
+    }
+
+    std::unique_ptr<std::byte[]> copy_;
     const std::byte* data_ = nullptr;
     std::size_t size_ = 0;
 };

@@ -37,9 +37,9 @@ struct SafeTensor {
 /// Source    huggingface/safetensors, README.md, "Format"
 class SafetensorsFile {
 public:
-    /// Maps a file into memory.
+    /// Opens a file; see MappedFile for what may happen to it meanwhile.
     /// Throws    Error{io}, Error{format}; Error{unsupported} for an element type that is not known
-    static SafetensorsFile open(const std::filesystem::path& path);
+    static SafetensorsFile open(const std::filesystem::path& path, FileAccess access = FileAccess::map);
 
     /// Reads bytes that outlive it.
     /// Throws    Error{format}; Error{unsupported} for an element type that is not known

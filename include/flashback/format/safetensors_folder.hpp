@@ -26,17 +26,17 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Source    huggingface/transformers, modeling_utils.py, save_pretrained (the index)
 class SafetensorsFolder {
 public:
-    /// Maps the files into memory.
+    /// Maps the files into memory, or copies them.
     /// Throws    Error{io} if a file is absent or cannot be read; Error{format}; Error{unsupported} as SafetensorsFile
-    static SafetensorsFolder open(const std::filesystem::path& folder) {
+    static SafetensorsFolder open(const std::filesystem::path& folder, FileAccess access = FileAccess::map) {
         SafetensorsFolder all;
         const std::filesystem::path single = folder / "model.safetensors";
         const std::filesystem::path index = folder / "model.safetensors.index.json";
         all.name_ = folder.string();
         if (std::filesystem::exists(single)) {
-            all.files_.push_back(SafetensorsFile::open(single));
+            all.files_.push_back(SafetensorsFile::open(single, access));
         } else if (std::filesystem::exists(index)) {
-            all.open_shards(folder, index.string());
+            all.open_shards(folder, index.string(), access);
         } else {
             FLASHBACK_THROW(ErrorCode::io, "'", all.name_,
                             "' has no weights: neither model.safetensors nor model.safetensors.index.json",
@@ -67,7 +67,7 @@ public:
 private:
     SafetensorsFolder() = default;
 
-    void open_shards(const std::filesystem::path& folder, const std::string& index) {
+    void open_shards(const std::filesystem::path& folder, const std::string& index, FileAccess access) {
         const nlohmann::json json = detail::parse_json(MappedFile{index}.text(), index);
         const detail::JsonFields fields{json, index};
         if (!fields.object("weight_map")) fields.refuse("lacks the field weight_map");
@@ -89,7 +89,7 @@ private:
                 FLASHBACK_THROW(ErrorCode::io, "'", index, "' lists the shard ", detail::printable(shard), ", which is absent");
             number = files_.size();
             names.push_back(shard);
-            files_.push_back(SafetensorsFile::open(folder / shard));
+            files_.push_back(SafetensorsFile::open(folder / shard, access));
         }
         check_against(map, shards, names, fields);
     }

@@ -4,9 +4,8 @@
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/format/atomic_file.hpp"
+#include "flashback/format/detail/json_tree.hpp"
 #include "flashback/format/detail/read_safetensors.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -15,6 +14,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -38,7 +39,9 @@ public:
     /// Requires  nothing was written yet
     SafetensorsWriter& set_metadata(std::string_view key, std::string_view text) {
         FLASHBACK_ASSERT(!started_, "SafetensorsWriter: metadata is changed after the first bytes");
-        header_[std::string{detail::safetensors_metadata}][std::string{key}] = text;
+        const auto found = std::ranges::find(metadata_, key, [](const auto& field) { return std::string_view{field.first}; });
+        if (found != metadata_.end()) metadata_.erase(found);
+        metadata_.emplace_back(std::string{key}, std::string{text});
         return *this;
     }
 
@@ -50,15 +53,21 @@ public:
     SafetensorsWriter& add_tensor(std::string_view name, std::vector<std::uint64_t> shape, DType type) {
         FLASHBACK_ASSERT(!started_, "SafetensorsWriter: a tensor is added after the first bytes");
         const std::string shown = detail::printable(name);
-        FLASHBACK_ASSERT(name != detail::safetensors_metadata && !header_.contains(name), "SafetensorsWriter: tensor ", shown,
-                         " is added twice, or not the name of a tensor");
+        FLASHBACK_ASSERT(name != detail::safetensors_metadata && !names_.contains(std::string{name}),
+                         "SafetensorsWriter: tensor ", shown, " is added twice, or not the name of a tensor");
         const auto found = std::ranges::find(detail::safetensors_types, type, &detail::SafetensorsType::type);
         FLASHBACK_ASSERT(found != detail::safetensors_types.end(), "SafetensorsWriter: tensor ", shown, " is of type ",
                          layout_of(type).name, ", expected F32, F16, BF16, F64 or I8 to I64");
         const auto bytes = detail::bytes_of({shown, &*found, shape, {}});
         FLASHBACK_ASSERT(bytes && *bytes < (std::uint64_t{1} << 62) - end_, "SafetensorsWriter: tensor ", shown,
                          " makes the file too long, expected less than 2^62 bytes");
-        header_[std::string{name}] = {{"dtype", found->name}, {"shape", shape}, {"data_offsets", {end_, end_ + *bytes}}};
+        using Json = detail::JsonTree;
+        Json::Object fields;
+        fields.emplace_back("dtype", std::string{found->name});
+        fields.emplace_back("shape", Json::Array(shape.begin(), shape.end()));
+        fields.emplace_back("data_offsets", Json::Array{end_, end_ + *bytes});
+        names_.emplace(name);
+        tensors_.emplace_back(name, std::move(fields));
         end_ += *bytes;
         return *this;
     }
@@ -92,19 +101,24 @@ public:
 
 private:
     void start() {
-        if (std::exchange(started_, true)) return;
-        std::string text;
-        try {
-            text = header_.dump();
-        } catch (const nlohmann::json::exception&) {
-            FLASHBACK_THROW(ErrorCode::contract, "SafetensorsWriter: a name or a text is no UTF-8");
-        }
+        if (started_) return;
+        detail::JsonTree::Object all;
+        if (!metadata_.empty()) all.emplace_back(std::string{detail::safetensors_metadata}, metadata_);
+        all.insert(all.end(), tensors_.begin(), tensors_.end());
+        const auto readable = [](const auto& field) {
+            return detail::JsonTree::is_utf8(field.first) &&
+                   (!field.second.is_string() || detail::JsonTree::is_utf8(field.second.template as<std::string>()));
+        };
+        FLASHBACK_ASSERT(std::ranges::all_of(metadata_, readable) && std::ranges::all_of(tensors_, readable),
+                         "SafetensorsWriter: a name or a text is no UTF-8");
+        std::string text = detail::JsonTree{std::move(all)}.text();
         text.append((8 - text.size() % 8) % 8, ' ');  // so that data begin at a multiple of 8
         FLASHBACK_ASSERT(text.size() <= detail::safetensors_most_header, "SafetensorsWriter: the header has ", text.size(),
                          " bytes, expected at most ", detail::safetensors_most_header);
         const std::uint64_t length = text.size();
         file_.write(std::as_bytes(std::span{&length, 1}));
         file_.write(text);
+        started_ = true;  // not before: a file without its header must not be finished
     }
 
     void check_complete() {
@@ -113,7 +127,9 @@ private:
     }
 
     AtomicFile file_;
-    nlohmann::ordered_json header_ = nlohmann::ordered_json::object();
+    detail::JsonTree::Object metadata_;
+    detail::JsonTree::Object tensors_;
+    std::unordered_set<std::string> names_;
     bool started_ = false;
     std::uint64_t end_ = 0;      ///< of the data, as announced
     std::uint64_t written_ = 0;  ///< bytes of the data

@@ -32,7 +32,9 @@ TransformerConfig read_config(const GgufFile& file);
 /// Throws    Error{vocabulary}, Error{unsupported}; with a path also what GgufFile::open throws
 inline Tokenizer load_tokenizer(const GgufFile& file) { return Tokenizer{read_vocabulary(file)}; }
 inline Tokenizer load_tokenizer(const ModelSource& source) { return Tokenizer{read_vocabulary(source)}; }
-inline Tokenizer load_tokenizer(const std::filesystem::path& path) { return load_tokenizer(ModelSource::open(path)); }
+inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
+    return load_tokenizer(ModelSource::open(path, access));
+}
 
 /// The model of a GGUF file, its weights repacked. F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are; Q4_1, Q5_0, Q5_1,
 /// Q2_K, Q3_K and Q5_K become Q8_0, and Transformer::notes says so.
@@ -51,15 +53,17 @@ std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef 
 /// Throws    Error{io}; Error{format} if a tensor is missing or has another shape than config.json says; Error{unsupported} for a
 ///           field, a tensor type or a tensor that is not known here; Error{vocabulary} as for GGUF
 /// Cost      reads the weights twice, to repack and to hash them; the rows of a matrix in parallel if an executor is given
-inline std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder, ExecutorRef executor = {});
+inline std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder, ExecutorRef executor = {},
+                                                            FileAccess access = FileAccess::map);
 
 /// The model of a GGUF file or a Hugging Face folder.
 /// Throws    as the two above
 inline std::shared_ptr<const Transformer> load_model(const ModelSource& source, ExecutorRef executor = {}) {
-    return source.gguf() ? load_model(*source.gguf(), executor) : load_model_folder(source.name(), executor);
+    return source.gguf() ? load_model(*source.gguf(), executor) : load_model_folder(source.name(), executor, source.access());
 }
-inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {}) {
-    return load_model(ModelSource::open(path), executor);
+inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {},
+                                                     FileAccess access = FileAccess::map) {
+    return load_model(ModelSource::open(path, access), executor);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

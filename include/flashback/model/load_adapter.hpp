@@ -14,7 +14,8 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// What an adapter is used with.
 struct LoadAdapterOptions {
-    std::size_t tokens = 0;  ///< how many the vocabulary has, where it gained some beyond the rows of the model
+    std::size_t tokens = 0;               ///< how many the vocabulary has, where it gained some beyond the rows of the model
+    FileAccess access = FileAccess::map;  ///< how the files are read
 };
 
 /// The adapter in a folder of PEFT, or in a GGUF file for llama.cpp.
@@ -32,8 +33,9 @@ struct LoadAdapterOptions {
 inline Adapter load_adapter(const std::filesystem::path& files, const Transformer& model,
                             const LoadAdapterOptions& options = {}) {
     std::error_code ignored;
-    if (!std::filesystem::is_regular_file(files, ignored)) return detail::PeftLoader{files, model, options.tokens}.load();
-    return detail::GgufAdapterLoader{GgufFile::open(files), model}.load();
+    if (!std::filesystem::is_regular_file(files, ignored))
+        return detail::PeftLoader{files, model, options.tokens, options.access}.load();
+    return detail::GgufAdapterLoader{GgufFile::open(files, options.access), model}.load();
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

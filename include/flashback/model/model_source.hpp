@@ -18,11 +18,12 @@ class ModelSource {
 public:
     /// A folder is only looked at when something of it is loaded.
     /// Throws    what GgufFile::open throws for a path that is no folder
-    static ModelSource open(const std::filesystem::path& path) {
+    static ModelSource open(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
         std::error_code unknown;
-        if (!std::filesystem::is_directory(path, unknown)) return ModelSource{GgufFile::open(path)};
+        if (!std::filesystem::is_directory(path, unknown)) return ModelSource{GgufFile::open(path, access)};
         ModelSource source;
         source.name_ = path.string();
+        source.access_ = access;
         return source;
     }
     explicit ModelSource(GgufFile file) : name_(file.name()), gguf_(std::move(file)) {}
@@ -33,6 +34,9 @@ public:
     /// The file; null for a folder.
     const GgufFile* gguf() const noexcept { return gguf_ ? &*gguf_ : nullptr; }
 
+    /// How the files are read.
+    FileAccess access() const noexcept { return access_; }
+
     /// Whether there is a vocabulary; without one, what works on ids still works.
     bool has_tokenizer() const { return gguf_ ? gguf_->find("tokenizer.ggml.tokens") != nullptr : has_tokenizer_files(name_); }
 
@@ -41,6 +45,7 @@ private:
 
     std::string name_;
     std::optional<GgufFile> gguf_;
+    FileAccess access_ = FileAccess::map;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -2,10 +2,12 @@
 #pragma once
 
 #include "flashback/core/config.hpp"
+#include "flashback/format/mapped_file.hpp"
 
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -37,7 +39,12 @@ struct Corpus {
 /// Throws    Error{io} for a path that cannot be read; Error{corpus} for binary files, lines of JSON that are no documents,
 ///           ids that occur twice, and if there is no document at all
 /// Source    dictd(8) and dictfmt(1) for the text format
-Corpus read_corpus(const std::filesystem::path& path);
+Corpus read_corpus(const std::filesystem::path& path, FileAccess access = FileAccess::map);
+
+/// The documents in the bytes of a file; `name` stands in messages, and its stem in ids.
+/// Throws    Error{corpus}, as `read_corpus`
+/// Cost      memory for a few times the bytes
+Corpus parse_corpus(std::string_view bytes, const std::string& name);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 

@@ -84,10 +84,10 @@ inline Corpus parse_texts(std::string_view bytes, const std::string& name) {
 
 /// The documents of a file, or of a folder as read_corpus reads it.
 /// Throws    Error{io} for a path that cannot be read; as `parse_texts` and `read_corpus`
-inline Corpus read_texts(const std::filesystem::path& path) {
+inline Corpus read_texts(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
     std::error_code unknown;
-    if (std::filesystem::is_directory(path, unknown)) return read_corpus(path);
-    const MappedFile file{path};
+    if (std::filesystem::is_directory(path, unknown)) return read_corpus(path, access);
+    const MappedFile file{path, access};
     return parse_texts({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string());
 }
 

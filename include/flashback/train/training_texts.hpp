@@ -4,8 +4,6 @@
 #include "flashback/core/error.hpp"
 #include "flashback/retrieval/detail/read_corpus.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include <cstddef>
 #include <filesystem>
 #include <string>
@@ -29,9 +27,9 @@ struct TrainingTexts {
 /// A byte order mark is dropped, and CR LF is one end of a line. A file may hold no text.
 /// Throws    Error{io} for a file that cannot be read; Error{corpus} for a binary or compressed one, and for lines of JSON without
 ///           "text"
-inline TrainingTexts read_training_texts(const std::filesystem::path& path) {
+inline TrainingTexts read_training_texts(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
     TrainingTexts found;
-    const std::string all = detail::read_text_file(path, found.replaced);
+    const std::string all = detail::read_text_file(path, access, found.replaced);
     const auto add = [&](std::string text) {
         if (text.find_first_not_of(" \t\r\n\f\v") != text.npos) found.texts.push_back(std::move(text));
     };
@@ -42,12 +40,7 @@ inline TrainingTexts read_training_texts(const std::filesystem::path& path) {
             const std::string_view line = detail::take_line(rest);
             if (detail::is_blank(line)) continue;
             const std::string where = "'" + path.string() + "' line " + std::to_string(number);
-            const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-            if (!object.is_object()) {
-                FLASHBACK_THROW(ErrorCode::corpus, where, " is ", object.is_discarded() ? "no JSON" : object.type_name(),
-                                ", expected an object like {\"text\": ...}");
-            }
-            add(detail::json_text(object, {"text"}, where));
+            add(detail::JsonLine{line, where, R"({"text": ...})"}.text({"text"}));
         }
         return found;
     }

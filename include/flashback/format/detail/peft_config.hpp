@@ -2,15 +2,14 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/format/detail/json_tree.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/format/peft.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <array>
 #include <limits>
 #include <optional>
-#include <set>
+#include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
@@ -50,27 +49,9 @@ inline bool names_embedding(std::string_view module) noexcept {
 /// The fields of one adapter_config.json.
 class PeftFields {
 public:
-    using Json = nlohmann::ordered_json;
+    using Json = JsonTree;
 
-    PeftFields(std::string_view text, const std::string& file) : file_(file) {
-        constexpr std::size_t most_bytes = std::size_t{16} << 20;
-        if (text.size() > most_bytes) refuse("has ", text.size(), " bytes, expected at most ", most_bytes);
-        std::array<std::set<std::string>, most_depth + 2> seen;  // the fields of the open objects
-        const auto check = [&](int depth, Json::parse_event_t event, const Json& value) {
-            const auto at = static_cast<std::size_t>(depth);
-            if (at > most_depth) refuse("has lists in lists, more than ", most_depth, " deep");
-            if (event == Json::parse_event_t::object_start) seen[at + 1].clear();
-            if (event == Json::parse_event_t::key && !seen[at].insert(value.get<std::string>()).second)
-                refuse("has the field ", printable(value.get<std::string>()), " twice");
-            return true;
-        };
-        try {
-            json_ = Json::parse(text, check);
-        } catch (const Json::parse_error& error) {
-            refuse("is no JSON at byte ", error.byte);
-        } catch (const Json::exception&) {
-            refuse("has a number beyond all bounds");
-        }
+    PeftFields(std::string_view text, const std::string& file) : file_(file), json_(Json::parse(text, file)) {
         if (!json_.is_object()) refuse("is no JSON object");
     }
 
@@ -78,37 +59,37 @@ public:
 
     /// A field; null if it is absent or null.
     const Json* find(const char* field) const {
-        const auto found = json_.find(field);
-        return found == json_.end() || found->is_null() ? nullptr : &*found;
+        const Json* found = json_.find(field);
+        return found == nullptr || found->is_null() ? nullptr : found;
     }
     bool flag(const char* field) const {
         const Json* value = find(field);
         if (value && !value->is_boolean()) refuse_value(field, *value, "true or false");
-        return value && value->get<bool>();
+        return value && value->as<bool>();
     }
     std::string text(const char* field) const {
         const Json* value = find(field);
         if (value && !value->is_string()) refuse_value(field, *value, "a text");
-        return value ? value->get<std::string>() : std::string{};
+        return value ? value->as<std::string>() : std::string{};
     }
     double number(const char* field, const Json& value) const {
         if (!value.is_number()) refuse_value(field, value, "a number");
-        const auto number = value.get<double>();
+        const double number = value.number();
         if (!(std::fabs(number) <= 1e30)) refuse_value(field, value, "a number of a sensible size");
         return number;
     }
     std::size_t count(const char* field, const Json& value, std::uint64_t least) const {
-        if (!value.is_number_unsigned() || value.get<std::uint64_t>() < least || value.get<std::uint64_t>() > most)
+        if (!value.is_number_unsigned() || value.whole() < least || value.whole() > most)
             refuse_value(field, value,
                          least == 0 ? "a whole number from 0 to 2147483647" : "a whole number from 1 to 2147483647");
-        return value.get<std::size_t>();
+        return static_cast<std::size_t>(value.whole());
     }
     std::vector<std::string> texts(const char* field, const Json& value) const {
         std::vector<std::string> list;
         if (!value.is_array()) refuse_value(field, value, "a list of texts");
-        for (const Json& entry : value) {
+        for (const Json& entry : value.array()) {
             if (!entry.is_string()) refuse_value(field, entry, "a text in the list");
-            list.push_back(entry.get<std::string>());
+            list.push_back(entry.as<std::string>());
         }
         return list;
     }
@@ -116,7 +97,7 @@ public:
     std::vector<std::string> text_or_texts(const char* field) const {
         const Json* value = find(field);
         if (!value) return {};
-        return value->is_string() ? std::vector{value->get<std::string>()} : texts(field, *value);
+        return value->is_string() ? std::vector{value->as<std::string>()} : texts(field, *value);
     }
     ModulePattern expression(const char* field, const std::string& text) const {
         try {
@@ -130,7 +111,7 @@ public:
         const Json* value = find(field);
         if (!value) return;
         if (value->is_string()) {
-            pattern = expression(field, value->get<std::string>());
+            pattern = expression(field, value->as<std::string>());
         } else {
             names = texts(field, *value);
         }
@@ -142,7 +123,7 @@ public:
         const Json* value = find(field);
         if (!value) return entries;
         if (!value->is_object()) refuse_value(field, *value, "an object");
-        for (const auto& [name, entry] : value->items()) {
+        for (const auto& [name, entry] : value->object()) {
             if (name.empty()) refuse("has an empty name in ", field, ", expected that of a module");
             entries.emplace_back(expression(field, name), read(entry));
         }
@@ -158,7 +139,7 @@ public:
         FLASHBACK_THROW(ErrorCode::unsupported, "'", file_, "' ", parts...);
     }
     /// A value as it may stand in a message.
-    static std::string shown(const Json& value) { return printable(value.dump(-1, ' ', true, Json::error_handler_t::replace)); }
+    static std::string shown(const Json& value) { return printable(value.text()); }
 
 private:
     [[noreturn]] void refuse_value(const char* field, const Json& value, const char* expected) const {
@@ -166,7 +147,6 @@ private:
     }
 
     static constexpr std::uint64_t most = std::numeric_limits<std::int32_t>::max();
-    static constexpr std::size_t most_depth = 16;
 
     const std::string& file_;
     Json json_;
@@ -178,19 +158,19 @@ inline std::vector<TokenId> peft_token_indices(const PeftFields& fields) {
     const PeftFields::Json* value = fields.find(field);
     if (!value) return ids;
     if (value->is_object()) {  // module -> list
-        if (value->empty()) return ids;
-        for (const auto& [module, list] : value->items()) {
+        if (value->object().empty()) return ids;
+        for (const auto& [module, list] : value->object()) {
             if (!names_embedding(module)) {
                 fields.unsupported("has ", field, " for the module '", printable(module),
                                    "', expected embed_tokens or wte: only rows of the input embedding can be replaced");
             }
         }
-        if (value->size() > 1)
-            fields.refuse("has ", field, " for ", value->size(), " modules, expected the input embedding alone");
-        value = &value->front();
+        if (value->object().size() > 1)
+            fields.refuse("has ", field, " for ", value->object().size(), " modules, expected the input embedding alone");
+        value = &value->object().front().second;
     }
     if (!value->is_array()) fields.refuse("has ", PeftFields::shown(*value), " for ", field, ", expected a list of tokens");
-    for (const PeftFields::Json& entry : *value) ids.push_back(static_cast<TokenId>(fields.count(field, entry, 0)));
+    for (const PeftFields::Json& entry : value->array()) ids.push_back(static_cast<TokenId>(fields.count(field, entry, 0)));
     std::vector<TokenId> sorted = ids;
     std::ranges::sort(sorted);
     if (const auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
@@ -202,7 +182,8 @@ inline void read_layers(const PeftFields& fields, PeftConfig& config) {
     constexpr const char* field = "layers_to_transform";
     if (const PeftFields::Json* layers = fields.find(field)) {
         if (layers->is_array()) {
-            for (const PeftFields::Json& layer : *layers) config.layers_to_transform.push_back(fields.count(field, layer, 0));
+            for (const PeftFields::Json& layer : layers->array())
+                config.layers_to_transform.push_back(fields.count(field, layer, 0));
         } else {
             config.layers_to_transform = {fields.count(field, *layers, 0)};
         }
@@ -239,7 +220,8 @@ inline PeftConfig parse_peft_config(std::string_view json, const std::string& fi
     if (const Json* dropout = fields.find("lora_dropout")) config.dropout = fields.number("lora_dropout", *dropout);
     config.rank_stabilised = fields.flag("use_rslora");
     config.fan_in_fan_out = fields.flag("fan_in_fan_out");
-    if (const Json* targets = fields.find("target_modules"); targets && *targets == "all-linear") {
+    if (const Json* targets = fields.find("target_modules");
+        targets && targets->is_string() && targets->as<std::string>() == "all-linear") {
         config.all_linear = true;
     } else {
         fields.modules("target_modules", config.target_modules, config.target_pattern);
@@ -264,15 +246,14 @@ inline PeftConfig parse_peft_config(std::string_view json, const std::string& fi
         fields.unsupported("has the bias '", detail::printable(bias), "', expected none");
     if (const Json* start = fields.find("init_lora_weights"); start && start->is_string()) {
         // The others change the weights of the model that they are trained on.
-        const auto name = start->get<std::string>();
+        const auto name = start->as<std::string>();
         if (name != "gaussian" && name != "eva" && name != "orthogonal") {
             fields.unsupported("has init_lora_weights '", detail::printable(name),
                                "', which changes the model itself, expected an adapter that was converted to a plain LoRA");
         }
     }
-    for (const auto& [name, value] : fields.all().items()) {
-        const bool set = !(value.is_null() || value == false || ((value.is_array() || value.is_object()) && value.empty()));
-        if (!set || std::ranges::find(detail::peft_read_fields, name) != detail::peft_read_fields.end() ||
+    for (const auto& [name, value] : fields.all().object()) {
+        if (value.says_nothing() || std::ranges::find(detail::peft_read_fields, name) != detail::peft_read_fields.end() ||
             std::ranges::find(detail::peft_harmless_fields, name) != detail::peft_harmless_fields.end())
             continue;
         fields.unsupported("has ", detail::PeftFields::shown(value), " for ", detail::printable(name),
@@ -282,41 +263,48 @@ inline PeftConfig parse_peft_config(std::string_view json, const std::string& fi
 }
 
 inline std::string to_json(const PeftConfig& config) {
-    using Json = nlohmann::ordered_json;
+    using Json = detail::JsonTree;
     // A whole number is written as one, since PEFT's lora_alpha is usually an int.
     const auto number = [](double value) {
         return std::fabs(value) < 1e9 && value == std::floor(value) ? Json(static_cast<std::int64_t>(value)) : Json(value);
     };
-    const auto names = [](const std::vector<std::string>& list, const std::optional<ModulePattern>& pattern) {
-        return pattern ? Json(pattern->text()) : list.empty() ? Json(nullptr) : Json(list);
+    const auto list = [](const auto& values) {
+        return values.empty() ? Json{} : Json(Json::Array(values.begin(), values.end()));
     };
-    Json json{{"base_model_name_or_path", config.base_model.empty() ? Json(nullptr) : Json(config.base_model)},
-              {"bias", "none"},
-              {"exclude_modules", names(config.exclude_modules, config.exclude_pattern)},
-              {"fan_in_fan_out", config.fan_in_fan_out},
-              {"inference_mode", true},
-              {"init_lora_weights", true},
-              {"layers_pattern", config.layers_pattern.empty() ? Json(nullptr) : Json(config.layers_pattern)},
-              {"layers_to_transform", config.layers_to_transform.empty() ? Json(nullptr) : Json(config.layers_to_transform)},
-              {"lora_alpha", number(config.alpha)},
-              {"lora_dropout", number(config.dropout)},
-              {"modules_to_save", config.whole_embedding ? Json{"embed_tokens"} : Json(nullptr)},
-              {"peft_type", "LORA"},
-              {"r", config.rank},
-              {"rank_pattern", Json::object()},
-              {"alpha_pattern", Json::object()},
-              {"revision", nullptr},
-              {"target_modules", names(config.target_modules, config.target_pattern)},
-              {"task_type", "CAUSAL_LM"},
-              {"trainable_token_indices", nullptr},
-              {"use_dora", false},
-              {"use_rslora", config.rank_stabilised}};
-    for (const auto& [pattern, rank] : config.rank_pattern) json["rank_pattern"][pattern.text()] = rank;
-    for (const auto& [pattern, alpha] : config.alpha_pattern) json["alpha_pattern"][pattern.text()] = number(alpha);
-    if (config.all_linear) json["target_modules"] = "all-linear";
-    if (config.open()) json["target_modules"] = "dummy-target-modules";  // PEFT's name for none
-    if (!config.token_indices.empty()) json["trainable_token_indices"] = config.token_indices;
-    return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+    const auto names = [&](const std::vector<std::string>& texts, const std::optional<ModulePattern>& pattern) {
+        return pattern ? Json(pattern->text()) : list(texts);
+    };
+    Json::Object ranks;
+    Json::Object alphas;
+    for (const auto& [pattern, rank] : config.rank_pattern) ranks.emplace_back(pattern.text(), rank);
+    for (const auto& [pattern, alpha] : config.alpha_pattern) alphas.emplace_back(pattern.text(), number(alpha));
+    Json targets = names(config.target_modules, config.target_pattern);
+    if (config.all_linear) targets = "all-linear";
+    if (config.open()) targets = "dummy-target-modules";  // PEFT's name for none
+    Json::Object json;
+    const auto add = [&json](const char* name, Json value) { json.emplace_back(name, std::move(value)); };
+    add("base_model_name_or_path", config.base_model.empty() ? Json{} : Json(config.base_model));
+    add("bias", "none");
+    add("exclude_modules", names(config.exclude_modules, config.exclude_pattern));
+    add("fan_in_fan_out", config.fan_in_fan_out);
+    add("inference_mode", true);
+    add("init_lora_weights", true);
+    add("layers_pattern", list(config.layers_pattern));
+    add("layers_to_transform", list(config.layers_to_transform));
+    add("lora_alpha", number(config.alpha));
+    add("lora_dropout", number(config.dropout));
+    add("modules_to_save", config.whole_embedding ? Json(Json::Array(1, "embed_tokens")) : Json{});
+    add("peft_type", "LORA");
+    add("r", config.rank);
+    add("rank_pattern", std::move(ranks));
+    add("alpha_pattern", std::move(alphas));
+    add("revision", nullptr);
+    add("target_modules", std::move(targets));
+    add("task_type", "CAUSAL_LM");
+    add("trainable_token_indices", list(config.token_indices));
+    add("use_dora", false);
+    add("use_rslora", config.rank_stabilised);
+    return Json(std::move(json)).text(true) + '\n';
 }
 
 inline PeftConfig read_peft_config(const std::filesystem::path& folder) {

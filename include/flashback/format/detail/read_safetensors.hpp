@@ -175,8 +175,8 @@ inline std::optional<std::uint64_t> bytes_of(const SafetensorsEntry& entry) {
 
 }  // namespace detail
 
-inline SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
-    auto mapped = std::make_unique<MappedFile>(path);
+inline SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
+    auto mapped = std::make_unique<MappedFile>(path, access);
     SafetensorsFile file = view(mapped->bytes(), path.string());
     file.mapped_ = std::move(mapped);
     return file;

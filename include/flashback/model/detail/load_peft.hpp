@@ -28,7 +28,8 @@ inline constexpr std::string_view peft_prefix = "base_model.model.";
 /// The tensors of an adapter by name, each taken once with the shape that the model asks for.
 class PeftTensors {
 public:
-    explicit PeftTensors(const std::filesystem::path& folder) : file_(SafetensorsFile::open(folder / peft_tensors_file)) {
+    PeftTensors(const std::filesystem::path& folder, FileAccess access)
+        : file_(SafetensorsFile::open(folder / peft_tensors_file, access)) {
         for (const SafeTensor& tensor : file_.tensors()) {
             if (!tensor.name.starts_with(peft_prefix)) continue;  // nobody takes it
             const auto [place, added] = by_name_.emplace(plain(tensor.name.substr(peft_prefix.size())), &tensor);
@@ -159,9 +160,9 @@ private:
 /// From a folder to an adapter.
 class PeftLoader {
 public:
-    PeftLoader(const std::filesystem::path& folder, const Transformer& model, std::size_t tokens)
+    PeftLoader(const std::filesystem::path& folder, const Transformer& model, std::size_t tokens, FileAccess access)
         : config_(read_peft_config(folder)),
-          tensors_(folder),
+          tensors_(folder, access),
           model_(model),
           c_(model.config),
           tokens_(std::max(tokens, model.config.vocab)) {}

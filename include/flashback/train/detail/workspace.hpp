@@ -45,18 +45,21 @@ struct TrainingWorkspace {
     /// Makes room for examples of so many tokens and targets; what is there stays if it is enough.
     void reserve(const Network& net, std::size_t tokens, std::size_t targets) {
         if (tokens > capacity) {
-            *this = TrainingWorkspace{};
-            capacity = (tokens + 63) / 64 * 64;
-            make_rows(net.config, net.rank);
-            make_angles(net.frequencies);
+            *this = TrainingWorkspace{};  // the old one first, and no capacity before there is the memory for it
+            const std::size_t rows = (tokens + 63) / 64 * 64;
+            make_rows(net.config, net.rank, rows);
+            make_angles(net.frequencies, rows);
+            capacity = rows;
         }
         if (targets > target_capacity) {
-            target_capacity = (targets + 15) / 16 * 16;
+            target_capacity = 0;
+            const std::size_t rows = (targets + 15) / 16 * 16;
             const TransformerConfig& c = net.config;
-            target_x = Rows{target_capacity, c.width};
-            target_normed = Rows{target_capacity, c.width};
-            target_projected = Rows{target_capacity, c.embedding_width};
-            logits = Rows{target_capacity, c.vocab};
+            target_x = Rows{rows, c.width};
+            target_normed = Rows{rows, c.width};
+            target_projected = Rows{rows, c.embedding_width};
+            logits = Rows{rows, c.vocab};
+            target_capacity = rows;
         }
     }
 
@@ -86,28 +89,28 @@ struct TrainingWorkspace {
     }
 
 private:
-    void make_rows(const TransformerConfig& c, std::size_t rank) {
+    void make_rows(const TransformerConfig& c, std::size_t rank, std::size_t rows) {
         layers.reserve(c.layers);
-        for (std::size_t l = 0; l < c.layers; ++l) layers.emplace_back(c, capacity);
-        embedded = Rows{capacity, c.embedding_width};
-        embedded_gradient = Rows{capacity, c.embedding_width};
-        x = Rows{capacity, c.width};
-        normed = Rows{capacity, c.width};
-        normed_gradient = Rows{capacity, c.width};
-        gradient = Rows{capacity, c.width};
-        attended_gradient = Rows{capacity, c.heads * c.head_dim};
-        hidden = Rows{capacity, c.hidden};
-        hidden_gradient = Rows{capacity, c.hidden};
+        for (std::size_t l = 0; l < c.layers; ++l) layers.emplace_back(c, rows);
+        embedded = Rows{rows, c.embedding_width};
+        embedded_gradient = Rows{rows, c.embedding_width};
+        x = Rows{rows, c.width};
+        normed = Rows{rows, c.width};
+        normed_gradient = Rows{rows, c.width};
+        gradient = Rows{rows, c.width};
+        attended_gradient = Rows{rows, c.heads * c.head_dim};
+        hidden = Rows{rows, c.hidden};
+        hidden_gradient = Rows{rows, c.hidden};
         const std::size_t widest = std::max({c.width, c.hidden, c.heads * c.head_dim, c.embedding_width});
-        linear = LinearScratch{capacity, widest, std::max(widest, c.vocab), rank};
-        attention = AttentionScratch{capacity, c.head_dim};
+        linear = LinearScratch{rows, widest, std::max(widest, c.vocab), rank};
+        attention = AttentionScratch{rows, c.head_dim};
     }
 
-    void make_angles(const std::vector<double>& frequencies) {
-        cosine = Rows{capacity, frequencies.size()};
-        sine = Rows{capacity, frequencies.size()};
-        minus_sine = Rows{capacity, frequencies.size()};
-        for (std::size_t t = 0; t < capacity; ++t) {
+    void make_angles(const std::vector<double>& frequencies, std::size_t rows) {
+        cosine = Rows{rows, frequencies.size()};
+        sine = Rows{rows, frequencies.size()};
+        minus_sine = Rows{rows, frequencies.size()};
+        for (std::size_t t = 0; t < rows; ++t) {
             for (std::size_t i = 0; i < frequencies.size(); ++i) {
                 const double angle = static_cast<double>(t) * frequencies[i];
                 cosine.row(t)[i] = static_cast<float>(std::cos(angle));

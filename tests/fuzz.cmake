@@ -1,0 +1,38 @@
+# Fuzzers, one for each parser: fuzz/targets/NAME.cpp, with its first inputs in fuzz/seeds/NAME.cpp. Under any compiler they are one
+# test that replays the seeds and all that was ever found; with clang and FLASHBACK_BUILD_FUZZERS they are programs for libFuzzer.
+option(FLASHBACK_BUILD_FUZZERS "Build the fuzzers (clang with libFuzzer)" OFF)
+set(fuzz_targets checkpoint corpus gguf model peft_config safetensors strides tokenizer)
+
+list(TRANSFORM fuzz_targets REPLACE "(.+)" "fuzz/targets/\\1.cpp;fuzz/seeds/\\1.cpp" OUTPUT_VARIABLE fuzz_sources)
+add_executable(fuzz_replay fuzz/replay.cpp fuzz/target.cpp ${fuzz_sources} support/allocations.cpp)
+set_source_files_properties(support/allocations.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+target_link_libraries(fuzz_replay PRIVATE flashback::native)
+target_include_directories(fuzz_replay PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
+target_compile_definitions(fuzz_replay PRIVATE FLASHBACK_TEST_FINDINGS="${CMAKE_CURRENT_SOURCE_DIR}/fuzz/findings")
+set_target_properties(fuzz_replay PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0 RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+add_test(NAME fuzz_replay COMMAND fuzz_replay)
+set_tests_properties(fuzz_replay PROPERTIES LABELS fast TIMEOUT 600)
+add_dependencies(fast_tests fuzz_replay)
+
+if(FLASHBACK_BUILD_FUZZERS)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "flashback: libFuzzer comes with clang; use the preset `fuzz`")
+  endif()
+  # Counters for llvm-cov are always there: what a run reached is part of its result.
+  add_library(flashback_fuzzer INTERFACE)
+  target_compile_options(flashback_fuzzer INTERFACE -O1 -g1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer -fprofile-instr-generate -fcoverage-mapping)
+  target_compile_definitions(flashback_fuzzer INTERFACE _GLIBCXX_ASSERTIONS)
+  target_include_directories(flashback_fuzzer INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}")
+  target_link_libraries(flashback_fuzzer INTERFACE flashback::native)
+  add_library(fuzz_main OBJECT fuzz/libfuzzer.cpp fuzz/target.cpp support/allocations.cpp)
+  target_link_libraries(fuzz_main PRIVATE flashback_fuzzer)
+  add_custom_target(fuzzers DEPENDS fuzz_replay)
+  foreach(target IN LISTS fuzz_targets)
+    add_executable(fuzz_${target} fuzz/targets/${target}.cpp $<TARGET_OBJECTS:fuzz_main>)
+    target_link_libraries(fuzz_${target} PRIVATE flashback_fuzzer)
+    target_link_options(fuzz_${target} PRIVATE -fsanitize=fuzzer,address,undefined -fprofile-instr-generate)
+    set_target_properties(fuzz_${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
+    add_dependencies(fuzzers fuzz_${target})
+  endforeach()
+endif()

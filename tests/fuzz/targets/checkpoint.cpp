@@ -1,0 +1,36 @@
+#include "fuzz/target.hpp"
+
+#include "fuzz/checkpoint_layout.hpp"
+
+using namespace flashback;
+using flashback_test::fuzz_check;
+
+namespace {
+
+/// That a checkpoint is of another run is said as a broken promise; here it is what is expected of most inputs.
+template <class Work>
+void of_any_run(const Work& work) {
+    try {
+        work();
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::contract) throw;
+    }
+}
+
+}  // namespace
+
+// What is behind the checksum is looked at too where it is wrong, since no fuzzer guesses it.
+FLASHBACK_FUZZ_TARGET(checkpoint, .per_byte = 96, .constant = 32768) {
+    const ParameterLayout layout = flashback_test::checkpoint_layout();
+    const GgufFile file = GgufFile::view(bytes, "fuzz.ckpt");
+    const detail::CheckpointReader reader{file};
+    of_any_run([&] { reader.check_run(flashback_test::checkpoint_run); });
+    of_any_run([&] {
+        for (const char* suffix : detail::checkpoint_suffixes) {
+            const detail::CheckpointReader::Values values = reader.values(layout, suffix);
+            fuzz_check(values.size() == layout.parameters().size(), "each parameter has its values");
+            for (const auto& tensor : values) flashback_test::touch(std::as_bytes(std::span{tensor}));
+        }
+    });
+    reader.check_sum();
+}

@@ -1,0 +1,46 @@
+#include "fuzz/target.hpp"
+
+#include "flashback/eval/detail/parse_strides.hpp"
+
+#include <algorithm>
+#include <vector>
+
+using namespace flashback;
+using flashback_test::fuzz_check;
+
+namespace {
+
+/// Words of 8 bytes, as the file is aligned.
+std::vector<std::uint64_t> aligned(std::span<const std::byte> bytes) {
+    std::vector<std::uint64_t> words(bytes.size() / 8 + 1);
+    std::ranges::copy(bytes, std::as_writable_bytes(std::span{words}).begin());
+    return words;
+}
+
+}  // namespace
+
+// Key and checksum are made right, since no fuzzer guesses them; their tests are elsewhere (tests/eval/stride_cache.cpp).
+FLASHBACK_FUZZ_TARGET(strides, .per_byte = 4, .constant = 8192) {
+    std::vector<std::uint64_t> words = aligned(bytes);
+    const std::span<std::byte> file = std::as_writable_bytes(std::span{words}).first(bytes.size());
+    detail::StrideFileHeader header{};
+    if (file.size() >= sizeof header + 8) {
+        std::memcpy(&header, file.data(), sizeof header);
+        const std::size_t rest = file.size() - sizeof header - 8;
+        const std::size_t entries = std::min<std::size_t>(header.entries, rest / sizeof(RetrievedStrides::Entry));
+        const std::size_t tokens = (rest - entries * sizeof(RetrievedStrides::Entry)) / sizeof(TokenId);
+        const auto* at = reinterpret_cast<const RetrievedStrides::Entry*>(file.data() + sizeof header);
+        const std::uint64_t checksum =
+            detail::stride_checksum(header, {at, entries}, {reinterpret_cast<const TokenId*>(at + entries), tokens});
+        std::memcpy(file.data() + file.size() - 8, &checksum, sizeof checksum);
+    }
+    const RetrievedStrides strides = parse_strides(file, "fuzz.strides", header.key, nullptr);
+    std::size_t seen = 0;
+    for (std::size_t i = 0; i < strides.size(); ++i) {
+        const RetrievedStride stride = strides[i];
+        fuzz_check(stride.context <= stride.at, "a context is in front of its stride");
+        flashback_test::touch(std::as_bytes(stride.passages));
+        seen += stride.passages.size();
+    }
+    fuzz_check(seen <= strides.tokens().size(), "no token is in two strides");
+}
