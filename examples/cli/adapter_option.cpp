@@ -2,7 +2,6 @@
 
 #include "flashback/model/load_adapter.hpp"
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
@@ -37,14 +36,6 @@ void add_adapter(CLI::App& command, AdapterOption& adapter) {
 std::shared_ptr<const fb::PackedAdapter> open_adapter(const AdapterOption& adapter, const fb::Transformer& model) {
     if (!adapter.given()) return nullptr;
     return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(adapter.folder, model), model.config);
-}
-
-bool markers_on(const std::string& choice, const fb::PackedAdapter* adapter, const fb::Tokenizer& tokenizer) {
-    if (choice != "auto") return choice == "on";
-    return adapter != nullptr && std::ranges::all_of(marker_names, [&](const char* name) {
-               const auto id = tokenizer.find(name);
-               return id && std::ranges::find(adapter->embedding_ids(), *id) != adapter->embedding_ids().end();
-           });
 }
 
 void describe(const AdapterOption& adapter, Json& json) {

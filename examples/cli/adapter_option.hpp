@@ -4,7 +4,6 @@
 #include "common.hpp"
 #include "flashback/model/packed_adapter.hpp"
 #include "flashback/model/transformer.hpp"
-#include "flashback/text/tokenizer.hpp"
 
 #include <memory>
 #include <string>
@@ -25,9 +24,6 @@ void add_adapter(CLI::App& command, AdapterOption& adapter);
 /// The adapter, packed for a model; null where none was asked for.
 /// Throws    as flashback::load_adapter
 std::shared_ptr<const flashback::PackedAdapter> open_adapter(const AdapterOption& adapter, const flashback::Transformer& model);
-
-/// What --markers means: `auto` is on where an adapter has rows for both marking tokens of the vocabulary.
-bool markers_on(const std::string& choice, const flashback::PackedAdapter* adapter, const flashback::Tokenizer& tokenizer);
 
 /// Adds to the JSON object of a command what was asked for, if something was.
 void describe(const AdapterOption& adapter, Json& json);

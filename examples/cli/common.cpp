@@ -38,16 +38,6 @@ CLI::Validator number_from(double least, double most) {
                           range.str()};
 }
 
-std::vector<flashback::TokenId> markers_of(const flashback::Tokenizer& tokenizer) {
-    std::vector<flashback::TokenId> markers;
-    for (const char* name : marker_names) {
-        const auto id = tokenizer.find(name);
-        const auto& kinds = tokenizer.vocabulary().kinds;
-        if (id && kinds[static_cast<std::size_t>(*id)] == flashback::TokenKind::control) markers.push_back(*id);
-    }
-    return markers;
-}
-
 void add_json(CLI::App& command, bool& json) {
     command.add_flag("--json", json, "Print one JSON object on standard output and nothing else there");
 }

@@ -49,9 +49,6 @@ CLI::Validator number_from(double least, double most);
 /// What the marking tokens are called in vocabularies that have them.
 inline constexpr std::array marker_names{"<MARK_L>", "<MARK_R>"};
 
-/// The marking tokens of a vocabulary: they have no probability, as they are never sampled.
-std::vector<flashback::TokenId> markers_of(const flashback::Tokenizer& tokenizer);
-
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);
 

@@ -52,12 +52,12 @@ void check_folder(const std::string& folder, bool replace) {
         FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': the folder '", there.string(), "' is not writable");
 }
 
-fb::TrainingTargets targets_of(const FinetuneOptions& o, const fb::Tokenizer& tokenizer) {
+fb::TrainingTargets targets_of(const FinetuneOptions& o, const Markers& markers) {
     fb::TrainingTargets targets{.lora = o.lora};
     for (const fb::LinearModule module : fb::linear_modules) {
         if (std::ranges::find(o.modules, fb::to_string(module)) != o.modules.end()) targets.lora.modules.push_back(module);
     }
-    if (o.with_markers() && o.markers == "on") targets.markers = markers_of(tokenizer);
+    if (o.with_markers() && o.markers.choice == "on") targets.markers = markers.ids;
     return targets;
 }
 
@@ -188,13 +188,15 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::Transformer& mod
                            {"model", hexadecimal(model.fingerprint)},
                            {"data", hexadecimal(data)},
                            {"layout", o.retrieval.layout},
-                           {"repeat", std::to_string(o.retrieval.repeat)},
-                           {"markers", o.markers},
+                           {"markers", o.markers.choice},
                            {"lora-targets", modules},
                            {"rank", std::to_string(o.lora.rank)},
                            {"alpha", shortest(static_cast<double>(o.lora.alpha))},
                            {"dropout", shortest(static_cast<double>(o.lora.dropout))},
                            {"adapter", first ? hexadecimal(fb::fingerprint(*first)) : "none"}};
+    // Names that older checkpoints lack, only where they say something.
+    if (o.retrieval.repeat > 0) run.emplace_back("repeat", std::to_string(o.retrieval.repeat));
+    if (!o.markers.ids.empty()) run.emplace_back("marker-ids", joined(o.markers.ids));
     o.optimiser.describe(run);
     return run;
 }
@@ -206,17 +208,12 @@ void finetune(const FinetuneOptions& o) {
     if (!o.run.checkpoint.empty()) check_writable(o.run.checkpoint, true);
     if (!o.run.log.empty()) check_writable(o.run.log, true);
     if (!o.examples_cache.empty()) check_writable(o.examples_cache, true);
-    const std::vector<fb::TokenId> markers = markers_of(tokenizer);
-    if (o.with_markers() && markers.size() != marker_names.size()) {
-        FLASHBACK_THROW(fb::ErrorCode::vocabulary, "the vocabulary of '", file.name(), "' has no control tokens ",
-                        marker_names[0], " and ", marker_names[1], ", which --markers ", o.markers,
-                        " needs; expected them, or --markers off");
-    }
+    const Markers markers = markers_of({o.with_markers() ? "on" : "off", o.markers.ids}, tokenizer);  // fixed stand there, too
 
     fb::ThreadPool pool = start_threads(o.threads);
     const auto model = load_weights(file, pool);
-    const fb::TrainingTargets targets = targets_of(o, tokenizer);
-    const fb::AnyPolicies policies = policies_of(o.retrieval, tokenizer, o.with_markers());
+    const fb::TrainingTargets targets = targets_of(o, markers);
+    const fb::AnyPolicies policies = policies_of(o.retrieval, markers);
     Search search{o, tokenizer, pool};
     std::uint64_t key = 0;
     const Strides data = training_data(o, tokenizer, model->config.window, policies, search, key);
@@ -224,7 +221,7 @@ void finetune(const FinetuneOptions& o) {
     if (!o.valid.empty()) valid = validation_data(o, tokenizer, *model, policies, search);
 
     const fb::RetrievalExamples examples{data.text.tokens(), data.found, policies, model->text_head, model->config.window};
-    fb::Trainer trainer{model, targets, o.optimiser.trainer_options(markers, pool)};
+    fb::Trainer trainer{model, targets, o.optimiser.trainer_options(markers.ids, pool)};
     std::optional<fb::Adapter> first;
     if (!o.adapter.empty()) trainer.load(first.emplace(fb::load_adapter(o.adapter, *model)));
     fb::ShuffledPasses order{examples.size(), o.optimiser.seed};
@@ -237,7 +234,7 @@ void finetune(const FinetuneOptions& o) {
     std::function<double()> validate;
     if (valid) {
         validate = [&] {
-            last = measured(trainer, model, *valid, policies, markers, pool);
+            last = measured(trainer, model, *valid, policies, markers.ids, pool);
             return last->nats;
         };
     }
@@ -249,7 +246,7 @@ void finetune(const FinetuneOptions& o) {
               {"model", file.name()},
               {"layout", o.retrieval.layout},
               {"repeat", o.retrieval.repeat},
-              {"markers", o.with_markers() ? o.markers : "off"},
+              {"markers", o.with_markers() ? o.markers.choice : "off"},
               {"parameters", trainer.layout().elements()},
               {"examples", examples.size()}};
     describe(result, o.optimiser.steps, json);

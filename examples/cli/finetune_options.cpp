@@ -30,11 +30,12 @@ void FinetuneOptions::add(CLI::App& command) {
     markers_option_ =
         command
             .add_option(
-                "--markers", markers,
+                "--markers", markers.choice,
                 "Marking tokens around passages: on trains their two rows, from those of the model; fixed leaves them as they "
                 "are; off has none, as --layout none has none")
             ->check(CLI::IsMember({"on", "fixed", "off"}))
             ->capture_default_str();
+    add_marker_ids(command, markers.ids);
     std::vector<std::string> names{"none"};
     for (const fb::LinearModule module : fb::linear_modules) names.emplace_back(fb::to_string(module));
     command.add_option("--lora-targets", modules, "The linear layers that get a LoRA, or none: only markers train")
@@ -83,15 +84,15 @@ void FinetuneOptions::add(CLI::App& command) {
 }
 
 void FinetuneOptions::check() const {
-    if (retrieval.layout == "none" && markers_option_->count() > 0 && markers != "off")
-        throw CLI::ValidationError("--markers " + markers + " needs passages to stand around, found --layout none");
+    if (retrieval.layout == "none" && markers_option_->count() > 0 && markers.choice != "off")
+        throw CLI::ValidationError("--markers " + markers.choice + " needs passages to stand around, found --layout none");
     if (retrieval.layout != "none" && retrieval.corpus.empty())
         throw CLI::ValidationError("finetune needs --corpus, or --layout none");
     check_repeat(retrieval.layout, retrieval.repeat);
     const bool some = std::ranges::find(modules, "none") == modules.end();
     if (!some && modules.size() > 1)
         throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");
-    if (!some && !(with_markers() && markers == "on"))
+    if (!some && !(with_markers() && markers.choice == "on"))
         throw CLI::ValidationError("nothing trains: expected --lora-targets, or --markers on with passages");
 }
 

@@ -121,17 +121,14 @@ void generate(const GenerateSettings& settings) {
     const fb::GgufFile file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     Engine engine{file, settings.threads, settings.cache, settings.adapter};
-    const auto policies = policies_of(settings, tokenizer, engine.session.adapter());
+    const Markers markers = markers_of(settings.markers, tokenizer, engine.session.adapter());
+    const auto policies = policies_of(settings, tokenizer, markers);
     const fb::Bm25Index index{closed_book ? std::vector<fb::Document>{} : open_corpus(settings.corpus).documents,
                               tokenizer,
                               {.passage_tokens = settings.passage_tokens}};
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);
-    std::vector<fb::TokenId> markers;
-    for (const char* name : marker_names) {
-        if (const auto id = tokenizer.find(name)) markers.push_back(*id);
-    }
     const fb::StopStrings<Detokenize>& stopping = decoder.policies().stopping();
     Stream stream{stopping};
     const auto on_token = [&](fb::TokenId) {
@@ -142,7 +139,7 @@ void generate(const GenerateSettings& settings) {
                                                        {.max_tokens = settings.max_tokens,
                                                         .passages = settings.passages,
                                                         .ignore_eos = settings.ignore_eos,
-                                                        .masked = markers},
+                                                        .masked = markers.ids},
                                                        on_token);
     const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
     if (settings.json) {

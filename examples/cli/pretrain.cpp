@@ -8,6 +8,7 @@
 #include "flashback/train/shuffled_passes.hpp"
 #include "flashback/train/trainer.hpp"
 #include "flashback/train/training_texts.hpp"
+#include "markers.hpp"
 #include "training_run.hpp"
 
 #include <algorithm>
@@ -187,7 +188,7 @@ void pretrain(const PretrainOptions& o) {
     const auto initial = fb::initial_transformer(config, {.seed = o.optimiser.seed});
     initial->text_head.assign(tokenizer.head().begin(), tokenizer.head().end());
     initial->text_ends = {end};
-    fb::Trainer trainer{initial, {.all = true}, o.optimiser.trainer_options(markers_of(tokenizer), pool)};
+    fb::Trainer trainer{initial, {.all = true}, o.optimiser.trainer_options(named_markers(tokenizer), pool)};
     fb::ShuffledPasses order{data.sequences(), o.optimiser.seed};
     std::vector<fb::TrainingExample> batch(o.optimiser.batch);
     const auto step = [&](std::uint64_t number) {

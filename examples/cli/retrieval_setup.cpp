@@ -77,12 +77,11 @@ fb::TextStream read_stream(const RetrievalSettings& settings, const fb::Tokenize
     return fb::text_stream(documents.documents, tokenizer, end_of_documents(settings, tokenizer));
 }
 
-fb::AnyPolicies policies_of(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer, bool markers) {
-    auto policies = fb::AnyPolicies{}
-                        .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
-                        .layout(layout_of(settings.layout, settings.repeat));
-    if (!markers) return policies.wrapper(fb::AnyWrapper{fb::NoMarkers{}});
-    return policies.wrapper(fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}});
+fb::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& markers) {
+    return fb::AnyPolicies{}
+        .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
+        .layout(layout_of(settings.layout, settings.repeat))
+        .wrapper(wrapper_of(markers));
 }
 
 fb::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head, std::size_t tokens) {

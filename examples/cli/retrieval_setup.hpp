@@ -5,6 +5,7 @@
 #include "flashback/eval/retrieval_strides.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/text/tokenizer.hpp"
+#include "markers.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -61,7 +62,7 @@ private:
 flashback::TextStream read_stream(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer);
 
 /// The policies by which passages are found and laid out.
-flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer, bool markers);
+flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& markers);
 
 /// Where strides begin and how much they read: by default the first is a window into the text, and contexts are as long as all
 /// layouts can have them, so that all of them predict the same tokens from the same text.
