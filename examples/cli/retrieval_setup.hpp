@@ -6,8 +6,8 @@
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/text/tokenizer.hpp"
 #include "markers.hpp"
+#include "progress.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <string>
 
@@ -41,21 +41,6 @@ void check_repeat(const std::string& layout, std::size_t repeat);
 
 /// "append", with so many tokens repeated, or "prepend".
 flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat);
-
-/// A line on a terminal that says how far a part of the work is.
-class ProgressLine {
-public:
-    explicit ProgressLine(const char* what);
-    ProgressLine(const ProgressLine&) = delete;
-    ProgressLine& operator=(const ProgressLine&) = delete;
-    ~ProgressLine();
-    void show(std::size_t done, std::size_t all) const;
-
-private:
-    const char* what_;
-    bool shown_;
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 /// The text of the settings, from a file or from standard input, as tokens of its documents. Behind each stands the end of a text where the
 /// vocabulary has one of its own, else a newline.

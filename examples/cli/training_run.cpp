@@ -4,11 +4,10 @@
 #include "flashback/core/error.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <csignal>
-#include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
@@ -27,17 +26,6 @@ namespace fb = flashback;
 volatile std::sig_atomic_t stop_received = 0;
 
 void receive(int /*signal*/) { stop_received = 1; }
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-template <class... Values>
-std::string formatted(const char* format, Values... values) {
-    std::array<char, 256> text{};
-    std::snprintf(text.data(), text.size(), format, values...);
-    return text.data();
-}
 
 /// "500" is every 500 steps, "90s" every 90 seconds.
 std::string parse_interval(const std::string& text, RunOptions& options) {
@@ -188,46 +176,6 @@ void TrainingLog::add(const fb::StepResult& step, double seconds, std::optional<
          << (valid_nats ? formatted("%.9g", *valid_nats) : "") << '\n'
          << std::flush;
     if (!out_) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "'");
-}
-
-TrainingProgress::TrainingProgress(std::uint64_t steps, std::uint64_t steps_done)
-    : steps_(steps), first_(steps_done), terminal_(::isatty(STDERR_FILENO) == 1) {}
-
-TrainingProgress::~TrainingProgress() { clear(); }
-
-void TrainingProgress::clear() {
-    if (terminal_) std::cerr << "\r\033[K" << std::flush;
-}
-
-std::string TrainingProgress::line(std::uint64_t step) const {
-    const double seconds = seconds_since(start_);
-    const auto left = static_cast<long long>(seconds / static_cast<double>(step - first_) * static_cast<double>(steps_ - step));
-    std::string text = formatted("step %llu/%llu  loss %.4f", static_cast<unsigned long long>(step),
-                                 static_cast<unsigned long long>(steps_), loss_);
-    if (valid_nats_) text += formatted("  valid perplexity %.2f", std::exp(*valid_nats_));
-    return text + formatted("  %.0f tokens/s  %lld:%02lld:%02lld left", static_cast<double>(tokens_) / seconds, left / 3600,
-                            left / 60 % 60, left % 60);
-}
-
-void TrainingProgress::add(const fb::StepResult& step, std::optional<double> valid_nats) {
-    constexpr double newest = 0.02;
-    weight_ = (1 - newest) * weight_ + newest;
-    loss_ += (step.loss - loss_) * newest / weight_;
-    tokens_ += step.tokens;
-    if (valid_nats) valid_nats_ = valid_nats;
-    const double silent = seconds_since(shown_);
-    const bool last = step.number == steps_;
-    if (!(last || valid_nats || silent >= (terminal_ ? 0.1 : 30))) return;
-    shown_ = Clock::now();
-    if (terminal_) {
-        constexpr std::size_t width = 24;
-        const auto full = static_cast<std::size_t>(width * step.number / steps_);
-        std::cerr << "\r\033[K[" << std::string(full, '#') << std::string(width - full, '-') << "] " << line(step.number);
-        if (valid_nats || last) std::cerr << '\n';  // stays
-        std::cerr << std::flush;
-    } else {
-        std::cerr << line(step.number) << '\n';
-    }
 }
 
 void describe(const RunResult& result, std::uint64_t steps, Json& json) {

@@ -4,10 +4,10 @@
 #include "common.hpp"
 #include "flashback/train/checkpoint.hpp"
 #include "flashback/train/trainer.hpp"
+#include "progress.hpp"
 
 #include <CLI/CLI.hpp>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
@@ -79,34 +79,6 @@ public:
 private:
     std::string file_;
     std::ofstream out_;
-};
-
-/// Says on standard error how far a run is: a bar on a terminal, a line from time to time elsewhere.
-class TrainingProgress {
-public:
-    TrainingProgress(std::uint64_t steps, std::uint64_t steps_done);
-    TrainingProgress(const TrainingProgress&) = delete;
-    TrainingProgress& operator=(const TrainingProgress&) = delete;
-    ~TrainingProgress();
-
-    void add(const flashback::StepResult& step, std::optional<double> valid_nats);
-    /// Makes room for other lines.
-    void clear();
-
-private:
-    using Clock = std::chrono::steady_clock;
-
-    std::string line(std::uint64_t step) const;
-
-    std::uint64_t steps_;
-    std::uint64_t first_;
-    bool terminal_;
-    Clock::time_point start_ = Clock::now();
-    Clock::time_point shown_ = start_;
-    std::size_t tokens_ = 0;
-    double loss_ = 0;    ///< a mean in which older steps count less
-    double weight_ = 0;  ///< of it
-    std::optional<double> valid_nats_;
 };
 
 /// What a run came to.
