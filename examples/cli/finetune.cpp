@@ -52,12 +52,12 @@ void check_folder(const std::string& folder, bool replace) {
         FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': the folder '", there.string(), "' is not writable");
 }
 
-fb::TrainingTargets targets_of(const FinetuneOptions& o, const fb::Tokenizer& tokenizer) {
+fb::TrainingTargets targets_of(const FinetuneOptions& o, const Markers& markers) {
     fb::TrainingTargets targets{.lora = o.lora};
     for (const fb::LinearModule module : fb::linear_modules) {
         if (std::ranges::find(o.modules, fb::to_string(module)) != o.modules.end()) targets.lora.modules.push_back(module);
     }
-    if (o.with_markers() && o.markers == "on") targets.markers = markers_of(tokenizer);
+    if (o.with_markers() && o.markers.choice == "on") targets.markers = markers.ids;
     return targets;
 }
 
@@ -107,7 +107,7 @@ fb::StrideOptions training_options(const FinetuneOptions& o, std::size_t window)
                                                      {.stride = o.retrieval.stride,
                                                       .passages = o.retrieval.layout == "none" ? 0 : o.retrieval.passages,
                                                       .passage_tokens = o.retrieval.passage_tokens});
-    if (o.most_context > 0) options.most_context = o.most_context;
+    if (o.most_context > 0) options.init = options.most_context = o.most_context;
     options.context = o.least_context > 0 ? o.least_context : std::min(options.context, options.most_context);
     const std::size_t passages = options.passages * options.passage_tokens;
     if (options.most_context < options.context || options.most_context > window - options.stride) {
@@ -130,7 +130,8 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
     const std::size_t tokens = data.text.tokens().size();
     if (tokens < options.init + options.stride) {
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the text '", o.retrieval.text, "' has ", tokens, " tokens, expected at least ",
-                        options.init, ", a window, and a stride of ", options.stride);
+                        options.init, o.most_context > 0 ? ", the longest context" : ", a window", ", and a stride of ",
+                        options.stride);
     }
     key = fb::strides_key(data.text, options, search.key());
     const auto make = [&] { return search.find(data.text, options, policies, "retrieving for"); };
@@ -156,14 +157,21 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
     return data;
 }
 
+/// As `ppl` has it, but no longer contexts than those of the examples: their most less the room of passages, for every layout alike.
 Strides validation_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, const fb::Transformer& model,
                         const fb::AnyPolicies& policies, Search& search) {
     RetrievalSettings settings = o.retrieval;
     settings.text = o.valid;
     settings.strides = o.valid_strides;
+    settings.init = o.most_context;
     Strides data{read_stream(settings, tokenizer), {}};
-    const fb::StrideOptions options =
+    fb::StrideOptions options =
         stride_options(settings, model.config.window, model.text_head.size(), data.text.tokens().size());
+    if (o.most_context > 0) {
+        const std::size_t passages = settings.passages * settings.passage_tokens;
+        const std::size_t text = o.most_context > passages ? o.most_context - passages : o.most_context;
+        options.context = std::min(options.context, text);
+    }
     data.found = search.find(data.text, options, policies, "retrieving to validate for");
     return data;
 }
@@ -180,21 +188,24 @@ fb::RetrievalPerplexity measured(const fb::Trainer& trainer, const std::shared_p
                                     {.masked = masked, .executor = pool});
 }
 
-fb::RunDescription describe(const FinetuneOptions& o, const fb::Transformer& model, std::uint64_t data,
-                            const std::optional<fb::Adapter>& first) {
-    std::string modules;
-    for (const std::string& module : o.modules) modules += (modules.empty() ? "" : ",") + module;
+fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lora, const fb::Transformer& model,
+                            std::uint64_t data, const std::optional<fb::Adapter>& first) {
+    std::string modules;  // in one order, whatever that of the option
+    for (const fb::LinearModule module : lora.modules)
+        modules += (modules.empty() ? "" : ",") + std::string{fb::to_string(module)};
     fb::RunDescription run{{"command", "finetune"},
                            {"model", hexadecimal(model.fingerprint)},
                            {"data", hexadecimal(data)},
                            {"layout", o.retrieval.layout},
-                           {"repeat", std::to_string(o.retrieval.repeat)},
-                           {"markers", o.markers},
-                           {"lora-targets", modules},
-                           {"rank", std::to_string(o.lora.rank)},
-                           {"alpha", shortest(static_cast<double>(o.lora.alpha))},
-                           {"dropout", shortest(static_cast<double>(o.lora.dropout))},
+                           {"markers", o.markers.choice},
+                           {"lora-targets", modules.empty() ? "none" : modules},
+                           {"rank", std::to_string(lora.rank)},
+                           {"alpha", shortest(static_cast<double>(lora.alpha))},
+                           {"dropout", shortest(static_cast<double>(lora.dropout))},
                            {"adapter", first ? hexadecimal(fb::fingerprint(*first)) : "none"}};
+    // Names that older checkpoints lack, only where they say something.
+    if (o.retrieval.repeat > 0) run.emplace_back("repeat", std::to_string(o.retrieval.repeat));
+    if (!o.markers.ids.empty()) run.emplace_back("marker-ids", joined(o.markers.ids));
     o.optimiser.describe(run);
     return run;
 }
@@ -203,21 +214,15 @@ void finetune(const FinetuneOptions& o) {
     const fb::ModelSource file = open_model(o.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     check_folder(o.out, o.force);
-    if (!o.run.checkpoint.empty()) check_writable(o.run.checkpoint, true);
+    if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
     if (!o.run.log.empty()) check_writable(o.run.log, true);
     if (!o.examples_cache.empty()) check_writable(o.examples_cache, true);
-    const std::vector<fb::TokenId> markers = markers_of(tokenizer);
-    if (o.with_markers() && markers.size() != marker_names.size()) {
-        FLASHBACK_THROW(fb::ErrorCode::vocabulary, "the vocabulary of '", file.name(), "' has no control tokens ",
-                        marker_names[0], " and ", marker_names[1], ", which --markers ", o.markers,
-                        " needs; expected them, or --markers off");
-    }
+    const Markers markers = markers_of({o.with_markers() ? "on" : "off", o.markers.ids}, tokenizer);  // fixed stand there, too
 
     fb::ThreadPool pool = start_threads(o.threads);
     const auto model = load_weights(file, pool);
-    const fb::TrainingTargets targets = targets_of(o, tokenizer);
-    const fb::AnyPolicies policies =
-        policies_of(o.retrieval, o.with_markers() ? std::optional{marker_tokens({}, tokenizer)} : std::nullopt);
+    const fb::TrainingTargets targets = targets_of(o, markers);
+    const fb::AnyPolicies policies = policies_of(o.retrieval, markers);
     Search search{o, tokenizer, pool};
     std::uint64_t key = 0;
     const Strides data = training_data(o, tokenizer, model->config.window, policies, search, key);
@@ -225,7 +230,7 @@ void finetune(const FinetuneOptions& o) {
     if (!o.valid.empty()) valid = validation_data(o, tokenizer, *model, policies, search);
 
     const fb::RetrievalExamples examples{data.text.tokens(), data.found, policies, model->text_head, model->config.window};
-    fb::Trainer trainer{model, targets, o.optimiser.trainer_options(markers, pool)};
+    fb::Trainer trainer{model, targets, o.optimiser.trainer_options(markers.ids, pool)};
     std::optional<fb::Adapter> first;
     if (!o.adapter.empty()) trainer.load(first.emplace(fb::load_adapter(o.adapter, *model)));
     fb::ShuffledPasses order{examples.size(), o.optimiser.seed};
@@ -238,19 +243,22 @@ void finetune(const FinetuneOptions& o) {
     std::function<double()> validate;
     if (valid) {
         validate = [&] {
-            last = measured(trainer, model, *valid, policies, markers, pool);
+            last = measured(trainer, model, *valid, policies, markers.ids, pool);
             return last->nats;
         };
     }
-    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, *model, key, first), step, validate);
-    fb::save_adapter(trainer.adapter(), model->config, o.out,
-                     {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
+    const auto write = [&] {
+        fb::save_adapter(trainer.adapter(), model->config, o.out,
+                         {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
+    };
+    const RunResult result =
+        train(trainer, o.optimiser.steps, o.run, describe(o, targets.lora, *model, key, first), {step, write, validate});
 
     Json json{{"adapter", o.out},
               {"model", file.name()},
               {"layout", o.retrieval.layout},
               {"repeat", o.retrieval.repeat},
-              {"markers", o.with_markers() ? o.markers : "off"},
+              {"markers", o.with_markers() ? o.markers.choice : "off"},
               {"parameters", trainer.layout().elements()},
               {"examples", examples.size()}};
     describe(result, o.optimiser.steps, json);
@@ -281,6 +289,7 @@ void add_finetune(CLI::App& app, Command& run) {
         "--force");
     command.callback([o, &run] {
         o->check();
+        o->run.settle(o->out, {{"--examples-cache", o->examples_cache}});
         run = [o] { finetune(*o); };
     });
 }

@@ -30,27 +30,28 @@ void FinetuneOptions::add(CLI::App& command) {
     markers_option_ =
         command
             .add_option(
-                "--markers", markers,
+                "--markers", markers.choice,
                 "Marking tokens around passages: on trains their two rows, from those of the model; fixed leaves them as they "
                 "are; off has none, as --layout none has none")
             ->check(CLI::IsMember({"on", "fixed", "off"}))
             ->capture_default_str();
+    add_marker_ids(command, markers.ids);
     std::vector<std::string> names{"none"};
     for (const fb::LinearModule module : fb::linear_modules) names.emplace_back(fb::to_string(module));
     command.add_option("--lora-targets", modules, "The linear layers that get a LoRA, or none: only markers train")
         ->delimiter(',')
         ->check(CLI::IsMember(names))
         ->capture_default_str();
-    command.add_option("--rank", lora.rank, "Of the LoRA")
-        ->check(at_least(1))
-        ->check(CLI::Range(1, 1 << 16))
-        ->capture_default_str();
-    command.add_option("--alpha", lora.alpha, "The LoRA is scaled by alpha / rank")
-        ->check(number_from(0, 1e6))
-        ->capture_default_str();
-    command.add_option("--dropout", lora.dropout, "Of what enters the LoRA")
-        ->check(number_from(0, 0.99))
-        ->capture_default_str();
+    shape_.push_back(command.add_option("--rank", lora.rank, "Of the LoRA")
+                         ->check(at_least(1))
+                         ->check(CLI::Range(1, 1 << 16))
+                         ->capture_default_str());
+    shape_.push_back(command.add_option("--alpha", lora.alpha, "The LoRA is scaled by alpha / rank")
+                         ->check(number_above(0, 1e6))
+                         ->capture_default_str());
+    shape_.push_back(command.add_option("--dropout", lora.dropout, "Of what enters the LoRA")
+                         ->check(number_from(0, 0.99))
+                         ->capture_default_str());
     command.add_option("--adapter", adapter, "Begin with the numbers of this adapter")->type_name("DIR");
     command.add_option("--stride", retrieval.stride, "Tokens to predict for each retrieval")
         ->check(at_least(1))
@@ -64,7 +65,9 @@ void FinetuneOptions::add(CLI::App& command) {
         ->check(at_least(1));
     command
         .add_option("--context-max", most_context,
-                    "The most of them; by default all that a stride leaves of the window, less 1")
+                    "The most of them, behind which the first stride begins; by default all that a stride leaves of the "
+                    "window, less 1, "
+                    "and the first stride begins behind a whole window")
         ->check(at_least(1));
     command
         .add_option(
@@ -73,26 +76,37 @@ void FinetuneOptions::add(CLI::App& command) {
             "whatever the layout (none searches nothing, and leaves the file alone)")
         ->type_name("FILE");
     optimiser.add(command, "Examples", "Of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");
-    command.add_option("--valid", valid, "Measure the perplexity of this text, as ppl --layout does")->type_name("FILE");
+    auto* const validation =
+        command
+            .add_option(
+                "--valid", valid,
+                "Measure the perplexity of this text, as ppl --layout does; with --context-max N in contexts that N leaves "
+                "beside passages, and from token N on")
+            ->type_name("FILE");
     command.add_option("--valid-strides", valid_strides, "With the first N strides of --valid")
         ->check(at_least(1))
+        ->needs(validation)
         ->capture_default_str();
-    run.add(command);
+    run.add(command, validation);
     add_threads(command, threads);
     add_json(command, json);
 }
 
 void FinetuneOptions::check() const {
-    if (retrieval.layout == "none" && markers_option_->count() > 0 && markers != "off")
-        throw CLI::ValidationError("--markers " + markers + " needs passages to stand around, found --layout none");
+    if (retrieval.layout == "none" && markers_option_->count() > 0 && markers.choice != "off")
+        throw CLI::ValidationError("--markers " + markers.choice + " needs passages to stand around, found --layout none");
     if (retrieval.layout != "none" && retrieval.corpus.empty())
         throw CLI::ValidationError("finetune needs --corpus, or --layout none");
     check_repeat(retrieval.layout, retrieval.repeat);
     const bool some = std::ranges::find(modules, "none") == modules.end();
     if (!some && modules.size() > 1)
         throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");
-    if (!some && !(with_markers() && markers == "on"))
+    if (!some && !(with_markers() && markers.choice == "on"))
         throw CLI::ValidationError("nothing trains: expected --lora-targets, or --markers on with passages");
+    for (const CLI::Option* option : shape_) {
+        if (!some && option->count() > 0)
+            throw CLI::ValidationError(option->get_name() + " is of a LoRA, found --lora-targets none");
+    }
 }
 
 }  // namespace cli

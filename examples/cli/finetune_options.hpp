@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/train/targets.hpp"
+#include "markers.hpp"
 #include "retrieval_setup.hpp"
 #include "training_run.hpp"
 
@@ -19,7 +20,7 @@ struct FinetuneOptions {
     RetrievalSettings retrieval{.text = {}, .corpus = {}, .layout = "append", .stride = 16};  // the text is what trains
     std::string valid;
     std::size_t valid_strides = 500;
-    std::string markers = "on";
+    MarkersOption markers{.choice = "on", .ids = {}};
     std::vector<std::string> modules{"q", "v"};
     flashback::LoraOptions lora;
     std::string adapter;
@@ -40,7 +41,7 @@ struct FinetuneOptions {
     std::size_t threads = 1;
     bool json = false;
 
-    bool with_markers() const { return markers != "off" && retrieval.layout != "none"; }
+    bool with_markers() const { return markers.choice != "off" && retrieval.layout != "none"; }
 
     /// Adds all but --model.
     void add(CLI::App& command);
@@ -50,6 +51,7 @@ struct FinetuneOptions {
 
 private:
     const CLI::Option* markers_option_ = nullptr;
+    std::vector<const CLI::Option*> shape_;  ///< of the LoRA
 };
 
 }  // namespace cli

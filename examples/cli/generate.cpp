@@ -121,17 +121,15 @@ void generate(const GenerateSettings& settings) {
     const fb::ModelSource file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     Engine engine{file, settings.threads, settings.cache, settings.adapter};
-    const auto policies = policies_of(settings, tokenizer, engine.session.adapter());
+    const Markers markers = markers_of(settings.markers, tokenizer, engine.session.adapter());
+    const auto policies = policies_of(settings, tokenizer, markers);
     const fb::Bm25Index index{closed_book ? std::vector<fb::Document>{} : open_corpus(settings.corpus).documents,
                               tokenizer,
                               {.passage_tokens = settings.passage_tokens}};
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);
-    std::vector<fb::TokenId> masked = settings.adapter.marker_ids;
-    for (const char* name : marker_names) {
-        if (const auto id = tokenizer.find(name)) masked.push_back(*id);
-    }
+    std::vector<fb::TokenId> masked = markers.ids;
     // Rows of the embedding that no token uses have no text.
     for (std::size_t id = tokenizer.size(); id < engine.session.vocab_size(); ++id)
         masked.push_back(static_cast<fb::TokenId>(id));
@@ -141,12 +139,10 @@ void generate(const GenerateSettings& settings) {
         if (!settings.json) stream.show_settled();
         return settings.json || std::cout.good();
     };
-    const fb::Generation generation = decoder.generate(prompt,
-                                                       {.max_tokens = settings.max_tokens,
-                                                        .passages = settings.passages,
-                                                        .ignore_eos = settings.ignore_eos,
-                                                        .masked = masked},
-                                                       on_token);
+    const fb::Generation generation = decoder.generate(
+        prompt,
+        {.max_tokens = settings.max_tokens, .passages = settings.passages, .ignore_eos = settings.ignore_eos, .masked = masked},
+        on_token);
     const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
     if (settings.json) {
         print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), engine.cache()));
@@ -171,6 +167,7 @@ void add_generate(CLI::App& app, Command& run) {
         if (settings->layout != "none" && settings->corpus.empty())
             throw CLI::ValidationError("generate needs --corpus, or --layout none");
         check_repeat(settings->layout, settings->repeat);
+        settings->adapter.tokens = tokens_with(settings->markers.ids);
         run = [settings] { generate(*settings); };
     });
 }

@@ -31,8 +31,9 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
            "Where passages stand: behind the text, in front of it, or no retrieval");
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
-    choice("--markers", settings.markers, {"auto", "on", "off"},
+    choice("--markers", settings.markers.choice, {"auto", "on", "off"},
            "Marking tokens around passages; auto: where the adapter has trained them");
+    add_marker_ids(command, settings.markers.ids);
     choice("--overflow", settings.overflow, {"stop", "drop-oldest"},
            "When the window of the model is full: stop, or drop the older half of the text and go on");
     count("--stride", settings.stride, 1, "Retrieve every N tokens");
@@ -78,20 +79,14 @@ fb::AnySampler sampler_of(const GenerateSettings& settings) {
     return fb::AnySampler{fb::RepetitionPenalty{settings.repetition, sampling}};
 }
 
-fb::AnyWrapper wrapper_of(const GenerateSettings& settings, const fb::Tokenizer& tokenizer, const fb::PackedAdapter* adapter) {
-    if (!markers_on(settings.markers, settings.adapter, adapter, tokenizer)) return fb::AnyWrapper{fb::NoMarkers{}};
-    return fb::AnyWrapper{marker_tokens(settings.adapter, tokenizer)};
-}
-
 }  // namespace
 
-GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer,
-                             const flashback::PackedAdapter* adapter) {
+GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer, const Markers& markers) {
     using namespace flashback;
     return AnyPolicies{}
         .schedule(settings.layout == "none" ? AnySchedule{Never{}} : AnySchedule{EveryNTokens{settings.stride}})
         .query(AnyQuery{LastNTokens{settings.query_tokens}})
-        .wrapper(wrapper_of(settings, tokenizer, adapter))
+        .wrapper(wrapper_of(markers))
         .layout(layout_of(settings.layout, settings.repeat))
         .reuse(settings.reuse == "none" ? AnyReuse{RecomputeAll{}} : AnyReuse{KeepCommonPrefix{}})
         .overflow(settings.overflow == "stop" ? AnyOverflow{StopWhenFull{}} : AnyOverflow{DropOldest{}})

@@ -5,6 +5,7 @@
 #include "common.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/text/tokenizer.hpp"
+#include "markers.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -20,7 +21,7 @@ struct GenerateSettings {
     TextOption prompt;
     std::string layout = "append";
     std::string reuse = "prefix";
-    std::string markers = "auto";
+    MarkersOption markers;
     std::string overflow = "stop";
     std::size_t stride = 16;
     std::size_t query_tokens = 32;
@@ -48,9 +49,7 @@ using GeneratePolicies =
     flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
                         flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>>;
 
-/// The policies that the options ask for; `--markers auto` is on where an adapter has trained them.
-/// Throws    Error{vocabulary} if markers are asked for that the vocabulary lacks
-GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer,
-                             const flashback::PackedAdapter* adapter);
+/// The policies that the options ask for.
+GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer, const Markers& markers);
 
 }  // namespace cli

@@ -3,6 +3,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/eval/perplexity.hpp"
 #include "flashback/model/load.hpp"
+#include "markers.hpp"
 #include "ppl_retrieval.hpp"
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <vector>
 
 namespace cli {
 namespace {
@@ -24,6 +26,7 @@ struct PplOptions {
     std::size_t window = 0;
     std::size_t stride = 0;
     std::size_t tokens = 0;
+    std::vector<fb::TokenId> marker_ids;
     bool keep_markers = false;
     AdapterOption adapter;
     std::optional<fb::DType> cache;
@@ -49,10 +52,9 @@ void ppl(const PplOptions& options) {
     std::vector<fb::TokenId> tokens = tokenizer.encode(read_text(options.text));
     if (options.tokens > 0 && options.tokens < tokens.size()) tokens.resize(options.tokens);
     if (tokens.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the text '", options.text, "' is empty, expected some");
-    const std::vector<fb::TokenId> masked =
-        options.keep_markers ? std::vector<fb::TokenId>{} : masked_markers(options.adapter, tokenizer);
-
     Engine engine{file, options.threads, options.cache, options.adapter};
+    std::vector<fb::TokenId> masked;
+    if (!options.keep_markers) masked = markers_of({"off", options.marker_ids}, tokenizer, engine.session.adapter()).ids;
     std::optional<Engine> reference;
     if (!options.against.empty()) {
         const fb::ModelSource other = fb::ModelSource::open(options.against);
@@ -132,6 +134,7 @@ void add_ppl(CLI::App& app, Command& run) {
         ->type_name("FILE");
     command.add_flag("--keep-markers", options->keep_markers,
                      "Leave marking tokens their probability, as other programs do; they are masked otherwise");
+    add_marker_ids(command, options->marker_ids);
     add_cache(command, options->cache);
     add_threads(command, options->threads);
     add_json(command, options->json);
@@ -142,10 +145,12 @@ void add_ppl(CLI::App& app, Command& run) {
         "--tokens "
         "2000\n  flashback ppl --text README.md --corpus CHANGELOG.md --layout append");
     command.callback([options, retrieval, &run] {
+        options->adapter.tokens = tokens_with(options->marker_ids);
         if (!retrieval->layout.empty()) {
             retrieval->model = options->model;
             retrieval->text = options->text;
             retrieval->stride = options->stride > 0 ? options->stride : 16;
+            retrieval->markers.ids = options->marker_ids;
             retrieval->keep_markers = options->keep_markers;
             retrieval->adapter = options->adapter;
             retrieval->cache = options->cache;

@@ -124,16 +124,21 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     fb::ThreadPool pool = start_threads(settings.threads);
     const auto weights = load_weights(file, pool);
     const auto adapter = open_adapter(settings.adapter, *weights);
-    const bool markers = markers_on(settings.markers, settings.adapter, adapter.get(), tokenizer);
+    const Markers markers = markers_of(settings.markers, tokenizer, adapter.get());
     const fb::AnyPolicies policies =
-        policies_of(settings, markers ? std::optional{marker_tokens(settings.adapter, tokenizer)} : std::nullopt)
+        policies_of(settings, markers)
             .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
     fb::StrideOptions options =
         stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size());
+    if (settings.layout == "overwrite" && options.passages * options.passage_tokens >= options.context) {
+        FLASHBACK_THROW(fb::ErrorCode::window, "passages of up to ", options.passages * options.passage_tokens,
+                        " tokens in place of text leave none of contexts of ", options.context,
+                        ", expected a longer --context, or fewer --passages or --passage-tokens");
+    }
     options.executor = pool;
 
     Measured m{};
-    m.markers = markers;
+    m.markers = markers.around;
     Clock::time_point start = Clock::now();
     fb::RetrievedStrides strides;
     {
@@ -154,7 +159,7 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     for (std::size_t i = 0; i < std::min(settings.threads, most); ++i)
         sessions.emplace_back(
             weights, fb::SessionOptions{.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale});
-    if (!settings.keep_markers) m.masked = masked_markers(settings.adapter, tokenizer);
+    if (!settings.keep_markers) m.masked = markers.ids;
     {
         const ProgressLine line{"evaluating"};
         m.found = fb::retrieval_perplexity(std::span{sessions}, policies, text.tokens(), strides,
@@ -198,7 +203,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     command.add_option("--corpus", settings.corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
         ->type_name("PATH")
         ->needs(layout);
-    choice("--markers", settings.markers, {"auto", "on", "off"},
+    choice("--markers", settings.markers.choice, {"auto", "on", "off"},
            "Marking tokens around passages; auto: where the adapter has trained them");
     add_passages(command, settings, layout);
     add_repeat(command, settings.repeat)->needs(layout);

@@ -4,6 +4,7 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
 #include "flashback/core/dtype.hpp"
+#include "markers.hpp"
 #include "retrieval_setup.hpp"
 
 #include <cstddef>
@@ -14,7 +15,7 @@ namespace cli {
 
 struct RetrievalPplSettings : RetrievalSettings {
     std::string model;
-    std::string markers = "auto";
+    MarkersOption markers;
     std::string reuse = "prefix";
     std::string per = "token";
     std::string log;

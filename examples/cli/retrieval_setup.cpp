@@ -4,28 +4,11 @@
 #include "flashback/policy/policies.hpp"
 #include "flashback/retrieval/texts.hpp"
 
-#include <iostream>
 #include <optional>
-
-#include <unistd.h>
 
 namespace cli {
 
 namespace fb = flashback;
-
-ProgressLine::ProgressLine(const char* what) : what_(what), shown_(::isatty(STDERR_FILENO) == 1) {}
-
-ProgressLine::~ProgressLine() {
-    if (shown_) std::cerr << "\r\x1b[K" << std::flush;
-}
-
-void ProgressLine::show(std::size_t done, std::size_t all) const {
-    if (!shown_) return;
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    const double left = seconds * static_cast<double>(all - done) / static_cast<double>(done);
-    std::cerr << "\r\x1b[K" << what_ << ' ' << done << " of " << all << " strides, " << static_cast<long>(left) << " s left"
-              << std::flush;
-}
 
 void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed) {
     const auto count = [&](const char* name, std::size_t& value, const char* meaning) {
@@ -77,12 +60,11 @@ fb::TextStream read_stream(const RetrievalSettings& settings, const fb::Tokenize
     return fb::text_stream(documents.documents, tokenizer, end_of_documents(settings, tokenizer));
 }
 
-fb::AnyPolicies policies_of(const RetrievalSettings& settings, const std::optional<fb::MarkerTokens>& markers) {
-    auto policies = fb::AnyPolicies{}
-                        .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
-                        .layout(layout_of(settings.layout, settings.repeat));
-    if (!markers) return policies.wrapper(fb::AnyWrapper{fb::NoMarkers{}});
-    return policies.wrapper(fb::AnyWrapper{*markers});
+fb::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& markers) {
+    return fb::AnyPolicies{}
+        .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
+        .layout(layout_of(settings.layout, settings.repeat))
+        .wrapper(wrapper_of(markers));
 }
 
 fb::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head, std::size_t tokens) {

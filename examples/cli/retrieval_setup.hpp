@@ -6,8 +6,9 @@
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/policy/wrapper.hpp"
 #include "flashback/text/tokenizer.hpp"
+#include "markers.hpp"
+#include "progress.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -43,27 +44,12 @@ void check_repeat(const std::string& layout, std::size_t repeat);
 /// "append", with so many tokens repeated, or "prepend".
 flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat);
 
-/// A line on a terminal that says how far a part of the work is.
-class ProgressLine {
-public:
-    explicit ProgressLine(const char* what);
-    ProgressLine(const ProgressLine&) = delete;
-    ProgressLine& operator=(const ProgressLine&) = delete;
-    ~ProgressLine();
-    void show(std::size_t done, std::size_t all) const;
-
-private:
-    const char* what_;
-    bool shown_;
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
 /// The text of the settings, from a file or from standard input, as tokens of its documents. Behind each stands the end of a text where the
 /// vocabulary has one of its own, else a newline.
 flashback::TextStream read_stream(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer);
 
-/// The policies by which passages are found and laid out, between these tokens or none.
-flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const std::optional<flashback::MarkerTokens>& markers);
+/// The policies by which passages are found and laid out.
+flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& markers);
 
 /// Where strides begin and how much they read: by default the first is a window into the text, and contexts are as long as all
 /// layouts can have them, so that all of them predict the same tokens from the same text.

@@ -2,6 +2,7 @@
 #include "engine.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/model/load.hpp"
+#include "markers.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -20,6 +21,7 @@ struct ScoreOptions {
     std::vector<flashback::TokenId> tokens;
     std::size_t top = 5;
     AdapterOption adapter;
+    std::vector<flashback::TokenId> marker_ids;
     std::optional<flashback::DType> cache;
     std::size_t threads = 1;
     bool json = false;
@@ -56,6 +58,13 @@ void score(const ScoreOptions& options) {
         const auto head = session.head();
         tokens.assign(head.begin(), head.end());
         flashback::append(tokens, flashback::load_tokenizer(file).encode(options.text.read()));
+    }
+    for (std::size_t i = 1; i < tokens.size(); ++i) {
+        if (tokens[i] >= 0 && static_cast<std::size_t>(tokens[i]) >= session.vocab_size()) {
+            FLASHBACK_THROW(flashback::ErrorCode::contract, "token ", i, " is ", tokens[i],
+                            ", but the model has probabilities for ", session.vocab_size(),
+                            " tokens; what an adapter adds can only be read");
+        }
     }
     const std::span<const float> logits = session.evaluate_all(tokens);
 
@@ -104,6 +113,7 @@ void add_score(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("score", "Show how likely a model finds each token of a text");
     add_model(command, options->model);
     add_adapter(command, options->adapter);
+    add_marker_ids(command, options->marker_ids);
     options->text.add(command, "text", "The text to score, with BOS in front as the model asks");
     command.add_option("--tokens", options->tokens, "The tokens to score, taken as they stand")
         ->delimiter(',')
@@ -118,6 +128,7 @@ void add_score(CLI::App& app, Command& run) {
     command.callback([options, &run, &command] {
         if ((command.count("--tokens") > 0) == options->text.given())
             throw CLI::ValidationError("score needs either --text or --tokens");
+        options->adapter.tokens = std::max(tokens_with(options->marker_ids), tokens_with(options->tokens));
         run = [options] { score(*options); };
     });
 }
