@@ -26,17 +26,27 @@ CLI::Validator at_least(long least) {
                           "N >= " + std::to_string(least)};
 }
 
-CLI::Validator number_from(double least, double most) {
+namespace {
+
+CLI::Validator number_in(double least, double most, bool with_least, const char* to) {
     std::ostringstream range;
-    range << least << " to " << most;
-    return CLI::Validator{[least, most, range = range.str()](std::string& input) -> std::string {
+    range << least << to << most;
+    return CLI::Validator{[=, range = range.str()](std::string& input) -> std::string {
                               double value = 0;
                               const bool number = CLI::detail::lexical_cast(input, value);
-                              if (number && value >= least && value <= most) return {};  // NaN is neither
-                              return "found " + input + ", expected a number from " + range;
+                              const bool enough =
+                                  with_least ? value >= least : static_cast<double>(static_cast<float>(value)) > least;
+                              if (number && enough && value <= most) return {};  // NaN is neither
+                              return "found " + input + ", expected a number " + (with_least ? "from " : "above ") + range;
                           },
                           range.str()};
 }
+
+}  // namespace
+
+CLI::Validator number_from(double least, double most) { return number_in(least, most, true, " to "); }
+
+CLI::Validator number_above(double least, double most) { return number_in(least, most, false, ", up to "); }
 
 void add_json(CLI::App& command, bool& json) {
     command.add_flag("--json", json, "Print one JSON object on standard output and nothing else there");

@@ -45,6 +45,8 @@ CLI::Validator at_least(long least);
 
 /// A number from `least` to `most`.
 CLI::Validator number_from(double least, double most);
+/// A number greater than `least`, up to `most`; also as a float.
+CLI::Validator number_above(double least, double most);
 
 /// What the marking tokens are called in vocabularies that have them.
 inline constexpr std::array marker_names{"<MARK_L>", "<MARK_R>"};

@@ -107,7 +107,7 @@ fb::StrideOptions training_options(const FinetuneOptions& o, std::size_t window)
                                                      {.stride = o.retrieval.stride,
                                                       .passages = o.retrieval.layout == "none" ? 0 : o.retrieval.passages,
                                                       .passage_tokens = o.retrieval.passage_tokens});
-    if (o.most_context > 0) options.most_context = o.most_context;
+    if (o.most_context > 0) options.init = options.most_context = o.most_context;
     options.context = o.least_context > 0 ? o.least_context : std::min(options.context, options.most_context);
     const std::size_t passages = options.passages * options.passage_tokens;
     if (options.most_context < options.context || options.most_context > window - options.stride) {
@@ -130,7 +130,8 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
     const std::size_t tokens = data.text.tokens().size();
     if (tokens < options.init + options.stride) {
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the text '", o.retrieval.text, "' has ", tokens, " tokens, expected at least ",
-                        options.init, ", a window, and a stride of ", options.stride);
+                        options.init, o.most_context > 0 ? ", the longest context" : ", a window", ", and a stride of ",
+                        options.stride);
     }
     key = fb::strides_key(data.text, options, search.key());
     const auto make = [&] { return search.find(data.text, options, policies, "retrieving for"); };
@@ -156,14 +157,21 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
     return data;
 }
 
+/// As `ppl` has it, but no longer contexts than those of the examples: their most less the room of passages, for every layout alike.
 Strides validation_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, const fb::Transformer& model,
                         const fb::AnyPolicies& policies, Search& search) {
     RetrievalSettings settings = o.retrieval;
     settings.text = o.valid;
     settings.strides = o.valid_strides;
+    settings.init = o.most_context;
     Strides data{read_stream(settings, tokenizer), {}};
-    const fb::StrideOptions options =
+    fb::StrideOptions options =
         stride_options(settings, model.config.window, model.text_head.size(), data.text.tokens().size());
+    if (o.most_context > 0) {
+        const std::size_t passages = settings.passages * settings.passage_tokens;
+        const std::size_t text = o.most_context > passages ? o.most_context - passages : o.most_context;
+        options.context = std::min(options.context, text);
+    }
     data.found = search.find(data.text, options, policies, "retrieving to validate for");
     return data;
 }
@@ -180,19 +188,20 @@ fb::RetrievalPerplexity measured(const fb::Trainer& trainer, const std::shared_p
                                     {.masked = masked, .executor = pool});
 }
 
-fb::RunDescription describe(const FinetuneOptions& o, const fb::Transformer& model, std::uint64_t data,
-                            const std::optional<fb::Adapter>& first) {
-    std::string modules;
-    for (const std::string& module : o.modules) modules += (modules.empty() ? "" : ",") + module;
+fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lora, const fb::Transformer& model,
+                            std::uint64_t data, const std::optional<fb::Adapter>& first) {
+    std::string modules;  // in one order, whatever that of the option
+    for (const fb::LinearModule module : lora.modules)
+        modules += (modules.empty() ? "" : ",") + std::string{fb::to_string(module)};
     fb::RunDescription run{{"command", "finetune"},
                            {"model", hexadecimal(model.fingerprint)},
                            {"data", hexadecimal(data)},
                            {"layout", o.retrieval.layout},
                            {"markers", o.markers.choice},
-                           {"lora-targets", modules},
-                           {"rank", std::to_string(o.lora.rank)},
-                           {"alpha", shortest(static_cast<double>(o.lora.alpha))},
-                           {"dropout", shortest(static_cast<double>(o.lora.dropout))},
+                           {"lora-targets", modules.empty() ? "none" : modules},
+                           {"rank", std::to_string(lora.rank)},
+                           {"alpha", shortest(static_cast<double>(lora.alpha))},
+                           {"dropout", shortest(static_cast<double>(lora.dropout))},
                            {"adapter", first ? hexadecimal(fb::fingerprint(*first)) : "none"}};
     // Names that older checkpoints lack, only where they say something.
     if (o.retrieval.repeat > 0) run.emplace_back("repeat", std::to_string(o.retrieval.repeat));
@@ -205,7 +214,7 @@ void finetune(const FinetuneOptions& o) {
     const fb::GgufFile file = open_model(o.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     check_folder(o.out, o.force);
-    if (!o.run.checkpoint.empty()) check_writable(o.run.checkpoint, true);
+    if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
     if (!o.run.log.empty()) check_writable(o.run.log, true);
     if (!o.examples_cache.empty()) check_writable(o.examples_cache, true);
     const Markers markers = markers_of({o.with_markers() ? "on" : "off", o.markers.ids}, tokenizer);  // fixed stand there, too
@@ -238,9 +247,12 @@ void finetune(const FinetuneOptions& o) {
             return last->nats;
         };
     }
-    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, *model, key, first), step, validate);
-    fb::save_adapter(trainer.adapter(), model->config, o.out,
-                     {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
+    const auto write = [&] {
+        fb::save_adapter(trainer.adapter(), model->config, o.out,
+                         {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
+    };
+    const RunResult result =
+        train(trainer, o.optimiser.steps, o.run, describe(o, targets.lora, *model, key, first), {step, write, validate});
 
     Json json{{"adapter", o.out},
               {"model", file.name()},
@@ -277,6 +289,7 @@ void add_finetune(CLI::App& app, Command& run) {
         "--force");
     command.callback([o, &run] {
         o->check();
+        o->run.settle(o->out, {{"--examples-cache", o->examples_cache}});
         run = [o] { finetune(*o); };
     });
 }

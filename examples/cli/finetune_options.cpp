@@ -42,16 +42,16 @@ void FinetuneOptions::add(CLI::App& command) {
         ->delimiter(',')
         ->check(CLI::IsMember(names))
         ->capture_default_str();
-    command.add_option("--rank", lora.rank, "Of the LoRA")
-        ->check(at_least(1))
-        ->check(CLI::Range(1, 1 << 16))
-        ->capture_default_str();
-    command.add_option("--alpha", lora.alpha, "The LoRA is scaled by alpha / rank")
-        ->check(number_from(0, 1e6))
-        ->capture_default_str();
-    command.add_option("--dropout", lora.dropout, "Of what enters the LoRA")
-        ->check(number_from(0, 0.99))
-        ->capture_default_str();
+    shape_.push_back(command.add_option("--rank", lora.rank, "Of the LoRA")
+                         ->check(at_least(1))
+                         ->check(CLI::Range(1, 1 << 16))
+                         ->capture_default_str());
+    shape_.push_back(command.add_option("--alpha", lora.alpha, "The LoRA is scaled by alpha / rank")
+                         ->check(number_above(0, 1e6))
+                         ->capture_default_str());
+    shape_.push_back(command.add_option("--dropout", lora.dropout, "Of what enters the LoRA")
+                         ->check(number_from(0, 0.99))
+                         ->capture_default_str());
     command.add_option("--adapter", adapter, "Begin with the numbers of this adapter")->type_name("DIR");
     command.add_option("--stride", retrieval.stride, "Tokens to predict for each retrieval")
         ->check(at_least(1))
@@ -65,7 +65,9 @@ void FinetuneOptions::add(CLI::App& command) {
         ->check(at_least(1));
     command
         .add_option("--context-max", most_context,
-                    "The most of them; by default all that a stride leaves of the window, less 1")
+                    "The most of them, behind which the first stride begins; by default all that a stride leaves of the "
+                    "window, less 1, "
+                    "and the first stride begins behind a whole window")
         ->check(at_least(1));
     command
         .add_option(
@@ -74,11 +76,18 @@ void FinetuneOptions::add(CLI::App& command) {
             "whatever the layout (none searches nothing, and leaves the file alone)")
         ->type_name("FILE");
     optimiser.add(command, "Examples", "Of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");
-    command.add_option("--valid", valid, "Measure the perplexity of this text, as ppl --layout does")->type_name("FILE");
+    auto* const validation =
+        command
+            .add_option(
+                "--valid", valid,
+                "Measure the perplexity of this text, as ppl --layout does; with --context-max N in contexts that N leaves "
+                "beside passages, and from token N on")
+            ->type_name("FILE");
     command.add_option("--valid-strides", valid_strides, "With the first N strides of --valid")
         ->check(at_least(1))
+        ->needs(validation)
         ->capture_default_str();
-    run.add(command);
+    run.add(command, validation);
     add_threads(command, threads);
     add_json(command, json);
 }
@@ -94,6 +103,10 @@ void FinetuneOptions::check() const {
         throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");
     if (!some && !(with_markers() && markers.choice == "on"))
         throw CLI::ValidationError("nothing trains: expected --lora-targets, or --markers on with passages");
+    for (const CLI::Option* option : shape_) {
+        if (!some && option->count() > 0)
+            throw CLI::ValidationError(option->get_name() + " is of a LoRA, found --lora-targets none");
+    }
 }
 
 }  // namespace cli

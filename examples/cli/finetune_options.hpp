@@ -51,6 +51,7 @@ struct FinetuneOptions {
 
 private:
     const CLI::Option* markers_option_ = nullptr;
+    std::vector<const CLI::Option*> shape_;  ///< of the LoRA
 };
 
 }  // namespace cli

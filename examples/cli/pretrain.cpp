@@ -141,7 +141,7 @@ fb::RunDescription describe(const PretrainOptions& o, const fb::TransformerConfi
 }
 
 Json summary(const PretrainOptions& o, const fb::PackedText& data, const std::vector<fb::TrainingExample>& valid,
-             const RunResult& result, std::size_t parameters) {
+             const RunResult& result, std::size_t parameters, std::size_t valid_window) {
     const double seen = static_cast<double>(o.optimiser.steps) * static_cast<double>(o.optimiser.batch);
     Json json{{"model", o.out},
               {"bytes", std::filesystem::file_size(o.out)},
@@ -159,6 +159,7 @@ Json summary(const PretrainOptions& o, const fb::PackedText& data, const std::ve
         for (const fb::TrainingExample& example : valid) targets += example.targets.size();
         json["valid"] = {{"tokens", targets},
                          {"windows", valid.size()},
+                         {"window", valid_window},
                          {"nats_per_token", *result.valid_nats},
                          {"perplexity", std::exp(*result.valid_nats)}};
     }
@@ -171,13 +172,14 @@ void pretrain(const PretrainOptions& o) {
     const fb::TokenId end = end_of_document(tokenizer, file.name());
     const fb::TransformerConfig config = config_of(o, tokenizer.size());
     check_writable(o.out, o.force);
-    if (!o.run.checkpoint.empty()) check_writable(o.run.checkpoint, true);
+    if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
     if (!o.run.log.empty()) check_writable(o.run.log, true);
 
     fb::ThreadPool pool = start_threads(o.threads);
     const fb::PackedText data = read_data(o, tokenizer, end, pool);
+    const std::size_t valid_window = std::min(o.valid_window, config.window - tokenizer.head().size());
     std::vector<fb::TrainingExample> valid;
-    if (!o.valid.empty()) valid = read_valid(o, tokenizer, std::min(o.valid_window, config.window - tokenizer.head().size()));
+    if (!o.valid.empty()) valid = read_valid(o, tokenizer, valid_window);
     std::cerr << "flashback: " << data.documents() << " documents of " << data.tokens() << " tokens, " << data.sequences()
               << " sequences of " << o.window << "; " << o.optimiser.steps << " steps of " << o.optimiser.batch << " are "
               << std::setprecision(3)
@@ -195,20 +197,20 @@ void pretrain(const PretrainOptions& o) {
         for (std::size_t i = 0; i < o.optimiser.batch; ++i) batch[i] = data.sequence(order[number * o.optimiser.batch + i]);
         return trainer.step(batch);
     };
+    const fb::DType type = o.dtype == "f32" ? fb::DType::f32 : o.dtype == "f16" ? fb::DType::f16 : fb::DType::bf16;
+    const auto write = [&] { fb::write_model(o.out, *trainer.model(), file, type); };
     std::function<double()> validate;
     if (!valid.empty()) validate = [&] { return trainer.evaluate(valid).mean(); };
-    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, config, data), step, validate);
+    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, config, data), {step, write, validate});
 
-    const fb::DType type = o.dtype == "f32" ? fb::DType::f32 : o.dtype == "f16" ? fb::DType::f16 : fb::DType::bf16;
-    fb::write_model(o.out, *trainer.model(), file, type);
-    const Json json = summary(o, data, valid, result, trainer.layout().elements());
+    const Json json = summary(o, data, valid, result, trainer.layout().elements(), valid_window);
     if (o.json) return print(json);
     std::cout << std::fixed << std::setprecision(4) << "wrote '" << o.out << "', " << json["parameters"] << " parameters in "
               << json["bytes"] << " bytes, after " << o.optimiser.steps << " steps in " << std::setprecision(1)
               << result.seconds << " s\n";
     if (result.valid_nats) {
         std::cout << std::setprecision(4) << "perplexity of '" << o.valid << "' " << std::exp(*result.valid_nats) << " ("
-                  << *result.valid_nats << " nats per token) in windows of " << o.valid_window << "\n";
+                  << *result.valid_nats << " nats per token) in windows of " << valid_window << "\n";
     }
 }
 
@@ -247,16 +249,18 @@ void add_pretrain(CLI::App& app, Command& run) {
         ->check(CLI::Range(2, 1 << 20))
         ->capture_default_str();
     o->optimiser.add(command, "Sequences", "Of the first weights and of the order of the sequences");
-    command
-        .add_option("--valid", o->valid, "Measure the perplexity of this file, whose texts are joined by newlines, as ppl does")
-        ->type_name("FILE");
+    auto* const valid = command
+                            .add_option("--valid", o->valid,
+                                        "Measure the perplexity of this file, whose texts are joined by newlines, as ppl does")
+                            ->type_name("FILE");
     command
         .add_option(
             "--valid-window", o->valid_window,
             "Tokens of a window of --valid, which is evaluated from scratch with BOS in front; at most what the model holds")
         ->check(at_least(1))
+        ->needs(valid)
         ->capture_default_str();
-    o->run.add(command);
+    o->run.add(command, valid);
     add_threads(command, o->threads);
     add_json(command, o->json);
     command.footer(
@@ -265,7 +269,10 @@ void add_pretrain(CLI::App& app, Command& run) {
         "each pass.\n"
         "Example:\n  flashback pretrain --train README.md --layers 1 --width 32 --window 64 --steps 20 --out /tmp/tiny.gguf "
         "--force");
-    command.callback([o, &run] { run = [o] { pretrain(*o); }; });
+    command.callback([o, &run] {
+        o->run.settle(o->out);
+        run = [o] { pretrain(*o); };
+    });
 }
 
 }  // namespace cli

@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -12,6 +13,7 @@
 #include <iostream>
 #include <iterator>
 #include <limits>
+#include <optional>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -39,30 +41,103 @@ std::string parse_interval(const std::string& text, RunOptions& options) {
     return {};
 }
 
+/// A path that is the same for all names of it, also of a file that is not there yet.
+std::filesystem::path path_of(const std::string& file) {
+    std::error_code unknown;
+    const std::filesystem::path absolute = std::filesystem::weakly_canonical(std::filesystem::absolute(file), unknown);
+    return absolute.has_filename() ? absolute : absolute.parent_path();
+}
+
+/// The checkpoint of a run. One that nobody asked for goes with all that belongs to it, once nothing needs it.
+class RunCheckpoint {
+public:
+    RunCheckpoint(const RunOptions& options, const fb::RunDescription& description) : passing_(options.passing_checkpoint) {
+        if (options.checkpoint.empty()) return;
+        if (passing_) {  // what is written may make this folder, too
+            std::error_code later;
+            std::filesystem::create_directories(std::filesystem::path{options.checkpoint}.parent_path(), later);
+        }
+        file_.emplace(options.checkpoint, description);
+    }
+    RunCheckpoint(const RunCheckpoint&) = delete;
+    RunCheckpoint& operator=(const RunCheckpoint&) = delete;
+    ~RunCheckpoint() {
+        std::error_code unknown;
+        // While the lock is held; nobody waits for it.
+        if (file_ && passing_ && !std::filesystem::exists(file_->path(), unknown))
+            std::filesystem::remove(file_->path().string() + ".lock", unknown);
+    }
+
+    explicit operator bool() const noexcept { return file_.has_value(); }
+
+    /// The note of the checkpoint that is there; nothing if none is.
+    std::optional<std::string> read(fb::Trainer& trainer) const {
+        if (!file_) return {};
+        try {
+            return file_->read(trainer);
+        } catch (const fb::Error& error) {
+            if (!passing_ || error.code() != fb::ErrorCode::contract) throw;
+            FLASHBACK_THROW(error.code(), error.what(), "; remove the file to begin anew, or give --checkpoint another one");
+        }
+    }
+    void write(fb::Trainer& trainer, double seconds) {
+        if (file_) file_->write(trainer, Json{{"seconds", seconds}}.dump());
+    }
+    /// What was trained is written.
+    void finish() {
+        std::error_code unknown;
+        if (file_ && passing_) std::filesystem::remove(file_->path(), unknown);
+    }
+
+private:
+    bool passing_;
+    std::optional<fb::CheckpointFile> file_;
+};
+
 }  // namespace
 
-void RunOptions::add(CLI::App& command) {
-    auto* file =
-        command
-            .add_option("--checkpoint", checkpoint,
-                        "Keep the state of the run in this file; if it exists, the run goes on from there, bit for bit as "
-                        "if it had never stopped")
-            ->type_name("FILE");
+void RunOptions::add(CLI::App& command, CLI::Option* valid) {
     command
-        .add_option_function<std::string>(
-            "--checkpoint-every",
-            [this](const std::string& text) {
-                if (const std::string error = parse_interval(text, *this); !error.empty())
-                    throw CLI::ValidationError("--checkpoint-every: " + error);
-            },
-            "How often, in steps (500) or in seconds (90s); by default 60s")
-        ->type_name("N|Ns")
-        ->needs(file);
+        .add_option(
+            "--checkpoint", checkpoint,
+            "Keep the state of the run in this file; if it exists, the run goes on from there, bit for bit as if it had "
+            "never stopped. By default OUT.checkpoint, which is removed when OUT is written; none: keep nothing")
+        ->type_name("FILE");
+    every_ = command
+                 .add_option_function<std::string>(
+                     "--checkpoint-every",
+                     [this](const std::string& text) {
+                         if (const std::string error = parse_interval(text, *this); !error.empty())
+                             throw CLI::ValidationError("--checkpoint-every: " + error);
+                     },
+                     "How often, in steps (500) or in seconds (90s); by default 60s")
+                 ->type_name("N|Ns");
     command.add_option("--log", log, "Write a row of CSV for each step into this file; a run from the start replaces it")
         ->type_name("FILE");
     command.add_option("--valid-every", valid_every, "Validate every N steps as well as at the end; 0: at the end only")
         ->check(at_least(0))
+        ->needs(valid)
         ->capture_default_str();
+}
+
+void RunOptions::settle(const std::string& out, const std::vector<std::pair<std::string, std::string>>& others) {
+    passing_checkpoint = checkpoint.empty();
+    if (checkpoint == "none") {
+        if (every_->count() > 0) throw CLI::ValidationError("--checkpoint-every needs a checkpoint, found --checkpoint none");
+        checkpoint.clear();
+    } else if (checkpoint.empty()) {
+        checkpoint = path_of(out).string() + ".checkpoint";
+    }
+    auto files = others;
+    files.insert(files.end(), {{"--out", out}, {"--log", log}, {"--checkpoint", checkpoint}});
+    for (auto a = files.begin(); a != files.end(); ++a) {
+        for (auto b = files.begin(); b != a; ++b) {
+            if (!a->second.empty() && !b->second.empty() && path_of(a->second) == path_of(b->second)) {
+                throw CLI::ValidationError(b->first + " and " + a->first + " are both '" + a->second +
+                                           "', expected different files");
+            }
+        }
+    }
 }
 
 void OptimiserOptions::add(CLI::App& command, const std::string& examples, const std::string& seeds) {
@@ -138,8 +213,10 @@ void check_writable(const std::string& file, bool replace) {
     }
 }
 
-StopSignals::StopSignals() : interrupt_(std::signal(SIGINT, receive)), terminate_(std::signal(SIGTERM, receive)) {
+StopSignals::StopSignals() {
     stop_received = 0;
+    interrupt_ = std::signal(SIGINT, receive);
+    terminate_ = std::signal(SIGTERM, receive);
 }
 
 StopSignals::~StopSignals() {
@@ -178,6 +255,20 @@ void TrainingLog::add(const fb::StepResult& step, double seconds, std::optional<
     if (!out_) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "'");
 }
 
+void TrainingLog::add_validation(double valid_nats) {
+    if (file_.empty()) return;
+    constexpr std::streamoff open_row = 2;  // ",\n"
+    std::ifstream written{file_, std::ios::binary};
+    std::array<char, open_row> end{};
+    if (!written.seekg(-open_row, std::ios::end).read(end.data(), open_row) || end[0] != ',') return;
+    std::error_code unknown;
+    std::filesystem::resize_file(file_, std::filesystem::file_size(file_, unknown) - 1, unknown);
+    if (unknown) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "': ", unknown.message());
+    out_.seekp(0, std::ios::end);
+    out_ << formatted("%.9g", valid_nats) << '\n' << std::flush;
+    if (!out_) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "'");
+}
+
 void describe(const RunResult& result, std::uint64_t steps, Json& json) {
     const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
     json["steps"] = steps;
@@ -189,52 +280,47 @@ void describe(const RunResult& result, std::uint64_t steps, Json& json) {
 }
 
 RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& options, const fb::RunDescription& description,
-                const std::function<fb::StepResult(std::uint64_t)>& step, const std::function<double()>& validate) {
+                const RunParts& parts) {
     RunResult result;
-    std::optional<fb::CheckpointFile> checkpoint;
-    if (!options.checkpoint.empty()) {
-        checkpoint.emplace(options.checkpoint, description);
-        if (const auto note = checkpoint->read(trainer)) {
-            result.resumed_from = trainer.state().steps;
-            const Json before = Json::parse(*note, nullptr, /*allow_exceptions=*/false);
-            if (before.is_object()) result.seconds = before.value("seconds", 0.0);
-            std::cerr << "flashback: goes on behind step " << result.resumed_from << " of " << steps << ", from '"
-                      << options.checkpoint << "'\n";
-        }
+    RunCheckpoint checkpoint{options, description};
+    if (const auto note = checkpoint.read(trainer)) {
+        result.resumed_from = trainer.state().steps;
+        const Json before = Json::parse(*note, nullptr, /*allow_exceptions=*/false);
+        if (before.is_object()) result.seconds = before.value("seconds", 0.0);
+        std::cerr << "flashback: goes on behind step " << result.resumed_from << " of " << steps << ", from '"
+                  << options.checkpoint << "'\n";
     }
     const double seconds_before = result.seconds;
-    const auto write_checkpoint = [&] {
-        if (checkpoint) checkpoint->write(trainer, Json{{"seconds", result.seconds}}.dump());
-    };
     TrainingLog log{options.log, result.resumed_from};
     TrainingProgress progress{steps, result.resumed_from};
-    const std::optional<StopSignals> signals = checkpoint ? std::optional<StopSignals>{std::in_place} : std::nullopt;
+    std::optional<StopSignals> signals;
+    if (checkpoint) signals.emplace();
     const auto start = std::chrono::steady_clock::now();
     auto written = start;
     result.loss = std::numeric_limits<double>::quiet_NaN();
     double seconds_of_validation = 0;
     const auto validated = [&] {
         const auto before = std::chrono::steady_clock::now();
-        const double nats = validate();
+        const double nats = parts.validate();
         seconds_of_validation += seconds_since(before);
         return nats;
     };
     for (std::uint64_t done = result.resumed_from; done < steps;) {
-        const fb::StepResult now = step(done++);
+        const fb::StepResult now = parts.step(done++);
         result.loss = now.loss;
         result.tokens += now.tokens;
         result.seconds = seconds_before + seconds_since(start);
         const bool last = done == steps;
         const bool stopped = signals && StopSignals::received();
         std::optional<double> valid_nats;
-        if (validate && !last && !stopped && options.valid_every > 0 && done % options.valid_every == 0)
+        if (parts.validate && !last && !stopped && options.valid_every > 0 && done % options.valid_every == 0)
             valid_nats = validated();
         log.add(now, result.seconds, valid_nats);
         progress.add(now, valid_nats);
         const bool due = options.checkpoint_steps > 0 ? done % options.checkpoint_steps == 0
                                                       : seconds_since(written) >= options.checkpoint_seconds;
         if (due || last || stopped) {
-            write_checkpoint();
+            checkpoint.write(trainer, result.seconds);
             written = std::chrono::steady_clock::now();
         }
         if (stopped) {
@@ -245,7 +331,13 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
     }
     result.tokens_per_second =
         static_cast<double>(result.tokens) / std::max(seconds_since(start) - seconds_of_validation, 1e-9);
-    if (validate) result.valid_nats = validate();
+    signals.reset();  // no step is left to end behind
+    parts.write();
+    if (parts.validate) {
+        result.valid_nats = parts.validate();
+        log.add_validation(*result.valid_nats);
+    }
+    checkpoint.finish();
     return result;
 }
 

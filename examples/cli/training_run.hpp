@@ -14,20 +14,29 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cli {
 
 /// The options of a run that change no bit of its result.
 struct RunOptions {
-    std::string checkpoint;
+    std::string checkpoint;          ///< empty: none is kept
+    bool passing_checkpoint = true;  ///< it is removed when what was trained is written
     std::uint64_t checkpoint_steps = 0;
     double checkpoint_seconds = 60;
     std::string log;
     std::size_t valid_every = 0;
 
-    /// Adds --checkpoint, --checkpoint-every, --log and --valid-every.
-    void add(CLI::App& command);
+    /// Adds --checkpoint, --checkpoint-every, --log and --valid-every, which goes with the option `valid`.
+    void add(CLI::App& command, CLI::Option* valid);
+    /// Says where the checkpoint stands: beside `out`, if --checkpoint says nothing.
+    /// Throws    CLI::ValidationError for --checkpoint-every without a checkpoint, or where two files are one: `out` and `others`, by the
+    ///           options that name them, --checkpoint and --log
+    void settle(const std::string& out, const std::vector<std::pair<std::string, std::string>>& others = {});
+
+private:
+    const CLI::Option* every_ = nullptr;
 };
 
 /// The options of the optimiser.
@@ -65,8 +74,8 @@ public:
     static bool received() noexcept;
 
 private:
-    void (*interrupt_)(int);
-    void (*terminate_)(int);
+    void (*interrupt_)(int) = nullptr;
+    void (*terminate_)(int) = nullptr;
 };
 
 /// The log of a run as CSV, a row a step. A run that goes on from a step goes on behind the row of that step.
@@ -75,6 +84,8 @@ public:
     /// Throws    Error{io}
     TrainingLog(std::string file, std::uint64_t steps_done);
     void add(const flashback::StepResult& step, double seconds, std::optional<double> valid_nats);
+    /// Completes the last row, unless an earlier part of the run has done so.
+    void add_validation(double valid_nats);
 
 private:
     std::string file_;
@@ -94,12 +105,19 @@ struct RunResult {
 /// Adds what a run came to, to the JSON object of its command; `valid` is null and for the command to fill.
 void describe(const RunResult& result, std::uint64_t steps, Json& json);
 
-/// Trains to the last step, from the checkpoint on if there is one.
-/// Shape     `batch(step)` makes the step, counted from 0; `validate()` gives nats per token
+/// What a run does: a step, counted from 0; at the end, writing what was trained; and now and then a validation, if it is there, which
+/// gives nats per token.
+struct RunParts {
+    std::function<flashback::StepResult(std::uint64_t)> step;
+    std::function<void()> write;
+    std::function<double()> validate;
+};
+
+/// Trains to the last step, from the checkpoint on if there is one; then writes, then validates: what was trained for hours does not
+/// wait for a number.
 /// Throws    Error{logits} if the loss is no number any more; Error{io} if a signal ended it, or a file cannot be written; what the
 ///           checkpoint throws
 RunResult train(flashback::Trainer& trainer, std::uint64_t steps, const RunOptions& options,
-                const flashback::RunDescription& description, const std::function<flashback::StepResult(std::uint64_t)>& step,
-                const std::function<double()>& validate);
+                const flashback::RunDescription& description, const RunParts& parts);
 
 }  // namespace cli
