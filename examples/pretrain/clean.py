@@ -150,7 +150,7 @@ def html_text(text, skipped):
     parser.feed(text)
     parser.close()
     joined = ''.join(parser.out)
-    joined = re.sub(' *\x01[\s\x01\x02]*', '\n\n', joined)
+    joined = re.sub(r' *\x01[\s\x01\x02]*', '\n\n', joined)
     joined = re.sub(' *\x02[ \x02]*', '\n', joined)
     joined = re.sub(r'(\n\* )\s+', r'\1', joined).replace('¶', '')
     return plain(joined)

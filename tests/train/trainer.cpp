@@ -194,6 +194,29 @@ TEST_CASE("the loss is that of a session, for float and for quantised models") {
     }
 }
 
+TEST_CASE("bytes() counts the copies in f32 of frozen matrices of other types, and nothing else of the frozen model") {
+    const auto bytes_of = [](DType type, const TrainingTargets& targets) {
+        return Trainer{random_model({.width = 64, .hidden = 96, .type = type}), targets}.bytes();
+    };
+    const auto weights_of = [](const Transformer& m) {  // of what a product is made with; sides are whole panels but for the head
+        std::size_t sum = 0;
+        const auto count = [&](const simd::PackedMatrix& w) { sum += (w.outputs() + 15) / 16 * 16 * w.inputs(); };
+        for (const auto& layer : m.layers) {
+            for (const LinearModule module : linear_modules) count(layer[module]);
+        }
+        count(m.output_matrix());
+        return sum;
+    };
+    const std::size_t shared = bytes_of(DType::f32, {.markers = {5}});
+    const std::size_t weights = weights_of(*random_model({.width = 64, .hidden = 96}));
+    for (const DType type : {DType::f16, DType::q8_0}) {
+        const std::size_t copied = bytes_of(type, {.markers = {5}});
+        CHECK(copied >= shared + 4 * weights);
+        CHECK(copied < shared + 4 * weights + 4 * weights / 100);  // padding
+    }
+    CHECK(bytes_of(DType::f16, {.all = true}) == bytes_of(DType::f32, {.all = true}));
+}
+
 TEST_CASE("a small model learns a text by heart from nothing, and can be run") {
     TransformerConfig c = odd_model(true)->config;
     c.rotary_dim = 6;

@@ -62,13 +62,13 @@ struct TrainerState {
 /// Trains a Llama model, or a LoRA and marker rows on top of it. The gradient of a batch is a sum over its examples in their order,
 /// each computed by one thread, so that neither the number of threads nor how a batch is cut into calls of `accumulate` changes a bit.
 ///
-/// Belongs to one thread at a time. A frozen model of f32 is shared; matrices of other types are turned into f32.
+/// Belongs to one thread at a time. A frozen model of f32 is shared; of matrices of other types it keeps copies in f32.
 /// Source    Liu et al. 2024, FlashBack, section 3 (marking tokens and LoRA)
 class Trainer {
 public:
     /// Throws    Error{contract} for a null model and for targets or ids that are none; std::bad_alloc
     /// Cost      memory: 16 bytes a trained parameter; for each thread the activations of the longest example, and gradients of 4
-    ///           bytes a trained parameter (of as many examples at a time as 192 MiB hold)
+    ///           bytes a trained parameter (of as many examples at a time as 192 MiB hold); 4 bytes a frozen weight that is not f32
     Trainer(std::shared_ptr<const Transformer> model, const TrainingTargets& targets, TrainerOptions options = {})
         : options_(std::move(options)),
           net_(std::move(model), targets, detail::random_key(options_.seed, 1)),
@@ -170,9 +170,9 @@ public:
     /// The model as it is now, to evaluate or to write; without LoRA and marker rows.
     std::shared_ptr<const Transformer> model() const { return detail::model_of(net_); }
 
-    /// Bytes of everything that the trainer itself holds, without the frozen model.
+    /// Bytes of everything that the trainer itself holds: copies of frozen matrices in f32 are in it, the frozen model is not.
     std::size_t bytes() const noexcept {
-        std::size_t sum = 4 * layout().size() * sizeof(float);
+        std::size_t sum = 4 * layout().size() * sizeof(float) + net_.converted_bytes();
         for (const auto& gradients : gradients_) sum += gradients.size() * sizeof(float);
         for (const detail::TrainingWorkspace& work : workspaces_) sum += work.bytes();
         return sum;

@@ -107,6 +107,13 @@ public:
     /// The frozen model; where all trains, only its shape and its special tokens.
     const std::shared_ptr<const Transformer>& base() const noexcept { return base_; }
 
+    /// Of the copies of frozen matrices.
+    std::size_t converted_bytes() const noexcept {
+        std::size_t sum = 0;
+        for (const simd::PackedMatrix& copy : converted_) sum += copy.bytes();
+        return sum;
+    }
+
 private:
     void forget_weights() {
         auto rest = std::make_shared<Transformer>();
