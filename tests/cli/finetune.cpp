@@ -1,6 +1,7 @@
 // `flashback finetune`: it learns, writes an adapter that the other commands take, and what it refuses.
 #include "cli/training.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <set>
@@ -11,9 +12,22 @@ using nlohmann::json;
 
 namespace {
 
+/// The same without --rank, which goes with a LoRA only.
+std::vector<std::string> without_rank(std::vector<std::string> arguments) {
+    const auto rank = std::ranges::find(arguments, "--rank");
+    arguments.erase(rank, rank + 2);
+    return arguments;
+}
+
 json config_of(const std::string& folder) { return json::parse(read_file(folder + "/adapter_config.json")); }
 
 std::string numbers_of(const std::string& folder) { return read_file(folder + "/adapter_model.safetensors"); }
+
+/// The last column of the last row of a log.
+std::string row_of_last(const std::string& log) {
+    const std::string rows = read_file(log);
+    return rows.substr(rows.rfind(',') + 1);
+}
 
 /// A tiny model, and a text that is a corpus, too.
 struct World {
@@ -35,8 +49,8 @@ TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the 
     const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
     const json found = w.run("adapter", {"--steps", "40", "--valid", valid, "--valid-strides", "20", "--valid-every", "15",
                                          "--log", w.path("log.csv")});
-    CHECK(keys(found) == std::set<std::string>{"adapter", "model", "layout", "markers", "parameters", "examples", "steps",
-                                               "resumed_from", "loss", "seconds", "tokens_per_second", "valid"});
+    CHECK(keys(found) == std::set<std::string>{"adapter", "model", "layout", "repeat", "markers", "parameters", "examples",
+                                               "steps", "resumed_from", "loss", "seconds", "tokens_per_second", "valid"});
     CHECK(found["adapter"] == w.path("adapter"));
     CHECK(found["markers"] == "on");
     CHECK(found["layout"] == "append");
@@ -55,7 +69,8 @@ TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the 
         validated += row.ends_with(',') ? 0u : 1u;
     }
     REQUIRE(losses.size() == 40);
-    CHECK(validated == 2);
+    CHECK(validated == 3);  // behind steps 15 and 30, and at the end
+    CHECK(std::stod(row_of_last(w.path("log.csv"))) == doctest::Approx(found["valid"]["nats_per_token"].get<double>()));
     double first = 0;
     double last = 0;
     for (std::size_t i = 0; i < 10; ++i) {
@@ -107,11 +122,132 @@ TEST_CASE("finetune: what trains is what was asked for, and says so in the files
     CHECK(config_of(w.path("other"))["r"] == 2);
     CHECK(config_of(w.path("other"))["lora_alpha"] == 8);
     CHECK(config_of(w.path("other"))["lora_dropout"] == 0);
-    CHECK(w.run("rows", {"--steps", "3", "--lora-targets", "none"})["parameters"] == 64);
-    CHECK(w.run("contexts", {"--steps", "3", "--context-min", "40", "--context-max", "41"})["examples"] ==
-          w.run("again", {"--steps", "3", "--threads", "1"})["examples"]);
+    CHECK(tool_json(without_rank(w.arguments("rows", {"--steps", "3", "--lora-targets", "none"})))["parameters"] == 64);
+    // The first stride begins behind the longest context instead of a window of 64.
+    const int more = w.run("contexts", {"--steps", "3", "--context-min", "40", "--context-max", "41"})["examples"].get<int>() -
+                     w.run("again", {"--steps", "3", "--threads", "1"})["examples"].get<int>();
+    CHECK(more >= 2);
+    CHECK(more <= 3);
     CHECK(numbers_of(w.path("again")) == numbers_of(w.path("on")));  // of another number of threads
     CHECK(numbers_of(w.path("contexts")) != numbers_of(w.path("on")));
+}
+
+TEST_CASE("finetune --repeat: examples have the newest tokens once more, and the adapter is another one") {
+    const World w;
+    const auto tokens_of = [&](const std::string& name, std::vector<std::string> more) {
+        more.insert(more.end(), {"--steps", "3", "--context-max", "40", "--log", w.path(name + ".csv")});
+        w.run(name, more);
+        std::istringstream rows{read_file(w.path(name + ".csv"))};
+        std::string row;
+        std::getline(rows, row);
+        int sum = 0;
+        while (std::getline(rows, row)) {
+            std::istringstream columns{row};
+            for (int column = 0; column < 5; ++column) std::getline(columns, row, ',');
+            sum += std::stoi(row);
+        }
+        return sum;
+    };
+    const int plain = tokens_of("plain", {});
+    const int repeated = tokens_of("repeated", {"--repeat", "4"});
+    CHECK(repeated > plain);
+    CHECK(repeated <= plain + 3 * 3 * 4);
+    CHECK((repeated - plain) % 4 == 0);
+    CHECK(numbers_of(w.path("repeated")) != numbers_of(w.path("plain")));
+    CHECK(w.run("json", {"--steps", "1", "--repeat", "4"})["repeat"] == 4);
+    check_refused_at_last(2, "--repeat 4 needs passages behind the text, found --layout prepend",
+                          w.arguments("no", {"--steps", "1", "--repeat", "4", "--layout", "prepend"}));
+}
+
+TEST_CASE("finetune --marker-ids: any two tokens stand around passages, and other commands take them from the adapter") {
+    const World w;
+    std::string bytes = read_file(w.model);
+    for (const char* name : {"<MARK_L>", "<MARK_R>"}) bytes.replace(bytes.find(name), 8, "<OTHER" + std::string{name + 6});
+    const std::string model = w.folder.write("other.gguf", bytes);
+    REQUIRE(tool_json({"inspect", "--model", model})["vocabulary"]["markers"] == json{nullptr, nullptr});
+
+    const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
+    const json found = w.run("named", {"--steps", "3", "--valid", valid, "--valid-strides", "4"});
+    const json other = w.run(
+        "other", {"--steps", "3", "--valid", valid, "--valid-strides", "4", "--model", model, "--marker-ids", "4096,4097"});
+    CHECK(numbers_of(w.path("other")) == numbers_of(w.path("named")));
+    CHECK(other["valid"] == found["valid"]);
+    w.run("turned", {"--steps", "3", "--model", model, "--marker-ids", "4097,4096"});
+    CHECK(config_of(w.path("turned"))["trainable_token_indices"] == json{4097, 4096});
+
+    const auto ppl = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"ppl", "--model", model, "--text", valid, "--corpus", w.texts, "--query-tokens", "12",
+                                   "--stride", "8", "--passage-tokens", "16", "--strides", "4", "--layout", "append"});
+        return tool_json(more);
+    };
+    const json automatic = ppl({"--adapter", w.path("other")});
+    CHECK(automatic["markers"] == true);
+    CHECK(automatic["masked"] == json{4096, 4097});
+    CHECK(automatic["nats_per_token"] == other["valid"]["nats_per_token"]);
+    CHECK(ppl({"--adapter", w.path("other"), "--marker-ids", "4096,4097"})["nats_per_token"] == automatic["nats_per_token"]);
+    const json turned = ppl({"--adapter", w.path("turned")});
+    CHECK(turned["masked"] == json{4097, 4096});  // in the order of the file
+    CHECK(turned["nats_per_token"] == ppl({"--adapter", w.path("turned"), "--marker-ids", "4097,4096"})["nats_per_token"]);
+    CHECK(ppl({})["masked"] == json::array());
+    CHECK(ppl({"--adapter", w.path("other"), "--markers", "off"})["markers"] == false);
+    CHECK(ppl({"--marker-ids", "4096,4097"})["markers"] == false);  // auto: no adapter has trained them
+    CHECK(ppl({"--marker-ids", "4096,4097", "--markers", "on"})["markers"] == true);
+    CHECK(tool_json({"ppl", "--model", model, "--text", valid, "--marker-ids", "4096,4097"})["masked"] == json{4096, 4097});
+
+    const auto generate = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> all{
+            "generate",     "--model", model,      "--prompt", "kernel shell",     "--corpus", w.texts,
+            "--max-tokens", "4",       "--stride", "2",        "--passage-tokens", "8",        "--ignore-eos"};
+        all.insert(all.end(), more.begin(), more.end());
+        return tool_json(all)["stats"]["requested"].get<int>();
+    };
+    const int off = generate({"--markers", "off"});
+    CHECK(generate({"--markers", "on", "--marker-ids", "4096,4097"}) == off + 2 * 2);
+    check_refused(tool({"generate", "--model", model, "--prompt", "a", "--corpus", w.texts, "--markers", "on"}), 1,
+                  "has no control tokens <MARK_L> and <MARK_R> to stand around passages");
+
+    for (const char* bad : {"4096", "4096,", "7,7", "1,2,3", "-1,5", "a,b", "4096 4097", ""}) {
+        CAPTURE(bad);
+        check_refused_at_last(2, "expected the numbers of two different tokens, as in 4096,4097",
+                              w.arguments("no", {"--steps", "1", "--marker-ids", bad}));
+    }
+    for (const std::vector<std::string>& command :
+         {w.arguments("no", {"--steps", "1", "--marker-ids", "5,99999"}),
+          {"ppl", "--text", valid, "--marker-ids", "5,99999"},
+          {"generate", "--layout", "none", "--prompt", "a", "--marker-ids", "5,99999"}})
+        check_refused_at_last(1, "--marker-ids names the token 99999, but the vocabulary has 4098 tokens", command);
+}
+
+TEST_CASE("finetune --context-max: training and validation begin behind the longest context") {
+    const World w;
+    const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
+    const json found = w.run("short", {"--steps", "2", "--context-max", "40", "--valid", valid, "--valid-strides", "6"});
+    const std::vector<std::string> ppl{"ppl",
+                                       "--model",
+                                       w.model,
+                                       "--adapter",
+                                       w.path("short"),
+                                       "--text",
+                                       valid,
+                                       "--corpus",
+                                       w.texts,
+                                       "--query-tokens",
+                                       "12",
+                                       "--stride",
+                                       "8",
+                                       "--passage-tokens",
+                                       "16",
+                                       "--strides",
+                                       "6",
+                                       "--layout",
+                                       "append"};
+    const auto with = [&](const std::vector<std::string>& more) {
+        auto all = ppl;
+        all.insert(all.end(), more.begin(), more.end());
+        return tool_json(all)["nats_per_token"];
+    };
+    CHECK(found["valid"]["nats_per_token"] == with({"--init", "40", "--context", "24"}));
+    CHECK(found["valid"]["nats_per_token"] != with({}));
 }
 
 TEST_CASE("finetune: it goes on from an adapter, and trains on top of quantised weights") {
@@ -198,14 +334,27 @@ TEST_CASE("finetune: what makes no sense is refused in words, and writes nothing
     refused(2, "--lora-targets: found none beside other names", {"--lora-targets", "q,none"});
     refused(2, "--lora-targets", {"--lora-targets", "w"});
     refused(2, "--dropout", {"--dropout", "1"});
+    for (const char* none : {"0", "-1", "1e-300", "nan"})
+        refused(2, "--alpha: found " + std::string{none} + ", expected a number above 0, up to 1e+06", {"--alpha", none});
+    refused(2, "--rank is of a LoRA, found --lora-targets none", {"--lora-targets", "none"});
+    refused(2, "--valid-every requires --valid", {"--valid-every", "2"});
+    refused(2, "--valid-strides requires --valid", {"--valid-strides", "2"});
+    refused(2, "--out and --log are both", {"--log", w.path("no")});
+    refused(2, "--out and --checkpoint are both", {"--checkpoint", w.path("deep/../no/")});
+    refused(2, "--examples-cache and --log are both", {"--log", w.path("same"), "--examples-cache", w.path("./same")});
+    refused(2, "--log and --checkpoint are both", {"--log", w.path("no.checkpoint")});
+    refused(2, "--checkpoint-every needs a checkpoint, found --checkpoint none",
+            {"--checkpoint", "none", "--checkpoint-every", "3"});
+    CHECK_FALSE(std::filesystem::exists(w.path("no.checkpoint.lock")));
     check_refused(tool({"finetune", "--train", w.texts, "--out", w.path("no")}), 2,
                   "finetune needs --corpus, or --layout none");
 
     // A vocabulary whose tokens have other names.
     std::string bytes = read_file(w.model);
     bytes.replace(bytes.find("<MARK_L>"), 8, "<OTHER_>");
-    refused(1, "has no control tokens <MARK_L> and <MARK_R>, which --markers on needs",
-            {"--model", w.folder.write("other.gguf", bytes)});
+    refused(
+        1, "has no control tokens <MARK_L> and <MARK_R> to stand around passages; expected them, or two others as --marker-ids",
+        {"--model", w.folder.write("other.gguf", bytes)});
 
     w.run("old", {"--steps", "2"});
     const std::string old = numbers_of(w.path("old"));

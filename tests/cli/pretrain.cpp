@@ -35,7 +35,8 @@ TEST_CASE("pretrain: the loss falls, and the file is a model whose texts end wit
         if (!row.ends_with(',')) ++validated;
     }
     CHECK(number == 60);
-    CHECK(validated == 2);  // behind steps 20 and 40; the end is in the summary
+    CHECK(validated == 3);                  // behind steps 20 and 40, and at the end
+    CHECK(found["valid"]["window"] == 31);  // of the 32 of the model one is BOS
 
     const json measured = tool_json({"ppl", "--model", out, "--text", valid, "--window", "31"});
     CHECK(measured["nats_per_token"].get<double>() ==
@@ -90,6 +91,62 @@ TEST_CASE("pretrain: killed and resumed, it writes the bytes of a run that was n
     check_refused_at_last(1, "ckpt'", again);
 }
 
+TEST_CASE("pretrain, finetune: a run keeps a checkpoint beside what it writes, without being asked, until that is written") {
+    const TemporaryFolder folder;
+    const auto path = [&](const char* name) { return (folder.path() / name).string(); };
+    const auto left_behind = [&] {
+        std::set<std::string> names;
+        for (const auto& entry : std::filesystem::directory_iterator{folder.path()})
+            names.insert(entry.path().filename().string());
+        return names;
+    };
+    const std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));
+    const std::string model = tiny_model(folder);
+    const auto stopped = [&](const std::vector<std::string>& all, const std::string& log) {
+        std::string command = "exec " + quoted(FLASHBACK_TOOL);
+        for (const auto& argument : all) command += ' ' + quoted(argument);
+        return shell("(" + command + ") & while [ \"$(cat " + quoted(log) +
+                     " 2>/dev/null | wc -l)\" -lt 9 ]; do sleep 0.01; done; kill -TERM $!; wait $!");
+    };
+    const std::vector<std::string> options{"--steps", "150", "--log", path("log.csv")};
+    for (const bool tuning : {false, true}) {
+        CAPTURE(tuning);
+        const auto with = [&](const std::string& out, const std::vector<std::string>& more) {
+            return tuning ? finetune_arguments(model, texts, out, more) : pretrain_arguments(texts, out, more);
+        };
+        const auto bytes_of = [&](const std::string& out) {
+            return read_file(tuning ? out + "/adapter_model.safetensors" : out);
+        };
+        auto named = options;
+        if (!tuning) named.insert(named.end(), {"--name", "tiny"});
+        const std::string out = path(tuning ? "deep/adapter/" : "out.gguf");
+        const std::string whole = path(tuning ? "whole_adapter" : "whole.gguf");
+        auto none = named;
+        none.insert(none.end(), {"--checkpoint", "none"});
+        REQUIRE(tool(with(whole, none)).status == 0);
+        std::filesystem::remove(path("log.csv"));
+        const Result ended = stopped(with(out, named), path("log.csv"));
+        CHECK(ended.status == 1);
+        CHECK(ended.err.find("the same command goes on from there") != ended.err.npos);
+        const std::string checkpoint = path(tuning ? "deep/adapter.checkpoint" : "out.gguf.checkpoint");
+        CHECK(std::filesystem::exists(checkpoint));
+        auto other = named;
+        other.insert(other.end(), {"--clip", "2"});
+        check_refused_at_last(1,
+                              "its clip is 1, but now it is 2; remove the file to begin anew, or give --checkpoint another one",
+                              with(out, other));
+        const json found = tool_json(with(out, named));
+        CHECK(found["resumed_from"].get<int>() >= 8);
+        CHECK((bytes_of(out) == bytes_of(whole)));
+        CHECK_FALSE(std::filesystem::exists(checkpoint));
+        CHECK_FALSE(std::filesystem::exists(checkpoint + ".lock"));
+    }
+    CHECK(left_behind() == std::set<std::string>{"deep", "log.csv", "out.gguf", "pretrain.jsonl", "texts.jsonl", "tiny.gguf",
+                                                 "whole.gguf", "whole_adapter"});
+    REQUIRE(tool(finetune_arguments(model, texts, path("kept"), {"--steps", "2", "--checkpoint", path("ckpt")})).status == 0);
+    CHECK(std::filesystem::exists(path("ckpt")));  // one that was asked for stays
+}
+
 TEST_CASE("pretrain: what makes no sense is refused in words") {
     const TemporaryFolder folder;
     const std::string out = (folder.path() / "out.gguf").string();
@@ -112,6 +169,9 @@ TEST_CASE("pretrain: what makes no sense is refused in words") {
     check_refused_at_last(1, "--kv-heads is 3, expected a divisor of the 2 heads", with({"--kv-heads", "3"}));
     check_refused_at_last(1, "there is no folder", with({"--checkpoint", "/nowhere/run.ckpt"}));
     check_refused_at_last(2, "--checkpoint-every: found 0s", with({"--checkpoint", "c", "--checkpoint-every", "0s"}));
+    check_refused_at_last(2, "--valid-every requires --valid", with({"--valid-every", "2"}));
+    check_refused_at_last(2, "--valid-window requires --valid", with({"--valid-window", "9"}));
+    check_refused_at_last(2, "--out and --log are both", with({"--log", out}));
     check_refused_at_last(1, "exists already; --force replaces it",
                           pretrain_arguments(train, folder.write("old.gguf", "old"), {"--steps", "5"}));
     CHECK_FALSE(std::filesystem::exists(out));

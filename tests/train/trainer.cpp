@@ -198,15 +198,16 @@ TEST_CASE("bytes() counts the copies in f32 of frozen matrices of other types, a
     const auto bytes_of = [](DType type, const TrainingTargets& targets) {
         return Trainer{random_model({.width = 64, .hidden = 96, .type = type}), targets}.bytes();
     };
-    const auto weights_of = [](const Transformer& m) {  // of what a product is made with; sides are whole panels but for the head
-        std::size_t sum = 0;
-        const auto count = [&](const simd::PackedMatrix& w) { sum += (w.outputs() + 15) / 16 * 16 * w.inputs(); };
-        for (const auto& layer : m.layers) {
-            for (const LinearModule module : linear_modules) count(layer[module]);
-        }
-        count(m.output_matrix());
-        return sum;
-    };
+    const auto weights_of =
+        [](const Transformer& m) {  // of what a product is made with; sides are whole panels but for the head
+            std::size_t sum = 0;
+            const auto count = [&](const simd::PackedMatrix& w) { sum += (w.outputs() + 15) / 16 * 16 * w.inputs(); };
+            for (const auto& layer : m.layers) {
+                for (const LinearModule module : linear_modules) count(layer[module]);
+            }
+            count(m.output_matrix());
+            return sum;
+        };
     const std::size_t shared = bytes_of(DType::f32, {.markers = {5}});
     const std::size_t weights = weights_of(*random_model({.width = 64, .hidden = 96}));
     for (const DType type : {DType::f16, DType::q8_0}) {
