@@ -13,7 +13,8 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// How training walks through a text: every stride has its own context, uniform from half the window to all that a stride leaves of
-/// it; 256 to 495 tokens in a window of 512.
+/// it; 256 to 495 tokens in a window of 512. The first stride begins behind a window; where contexts are made shorter, it can begin behind
+/// the longest.
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, context sampling
 inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, StrideOptions options = {}) {
     FLASHBACK_ASSERT(window / 2 > 0 && options.stride + 1 + window / 2 <= window, "a window of ", window,
