@@ -30,14 +30,14 @@ namespace {
 
 CLI::Validator number_in(double least, double most, bool with_least, const char* to) {
     std::ostringstream range;
-    range << least << to << most;
+    range << (with_least ? "" : "above ") << least << to << most;
     return CLI::Validator{[=, range = range.str()](std::string& input) -> std::string {
                               double value = 0;
                               const bool number = CLI::detail::lexical_cast(input, value);
                               const bool enough =
                                   with_least ? value >= least : static_cast<double>(static_cast<float>(value)) > least;
                               if (number && enough && value <= most) return {};  // NaN is neither
-                              return "found " + input + ", expected a number " + (with_least ? "from " : "above ") + range;
+                              return "found " + input + ", expected a number " + (with_least ? "from " : "") + range;
                           },
                           range.str()};
 }
