@@ -33,6 +33,9 @@ constexpr const char* prompt_text =
     "the programs that run, and";
 constexpr std::size_t new_tokens = 320;
 constexpr std::size_t stride = 16;
+constexpr std::size_t query_tokens = 32;
+constexpr std::size_t repeated = 16;
+constexpr std::size_t window_of_stale_query = 512;
 constexpr int repetitions = 3;
 constexpr std::size_t heldout_strides = 192;
 
@@ -180,12 +183,12 @@ fb::TextStream heldout_entries(const System& system, const std::string& titles_p
 void measure(const System& system, const std::string& titles_path) {
     const fb::TextStream text = heldout_entries(system, titles_path);
     const std::size_t window = system.model->config.window;
-    const auto found = [&](std::size_t passages) {
-        return fb::retrieve_strides(text, system.index, fb::LastNTokens{32},
+    const auto found = [&](std::size_t passages, const auto& query) {
+        return fb::retrieve_strides(text, system.index, query,
                                     {.init = window,
                                      .stride = stride,
                                      .strides = heldout_strides,
-                                     .context = window - stride - 128 - 3,  // beside a passage, two markers and BOS
+                                     .context = window - stride - 128 - repeated - 3,  // beside a passage, two markers and BOS
                                      .passages = passages,
                                      .executor = system.pool});
     };
@@ -197,28 +200,40 @@ void measure(const System& system, const std::string& titles_path) {
         return fb::retrieval_perplexity(std::span{sessions}, policies, text.tokens(), strides,
                                         {.masked = markers.markers(), .executor = system.pool});
     };
+    // What the text was about some entries ago says little of what it goes on with.
+    const auto stale = [](const fb::StepView& step) {
+        return fb::Query{.tokens = step.context.last(window_of_stale_query).first(query_tokens), .text = {}};
+    };
+    const fb::RetrievedStrides nothing = found(0, fb::LastNTokens{query_tokens});
+    const fb::RetrievedStrides passages = found(1, fb::LastNTokens{query_tokens});
+    const fb::RetrievedStrides others = found(1, stale);
     const std::shared_ptr<const fb::PackedAdapter> untuned;
-    const auto none = measured(found(0), fb::Policies{}, untuned);
+    const auto tuned = fb::Policies{}.wrapper(system.markers());
+
+    const fb::RetrievalPerplexity none = measured(nothing, fb::Policies{}, untuned);
     std::cout << "\nPerplexity of " << none.tokens << " tokens of " << text.documents().size()
               << " entries that were not trained on, a passage of another entry for every " << stride
               << " (lower is better;\nthe difference is measured stride by stride, so its error is smaller):\n\n"
-              << "                                  perplexity            against no retrieval\n"
+              << "                                                  perplexity       against no retrieval\n"
               << std::fixed << std::setprecision(1);
     const auto print = [&](const char* name, const fb::RetrievalPerplexity& row) {
-        std::cout << "  " << std::left << std::setw(32) << name << std::right << std::setw(6) << row.perplexity() << " +- "
+        std::cout << "  " << std::left << std::setw(48) << name << std::right << std::setw(6) << row.perplexity() << " +- "
                   << row.perplexity_standard_error();
         if (&row != &none) {
             const fb::StrideDifference difference = fb::stride_difference(row, none);
-            std::cout << std::setw(15) << std::showpos << 100 * std::expm1(difference.nats) << std::noshowpos << " +- "
+            std::cout << std::setw(12) << std::showpos << 100 * std::expm1(difference.nats) << std::noshowpos << " +- "
                       << 100 * std::exp(difference.nats) * difference.standard_error << " %";
         }
         std::cout << '\n';
     };
-    const fb::RetrievedStrides passages = found(1);
     print("no retrieval", none);
     print("prepend", measured(passages, fb::Policies{}.layout(fb::PrependDocuments{}), untuned));
     print("append", measured(passages, fb::Policies{}, untuned));
-    print("append + adapter + markers", measured(passages, fb::Policies{}.wrapper(system.markers()), system.adapter));
+    print("append, the newest 16 tokens once more",
+          measured(passages, fb::Policies{}.layout(fb::AppendAndRepeat{repeated}), untuned));
+    print("adapter, no retrieval", measured(nothing, tuned, system.adapter));
+    print("append + adapter + markers", measured(passages, tuned, system.adapter));
+    print("append + adapter + markers, unrelated passages", measured(others, tuned, system.adapter));
 }
 
 void quickstart(const std::string& corpus_path, const std::string& adapter_path, const std::string& titles_path) {

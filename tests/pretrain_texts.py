@@ -3,10 +3,12 @@
 
 pretrain_texts.py SOURCE_DIR [technical-heldout.jsonl]
 """
+import io
 import json
 import os
 import sys
 import unittest
+from contextlib import redirect_stdout
 
 source, *heldout = sys.argv[1:]
 folder = os.path.join(source, 'examples', 'pretrain')
@@ -95,6 +97,16 @@ class Overlap(unittest.TestCase):
     def test_wikitext_titles(self):
         self.assertEqual(experiment.spelled("M @-@ 82 ( Michigan highway )"), 'M-82 (Michigan highway)')
         self.assertEqual(experiment.spelled("Battle of Sullivan 's Island , 1 – 2"), "Battle of Sullivan's Island, 1–2")
+
+    def test_heldout_documents_have_names_of_their_own(self):
+        path = os.path.join(os.environ.get('TMPDIR', '/tmp'), f'documents-{os.getpid()}.jsonl')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write('{"_id": "foldoc-1", "title": "a", "text": "b"}\n')
+        out = io.StringIO()
+        with redirect_stdout(out):
+            experiment.heldout(path)
+        os.remove(path)
+        self.assertEqual(json.loads(out.getvalue()), {'_id': 'heldout-foldoc-1', 'title': 'a', 'text': 'b'})
 
     @unittest.skipUnless(heldout and os.path.exists(heldout[0]), 'the held-out documents are not there')
     def test_the_fingerprints_are_those_of_the_heldout_documents(self):

@@ -188,6 +188,7 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::Transformer& mod
                            {"model", hexadecimal(model.fingerprint)},
                            {"data", hexadecimal(data)},
                            {"layout", o.retrieval.layout},
+                           {"repeat", std::to_string(o.retrieval.repeat)},
                            {"markers", o.markers},
                            {"lora-targets", modules},
                            {"rank", std::to_string(o.lora.rank)},
@@ -247,6 +248,7 @@ void finetune(const FinetuneOptions& o) {
     Json json{{"adapter", o.out},
               {"model", file.name()},
               {"layout", o.retrieval.layout},
+              {"repeat", o.retrieval.repeat},
               {"markers", o.with_markers() ? o.markers : "off"},
               {"parameters", trainer.layout().elements()},
               {"examples", examples.size()}};

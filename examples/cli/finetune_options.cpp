@@ -56,6 +56,7 @@ void FinetuneOptions::add(CLI::App& command) {
         ->check(at_least(1))
         ->capture_default_str();
     add_passages(command, retrieval);
+    add_repeat(command, retrieval.repeat);
     command
         .add_option("--context-min", least_context,
                     "The fewest tokens of text and passages in front of a stride, each of which gets a random number; by "
@@ -86,6 +87,7 @@ void FinetuneOptions::check() const {
         throw CLI::ValidationError("--markers " + markers + " needs passages to stand around, found --layout none");
     if (retrieval.layout != "none" && retrieval.corpus.empty())
         throw CLI::ValidationError("finetune needs --corpus, or --layout none");
+    check_repeat(retrieval.layout, retrieval.repeat);
     const bool some = std::ranges::find(modules, "none") == modules.end();
     if (!some && modules.size() > 1)
         throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");

@@ -5,6 +5,7 @@
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "retrieval_setup.hpp"
 
 #include <iomanip>
 #include <iostream>
@@ -48,6 +49,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
               {"prompt_tokens", prompt_tokens},
               {"stop", to_string(generation.stop)},
               {"layout", settings.layout},
+              {"repeat", settings.repeat},
               {"cache", cache},
               {"stats",
                {{"retrievals", stats.retrievals},
@@ -168,6 +170,7 @@ void add_generate(CLI::App& app, Command& run) {
         if (!settings->prompt.given()) throw CLI::ValidationError("generate needs either --prompt or --prompt-file");
         if (settings->layout != "none" && settings->corpus.empty())
             throw CLI::ValidationError("generate needs --corpus, or --layout none");
+        check_repeat(settings->layout, settings->repeat);
         run = [settings] { generate(*settings); };
     });
 }

@@ -1,5 +1,7 @@
 #include "generate_options.hpp"
 
+#include "retrieval_setup.hpp"
+
 #include <charconv>
 #include <cstdint>
 #include <string>
@@ -37,6 +39,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     count("--query-tokens", settings.query_tokens, 1, "The newest N tokens are the query");
     count("--passages", settings.passages, 0, "Passages at each retrieval");
     count("--passage-tokens", settings.passage_tokens, 1, "The most tokens of a passage");
+    add_repeat(command, settings.repeat);
 
     count("--max-tokens", settings.max_tokens, 0, "The most tokens to generate");
     command
@@ -89,7 +92,7 @@ GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::
         .schedule(settings.layout == "none" ? AnySchedule{Never{}} : AnySchedule{EveryNTokens{settings.stride}})
         .query(AnyQuery{LastNTokens{settings.query_tokens}})
         .wrapper(wrapper_of(settings, tokenizer, adapter))
-        .layout(settings.layout == "prepend" ? AnyLayout{PrependDocuments{}} : AnyLayout{AppendDocuments{}})
+        .layout(layout_of(settings.layout, settings.repeat))
         .reuse(settings.reuse == "none" ? AnyReuse{RecomputeAll{}} : AnyReuse{KeepCommonPrefix{}})
         .overflow(settings.overflow == "stop" ? AnyOverflow{StopWhenFull{}} : AnyOverflow{DropOldest{}})
         .sampler(sampler_of(settings))

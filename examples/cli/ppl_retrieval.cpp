@@ -64,6 +64,7 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
     Json json{{"model", model},
               {"cache", std::string{fb::layout_of(cache).name}},
               {"layout", settings.layout},
+              {"repeat", settings.repeat},
               {"markers", m.markers},
               {"reuse", settings.reuse},
               {"stride", m.options.stride},
@@ -200,6 +201,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     choice("--markers", settings.markers, {"auto", "on", "off"},
            "Marking tokens around passages; auto: where the adapter has trained them");
     add_passages(command, settings, layout);
+    add_repeat(command, settings.repeat)->needs(layout);
     count("--context", settings.context, 1,
           "Tokens of text in front of a stride, the same for every layout; by default as many as fit beside head, passages, "
           "markers "
@@ -225,6 +227,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
 void check_retrieval_options(const RetrievalPplSettings& settings) {
     if (settings.layout != "none" && settings.corpus.empty())
         throw CLI::ValidationError("ppl needs --corpus, or --layout none");
+    check_repeat(settings.layout, settings.repeat);
     if (settings.hold % settings.stride != 0) {
         throw CLI::ValidationError("--hold: found " + std::to_string(settings.hold) + ", expected a multiple of --stride, " +
                                    std::to_string(settings.stride));

@@ -37,6 +37,28 @@ void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* n
     count("--passage-tokens", settings.passage_tokens, "The most tokens of a passage");
 }
 
+CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat) {
+    return command
+        .add_option(
+            "--repeat", repeat,
+            "With --layout append: behind the passages the newest N tokens of the text stand once more, which helps a model "
+            "that is not tuned to passages there")
+        ->check(at_least(0))
+        ->capture_default_str();
+}
+
+void check_repeat(const std::string& layout, std::size_t repeat) {
+    if (repeat > 0 && layout != "append") {
+        throw CLI::ValidationError("--repeat " + std::to_string(repeat) + " needs passages behind the text, found --layout " +
+                                   (layout.empty() ? "none" : layout));
+    }
+}
+
+fb::AnyLayout layout_of(const std::string& name, std::size_t repeat) {
+    if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependDocuments{}};
+    return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendDocuments{}};
+}
+
 namespace {
 
 std::optional<fb::TokenId> end_of_documents(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer) {
@@ -56,10 +78,9 @@ fb::TextStream read_stream(const RetrievalSettings& settings, const fb::Tokenize
 }
 
 fb::AnyPolicies policies_of(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer, bool markers) {
-    const bool append = settings.layout == "append" || settings.layout == "none";
     auto policies = fb::AnyPolicies{}
                         .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
-                        .layout(append ? fb::AnyLayout{fb::AppendDocuments{}} : fb::AnyLayout{fb::PrependDocuments{}});
+                        .layout(layout_of(settings.layout, settings.repeat));
     if (!markers) return policies.wrapper(fb::AnyWrapper{fb::NoMarkers{}});
     return policies.wrapper(fb::AnyWrapper{fb::MarkerTokens{tokenizer.id(marker_names[0]), tokenizer.id(marker_names[1])}});
 }
@@ -67,11 +88,11 @@ fb::AnyPolicies policies_of(const RetrievalSettings& settings, const fb::Tokeniz
 fb::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head, std::size_t tokens) {
     const std::size_t passages = settings.passages * settings.passage_tokens + marker_names.size();
     const std::size_t held = settings.hold > settings.stride ? settings.hold - settings.stride : 0;
-    const std::size_t fixed = head + passages + settings.stride + held;
+    const std::size_t fixed = head + passages + settings.repeat + settings.stride + held;
     if (settings.context == 0 && fixed >= window) {
         FLASHBACK_THROW(fb::ErrorCode::window, "a window of ", window, " tokens leaves no room for text beside ", fixed, ": ",
                         head, " of the head, ", passages, " of ", settings.passages, " passages and markers, and a stride of ",
-                        settings.stride, held > 0 ? " and --hold" : "");
+                        settings.stride, held > 0 ? " and --hold" : "", settings.repeat > 0 ? " and --repeat" : "");
     }
     fb::StrideOptions options{.init = settings.init > 0 ? settings.init : window,
                               .stride = settings.stride,

@@ -26,10 +26,20 @@ struct RetrievalSettings {
     std::size_t query_tokens = 32;
     std::size_t passages = 1;
     std::size_t passage_tokens = 128;
+    std::size_t repeat = 0;
 };
 
 /// Adds --query-tokens, --passages and --passage-tokens, which make no sense without the option `needed` if there is one.
 void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed = nullptr);
+
+/// Adds --repeat, which goes with appended passages only.
+CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat);
+
+/// Refuses --repeat with a layout that leaves the end of the text where it is.
+void check_repeat(const std::string& layout, std::size_t repeat);
+
+/// "append", with so many tokens repeated, or "prepend".
+flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat);
 
 /// A line on a terminal that says how far a part of the work is.
 class ProgressLine {

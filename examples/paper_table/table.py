@@ -16,12 +16,19 @@ ROWS = {
     'append_lora': 'append + LoRA',
     'append_lora_markers': 'append + LoRA + markers',
     'append_lora_fixed': 'append + LoRA + fixed markers',
+    'append_lora_markers_qv': 'append + LoRA on q and v + markers',
+    'append_repeat': 'append, 16 tokens repeated',
+    'append_repeat_lora_markers': 'append, 16 tokens repeated + LoRA + markers',
 }
 PAIRS = {
-    'technical': 'Technical documentation (technical-heldout over FOLDOC, Jargon File and documentation)',
+    'technical': 'Entries of FOLDOC (the first strides of technical-heldout) over FOLDOC, Jargon File and documentation',
     'wikitext': 'WikiText-2 test over mrag-wikipedia-v2',
 }
-GROUPS = {'stride': (16, 32, 64), 'query': (16, 32, 64), 'passages': (1, 2, 4)}
+GROUPS = {
+    'stride': ('a retrieval every {} tokens', (16, 32, 64)),
+    'query': ('a query of {} tokens', (16, 32, 64)),
+    'passages': ('{} passages of 64 tokens', (1, 2, 4)),
+}
 
 
 def result(folder, pair, name):
@@ -57,7 +64,9 @@ def strides(folder, pair, name):
 def compared(folder, pair):
     """By how much the perplexity of one row differs from another's, stride by stride: hard strides are hard for both."""
     for one, other in (('append', 'none'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
-                       ('prepend_lora_markers', 'none_lora'), ('none_lora', 'none'), ('append_lora_markers', 'append_lora'),
+                       ('prepend_lora_markers', 'none_lora'),
+                       ('append_repeat', 'none'), ('append_repeat', 'prepend'), ('append_repeat_lora_markers', 'none_lora'),
+                       ('append_repeat_lora_markers', 'prepend_lora_markers'), ('none_lora', 'none'), ('append_lora_markers', 'append_lora'),
                        ('append_lora_markers', 'append_lora_fixed')):
         if not (result(folder, pair, one) and result(folder, pair, other)):
             continue
@@ -80,9 +89,10 @@ def main():
     for pair, title in PAIRS.items():
         table(title, [(text, result(folder, pair, name)) for name, text in ROWS.items()])
         compared(folder, pair)
-    for group, values in GROUPS.items():
+    for group, (name, values) in GROUPS.items():
         table(f'Ablation: {group}, with the adapter of append + LoRA + markers',
-              [(f'{group} {n}', result(folder, 'technical', f'{group}_{n}')) for n in values])
+              [(name.format(n), result(folder, 'technical', f'{group}_{n}')) for n in values])
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -2,6 +2,7 @@
 """Makes the corpora and texts of the experiment (see examples/paper_table.sh), `{_id,title,text}` a line.
 
     experiment.py technical TEXTS OUT       from what texts.py wrote to TEXTS: OUT/corpus.jsonl and OUT/train.jsonl
+    experiment.py heldout HELDOUT.jsonl     the held-out documents under names that no document of the corpus has, on standard output
     experiment.py wikitext wiki.test.raw    an article a line, on standard output
 """
 import argparse
@@ -64,6 +65,12 @@ def technical(texts, out):
     write(os.path.join(out, 'train.jsonl'), train)
 
 
+def heldout(path):
+    """Both number their documents by source: `foldoc-144` is one entry here and another one in the corpus."""
+    for document in lines(path):
+        print(json.dumps({**document, '_id': 'heldout-' + document['_id']}, ensure_ascii=False))
+
+
 HEADING = re.compile(r'^ = ([^=].*?) = $')
 
 
@@ -91,6 +98,9 @@ def main():
     one.add_argument('texts', help='the folder that texts.py wrote')
     one.add_argument('out', help='the folder to write to')
     one.set_defaults(run=lambda o: technical(o.texts, o.out))
+    one = commands.add_parser('heldout', help='the held-out documents by names of their own')
+    one.add_argument('documents', help='technical-heldout.jsonl')
+    one.set_defaults(run=lambda o: heldout(o.documents))
     one = commands.add_parser('wikitext', help='WikiText as articles')
     one.add_argument('raw', help='wiki.valid.raw or wiki.test.raw')
     one.set_defaults(run=lambda o: wikitext(o.raw))

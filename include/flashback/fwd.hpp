@@ -57,6 +57,7 @@ class MarkerText;
 class AnyWrapper;
 struct PrependDocuments;
 struct AppendDocuments;
+struct AppendAndRepeat;  // 16 tokens
 class AnyLayout;
 
 // policy: what of the KV cache is kept, and what is dropped when the window is full

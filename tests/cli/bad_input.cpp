@@ -43,6 +43,8 @@ TEST_CASE("wrong usage") {
                          {"generate", "--corpus", corpus, "--prompt", "x", "--query-tokens", "0"});
     refused_in_all_forms(2, "--passage-tokens: found 0",
                          {"generate", "--corpus", corpus, "--prompt", "x", "--passage-tokens", "0"});
+    refused_in_all_forms(2, "--repeat 4 needs passages behind the text, found --layout prepend",
+                         {"generate", "--corpus", corpus, "--prompt", "x", "--layout", "prepend", "--repeat", "4"});
     refused_in_all_forms(2, "--threads: found 0", {"generate", "--corpus", corpus, "--prompt", "x", "--threads", "0"});
     refused_in_all_forms(2, "--seed: found -1, expected a whole number from 0",
                          {"generate", "--corpus", corpus, "--prompt", "x", "--seed", "-1"});

@@ -29,8 +29,8 @@ TEST_CASE("generate: all fields, and counts that add up") {
     const std::string corpus = write_corpus(folder);
     for (const char* layout : {"append", "prepend"}) {
         const json run = tool_json(generate(corpus, {"--layout", layout}));
-        CHECK(keys(run) ==
-              std::set<std::string>{"text", "tokens", "prompt_tokens", "stop", "layout", "cache", "stats", "retrieved"});
+        CHECK(keys(run) == std::set<std::string>{"text", "tokens", "prompt_tokens", "stop", "layout", "repeat", "cache",
+                                                 "stats", "retrieved"});
         CHECK(run["layout"] == layout);
         CHECK(run["stop"] == "max_tokens");
         CHECK(run["tokens"].size() == 40);
@@ -56,6 +56,17 @@ TEST_CASE("generate: all fields, and counts that add up") {
         CHECK(run["retrieved"][0]["text"].get<std::string>().starts_with("kernel\nThe part of an operating system"));
         CHECK(stats["evaluated"] == evaluated);
     }
+}
+
+TEST_CASE("generate --repeat: the newest tokens stand behind each passage once more, and that is all that is evaluated more") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    const json plain = tool_json(generate(corpus, {"--layout", "append"}));
+    const json repeated = tool_json(generate(corpus, {"--layout", "append", "--repeat", "4"}));
+    CHECK(plain["repeat"] == 0);
+    CHECK(repeated["repeat"] == 4);
+    CHECK(repeated["retrieved"][0]["evaluated"] == plain["retrieved"][0]["evaluated"].get<int>() + 4);
+    CHECK(repeated["tokens"] == tool_json(generate(corpus, {"--repeat", "4", "--reuse", "none"}))["tokens"]);
 }
 
 TEST_CASE("generate: with and without reuse, and with any number of threads, the tokens are the same") {

@@ -41,34 +41,13 @@ TEST_CASE("ppl --layout: all fields; every layout predicts the same tokens, and 
                                           "64",  "--passage-tokens", "32",      "--corpus", documents, "--strides",
                                           "12"};
     const json append = tool_json(with(common, {"--layout", "append"}));
-    CHECK(keys(append) == std::set<std::string>{"model",
-                                                "cache",
-                                                "layout",
-                                                "markers",
-                                                "reuse",
-                                                "stride",
-                                                "init",
-                                                "context",
-                                                "hold",
-                                                "query_tokens",
-                                                "passages",
-                                                "passage_tokens",
-                                                "documents",
-                                                "masked",
-                                                "strides",
-                                                "tokens",
-                                                "retrievals",
-                                                "passages_found",
-                                                "copied",
-                                                "nats_per_token",
-                                                "standard_error",
-                                                "perplexity",
-                                                "perplexity_standard_error",
-                                                "requested",
-                                                "evaluated",
-                                                "reused",
-                                                "discarded",
-                                                "seconds"});
+    CHECK(keys(append) ==
+          std::set<std::string>{
+              "model",          "cache",     "layout",         "repeat",         "markers",      "reuse",
+              "stride",         "init",      "context",        "hold",           "query_tokens", "passages",
+              "passage_tokens", "documents", "masked",         "strides",        "tokens",       "retrievals",
+              "passages_found", "copied",    "nats_per_token", "standard_error", "perplexity",   "perplexity_standard_error",
+              "requested",      "evaluated", "reused",         "discarded",      "seconds"});
     CHECK(append["layout"] == "append");
     CHECK(append["markers"] == false);
     CHECK(append["stride"] == 16);
@@ -78,6 +57,12 @@ TEST_CASE("ppl --layout: all fields; every layout predicts the same tokens, and 
     CHECK(append["tokens"] == 192);
     CHECK(append["retrievals"] == 12);
     CHECK(append["passages_found"] == 12);
+
+    const json repeated = tool_json(with(common, {"--layout", "append", "--repeat", "8"}));
+    CHECK(repeated["repeat"] == 8);
+    CHECK(repeated["tokens"] == 192);
+    CHECK(repeated["requested"] == append["requested"].get<int>() + 12 * 8);
+    CHECK(repeated["nats_per_token"].get<double>() < append["nats_per_token"].get<double>() - 0.1);
     CHECK(append["copied"] == 0);  // although the corpus is the text
     CHECK(append["masked"] == json({4096, 4097}));
     CHECK(append["perplexity"].get<double>() == doctest::Approx(std::exp(append["nats_per_token"].get<double>())));

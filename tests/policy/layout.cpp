@@ -22,6 +22,12 @@ TEST_CASE("layouts put the parts in order behind what is there") {
     out = {0};
     AppendDocuments{}(parts, out);
     CHECK(out == TokenBuffer{0, 1, 4, 5, 2, 3});
+    out = {0};
+    AppendAndRepeat{1}(parts, out);
+    CHECK(out == TokenBuffer{0, 1, 4, 5, 2, 3, 5});
+    out = {0};
+    AppendAndRepeat{}(parts, out);  // more than there are
+    CHECK(out == TokenBuffer{0, 1, 4, 5, 2, 3, 4, 5});
 }
 
 TEST_CASE("empty parts add nothing") {
@@ -31,6 +37,12 @@ TEST_CASE("empty parts add nothing") {
     CHECK(out.empty());
     AppendDocuments{}(LayoutParts{head, {}, context}, out);
     CHECK(out == TokenBuffer{1, 4, 5});
+    out = {};
+    AppendAndRepeat{1}(LayoutParts{head, {}, context}, out);  // nothing stands between the context and what follows
+    CHECK(out == TokenBuffer{1, 4, 5});
+    out = {};
+    AppendAndRepeat{1}(LayoutParts{head, documents, {}}, out);
+    CHECK(out == TokenBuffer{1, 2, 3});
 }
 
 TEST_CASE("a lambda is a layout") {

@@ -1,0 +1,132 @@
+#!/usr/bin/python3
+"""That examples/paper_table.sh goes on where it was stopped and mixes nothing, and that its table says what was measured.
+
+paper_table.py SOURCE_DIR TOOL
+"""
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from contextlib import redirect_stdout
+from unittest import mock
+
+source, tool = sys.argv[1:]
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(source, 'examples', 'paper_table'))
+
+import table  # noqa: E402
+
+
+def measured(folder, pair, name, nats):
+    os.makedirs(os.path.join(folder, pair), exist_ok=True)
+    path = os.path.join(folder, pair, name)
+    with open(path + '.json', 'w', encoding='utf-8') as file:
+        json.dump({'perplexity': 12.345, 'perplexity_standard_error': 0.678, 'nats_per_token': 2.5132, 'tokens': 48,
+                   'retrievals': 3, 'evaluated': 999}, file)
+    with open(path + '.strides.csv', 'w', encoding='utf-8') as file:
+        rows = csv.writer(file)
+        rows.writerow(['stride', 'at', 'nats_per_token'])
+        rows.writerows([i, 16 * i, x] for i, x in enumerate(nats))
+
+
+def printed(folder):
+    out = io.StringIO()
+    with redirect_stdout(out), mock.patch.object(sys, 'argv', ['table.py', folder]):
+        table.main()
+    return out.getvalue()
+
+
+class Table(unittest.TestCase):
+    def test_rows_that_are_there_and_no_others(self):
+        with tempfile.TemporaryDirectory() as folder:
+            measured(folder, 'technical', 'none', [1, 2, 3])
+            text = printed(folder)
+            self.assertIn('| no retrieval | 12.35 ± 0.68 | 2.5132 | 48 | 3 | 999 |', text)
+            self.assertNotIn('prepend', text)
+            self.assertNotIn('WikiText', text)
+
+    def test_rows_are_compared_stride_by_stride(self):
+        with tempfile.TemporaryDirectory() as folder:
+            measured(folder, 'technical', 'none', [1.0, 2.0, 3.0])
+            measured(folder, 'technical', 'append', [1.1, 2.2, 3.3])
+            # The mean of 0.1, 0.2, 0.3 is 0.2, its standard error 0.1 / sqrt(3); e^0.2 is 1.2214.
+            self.assertIn('- append against no retrieval: +22.1 ± 7.1 %', printed(folder))
+
+    def test_rows_of_other_strides_are_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            measured(folder, 'technical', 'none', [1, 2, 3])
+            measured(folder, 'technical', 'append', [1, 2])
+            with self.assertRaisesRegex(SystemExit, 'not of the same strides'):
+                printed(folder)
+
+
+class Script(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        pair = os.path.join(self.folder.name, 'technical')
+        os.makedirs(pair)
+        for name, page in (('corpus', 'README.md'), ('train', 'CONTRIBUTING.md'), ('test', 'examples/README.md')):
+            with open(os.path.join(source, page), encoding='utf-8') as file:
+                paragraphs = re.split(r'\n\n+', file.read())
+            with open(os.path.join(pair, name + '.jsonl'), 'w', encoding='utf-8') as file:
+                for i, text in enumerate(paragraphs):
+                    file.write(json.dumps({'_id': f'{name}-{i}', 'title': f'{name} {i}', 'text': text}) + '\n')
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def start(self, **settings):
+        settings = {'FLASHBACK_PAPER_STEPS': '1', 'FLASHBACK_PAPER_STRIDES': '4', **settings}
+        return subprocess.Popen(['sh', os.path.join(source, 'examples', 'paper_table.sh'), 'technical'], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, start_new_session=True,
+                                env={**os.environ, 'FLASHBACK_TOOL': tool, 'FLASHBACK_PAPER_TABLE': self.folder.name, **settings})
+
+    def finish(self, run):
+        out, errors = run.communicate()
+        return run.returncode, out, errors
+
+    @staticmethod
+    def work(out):
+        return re.findall('== (training|measuring): .*/(.*)', out)
+
+    def test_a_run_that_is_killed_goes_on_and_a_finished_one_has_nothing_to_do(self):
+        first = self.start()
+        begun = os.path.join(self.folder.name, 'technical', 'prepend.json')
+        while not os.path.exists(begun) and first.poll() is None:
+            time.sleep(0.02)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        status, out, errors = self.finish(self.start())
+        self.assertEqual(status, 0, errors)
+        done = self.work(out)
+        self.assertEqual(len(done), len(set(done)))
+        self.assertNotIn(('measuring', 'none.json'), done)
+        self.assertNotIn(('measuring', 'prepend.json'), done)
+        self.assertIn(('training', 'append_lora_markers'), done)
+        self.assertIn(('measuring', 'append_lora_fixed.json'), done)
+        for name in table.ROWS.values():
+            self.assertIn(f'| {name} |', out)
+
+        status, again, errors = self.finish(self.start())
+        self.assertEqual(status, 0, errors)
+        self.assertEqual(self.work(again), [])
+        self.assertEqual(again[again.index('**'):], out[out.index('**'):])
+
+        status, out, errors = self.finish(self.start(FLASHBACK_PAPER_STRIDES='5'))
+        self.assertEqual(status, 1)
+        self.assertRegex(errors, r"none.json' was made with other options, or from another model or texts, than this run has")
+        self.assertEqual(self.work(out), [])
+
+
+if __name__ == '__main__':
+    if not os.path.isdir(os.path.join(source, '..', 'shared')):
+        print('skipped: ../shared is not there')
+        sys.exit(77)
+    unittest.main(argv=sys.argv[:1])
