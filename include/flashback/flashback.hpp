@@ -110,6 +110,7 @@
 #include "flashback/simd/reduce.hpp"
 #include "flashback/simd/softmax.hpp"
 #include "flashback/simd/transpose.hpp"
+#include "flashback/text/normalise.hpp"
 #include "flashback/text/tokenizer.hpp"
 #include "flashback/text/unicode.hpp"
 #include "flashback/train/adamw.hpp"

@@ -98,7 +98,7 @@ TEST_CASE("models that are missing, cut short, foreign or only a vocabulary") {
         return std::vector<std::string>{"score", "--text", "x", "--model", file};
     };
     refused_in_all_forms(1, "nowhere.gguf': No such file", score("nowhere.gguf"));
-    refused_in_all_forms(1, "is a folder", score(folder.path().string()));
+    refused_in_all_forms(1, "config.json': No such file", score(folder.path().string()));
     refused_in_all_forms(1, "ends too early", score(folder.write("empty.gguf", "")));
     for (const std::size_t bytes : {3u, 20u, 5000u, 94000u, 94173u, 5000000u}) {
         refused_in_all_forms(1, "'", score(folder.write("cut.gguf", std::string_view{model}.substr(0, bytes))));

@@ -10,7 +10,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// The vocabulary in the text of a tokenizer.json: BPE, either of bytes (pre-tokenizer and decoder ByteLevel, words split as GPT-2,
-/// Llama 3 or Qwen 2 split them) or of characters with U+2581 for a space (normalizers Prepend and Replace), as converters of
+/// Llama 3 or Qwen 2 split them, perhaps behind the normalizer NFC) or of characters with U+2581 for a space (normalizers Prepend and Replace), as converters of
 /// SentencePiece leave it; merges are then those of ranks. Special added tokens become control tokens, others user-defined ones.
 /// BOS is what TemplateProcessing puts in front of a text. `file` is the name for the sentences of errors.
 /// Throws    Error{format} for what is no JSON of this form; Error{vocabulary} for tokens that contradict each other;

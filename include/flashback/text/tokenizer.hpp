@@ -6,6 +6,7 @@
 #include "flashback/text/detail/byte_level_bpe.hpp"
 #include "flashback/text/detail/indexed_vocabulary.hpp"
 #include "flashback/text/detail/sentencepiece_bpe.hpp"
+#include "flashback/text/normalise.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include <cstddef>
@@ -28,9 +29,9 @@ namespace flashback::inline FLASHBACK_ISA {
 ///                     "gpt-2", "llama-bpe" (also called "llama3" or "llama-v3") or "qwen2"
 ///
 /// Control tokens (BOS, marking tokens) never come from text, whatever it spells; put them by id. User-defined tokens are
-/// found in a text before anything else, the longest first. Text is taken byte by byte where it is no UTF-8; no Unicode
-/// normalisation is done. Merges that name a piece which is no normal token are left out: real vocabularies have some that
-/// nothing reaches.
+/// found in a text before anything else, the longest first. Text is taken byte by byte where it is no UTF-8; it is
+/// put into normal form C only where a vocabulary says so. Merges that name a piece which is no normal token are left out: real
+/// vocabularies have some that nothing reaches.
 /// Requires  one that was moved from is only assigned to or destroyed
 /// Source    Kudo and Richardson 2018, SentencePiece; Sennrich et al. 2016 and Radford et al. 2019, byte-level BPE; text around
 ///           user-defined tokens as llama.cpp treats it
@@ -94,7 +95,8 @@ public:
 
     /// The text of tokens that are a whole text, without head: the inverse of `encode`, without the spaces that it put in
     /// front. With SentencePiece two things do not come back: U+2581, which pieces use for a space, and what became the
-    /// unknown token. With byte-level BPE all bytes do.
+    /// unknown token. With byte-level BPE all bytes of the text do, or of
+    /// its normal form where the vocabulary asks for one.
     /// Throws    Error{contract} for an id that the vocabulary does not have
     std::string decode_whole(TokenSpan tokens) const {
         std::string out;
@@ -149,7 +151,9 @@ private:
     }
 
     void encode_raw(std::string_view text, bool at_start, std::vector<TokenId>& out) const {
-        std::visit([&](const auto& algorithm) { algorithm.encode(state_->index, text, at_start, out); }, state_->algorithm);
+        const std::string normal = vocabulary().normal_form_c ? normal_form_c(text) : std::string{};
+        const std::string_view taken = vocabulary().normal_form_c ? std::string_view{normal} : text;
+        std::visit([&](const auto& algorithm) { algorithm.encode(state_->index, taken, at_start, out); }, state_->algorithm);
     }
 
     std::shared_ptr<const State> state_;

@@ -121,8 +121,10 @@ private:
                 must_be(fields, "pattern", {{"String", " "}});
                 must_be(fields, "content", space_mark);
                 replaces = true;
+            } else if (by_bytes() && type == "NFC") {
+                v_.normal_form_c = true;
             } else {
-                unknown_step("normalizer", type, by_bytes() ? "none with ByteLevel" : "Prepend and Replace");
+                unknown_step("normalizer", type, by_bytes() ? "NFC or none with ByteLevel" : "Prepend and Replace");
             }
         }
         if (!by_bytes() && !replaces)
@@ -200,7 +202,7 @@ private:
                     FLASHBACK_THROW(ErrorCode::vocabulary, "'", all_.file(), "' has the added token '", printable(content),
                                     "' twice");
                 }
-                add_added_token(table_, token, id, !by_bytes());
+                add_added_token(table_, token, id, !by_bytes() || v_.normal_form_c);
             }
         }
         if (unknown_.empty()) return;

@@ -18,6 +18,7 @@ namespace detail {
 /// What a vocabulary says that GGUF has no keys for; other programs pass over them.
 inline constexpr const char* key_by_rank = "tokenizer.flashback.merges_by_rank";
 inline constexpr const char* key_fuse_unknown = "tokenizer.flashback.fuse_unknown";
+inline constexpr const char* key_normal_form_c = "tokenizer.flashback.normal_form_c";
 inline constexpr const char* key_whole_words = "tokenizer.flashback.whole_words";
 
 }  // namespace detail
@@ -74,6 +75,7 @@ inline Vocabulary read_vocabulary(const GgufFile& file) {
     v.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(sentencepiece);
     if (file.boolean(detail::key_by_rank).value_or(false)) v.scores.clear();  // llama.cpp needs them all the same
     v.fuse_unknown = file.boolean(detail::key_fuse_unknown).value_or(false);
+    v.normal_form_c = file.boolean(detail::key_normal_form_c).value_or(false);
     v.whole_words = file.boolean(detail::key_whole_words);
     return v;
 }

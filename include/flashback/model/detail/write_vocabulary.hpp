@@ -57,6 +57,7 @@ inline void write_vocabulary(const Vocabulary& v, std::size_t rows, GgufWriter& 
         if (v.fuse_unknown) writer.set(key_fuse_unknown, true);
     } else {
         writer.set("tokenizer.ggml.pre", v.pre);
+        if (v.normal_form_c) writer.set(key_normal_form_c, true);
         if (v.whole_words) writer.set(key_whole_words, *v.whole_words);
     }
     if (!v.merges.empty()) writer.set_list("tokenizer.ggml.merges", std::span<const std::string>{v.merges});

@@ -35,7 +35,7 @@ public:
     }
 
     /// What two tokens become; null if they are no merge.
-    const RankedMerge* find(TokenId left, TokenId right) const {
+    const RankedMerge* operator()(TokenId left, TokenId right) const {
         const auto it = table_.find(key(left, right));
         return it == table_.end() ? nullptr : &it->second;
     }
@@ -85,16 +85,17 @@ struct BytePairScratch {
 };
 
 /// Merges the symbols of a word, the pair of lowest rank first, until no pair of neighbours is a merge; then clears them.
-/// Requires  `on_token(TokenId)` takes the tokens in order
-/// Cost      n log n for n symbols; a merge is looked for less than 3 n times
+/// Requires  `find(left, right)` gives a pointer to the RankedMerge of two tokens, or null (RankedMerges is one); `on_token(TokenId)`
+///           takes the tokens in order
+/// Cost      n log n for n symbols; `find` is called less than 3 n times
 /// Source    Sennrich, Haddow and Birch 2016, Neural machine translation of rare words with subword units, section 3.2
-template <class OnToken>
-void byte_pair_merge(BytePairScratch& scratch, const RankedMerges& merges, const OnToken& on_token) {
+template <class Find, class OnToken>
+void byte_pair_merge(BytePairScratch& scratch, const Find& find, const OnToken& on_token) {
     auto& symbols = scratch.symbols;
     const auto consider = [&](std::size_t left, std::size_t right) {
         if (left >= symbols.size() || right >= symbols.size()) return;
         const TokenId a = symbols[left].token, b = symbols[right].token;
-        if (const RankedMerge* merge = merges.find(a, b)) scratch.pairs.push({*merge, left, right, a, b});
+        if (const RankedMerge* merge = find(a, b)) scratch.pairs.push({*merge, left, right, a, b});
     };
     for (std::size_t i = 1; i < symbols.size(); ++i) consider(i - 1, i);
     while (!scratch.pairs.empty()) {
