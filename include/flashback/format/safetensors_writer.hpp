@@ -62,12 +62,11 @@ public:
         FLASHBACK_ASSERT(bytes && *bytes < (std::uint64_t{1} << 62) - end_, "SafetensorsWriter: tensor ", shown,
                          " makes the file too long, expected less than 2^62 bytes");
         using Json = detail::JsonTree;
-        Json::Object fields;
-        fields.emplace_back("dtype", std::string{found->name});
-        fields.emplace_back("shape", Json::Array(shape.begin(), shape.end()));
-        fields.emplace_back("data_offsets", Json::Array{end_, end_ + *bytes});
+        const Json::Object fields{{"dtype", std::string{found->name}},
+                                  {"shape", Json::Array(shape.begin(), shape.end())},
+                                  {"data_offsets", Json::Array{end_, end_ + *bytes}}};
         names_.emplace(name);
-        tensors_.emplace_back(name, std::move(fields));
+        tensors_.emplace_back(name, fields);
         end_ += *bytes;
         return *this;
     }
