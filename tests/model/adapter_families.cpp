@@ -302,9 +302,9 @@ TEST_CASE("rows of queries and keys: GGUF's llama has them as they are here, its
 }
 
 TEST_CASE("in every family an adapter runs beside its model, from either kind of file, and as a part of the weights") {
-    for (const auto& [name, shape] : family_models()) {
-        CAPTURE(name);
-        const auto model = random_model(shape);
+    for (const FamilyModel& family : family_models()) {
+        CAPTURE(family.name);
+        const auto model = random_model(family.shape);
         const std::vector<TokenId> text{1, 5, 30, 7, 5, 49, 12, 44, 3, 30, 8, 2, 41};
         const auto logits = [&](const std::shared_ptr<const Transformer>& of, const Adapter& adapter) {
             Session session{of, {.adapter = std::make_shared<const PackedAdapter>(adapter, of->config)}};
