@@ -44,8 +44,8 @@ inline void take_adapter(Network& net, const Adapter& adapter) {
             const LoraPair none;
             const LoraPair& pair = adapter.layers.empty() ? none : adapter.layers[l][m];
             const std::size_t rank = linear.has_lora() ? net.rank : 0;
-            FLASHBACK_ASSERT(pair.rank == rank, "the adapter has a LoRA of rank ", pair.rank, " for ", peft_module(net.config, l, m),
-                             ", but one of rank ", rank, " trains");
+            FLASHBACK_ASSERT(pair.rank == rank, "the adapter has a LoRA of rank ", pair.rank, " for ",
+                             peft_module(net.config, l, m), ", but one of rank ", rank, " trains");
             FLASHBACK_ASSERT(rank == 0 || pair.scale == linear.scale, "the adapter has the scale ", pair.scale, " for ",
                              peft_module(net.config, l, m), ", but the one that trains has ", linear.scale);
         }
