@@ -1,7 +1,7 @@
 #include "inspect_folder.hpp"
 
 #include "flashback/core/error.hpp"
-#include "flashback/format/detail/json_fields.hpp"
+#include "flashback/format/detail/json_tree.hpp"
 #include "flashback/format/safetensors_folder.hpp"
 #include "flashback/model/load.hpp"
 
@@ -40,7 +40,8 @@ Json weights_json(const fb::SafetensorsFolder& folder) {
 
 Json inspect_folder(const fb::ModelSource& source, fb::ExecutorRef executor, bool tensors) {
     const std::string config = (std::filesystem::path{source.name()} / "config.json").string();
-    const Json parameters = fb::detail::parse_json(fb::MappedFile{config}.text(), config);
+    const auto tree = fb::detail::JsonTree::parse(fb::MappedFile{config}.text(), config);
+    const Json parameters = Json::parse(tree.text());
     const fb::SafetensorsFolder folder = fb::SafetensorsFolder::open(source.name());
     Json json{{"file", source.name()},
               {"format", "Hugging Face folder"},

@@ -219,7 +219,7 @@ TEST_CASE("numbers that are none are refused by name") {
     };
     text_refused("has a number beyond all bounds for hidden_size", R"({"model_type": "llama", "hidden_size": 1e400})");
     text_refused("is no JSON at byte", R"({"hidden_size": NaN})");
-    text_refused("has the field 'hidden_size' twice", R"({"hidden_size": 1, "hidden_size": 2})");
+    text_refused("has the field hidden_size twice", R"({"hidden_size": 1, "hidden_size": 2})");
     text_refused("expected a JSON object", "[1]");
     text_refused("more than 16 deep", "{\"a\": " + std::string(100'000, '['));
 }

@@ -65,22 +65,27 @@ public:
     void release(std::span<const std::byte> part) const noexcept { files_.front().release(part); }
 
 private:
+    static constexpr std::size_t most_tensors = 1'000'000;
+
     SafetensorsFolder() = default;
 
     void open_shards(const std::filesystem::path& folder, const std::string& index, FileAccess access) {
-        const nlohmann::json json = detail::parse_json(MappedFile{index}.text(), index);
+        const detail::JsonTree json =
+            detail::JsonTree::parse(MappedFile{index}.text(), index, std::size_t{16} << 20, most_tensors);
         const detail::JsonFields fields{json, index};
         if (!fields.object("weight_map")) fields.refuse("lacks the field weight_map");
-        const nlohmann::json& map = fields.at("weight_map");
+        const detail::JsonTree::Object& map = fields.at("weight_map").object();
         std::map<std::string, std::size_t> shards;  // and their numbers
-        for (const auto& [tensor, value] : map.items()) {
+        std::unordered_map<std::string_view, std::string_view> listed;
+        for (const auto& [tensor, value] : map) {
             if (!value.is_string()) fields.refuse_value(tensor, value, "the name of a file");
-            const auto shard = value.get<std::string>();
+            const auto& shard = value.as<std::string>();
             if (!is_plain_name(shard)) {
                 fields.refuse("names the shard '", detail::printable(shard), "' for ", detail::printable(tensor),
                               ", expected a .safetensors file of the same folder");
             }
             shards.emplace(shard, 0);
+            listed.emplace(tensor, shard);
         }
         if (shards.empty()) fields.refuse("lists no tensors");
         std::vector<std::string> names;
@@ -91,11 +96,12 @@ private:
             names.push_back(shard);
             files_.push_back(SafetensorsFile::open(folder / shard, access));
         }
-        check_against(map, shards, names, fields);
+        check_against(listed, shards, names, fields);
     }
 
-    void check_against(const nlohmann::json& map, const std::map<std::string, std::size_t>& shards,
-                       const std::vector<std::string>& names, const detail::JsonFields& fields) const {
+    void check_against(const std::unordered_map<std::string_view, std::string_view>& map,
+                       const std::map<std::string, std::size_t>& shards, const std::vector<std::string>& names,
+                       const detail::JsonFields& fields) const {
         std::unordered_map<std::string_view, std::size_t> seen;
         for (std::size_t i = 0; i < files_.size(); ++i) {
             for (const SafeTensor& tensor : files_[i].tensors()) {
@@ -104,14 +110,15 @@ private:
                     fields.refuse("lists ", names[at->second], " and ", names[i], ", which both have the tensor ", shown);
                 const auto listed = map.find(tensor.name);
                 if (listed == map.end()) fields.refuse("does not list the tensor ", shown, ", which ", names[i], " has");
-                if (*listed != names[i])
-                    fields.refuse("lists the tensor ", shown, " in ", detail::shown(*listed), ", but it is in ", names[i]);
+                if (listed->second != names[i])
+                    fields.refuse("lists the tensor ", shown, " in ", detail::printable(listed->second), ", but it is in ",
+                                  names[i]);
             }
         }
-        for (const auto& [tensor, shard] : map.items()) {
+        for (const auto& [tensor, shard] : map) {
             if (!seen.contains(tensor)) {
-                fields.refuse("lists the tensor ", detail::printable(tensor), ", which ",
-                              names[shards.at(shard.get<std::string>())], " does not have");
+                fields.refuse("lists the tensor ", detail::printable(tensor), ", which ", names[shards.at(std::string{shard})],
+                              " does not have");
             }
         }
     }

@@ -101,9 +101,10 @@ public:
     }
 
     /// The JSON of a file: lists and objects lie at most 16 deep in each other, no object has a field twice, and all together have at
-    /// most 10000.
+    /// most `most_fields`.
     /// Throws    Error{format} for anything else, and for a number that no double holds
-    static JsonTree parse(std::string_view text, const std::string& file, std::size_t most_bytes = std::size_t{16} << 20);
+    static JsonTree parse(std::string_view text, const std::string& file, std::size_t most_bytes = std::size_t{16} << 20,
+                          std::size_t most_fields = 10000);
 
 private:
     template <class T>
@@ -151,7 +152,7 @@ private:
 /// Builds a tree of what the parser finds.
 class JsonTreeBuilder : public nlohmann::json_sax<nlohmann::json> {
 public:
-    explicit JsonTreeBuilder(const std::string& file) : file_(file) {}
+    JsonTreeBuilder(const std::string& file, std::size_t most_fields) : file_(file), most_fields_(most_fields) {}
 
     JsonTree root;
 
@@ -167,13 +168,13 @@ public:
     bool end_object() override { return close(); }
     bool end_array() override { return close(); }
     bool key(string_t& value) override {
-        if (++fields_ > most_fields) refuse("has more than ", most_fields, " fields");
+        if (++fields_ > most_fields_) refuse("has more than ", most_fields_, " fields");
         if (!open_.back().names.insert(value).second) refuse("has the field ", printable(value), " twice");
         key_ = std::move(value);
         return true;
     }
     bool parse_error(std::size_t position, const std::string& /*token*/, const nlohmann::detail::exception& error) override {
-        if (error.id == 406) refuse("has a number beyond all bounds");  // that no double holds
+        if (error.id == 406) refuse("has a number beyond all bounds for ", printable(key_));  // that no double holds
         refuse("is no JSON at byte ", position);
     }
 
@@ -184,7 +185,6 @@ public:
 
 private:
     static constexpr std::size_t most_depth = 16;
-    static constexpr std::size_t most_fields = 10000;
 
     struct Open {
         std::vector<JsonTree> elements = {};
@@ -219,11 +219,12 @@ private:
     const std::string& file_;
     std::vector<Open> open_;
     std::string key_;
-    std::size_t fields_ = 0;
+    std::size_t most_fields_, fields_ = 0;
 };
 
-inline JsonTree JsonTree::parse(std::string_view text, const std::string& file, std::size_t most_bytes) {
-    JsonTreeBuilder builder{file};
+inline JsonTree JsonTree::parse(std::string_view text, const std::string& file, std::size_t most_bytes,
+                                std::size_t most_fields) {
+    JsonTreeBuilder builder{file, most_fields};
     if (text.size() > most_bytes) builder.refuse("has ", text.size(), " bytes, expected at most ", most_bytes);
     if (text.find('\0') != text.npos) builder.refuse("has a NUL byte");  // where the parser would see its end
     nlohmann::json::sax_parse(text, &builder);

@@ -31,12 +31,12 @@ public:
     }
     /// Adds the tokens of an object, text -> id.
     /// Throws    Error{vocabulary} for an id that is no whole number from 0
-    void add_all(const nlohmann::json& object) {
+    void add_all(const JsonTree::Object& object) {
         ids_.reserve(object.size());
-        for (const auto& [piece, id] : object.items()) {
-            if (!id.is_number_unsigned() || id.get<std::uint64_t>() > std::numeric_limits<std::int32_t>::max())
+        for (const auto& [piece, id] : object) {
+            if (!id.is_number_unsigned() || id.whole() > std::numeric_limits<std::int32_t>::max())
                 refuse("has ", shown(id), " as the id of the token '", printable(piece), "', expected a whole number from 0");
-            add(piece, id.get<std::size_t>());
+            add(piece, static_cast<std::size_t>(id.whole()));
         }
     }
     /// Says what a token is for.

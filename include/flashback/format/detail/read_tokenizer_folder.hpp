@@ -18,13 +18,13 @@ namespace detail {
 struct OptionalJson {
     OptionalJson(const std::filesystem::path& folder, const char* file) : name((folder / file).string()) {
         present = std::filesystem::exists(name);
-        if (present) json = parse_json(MappedFile{name}.text(), name);
+        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, most_tokenizer_bytes, most_tokens);
     }
     JsonFields fields() const { return {json, name}; }
 
     std::string name;
     bool present = false;
-    nlohmann::json json = nlohmann::json::object();
+    JsonTree json = JsonTree::Object{};
 };
 
 /// What the files beside the tokens say of them.
@@ -40,7 +40,7 @@ struct TokenizerSettings {
 
 /// The text of a token, which a file gives as such or as an object with content; nothing if it is absent.
 inline std::optional<std::string> token_text(const JsonFields& fields, const char* field) {
-    const nlohmann::json* value = fields.find(field);
+    const JsonTree* value = fields.find(field);
     if (!value || value->is_string()) return fields.text(field);
     const auto token = fields.object(field);
     return token->text("content");
@@ -55,10 +55,10 @@ inline void read_special_tokens(const OptionalJson& file, TokenizerSettings& set
     }
     if (!settings.bos) settings.bos = token_text(fields, "bos_token");
     if (!settings.eos) settings.eos = token_text(fields, "eos_token");
-    if (const nlohmann::json* more = fields.list("additional_special_tokens")) {
-        for (const nlohmann::json& token : *more) {
+    if (const JsonTree::Array* more = fields.list("additional_special_tokens")) {
+        for (const JsonTree& token : *more) {
             if (token.is_string()) {
-                settings.special.push_back(token.get<std::string>());
+                settings.special.push_back(token.as<std::string>());
             } else {
                 settings.special.push_back(JsonFields{token, file.name}.text("content").value_or(""));
             }
@@ -79,7 +79,7 @@ inline TokenizerSettings read_tokenizer_settings(const std::filesystem::path& fo
         if (fields.flag(setting).value_or(false)) fields.unsupported("has ", setting, ", expected a tokenizer without it");
     }
     if (const auto tokens = fields.object("added_tokens_decoder")) {
-        for (const auto& [id, token] : fields.find("added_tokens_decoder")->items()) {
+        for (const auto& [id, token] : fields.at("added_tokens_decoder").object()) {
             const JsonFields entry{token, config.name, "added_tokens_decoder"};
             if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != id.npos)
                 entry.refuse("has the id '", printable(id), "', expected a whole number");
@@ -90,15 +90,14 @@ inline TokenizerSettings read_tokenizer_settings(const std::filesystem::path& fo
     }
     const OptionalJson added{folder, "added_tokens.json"};
     const JsonFields added_fields = added.fields();
-    for (const auto& [content, id] : added.json.items())
+    for (const auto& [content, id] : added.json.object())
         settings.added.emplace_back(content, added_fields.count_of(content, id, 0));
     const OptionalJson model{folder, "config.json"};
     const JsonFields model_fields = model.fields();
     settings.opt = model_fields.text("model_type") == "opt";
     const auto token_id = [&](const char* field) -> std::optional<std::size_t> {
-        const nlohmann::json* id = model_fields.find(field);
-        if (!id || (id->is_array() && id->empty())) return {};
-        return model_fields.count_of(field, id->is_array() ? id->front() : *id, 0);
+        const std::vector<TokenId> ids = model_fields.tokens(field);
+        return ids.empty() ? std::nullopt : std::optional{static_cast<std::size_t>(ids.front())};
     };
     settings.bos_id = token_id("bos_token_id");
     settings.eos_id = token_id("eos_token_id");
@@ -123,7 +122,7 @@ inline Vocabulary read_vocab_and_merges(const std::filesystem::path& folder, con
     const OptionalJson vocab{folder, "vocab.json"};
     vocab.fields();  // an object
     PieceTable table{vocab.name};
-    table.add_all(vocab.json);
+    table.add_all(vocab.json.object());
     for (const auto& [content, id] : settings.added) {
         const bool there = table.find(content).has_value();
         table.add(content, id);

@@ -21,10 +21,10 @@ struct TokenizerStep {
 /// The parts of one tokenizer.json, each read into the vocabulary.
 class TokenizerJson {
 public:
-    TokenizerJson(const nlohmann::json& json, const std::string& file) : all_(json, file), table_(file) {}
+    TokenizerJson(const JsonTree& json, const std::string& file) : all_(json, file), table_(file) {}
 
     Vocabulary read() {
-        const nlohmann::json& model = all_.at("model");
+        const JsonTree& model = all_.at("model");
         read_pre_tokenizer();
         read_normalizer();
         read_model(JsonFields{model, all_.file(), "model"});
@@ -32,7 +32,7 @@ public:
         read_post_processor();
         check_decoder();
         for (const char* harmless : {"version", "truncation", "padding"}) all_.find(harmless);  // the last two are for batches
-        all_.others([&](const std::string& name, const nlohmann::json& value) {
+        all_.others([&](const std::string& name, const JsonTree& value) {
             all_.unsupported_value(name, value, "a tokenizer without it");
         });
         table_.give(v_);
@@ -52,9 +52,9 @@ private:
             found.push_back({type, *part_fields});
             return found;
         }
-        const nlohmann::json* entries = part_fields->list(list);
+        const JsonTree::Array* entries = part_fields->list(list);
         if (!entries) part_fields->refuse("lacks the field ", list);
-        for (const nlohmann::json& entry : *entries) {
+        for (const JsonTree& entry : *entries) {
             JsonFields fields{entry, all_.file(), part};
             std::string of = fields.text("type").value_or("");
             found.push_back({std::move(of), std::move(fields)});
@@ -66,10 +66,12 @@ private:
         all_.unsupported("has the ", part, " '", printable(type), "', expected ", expected);
     }
     /// Refuses a setting of a step that is not what is implemented.
-    static void must_be(const JsonFields& step, const char* field, const nlohmann::json& value) {
-        const nlohmann::json* found = step.find(field);
-        if (!found || *found != value)
-            step.unsupported("has ", found ? shown(*found) : "nothing", " for ", field, ", expected ", shown(value));
+    static void must_be(const JsonFields& step, const char* field, const JsonTree& value, std::string_view expected = {}) {
+        const JsonTree* found = step.find(field);
+        if (!found || found->text() != value.text()) {
+            step.unsupported("has ", found ? shown(*found) : "nothing", " for ", field, ", expected ",
+                             expected.empty() ? shown(value) : std::string{expected});
+        }
     }
 
     void read_pre_tokenizer() {
@@ -115,11 +117,11 @@ private:
         bool replaces = false;
         for (const auto& [type, fields] : steps("normalizer", "normalizers")) {
             if (!by_bytes() && type == "Prepend") {
-                must_be(fields, "prepend", space_mark);
+                must_be(fields, "prepend", space_mark, "U+2581");
                 v_.add_space_prefix = true;
             } else if (!by_bytes() && type == "Replace") {
-                must_be(fields, "pattern", {{"String", " "}});
-                must_be(fields, "content", space_mark);
+                must_be(fields, "pattern", JsonTree::Object{{"String", " "}});
+                must_be(fields, "content", space_mark, "U+2581");
                 replaces = true;
             } else if (by_bytes() && type == "NFC") {
                 v_.normal_form_c = true;
@@ -140,7 +142,7 @@ private:
                 model.unsupported("has '", printable(text), "' for ", affix, ", expected none");
         }
         if (!model.object("vocab")) model.refuse("lacks the field vocab");
-        table_.add_all(model.at("vocab"));
+        table_.add_all(model.at("vocab").object());
         if (model.flag("ignore_merges").value_or(false)) {
             if (!by_bytes()) must_be(model, "ignore_merges", false);
             v_.whole_words = true;
@@ -150,19 +152,19 @@ private:
         const auto unknown = model.text("unk_token");
         if (!by_bytes()) {
             v_.fuse_unknown = fuse;
-            if (byte_fallback) mark_byte_tokens(model.at("vocab"));
+            if (byte_fallback) mark_byte_tokens(model.at("vocab").object());
             unknown_ = unknown.value_or("");
         }
         read_merges(model);
-        model.others([&](const std::string& name, const nlohmann::json& value) {
+        model.others([&](const std::string& name, const JsonTree& value) {
             model.unsupported_value(name, value, "a model without it");
         });
     }
 
     /// <0x00> to <0xFF>; it may be that there are none.
-    void mark_byte_tokens(const nlohmann::json& vocab) {
+    void mark_byte_tokens(const JsonTree::Object& vocab) {
         constexpr std::string_view digits = "0123456789ABCDEF";
-        for (const auto& [piece, id] : vocab.items()) {
+        for (const auto& [piece, id] : vocab) {
             if (!piece.starts_with("<0x") || !piece.ends_with('>')) continue;
             const bool well_formed =
                 piece.size() == 6 && digits.find(piece[3]) != digits.npos && digits.find(piece[4]) != digits.npos;
@@ -175,26 +177,27 @@ private:
     }
 
     void read_merges(const JsonFields& model) {
-        const nlohmann::json* merges = model.list("merges");
+        const JsonTree::Array* merges = model.list("merges");
         if (!merges || merges->empty()) model.refuse("has no merges");
         v_.merges.reserve(merges->size());
-        for (const nlohmann::json& merge : *merges) {
+        for (const JsonTree& merge : *merges) {
             if (merge.is_string()) {
-                v_.merges.push_back(merge.get<std::string>());
+                v_.merges.push_back(merge.as<std::string>());
                 continue;
             }
-            if (!merge.is_array() || merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string())
-                model.refuse("has the merge ", shown(merge), ", expected two pieces");
-            const auto left = merge[0].get<std::string>();
-            const auto right = merge[1].get<std::string>();
+            const bool pair =
+                merge.is_array() && merge.array().size() == 2 && merge.array()[0].is_string() && merge.array()[1].is_string();
+            if (!pair) model.refuse("has the merge ", shown(merge), ", expected two pieces");
+            const auto left = merge.array()[0].as<std::string>();
+            const auto right = merge.array()[1].as<std::string>();
             // No text reaches a piece with a space: it is another character by then.
             if (left.find(' ') == left.npos && right.find(' ') == right.npos) v_.merges.push_back(left + ' ' + right);
         }
     }
 
     void read_added_tokens() {
-        if (const nlohmann::json* tokens = all_.list("added_tokens")) {
-            for (const nlohmann::json& entry : *tokens) {
+        if (const JsonTree::Array* tokens = all_.list("added_tokens")) {
+            for (const JsonTree& entry : *tokens) {
                 const JsonFields token{entry, all_.file(), "added_tokens"};
                 const std::size_t id = token.count_of("id", token.at("id"), 0);
                 const std::string content = token.text("content").value_or("");
@@ -218,10 +221,10 @@ private:
         for (const auto& [type, fields] : steps("post_processor", "processors")) {
             if (type == "ByteLevel") continue;  // it moves offsets into the text, no tokens
             if (type != "TemplateProcessing") unknown_step("post-processor", type, "TemplateProcessing or ByteLevel");
-            const nlohmann::json* parts = fields.list("single");
+            const JsonTree::Array* parts = fields.list("single");
             if (!parts) fields.refuse("lacks the field single");
             bool behind = false;
-            for (const nlohmann::json& entry : *parts) {
+            for (const JsonTree& entry : *parts) {
                 const JsonFields part{entry, all_.file(), "post_processor"};
                 if (part.object("Sequence")) {
                     if (behind) fields.unsupported("has the text twice in its template");
@@ -242,7 +245,7 @@ private:
     TokenId template_token(const JsonFields& fields, const std::string& name) const {
         const auto tokens = fields.object("special_tokens");
         const auto token = tokens ? tokens->object(name) : std::nullopt;
-        const nlohmann::json* ids = token ? token->list("ids") : nullptr;
+        const JsonTree::Array* ids = token ? token->list("ids") : nullptr;
         if (!ids || ids->size() != 1) fields.refuse("has no single id in special_tokens for '", printable(name), '\'');
         const std::size_t id = fields.count_of("ids", ids->front(), 0);
         if (id >= table_.size()) {
@@ -273,7 +276,7 @@ private:
 }  // namespace detail
 
 inline Vocabulary parse_tokenizer_json(std::string_view json, const std::string& file) {
-    const nlohmann::json tree = detail::parse_json(json, file);
+    const detail::JsonTree tree = detail::JsonTree::parse(json, file, detail::most_tokenizer_bytes, detail::most_tokens);
     return detail::TokenizerJson{tree, file}.read();
 }
 

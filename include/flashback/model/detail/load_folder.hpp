@@ -155,10 +155,7 @@ inline std::vector<TokenId> text_ends_of(const std::filesystem::path& folder, co
     std::vector<TokenId> ends = config.ends;
     const OptionalJson generation{folder, "generation_config.json"};
     const JsonFields fields = generation.fields();
-    if (const nlohmann::json* value = fields.find("eos_token_id")) {
-        const nlohmann::json list = value->is_array() ? *value : nlohmann::json::array({*value});
-        for (const nlohmann::json& id : list) ends.push_back(static_cast<TokenId>(fields.count_of("eos_token_id", id, 0)));
-    }
+    for (const TokenId id : fields.tokens("eos_token_id")) ends.push_back(id);
     std::vector<TokenId> once;
     for (const TokenId id : ends) {
         if (std::ranges::find(once, id) == once.end()) once.push_back(id);

@@ -60,7 +60,7 @@ inline constexpr std::array harmless_config_fields{"_attn_implementation",
 /// The fields of one config.json, read into hyper-parameters.
 class ConfigJson {
 public:
-    ConfigJson(const nlohmann::json& json, const std::string& file) : f_(json, file) {}
+    ConfigJson(const JsonTree& json, const std::string& file) : f_(json, file) {}
 
     ModelConfig read() {
         const std::string type = f_.text("model_type").value_or("");
@@ -75,7 +75,7 @@ public:
             case Family::opt: read_opt(); break;
         }
         read_ends();
-        f_.others([&](const std::string& name, const nlohmann::json& value) {
+        f_.others([&](const std::string& name, const JsonTree& value) {
             if (std::ranges::find(harmless_config_fields, name) != harmless_config_fields.end()) return;
             f_.unsupported("has ", shown(value), " for ", printable(name),
                            ", which may change the arithmetic and is not implemented");
@@ -107,8 +107,8 @@ private:
         return *value;
     }
     /// Refuses a field that is there and not `value`.
-    void only(const char* field, const nlohmann::json& value) const {
-        if (const nlohmann::json* found = f_.find(field); found && *found != value)
+    void only(const char* field, const JsonTree& value) const {
+        if (const JsonTree* found = f_.find(field); found && found->text() != value.text())
             f_.unsupported_value(field, *found, shown(value));
     }
     void activation(const char* field, std::initializer_list<std::string_view> names) const {
@@ -147,7 +147,7 @@ private:
         m_.tied = f_.flag("tie_word_embeddings").value_or(false);
         only("attention_bias", false);
         only("mlp_bias", false);
-        only("partial_rotary_factor", 1.0);
+        if (f_.number("partial_rotary_factor").value_or(1) != 1) only("partial_rotary_factor", 1.0);
         read_rotary();
         read_sliding_window();
     }
@@ -175,8 +175,8 @@ private:
         } else if (kind != "default") {
             scaling->unsupported("has the kind '", printable(kind), "', expected default, linear or llama3");
         }
-        scaling->others([&](const std::string& name, const nlohmann::json& value) {
-            const bool rotates_all = name == "partial_rotary_factor" && value == 1.0;
+        scaling->others([&](const std::string& name, const JsonTree& value) {
+            const bool rotates_all = name == "partial_rotary_factor" && value.is_number() && value.number() == 1;
             if (!rotates_all)
                 scaling->unsupported("has ", shown(value), " for ", printable(name), ", which is not implemented");
         });
@@ -190,9 +190,10 @@ private:
             f_.unsupported("has a sliding_window of ", *sliding, ", expected none that is smaller than the ", c_.window,
                            " positions of max_position_embeddings; with that many at most, the model is exact");
         }
-        if (const nlohmann::json* types = f_.list("layer_types")) {
-            for (const nlohmann::json& type : *types) {
-                if (type != "full_attention" && !(used && type == "sliding_attention"))
+        if (const JsonTree::Array* types = f_.list("layer_types")) {
+            for (const JsonTree& type : *types) {
+                const std::string kind = type.is_string() ? type.as<std::string>() : "";
+                if (kind != "full_attention" && !(used && kind == "sliding_attention"))
                     f_.unsupported("has ", shown(type), " in layer_types, expected full_attention");
             }
         }
@@ -232,13 +233,10 @@ private:
     }
 
     void read_ends() {
-        const nlohmann::json* value = f_.find("eos_token_id");
-        if (!value) return;
-        const nlohmann::json list = value->is_array() ? *value : nlohmann::json::array({*value});
-        for (const nlohmann::json& id : list) {
-            const std::size_t token = f_.count_of("eos_token_id", id, 0);
-            if (token >= c_.vocab) f_.refuse("has ", token, " for eos_token_id, but ", c_.vocab, " for vocab_size");
-            m_.ends.push_back(static_cast<TokenId>(token));
+        m_.ends = f_.tokens("eos_token_id");
+        for (const TokenId token : m_.ends) {
+            if (static_cast<std::size_t>(token) >= c_.vocab)
+                f_.refuse("has ", token, " for eos_token_id, but ", c_.vocab, " for vocab_size");
         }
     }
 
@@ -250,8 +248,7 @@ private:
 }  // namespace detail
 
 inline ModelConfig parse_config_json(std::string_view json, const std::string& file) {
-    constexpr std::size_t most_bytes = std::size_t{16} << 20;
-    const nlohmann::json tree = detail::parse_json(json, file, most_bytes);
+    const detail::JsonTree tree = detail::JsonTree::parse(json, file);
     return detail::ConfigJson{tree, file}.read();
 }
 
