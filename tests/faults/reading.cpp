@@ -97,6 +97,7 @@ TEST_CASE("faults: a writer that failed once never finishes a file that is none"
                 writer->finish();
             },
             [&](auto& writer) { finished(writer, [&] { CHECK_NOTHROW(GgufFile::open(path)); }); });
+        if (fault == Fault::allocation) continue;  // see models.cpp: an adapter is saved
         with_each_fault(
             fault, [&] { return std::make_unique<SafetensorsWriter>(path); },
             [&](auto& writer) {
