@@ -68,5 +68,6 @@ target_compile_definitions(test_train_notices_a_broken_derivative PRIVATE FLASHB
 set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_EXPRESSION "a gradient differs from finite differences")
 
 # Memory and files that fail on purpose.
-flashback_add_test(faults SOURCES faults/reading.cpp faults/models.cpp APART support/faults.cpp)
-flashback_add_test(faults_training SOURCES faults/training.cpp APART support/faults.cpp)
+# They take the place of operator new, as the address sanitizer does.
+flashback_add_test(faults LABEL release SOURCES faults/reading.cpp faults/models.cpp APART support/faults.cpp)
+flashback_add_test(faults_training LABEL release SOURCES faults/training.cpp APART support/faults.cpp)
