@@ -59,14 +59,14 @@ void score(const ScoreOptions& options) {
         tokens.assign(head.begin(), head.end());
         flashback::append(tokens, flashback::load_tokenizer(file).encode(options.text.read()));
     }
+    const std::span<const float> logits = session.evaluate_all(tokens);
     for (std::size_t i = 1; i < tokens.size(); ++i) {
-        if (tokens[i] >= 0 && static_cast<std::size_t>(tokens[i]) >= session.vocab_size()) {
+        if (static_cast<std::size_t>(tokens[i]) >= session.vocab_size()) {
             FLASHBACK_THROW(flashback::ErrorCode::contract, "token ", i, " is ", tokens[i],
                             ", but the model has probabilities for ", session.vocab_size(),
                             " tokens; what an adapter adds can only be read");
         }
     }
-    const std::span<const float> logits = session.evaluate_all(tokens);
 
     Json logprobs = Json::array({nullptr});
     Json top = Json::array();

@@ -144,7 +144,7 @@ TEST_CASE("faults: an adapter is saved and loaded, or nothing is left") {
     for (const FileAccess access : {FileAccess::map, FileAccess::copy}) {
         for (const Fault fault : every_fault) {
             with_each_fault(fault, [&] {
-                if (load_adapter(folder.path() / "good", *model, access).embedding_ids.size() != 2)
+                if (load_adapter(folder.path() / "good", *model, {.access = access}).embedding_ids.size() != 2)
                     FAIL_CHECK("loaded wrongly");
             });
         }
