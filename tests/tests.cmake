@@ -20,7 +20,7 @@ flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp lo
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS SOURCES model/exactness.cpp model/exactness_decoder.cpp)
-flashback_add_test(families THREADS SOURCES model/families.cpp
+flashback_add_test(families LABEL release SOURCES model/families.cpp
                    APART model/exactness_families.cpp)
 flashback_add_test(exactness_types LABEL slow SOURCES model/exactness_types.cpp)
 # The same test must fail where sums depend on the number of rows, and say why.
