@@ -19,7 +19,7 @@ headers_of() {
         gguf) echo format/detail/read_gguf.hpp format/gguf.hpp format/byte_reader.hpp ;;
         safetensors) echo format/detail/read_safetensors.hpp ;;
         peft_config) echo format/detail/peft_config.hpp ;;
-        corpus) echo retrieval/detail/parse_corpus.hpp retrieval/texts.hpp ;;
+        corpus) echo retrieval/detail/read_corpus.hpp retrieval/texts.hpp ;;
         tokenizer) echo text/tokenizer.hpp text/detail/byte_level_bpe.hpp text/detail/pre_tokenizer.hpp text/detail/sentencepiece_bpe.hpp text/unicode.hpp ;;
         model) echo model/detail/load_gguf.hpp ;;
         checkpoint) echo train/detail/checkpoint_reader.hpp ;;

@@ -1,21 +1,178 @@
-/// \file The files and folders behind read_corpus.
+/// \file The readers behind read_corpus and parse_corpus.
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/format/folder.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/retrieval/corpus.hpp"
-#include "flashback/retrieval/detail/parse_corpus.hpp"
+#include "flashback/retrieval/detail/json_line.hpp"
+#include "flashback/text/unicode.hpp"
 
 #include <algorithm>
 #include <cstddef>
+#include <filesystem>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
+
+/// Bytes as text: UTF-8, without byte order mark and CR. Counts what had to be replaced.
+inline std::string text_of(std::string_view bytes, const std::string& name, std::size_t& replaced) {
+    if (bytes.starts_with("\x1f\x8b")) {
+        FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' is compressed, expected text; unpack it first (zcat)");
+    }
+    if (const std::size_t nul = bytes.find('\0'); nul != bytes.npos) {
+        FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' is binary: byte ", nul, " is 0, expected text in UTF-8");
+    }
+    if (bytes.starts_with("\xef\xbb\xbf")) bytes.remove_prefix(3);
+    ValidText valid = replace_invalid_utf8(bytes);
+    replaced += valid.replaced;
+    // CR LF only: a CR that stands alone is text.
+    std::string text;
+    text.reserve(valid.text.size());
+    for (std::size_t i = 0; i < valid.text.size(); ++i) {
+        if (valid.text[i] == '\r' && i + 1 < valid.text.size() && valid.text[i + 1] == '\n') continue;
+        text += valid.text[i];
+    }
+    return text;
+}
+
+/// Takes the first line off a text; without its end.
+inline std::string_view take_line(std::string_view& text) {
+    const std::size_t end = text.find('\n');
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    return line;
+}
+
+inline bool is_blank(char c) noexcept { return c == ' ' || c == '\t' || c == '\r' || c == '\f' || c == '\v'; }
+inline bool is_blank(std::string_view line) noexcept {
+    return std::ranges::all_of(line, [](char c) { return is_blank(c); });
+}
+
+inline Document json_document(std::string_view line, const std::string& where) {
+    const JsonLine object{line, where, R"({"id": ..., "contents": ...} or {"_id": ..., "title": ..., "text": ...})"};
+    Document document;
+    if (object.has("contents")) {
+        document.id = object.text({"id", "_id"});
+        document.text = object.text({"contents"});
+        const std::string_view first_line = std::string_view{document.text}.substr(0, document.text.find('\n'));
+        document.title = object.has("title") ? object.text({"title"}) : std::string{first_line};
+    } else {
+        document.id = object.text({"_id", "id"});
+        document.title = object.has("title") ? object.text({"title"}) : std::string{};
+        const std::string text = object.text({"text"});
+        document.text = document.title.empty() ? text : document.title + '\n' + text;
+    }
+    return document;
+}
+
+inline void read_json_lines(std::string_view text, const std::string& name, Corpus& corpus) {
+    for (std::size_t number = 1; !text.empty(); ++number) {
+        const std::string_view line = take_line(text);
+        if (!is_blank(line)) corpus.documents.push_back(json_document(line, "'" + name + "' line " + std::to_string(number)));
+    }
+}
+
+/// Puts the lines of a dictd-style document together again.
+class DictdText {
+public:
+    void add(std::string_view line) {
+        const std::size_t indent =
+            static_cast<std::size_t>(std::ranges::find_if_not(line, [](char c) { return is_blank(c); }) - line.begin());
+        if (indent == line.size()) {
+            if (!text_.empty() && !text_.ends_with("\n\n")) text_ += text_.ends_with('\n') ? "\n" : "\n\n";
+            return;
+        }
+        if (indent > 0 && !in_body_) {
+            in_body_ = true;
+            body_indent_ = indent;
+        }
+        const bool starts_line = text_.empty() || text_.ends_with('\n');
+        if (!in_body_) {
+            if (!starts_line) text_ += '\n';
+            text_ += line;
+        } else if (indent > body_indent_) {  // a list or a listing: its lines stay
+            if (!starts_line) text_ += '\n';
+            text_ += line.substr(body_indent_);
+        } else {
+            if (!starts_line) text_ += ' ';
+            text_ += line.substr(indent);
+        }
+    }
+
+    std::string finish() {
+        while (!text_.empty() && (text_.back() == '\n' || is_blank(text_.back()))) text_.pop_back();
+        return without_reference_braces(text_);
+    }
+
+private:
+    static std::string without_reference_braces(std::string_view text) {
+        std::string out;
+        for (std::size_t open; (open = text.find('{')) != text.npos;) {
+            const std::size_t close = text.find_first_of("{}\n", open + 1);
+            const bool reference = close != text.npos && text[close] == '}' && close > open + 1 && !is_blank(text[open + 1]) &&
+                                   !is_blank(text[close - 1]);
+            out += text.substr(0, open);
+            if (!reference) {
+                out += '{';
+                text.remove_prefix(open + 1);
+            } else {
+                out += text.substr(open + 1, close - open - 1);
+                text.remove_prefix(close + 1);
+            }
+        }
+        return out += text;
+    }
+
+    std::string text_;
+    bool in_body_ = false;
+    std::size_t body_indent_ = 0;
+};
+
+inline void read_dictd(std::string_view text, const std::string& stem, Corpus& corpus) {
+    DictdText document;
+    std::string title;
+    bool open = false;
+    const auto finish = [&] {
+        if (!open) return;
+        corpus.documents.push_back(
+            {stem + '-' + std::to_string(corpus.documents.size() + 1), std::exchange(title, {}), document.finish()});
+        document = {};
+    };
+    for (bool after_empty = true; !text.empty();) {
+        const std::string_view line = take_line(text);
+        if (after_empty && !line.empty() && !is_blank(line[0])) {
+            finish();
+            open = true;
+            title = line;
+        }
+        after_empty = line.empty();
+        if (open) document.add(line);
+    }
+    finish();
+}
+
+/// Refuses a collection without documents, or with two of the same id.
+inline void check_documents(const Corpus& corpus, const std::string& name, const char* without) {
+    if (corpus.documents.empty()) FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' holds no ", without);
+    std::unordered_set<std::string_view> ids;
+    for (const Document& document : corpus.documents) {
+        if (!ids.insert(document.id).second)
+            FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' has two documents with the id '", printable(document.id), "'");
+    }
+}
+
+/// Whether a text is JSON lines.
+inline bool is_json_lines(std::string_view text) {
+    const std::size_t first = text.find_first_not_of(" \t\n\r");
+    return first != text.npos && text[first] == '{';
+}
 
 inline std::string read_text_file(const std::filesystem::path& path, FileAccess access, std::size_t& replaced) {
     const MappedFile file{path, access};
@@ -47,6 +204,18 @@ inline void read_folder(const std::filesystem::path& folder, FileAccess access, 
 }
 
 }  // namespace detail
+
+inline Corpus parse_corpus(std::string_view bytes, const std::string& name) {
+    Corpus corpus;
+    const std::string text = detail::text_of(bytes, name, corpus.replaced);
+    if (detail::is_json_lines(text)) {
+        detail::read_json_lines(text, name, corpus);
+    } else {
+        detail::read_dictd(text, std::filesystem::path{name}.stem().string(), corpus);
+    }
+    detail::check_documents(corpus, name, "document");
+    return corpus;
+}
 
 inline Corpus read_corpus(const std::filesystem::path& path, FileAccess access) {
     std::error_code unknown;
