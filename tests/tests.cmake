@@ -1,53 +1,53 @@
 flashback_add_test(core THREADS SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/blocks.cpp
                    core/dequantize.cpp core/dtype.cpp core/error.cpp core/executor.cpp core/quantize.cpp
-                   core/retriever.cpp core/thread_pool.cpp core/version.cpp
-                   APART core/language_model.cpp support/allocations.cpp)
+                   core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp
+                   APART support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
                    policy/overflow.cpp policy/policies.cpp policy/query.cpp policy/random.cpp
                    policy/reuse.cpp policy/schedule.cpp policy/stopping.cpp policy/wrapper.cpp
-                   APART policy/any_policy.cpp policy/combined_schedules.cpp policy/facts.cpp policy/layout.cpp
+                   policy/any_policy.cpp policy/combined_schedules.cpp policy/facts.cpp policy/layout.cpp
                    policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp
-                   support/allocations.cpp)
+                   APART support/allocations.cpp)
 flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_fingerprint.cpp
                    format/gguf_writer.cpp format/mapped_file.cpp format/atomic_file.cpp format/safetensors.cpp
-                   format/module_pattern.cpp
-                   APART format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp support/allocations.cpp)
+                   format/module_pattern.cpp format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp
+                   APART support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
-                   APART text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/tokenizer.cpp text/unicode.cpp)
+                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp loading/write_model.cpp
-                   APART loading/byte_level_bpe.cpp loading/hostile.cpp loading/load.cpp loading/tokenizer_folder.cpp
+                   loading/byte_level_bpe.cpp loading/hostile.cpp loading/load.cpp loading/tokenizer_folder.cpp
                    loading/tokenizer_json.cpp loading/config_json.cpp loading/convert.cpp loading/model_folder.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 
-flashback_add_test(exactness THREADS SOURCES model/exactness.cpp model/exactness_decoder.cpp)
-flashback_add_test(families LABEL release SOURCES model/families.cpp
-                   APART model/exactness_families.cpp)
-flashback_add_test(exactness_types LABEL slow SOURCES model/exactness_types.cpp)
+flashback_add_test(exactness THREADS OPTIMISED SOURCES model/exactness.cpp model/exactness_decoder.cpp)
+flashback_add_test(families LABEL release OPTIMISED SOURCES model/families.cpp model/exactness_families.cpp)
+flashback_add_test(exactness_types LABEL slow OPTIMISED SOURCES model/exactness_types.cpp)
 # The same test must fail where sums depend on the number of rows, and say why.
-flashback_add_test(exactness_notices_a_broken_order LABEL release SOURCES model/exactness.cpp)
+flashback_add_test(exactness_notices_a_broken_order LABEL release OPTIMISED SOURCES model/exactness.cpp)
 target_compile_definitions(test_exactness_notices_a_broken_order PRIVATE FLASHBACK_TEST_BREAK_R2)
 target_compile_options(test_exactness_notices_a_broken_order PRIVATE -UFLASHBACK_EXTERN_KERNELS)
 set_tests_properties(exactness_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "logits differ from a from-scratch evaluation")
-flashback_add_test(golden SOURCES model/golden.cpp)
-flashback_add_test(golden_shared LABEL shared SOURCES model/golden_folders.cpp model/golden_shared.cpp)
-flashback_add_test(model THREADS SOURCES model/session.cpp
-                   APART model/stopping.cpp support/allocations.cpp)
+flashback_add_test(golden OPTIMISED SOURCES model/golden.cpp)
+flashback_add_test(golden_shared LABEL shared OPTIMISED SOURCES model/golden_folders.cpp model/golden_shared.cpp)
+flashback_add_test(model THREADS SOURCES model/session.cpp model/stopping.cpp
+                   APART support/allocations.cpp)
 flashback_add_test(adapter THREADS SOURCES model/adapter.cpp model/adapter_golden.cpp model/exactness_adapter.cpp
-                   APART model/adapter_families.cpp model/adapter_files.cpp model/adapter_rows.cpp model/gguf_adapter.cpp support/allocations.cpp)
-flashback_add_test(kv SOURCES kv/contiguous_kv_cache.cpp)
-flashback_add_test(simd SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp
-                   APART simd/matmul.cpp simd/same_bits.cpp simd/accuracy.cpp)
-flashback_add_test(machine_peaks THREADS SOURCES simd/machine_peaks.cpp)
+                   model/adapter_families.cpp model/adapter_files.cpp model/adapter_rows.cpp model/gguf_adapter.cpp
+                   APART support/allocations.cpp)
+flashback_add_test(kv OPTIMISED SOURCES kv/contiguous_kv_cache.cpp)
+flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
+                   APART simd/same_bits.cpp)
+flashback_add_test(machine_peaks THREADS OPTIMISED SOURCES simd/machine_peaks.cpp)
 target_compile_options(test_simd PRIVATE -UFLASHBACK_EXTERN_KERNELS)
 flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp
                    decoder/calls.cpp decoder/cancellation.cpp decoder/counts.cpp decoder/drop_oldest.cpp
                    decoder/failures.cpp decoder/generation.cpp decoder/logits.cpp decoder/meanest.cpp
                    decoder/meddling.cpp decoder/rewind.cpp decoder/stopping.cpp decoder/window.cpp
                    decoder/fingerprint.cpp)
-flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp
-                   APART decoder/quiet_session.cpp support/allocations.cpp support/allocations_count.cpp)
+flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp decoder/quiet_session.cpp
+                   APART support/allocations.cpp support/allocations_count.cpp)
 # One source, several times with other options; each in an inline namespace of its own, or the linker would keep one of them.
-flashback_add_test(compiler_options LABEL release SOURCES model/compiler_options.cpp)
+flashback_add_test(compiler_options LABEL release OPTIMISED SOURCES model/compiler_options.cpp)
 foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-contract=off" "contract_fast;-O3;-ffp-contract=fast"
         "narrower;-mno-avx512f" "portable;-DFLASHBACK_SIMD_PORTABLE" "broken_order;-DFLASHBACK_TEST_BREAK_R2")
   list(POP_FRONT variant name)
@@ -57,13 +57,13 @@ foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-con
   target_compile_definitions(test_hash_${name} PRIVATE FLASHBACK_ISA=test_${name} FLASHBACK_TEST_HASH=hash_${name})
   target_link_libraries(test_compiler_options PRIVATE test_hash_${name})
 endforeach()
-flashback_add_test(train SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
+flashback_add_test(train OPTIMISED SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES train/retrieval_examples.cpp train/shuffled_passes.cpp)
 flashback_add_test(train_files SOURCES train/checkpoint.cpp train/packed_text.cpp train/training_texts.cpp)
-flashback_add_test(trainer THREADS SOURCES train/adapter.cpp train/families.cpp train/trainer.cpp)
-flashback_add_test(train_gradients LABEL slow SOURCES train/gradients.cpp)
+flashback_add_test(trainer THREADS OPTIMISED SOURCES train/adapter.cpp train/families.cpp train/trainer.cpp)
+flashback_add_test(train_gradients LABEL slow OPTIMISED SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.
-flashback_add_test(train_notices_a_broken_derivative LABEL slow SOURCES train/gradients.cpp)
+flashback_add_test(train_notices_a_broken_derivative LABEL slow OPTIMISED SOURCES train/gradients.cpp)
 target_compile_definitions(test_train_notices_a_broken_derivative PRIVATE FLASHBACK_TEST_BREAK_BACKWARD)
 set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_EXPRESSION "a gradient differs from finite differences")
 

@@ -9,6 +9,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_cli_folder {
+
 using flashback_test::FolderWriter;
 using flashback_test::refused;
 using flashback_test::space_mark;
@@ -97,3 +99,5 @@ TEST_CASE("convert writes a GGUF file that scores as the folder does, to the las
     CHECK(result.err.find("has no tokenizer files, and so the GGUF file has no vocabulary") != std::string::npos);
     CHECK(tool_json({"score", "--model", out, "--tokens", "1,7"})["tokens"].size() == 2);
 }
+
+}  // namespace test_cli_folder

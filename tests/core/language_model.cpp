@@ -12,6 +12,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_core_language_model {
+
 using namespace flashback;
 
 namespace {
@@ -92,3 +94,5 @@ TEST_CASE("the null model of the library is cut to what it holds at most") {
     model.truncate(1);
     CHECK(model.size() == 1);
 }
+
+}  // namespace test_core_language_model

@@ -13,6 +13,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_decoder_quiet_session {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -53,3 +55,5 @@ TEST_CASE("Neither does an adapter") {
     check(markers, {.adapter = adapter});
     check(markers, {.executor = pool, .adapter = adapter, .adapter_scale = 0.5f});
 }
+
+}  // namespace test_decoder_quiet_session

@@ -15,6 +15,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_eval_retrieval_perplexity {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -313,3 +315,5 @@ TEST_CASE("What a model throws comes through, whichever model it was") {
                         retrieval_perplexity(std::span{models}, Policies{}, world.text.tokens(), strides, {.executor = pool})),
                     NullModelError);
 }
+
+}  // namespace test_eval_retrieval_perplexity

@@ -12,6 +12,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_format_gguf_hostile {
+
 using namespace flashback;
 using flashback_test::bytes_of;
 using flashback_test::check_error;
@@ -309,3 +311,5 @@ TEST_CASE("a tensor that is cut short is refused, bytes behind the last one are 
     const std::string bytes = w.bytes() + std::string(77, '\xee');
     CHECK(view(bytes).tensor("b")->data.size() == 8);
 }
+
+}  // namespace test_format_gguf_hostile

@@ -8,6 +8,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_format_peft {
+
 using namespace flashback;
 using flashback_test::check_error;
 using flashback_test::TemporaryFolder;
@@ -218,3 +220,5 @@ TEST_CASE("what is written is read") {
     CHECK(to_json(c).find("\"lora_dropout\": 0.05,") != std::string::npos);
     CHECK(to_json({.alpha = 32}).find("\"lora_alpha\": 32,") != std::string::npos);
 }
+
+}  // namespace test_format_peft

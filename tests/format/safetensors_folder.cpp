@@ -9,6 +9,8 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
+namespace test_format_safetensors_folder {
+
 using namespace flashback;
 using flashback_test::check_error;
 using flashback_test::TemporaryFolder;
@@ -117,3 +119,5 @@ TEST_CASE("an index that is none is refused") {
     refused("has the field a twice", R"({"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}})");
     refused("has lists in lists, more than 16 deep", R"({"weight_map": )" + std::string(100'000, '['));
 }
+
+}  // namespace test_format_safetensors_folder

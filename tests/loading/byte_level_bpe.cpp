@@ -9,6 +9,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_loading_byte_level_bpe {
+
 using namespace flashback;
 using flashback_test::check_error;
 using flashback_test::GgufBytes;
@@ -144,3 +146,5 @@ TEST_CASE("a small vocabulary with a changed byte loads or gives an Error") {
     CHECK(loaded > 100);
     CHECK(refused > 100);
 }
+
+}  // namespace test_loading_byte_level_bpe

@@ -8,6 +8,8 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
+namespace test_loading_config_json {
+
 using namespace flashback;
 using flashback_test::check_error;
 
@@ -223,3 +225,5 @@ TEST_CASE("numbers that are none are refused by name") {
     text_refused("expected a JSON object", "[1]");
     text_refused("more than 16 deep", "{\"a\": " + std::string(100'000, '['));
 }
+
+}  // namespace test_loading_config_json

@@ -10,6 +10,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_loading_convert {
+
 using namespace flashback;
 using flashback_test::byte_tokenizer;
 using flashback_test::character_tokenizer;
@@ -102,3 +104,5 @@ TEST_CASE("a vocabulary that was written is the same when it is read, unused tok
     check_error(ErrorCode::vocabulary, "a vocabulary of 259 tokens cannot be written with an embedding of 37 rows",
                 [&] { write_model(out, model, &b, DType::f32); });
 }
+
+}  // namespace test_loading_convert

@@ -17,6 +17,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_loading_hostile {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -67,3 +69,5 @@ TEST_CASE("hostile 33: a width that the heads do not divide is accepted where th
     const auto found = again.evaluate(some_tokens);
     CHECK(std::memcmp(expected.data(), found.data(), expected.size_bytes()) == 0);
 }
+
+}  // namespace test_loading_hostile

@@ -17,6 +17,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_loading_load {
+
 using namespace flashback;
 using flashback_test::check_error;
 using flashback_test::GgufBytes;
@@ -331,3 +333,5 @@ TEST_CASE("a small model with a changed byte loads or gives an Error") {
     CHECK(models > 100);
     CHECK(errors > 100);
 }
+
+}  // namespace test_loading_load

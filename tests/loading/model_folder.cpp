@@ -11,6 +11,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_loading_model_folder {
+
 using namespace flashback;
 using flashback_test::check_error;
 using flashback_test::FolderWriter;
@@ -172,3 +174,5 @@ TEST_CASE("a folder without its parts is refused by name") {
     folder.write("config.json", writer.config.dump());
     check_error(ErrorCode::io, "has no weights: neither model.safetensors nor", [&] { load_model(folder.path()); });
 }
+
+}  // namespace test_loading_model_folder

@@ -11,6 +11,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_loading_tokenizer_folder {
+
 using namespace flashback;
 using flashback_test::byte_tokenizer;
 using flashback_test::check_error;
@@ -134,3 +136,5 @@ TEST_CASE("tokenizer.json goes first, and what stands beside it must agree") {
     folder.write("tokenizer_config.json", R"({"bos_token": 5})");
     refused(ErrorCode::format, "has 5 for bos_token, expected an object", folder);
 }
+
+}  // namespace test_loading_tokenizer_folder

@@ -12,6 +12,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_loading_tokenizer_json {
+
 using namespace flashback;
 using flashback_test::added_token;
 using flashback_test::byte_tokenizer;
@@ -338,3 +340,5 @@ TEST_CASE("a tokenizer.json that is none is refused in a sentence") {
             [](Json& j) { j["post_processor"]["special_tokens"] = Json::object(); });
     refuses(format, "lacks the field normalizers", characters(), [](Json& j) { j["normalizer"].erase("normalizers"); });
 }
+
+}  // namespace test_loading_tokenizer_json

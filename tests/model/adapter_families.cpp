@@ -28,6 +28,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_model_adapter_families {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -366,3 +368,5 @@ TEST_CASE("OPT as the official code of FlashBack saves it: the markers are rows 
                 "has the tensor base_model.model.model.embed_tokens.weight, for which this model has no place",
                 [&] { load_adapter(folder.path(), model); });
 }
+
+}  // namespace test_model_adapter_families

@@ -22,6 +22,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_model_adapter_files {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -370,3 +372,5 @@ TEST_CASE("saving is refused before a file changes, and a failure leaves the old
     check_error(ErrorCode::io, "cannot make the folder",
                 [&] { save_adapter(adapter, model->config, folder.path() / "adapter_config.json" / "x"); });
 }
+
+}  // namespace test_model_adapter_files

@@ -26,6 +26,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_model_adapter_rows {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -261,3 +263,5 @@ TEST_CASE("an adapter with new tokens belongs to a model of that many rows") {
                     PackedAdapter{gap, model->config};
                 });
 }
+
+}  // namespace test_model_adapter_rows

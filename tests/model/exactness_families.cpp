@@ -11,6 +11,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_model_exactness_families {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -83,3 +85,5 @@ TEST_CASE("a pair for a layer that the model does not have is refused by name") 
     adapter.layers[1][LinearModule::gate] = {2, 1, std::vector<float>(64), {}};
     CHECK_THROWS_WITH_AS(check_fits(adapter, model->config), doctest::Contains("which the model has not"), Error);
 }
+
+}  // namespace test_model_exactness_families

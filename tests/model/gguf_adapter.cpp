@@ -28,6 +28,8 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
+namespace test_model_gguf_adapter {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -319,3 +321,5 @@ TEST_CASE("the adapter of the default model gives what llama.cpp finds with it a
         adapter.embedding_rows.clear();
     }
 }
+
+}  // namespace test_model_gguf_adapter

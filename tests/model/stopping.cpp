@@ -13,6 +13,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_model_stopping {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -188,3 +190,5 @@ TEST_CASE("evaluate_all allocates nothing the second time") {
     session.truncate(0);
     CHECK(same_bits(session.evaluate_all(text.tokens), expected));
 }
+
+}  // namespace test_model_stopping

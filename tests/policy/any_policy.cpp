@@ -9,6 +9,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_any_policy {
+
 using namespace flashback;
 
 namespace {
@@ -191,3 +193,5 @@ TEST_CASE("policies chosen at run time go into the slots of AnyPolicies, and the
     CHECK(typed.overflow()({10, 11, 11}) == 6);
     CHECK(typed.schedule()(StepView{context, 3}).retrieves());
 }
+
+}  // namespace test_policy_any_policy

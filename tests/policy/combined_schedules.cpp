@@ -10,6 +10,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_combined_schedules {
+
 using namespace flashback;
 
 namespace {
@@ -129,3 +131,5 @@ TEST_CASE("copies of a combined schedule have memories of their own") {
     CHECK(two(before_first).retrieves());
     CHECK_FALSE(two(before_first).retrieves());
 }
+
+}  // namespace test_policy_combined_schedules

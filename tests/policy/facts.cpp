@@ -11,6 +11,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_facts {
+
 using namespace flashback;
 
 namespace {
@@ -65,3 +67,5 @@ TEST_CASE("facts about types were checked when this was compiled") {
     CHECK(sizeof(Decision) <= 2 * sizeof(std::size_t));
     CHECK(sizeof(StepView) <= 8 * sizeof(std::size_t));
 }
+
+}  // namespace test_policy_facts

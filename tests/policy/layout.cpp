@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_layout {
+
 using namespace flashback;
 
 namespace {
@@ -53,3 +55,5 @@ TEST_CASE("a lambda is a layout") {
     context_only(parts, out);
     CHECK(out == TokenBuffer{4, 5});
 }
+
+}  // namespace test_policy_layout

@@ -6,6 +6,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_presets {
+
 using namespace flashback;
 
 namespace {
@@ -48,3 +50,5 @@ TEST_CASE("the closed book never retrieves") {
     for (std::size_t prompt = 0; prompt <= 3; ++prompt)
         CHECK_FALSE(presets::closed_book().schedule()(StepView{context, prompt, 0, 3 - prompt}));
 }
+
+}  // namespace test_policy_presets

@@ -12,6 +12,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_sampler {
+
 using namespace flashback;
 
 namespace {
@@ -136,3 +138,5 @@ TEST_CASE("a penalty that is no number above 0 is refused in words") {
                              doctest::Contains("a repetition penalty must be a number above 0, found"), Error);
     }
 }
+
+}  // namespace test_policy_sampler

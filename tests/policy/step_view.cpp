@@ -13,6 +13,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_step_view {
+
 using namespace flashback;
 
 namespace {
@@ -149,3 +151,5 @@ TEST_CASE("the margin is that of the two likeliest tokens, wherever they stand a
         }
     } while (std::next_permutation(logits.begin(), logits.end()));
 }
+
+}  // namespace test_policy_step_view

@@ -12,6 +12,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_truncated_sampling {
+
 using namespace flashback;
 
 namespace {
@@ -259,3 +261,5 @@ TEST_CASE("a sampler that is warm allocates nothing, whatever the options") {
               }).calls == 0);
     }
 }
+
+}  // namespace test_policy_truncated_sampling

@@ -10,6 +10,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_retrieval_hostile {
+
 using namespace flashback;
 using flashback_test::allocations_of;
 using flashback_test::check_error;
@@ -56,3 +58,5 @@ TEST_CASE("hostile 47: b that is no number or negative is refused") {
     check_error(ErrorCode::contract, "b of BM25 must lie in [0, 1]", [] { Bm25Index({}, {.b = -0.5}); });
     check_error(ErrorCode::contract, "k1 of BM25 must be a number >= 0", [] { Bm25Index({}, {.k1 = INFINITY}); });
 }
+
+}  // namespace test_retrieval_hostile

@@ -14,6 +14,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_simd_accuracy {
+
 using namespace flashback;
 using namespace flashback::simd;
 
@@ -218,3 +220,5 @@ TEST_CASE("rotate_halves turns the pairs (x[i], x[pairs + i])") {
         }
     }
 }
+
+}  // namespace test_simd_accuracy

@@ -17,6 +17,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_simd_matmul {
+
 using namespace flashback;
 using simd::PackedMatrix;
 using namespace std::string_literals;
@@ -241,3 +243,5 @@ TEST_CASE("A matrix that cannot be packed is refused in a sentence") {
     CHECK_FALSE(PackedMatrix::takes(DType::i8));
     CHECK(PackedMatrix::takes(DType::q6_k));
 }
+
+}  // namespace test_simd_matmul

@@ -12,6 +12,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_text_byte_level_bpe {
+
 using namespace flashback;
 using namespace std::string_view_literals;
 using flashback_test::add;
@@ -251,3 +253,5 @@ TEST_CASE("of equal merges the first counts") {
     v.merges.push_back("a b");
     CHECK(pieces(Tokenizer{v}, "abc") == Pieces{"ab", "c"});
 }
+
+}  // namespace test_text_byte_level_bpe

@@ -9,6 +9,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_text_byte_level_bpe_hostile {
+
 using namespace flashback;
 using flashback_test::add;
 using flashback_test::check_error;
@@ -89,3 +91,5 @@ TEST_CASE("what byte-level BPE does not know is refused by name") {
             ErrorCode::unsupported);
     refuses(with_bytes("ab", ""), "names no pre-tokenizer", ErrorCode::unsupported);
 }
+
+}  // namespace test_text_byte_level_bpe_hostile

@@ -7,6 +7,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_text_normalise {
+
 using namespace flashback;
 
 TEST_CASE("letters and their marks become one character") {
@@ -52,3 +54,5 @@ TEST_CASE("the normal form of a normal form is itself, and that of two texts is 
         CHECK(normal_form_c(once + rest) == normal_form_c(text + rest));
     }
 }
+
+}  // namespace test_text_normalise

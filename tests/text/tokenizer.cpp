@@ -13,6 +13,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_text_tokenizer {
+
 using namespace flashback;
 using flashback_test::check_error;
 
@@ -337,3 +339,5 @@ TEST_CASE("a stream gives whole characters and loses nothing") {
     CHECK(stream.push(1).empty());
     CHECK(stream.push(259) == "b");
 }
+
+}  // namespace test_text_tokenizer

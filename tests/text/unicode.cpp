@@ -7,6 +7,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_text_unicode {
+
 using namespace flashback;
 using namespace std::string_view_literals;
 
@@ -233,3 +235,5 @@ TEST_CASE("bytes that are no UTF-8 and NUL end a word") {
                 "cd\xe2\x82") == Words{"ab", "cd"});
     CHECK(words("ab\0cd"sv) == Words{"ab", "cd"});
 }
+
+}  // namespace test_text_unicode
