@@ -10,7 +10,7 @@
 # FILE), put it into tests/fuzz/findings/TARGET, mend the parser, and the test fuzz_replay keeps watch over it.
 set -eu
 cd "$(dirname "$0")/.."
-all="gguf safetensors peft_config corpus tokenizer model checkpoint strides"
+all="gguf safetensors peft_config config_json tokenizer_json corpus tokenizer model checkpoint strides"
 out=build/fuzz
 
 # headers_of TARGET: those of the parser.
@@ -19,6 +19,8 @@ headers_of() {
         gguf) echo format/detail/read_gguf.hpp format/gguf.hpp format/byte_reader.hpp ;;
         safetensors) echo format/detail/read_safetensors.hpp ;;
         peft_config) echo format/detail/peft_config.hpp ;;
+        config_json) echo model/detail/read_config_json.hpp ;;
+        tokenizer_json) echo format/detail/read_tokenizer_json.hpp format/detail/piece_table.hpp ;;
         corpus) echo retrieval/detail/read_corpus.hpp retrieval/texts.hpp ;;
         tokenizer) echo text/tokenizer.hpp text/detail/byte_level_bpe.hpp text/detail/pre_tokenizer.hpp text/detail/sentencepiece_bpe.hpp text/unicode.hpp ;;
         model) echo model/detail/load_gguf.hpp ;;
