@@ -87,40 +87,53 @@ $(sha256sum "$model" "$@" | cut -d ' ' -f 1)"
     [ -e "$result.made_of" ] && [ -e "$result" ]
 }
 
-# adapter PAIR NAME LAYOUT MARKERS [OPTION ...]: trains it unless it is there.
+# adapter PAIR NAME LAYOUT MARKERS [OPTION ...]: the rows to come are measured with it. It is trained when one of them has to be: a row
+# knows from what and how its adapter was made, so that rows which are there need no adapter.
+with="" recipe=""
 adapter() {
-    folder=$dir/$1/$2
-    corpus=$dir/$1/corpus.jsonl train=$dir/$1/train.jsonl layout=$3 markers=$4
-    examples=$dir/$1/examples checkpoint=$folder.checkpoint log=$folder.csv
+    with=$dir/$1/$2
+    train_text=$dir/$1/train.jsonl train_corpus=$dir/$1/corpus.jsonl examples=$dir/$1/examples
+    layout=$3 markers=$4
     shift 4
     [ $# != 0 ] || set -- --lora-targets q,k,v,o,gate,up,down
-    set -- --layout "$layout" --markers "$markers" --steps "$steps" --lr 2e-3 "$@"
-    ! made_of "$folder" "$@" -- "$train" "$corpus" || return 0
-    echo "== training: $folder"
-    printf '%s' "$stamp" >"$folder.made_of"
-    $flashback finetune --model "$model" --train "$train" --corpus "$corpus" "$@" --examples-cache "$examples" \
-        --checkpoint "$checkpoint" --checkpoint-every 60s --log "$log" --out "$folder"
-    rm -f "$checkpoint"
+    recipe="--layout $layout --markers $markers --steps $steps --lr 2e-3 $*"
+}
+no_adapter() {
+    with="" recipe=""
 }
 
-# row PAIR NAME LAYOUT MARKERS [OPTION ...]: measures it unless that was done, with the adapter $with if that is not empty.
-with=""
+# train_adapter: trains the adapter of the rows unless it is there.
+# shellcheck disable=SC2086  # $recipe is a list of words
+train_adapter() {
+    ! made_of "$with" $recipe -- "$train_text" "$train_corpus" || return 0
+    echo "== training: $with"
+    printf '%s' "$stamp" >"$with.made_of"
+    $flashback finetune --model "$model" --train "$train_text" --corpus "$train_corpus" $recipe --examples-cache "$examples" \
+        --checkpoint "$with.checkpoint" --checkpoint-every 60s --log "$with.csv" --out "$with"
+    rm -f "$with.checkpoint"
+}
+
+# row PAIR NAME LAYOUT MARKERS [OPTION ...]: measures it unless that was done, with the adapter if there is one.
+# shellcheck disable=SC2086  # $recipe is a list of words
 row() {
     file=$dir/$1/$2.json
-    corpus=$dir/$1/corpus.jsonl test=$dir/$1/test.jsonl log=$dir/$1/$2.strides.csv layout=$3 markers=$4
+    corpus=$dir/$1/corpus.jsonl test=$dir/$1/test.jsonl log=$dir/$1/$2.strides.csv
+    layout=$3 markers=$4
     shift 4
-    set -- --layout "$layout" --markers "$markers" ${with:+--adapter "$with"} "$@"
+    set -- --layout "$layout" --markers "$markers" "$@"
     case " $* " in
     *" --context "*) ;;
     *) set -- "$@" --context 349 --strides "$strides" ;;  # which leaves room for all that a layout puts beside it
     esac
-    ! made_of "$file" "$@" -- "$test" "$corpus" ${with:+"$with/adapter_model.safetensors"} || return 0
+    ! made_of "$file" "$@" ${with:+trained} $recipe -- "$test" "$corpus" ${with:+"$train_text" "$train_corpus"} || return 0
+    row_stamp=$stamp
+    [ -z "$with" ] || train_adapter
     echo "== measuring: $file"
-    $flashback ppl --model "$model" --text "$test" --corpus "$corpus" "$@" --log "$log" --json >"$file.part"
-    printf '%s' "$stamp" >"$file.made_of"
+    $flashback ppl --model "$model" --text "$test" --corpus "$corpus" "$@" ${with:+--adapter "$with"} --log "$log" --json >"$file.part"
+    printf '%s' "$row_stamp" >"$file.made_of"
     mv "$file.part" "$file"
 }
-# tuned PAIR NAME LAYOUT MARKERS [OPTION OF THE TRAINING ...]: trains, then measures.
+# tuned PAIR NAME LAYOUT MARKERS [OPTION OF THE TRAINING ...]: a row with an adapter of its own.
 tuned() {
     adapter "$@"
     pair=$1 name=$2 layout=$3 markers=$4
@@ -131,9 +144,8 @@ tuned() {
         [ "$1" != --repeat ] || repeat=$2
         shift
     done
-    with=$dir/$pair/$name
     row "$pair" "$name" "$layout" "$markers" --repeat "$repeat"
-    with=""
+    no_adapter
 }
 
 for part in $parts; do
@@ -165,7 +177,6 @@ for part in $parts; do
     ablations)
         prepare_technical
         adapter technical append_lora_markers append on
-        with=$dir/technical/append_lora_markers
         # The same contexts and, but for the strides themselves, the same predicted text in each group.
         for n in 16 32 64; do
             row technical "stride_$n" append on --stride "$n" --strides $((strides * 16 / n)) --context 300
@@ -175,7 +186,7 @@ for part in $parts; do
         for n in 1 2 4; do
             row technical "passages_$n" append on --passages "$n" --passage-tokens 64 --strides "$strides" --context 230
         done
-        with=""
+        no_adapter
         ;;
     esac
     python3 examples/paper_table/table.py "$dir" >"$dir/table.md.part"
