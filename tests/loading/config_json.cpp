@@ -209,7 +209,6 @@ TEST_CASE("numbers that are none are refused by name") {
     refused(format, "has heads of 7 elements, expected an even number", llama(), "head_dim", 7);
     refused(format, "has heads of 2147483646 elements", llama(), "head_dim", 2147483646);
     refused(format, "has -1e-06 for rms_norm_eps, expected a number from 0", llama(), "rms_norm_eps", -1e-6);
-    refused(format, "for rms_norm_eps, expected a number from 0 to 1", llama(), "rms_norm_eps", 1e39);  // infinite as a float
     refused(format, "has \"1e-6\" for rms_norm_eps, expected a number", llama(), "rms_norm_eps", "1e-6");
     refused(format, "has 0 for rope_theta, expected a number above 0", llama(), "rope_theta", 0);
     refused(format, "has 1e+40 for rope_theta, expected a number of a sensible size", llama(), "rope_theta", 1e40);

@@ -97,7 +97,7 @@ private:
 
     float epsilon(const char* field, double absent) const {
         const double value = f_.number(field).value_or(absent);
-        if (!(value >= 0 && value <= 1)) f_.refuse_value(field, *f_.find(field), "a number from 0 to 1");
+        if (!(value >= 0)) f_.refuse_value(field, *f_.find(field), "a number from 0");
         return static_cast<float>(value);
     }
     double positive(const JsonFields& fields, const char* field) const {
