@@ -330,7 +330,7 @@ TEST_CASE("a tokenizer.json that is none is refused in a sentence") {
     refuses(format, "has [] for vocab, expected an object", characters(), [](Json& j) { j["model"]["vocab"] = Json::array(); });
     refuses(format, "(model) has no merges", characters(), [](Json& j) { j["model"]["merges"] = Json::array(); });
     refuses(format, "(model) has the merge [\"a\"], expected two pieces", characters(),
-            [](Json& j) { j["model"]["merges"] = {Json::array({"a"})}; });
+            [](Json& j) { j["model"]["merges"] = Json::array({Json::array({"a"})}); });
     refuses(format, "has \"yes\" for byte_fallback, expected true or false", characters(),
             [](Json& j) { j["model"]["byte_fallback"] = "yes"; });
     refuses(format, "(added_tokens) has -1 for id, expected a whole number", characters(),
