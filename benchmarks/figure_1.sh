@@ -10,13 +10,8 @@ set -eu
 cd "$(dirname "$0")/.."
 [ $# != 0 ] || set -- gpt2:f32 opt-125m:f32 tinyllama-1.1b:bf16 opt-1.3b:bf16
 dir=${FLASHBACK_FIGURE:-build/figure_1}
-flashback=${FLASHBACK_TOOL:-build/release/bin/flashback}
 . cmake/setup.sh
-if [ -z "${FLASHBACK_TOOL:-}" ]; then
-    install_flashback_packages
-    echo "== building $flashback (a few minutes the first time)"
-    build_with release flashback_tool
-fi
+find_tool
 install_packages gnuplot-nox fonts-dejavu-core
 mkdir -p "$dir"
 
@@ -29,6 +24,9 @@ window() {
     esac
 }
 
+# stem SHAPE:DTYPE: how the names of its files begin.
+stem() { echo "$dir/$(echo "$1" | tr : -)"; }
+
 # seconds FILE: "append prepend" of a run of `bench --csv`.
 seconds() {
     awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) column[$i] = i; next }
@@ -37,18 +35,17 @@ seconds() {
 }
 
 for shape in "$@"; do
-    name=$(echo "$shape" | tr : -)
     longest=$(window "${shape%%:*}")
-    data=$dir/$name.dat
+    data=$(stem "$shape").dat
     echo "# tokens, seconds with passages appended, prepended" >"$data.part"
     for eighths in 2 4 6 7 8; do
         length=$((longest * eighths / 8))
         [ "$length" -gt 640 ] || continue  # the text that a run begins with, and a passage
-        file=$dir/$name-$length.csv
+        file=$(stem "$shape")-$length.csv
         if [ ! -s "$file" ]; then
             echo "== measuring: $shape, $length tokens"
             $flashback bench --mode loop --shape "$shape" --length "$length" --layout append,prepend --sample 4 --repetitions 1 \
-                --csv "$file.part" >"$dir/$name-$length.log"
+                --csv "$file.part" >"${file%.csv}.log"
             mv "$file.part" "$file"
         fi
         echo "$length $(seconds "$file")" >>"$data.part"
@@ -65,7 +62,7 @@ plot() { # plot TERMINAL SIZE FILE
         echo "set grid ytics lc rgb '#dddddd'; set border 3 lc rgb '#555555'; set tics nomirror; set key top left"
         echo "set xlabel 'tokens'; set ylabel 'seconds'; set yrange [0:*]; set offsets graph 0.05, graph 0.05, graph 0.1, 0"
         for shape in $shapes; do
-            data=$dir/$(echo "$shape" | tr : -).dat
+            data=$(stem "$shape").dat
             ratio=$(tail -n 1 "$data" | awk '{ printf "%.1f", $3 / $2 }')
             echo "set title '$(echo "$shape" | tr : ' '), $ratio times'; set xtics ($(awk '!/#/ { printf "%s%s", comma, $1; comma = ", " }' "$data"))"
             echo "plot '$data' using 1:3 with linespoints lw 2 pt 5 lc rgb '#c44e52' title 'prepend', '' using 1:2 with linespoints lw 2 pt 7 lc rgb '#4c72b0' title 'append'"

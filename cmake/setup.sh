@@ -60,3 +60,12 @@ build_with() {
     fi
     rm -f "$build_log"
 }
+
+# find_tool: sets $flashback to the tool that FLASHBACK_TOOL names, or else builds it.
+find_tool() {
+    flashback=${FLASHBACK_TOOL:-build/release/bin/flashback}
+    [ -z "${FLASHBACK_TOOL:-}" ] || return 0
+    install_flashback_packages
+    echo "== building $flashback (a few minutes the first time)"
+    build_with release flashback_tool
+}

@@ -33,12 +33,7 @@ if [ ! -d "$shared" ]; then
 fi
 . cmake/setup.sh
 mkdir -p "$dir"
-flashback=${FLASHBACK_TOOL:-build/release/bin/flashback}
-if [ -z "${FLASHBACK_TOOL:-}" ]; then
-    install_flashback_packages
-    echo "== building $flashback (a few minutes the first time)"
-    build_with release flashback_tool
-fi
+find_tool
 
 # experiment FILE ARGUMENT ...: what experiment.py says, all of it or no file, unless the file is there.
 experiment() {
@@ -89,7 +84,6 @@ $(sha256sum "$model" "$@" | cut -d ' ' -f 1)"
 
 # adapter PAIR NAME LAYOUT MARKERS [OPTION ...]: the rows to come are measured with it. It is trained when one of them has to be: a row
 # knows from what and how its adapter was made, so that rows which are there need no adapter.
-with="" recipe=""
 adapter() {
     with=$dir/$1/$2
     train_text=$dir/$1/train.jsonl train_corpus=$dir/$1/corpus.jsonl examples=$dir/$1/examples
@@ -101,6 +95,7 @@ adapter() {
 no_adapter() {
     with="" recipe=""
 }
+no_adapter
 
 # train_adapter: trains the adapter of the rows unless it is there.
 # shellcheck disable=SC2086  # $recipe is a list of words
