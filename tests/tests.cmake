@@ -53,7 +53,7 @@ foreach(variant "as_built" "o0;-O0" "o1;-O1" "o3;-O3" "contract_off;-O2;-ffp-con
   list(POP_FRONT variant name)
   add_library(test_hash_${name} OBJECT model/hash_of_logits.cpp)
   target_link_libraries(test_hash_${name} PRIVATE flashback_test_main)
-  target_compile_options(test_hash_${name} PRIVATE ${variant} -UFLASHBACK_EXTERN_KERNELS)
+  target_compile_options(test_hash_${name} PRIVATE ${variant} -UFLASHBACK_EXTERN_KERNELS -UFLASHBACK_EXTERN_READERS)
   target_compile_definitions(test_hash_${name} PRIVATE FLASHBACK_ISA=test_${name} FLASHBACK_TEST_HASH=hash_${name})
   target_link_libraries(test_compiler_options PRIVATE test_hash_${name})
 endforeach()

@@ -51,3 +51,11 @@
 #else
 #define FLASHBACK_NO_UNIQUE_ADDRESS [[no_unique_address]]
 #endif
+
+/// What stands in front of the definition of a function that reads files. With FLASHBACK_EXTERN_READERS it is compiled once for a whole
+/// program, by the source that includes flashback/readers.hpp.
+#if defined(FLASHBACK_EXTERN_READERS)
+#define FLASHBACK_DETAIL_READER
+#else
+#define FLASHBACK_DETAIL_READER inline
+#endif

@@ -192,4 +192,6 @@ private:
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
+#if !defined(FLASHBACK_EXTERN_READERS)
 #include "flashback/format/detail/read_gguf.hpp"
+#endif

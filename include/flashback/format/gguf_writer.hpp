@@ -4,6 +4,7 @@
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/format/atomic_file.hpp"
+#include "flashback/format/detail/gguf_limits.hpp"
 #include "flashback/format/gguf.hpp"
 
 #include <bit>

@@ -55,4 +55,6 @@ private:
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
+#if !defined(FLASHBACK_EXTERN_READERS)
 #include "flashback/format/detail/module_pattern.hpp"
+#endif

@@ -76,4 +76,6 @@ private:
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
+#if !defined(FLASHBACK_EXTERN_READERS)
 #include "flashback/format/detail/read_safetensors.hpp"
+#endif

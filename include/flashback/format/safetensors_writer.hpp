@@ -5,7 +5,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/format/detail/json_tree.hpp"
-#include "flashback/format/detail/read_safetensors.hpp"
+#include "flashback/format/detail/safetensors_entry.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -53,8 +53,8 @@ std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef 
 /// Throws    Error{io}; Error{format} if a tensor is missing or has another shape than config.json says; Error{unsupported} for a
 ///           field, a tensor type or a tensor that is not known here; Error{vocabulary} as for GGUF
 /// Cost      reads the weights twice, to repack and to hash them; the rows of a matrix in parallel if an executor is given
-inline std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder, ExecutorRef executor = {},
-                                                            FileAccess access = FileAccess::map);
+std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder, ExecutorRef executor = {},
+                                                     FileAccess access = FileAccess::map);
 
 /// The model of a GGUF file or a Hugging Face folder.
 /// Throws    as the two above
@@ -68,5 +68,7 @@ inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
+#if !defined(FLASHBACK_EXTERN_READERS)
 #include "flashback/model/detail/load_folder.hpp"
 #include "flashback/model/detail/load_gguf.hpp"
+#endif

@@ -1,14 +1,11 @@
 /// \file From the files of an adapter to an adapter.
 #pragma once
 
-#include "flashback/format/gguf.hpp"
+#include "flashback/format/mapped_file.hpp"
 #include "flashback/model/adapter.hpp"
-#include "flashback/model/detail/gguf_adapter.hpp"
-#include "flashback/model/detail/load_peft.hpp"
 
 #include <cstddef>
 #include <filesystem>
-#include <system_error>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -30,12 +27,10 @@ struct LoadAdapterOptions {
 /// model's, exact but for one rounding.
 /// Throws    Error{io}, Error{format}, Error{unsupported}, Error{vocabulary}: a file is absent or damaged, says something that is not
 ///           implemented, does not fit the model or the vocabulary, or changes nothing; the sentence names the tensor or the field
-inline Adapter load_adapter(const std::filesystem::path& files, const Transformer& model,
-                            const LoadAdapterOptions& options = {}) {
-    std::error_code ignored;
-    if (!std::filesystem::is_regular_file(files, ignored))
-        return detail::PeftLoader{files, model, options.tokens, options.access}.load();
-    return detail::GgufAdapterLoader{GgufFile::open(files, options.access), model}.load();
-}
+Adapter load_adapter(const std::filesystem::path& files, const Transformer& model, const LoadAdapterOptions& options = {});
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_EXTERN_READERS)
+#include "flashback/model/detail/load_adapter.hpp"
+#endif

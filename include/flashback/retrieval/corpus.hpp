@@ -48,4 +48,6 @@ Corpus parse_corpus(std::string_view bytes, const std::string& name);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
+#if !defined(FLASHBACK_EXTERN_READERS)
 #include "flashback/retrieval/detail/read_corpus.hpp"
+#endif

@@ -4,91 +4,25 @@
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/retrieval/corpus.hpp"
 
-#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <string_view>
-#include <system_error>
-#include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
-
-namespace detail {
-
-/// The title in a line ` = Title = `, and nothing in any other: ` = = Section = = `, say.
-inline std::string_view wikitext_title(std::string_view line) {
-    while (!line.empty() && is_blank(line.back())) line.remove_suffix(1);
-    constexpr std::string_view left = " = ";
-    constexpr std::string_view right = " =";
-    if (line.size() <= left.size() + right.size() || !line.starts_with(left) || !line.ends_with(right)) return {};
-    const std::string_view title = line.substr(left.size(), line.size() - left.size() - right.size());
-    return title.front() == '=' || title.back() == '=' ? std::string_view{} : title;
-}
-
-/// A title as it is written elsewhere: WikiText has "3 @-@ D" for "3-D".
-inline std::string plain_title(std::string_view title) {
-    std::string plain{title};
-    for (const char c : {'-', ',', '.'}) {
-        const std::string spelled{' ', '@', c, '@', ' '};
-        for (std::size_t at = 0; (at = plain.find(spelled, at)) != plain.npos; ++at) plain.replace(at, spelled.size(), 1, c);
-    }
-    return plain;
-}
-
-/// Requires  the first line that is not empty is a title
-inline void read_wikitext(std::string_view text, const std::string& stem, Corpus& corpus) {
-    std::string in_front;  // empty lines, which belong to the first article
-    bool after_blank = true;
-    while (!text.empty()) {
-        const std::string_view before = text;
-        const std::string_view line = take_line(text);
-        const std::string_view title = wikitext_title(line);
-        std::string_view rest = text;
-        const bool first = corpus.documents.empty() && !is_blank(line);
-        if (first || (!title.empty() && after_blank && is_blank(take_line(rest)))) {
-            const std::string number = std::to_string(corpus.documents.size() + 1);
-            corpus.documents.push_back({stem + '-' + number, plain_title(title), std::exchange(in_front, {})});
-        }
-        std::string& out = corpus.documents.empty() ? in_front : corpus.documents.back().text;
-        out += before.substr(0, before.size() - text.size());
-        after_blank = is_blank(line);
-    }
-}
-
-}  // namespace detail
 
 /// The documents of a text: lines of JSON as read_corpus takes them; else WikiText, where the first line that is not empty is
 /// ` = Title = `, whose articles are the documents; else the text as a whole, a document without a title. `name` stands in
 /// messages, and its stem in ids.
 /// Throws    Error{corpus} for binary or empty text, lines of JSON that are no documents, and ids that occur twice
 /// Source    Merity et al. 2016, Pointer sentinel mixture models, for WikiText
-inline Corpus parse_texts(std::string_view bytes, const std::string& name) {
-    Corpus corpus;
-    const std::string text = detail::text_of(bytes, name, corpus.replaced);
-    const std::string stem = std::filesystem::path{name}.stem().string();
-    const std::size_t first = text.find_first_not_of(" \t\r\n\f\v");
-    if (detail::is_json_lines(text)) {
-        detail::read_json_lines(text, name, corpus);
-    } else if (first != text.npos) {
-        const std::size_t line = text.rfind('\n', first) + 1;  // npos + 1 is 0
-        std::string_view rest = std::string_view{text}.substr(line);
-        if (!detail::wikitext_title(detail::take_line(rest)).empty()) {
-            detail::read_wikitext(text, stem, corpus);
-        } else {
-            corpus.documents.push_back({stem, {}, text});
-        }
-    }
-    detail::check_documents(corpus, name, "text");
-    return corpus;
-}
+Corpus parse_texts(std::string_view bytes, const std::string& name);
 
 /// The documents of a file, or of a folder as read_corpus reads it.
 /// Throws    Error{io} for a path that cannot be read; as `parse_texts` and `read_corpus`
-inline Corpus read_texts(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
-    std::error_code unknown;
-    if (std::filesystem::is_directory(path, unknown)) return read_corpus(path, access);
-    const MappedFile file{path, access};
-    return parse_texts({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string());
-}
+Corpus read_texts(const std::filesystem::path& path, FileAccess access = FileAccess::map);
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_EXTERN_READERS)
+#include "flashback/retrieval/detail/read_texts.hpp"
+#endif

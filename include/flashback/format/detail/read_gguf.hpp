@@ -1,6 +1,7 @@
 /// \file The reader behind GgufFile: one pass over the file, every number checked before it is used.
 #pragma once
 
+#include "flashback/format/detail/gguf_limits.hpp"
 #include "flashback/format/gguf.hpp"
 
 #include <bit>
@@ -13,8 +14,6 @@ namespace detail {
 // The least bytes that a record can have: with them a count is checked before anything is reserved for it.
 inline constexpr std::size_t gguf_least_entry = 8 + 1 + 4 + 1;
 inline constexpr std::size_t gguf_least_tensor = 8 + 1 + 4 + 8 + 4 + 8;
-inline constexpr std::size_t gguf_most_key = 65535;
-inline constexpr std::size_t gguf_most_name = 63;
 
 /// Bytes of a value of a type that is neither string nor array; 0 for those and for numbers that name no type.
 constexpr std::size_t gguf_bytes(GgufType type) noexcept {
@@ -127,7 +126,7 @@ inline std::uint64_t gguf_tensor_bytes(ByteReader& reader, GgufTensor& tensor) {
 
 }  // namespace detail
 
-inline std::string GgufFile::describe(const GgufValue& value) {
+FLASHBACK_DETAIL_READER std::string GgufFile::describe(const GgufValue& value) {
     struct Describe {
         std::string operator()(std::uint64_t number) const { return std::to_string(number); }
         std::string operator()(std::int64_t number) const { return std::to_string(number); }
@@ -142,7 +141,7 @@ inline std::string GgufFile::describe(const GgufValue& value) {
     return std::visit(Describe{}, value);
 }
 
-inline GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::byte> bytes, std::string name)
+FLASHBACK_DETAIL_READER GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::byte> bytes, std::string name)
     : file_(std::move(file)), name_(std::move(name)) {
     ByteReader reader{bytes, name_};
     const auto magic = reader.take(4, "the magic number");
@@ -172,7 +171,7 @@ inline GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::b
     read_tensors(reader, tensor_count);
 }
 
-inline void GgufFile::read_metadata(ByteReader& reader, std::uint64_t count) {
+FLASHBACK_DETAIL_READER void GgufFile::read_metadata(ByteReader& reader, std::uint64_t count) {
     metadata_.reserve(static_cast<std::size_t>(count));
     raw_metadata_.reserve(static_cast<std::size_t>(count));
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -190,7 +189,7 @@ inline void GgufFile::read_metadata(ByteReader& reader, std::uint64_t count) {
     }
 }
 
-inline void GgufFile::read_tensors(ByteReader& reader, std::uint64_t count) {
+FLASHBACK_DETAIL_READER void GgufFile::read_tensors(ByteReader& reader, std::uint64_t count) {
     std::vector<std::uint64_t> sizes;
     std::vector<std::uint64_t> offsets;
     tensors_.reserve(static_cast<std::size_t>(count));

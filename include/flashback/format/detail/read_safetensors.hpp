@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/format/byte_reader.hpp"
+#include "flashback/format/detail/safetensors_entry.hpp"
 #include "flashback/format/safetensors.hpp"
 
 #include <nlohmann/json.hpp>
@@ -14,40 +15,6 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
-
-/// An element type of safetensors: its name, its bytes, and what it is called here.
-struct SafetensorsType {
-    std::string_view name;
-    std::size_t bytes;
-    std::optional<DType> type;
-};
-
-inline constexpr std::array<SafetensorsType, 15> safetensors_types{{{"F32", 4, DType::f32},
-                                                                    {"F16", 2, DType::f16},
-                                                                    {"BF16", 2, DType::bf16},
-                                                                    {"F64", 8, DType::f64},
-                                                                    {"I8", 1, DType::i8},
-                                                                    {"I16", 2, DType::i16},
-                                                                    {"I32", 4, DType::i32},
-                                                                    {"I64", 8, DType::i64},
-                                                                    {"BOOL", 1, {}},
-                                                                    {"U8", 1, {}},
-                                                                    {"U16", 2, {}},
-                                                                    {"U32", 4, {}},
-                                                                    {"U64", 8, {}},
-                                                                    {"F8_E5M2", 1, {}},
-                                                                    {"F8_E4M3", 1, {}}}};
-
-inline constexpr std::uint64_t safetensors_most_header = 100'000'000;
-inline constexpr std::string_view safetensors_metadata = "__metadata__";
-
-/// A tensor as the header describes it; nothing is checked against the data yet.
-struct SafetensorsEntry {
-    std::string name;
-    const SafetensorsType* type = nullptr;
-    std::optional<std::vector<std::uint64_t>> shape;
-    std::optional<std::vector<std::uint64_t>> offsets;
-};
 
 /// Takes the events of the parser, which neither recurses nor builds anything, and refuses what a header cannot be.
 class SafetensorsHeader : public nlohmann::json_sax<nlohmann::json> {
@@ -162,27 +129,16 @@ private:
     std::unordered_set<std::string> names_, keys_;
 };
 
-/// Bytes of a tensor; nothing if 64 bits do not hold them.
-inline std::optional<std::uint64_t> bytes_of(const SafetensorsEntry& entry) {
-    std::uint64_t bytes = entry.type->bytes;
-    if (std::ranges::find(*entry.shape, 0u) != entry.shape->end()) return 0;
-    for (const std::uint64_t side : *entry.shape) {
-        if (bytes > std::numeric_limits<std::uint64_t>::max() / side) return {};
-        bytes *= side;
-    }
-    return bytes;
-}
-
 }  // namespace detail
 
-inline SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
+FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
     auto mapped = std::make_unique<MappedFile>(path, access);
     SafetensorsFile file = view(mapped->bytes(), path.string());
     file.mapped_ = std::move(mapped);
     return file;
 }
 
-inline SafetensorsFile SafetensorsFile::view(std::span<const std::byte> bytes, std::string name) {
+FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::view(std::span<const std::byte> bytes, std::string name) {
     SafetensorsFile file;
     file.name_ = std::move(name);
     const auto refuse = [&](const auto&... parts) { FLASHBACK_THROW(ErrorCode::format, "'", file.name_, "': ", parts...); };

@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/vocabulary.hpp"
 #include "flashback/format/gguf.hpp"
+#include "flashback/model/detail/vocabulary_keys.hpp"
 #include "flashback/text/tokenizer.hpp"
 
 #include <cstddef>
@@ -13,17 +14,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-namespace detail {
-
-/// What a vocabulary says that GGUF has no keys for; other programs pass over them.
-inline constexpr const char* key_by_rank = "tokenizer.flashback.merges_by_rank";
-inline constexpr const char* key_fuse_unknown = "tokenizer.flashback.fuse_unknown";
-inline constexpr const char* key_normal_form_c = "tokenizer.flashback.normal_form_c";
-inline constexpr const char* key_whole_words = "tokenizer.flashback.whole_words";
-
-}  // namespace detail
-
-inline Vocabulary read_vocabulary(const GgufFile& file) {
+FLASHBACK_DETAIL_READER Vocabulary read_vocabulary(const GgufFile& file) {
     const auto pieces = file.strings("tokenizer.ggml.tokens");
     if (!pieces)
         FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has no vocabulary (the key tokenizer.ggml.tokens)");

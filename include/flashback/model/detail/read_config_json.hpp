@@ -247,7 +247,7 @@ private:
 
 }  // namespace detail
 
-inline ModelConfig parse_config_json(std::string_view json, const std::string& file) {
+FLASHBACK_DETAIL_READER ModelConfig parse_config_json(std::string_view json, const std::string& file) {
     const detail::JsonTree tree = detail::JsonTree::parse(json, file);
     return detail::ConfigJson{tree, file}.read();
 }

@@ -4,7 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/vocabulary.hpp"
 #include "flashback/format/gguf_writer.hpp"
-#include "flashback/model/detail/gguf_vocabulary.hpp"
+#include "flashback/model/detail/vocabulary_keys.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -3,10 +3,9 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/format/folder.hpp"
-#include "flashback/format/mapped_file.hpp"
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/retrieval/detail/json_line.hpp"
-#include "flashback/text/unicode.hpp"
+#include "flashback/retrieval/detail/text_file.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -20,40 +19,6 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
-
-/// Bytes as text: UTF-8, without byte order mark and CR. Counts what had to be replaced.
-inline std::string text_of(std::string_view bytes, const std::string& name, std::size_t& replaced) {
-    if (bytes.starts_with("\x1f\x8b")) {
-        FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' is compressed, expected text; unpack it first (zcat)");
-    }
-    if (const std::size_t nul = bytes.find('\0'); nul != bytes.npos) {
-        FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' is binary: byte ", nul, " is 0, expected text in UTF-8");
-    }
-    if (bytes.starts_with("\xef\xbb\xbf")) bytes.remove_prefix(3);
-    ValidText valid = replace_invalid_utf8(bytes);
-    replaced += valid.replaced;
-    // CR LF only: a CR that stands alone is text.
-    std::string text;
-    text.reserve(valid.text.size());
-    for (std::size_t i = 0; i < valid.text.size(); ++i) {
-        if (valid.text[i] == '\r' && i + 1 < valid.text.size() && valid.text[i + 1] == '\n') continue;
-        text += valid.text[i];
-    }
-    return text;
-}
-
-/// Takes the first line off a text; without its end.
-inline std::string_view take_line(std::string_view& text) {
-    const std::size_t end = text.find('\n');
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == text.npos ? text.size() : end + 1);
-    return line;
-}
-
-inline bool is_blank(char c) noexcept { return c == ' ' || c == '\t' || c == '\r' || c == '\f' || c == '\v'; }
-inline bool is_blank(std::string_view line) noexcept {
-    return std::ranges::all_of(line, [](char c) { return is_blank(c); });
-}
 
 inline Document json_document(std::string_view line, const std::string& where) {
     const JsonLine object{line, where, R"({"id": ..., "contents": ...} or {"_id": ..., "title": ..., "text": ...})"};
@@ -174,11 +139,6 @@ inline bool is_json_lines(std::string_view text) {
     return first != text.npos && text[first] == '{';
 }
 
-inline std::string read_text_file(const std::filesystem::path& path, FileAccess access, std::size_t& replaced) {
-    const MappedFile file{path, access};
-    return text_of({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string(), replaced);
-}
-
 inline void read_folder(const std::filesystem::path& folder, FileAccess access, Corpus& corpus) {
     std::vector<std::filesystem::path> files;
     std::vector<std::filesystem::path> folders{folder};
@@ -205,7 +165,7 @@ inline void read_folder(const std::filesystem::path& folder, FileAccess access, 
 
 }  // namespace detail
 
-inline Corpus parse_corpus(std::string_view bytes, const std::string& name) {
+FLASHBACK_DETAIL_READER Corpus parse_corpus(std::string_view bytes, const std::string& name) {
     Corpus corpus;
     const std::string text = detail::text_of(bytes, name, corpus.replaced);
     if (detail::is_json_lines(text)) {
@@ -217,7 +177,7 @@ inline Corpus parse_corpus(std::string_view bytes, const std::string& name) {
     return corpus;
 }
 
-inline Corpus read_corpus(const std::filesystem::path& path, FileAccess access) {
+FLASHBACK_DETAIL_READER Corpus read_corpus(const std::filesystem::path& path, FileAccess access) {
     std::error_code unknown;
     if (!std::filesystem::is_directory(path, unknown)) {
         const MappedFile file{path, access};

@@ -1,0 +1,22 @@
+/// \file The two kinds of files that hold adapters.
+#pragma once
+
+#include "flashback/format/gguf.hpp"
+#include "flashback/model/detail/gguf_adapter.hpp"
+#include "flashback/model/detail/load_peft.hpp"
+#include "flashback/model/load_adapter.hpp"
+
+#include <filesystem>
+#include <system_error>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+FLASHBACK_DETAIL_READER Adapter load_adapter(const std::filesystem::path& files, const Transformer& model,
+                                             const LoadAdapterOptions& options) {
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(files, ignored))
+        return detail::PeftLoader{files, model, options.tokens, options.access}.load();
+    return detail::GgufAdapterLoader{GgufFile::open(files, options.access), model}.load();
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA
