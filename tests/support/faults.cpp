@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdlib>
 
@@ -30,6 +31,7 @@ bool fails(Fault fault) noexcept {
 }
 
 bool fails_with(int error) noexcept {
+    if (fails(Fault::killed)) ::raise(SIGKILL);
     if (!fails(Fault::file)) return false;
     errno = error;
     return true;

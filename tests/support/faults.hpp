@@ -18,6 +18,7 @@ enum class Fault : std::uint8_t {
     end_of_file,  ///< a read finds the end of the file
     less,         ///< a read or a write does a part of what it should, as it may
     interrupted,  ///< a read or a write is interrupted by a signal, as it may be
+    killed,       ///< the program is killed at a call of `file`, before it does anything
 };
 
 /// From now on, in all threads, the n-th of what a fault befalls is befallen; n from 1.

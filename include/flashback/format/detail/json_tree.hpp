@@ -42,7 +42,7 @@ public:
         }
     }
 
-    bool is_null() const noexcept { return is<std::monostate>(); }
+    bool is_null() const noexcept { return is<Null>(); }
     bool is_boolean() const noexcept { return is<bool>(); }
     bool is_string() const noexcept { return is<std::string>(); }
     bool is_array() const noexcept { return is<Array>(); }
@@ -146,7 +146,13 @@ private:
         }
     }
 
-    std::variant<std::monostate, bool, std::int64_t, std::uint64_t, double, std::string, Array, Object> value_;
+    /// No trivial type, on purpose: libstdc++ 12 takes a variant of numbers, strings and vectors alone for one that always has a value,
+    /// and where copying it throws, it destroys what was never made.
+    struct Null {
+        ~Null() {}  // NOLINT(modernize-use-equals-default)
+    };
+
+    std::variant<Null, bool, std::int64_t, std::uint64_t, double, std::string, Array, Object> value_;
 };
 
 /// Builds a tree of what the parser finds.
