@@ -1,14 +1,16 @@
 // What the arithmetic of each type of weights costs: the same weights as floats are the reference, so that the rounding of the
-// weights themselves does not count.
+// weights themselves does not count. And what the default model is worth on the texts that it never saw.
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/eval/perplexity.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/session.hpp"
+#include "flashback/train/training_texts.hpp"
 #include "support/repacked.hpp"
 #include "support/shared.hpp"
 
 #include <cmath>
+#include <string>
 #include <string_view>
 
 #include <doctest/doctest.h>
@@ -43,4 +45,18 @@ TEST_CASE("Quantised arithmetic has the perplexity of the same weights as floats
         CHECK(found.same_likeliest > c.agreement);
         CHECK(found.same_likeliest < 1);  // else it was not the other arithmetic
     }
+}
+
+TEST_CASE("The default model has the perplexity on the held-out texts that its card states, far below the bootstrap's 42.54") {
+    const auto path = flashback_test::shared("data/technical-heldout.jsonl");
+    if (path.empty()) return;
+    std::string text;
+    for (const std::string& one : read_training_texts(path).texts) text += (text.empty() ? "" : "\n") + one;
+    const GgufFile file = GgufFile::open(FLASHBACK_TEST_MODEL);
+    const TokenBuffer tokens = load_tokenizer(file).encode(text);
+    ThreadPool pool{2};
+    Session session{load_model(file, pool), {.executor = pool}};
+    const Perplexity found = perplexity(session, tokens, {.window = 255, .executor = pool});
+    CHECK(found.tokens == 213435);
+    CHECK(std::abs(found.perplexity() - 32.99) < 0.01);
 }
