@@ -1,4 +1,5 @@
 // GGUF files of every family that has an architecture there: what others wrote, and what we write.
+#include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/write_model.hpp"
 #include "support/errors.hpp"

@@ -1,3 +1,4 @@
+#include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/model/load.hpp"
 
 #include "flashback/model/session.hpp"
