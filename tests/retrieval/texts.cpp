@@ -1,5 +1,6 @@
 // Texts to train on or to measure with.
 #include "flashback/retrieval/texts.hpp"
+#include "flashback/retrieval/detail/wikitext.hpp"
 
 #include "support/errors.hpp"
 #include "support/temporary_folder.hpp"

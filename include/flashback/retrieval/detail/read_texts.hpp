@@ -5,6 +5,7 @@
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/retrieval/detail/read_corpus.hpp"
 #include "flashback/retrieval/detail/text_file.hpp"
+#include "flashback/retrieval/detail/wikitext.hpp"
 #include "flashback/retrieval/texts.hpp"
 
 #include <cstddef>
@@ -16,26 +17,6 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
-
-/// The title in a line ` = Title = `, and nothing in any other: ` = = Section = = `, say.
-inline std::string_view wikitext_title(std::string_view line) {
-    while (!line.empty() && is_blank(line.back())) line.remove_suffix(1);
-    constexpr std::string_view left = " = ";
-    constexpr std::string_view right = " =";
-    if (line.size() <= left.size() + right.size() || !line.starts_with(left) || !line.ends_with(right)) return {};
-    const std::string_view title = line.substr(left.size(), line.size() - left.size() - right.size());
-    return title.front() == '=' || title.back() == '=' ? std::string_view{} : title;
-}
-
-/// A title as it is written elsewhere: WikiText has "3 @-@ D" for "3-D".
-inline std::string plain_title(std::string_view title) {
-    std::string plain{title};
-    for (const char c : {'-', ',', '.'}) {
-        const std::string spelled{' ', '@', c, '@', ' '};
-        for (std::size_t at = 0; (at = plain.find(spelled, at)) != plain.npos; ++at) plain.replace(at, spelled.size(), 1, c);
-    }
-    return plain;
-}
 
 /// Requires  the first line that is not empty is a title
 inline void read_wikitext(std::string_view text, const std::string& stem, Corpus& corpus) {
