@@ -84,7 +84,8 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
               {"nats_per_token", p.nats},
               {"standard_error", p.standard_error},
               {"perplexity", p.perplexity()},
-              {"perplexity_standard_error", p.perplexity_standard_error()}};
+              {"perplexity_standard_error", p.perplexity_standard_error()},
+              {"nats_by_place", p.place_nats}};
     if (settings.per == "word") {
         json["words"] = m.words;
         json["perplexity_per_word"] = p.perplexity_per(m.words);

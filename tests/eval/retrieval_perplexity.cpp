@@ -11,6 +11,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -45,11 +46,11 @@ struct World {
 enum class Order { none, append, prepend };
 
 /// -ln p of each token of each stride, by the definition: everything in front of it is given to a model that knows nothing else.
-std::vector<double> direct(const World& world, const StrideOptions& o, Order order, bool markers, bool replace,
-                           TokenSpan head) {
-    std::vector<double> means;
+std::vector<std::vector<double>> direct(const World& world, const StrideOptions& o, Order order, bool markers, bool replace,
+                                        TokenSpan head) {
+    std::vector<std::vector<double>> strides;
     const TokenSpan text = world.text.tokens();
-    for (std::size_t at = o.init; at + o.stride <= text.size() && (o.strides == 0 || means.size() < o.strides);
+    for (std::size_t at = o.init; at + o.stride <= text.size() && (o.strides == 0 || strides.size() < o.strides);
          at += o.stride) {
         TokenBuffer documents;
         if (order != Order::none) {
@@ -68,21 +69,28 @@ std::vector<double> direct(const World& world, const StrideOptions& o, Order ord
         if (order == Order::prepend) append(before, documents);
         append(before, text.subspan(at - length, length));
         if (order == Order::append) append(before, documents);
-        double sum = 0;
+        std::vector<double>& nats = strides.emplace_back();
         for (std::size_t i = 0; i < o.stride; ++i) {
             std::vector<float> logits(vocab);
             null_logits(before, logits);
             double total = 0;
             for (std::size_t id = 0; id < vocab - (markers ? 2 : 0); ++id) total += std::exp(static_cast<double>(logits[id]));
-            sum += std::log(total) - static_cast<double>(logits[static_cast<std::size_t>(text[at + i])]);
+            nats.push_back(std::log(total) - static_cast<double>(logits[static_cast<std::size_t>(text[at + i])]));
             before.push_back(text[at + i]);
         }
-        means.push_back(sum / static_cast<double>(o.stride));
     }
-    return means;
+    return strides;
 }
 
-void check_same(const RetrievalPerplexity& found, const std::vector<double>& means, std::size_t stride) {
+void check_same(const RetrievalPerplexity& found, const std::vector<std::vector<double>>& strides, std::size_t stride) {
+    std::vector<double> means;
+    std::vector<double> places(stride);
+    for (const std::vector<double>& nats : strides) {
+        means.push_back(std::accumulate(nats.begin(), nats.end(), 0.0) / static_cast<double>(stride));
+        for (std::size_t j = 0; j < stride; ++j) places[j] += nats[j] / static_cast<double>(strides.size());
+    }
+    REQUIRE(found.place_nats.size() == stride);
+    for (std::size_t j = 0; j < stride; ++j) CHECK(found.place_nats[j] == doctest::Approx(places[j]).epsilon(1e-9));
     REQUIRE(found.stride_nats.size() == means.size());
     CHECK(found.strides == means.size());
     CHECK(found.tokens == means.size() * stride);

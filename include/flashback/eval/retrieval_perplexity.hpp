@@ -54,6 +54,8 @@ struct RetrievalPerplexity {
     double standard_error =
         0;  ///< of that mean, from the means of the strides, as if these were independent; NaN for one stride
     std::vector<double> stride_nats = {};  ///< the mean of each stride: to compare two runs stride by stride
+    std::vector<double> place_nats =
+        {};  ///< the mean of the first tokens of all strides, of the second, ...: how far a passage parts them from their text
 
     double perplexity() const { return std::exp(nats); }
     /// Of the perplexity: that of the mean, carried through the exponential.
@@ -91,39 +93,40 @@ public:
                  const OpenIds& open)
         : model_(&model), policies_(&policies), text_(text), strides_(&strides), layout_(layout), open_(&open) {}
 
-    /// The mean nats of the strides of a run, into `nats[i - first]`.
+    /// The nats of the tokens of a run.
+    /// Shape     nats: (count, stride) row-major
     void score(std::size_t first, std::size_t count, std::span<double> nats) {
         model_->truncate(0);
         held_.clear();
-        for (std::size_t i = 0; i < count; ++i) nats[i] = score_one((*strides_)[first + i]);
+        const std::size_t stride = strides_->stride();
+        for (std::size_t i = 0; i < count; ++i) score_one((*strides_)[first + i], nats.subspan(i * stride, stride));
     }
 
     const TokenCounts& counts() const noexcept { return counts_; }
 
 private:
-    double score_one(const RetrievedStride& stride) {
+    void score_one(const RetrievedStride& stride, std::span<double> nats) {
         const TokenSpan targets = text_.subspan(stride.at, strides_->stride());
         const TokenSpan read = targets.first(targets.size() - 1);  // nothing is predicted behind the last one
         const ContextPlan plan = plan_stride(*policies_, held_, text_, stride, targets.size(), layout_, scratch_);
         const std::size_t held_before = held_.size();
         if (plan.keep < held_before) model_->truncate(plan.keep);
-        double sum = nats_of(stride.at, model_->evaluate(plan.feed));
+        nats[0] = nats_of(stride.at, model_->evaluate(plan.feed));
         if constexpr (ScoringModel<Model>) {
             if (!read.empty()) {
                 const std::span<const float> logits = model_->evaluate_all(read);
                 const auto vocab = static_cast<std::size_t>(model_->vocab_size());
                 check_logits(logits.size(), read.size());
                 for (std::size_t j = 0; j < read.size(); ++j)
-                    sum += nats_of(stride.at + j + 1, logits.subspan(j * vocab, vocab));
+                    nats[j + 1] = nats_of(stride.at + j + 1, logits.subspan(j * vocab, vocab));
             }
         } else {
             for (std::size_t j = 0; j < read.size(); ++j)
-                sum += nats_of(stride.at + j + 1, model_->evaluate(read.subspan(j, 1)));
+                nats[j + 1] = nats_of(stride.at + j + 1, model_->evaluate(read.subspan(j, 1)));
         }
         held_.assign(plan.wanted.begin(), plan.wanted.end());
         append(held_, read);
         counts_ += {held_.size(), held_.size() - plan.keep, plan.keep, held_before - plan.keep};
-        return sum / static_cast<double>(targets.size());
     }
 
     double nats_of(std::size_t index, std::span<const float> logits) const {
@@ -207,27 +210,38 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     RetrievalPerplexity result{.strides = strides.size(),
                                .tokens = strides.size() * strides.stride(),
                                .retrievals = strides.retrievals(),
-                               .stride_nats = std::vector<double>(strides.size())};
+                               .stride_nats = std::vector<double>(strides.size()),
+                               .place_nats = std::vector<double>(strides.stride())};
+    const std::size_t stride = strides.stride();
+    std::vector<double> nats(result.tokens);
     constexpr std::size_t run = RetrievalPerplexity::run;
     for (std::size_t done = 0; done < strides.size();) {
         const std::size_t wave = std::min(strides.size() - done, run * scorers.size());
         detail::run_tasks(options.executor, (wave + run - 1) / run, [&](std::size_t i) {
             const std::size_t begin = done + i * run;
             const std::size_t count = std::min(run, strides.size() - begin);
-            scorers[i].score(begin, count, std::span{result.stride_nats}.subspan(begin, count));
+            scorers[i].score(begin, count, std::span{nats}.subspan(begin * stride, count * stride));
         });
         done += wave;
         if (options.progress) options.progress(done, strides.size());
     }
     detail::RunningMean mean;
-    for (const double nats : result.stride_nats) mean.add(nats);
+    for (std::size_t i = 0; i < strides.size(); ++i) {
+        double sum = 0;
+        for (std::size_t j = 0; j < stride; ++j) {
+            sum += nats[i * stride + j];
+            result.place_nats[j] += nats[i * stride + j] / static_cast<double>(strides.size());
+        }
+        result.stride_nats[i] = sum / static_cast<double>(stride);
+        mean.add(result.stride_nats[i]);
+    }
     result.nats = mean.mean();
     result.standard_error = mean.standard_error();
     for (const auto& scorer : scorers) result.counts += scorer.counts();
     for (std::size_t i = 0; i < strides.size(); ++i) {
-        const RetrievedStride stride = strides[i];
-        result.passages += stride.found;
-        if (detail::has_run(stride.passages, text.subspan(stride.at, strides.stride()))) ++result.copied;
+        const RetrievedStride one = strides[i];
+        result.passages += one.found;
+        if (detail::has_run(one.passages, text.subspan(one.at, stride))) ++result.copied;
     }
     return result;
 }
