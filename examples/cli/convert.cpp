@@ -2,6 +2,7 @@
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/format/gguf.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/write_model.hpp"
 #include "training_run.hpp"
@@ -57,6 +58,15 @@ void convert(const ConvertOptions& options) {
         type = std::ranges::find(written_types, options.dtype, [](const auto& t) { return t.first; })->second;
     fb::write_model(options.out, *model, vocabulary ? &*vocabulary : nullptr, type);
 
+    std::vector<std::string> kept_as_f16;  // as quantize has it
+    const fb::GgufFile written = fb::GgufFile::open(options.out);
+    for (const fb::GgufTensor& tensor : written.tensors()) {
+        const std::size_t block = fb::layout_of(type).block_elements;
+        if (tensor.dims[0] % block == 0 || tensor.type != fb::DType::f16) continue;
+        kept_as_f16.emplace_back(tensor.name);
+        std::cerr << "flashback: tensor " << tensor.name << " has rows of " << tensor.dims[0] << " elements, no multiple of "
+                  << block << ", and is stored as F16\n";
+    }
     const auto bytes = std::filesystem::file_size(options.out);
     const std::string name{fb::layout_of(type).name};
     if (options.json) {
@@ -65,7 +75,8 @@ void convert(const ConvertOptions& options) {
                {"architecture", fb::detail::gguf_architecture(model->config.family)},
                {"dtype", name},
                {"bytes", bytes},
-               {"tokens", vocabulary ? Json(vocabulary->size()) : Json(nullptr)}});
+               {"tokens", vocabulary ? Json(vocabulary->size()) : Json(nullptr)},
+               {"kept_as_f16", kept_as_f16}});
     } else {
         std::cout << "wrote '" << options.out << "', " << bytes << " bytes, weights " << name << '\n';
     }
@@ -86,7 +97,9 @@ void add_convert(CLI::App& app, Command& run) {
     add_threads(command, options->threads);
     add_json(command, options->json);
     command.footer(
-        "Norms, biases and tables of positions become f32. The file runs in llama.cpp too.\n"
+        "Norms, biases and tables of positions become f32, tensors whose rows are no whole blocks f16. The file runs in "
+        "llama.cpp "
+        "too.\n"
         "Example:\n  flashback convert ../shared/models/TinyStories-656K /tmp/stories.gguf --dtype q8_0");
     command.callback([options, &run] { run = [options] { convert(*options); }; });
 }

@@ -54,7 +54,7 @@ public:
                 writer_.add_tensor(tensor.name, std::array{rows}, DType::f32);
             } else {
                 const std::array<std::uint64_t, 2> sides{tensor.matrices.front().second->inputs(), rows};
-                writer_.add_tensor(tensor.name, sides, type_of(tensor.name));
+                writer_.add_tensor(tensor.name, sides, type_of(tensor.name, sides[0]));
             }
         }
         for (const Tensor& tensor : tensors_) {
@@ -75,17 +75,21 @@ private:
         return there != tensors_.end() ? *there : tensors_.emplace_back(Tensor{name, {}, {}});
     }
 
-    /// A table of positions is next to nothing in bytes, and llama.cpp reads it as floats.
-    DType type_of(const std::string& name) const { return name == "position_embd.weight" ? DType::f32 : type_; }
+    /// A table of positions is next to nothing in bytes, and llama.cpp reads it as floats. Rows that are no whole blocks become f16, as
+    /// llama.cpp has it when it quantises.
+    DType type_of(const std::string& name, std::uint64_t row) const {
+        if (name == "position_embd.weight") return DType::f32;
+        return row % layout_of(type_).block_elements == 0 ? type_ : DType::f16;
+    }
 
     void put(const std::string& name, const GgufPlace& place, const std::vector<float>& vector) const {
         std::vector<float> theirs(vector.size());
         for (std::size_t i = 0; i < vector.size(); ++i) theirs[i] = vector[place.ours(i)];
-        check(name, theirs);
+        check(name, theirs, DType::f32);
         writer_.write(std::as_bytes(std::span{theirs}));
     }
     void put(const std::string& name, const GgufPlace& place, const simd::PackedMatrix& matrix) const {
-        const DType type = type_of(name);
+        const DType type = type_of(name, matrix.inputs());
         const DTypeLayout layout = layout_of(type);
         std::vector<float> row(matrix.inputs());
         std::vector<std::byte> bytes(matrix.inputs() / layout.block_elements * layout.block_bytes);
@@ -93,14 +97,14 @@ private:
             matrix.row(place.ours(o), row.data());
             quantize(type, row.data(), row.size(), bytes.data());
             dequantize(type, bytes.data(), row.size(), row.data());
-            check(name, row);
+            check(name, row, type);
             writer_.write(bytes);
         }
     }
 
-    void check(const std::string& name, const std::vector<float>& values) const {
+    static void check(const std::string& name, const std::vector<float>& values, DType type) {
         if (std::ranges::all_of(values, [](float x) { return std::isfinite(x); })) return;
-        FLASHBACK_THROW(ErrorCode::format, "a weight of ", name, " is no finite number as ", layout_of(type_).name,
+        FLASHBACK_THROW(ErrorCode::format, "a weight of ", name, " is no finite number as ", layout_of(type).name,
                         ", expected one that can be written");
     }
 
@@ -178,11 +182,11 @@ void write_gguf(const std::filesystem::path& target, const Transformer& model, D
 
 }  // namespace detail
 
-/// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, whole or not at all: matrices as `type`, norms, biases
-/// and positions as f32, hyper-parameters, and the tokenizer of another file, whose EOS becomes the first token that ends a text of
+/// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, whole or not at all: matrices as `type`, or as f16
+/// where their rows are no whole blocks of it, norms, biases and positions as f32, hyper-parameters, and the tokenizer of another file, whose EOS becomes the first token that ends a text of
 /// this model. Rows stand in the order of the architecture.
 /// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are no finite numbers, or
-///           would be none as `type`; Error{contract} for rows that are no whole blocks of it; Error{io}
+///           would be none as `type`; Error{io}
 /// Cost      one row at a time beside the model
 /// Source    llama.cpp's names of keys and tensors (gguf-py/gguf/constants.py)
 inline void write_model(const std::filesystem::path& target, const Transformer& model, const GgufFile& tokenizer, DType type) {
