@@ -15,7 +15,7 @@ flashback_add_test(format THREADS SOURCES format/byte_reader.cpp format/gguf.cpp
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp loading/write_model.cpp
-                   loading/byte_level_bpe.cpp loading/hostile.cpp loading/load.cpp loading/tokenizer_folder.cpp
+                   loading/byte_level_bpe.cpp loading/hostile.cpp loading/llama_cpp.cpp loading/load.cpp loading/tokenizer_folder.cpp
                    loading/tokenizer_json.cpp loading/config_json.cpp loading/convert.cpp loading/model_folder.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
 

@@ -184,7 +184,7 @@ void write_gguf(const std::filesystem::path& target, const Transformer& model, D
 
 /// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, whole or not at all: matrices as `type`, or as f16
 /// where their rows are no whole blocks of it, norms, biases and positions as f32, hyper-parameters, and the tokenizer of another file, whose EOS becomes the first token that ends a text of
-/// this model. Rows stand in the order of the architecture.
+/// this model. Rows stand in the order of the architecture. llama.cpp runs the file, but for Qwen2 whose heads do not make up its width.
 /// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are no finite numbers, or
 ///           would be none as `type`; Error{io}
 /// Cost      one row at a time beside the model
