@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -98,6 +99,53 @@ TEST_CASE("convert writes a GGUF file that scores as the folder does, to the las
     CHECK(result.status == 0);
     CHECK(result.err.find("has no tokenizer files, and so the GGUF file has no vocabulary") != std::string::npos);
     CHECK(tool_json({"score", "--model", out, "--tokens", "1,7"})["tokens"].size() == 2);
+}
+
+TEST_CASE("every command takes a folder of every family, and the file that convert makes of it") {
+    using flashback::Family;
+    const TemporaryFolder folder;
+    std::string text;
+    for (int i = 0; i < 40; ++i) text += "The model reads line " + std::to_string(i) + " of a text.\n";
+    const std::string train = folder.write("train.txt", text);
+    const std::string corpus = folder.write("corpus.jsonl", R"({"id": "1", "contents": "a line of some other text"})"
+                                                            "\n"
+                                                            R"({"id": "2", "contents": "what a model reads"})"
+                                                            "\n");
+    for (const auto& [name, family] : {std::pair{"llama", Family::llama},
+                                       {"mistral", Family::mistral},
+                                       {"qwen2", Family::qwen2},
+                                       {"gpt2", Family::gpt2},
+                                       {"opt", Family::opt}}) {
+        flashback::TransformerConfig shape = flashback_test::small_shape(family);
+        shape.vocab = 260;
+        shape.window = 128;
+        FolderWriter writer{flashback_test::random_weights(shape, true)};
+        writer.config["bos_token_id"] = writer.config["eos_token_id"] = 256;
+        const std::string model = (folder.path() / name).string();
+        writer.write(model);
+        folder.write(std::string{name} + "/tokenizer.json", flashback_test::byte_tokenizer({"te"}, {"t e"}).dump());
+        std::vector<std::string> models{model};
+        if (family != Family::opt) {
+            models.push_back(model + ".gguf");
+            CHECK(tool({"convert", model, models.back()}).status == 0);
+        }
+        for (const std::string& one : models) {
+            CAPTURE(one);
+            CHECK(tool_json({"inspect", "--model", one})["obstacle"].is_null());
+            CHECK(tool_json({"score", "--model", one, "--text", "a text"})["tokens"].size() >= 5);
+            CHECK(tool_json({"ppl", "--model", one, "--text", train, "--window", "64"})["perplexity"].get<double>() > 1);
+            const std::string adapter = one + ".adapter";
+            CHECK(tool_json({"finetune", "--model", one, "--train", train, "--corpus", corpus, "--out", adapter, "--marker-ids",
+                             "1,2", "--passage-tokens", "16", "--query-tokens", "8", "--steps", "1", "--batch",
+                             "2"})["steps"] == 1);
+            CHECK(tool_json({"ppl", "--model", one, "--text", train, "--corpus", corpus, "--layout", "append", "--adapter",
+                             adapter, "--passage-tokens", "16", "--query-tokens", "8", "--strides", "3"})["strides"] == 3);
+            const auto generated = tool_json({"generate", "--model", one, "--corpus", corpus, "--adapter", adapter, "--prompt",
+                                              "a text", "--max-tokens", "20", "--ignore-eos", "--passage-tokens", "16"});
+            CHECK(generated["tokens"].size() == 20);
+            CHECK(generated["stats"]["retrievals"].get<int>() > 0);
+        }
+    }
 }
 
 }  // namespace test_cli_folder
