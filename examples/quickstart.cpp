@@ -43,7 +43,8 @@ constexpr std::size_t heldout_strides = 192;
 struct System {
     fb::Tokenizer tokenizer;
     std::shared_ptr<const fb::Transformer> model;
-    std::shared_ptr<const fb::PackedAdapter> adapter;
+    std::shared_ptr<const fb::PackedAdapter> adapter;         // for passages behind the text
+    std::shared_ptr<const fb::PackedAdapter> repeat_adapter;  // the same with the newest tokens once more behind them
     fb::Bm25Index index;
     fb::ThreadPool& pool;
 
@@ -234,16 +235,22 @@ void measure(const System& system, const std::string& titles_path) {
     print("adapter, no retrieval", measured(nothing, tuned, system.adapter));
     print("append + adapter + markers", measured(passages, tuned, system.adapter));
     print("append + adapter + markers, unrelated passages", measured(others, tuned, system.adapter));
+    const auto repeating = tuned.layout(fb::AppendAndRepeat{repeated});
+    print("append + 16 tokens + its adapter + markers", measured(passages, repeating, system.repeat_adapter));
+    print("the same, unrelated passages", measured(others, repeating, system.repeat_adapter));
 }
 
-void quickstart(const std::string& corpus_path, const std::string& adapter_path, const std::string& titles_path) {
+void quickstart(const std::string& corpus_path, const std::string& adapter_path, const std::string& repeat_path,
+                const std::string& titles_path) {
     fb::ThreadPool pool{std::max(1u, std::thread::hardware_concurrency())};
     const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
     fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const auto model = fb::load_model(file, pool);
-    auto adapter = std::make_shared<const fb::PackedAdapter>(fb::load_adapter(adapter_path, *model), model->config);
+    const auto adapter_of = [&](const std::string& path) {
+        return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(path, *model), model->config);
+    };
     fb::Bm25Index index{fb::read_corpus(corpus_path).documents, tokenizer};
-    const System system{std::move(tokenizer), model, std::move(adapter), std::move(index), pool};
+    const System system{std::move(tokenizer), model, adapter_of(adapter_path), adapter_of(repeat_path), std::move(index), pool};
     std::cout << "Model   " << model->config.name << ": " << model->config.layers << " layers of width " << model->config.width
               << ", window " << model->config.window << ", on " << pool.concurrency() << " threads (" FLASHBACK_ISA_NAME ")\n"
               << "Adapter " << adapter_path << ": a LoRA and the embeddings of <MARK_L> and <MARK_R>\n"
@@ -256,12 +263,12 @@ void quickstart(const std::string& corpus_path, const std::string& adapter_path,
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 4) {
-        std::cerr << "usage: quickstart CORPUS ADAPTER HELDOUT_TITLES\n";
+    if (argc != 5) {
+        std::cerr << "usage: quickstart CORPUS ADAPTER REPEAT_ADAPTER HELDOUT_TITLES\n";
         return 2;
     }
     try {
-        quickstart(argv[1], argv[2], argv[3]);
+        quickstart(argv[1], argv[2], argv[3], argv[4]);
         return 0;
     } catch (const std::exception& error) {
         std::cerr << "quickstart: " << error.what() << '\n';

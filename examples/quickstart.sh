@@ -14,9 +14,9 @@ corpus=build/foldoc.txt
 
 adapter=examples/models/flashback-adapter-5m
 titles=examples/pretrain/heldout.json
-echo "== running build/release/bin/quickstart $corpus $adapter $titles"
+echo "== running build/release/bin/quickstart $corpus $adapter $adapter-repeat $titles"
 echo
-build/release/bin/quickstart "$corpus" "$adapter" "$titles"
+build/release/bin/quickstart "$corpus" "$adapter" "$adapter-repeat" "$titles"
 
 cat <<EOF
 
