@@ -43,11 +43,12 @@ TEST_CASE("ppl --layout: all fields; every layout predicts the same tokens, and 
     const json append = tool_json(with(common, {"--layout", "append"}));
     CHECK(keys(append) ==
           std::set<std::string>{
-              "model",          "cache",     "layout",         "repeat",         "markers",      "reuse",
-              "stride",         "init",      "context",        "hold",           "query_tokens", "passages",
-              "passage_tokens", "documents", "masked",         "strides",        "tokens",       "retrievals",
-              "passages_found", "copied",    "nats_per_token", "standard_error", "perplexity",   "perplexity_standard_error",
-              "requested",      "evaluated", "reused",         "discarded",      "seconds"});
+              "model",          "cache",          "layout",         "repeat",         "markers",
+              "reuse",          "stride",         "init",           "context",        "hold",
+              "query_tokens",   "passages",       "passage_tokens", "documents",      "masked",
+              "strides",        "tokens",         "retrievals",     "passages_found", "copied",
+              "nats_per_token", "standard_error", "perplexity",     "nats_by_place",  "perplexity_standard_error",
+              "requested",      "evaluated",      "reused",         "discarded",      "seconds"});
     CHECK(append["layout"] == "append");
     CHECK(append["markers"] == false);
     CHECK(append["stride"] == 16);
