@@ -48,6 +48,11 @@ CLI::Validator number_from(double least, double most) { return number_in(least, 
 
 CLI::Validator number_above(double least, double most) { return number_in(least, most, false, ", up to "); }
 
+void say_kept_as_f16(const flashback::GgufTensor& tensor, flashback::DType wanted) {
+    std::cerr << "flashback: tensor " << flashback::detail::printable(tensor.name) << " has rows of " << tensor.dims[0]
+              << " elements, no multiple of " << flashback::layout_of(wanted).block_elements << ", and is stored as F16\n";
+}
+
 void add_json(CLI::App& command, bool& json) {
     command.add_flag("--json", json, "Print one JSON object on standard output and nothing else there");
 }

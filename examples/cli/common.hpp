@@ -5,6 +5,7 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/format/gguf.hpp"
 #include "flashback/model/model_source.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/retrieval/corpus.hpp"
@@ -52,6 +53,9 @@ CLI::Validator number_above(double least, double most);
 
 /// What the marking tokens are called in vocabularies that have them.
 inline constexpr std::array marker_names{"<MARK_L>", "<MARK_R>"};
+
+/// Says on standard error that a tensor of a file became f16 because its rows are no whole blocks of the type that was asked for.
+void say_kept_as_f16(const flashback::GgufTensor& tensor, flashback::DType wanted);
 
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);

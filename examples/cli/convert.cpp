@@ -61,11 +61,9 @@ void convert(const ConvertOptions& options) {
     std::vector<std::string> kept_as_f16;  // as quantize has it
     const fb::GgufFile written = fb::GgufFile::open(options.out);
     for (const fb::GgufTensor& tensor : written.tensors()) {
-        const std::size_t block = fb::layout_of(type).block_elements;
-        if (tensor.dims[0] % block == 0 || tensor.type != fb::DType::f16) continue;
+        if (tensor.type != fb::DType::f16 || tensor.dims[0] % fb::layout_of(type).block_elements == 0) continue;
         kept_as_f16.emplace_back(tensor.name);
-        std::cerr << "flashback: tensor " << tensor.name << " has rows of " << tensor.dims[0] << " elements, no multiple of "
-                  << block << ", and is stored as F16\n";
+        say_kept_as_f16(tensor, type);
     }
     const auto bytes = std::filesystem::file_size(options.out);
     const std::string name{fb::layout_of(type).name};
@@ -98,8 +96,7 @@ void add_convert(CLI::App& app, Command& run) {
     add_json(command, options->json);
     command.footer(
         "Norms, biases and tables of positions become f32, tensors whose rows are no whole blocks f16. The file runs in "
-        "llama.cpp "
-        "too.\n"
+        "llama.cpp too.\n"
         "Example:\n  flashback convert ../shared/models/TinyStories-656K /tmp/stories.gguf --dtype q8_0");
     command.callback([options, &run] { run = [options] { convert(*options); }; });
 }

@@ -200,10 +200,7 @@ void quantize(const QuantizeOptions& options) {
     if (head) converter.convert(tensors[*head], plan.types[*head]);
     writer.finish();
 
-    for (const std::string& name : plan.kept_as_f16) {
-        std::cerr << "flashback: tensor " << fb::detail::printable(name) << " has rows of " << file.tensor(name)->dims[0]
-                  << " elements, no multiple of " << fb::layout_of(target.type).block_elements << ", and is stored as F16\n";
-    }
+    for (const std::string& name : plan.kept_as_f16) say_kept_as_f16(*file.tensor(name), target.type);
     const Json json{{"dtype", options.dtype},
                     {"before", side_json(file)},
                     {"after", side_json(fb::GgufFile::open(options.out))},

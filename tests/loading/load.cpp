@@ -1,5 +1,5 @@
-#include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/model/load.hpp"
+#include "flashback/format/gguf_fingerprint.hpp"
 
 #include "flashback/model/session.hpp"
 #include "support/errors.hpp"

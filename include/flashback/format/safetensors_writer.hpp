@@ -8,7 +8,6 @@
 #include "flashback/format/detail/safetensors_entry.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -63,13 +62,9 @@ public:
         FLASHBACK_ASSERT(bytes && *bytes < (std::uint64_t{1} << 62) - end_, "SafetensorsWriter: tensor ", shown,
                          " makes the file too long, expected less than 2^62 bytes");
         using Json = detail::JsonTree;
-        const std::array offsets{end_, end_ + *bytes};
-        Json::Object fields;
-        fields.reserve(3);
-        fields.emplace_back("dtype", std::string{found->name});
-        fields.emplace_back("shape", Json::Array(shape.begin(), shape.end()));
-        fields.emplace_back("data_offsets", Json::Array(offsets.begin(), offsets.end()));
-        std::pair tensor{std::string{name}, Json{std::move(fields)}};
+        std::pair tensor{std::string{name}, Json{Json::Object{{"dtype", std::string{found->name}},
+                                                              {"shape", Json::Array(shape.begin(), shape.end())},
+                                                              {"data_offsets", Json::Array{end_, end_ + *bytes}}}}};
         if (tensors_.size() == tensors_.capacity()) tensors_.reserve(2 * tensors_.size() + 1);
         names_.emplace(name);  // and nothing throws any more
         tensors_.push_back(std::move(tensor));

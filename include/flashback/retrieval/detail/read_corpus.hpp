@@ -133,12 +133,6 @@ inline void check_documents(const Corpus& corpus, const std::string& name, const
     }
 }
 
-/// Whether a text is JSON lines.
-inline bool is_json_lines(std::string_view text) {
-    const std::size_t first = text.find_first_not_of(" \t\n\r");
-    return first != text.npos && text[first] == '{';
-}
-
 inline void read_folder(const std::filesystem::path& folder, FileAccess access, Corpus& corpus) {
     std::vector<std::filesystem::path> files;
     std::vector<std::filesystem::path> folders{folder};

@@ -47,6 +47,12 @@ inline bool is_blank(std::string_view line) noexcept {
     return std::ranges::all_of(line, [](char c) { return is_blank(c); });
 }
 
+/// Whether a text is JSON lines.
+inline bool is_json_lines(std::string_view text) {
+    const std::size_t first = text.find_first_not_of(" \t\n\r");
+    return first != text.npos && text[first] == '{';
+}
+
 /// The text of a file.
 inline std::string read_text_file(const std::filesystem::path& path, FileAccess access, std::size_t& replaced) {
     const MappedFile file{path, access};

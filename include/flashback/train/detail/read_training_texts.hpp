@@ -20,8 +20,7 @@ FLASHBACK_DETAIL_READER TrainingTexts read_training_texts(const std::filesystem:
         if (text.find_first_not_of(" \t\r\n\f\v") != text.npos) found.texts.push_back(std::move(text));
     };
     std::string_view rest = all;
-    const std::size_t first = rest.find_first_not_of(" \t\n\r");
-    if (first != rest.npos && rest[first] == '{') {
+    if (detail::is_json_lines(rest)) {
         for (std::size_t number = 1; !rest.empty(); ++number) {
             const std::string_view line = detail::take_line(rest);
             if (detail::is_blank(line)) continue;
