@@ -7,7 +7,7 @@ list(TRANSFORM fuzz_targets REPLACE "(.+)" "fuzz/targets/\\1.cpp;fuzz/seeds/\\1.
 add_executable(fuzz_replay fuzz/replay.cpp fuzz/target.cpp ${fuzz_sources} support/allocations.cpp)
 set_source_files_properties(support/allocations.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 target_link_libraries(fuzz_replay PRIVATE flashback::native)
-target_compile_options(fuzz_replay PRIVATE $<$<CONFIG:Release>:-O1>)
+target_compile_options(fuzz_replay PRIVATE $<$<CONFIG:Release>:-O0>)
 target_include_directories(fuzz_replay PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
 target_compile_definitions(fuzz_replay PRIVATE FLASHBACK_TEST_FINDINGS="${CMAKE_CURRENT_SOURCE_DIR}/fuzz/findings")
 set_target_properties(fuzz_replay PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0 RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")

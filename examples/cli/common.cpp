@@ -2,6 +2,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/model/load.hpp"
+#include "flashback/model/write_model.hpp"
 #include "models/default_model.hpp"
 
 #include <algorithm>
@@ -134,6 +135,24 @@ flashback::Corpus open_corpus(const std::string& path) {
         std::cerr << "flashback: '" << path << "' is no UTF-8 in " << corpus.replaced << " places, which became U+FFFD\n";
     }
     return corpus;
+}
+
+CLI::Option* add_dtype(CLI::App& command, std::string& dtype, const std::vector<std::string>& names) {
+    return command.add_option("--dtype", dtype, "What the weights become; norms, biases and tables of positions are f32")
+        ->check(CLI::IsMember(names));
+}
+
+flashback::DType dtype_named(const std::string& name) {
+    using flashback::DType;
+    for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0})
+        if (CLI::detail::to_lower(std::string{flashback::layout_of(type).name}) == name) return type;
+    FLASHBACK_THROW(flashback::ErrorCode::contract, "no weights are written as '", name, "'");
+}
+
+void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,
+                const flashback::Vocabulary* vocabulary, flashback::DType type) {
+    source.gguf() ? flashback::write_model(file, model, *source.gguf(), type)
+                  : flashback::write_model(file, model, vocabulary, type);
 }
 
 void print(const Json& object) { std::cout << object.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n'; }

@@ -57,6 +57,16 @@ inline constexpr std::array marker_names{"<MARK_L>", "<MARK_R>"};
 /// Says on standard error that a tensor of a file became f16 because its rows are no whole blocks of the type that was asked for.
 void say_kept_as_f16(const flashback::GgufTensor& tensor, flashback::DType wanted);
 
+/// Adds --dtype: what the weights of a GGUF file that is written become; some of f32, f16, bf16, q8_0 and q4_0.
+CLI::Option* add_dtype(CLI::App& command, std::string& dtype, const std::vector<std::string>& names);
+/// The type that --dtype names.
+flashback::DType dtype_named(const std::string& name);
+
+/// Writes a model as a GGUF file with the tokenizer of the file or folder that it comes from.
+/// Throws    as flashback::write_model
+void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,
+                const flashback::Vocabulary* vocabulary, flashback::DType type);
+
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);
 

@@ -1,21 +1,19 @@
+#include "adapter_option.hpp"
 #include "common.hpp"
 #include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/model/load.hpp"
-#include "flashback/model/write_model.hpp"
+#include "flashback/model/load_adapter.hpp"
+#include "flashback/model/merge_adapter.hpp"
 #include "training_run.hpp"
 
-#include <algorithm>
-#include <array>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 namespace cli {
@@ -27,26 +25,28 @@ struct ConvertOptions {
     std::string in;
     std::string out;
     std::string dtype;
+    AdapterOption adapter;
     bool force = false;
     std::size_t threads = 1;
     bool json = false;
 };
 
-constexpr std::array<std::pair<std::string_view, fb::DType>, 5> written_types{{{"f32", fb::DType::f32},
-                                                                               {"f16", fb::DType::f16},
-                                                                               {"bf16", fb::DType::bf16},
-                                                                               {"q8_0", fb::DType::q8_0},
-                                                                               {"q4_0", fb::DType::q4_0}}};
-
 void convert(const ConvertOptions& options) {
     const fb::ModelSource source = fb::ModelSource::open(options.in);
-    if (source.gguf()) {
+    if (source.gguf() && !options.adapter.given()) {
         FLASHBACK_THROW(fb::ErrorCode::unsupported, "'", options.in,
-                        "' is a GGUF file already, expected a Hugging Face folder; flashback quantize gives it another type");
+                        "' is a GGUF file already, expected a Hugging Face folder, or an --adapter to merge into it; flashback "
+                        "quantize gives it another type");
+    }
+    std::error_code absent;
+    if (std::filesystem::equivalent(options.in, options.out, absent)) {
+        FLASHBACK_THROW(fb::ErrorCode::io, "'", options.out, "' is the file that is read, expected another one to write");
     }
     check_writable(options.out, options.force);
     fb::ThreadPool pool = start_threads(options.threads);
-    const auto model = load_weights(source, pool);
+    auto model = load_weights(source, pool);
+    if (options.adapter.given())
+        model = fb::merged(*model, fb::load_adapter(options.adapter.path, *model), options.adapter.scale, pool);
     std::optional<fb::Vocabulary> vocabulary;
     if (source.has_tokenizer()) {
         vocabulary = fb::load_tokenizer(source).vocabulary();
@@ -54,9 +54,8 @@ void convert(const ConvertOptions& options) {
         std::cerr << "flashback: '" << options.in << "' has no tokenizer files, and so the GGUF file has no vocabulary\n";
     }
     fb::DType type = model->embedding.type();
-    if (!options.dtype.empty())
-        type = std::ranges::find(written_types, options.dtype, [](const auto& t) { return t.first; })->second;
-    fb::write_model(options.out, *model, vocabulary ? &*vocabulary : nullptr, type);
+    if (!options.dtype.empty()) type = dtype_named(options.dtype);
+    write_gguf(options.out, *model, source, vocabulary ? &*vocabulary : nullptr, type);
 
     std::vector<std::string> kept_as_f16;  // as quantize has it
     const fb::GgufFile written = fb::GgufFile::open(options.out);
@@ -68,13 +67,15 @@ void convert(const ConvertOptions& options) {
     const auto bytes = std::filesystem::file_size(options.out);
     const std::string name{fb::layout_of(type).name};
     if (options.json) {
-        print({{"folder", options.in},
-               {"file", options.out},
-               {"architecture", fb::detail::gguf_architecture(model->config.family)},
-               {"dtype", name},
-               {"bytes", bytes},
-               {"tokens", vocabulary ? Json(vocabulary->size()) : Json(nullptr)},
-               {"kept_as_f16", kept_as_f16}});
+        Json json{{"in", options.in},
+                  {"out", options.out},
+                  {"architecture", fb::detail::gguf_architecture(model->config.family)},
+                  {"dtype", name},
+                  {"bytes", bytes},
+                  {"tokens", vocabulary ? Json(vocabulary->size()) : Json(nullptr)},
+                  {"kept_as_f16", kept_as_f16}};
+        describe(options.adapter, json);
+        print(json);
     } else {
         std::cout << "wrote '" << options.out << "', " << bytes << " bytes, weights " << name << '\n';
     }
@@ -84,20 +85,22 @@ void convert(const ConvertOptions& options) {
 
 void add_convert(CLI::App& app, Command& run) {
     auto options = std::make_shared<ConvertOptions>();
-    CLI::App& command = *app.add_subcommand("convert", "Write a model from a Hugging Face folder as a GGUF file");
-    command.add_option("in", options->in, "The folder: Llama, Mistral, Qwen2 or GPT-2")->required()->type_name("DIR");
+    CLI::App& command = *app.add_subcommand("convert", "Write a model from a Hugging Face folder as a GGUF file, or one with an adapter in its weights");
+    command.add_option("in", options->in, "The folder: Llama, Mistral, Qwen2 or GPT-2; with --adapter also a GGUF file")
+        ->required()
+        ->type_name("DIR|FILE");
     command.add_option("out", options->out, "The GGUF file to write")->required()->type_name("FILE");
-    std::vector<std::string> names;
-    for (const auto& type : written_types) names.emplace_back(type.first);
-    command.add_option("--dtype", options->dtype, "What the weights become; by default what those of the embedding are")
-        ->check(CLI::IsMember(names));
+    add_dtype(command, options->dtype, {"f32", "f16", "bf16", "q8_0", "q4_0"})
+        ->default_str("that of the embedding");
+    add_adapter(command, options->adapter);
     command.add_flag("--force", options->force, "Replace the file to write if it exists");
     add_threads(command, options->threads);
     add_json(command, options->json);
     command.footer(
-        "Norms, biases and tables of positions become f32, tensors whose rows are no whole blocks f16. The file runs in "
-        "llama.cpp too.\n"
-        "Example:\n  flashback convert ../shared/models/TinyStories-656K /tmp/stories.gguf --dtype q8_0");
+        "Tensors whose rows are no whole blocks become f16. The file runs in llama.cpp too. With --adapter its LoRA is added to "
+        "float weights and its embedding rows take the place of the model's; a tied head becomes one of its own.\n"
+        "Examples:\n  flashback convert ../shared/models/TinyStories-656K /tmp/stories.gguf --dtype q8_0\n"
+        "  flashback convert examples/models/flashback-base-5m.gguf /tmp/tuned.gguf --adapter examples/models/flashback-adapter-5m");
     command.callback([options, &run] { run = [options] { convert(*options); }; });
 }
 

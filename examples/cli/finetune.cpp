@@ -11,6 +11,7 @@
 #include "flashback/model/load_adapter.hpp"
 #include "flashback/model/save_adapter.hpp"
 #include "flashback/model/session.hpp"
+#include "flashback/model/write_model.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/train/retrieval_examples.hpp"
 #include "flashback/train/shuffled_passes.hpp"
@@ -53,6 +54,7 @@ void check_folder(const std::string& folder, bool replace) {
 }
 
 fb::TrainingTargets targets_of(const FinetuneOptions& o, const Markers& markers) {
+    if (o.all) return {.all = true};
     fb::TrainingTargets targets{.lora = o.lora};
     for (const fb::LinearModule module : fb::linear_modules) {
         if (std::ranges::find(o.modules, fb::to_string(module)) != o.modules.end()) targets.lora.modules.push_back(module);
@@ -176,11 +178,11 @@ Strides validation_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer
     return data;
 }
 
-/// Perplexity with the adapter as it is, as `ppl --layout --adapter` measures it.
-fb::RetrievalPerplexity measured(const fb::Trainer& trainer, const std::shared_ptr<const fb::Transformer>& model,
-                                 const Strides& data, const fb::AnyPolicies& policies, fb::TokenSpan masked,
-                                 fb::ThreadPool& pool) {
-    const auto adapter = std::make_shared<const fb::PackedAdapter>(trainer.adapter(), model->config);
+/// Perplexity with what trains as it is, as `ppl --layout` measures it.
+fb::RetrievalPerplexity measured(const fb::Trainer& trainer, bool all, const Strides& data, const fb::AnyPolicies& policies,
+                                 fb::TokenSpan masked, fb::ThreadPool& pool) {
+    const auto model = trainer.model();
+    const auto adapter = all ? nullptr : std::make_shared<const fb::PackedAdapter>(trainer.adapter(), model->config);
     std::vector<fb::Session> sessions;
     for (std::size_t i = 0; i < fb::ExecutorRef{pool}.concurrency(); ++i)
         sessions.emplace_back(model, fb::SessionOptions{.adapter = adapter});
@@ -193,12 +195,13 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lor
     std::string modules;  // in one order, whatever that of the option
     for (const fb::LinearModule module : lora.modules)
         modules += (modules.empty() ? "" : ",") + std::string{fb::to_string(module)};
+    const std::string trained = o.all ? "all" : modules.empty() ? "none" : modules;
     fb::RunDescription run{{"command", "finetune"},
                            {"model", hexadecimal(model.fingerprint)},
                            {"data", hexadecimal(data)},
                            {"layout", o.retrieval.layout},
                            {"markers", o.markers.choice},
-                           {"lora-targets", modules.empty() ? "none" : modules},
+                           {"lora-targets", trained},
                            {"rank", std::to_string(lora.rank)},
                            {"alpha", shortest(static_cast<double>(lora.alpha))},
                            {"dropout", shortest(static_cast<double>(lora.dropout))},
@@ -213,7 +216,7 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lor
 void finetune(const FinetuneOptions& o) {
     const fb::ModelSource file = open_model(o.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
-    check_folder(o.out, o.force);
+    o.all ? check_writable(o.out, o.force) : check_folder(o.out, o.force);
     if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
     if (!o.run.log.empty()) check_writable(o.run.log, true);
     if (!o.examples_cache.empty()) check_writable(o.examples_cache, true);
@@ -221,6 +224,7 @@ void finetune(const FinetuneOptions& o) {
 
     fb::ThreadPool pool = start_threads(o.threads);
     const auto model = load_weights(file, pool);
+    if (o.all) fb::detail::check_writable(model->config);
     const fb::TrainingTargets targets = targets_of(o, markers);
     const fb::AnyPolicies policies = policies_of(o.retrieval, markers);
     Search search{o, tokenizer, pool};
@@ -243,18 +247,20 @@ void finetune(const FinetuneOptions& o) {
     std::function<double()> validate;
     if (valid) {
         validate = [&] {
-            last = measured(trainer, model, *valid, policies, markers.ids, pool);
+            last = measured(trainer, o.all, *valid, policies, markers.ids, pool);
             return last->nats;
         };
     }
     const auto write = [&] {
+        if (o.all) return write_gguf(o.out, *trainer.model(), file, &tokenizer.vocabulary(), dtype_named(o.dtype));
         fb::save_adapter(trainer.adapter(), model->config, o.out,
                          {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
     };
     const RunResult result =
         train(trainer, o.optimiser.steps, o.run, describe(o, targets.lora, *model, key, first), {step, write, validate});
 
-    Json json{{"adapter", o.out},
+    Json json{{"adapter", o.all ? Json(nullptr) : Json(o.out)},
+              {"trained_model", o.all ? Json(o.out) : Json(nullptr)},
               {"model", file.name()},
               {"layout", o.retrieval.layout},
               {"repeat", o.retrieval.repeat},
@@ -281,7 +287,7 @@ void finetune(const FinetuneOptions& o) {
 
 void add_finetune(CLI::App& app, Command& run) {
     auto o = std::make_shared<FinetuneOptions>();
-    CLI::App& command = *app.add_subcommand("finetune", "Train a LoRA and marking tokens to read passages where they stand");
+    CLI::App& command = *app.add_subcommand("finetune", "Train a LoRA and marking tokens, or all of a model, to read passages where they stand");
     add_model(command, o->model);
     o->add(command);
     command.footer(

@@ -20,8 +20,10 @@ void FinetuneOptions::add(CLI::App& command) {
                     "Where passages are found, never those of the document itself: JSON lines, a folder of .txt and .md files, "
                     "or a dictd-style text file")
         ->type_name("PATH");
-    command.add_option("--out", out, "The folder to write: the adapter as PEFT has it")->required()->type_name("DIR");
-    command.add_flag("--force", force, "Replace an adapter in the folder to write");
+    command.add_option("--out", out, "The folder to write: the adapter as PEFT has it; with --all-params a GGUF file")
+        ->required()
+        ->type_name("DIR|FILE");
+    command.add_flag("--force", force, "Replace what is there to be written");
     command
         .add_option("--layout", retrieval.layout,
                     "Where passages stand: behind the text or in front of it; none: the same without passages")
@@ -38,10 +40,13 @@ void FinetuneOptions::add(CLI::App& command) {
     add_marker_ids(command, markers.ids);
     std::vector<std::string> names{"none"};
     for (const fb::LinearModule module : fb::linear_modules) names.emplace_back(fb::to_string(module));
-    command.add_option("--lora-targets", modules, "The linear layers that get a LoRA, or none: only markers train")
-        ->delimiter(',')
-        ->check(CLI::IsMember(names))
-        ->capture_default_str();
+    auto* const all_params = command.add_flag("--all-params", all, "Train every parameter, instead of a LoRA and two rows");
+    add_dtype(command, dtype, {"f32", "f16", "bf16"})->needs(all_params)->capture_default_str();
+    adapted_.push_back(
+        command.add_option("--lora-targets", modules, "The linear layers that get a LoRA, or none: only markers train")
+            ->delimiter(',')
+            ->check(CLI::IsMember(names))
+            ->capture_default_str());
     shape_.push_back(command.add_option("--rank", lora.rank, "Of the LoRA")
                          ->check(at_least(1))
                          ->check(CLI::Range(1, 1 << 16))
@@ -52,7 +57,8 @@ void FinetuneOptions::add(CLI::App& command) {
     shape_.push_back(command.add_option("--dropout", lora.dropout, "Of what enters the LoRA")
                          ->check(number_from(0, 0.99))
                          ->capture_default_str());
-    command.add_option("--adapter", adapter, "Begin with the numbers of this adapter")->type_name("DIR");
+    adapted_.push_back(
+        command.add_option("--adapter", adapter, "Begin with the numbers of this adapter")->type_name("DIR|FILE"));
     command.add_option("--stride", retrieval.stride, "Tokens to predict for each retrieval")
         ->check(at_least(1))
         ->capture_default_str();
@@ -98,14 +104,23 @@ void FinetuneOptions::check() const {
     if (retrieval.layout != "none" && retrieval.corpus.empty())
         throw CLI::ValidationError("finetune needs --corpus, or --layout none");
     check_repeat(retrieval.layout, retrieval.repeat);
-    const bool some = std::ranges::find(modules, "none") == modules.end();
-    if (!some && modules.size() > 1)
+    if (all) {
+        for (const CLI::Option* option : adapted_) {
+            if (option->count() > 0)
+                throw CLI::ValidationError(option->get_name() + " is of an adapter, found --all-params, which leaves none");
+        }
+        if (with_markers() && markers.choice == "fixed")
+            throw CLI::ValidationError("--markers fixed would train with --all-params, expected on or off");
+    }
+    const bool some = !all && std::ranges::find(modules, "none") == modules.end();
+    if (!all && !some && modules.size() > 1)
         throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");
-    if (!some && !(with_markers() && markers.choice == "on"))
+    if (!all && !some && !(with_markers() && markers.choice == "on"))
         throw CLI::ValidationError("nothing trains: expected --lora-targets, or --markers on with passages");
     for (const CLI::Option* option : shape_) {
         if (!some && option->count() > 0)
-            throw CLI::ValidationError(option->get_name() + " is of a LoRA, found --lora-targets none");
+            throw CLI::ValidationError(option->get_name() + " is of a LoRA, found " +
+                                       (all ? "--all-params" : "--lora-targets none"));
     }
 }
 

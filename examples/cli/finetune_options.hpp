@@ -21,6 +21,8 @@ struct FinetuneOptions {
     std::string valid;
     std::size_t valid_strides = 500;
     MarkersOption markers{.choice = "on", .ids = {}};
+    bool all = false;
+    std::string dtype = "f16";  // of what all parameters give
     std::vector<std::string> modules{"q", "v"};
     flashback::LoraOptions lora;
     std::string adapter;
@@ -51,7 +53,8 @@ struct FinetuneOptions {
 
 private:
     const CLI::Option* markers_option_ = nullptr;
-    std::vector<const CLI::Option*> shape_;  ///< of the LoRA
+    std::vector<const CLI::Option*> shape_;    ///< of the LoRA
+    std::vector<const CLI::Option*> adapted_;  ///< what all parameters leave nothing of
 };
 
 }  // namespace cli

@@ -2,7 +2,6 @@
 #include "flashback/core/error.hpp"
 #include "flashback/eval/detail/run_tasks.hpp"
 #include "flashback/model/load.hpp"
-#include "flashback/model/write_model.hpp"
 #include "flashback/train/initial_model.hpp"
 #include "flashback/train/packed_text.hpp"
 #include "flashback/train/shuffled_passes.hpp"
@@ -197,14 +196,7 @@ void pretrain(const PretrainOptions& o) {
         for (std::size_t i = 0; i < o.optimiser.batch; ++i) batch[i] = data.sequence(order[number * o.optimiser.batch + i]);
         return trainer.step(batch);
     };
-    const fb::DType type = o.dtype == "f32" ? fb::DType::f32 : o.dtype == "f16" ? fb::DType::f16 : fb::DType::bf16;
-    const auto write = [&] {
-        if (file.gguf()) {
-            fb::write_model(o.out, *trainer.model(), *file.gguf(), type);
-        } else {
-            fb::write_model(o.out, *trainer.model(), &tokenizer.vocabulary(), type);
-        }
-    };
+    const auto write = [&] { write_gguf(o.out, *trainer.model(), file, &tokenizer.vocabulary(), dtype_named(o.dtype)); };
     std::function<double()> validate;
     if (!valid.empty()) validate = [&] { return trainer.evaluate(valid).mean(); };
     const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, config, data), {step, write, validate});
@@ -240,9 +232,7 @@ void add_pretrain(CLI::App& app, Command& run) {
     command.add_option("--out", o->out, "The GGUF file to write")->required()->type_name("FILE");
     command.add_flag("--force", o->force, "Replace the file to write if it exists");
     command.add_option("--name", o->name, "What the model is called; by default as the file");
-    command.add_option("--dtype", o->dtype, "What the weights are written as; norms stay f32")
-        ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-        ->capture_default_str();
+    add_dtype(command, o->dtype, {"f32", "f16", "bf16"})->capture_default_str();
     const auto size = [&](const char* option, std::size_t& value, const char* meaning) {
         return command.add_option(option, value, meaning)->check(at_least(1))->check(CLI::Range(1, 1 << 24));
     };

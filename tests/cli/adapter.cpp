@@ -1,6 +1,7 @@
 // --adapter: what the commands do with a LoRA and marker rows, and what they refuse.
 #include "cli/tool.hpp"
 #include "flashback/model/load.hpp"
+#include "flashback/model/merge_adapter.hpp"
 #include "flashback/model/save_adapter.hpp"
 #include "flashback/model/session.hpp"
 #include "support/random_adapter.hpp"
@@ -10,6 +11,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 using namespace flashback_test;
@@ -36,8 +38,9 @@ fb::Adapter lora(std::vector<fb::TokenId> ids = {}) {
 }
 
 /// The log probabilities that a session of the library finds.
-std::vector<double> library_logprobs(const std::vector<fb::TokenId>& tokens, const fb::SessionOptions& options) {
-    fb::Session session{fb::load_model(FLASHBACK_TEST_MODEL), options};
+std::vector<double> library_logprobs(const std::vector<fb::TokenId>& tokens, const fb::SessionOptions& options,
+                                     std::shared_ptr<const fb::Transformer> of = fb::load_model(FLASHBACK_TEST_MODEL)) {
+    fb::Session session{std::move(of), options};
     const std::span<const float> logits = session.evaluate_all(tokens);
     std::vector<double> found;
     for (std::size_t i = 0; i + 1 < tokens.size(); ++i) {
@@ -264,6 +267,33 @@ TEST_CASE("convert-adapter: to a GGUF file and back, and what llama.cpp could no
     CHECK(tool_json({"convert-adapter", gguf, back, "--base", "some/base"})["format"] == "PEFT LoRA");
     CHECK(tool_json({"inspect", "--adapter", back})["base_model"] == "some/base");
     CHECK(tool_json({"inspect", "--adapter", back})["fingerprint"] == found["fingerprint"]);
+}
+
+TEST_CASE("convert --adapter: a file with the adapter in its weights, as the library merges them") {
+    const TemporaryFolder folder;
+    const fb::Adapter adapter = lora({262, 305});
+    const std::string a = save(folder, "a", adapter);
+    const std::string out = (folder.path() / "merged.gguf").string();
+    const json made = tool_json({"convert", FLASHBACK_TEST_MODEL, out, "--adapter", a + ":0.5"});
+    CHECK(made["adapter"] == json({{"folder", a}, {"scale", 0.5}}));
+    CHECK(made["dtype"] == "F16");
+
+    const json found = tool_json({"score", "--model", out, "--text", compiler_text});
+    const json beside = tool_json({"score", "--text", compiler_text, "--adapter", a + ":0.5"});
+    const auto expected = library_logprobs(found["tokens"].get<std::vector<fb::TokenId>>(), {},
+                                           fb::merged(model(), adapter, 0.5f));
+    REQUIRE(found["logprobs"].size() == expected.size() + 1);
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+        CHECK(std::fabs(found["logprobs"][i + 1].get<double>() - expected[i]) < 1e-12);
+        CHECK(std::fabs(beside["logprobs"][i + 1].get<double>() - expected[i]) < 0.1);  // sums that are rounded to f16
+    }
+
+    const std::string small = (folder.path() / "small.gguf").string();
+    REQUIRE(tool({"quantize", FLASHBACK_TEST_MODEL, small, "--dtype", "q8_0"}).status == 0);
+    check_refused(tool({"convert", small, out, "--adapter", a, "--force"}), 1, "an adapter cannot be merged into");
+    check_refused(tool({"convert", FLASHBACK_TEST_MODEL, out, "--adapter", a}), 1, "exists already; --force replaces it");
+    check_refused(tool({"convert", out, out, "--adapter", a, "--force"}), 1, "is the file that is read");
+    CHECK(tool_json({"score", "--model", out, "--text", compiler_text}) == found);
 }
 
 TEST_CASE("--marker-ids: marking tokens that only an adapter has") {

@@ -49,9 +49,10 @@ TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the 
     const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
     const json found = w.run("adapter", {"--steps", "40", "--valid", valid, "--valid-strides", "20", "--valid-every", "15",
                                          "--log", w.path("log.csv")});
-    CHECK(keys(found) == std::set<std::string>{"adapter", "model", "layout", "repeat", "markers", "parameters", "examples",
+    CHECK(keys(found) == std::set<std::string>{"adapter", "trained_model", "model", "layout", "repeat", "markers", "parameters", "examples",
                                                "steps", "resumed_from", "loss", "seconds", "tokens_per_second", "valid"});
     CHECK(found["adapter"] == w.path("adapter"));
+    CHECK(found["trained_model"].is_null());
     CHECK(found["markers"] == "on");
     CHECK(found["layout"] == "append");
     CHECK(found["parameters"] == 2 * 32 + 2 * (32 * 4 + 4 * 32));  // two rows; A and B of q and v
@@ -271,6 +272,49 @@ TEST_CASE("finetune: it goes on from an adapter, and trains on top of quantised 
     const std::string small = w.path("small.gguf");
     REQUIRE(tool({"quantize", w.model, small, "--dtype", "q8_0"}).status == 0);
     CHECK(loss_of_first_step("quantised", {"--model", small}) == doctest::Approx(fresh).epsilon(0.01));
+}
+
+TEST_CASE("finetune --all-params: a whole model learns, and is a file that every command takes") {
+    const World w;
+    const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
+    const auto arguments = [&](const std::string& out, const std::vector<std::string>& more) {
+        auto all = without_rank(w.arguments(out, more));
+        all.insert(all.end(), {"--all-params", "--valid", valid, "--valid-strides", "6"});
+        return all;
+    };
+    const json found = tool_json(arguments("whole.gguf", {"--steps", "12", "--dtype", "f32"}));
+    CHECK(found["adapter"].is_null());
+    CHECK(found["trained_model"] == w.path("whole.gguf"));
+    CHECK(found["markers"] == "on");
+    CHECK(found["parameters"] == tool_json({"inspect", "--model", w.model})["weights"]["weights"]);
+
+    const auto ppl = [&](const std::string& model) {
+        return tool_json({"ppl", "--model", model, "--text", valid, "--corpus", w.texts, "--query-tokens", "12", "--stride", "8",
+                          "--passage-tokens", "16", "--strides", "6", "--layout", "append", "--markers", "on"});
+    };
+    const json after = ppl(w.path("whole.gguf"));
+    CHECK(after["nats_per_token"] == found["valid"]["nats_per_token"]);
+    CHECK(after["nats_per_token"].get<double>() < ppl(w.model)["nats_per_token"].get<double>() - 0.3);
+
+    // The same in other threads, and as half the bytes.
+    tool_json(arguments("again.gguf", {"--steps", "12", "--dtype", "f32", "--threads", "1"}));
+    CHECK(tool_json({"inspect", "--model", w.path("again.gguf")})["fingerprint"] ==
+          tool_json({"inspect", "--model", w.path("whole.gguf")})["fingerprint"]);
+    tool_json(arguments("half.gguf", {"--steps", "1"}));
+    CHECK(tool_json({"inspect", "--model", w.path("half.gguf")})["weights"]["types"].contains("F16"));
+
+    const auto refused = [&](int status, const std::string& words, const std::vector<std::string>& more) {
+        check_refused_at_last(status, words, arguments("no.gguf", more));
+        CHECK_FALSE(std::filesystem::exists(w.path("no.gguf")));
+    };
+    refused(2, "--lora-targets is of an adapter, found --all-params, which leaves none", {"--lora-targets", "q"});
+    refused(2, "--adapter is of an adapter, found --all-params", {"--adapter", w.path("adapter")});
+    refused(2, "--rank is of a LoRA, found --all-params", {"--rank", "4"});
+    refused(2, "--markers fixed would train with --all-params, expected on or off", {"--markers", "fixed"});
+    refused(2, "--dtype", {"--dtype", "q8_0"});
+    check_refused_at_last(2, "--dtype requires --all-params", w.arguments("no", {"--dtype", "f32"}));
+    check_refused_at_last(1, "exists already; --force replaces it", arguments("whole.gguf", {"--steps", "1"}));
+    check_refused_at_last(1, "exists and is no regular file", arguments("", {"--steps", "1", "--force"}));
 }
 
 TEST_CASE("finetune: passages are found once, whatever the layout and the markers") {

@@ -87,6 +87,8 @@ TEST_CASE("convert writes a GGUF file that scores as the folder does, to the las
 
     refused(1, "exists already; --force replaces it", {"convert", model, out});
     const auto forced = tool_json({"convert", model, out, "--dtype", "bf16", "--force"});
+    CHECK(forced["in"] == model);
+    CHECK(forced["out"] == out);
     CHECK(forced["dtype"] == "BF16");
     CHECK(forced["architecture"] == "llama");
     refused(1, "is a GGUF file already, expected a Hugging Face folder", {"convert", out, out + "2"});

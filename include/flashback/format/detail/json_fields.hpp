@@ -32,7 +32,7 @@ public:
     /// `file` is the name for the sentences of errors, `where` the object in it, "" for the whole.
     /// Throws    Error{format} for a value that is no object
     JsonFields(const JsonTree& object, const std::string& file, std::string where = {})
-        : object_(object), file_(file), where_(where.empty() ? where : " (" + where + ')') {
+        : object_(object), file_(file), where_(where.empty() ? where : " (" + printable(where) + ')') {
         if (!object_.is_object()) refuse("is ", shown(object_), ", expected a JSON object");
     }
     JsonFields(const JsonTree&& object, const std::string& file, std::string where = {}) = delete;
@@ -127,10 +127,10 @@ public:
         FLASHBACK_THROW(ErrorCode::unsupported, "'", file_, "'", where_, ' ', parts...);
     }
     [[noreturn]] void refuse_value(const std::string& field, const JsonTree& value, std::string_view expected) const {
-        refuse("has ", shown(value), " for ", field, ", expected ", expected);
+        refuse("has ", shown(value), " for ", printable(field), ", expected ", expected);
     }
     [[noreturn]] void unsupported_value(const std::string& field, const JsonTree& value, std::string_view expected) const {
-        unsupported("has ", shown(value), " for ", field, ", expected ", expected);
+        unsupported("has ", shown(value), " for ", printable(field), ", expected ", expected);
     }
 
 private:
