@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 preset=${1:-release}
 . cmake/setup.sh
 install_flashback_packages
-[ "$preset" != clang ] || install_packages clang
+[ "$preset" != clang-x86-64 ] || install_packages clang
 
 echo "== building with the preset $preset, warnings are errors (a few minutes the first time)"
 build_with "$preset"
