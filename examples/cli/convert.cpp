@@ -85,22 +85,24 @@ void convert(const ConvertOptions& options) {
 
 void add_convert(CLI::App& app, Command& run) {
     auto options = std::make_shared<ConvertOptions>();
-    CLI::App& command = *app.add_subcommand("convert", "Write a model from a Hugging Face folder as a GGUF file, or one with an adapter in its weights");
+    CLI::App& command = *app.add_subcommand(
+        "convert", "Write a model from a Hugging Face folder as a GGUF file, or one with an adapter in its weights");
     command.add_option("in", options->in, "The folder: Llama, Mistral, Qwen2 or GPT-2; with --adapter also a GGUF file")
         ->required()
         ->type_name("DIR|FILE");
     command.add_option("out", options->out, "The GGUF file to write")->required()->type_name("FILE");
-    add_dtype(command, options->dtype, {"f32", "f16", "bf16", "q8_0", "q4_0"})
-        ->default_str("that of the embedding");
+    add_dtype(command, options->dtype, {"f32", "f16", "bf16", "q8_0", "q4_0"})->default_str("that of the embedding");
     add_adapter(command, options->adapter);
     command.add_flag("--force", options->force, "Replace the file to write if it exists");
     add_threads(command, options->threads);
     add_json(command, options->json);
     command.footer(
-        "Tensors whose rows are no whole blocks become f16. The file runs in llama.cpp too. With --adapter its LoRA is added to "
+        "Tensors whose rows are no whole blocks become f16. The file runs in llama.cpp too. With --adapter its LoRA is added "
+        "to "
         "float weights and its embedding rows take the place of the model's; a tied head becomes one of its own.\n"
-        "Examples:\n  flashback convert ../shared/models/TinyStories-656K /tmp/stories.gguf --dtype q8_0\n"
-        "  flashback convert examples/models/flashback-base-5m.gguf /tmp/tuned.gguf --adapter examples/models/flashback-adapter-5m");
+        "Example:\n  flashback convert ../shared/models/TinyStories-656K /tmp/stories.gguf --dtype q8_0\n"
+        "  flashback convert examples/models/flashback-base-5m.gguf /tmp/tuned.gguf --adapter "
+        "examples/models/flashback-adapter-5m");
     command.callback([options, &run] { run = [options] { convert(*options); }; });
 }
 

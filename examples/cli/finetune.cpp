@@ -287,7 +287,8 @@ void finetune(const FinetuneOptions& o) {
 
 void add_finetune(CLI::App& app, Command& run) {
     auto o = std::make_shared<FinetuneOptions>();
-    CLI::App& command = *app.add_subcommand("finetune", "Train a LoRA and marking tokens, or all of a model, to read passages where they stand");
+    CLI::App& command = *app.add_subcommand(
+        "finetune", "Train a LoRA and marking tokens, or all of a model, to read passages where they stand");
     add_model(command, o->model);
     o->add(command);
     command.footer(

@@ -280,8 +280,8 @@ TEST_CASE("convert --adapter: a file with the adapter in its weights, as the lib
 
     const json found = tool_json({"score", "--model", out, "--text", compiler_text});
     const json beside = tool_json({"score", "--text", compiler_text, "--adapter", a + ":0.5"});
-    const auto expected = library_logprobs(found["tokens"].get<std::vector<fb::TokenId>>(), {},
-                                           fb::merged(model(), adapter, 0.5f));
+    const auto expected =
+        library_logprobs(found["tokens"].get<std::vector<fb::TokenId>>(), {}, fb::merged(model(), adapter, 0.5f));
     REQUIRE(found["logprobs"].size() == expected.size() + 1);
     for (std::size_t i = 0; i < expected.size(); ++i) {
         CHECK(std::fabs(found["logprobs"][i + 1].get<double>() - expected[i]) < 1e-12);

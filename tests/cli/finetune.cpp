@@ -49,8 +49,9 @@ TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the 
     const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
     const json found = w.run("adapter", {"--steps", "40", "--valid", valid, "--valid-strides", "20", "--valid-every", "15",
                                          "--log", w.path("log.csv")});
-    CHECK(keys(found) == std::set<std::string>{"adapter", "trained_model", "model", "layout", "repeat", "markers", "parameters", "examples",
-                                               "steps", "resumed_from", "loss", "seconds", "tokens_per_second", "valid"});
+    CHECK(keys(found) == std::set<std::string>{"adapter", "trained_model", "model", "layout", "repeat", "markers", "parameters",
+                                               "examples", "steps", "resumed_from", "loss", "seconds", "tokens_per_second",
+                                               "valid"});
     CHECK(found["adapter"] == w.path("adapter"));
     CHECK(found["trained_model"].is_null());
     CHECK(found["markers"] == "on");
@@ -278,8 +279,8 @@ TEST_CASE("finetune --all-params: a whole model learns, and is a file that every
     const World w;
     const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
     const auto arguments = [&](const std::string& out, const std::vector<std::string>& more) {
-        auto all = without_rank(w.arguments(out, more));
-        all.insert(all.end(), {"--all-params", "--valid", valid, "--valid-strides", "6"});
+        auto all = without_rank(w.arguments(out, {"--all-params", "--valid", valid, "--valid-strides", "6"}));
+        all.insert(all.end(), more.begin(), more.end());
         return all;
     };
     const json found = tool_json(arguments("whole.gguf", {"--steps", "12", "--dtype", "f32"}));
@@ -289,8 +290,8 @@ TEST_CASE("finetune --all-params: a whole model learns, and is a file that every
     CHECK(found["parameters"] == tool_json({"inspect", "--model", w.model})["weights"]["weights"]);
 
     const auto ppl = [&](const std::string& model) {
-        return tool_json({"ppl", "--model", model, "--text", valid, "--corpus", w.texts, "--query-tokens", "12", "--stride", "8",
-                          "--passage-tokens", "16", "--strides", "6", "--layout", "append", "--markers", "on"});
+        return tool_json({"ppl", "--model", model, "--text", valid, "--corpus", w.texts, "--query-tokens", "12", "--stride",
+                          "8", "--passage-tokens", "16", "--strides", "6", "--layout", "append", "--markers", "on"});
     };
     const json after = ppl(w.path("whole.gguf"));
     CHECK(after["nats_per_token"] == found["valid"]["nats_per_token"]);
