@@ -82,6 +82,7 @@ $(sha256sum "$model" "$@" | cut -d ' ' -f 1)"
     [ -e "$result.made_of" ] && [ -e "$result" ]
 }
 
+lr=2e-3
 # adapter PAIR NAME LAYOUT MARKERS [OPTION ...]: the rows to come are measured with it. It is trained when one of them has to be: a row
 # knows from what and how its adapter was made, so that rows which are there need no adapter.
 adapter() {
@@ -90,7 +91,7 @@ adapter() {
     layout=$3 markers=$4
     shift 4
     [ $# != 0 ] || set -- --lora-targets q,k,v,o,gate,up,down
-    recipe="--layout $layout --markers $markers --steps $steps --lr 2e-3 $*"
+    recipe="--layout $layout --markers $markers --steps $steps --lr $lr $*"
 }
 no_adapter() {
     with="" recipe=""
@@ -108,11 +109,12 @@ train_adapter() {
     rm -f "$with.checkpoint"
 }
 
-# row PAIR NAME LAYOUT MARKERS [OPTION ...]: measures it unless that was done, with the adapter if there is one.
+# row PAIR NAME LAYOUT MARKERS [OPTION ...]: measures it unless that was done, with the adapter if there is one. $unrelated: another corpus.
+unrelated=""
 # shellcheck disable=SC2086  # $recipe is a list of words
 row() {
     file=$dir/$1/$2.json
-    corpus=$dir/$1/corpus.jsonl test=$dir/$1/test.jsonl log=$dir/$1/$2.strides.csv
+    corpus=${unrelated:-$dir/$1/corpus.jsonl} test=$dir/$1/test.jsonl log=$dir/$1/$2.strides.csv
     layout=$3 markers=$4
     shift 4
     set -- --layout "$layout" --markers "$markers" "$@"
@@ -124,9 +126,23 @@ row() {
     row_stamp=$stamp
     [ -z "$with" ] || train_adapter
     echo "== measuring: $file"
-    $flashback ppl --model "$model" --text "$test" --corpus "$corpus" "$@" ${with:+--adapter "$with"} --log "$log" --json >"$file.part"
+    case " $recipe " in
+    *" --all-params "*) set -- --model "$with" "$@" ;;
+    *) set -- --model "$model" ${with:+--adapter "$with"} "$@" ;;
+    esac
+    $flashback ppl --text "$test" --corpus "$corpus" "$@" --log "$log" --json >"$file.part"
     printf '%s' "$row_stamp" >"$file.made_of"
     mv "$file.part" "$file"
+}
+# with_unrelated PAIR CORPUS: the adapters that markers have, beside passages of another corpus, which can say nothing.
+with_unrelated() {
+    unrelated=$2
+    for place in append prepend; do
+        adapter "$1" "${place}_lora_markers" "$place" on
+        row "$1" "${place}_unrelated" "$place" on --repeat 0
+    done
+    unrelated=""
+    no_adapter
 }
 # tuned PAIR NAME LAYOUT MARKERS [OPTION OF THE TRAINING ...]: a row with an adapter of its own.
 tuned() {
@@ -159,6 +175,11 @@ for part in $parts; do
         tuned technical append_lora_fixed append fixed
         tuned technical append_lora_markers_qv append on --lora-targets q,v
         tuned technical append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
+        lr=5e-4
+        tuned technical append_all append on --all-params
+        lr=2e-3
+        prepare_wikitext
+        with_unrelated technical "$dir/wikitext/corpus.jsonl"
         ;;
     wikitext)
         prepare_wikitext
@@ -168,6 +189,8 @@ for part in $parts; do
         tuned wikitext append_lora_markers append on
         tuned wikitext prepend_lora_markers prepend on
         tuned wikitext none_lora none off
+        prepare_technical
+        with_unrelated wikitext "$dir/technical/corpus.jsonl"
         ;;
     ablations)
         prepare_technical

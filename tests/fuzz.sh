@@ -16,8 +16,8 @@ out=build/fuzz
 # headers_of TARGET: those of the parser.
 headers_of() {
     case $1 in
-        gguf) echo format/detail/read_gguf.hpp format/gguf.hpp format/byte_reader.hpp ;;
-        safetensors) echo format/detail/read_safetensors.hpp ;;
+        gguf) echo format/detail/read_gguf.hpp format/detail/gguf_limits.hpp format/gguf.hpp format/byte_reader.hpp ;;
+        safetensors) echo format/detail/read_safetensors.hpp format/detail/safetensors_entry.hpp ;;
         peft_config) echo format/detail/peft_config.hpp ;;
         config_json) echo model/detail/read_config_json.hpp ;;
         tokenizer_json) echo format/detail/read_tokenizer_json.hpp format/detail/piece_table.hpp ;;

@@ -149,6 +149,12 @@ flashback::DType dtype_named(const std::string& name) {
     FLASHBACK_THROW(flashback::ErrorCode::contract, "no weights are written as '", name, "'");
 }
 
+void check_other(const std::string& in, const std::string& out) {
+    std::error_code absent;
+    if (!std::filesystem::equivalent(in, out, absent)) return;
+    FLASHBACK_THROW(flashback::ErrorCode::io, "'", out, "' is what is read, expected another file to write");
+}
+
 void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,
                 const flashback::Vocabulary* vocabulary, flashback::DType type) {
     source.gguf() ? flashback::write_model(file, model, *source.gguf(), type)

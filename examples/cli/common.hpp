@@ -67,6 +67,10 @@ flashback::DType dtype_named(const std::string& name);
 void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,
                 const flashback::Vocabulary* vocabulary, flashback::DType type);
 
+/// Refuses to write over a file that is read.
+/// Throws    Error{io}
+void check_other(const std::string& in, const std::string& out);
+
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);
 

@@ -38,10 +38,8 @@ void convert(const ConvertOptions& options) {
                         "' is a GGUF file already, expected a Hugging Face folder, or an --adapter to merge into it; flashback "
                         "quantize gives it another type");
     }
-    std::error_code absent;
-    if (std::filesystem::equivalent(options.in, options.out, absent)) {
-        FLASHBACK_THROW(fb::ErrorCode::io, "'", options.out, "' is the file that is read, expected another one to write");
-    }
+    check_other(options.in, options.out);
+    if (options.adapter.given()) check_other(options.adapter.path, options.out);
     check_writable(options.out, options.force);
     fb::ThreadPool pool = start_threads(options.threads);
     auto model = load_weights(source, pool);
@@ -51,7 +49,7 @@ void convert(const ConvertOptions& options) {
     if (source.has_tokenizer()) {
         vocabulary = fb::load_tokenizer(source).vocabulary();
     } else {
-        std::cerr << "flashback: '" << options.in << "' has no tokenizer files, and so the GGUF file has no vocabulary\n";
+        std::cerr << "flashback: '" << options.in << "' has no tokenizer, and so the GGUF file has no vocabulary\n";
     }
     fb::DType type = model->embedding.type();
     if (!options.dtype.empty()) type = dtype_named(options.dtype);

@@ -34,7 +34,7 @@ void FinetuneOptions::add(CLI::App& command) {
             .add_option(
                 "--markers", markers.choice,
                 "Marking tokens around passages: on trains their two rows, from those of the model; fixed leaves them as they "
-                "are; off has none, as --layout none has none")
+                "are; off has none, as --layout none has none; with --all-params on or off")
             ->check(CLI::IsMember({"on", "fixed", "off"}))
             ->capture_default_str();
     add_marker_ids(command, markers.ids);

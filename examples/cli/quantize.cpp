@@ -175,10 +175,8 @@ void print_conversion(const Json& json) {
 void quantize(const QuantizeOptions& options) {
     const Target target = *std::ranges::find(targets, options.dtype, &Target::name);
     const fb::GgufFile file = fb::GgufFile::open(options.in);
+    check_other(options.in, options.out);
     std::error_code absent;
-    if (std::filesystem::equivalent(options.in, options.out, absent)) {
-        FLASHBACK_THROW(fb::ErrorCode::io, "'", options.out, "' is the file that is read, expected another one to write");
-    }
     if (!options.force && std::filesystem::exists(options.out, absent)) {
         FLASHBACK_THROW(fb::ErrorCode::io, "'", options.out, "' exists already; --force replaces it");
     }

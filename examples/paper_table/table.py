@@ -17,6 +17,9 @@ ROWS = {
     'append_lora_markers': 'append + LoRA + markers',
     'append_lora_fixed': 'append + LoRA + fixed markers',
     'append_lora_markers_qv': 'append + LoRA on q and v + markers',
+    'append_all': 'append + all parameters, markers too',
+    'prepend_unrelated': 'prepend + LoRA + markers, unrelated passages',
+    'append_unrelated': 'append + LoRA + markers, unrelated passages',
     'append_repeat': 'append, 16 tokens repeated',
     'append_repeat_lora_markers': 'append, 16 tokens repeated + LoRA + markers',
 }
@@ -67,7 +70,9 @@ def compared(folder, pair):
                        ('prepend_lora_markers', 'none_lora'),
                        ('append_repeat', 'none'), ('append_repeat', 'prepend'), ('append_repeat_lora_markers', 'none_lora'),
                        ('append_repeat_lora_markers', 'prepend_lora_markers'), ('none_lora', 'none'), ('append_lora_markers', 'append_lora'),
-                       ('append_lora_markers', 'append_lora_fixed')):
+                       ('append_lora_markers', 'append_lora_fixed'), ('append_all', 'append_lora_markers'),
+                       ('append_all', 'none_lora'), ('prepend_unrelated', 'prepend_lora_markers'),
+                       ('append_unrelated', 'append_lora_markers')):
         if not (result(folder, pair, one) and result(folder, pair, other)):
             continue
         first, second = strides(folder, pair, one), strides(folder, pair, other)

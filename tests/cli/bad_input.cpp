@@ -169,8 +169,8 @@ TEST_CASE("quantize: files that are missing, the same, there already or not to b
     };
     refused_in_all_forms(1, "nowhere.gguf': No such file", {"quantize", "nowhere.gguf", out, "--dtype", "q8_0"});
     refused_in_all_forms(1, "is no GGUF file", {"quantize", folder.write("text.gguf", "some text"), out, "--dtype", "q8_0"});
-    refused_in_all_forms(1, "is the file that is read, expected another one", to(in, {"--force"}));
-    refused_in_all_forms(1, "is the file that is read, expected another one",
+    refused_in_all_forms(1, "is what is read, expected another file", to(in, {"--force"}));
+    refused_in_all_forms(1, "is what is read, expected another file",
                          to((folder.path() / "link.gguf").string(), {"--force"}));
     refused_in_all_forms(1, "there.gguf' exists already; --force replaces it", to(there));
     refused_in_all_forms(1, "exists already", to(folder.path().string()));

@@ -99,7 +99,7 @@ TEST_CASE("convert writes a GGUF file that scores as the folder does, to the las
     const std::string bare = write_model_folder(folder, false);
     const auto result = tool({"convert", bare, out, "--force"});
     CHECK(result.status == 0);
-    CHECK(result.err.find("has no tokenizer files, and so the GGUF file has no vocabulary") != std::string::npos);
+    CHECK(result.err.find("has no tokenizer, and so the GGUF file has no vocabulary") != std::string::npos);
     CHECK(tool_json({"score", "--model", out, "--tokens", "1,7"})["tokens"].size() == 2);
 }
 
