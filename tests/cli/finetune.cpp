@@ -279,8 +279,8 @@ TEST_CASE("finetune --all-params: a whole model learns, and is a file that every
     const World w;
     const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
     const auto arguments = [&](const std::string& out, const std::vector<std::string>& more) {
-        auto all = without_rank(w.arguments(out, {"--all-params", "--valid", valid, "--valid-strides", "6"}));
-        all.insert(all.end(), more.begin(), more.end());
+        auto all = without_rank(w.arguments(out, more));
+        all.insert(all.end(), {"--all-params", "--valid", valid, "--valid-strides", "6"});
         return all;
     };
     const json found = tool_json(arguments("whole.gguf", {"--steps", "12", "--dtype", "f32"}));
@@ -310,12 +310,15 @@ TEST_CASE("finetune --all-params: a whole model learns, and is a file that every
     };
     refused(2, "--lora-targets is of an adapter, found --all-params, which leaves none", {"--lora-targets", "q"});
     refused(2, "--adapter is of an adapter, found --all-params", {"--adapter", w.path("adapter")});
-    refused(2, "--rank is of a LoRA, found --all-params", {"--rank", "4"});
+    auto ranked = arguments("no.gguf", {});
+    ranked.insert(ranked.end(), {"--rank", "4"});
+    check_refused_at_last(2, "--rank is of a LoRA, found --all-params", ranked);
     refused(2, "--markers fixed would train with --all-params, expected on or off", {"--markers", "fixed"});
     refused(2, "--dtype", {"--dtype", "q8_0"});
     check_refused_at_last(2, "--dtype requires --all-params", w.arguments("no", {"--dtype", "f32"}));
     check_refused_at_last(1, "exists already; --force replaces it", arguments("whole.gguf", {"--steps", "1"}));
     check_refused_at_last(1, "exists and is no regular file", arguments("", {"--steps", "1", "--force"}));
+    check_refused_at_last(1, "is what is read, expected another file to write", arguments("tiny.gguf", {"--force"}));
 }
 
 TEST_CASE("finetune: passages are found once, whatever the layout and the markers") {
