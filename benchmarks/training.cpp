@@ -3,9 +3,11 @@
 // `op/s` counts, as is usual, 6 operations a parameter and token where all parameters train (2 forward, 4 backward) and 4 for a
 // LoRA, which has no gradients of frozen weights; every parameter of the model counts, attention, LoRA and optimiser do not. So
 // FlashBack's examples, which evaluate the head and all of the last block but keys and values for 16 tokens only, do less than is
-// counted: a sixth of the blocks and nearly all of the head. `MB` is what the trainer holds.
+// counted: a sixth of the blocks and nearly all of the head. `MB` is what the trainer holds. And the two products of a feed-forward
+// layer that it spends most of its time with, forward and the gradient of the weights, beside Eigen's.
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/policy/random.hpp"
+#include "flashback/simd/gemm.hpp"
 #include "flashback/train/initial_model.hpp"
 #include "flashback/train/trainer.hpp"
 #include "peak.hpp"
@@ -16,6 +18,7 @@
 #include <vector>
 
 #include <benchmark/benchmark.h>
+#include <Eigen/Core>
 
 using namespace flashback;
 using namespace flashback_bench;
@@ -88,5 +91,66 @@ void train_lora_everywhere(benchmark::State& state) {
     step(state, lora({linear_modules.begin(), linear_modules.end()}, 0.05f), 16, 4 * parameters());
 }
 BENCHMARK(train_lora_everywhere)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+constexpr std::size_t inputs = 256;
+constexpr std::size_t outputs = 704;
+constexpr std::size_t lanes = simd::panel_outputs;
+constexpr auto product_operations = 2.0 * tokens * inputs * outputs;
+
+AlignedBuffer<float> random_floats(std::size_t count) {
+    SplitMix64 random{1};
+    AlignedBuffer<float> values{count};
+    for (std::size_t i = 0; i < count; ++i) values.data()[i] = static_cast<float>(random.below(1000)) / 1000 - 0.5f;
+    return values;
+}
+
+void time_product(benchmark::State& state, const float* product, const auto& multiply) {
+    for ([[maybe_unused]] auto _ : state) {
+        multiply();
+        benchmark::DoNotOptimize(product);
+        benchmark::ClobberMemory();
+    }
+    count_operations(state, product_operations, 1);
+}
+
+void gemm_forward_kernel(benchmark::State& state) {
+    const auto x = random_floats(tokens * inputs);
+    const auto w = random_floats(inputs * outputs);
+    AlignedBuffer<float> y{tokens * outputs};
+    time_product(state, y.data(), [&] {
+        simd::gemm({x.data(), inputs}, {w.data(), inputs * lanes, lanes}, {y.data(), lanes, outputs}, tokens, outputs / lanes,
+                   inputs);
+    });
+}
+BENCHMARK(gemm_forward_kernel)->Unit(benchmark::kMicrosecond);
+
+void gemm_gradient_kernel(benchmark::State& state) {
+    const auto x = random_floats(tokens * inputs);
+    const auto dy = random_floats(tokens * outputs);
+    AlignedBuffer<float> dw{inputs * outputs};
+    time_product(state, dw.data(), [&] {
+        simd::gemm({dy.data(), outputs, true}, {x.data(), lanes, inputs}, {dw.data(), lanes, inputs}, outputs, inputs / lanes,
+                   tokens);
+    });
+}
+BENCHMARK(gemm_gradient_kernel)->Unit(benchmark::kMicrosecond);
+
+using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+void gemm_forward_eigen(benchmark::State& state) {
+    const RowMajor x = RowMajor::Random(tokens, inputs);
+    const RowMajor w = RowMajor::Random(outputs, inputs);
+    RowMajor y{tokens, outputs};
+    time_product(state, y.data(), [&] { y.noalias() = x * w.transpose(); });
+}
+BENCHMARK(gemm_forward_eigen)->Unit(benchmark::kMicrosecond);
+
+void gemm_gradient_eigen(benchmark::State& state) {
+    const RowMajor x = RowMajor::Random(tokens, inputs);
+    const RowMajor dy = RowMajor::Random(tokens, outputs);
+    RowMajor dw{outputs, inputs};
+    time_product(state, dw.data(), [&] { dw.noalias() = dy.transpose() * x; });
+}
+BENCHMARK(gemm_gradient_eigen)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
