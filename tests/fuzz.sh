@@ -21,7 +21,10 @@ headers_of() {
         peft_config) echo format/detail/peft_config.hpp ;;
         config_json) echo model/detail/read_config_json.hpp ;;
         tokenizer_json) echo format/detail/read_tokenizer_json.hpp format/detail/piece_table.hpp ;;
-        corpus) echo retrieval/detail/read_corpus.hpp retrieval/detail/read_texts.hpp retrieval/detail/wikitext.hpp ;;
+        corpus)
+            echo retrieval/detail/read_corpus.hpp retrieval/detail/read_texts.hpp retrieval/detail/wikitext.hpp \
+                retrieval/detail/json_line.hpp retrieval/detail/text_file.hpp
+            ;;
         tokenizer) echo text/tokenizer.hpp text/detail/byte_level_bpe.hpp text/detail/pre_tokenizer.hpp text/detail/sentencepiece_bpe.hpp text/unicode.hpp ;;
         model) echo model/detail/load_gguf.hpp ;;
         checkpoint) echo train/detail/checkpoint_reader.hpp ;;

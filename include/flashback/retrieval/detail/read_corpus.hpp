@@ -2,10 +2,10 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
-#include "flashback/format/folder.hpp"
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/retrieval/detail/json_line.hpp"
 #include "flashback/retrieval/detail/text_file.hpp"
+#include "flashback/retrieval/detail/text_files_below.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -133,30 +133,6 @@ inline void check_documents(const Corpus& corpus, const std::string& name, const
     }
 }
 
-inline void read_folder(const std::filesystem::path& folder, FileAccess access, Corpus& corpus) {
-    std::vector<std::filesystem::path> files;
-    std::vector<std::filesystem::path> folders{folder};
-    while (!folders.empty()) {
-        const std::filesystem::path inside = std::move(folders.back());
-        folders.pop_back();
-        for (const std::string& name : folder_entries(inside)) {
-            std::filesystem::path path = inside / name;
-            std::error_code unknown;
-            if (std::filesystem::symlink_status(path, unknown).type() == std::filesystem::file_type::directory) {
-                folders.push_back(std::move(path));
-            } else if ((path.extension() == ".txt" || path.extension() == ".md") &&
-                       std::filesystem::is_regular_file(path, unknown)) {
-                files.push_back(std::move(path));
-            }
-        }
-    }
-    std::ranges::sort(files);
-    for (const auto& file : files) {
-        corpus.documents.push_back({file.lexically_relative(folder).generic_string(), file.stem().string(),
-                                    read_text_file(file, access, corpus.replaced)});
-    }
-}
-
 }  // namespace detail
 
 FLASHBACK_DETAIL_READER Corpus parse_corpus(std::string_view bytes, const std::string& name) {
@@ -178,7 +154,10 @@ FLASHBACK_DETAIL_READER Corpus read_corpus(const std::filesystem::path& path, Fi
         return parse_corpus({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string());
     }
     Corpus corpus;
-    detail::read_folder(path, access, corpus);
+    for (const auto& file : detail::text_files_below(path)) {
+        corpus.documents.push_back({file.lexically_relative(path).generic_string(), file.stem().string(),
+                                    detail::read_text_file(file, access, corpus.replaced)});
+    }
     detail::check_documents(corpus, path.string(), ".txt or .md file");
     return corpus;
 }
