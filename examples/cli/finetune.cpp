@@ -217,6 +217,7 @@ void finetune(const FinetuneOptions& o) {
     const fb::ModelSource file = open_model(o.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     o.all ? check_writable(o.out, o.force) : check_folder(o.out, o.force);
+    if (o.all && !o.model.empty()) check_other(o.model, o.out);
     if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
     if (!o.run.log.empty()) check_writable(o.run.log, true);
     if (!o.examples_cache.empty()) check_writable(o.examples_cache, true);
@@ -225,7 +226,6 @@ void finetune(const FinetuneOptions& o) {
     fb::ThreadPool pool = start_threads(o.threads);
     const auto model = load_weights(file, pool);
     if (o.all) fb::detail::check_writable(model->config);
-    if (o.all && !o.model.empty()) check_other(o.model, o.out);
     const fb::TrainingTargets targets = targets_of(o, markers);
     const fb::AnyPolicies policies = policies_of(o.retrieval, markers);
     Search search{o, tokenizer, pool};

@@ -112,13 +112,15 @@ void FinetuneOptions::check() const {
         if (with_markers() && markers.choice == "fixed")
             throw CLI::ValidationError("--markers fixed would train with --all-params, expected on or off");
     }
-    const bool some = !all && std::ranges::find(modules, "none") == modules.end();
-    if (!all && !some && modules.size() > 1)
-        throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");
-    if (!all && !some && !(with_markers() && markers.choice == "on"))
-        throw CLI::ValidationError("nothing trains: expected --lora-targets, or --markers on with passages");
+    const bool with_lora = !all && std::ranges::find(modules, "none") == modules.end();
+    if (!all && !with_lora) {
+        if (modules.size() > 1)
+            throw CLI::ValidationError("--lora-targets: found none beside other names, expected one or the other");
+        if (!with_markers() || markers.choice != "on")
+            throw CLI::ValidationError("nothing trains: expected --lora-targets, or --markers on with passages");
+    }
     for (const CLI::Option* option : shape_) {
-        if (!some && option->count() > 0)
+        if (!with_lora && option->count() > 0)
             throw CLI::ValidationError(option->get_name() + " is of a LoRA, found " +
                                        (all ? "--all-params" : "--lora-targets none"));
     }

@@ -170,8 +170,7 @@ TEST_CASE("quantize: files that are missing, the same, there already or not to b
     refused_in_all_forms(1, "nowhere.gguf': No such file", {"quantize", "nowhere.gguf", out, "--dtype", "q8_0"});
     refused_in_all_forms(1, "is no GGUF file", {"quantize", folder.write("text.gguf", "some text"), out, "--dtype", "q8_0"});
     refused_in_all_forms(1, "is what is read, expected another file", to(in, {"--force"}));
-    refused_in_all_forms(1, "is what is read, expected another file",
-                         to((folder.path() / "link.gguf").string(), {"--force"}));
+    refused_in_all_forms(1, "is what is read, expected another file", to((folder.path() / "link.gguf").string(), {"--force"}));
     refused_in_all_forms(1, "there.gguf' exists already; --force replaces it", to(there));
     refused_in_all_forms(1, "exists already", to(folder.path().string()));
     refused_in_all_forms(1, "it exists and is a folder, expected a file", to(folder.path().string(), {"--force"}));
