@@ -181,14 +181,14 @@ fb::TextStream heldout_entries(const System& system, const std::string& titles_p
 }
 
 /// How well those entries are predicted without passages, and with passages from other entries.
-void measure(const System& system, const std::string& titles_path) {
+void measure(const System& system, const std::string& titles_path, std::size_t most_strides) {
     const fb::TextStream text = heldout_entries(system, titles_path);
     const std::size_t window = system.model->config.window;
     const auto found = [&](std::size_t passages, const auto& query) {
         return fb::retrieve_strides(text, system.index, query,
                                     {.init = window,
                                      .stride = stride,
-                                     .strides = heldout_strides,
+                                     .strides = most_strides,
                                      .context = window - stride - 128 - repeated - 3,  // beside a passage, two markers and BOS
                                      .passages = passages,
                                      .executor = system.pool});
@@ -241,7 +241,7 @@ void measure(const System& system, const std::string& titles_path) {
 }
 
 void quickstart(const std::string& corpus_path, const std::string& adapter_path, const std::string& repeat_path,
-                const std::string& titles_path) {
+                const std::string& titles_path, std::size_t most_strides) {
     fb::ThreadPool pool{std::max(1u, std::thread::hardware_concurrency())};
     const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
     fb::Tokenizer tokenizer = fb::load_tokenizer(file);
@@ -257,18 +257,20 @@ void quickstart(const std::string& corpus_path, const std::string& adapter_path,
               << "Corpus  " << corpus_path << ": " << system.index.passages().documents().size() << " documents, "
               << system.index.passages().size() << " passages\n\n";
     write_and_count(system);
-    measure(system, titles_path);
+    measure(system, titles_path, most_strides);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 5) {
-        std::cerr << "usage: quickstart CORPUS ADAPTER REPEAT_ADAPTER HELDOUT_TITLES\n";
+    std::size_t most_strides = heldout_strides;
+    if (argc < 5 || argc > 6 || (argc == 6 && !(std::istringstream{argv[5]} >> most_strides && most_strides > 0))) {
+        std::cerr << "usage: quickstart CORPUS ADAPTER REPEAT_ADAPTER HELDOUT_TITLES [STRIDES]\n"
+                     "STRIDES: how many strides of 16 tokens are measured (192)\n";
         return 2;
     }
     try {
-        quickstart(argv[1], argv[2], argv[3], argv[4]);
+        quickstart(argv[1], argv[2], argv[3], argv[4], most_strides);
         return 0;
     } catch (const std::exception& error) {
         std::cerr << "quickstart: " << error.what() << '\n';

@@ -5,9 +5,10 @@
 # tests/fuzz.sh coverage [TARGET...]   runs only the seeds and what earlier runs kept, and fails where less than 90 % of the lines of a
 #                                      parser's headers are reached
 #
-# What a run finds worth keeping stays in build/fuzz/corpus, so that a longer run goes on where a shorter one ended. A finding ends it
-# with status 1; its input is in build/fuzz/found/TARGET. Make it small (build/fuzz/fuzz/fuzz_TARGET -minimize_crash=1 -runs=100000
-# FILE), put it into tests/fuzz/findings/TARGET, mend the parser, and the test fuzz_replay keeps watch over it.
+# The seed is always the same: without a corpus the same code is given the same inputs, so that a short run fails with the change that
+# is to blame. What a run finds worth keeping stays in build/fuzz/corpus, so that a longer run goes on where a shorter one ended. A
+# finding ends it with status 1; its input is in build/fuzz/found/TARGET. Make it small (build/fuzz/fuzz/fuzz_TARGET -minimize_crash=1
+# -runs=100000 FILE), put it into tests/fuzz/findings/TARGET, mend the parser, and the test fuzz_replay keeps watch over it.
 set -eu
 cd "$(dirname "$0")/.."
 all="gguf safetensors peft_config config_json tokenizer_json corpus tokenizer model checkpoint strides"
@@ -49,7 +50,7 @@ fuzz() {
     log=$out/logs/$target
     if ! LLVM_PROFILE_FILE="$out/profiles/$target.profraw" UBSAN_OPTIONS=print_stacktrace=1 "$out/fuzz/fuzz_$target" \
         -artifact_prefix="$out/found/$target/" -max_len=8192 -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 \
-        -print_final_stats=1 "$@" "$out/corpus/$target" "$out/seeds/$target" >"$log" 2>&1; then
+        -seed=1 -print_final_stats=1 "$@" "$out/corpus/$target" "$out/seeds/$target" >"$log" 2>&1; then
         tail -n 60 "$log" >&2
         echo "fuzz_$target has a finding; its input is in $out/found/$target, and tests/fuzz.sh says what to do with it." >&2
         return 1

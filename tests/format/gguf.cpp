@@ -87,6 +87,9 @@ TEST_CASE("a getter names a key whose value has another type") {
     refuses("u32 is 4294967295, expected a floating-point number", [&] { file.real("u32"); });
     refuses("u8 is 255, expected a bool", [&] { file.boolean("u8"); });
     refuses("ints is an array of 3 elements of type 5, expected a string", [&] { file.text("ints"); });
+    GgufBytes hostile;
+    const std::string clear_screen = hostile.set<std::uint8_t>("\x1b[2J", 1).bytes();
+    refuses("the value of ?[2J is 1, expected a string", [&] { view(clear_screen).text("\x1b[2J"); });
     refuses("text is a string, expected an array", [&] { file.array("text"); });
     refuses("text is a string, expected an array", [&] { file.strings("text"); });
     refuses("floats is an array of 2 elements of type 6, expected an array of strings", [&] { file.strings("floats"); });

@@ -26,7 +26,7 @@ std::string weights(std::size_t count, float first) {
     return bytes;
 }
 
-GgufBytes small_model() {
+GgufBytes small_file() {
     GgufBytes w;
     w.set("general.architecture", "llama").set("general.name", "small").set<std::uint32_t>("llama.block_count", 2);
     w.set("llama.rope.freq_base", 10000.0f).set_array<float>("tokenizer.ggml.scores", {1, 2});
@@ -85,7 +85,7 @@ TEST_CASE("a fingerprint is the same on every machine") {
 }
 
 TEST_CASE("weights, names, shapes, types and hyper-parameters make another model") {
-    const std::uint64_t model = of(small_model());
+    const std::uint64_t model = of(small_file());
     const std::vector<std::function<void(GgufBytes&)>> changes{
         [](GgufBytes& w) { w.tensors[0].data[47] = static_cast<char>(w.tensors[0].data[47] ^ 1); },
         [](GgufBytes& w) { w.tensors[1].data[0] = static_cast<char>(w.tensors[1].data[0] ^ 1); },
@@ -101,7 +101,7 @@ TEST_CASE("weights, names, shapes, types and hyper-parameters make another model
     };
     std::set<std::uint64_t> seen{model};
     for (const auto& change : changes) {
-        GgufBytes other = small_model();
+        GgufBytes other = small_file();
         change(other);
         seen.insert(of(other));
     }
@@ -109,8 +109,8 @@ TEST_CASE("weights, names, shapes, types and hyper-parameters make another model
 }
 
 TEST_CASE("names, tokenizers, the order in the file and threads do not") {
-    const std::uint64_t model = of(small_model());
-    GgufBytes other = small_model();
+    const std::uint64_t model = of(small_file());
+    GgufBytes other = small_file();
     std::swap(other.tensors[0], other.tensors[1]);
     other.set("general.description", "the same weights").set_array<float>("tokenizer.other", {3});
     CHECK(of(other) == model);

@@ -1,6 +1,5 @@
 #include "fuzz/target.hpp"
 
-#include "flashback/core/error.hpp"
 #include "support/allocations.hpp"
 
 #include <algorithm>
@@ -27,14 +26,18 @@ void touch(std::span<const std::byte> bytes) {
     sink = sink + sum;
 }
 
+void check_sentence(const flashback::Error& error) {
+    const std::string_view sentence = error.what();
+    fuzz_check(std::ranges::all_of(sentence, [](char c) { return c >= 32 && c < 127; }),
+               "the sentence of an error has nothing but printable ASCII");
+}
+
 void run_target(const FuzzTarget& target, std::span<const std::byte> bytes) {
     const std::size_t before = allocations().bytes;
     try {
         target.parse(bytes);
     } catch (const flashback::Error& error) {
-        const std::string_view sentence = error.what();
-        fuzz_check(std::ranges::all_of(sentence, [](char c) { return c >= 32 && c < 127; }),
-                   "the sentence of an error has nothing but printable ASCII");
+        check_sentence(error);
         fuzz_check(error.code() != flashback::ErrorCode::contract, "a bad file is no broken promise of the caller");
     }
     const std::size_t used = allocations().bytes - before;

@@ -9,6 +9,8 @@
 /// under every compiler. An input may give a result or a flashback::Error with a printable sentence; all else is a finding.
 #pragma once
 
+#include "flashback/core/error.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -39,6 +41,9 @@ void run_target(const FuzzTarget& target, std::span<const std::byte> bytes);
 
 /// Ends the program if something does not hold that should for every input.
 void fuzz_check(bool holds, const char* what);
+
+/// Ends the program if the sentence of an error cannot be printed as it is; run_target looks at those that leave the target.
+void check_sentence(const flashback::Error& error);
 
 /// Looks at bytes, so that a sanitizer sees a view of what is not there.
 void touch(std::span<const std::byte> bytes);

@@ -1,4 +1,5 @@
 #include "support/golden.hpp"
+#include "support/sanitizer.hpp"
 
 #include <string>
 
@@ -15,7 +16,8 @@ TEST_CASE("The default model has the log-probabilities of a forward pass in doub
         "others called it laziness (which is, in a programmer, one of the three great virtues). By 1975 the sixth edition "
         "had reached universities, and John Lions wrote a commentary on its source code, line by line, that was copied "
         "more often than any other book on the subject.";
-    check_against_double(FLASHBACK_TEST_MODEL, {"x", "A linked list is 1,024 nodes?\n\n\tNo: naïve.", long_text});
+    check_against_double(FLASHBACK_TEST_MODEL, {"x", "A linked list is 1,024 nodes?\n\n\tNo: naïve."});
+    if (!flashback_test::sanitized) check_against_double(FLASHBACK_TEST_MODEL, {long_text});
 }
 
 TEST_CASE("The default model says what llama.cpp says") {

@@ -173,8 +173,8 @@ private:
     static std::string describe(const GgufValue& value);
 
     [[noreturn]] void wrong_type(std::string_view key, std::string_view expected) const {
-        FLASHBACK_THROW(ErrorCode::format, "'", name_, "': the value of ", key, " is ", describe(*find(key)), ", expected ",
-                        expected);
+        FLASHBACK_THROW(ErrorCode::format, "'", name_, "': the value of ", detail::printable(key), " is ", describe(*find(key)),
+                        ", expected ", expected);
     }
 
     void read_metadata(ByteReader& reader, std::uint64_t count);

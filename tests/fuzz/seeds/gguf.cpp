@@ -96,6 +96,9 @@ FLASHBACK_FUZZ_SEEDS(gguf) {
     w.add("", 0, "a");
     add("empty_key", w);
     w = gguf_of_all_types();
+    w.set<std::uint8_t>("\x1b[2J", 1);
+    add("key_is_no_ascii", w);
+    w = gguf_of_all_types();
     w.tensors.push_back({"", {1}, 0, "abcd"});
     add("empty_name", w);
     w = gguf_of_all_types();

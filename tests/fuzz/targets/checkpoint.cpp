@@ -13,6 +13,7 @@ void of_any_run(const Work& work) {
     try {
         work();
     } catch (const Error& error) {
+        flashback_test::check_sentence(error);
         if (error.code() != ErrorCode::contract) throw;
     }
 }

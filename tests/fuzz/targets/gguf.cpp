@@ -14,7 +14,8 @@ template <class Get>
 bool takes(const Get& get) {
     try {
         return get().has_value();
-    } catch (const Error&) {
+    } catch (const Error& error) {
+        flashback_test::check_sentence(error);
         return false;
     }
 }
