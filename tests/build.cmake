@@ -1,6 +1,7 @@
 # What the build itself promises: the tests with the label `build`.
 add_executable(test_umbrella build/umbrella_one.cpp build/umbrella_two.cpp)
 target_link_libraries(test_umbrella PRIVATE flashback::native)
+target_compile_options(test_umbrella PRIVATE $<$<CONFIG:Release>:-O0>)
 set_target_properties(test_umbrella PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
 add_test(NAME umbrella COMMAND test_umbrella)
 add_test(NAME floors COMMAND ${CMAKE_COMMAND} -DINCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -P ${CMAKE_CURRENT_SOURCE_DIR}/floors.cmake)
@@ -21,7 +22,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   add_test(NAME odr_notices_a_shared_name COMMAND ${odr} -DFLASHBACK_ISA=same)
   set_tests_properties(odr_notices_a_shared_name PROPERTIES
     PASS_REGULAR_EXPRESSION "x86-64-O0 and x86-64-v2-O0 share [1-9][0-9]* symbols of flashback")
-  set_property(TEST odr odr_notices_a_shared_name PROPERTY LABELS build)
+  set_property(TEST odr odr_notices_a_shared_name PROPERTY LABELS build slow)
 endif()
 
 # The library as others get it: tests/consumers has a project for each way.
@@ -51,4 +52,4 @@ add_test(NAME refusals_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals_no
 set_tests_properties(refusals_notice PROPERTIES LABELS build TIMEOUT 600)
 
 set_tests_properties(umbrella floors floors_notice policy_only headers_alone headers_alone_notices PROPERTIES LABELS build TIMEOUT 600)
-set_tests_properties(headers_alone PROPERTIES RUN_SERIAL ON)
+set_tests_properties(headers_alone PROPERTIES LABELS "build;slow" RUN_SERIAL ON)

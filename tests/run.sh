@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is needed (Debian 12), builds everything and runs the tests. Run it again as often as you like.
 #
-# tests/run.sh [PRESET]: another preset of CMakePresets.json than `release`.
+# tests/run.sh [PRESET]: another preset of CMakePresets.json than `release`; `slow`: the tests that `release` leaves out.
 set -eu
 cd "$(dirname "$0")/.."
 preset=${1:-release}
