@@ -11,7 +11,7 @@
 # -runs=100000 FILE), put it into tests/fuzz/findings/TARGET, mend the parser, and the test fuzz_replay keeps watch over it.
 set -eu
 cd "$(dirname "$0")/.."
-all="gguf safetensors peft_config config_json tokenizer_json corpus tokenizer model checkpoint strides"
+all="gguf gguf_adapter safetensors safetensors_index peft_config config_json tokenizer_json corpus tokenizer model checkpoint strides"
 out=build/fuzz
 
 # headers_of TARGET: those of the parser.
@@ -19,6 +19,8 @@ headers_of() {
     case $1 in
         gguf) echo format/detail/read_gguf.hpp format/detail/gguf_limits.hpp format/gguf.hpp format/byte_reader.hpp ;;
         safetensors) echo format/detail/read_safetensors.hpp format/detail/safetensors_entry.hpp ;;
+        safetensors_index) echo format/detail/read_safetensors_index.hpp ;;
+        gguf_adapter) echo model/detail/gguf_adapter.hpp ;;
         peft_config) echo format/detail/peft_config.hpp ;;
         config_json) echo model/detail/read_config_json.hpp ;;
         tokenizer_json) echo format/detail/read_tokenizer_json.hpp format/detail/piece_table.hpp ;;
@@ -58,7 +60,7 @@ fuzz() {
     executed=$(awk '/^stat::number_of_executed_units/ {print $2}' "$log")
     features=$(awk '/ft: / {for (i = 1; i < NF; ++i) if ($i == "ft:") last = $(i + 1)} END {print last}' "$log")
     lines=$(lines_of "$target")
-    printf '%-12s %9s executions, %6s features, %s %% of the lines of %s\n' "$target" "$executed" "$features" "$lines" "$(headers_of "$target")"
+    printf '%-17s %9s executions, %6s features, %s %% of the lines of %s\n' "$target" "$executed" "$features" "$lines" "$(headers_of "$target")"
     awk -v lines="$lines" -v target="$target" 'BEGIN {exit lines >= 90 ? 0 : 1}' || [ "$enough" = any ] || {
         echo "fuzz_$target reaches less than 90 % of the lines of its headers." >&2
         return 1

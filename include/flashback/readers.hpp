@@ -12,6 +12,7 @@
 #include "flashback/format/detail/peft_config.hpp"
 #include "flashback/format/detail/read_gguf.hpp"
 #include "flashback/format/detail/read_safetensors.hpp"
+#include "flashback/format/detail/read_safetensors_index.hpp"
 #include "flashback/format/detail/read_tokenizer_folder.hpp"
 #include "flashback/format/detail/read_tokenizer_json.hpp"
 #include "flashback/model/detail/load_adapter.hpp"

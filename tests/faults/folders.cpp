@@ -104,7 +104,7 @@ TEST_CASE("faults: a folder becomes a whole GGUF file, or none") {
             [&](bool) { write_model(target, model, &vocabulary, DType::f32); },
             [&](bool) {
                 // Only what comes after the file stands there may fail and leave it: the folder that could not be synced.
-                if (std::filesystem::exists(target)) CHECK(load_model(target)->fingerprint == model.fingerprint);
+                if (std::filesystem::exists(target)) CHECK(fingerprint(*load_model(target)) == model.fingerprint);
                 for (const auto& entry : std::filesystem::directory_iterator{folder.path()}) CHECK(entry.path() == target);
             });
     }

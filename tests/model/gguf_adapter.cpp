@@ -281,6 +281,10 @@ TEST_CASE("a GGUF adapter that does not fit is refused, and the tensor or the ke
         parts.push_back({"token_embd.weight.lora_a", {2, 24}, parts[0].values});
         parts.push_back({"token_embd.weight.lora_b", {2, 24}, parts[0].values});
     });
+    refuse(ErrorCode::format, "adds to the embedding of token 0 what is no finite number", [](auto&, auto& parts) {
+        parts.push_back({"token_embd.weight.lora_a", {2, 37}, std::vector<float>(74, 1e30f)});
+        parts.push_back({"token_embd.weight.lora_b", {2, 24}, std::vector<float>(48, 1e30f)});
+    });
     refuse(ErrorCode::format, "is an adapter that changes nothing of this model", [](auto&, auto& parts) { parts.clear(); });
 }
 

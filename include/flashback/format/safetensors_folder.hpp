@@ -2,14 +2,12 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
-#include "flashback/format/detail/json_fields.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/format/safetensors.hpp"
 
-#include <algorithm>
 #include <cstddef>
 #include <filesystem>
-#include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +16,13 @@
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
+
+/// What a `model.safetensors.index.json` says: tensors and the shards that have them, by name, in its order.
+using SafetensorsIndex = std::vector<std::pair<std::string, std::string>>;
+
+/// Reads the text of an index; `file` is the name for the sentences of errors.
+/// Throws    Error{format} for what is no JSON of this form, and for a shard that is not a .safetensors file of the same folder
+SafetensorsIndex parse_safetensors_index(std::string_view json, const std::string& file);
 
 /// All tensors of a folder: of `model.safetensors`, or else of the shards that `model.safetensors.index.json` lists.
 ///
@@ -65,69 +70,42 @@ public:
     void release(std::span<const std::byte> part) const noexcept { files_.front().release(part); }
 
 private:
-    static constexpr std::size_t most_tensors = 1'000'000;
-
     SafetensorsFolder() = default;
 
     void open_shards(const std::filesystem::path& folder, const std::string& index, FileAccess access) {
-        const detail::JsonTree json =
-            detail::JsonTree::parse(MappedFile{index}.text(), index, std::size_t{16} << 20, most_tensors);
-        const detail::JsonFields fields{json, index};
-        if (!fields.object("weight_map")) fields.refuse("lacks the field weight_map");
-        const detail::JsonTree::Object& map = fields.at("weight_map").object();
-        std::map<std::string, std::size_t> shards;  // and their numbers
-        std::unordered_map<std::string_view, std::string_view> listed;
-        for (const auto& [tensor, value] : map) {
-            if (!value.is_string()) fields.refuse_value(tensor, value, "the name of a file");
-            const auto& shard = value.as<std::string>();
-            if (!is_plain_name(shard)) {
-                fields.refuse("names the shard '", detail::printable(shard), "' for ", detail::printable(tensor),
-                              ", expected a .safetensors file of the same folder");
-            }
-            shards.emplace(shard, 0);
-            listed.emplace(tensor, shard);
-        }
-        if (shards.empty()) fields.refuse("lists no tensors");
-        std::vector<std::string> names;
-        for (auto& [shard, number] : shards) {
+        const SafetensorsIndex listed = parse_safetensors_index(MappedFile{index}.text(), index);
+        std::set<std::string> shards;
+        for (const auto& [tensor, shard] : listed) shards.insert(shard);
+        for (const std::string& shard : shards) {
             if (!std::filesystem::exists(folder / shard))
                 FLASHBACK_THROW(ErrorCode::io, "'", index, "' lists the shard ", detail::printable(shard), ", which is absent");
-            number = files_.size();
-            names.push_back(shard);
             files_.push_back(SafetensorsFile::open(folder / shard, access));
         }
-        check_against(listed, shards, names, fields);
+        check_against(listed, {shards.begin(), shards.end()}, index);
     }
 
-    void check_against(const std::unordered_map<std::string_view, std::string_view>& map,
-                       const std::map<std::string, std::size_t>& shards, const std::vector<std::string>& names,
-                       const detail::JsonFields& fields) const {
+    /// Shape     names: those of the files, in their order
+    void check_against(const SafetensorsIndex& listed, const std::vector<std::string>& names, const std::string& index) const {
+        const auto refuse = [&](const auto&... parts) { FLASHBACK_THROW(ErrorCode::format, "'", index, "' ", parts...); };
+        const std::unordered_map<std::string_view, std::string_view> map{listed.begin(), listed.end()};
         std::unordered_map<std::string_view, std::size_t> seen;
         for (std::size_t i = 0; i < files_.size(); ++i) {
             for (const SafeTensor& tensor : files_[i].tensors()) {
                 const std::string shown = detail::printable(tensor.name);
+                const std::string here = detail::printable(names[i]);
                 if (const auto [at, first] = seen.emplace(tensor.name, i); !first)
-                    fields.refuse("lists ", names[at->second], " and ", names[i], ", which both have the tensor ", shown);
-                const auto listed = map.find(tensor.name);
-                if (listed == map.end()) fields.refuse("does not list the tensor ", shown, ", which ", names[i], " has");
-                if (listed->second != names[i])
-                    fields.refuse("lists the tensor ", shown, " in ", detail::printable(listed->second), ", but it is in ",
-                                  names[i]);
+                    refuse("lists ", detail::printable(names[at->second]), " and ", here, ", which both have the tensor ",
+                           shown);
+                const auto found = map.find(tensor.name);
+                if (found == map.end()) refuse("does not list the tensor ", shown, ", which ", here, " has");
+                if (found->second != names[i])
+                    refuse("lists the tensor ", shown, " in ", detail::printable(found->second), ", but it is in ", here);
             }
         }
-        for (const auto& [tensor, shard] : map) {
-            if (!seen.contains(tensor)) {
-                fields.refuse("lists the tensor ", detail::printable(tensor), ", which ", names[shards.at(std::string{shard})],
-                              " does not have");
-            }
+        for (const auto& [tensor, shard] : listed) {
+            if (!seen.contains(tensor))
+                refuse("lists the tensor ", detail::printable(tensor), ", which ", detail::printable(shard), " does not have");
         }
-    }
-
-    /// Whether a text is the name of a file and nothing that leads elsewhere.
-    static bool is_plain_name(std::string_view name) {
-        constexpr std::string_view ending = ".safetensors";
-        const auto plain = [](char c) { return c != '/' && c != '\\' && c != '\0'; };
-        return name.size() > ending.size() && name.ends_with(ending) && std::ranges::all_of(name, plain);
     }
 
     std::string name_;
@@ -137,3 +115,7 @@ private:
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_EXTERN_READERS)
+#include "flashback/format/detail/read_safetensors_index.hpp"
+#endif

@@ -1,6 +1,7 @@
 /// \file From the files of an adapter to an adapter.
 #pragma once
 
+#include "flashback/format/gguf.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/model/adapter.hpp"
 
@@ -28,6 +29,10 @@ struct LoadAdapterOptions {
 /// Throws    Error{io}, Error{format}, Error{unsupported}, Error{vocabulary}: a file is absent or damaged, says something that is not
 ///           implemented, does not fit the model or the vocabulary, or changes nothing; the sentence names the tensor or the field
 Adapter load_adapter(const std::filesystem::path& files, const Transformer& model, const LoadAdapterOptions& options = {});
+
+/// The adapter in a GGUF file that is open.
+/// Throws    as above, but for Error{io}
+Adapter load_adapter(const GgufFile& file, const Transformer& model);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 

@@ -10,6 +10,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -107,7 +108,8 @@ private:
                             ", which may change the arithmetic and is not implemented");
         }
         alpha_ = file_.real("adapter.lora.alpha").value_or(0);
-        if (!std::isfinite(alpha_)) refuse("has ", alpha_, " for adapter.lora.alpha, expected a number");
+        if (!(std::abs(alpha_) <= static_cast<double>(std::numeric_limits<float>::max())))
+            refuse("has ", alpha_, " for adapter.lora.alpha, expected a number");
     }
 
     float scale(std::size_t rank) const noexcept {
@@ -169,6 +171,8 @@ private:
                     sum += static_cast<double>(of_token[k]) * static_cast<double>(b[i * rank + k]);
                 row[i] = static_cast<float>(std::fma(factor, sum, static_cast<double>(own[i])));
             }
+            if (!std::ranges::all_of(row, [](float value) { return std::isfinite(value); }))
+                refuse("adds to the embedding of token ", id, " what is no finite number");
             if (row == own) continue;
             adapter_.embedding_ids.push_back(static_cast<TokenId>(id));
             adapter_.embedding_rows.insert(adapter_.embedding_rows.end(), row.begin(), row.end());

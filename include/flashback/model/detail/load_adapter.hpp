@@ -11,12 +11,16 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
+FLASHBACK_DETAIL_READER Adapter load_adapter(const GgufFile& file, const Transformer& model) {
+    return detail::GgufAdapterLoader{file, model}.load();
+}
+
 FLASHBACK_DETAIL_READER Adapter load_adapter(const std::filesystem::path& files, const Transformer& model,
                                              const LoadAdapterOptions& options) {
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(files, ignored))
         return detail::PeftLoader{files, model, options.tokens, options.access}.load();
-    return detail::GgufAdapterLoader{GgufFile::open(files, options.access), model}.load();
+    return load_adapter(GgufFile::open(files, options.access), model);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA
