@@ -16,6 +16,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_core_any_retriever {
+
 using namespace flashback;
 
 namespace {
@@ -127,3 +129,5 @@ TEST_CASE("once it has given as many passages, an answer allocates nothing") {
               for (int i = 0; i < 10; ++i) any.retrieve(query, 5);
           }).calls == 0);
 }
+
+}  // namespace test_core_any_retriever

@@ -8,6 +8,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_decoder_calls {
+
 using namespace flashback;
 
 namespace {
@@ -286,3 +288,5 @@ TEST_CASE("The logits of a step are those that the newest token was taken from, 
     decoder.generate(Tokens{7, 8}, {.max_tokens = 6, .masked = masked});
     CHECK(steps == 5);
 }
+
+}  // namespace test_decoder_calls

@@ -10,6 +10,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_context_plan {
+
 using namespace flashback;
 
 namespace {
@@ -144,3 +146,5 @@ TEST_CASE("a warm scratch allocates nothing") {
     CHECK(calls == 0);
     CHECK(fed == 10 * (8 + 10));
 }
+
+}  // namespace test_policy_context_plan

@@ -7,6 +7,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_policy_policies {
+
 using namespace flashback;
 
 namespace {
@@ -147,3 +149,5 @@ TEST_CASE("reset reaches the policies that have one") {
     CHECK(policies.overflow().resets == 2);
     CHECK(policies.stopping().resets == 2);
 }
+
+}  // namespace test_policy_policies
