@@ -24,7 +24,9 @@ namespace flashback::inline FLASHBACK_ISA {
 class Error;
 struct Query;
 struct Passage;
-struct NoDocuments;
+struct NoPassages;
+template <class Signature>
+class FunctionRef;
 class AnyRetriever;
 struct Vocabulary;
 struct SerialExecutor;
@@ -55,9 +57,10 @@ struct NoMarkers;
 class MarkerTokens;
 class MarkerText;
 class AnyWrapper;
-struct PrependDocuments;
-struct AppendDocuments;
+struct PrependPassages;
+struct AppendPassages;
 struct AppendAndRepeat;  // 16 tokens
+struct Sticky;
 class AnyLayout;
 
 // policy: what of the KV cache is kept, and what is dropped when the window is full
@@ -83,12 +86,15 @@ class StopStrings;
 class AnyStopping;
 
 // policy: all of them, and what follows from them
+struct NoMethod;
+struct OwnedQuery;
+enum class StopReason;
 struct ContextParts;
 struct ContextPlan;
 struct PlanScratch;
 template <class Schedule = EveryNTokens, class QueryFrom = LastNTokens, class Wrapper = NoMarkers,
-          class Layout = AppendDocuments, class Reuse = KeepCommonPrefix, class Sampling = Greedy,
-          class Overflowing = StopWhenFull, class Stopping = NeverStop>
+          class Layout = AppendPassages, class Reuse = KeepCommonPrefix, class Sampling = Greedy,
+          class Overflowing = StopWhenFull, class Stopping = NeverStop, class Method = NoMethod>
 class Policies;
 /// Policies that are all chosen at run time.
 using AnyPolicies = Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping>;
@@ -141,7 +147,11 @@ using Session = BasicSession<ContiguousKVCache>;
 struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
 struct Generation;
 struct Statistics;
-template <class Model, class Documents, class PoliciesT = Policies<>>
+struct ModelFacts;
+struct Need;
+template <class PoliciesT = Policies<>>
+class Generator;
+template <class Model, class RetrieverT, class PoliciesT = Policies<>>
 class Decoder;
 
 // eval

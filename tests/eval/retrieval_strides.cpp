@@ -84,7 +84,7 @@ TEST_CASE("A stream knows the documents of every range, empty documents included
 
 TEST_CASE("Every whole stride has its place and its context; the walk asks nothing where no passages are wanted") {
     const TextStream text = random_stream(20);
-    NoDocuments nothing;
+    NoPassages nothing;
     const auto walk = [&](StrideOptions options) {
         options.passages = 0;
         return retrieve_strides(text, nothing, LastNTokens{8}, options);
@@ -113,7 +113,7 @@ TEST_CASE("Every whole stride has its place and its context; the walk asks nothi
 TEST_CASE("Random contexts are uniform, and those of a stride depend on seed and number alone") {
     TextStream text;
     text.add("", "", TokenBuffer(60000, 7));
-    NoDocuments nothing;
+    NoPassages nothing;
     StrideOptions options{.init = 512, .stride = 2, .context = 256, .most_context = 495, .seed = 5, .passages = 0};
     const RetrievedStrides all = retrieve_strides(text, nothing, LastNTokens{}, options);
     std::map<std::size_t, int> seen;
@@ -321,7 +321,7 @@ TEST_CASE("A layout reads the newest of the context; passages may take room from
         return all;
     };
     const TokenBuffer marked{910, 900, 901, 902, 911};
-    const auto prepend = policies.layout(PrependDocuments{});
+    const auto prepend = policies.layout(PrependPassages{});
     CHECK(read(policies, {head}) == joined({head, text_of(50), marked}));
     CHECK(read(prepend, {head}) == joined({head, marked, text_of(50)}));
     CHECK(read(prepend, {head, true}) == joined({head, marked, text_of(47)}));

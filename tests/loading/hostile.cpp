@@ -48,7 +48,7 @@ TEST_CASE("hostile 21: a scale that is no number is loaded, and its logits are a
         std::memcpy(bytes.data() + at, &nan, sizeof nan);
         Session session{load_model(flashback_test::view(bytes))};
         CHECK(std::isnan(session.evaluate(some_tokens)[0]));
-        NoDocuments nothing;
+        NoPassages nothing;
         Session fresh{load_model(flashback_test::view(bytes))};
         Decoder decoder{fresh, nothing};
         check_error(ErrorCode::logits, "the logit of token 0 is not a number",

@@ -54,7 +54,7 @@ TEST_CASE("Examples are head, context and passages in the order of the layout, a
     const TokenBuffer head{bos};
     const auto examples_of = [&](bool append, bool markers) {
         const AnyPolicies policies = AnyPolicies{}
-                                         .layout(append ? AnyLayout{AppendDocuments{}} : AnyLayout{PrependDocuments{}})
+                                         .layout(append ? AnyLayout{AppendPassages{}} : AnyLayout{PrependPassages{}})
                                          .wrapper(markers ? AnyWrapper{MarkerTokens{left, right}} : AnyWrapper{NoMarkers{}});
         return RetrievalExamples{text, strides, policies, head, window};
     };

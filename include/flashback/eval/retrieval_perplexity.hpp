@@ -6,8 +6,8 @@
 /// `retrieval_perplexity` the second.
 ///
 ///     const RetrievedStrides strides = retrieve_strides(text, index, LastNTokens{32}, {.init = 512, .context = 365});
-///     const auto append = retrieval_perplexity(session, Policies{}.layout(AppendDocuments{}), text.tokens(), strides);
-///     const auto prepend = retrieval_perplexity(session, Policies{}.layout(PrependDocuments{}), text.tokens(), strides);
+///     const auto append = retrieval_perplexity(session, Policies{}.layout(AppendPassages{}), text.tokens(), strides);
+///     const auto prepend = retrieval_perplexity(session, Policies{}.layout(PrependPassages{}), text.tokens(), strides);
 #pragma once
 
 #include "flashback/core/error.hpp"

@@ -87,7 +87,7 @@ RunTime generate_with(Model& model, RunTimeLayout layout, Schedule schedule, Tok
     };
     const auto policies = Policies{}.schedule(schedule);
     switch (layout) {
-        case RunTimeLayout::prepend: return run(policies.layout(PrependDocuments{}));
+        case RunTimeLayout::prepend: return run(policies.layout(PrependPassages{}));
         case RunTimeLayout::recompute: return run(policies.reuse(RecomputeAll{}));
         case RunTimeLayout::append: break;
     }
