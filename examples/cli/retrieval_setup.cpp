@@ -1,8 +1,8 @@
 #include "retrieval_setup.hpp"
 
 #include "flashback/core/error.hpp"
+#include "flashback/data/texts.hpp"
 #include "flashback/policy/policies.hpp"
-#include "flashback/retrieval/texts.hpp"
 
 #include <optional>
 

@@ -1,7 +1,7 @@
 // Whatever the decoder reuses, its logits are those of an evaluation from scratch, to the bit.
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/decoder/decoder.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/model/session.hpp"
 #include "support/exact_logits.hpp"
 #include "support/random_model.hpp"

@@ -1,8 +1,8 @@
 // Facts about types that a compiler checks: what is free, what may be copied as bytes, what cannot throw.
-#include "flashback/core/kv_tile.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/policy/context_plan.hpp"
 #include "flashback/policy/presets.hpp"
+#include "flashback/tensor/kv_tile.hpp"
 
 #include <cstddef>
 #include <span>

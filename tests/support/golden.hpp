@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/decoder/decoder.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/model/session.hpp"
 #include "support/reference_forward.hpp"
 

@@ -14,10 +14,10 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/data/detail/run_tasks.hpp"
+#include "flashback/data/retrieval_strides.hpp"
 #include "flashback/decoder/generation.hpp"
-#include "flashback/eval/detail/run_tasks.hpp"
 #include "flashback/eval/perplexity.hpp"
-#include "flashback/eval/retrieval_strides.hpp"
 #include "flashback/policy/context_plan.hpp"
 
 #include <algorithm>

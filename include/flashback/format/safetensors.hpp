@@ -1,9 +1,9 @@
 /// \file Reading safetensors files: untrusted bytes in, checked tensors out.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/format/mapped_file.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>
 #include <cstdint>

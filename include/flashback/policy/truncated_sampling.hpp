@@ -1,8 +1,8 @@
 /// \file A random token of the likeliest ones.
 #pragma once
 
+#include "flashback/core/random.hpp"
 #include "flashback/policy/distribution.hpp"
-#include "flashback/policy/random.hpp"
 #include "flashback/policy/sampler.hpp"
 
 #include <algorithm>

@@ -1,8 +1,8 @@
 /// \file Sixteen numbers of 16 bits as sixteen floats, and back: exact one way, rounded to nearest even the other.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/simd/lanes.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <algorithm>
 #include <cstddef>
