@@ -108,20 +108,24 @@ concept TellsEnds = requires(const M& model, TokenId token) {
 /// Refuses, in words, what is no LanguageModel, and what it has that does not fit.
 template <class M>
 constexpr bool checked_model() {
-    static_assert(LanguageModel<M>,
-                  "flashback: a LanguageModel must have evaluate(TokenSpan), which returns a span of logits that live on in the model, "
-                  "truncate(std::size_t), and, const, size() and vocab_size()");
+    static_assert(
+        LanguageModel<M>,
+        "flashback: a LanguageModel must have evaluate(TokenSpan), which returns a span of logits that live on in the model, "
+        "truncate(std::size_t), and, const, size() and vocab_size()");
     static_assert(!NamesWindow<M> || HasWindow<M>, "flashback: window() of a LanguageModel must be const and return a length");
-    static_assert(!NamesHead<M> || HasHead<M>,
-                  "flashback: head() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
+    static_assert(
+        !NamesHead<M> || HasHead<M>,
+        "flashback: head() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
     static_assert(!NamesIsEnd<M> || TellsEnds<M>,
                   "flashback: is_end(TokenId) of a LanguageModel must be const and return bool");
-    static_assert(!NamesTokens<M> || RemembersTokens<M>,
-                  "flashback: tokens() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
+    static_assert(
+        !NamesTokens<M> || RemembersTokens<M>,
+        "flashback: tokens() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
     static_assert(!NamesFingerprint<M> || FingerprintedModel<M>,
                   "flashback: fingerprint() of a LanguageModel must be const and return std::uint64_t");
-    static_assert(!NamesWork<M> || CountsWork<M>,
-                  "flashback: work() of a LanguageModel must be const and return std::size_t: the tokens that it has evaluated, ever");
+    static_assert(
+        !NamesWork<M> || CountsWork<M>,
+        "flashback: work() of a LanguageModel must be const and return std::size_t: the tokens that it has evaluated, ever");
     return true;
 }
 

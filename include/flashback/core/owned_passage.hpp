@@ -12,7 +12,10 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 struct OwnedPassage {
     OwnedPassage() = default;
     explicit OwnedPassage(const Passage& passage)
-        : id(passage.id), title(passage.title), text(passage.text), tokens(passage.tokens.begin(), passage.tokens.end()),
+        : id(passage.id),
+          title(passage.title),
+          text(passage.text),
+          tokens(passage.tokens.begin(), passage.tokens.end()),
           score(passage.score) {}
 
     /// The passage; valid until this copy moves.

@@ -34,7 +34,7 @@ namespace detail {
 /// An answer of a search.
 template <class Range>
 concept PassageRange = std::ranges::contiguous_range<Range> && std::ranges::sized_range<Range> &&
-                       std::same_as<std::ranges::range_value_t<Range>, Passage>;
+    std::same_as<std::ranges::range_value_t<Range>, Passage>;
 
 }  // namespace detail
 
@@ -84,14 +84,16 @@ template <class R>
 constexpr bool checked_retriever() {
     static_assert(Retriever<R>,
                   "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
-    static_assert(!NamesRetrieveBatch<R> || BatchRetriever<R>,
-                  "flashback: retrieve_batch of a Retriever must take (std::span<const Query>, std::size_t k) and return a range of "
-                  "ranges of Passage");
+    static_assert(
+        !NamesRetrieveBatch<R> || BatchRetriever<R>,
+        "flashback: retrieve_batch of a Retriever must take (std::span<const Query>, std::size_t k) and return a range of "
+        "ranges of Passage");
     static_assert((!NamesPrefetch<R> && !NamesReady<R>) || PrefetchingRetriever<R>,
                   "flashback: a Retriever with prefetch or ready must have both: prefetch(const Query&, std::size_t k), and "
                   "ready() const, which returns bool");
-    static_assert(!NamesWork<R> || CountsWork<R>,
-                  "flashback: work() of a Retriever must be const and return std::size_t: the tokens that it has evaluated, ever");
+    static_assert(
+        !NamesWork<R> || CountsWork<R>,
+        "flashback: work() of a Retriever must be const and return std::size_t: the tokens that it has evaluated, ever");
     return true;
 }
 

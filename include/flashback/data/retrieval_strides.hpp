@@ -137,8 +137,8 @@ inline std::vector<RetrievedStrides::Entry> walk(std::size_t tokens, const Strid
 }
 
 /// Finds the passages of one stride: asks for more until enough of them are allowed, or there are no more.
-template <class Documents, class Query, class Forbidden>
-std::size_t find_passages(const TextStream& text, Documents& retriever, Query& query, const StrideOptions& o,
+template <class R, class QueryFrom, class Forbidden>
+std::size_t find_passages(const TextStream& text, R& retriever, QueryFrom& query, const StrideOptions& o,
                           const RetrievedStrides::Entry& entry, std::size_t number, const Forbidden& forbidden,
                           TokenBuffer& out) {
     const std::size_t begin = entry.at - entry.context;
@@ -153,10 +153,14 @@ std::size_t find_passages(const TextStream& text, Documents& retriever, Query& q
     constexpr std::size_t most_candidates = std::size_t{1} << 24;
     const std::size_t before = out.size();
     std::size_t taken = 0;
+    OwnedQuery asked;
     for (std::size_t candidates = std::max<std::size_t>(2 * o.passages, 8);; candidates *= 4) {
         out.resize(before);
         taken = 0;
-        const auto& found = retriever.retrieve(query(step), candidates);
+        asked.assign(query(step));
+        Query whole = asked.view();
+        whole.context = step.context;
+        auto&& found = retriever.retrieve(whole, candidates);
         for (const Passage& passage : found) {
             if (taken == o.passages) break;
             if (forbidden(passage, source)) continue;
@@ -179,14 +183,13 @@ std::size_t find_passages(const TextStream& text, Documents& retriever, Query& q
 ///           the retriever throws
 /// Cost      one search a stride; another one for four times as many candidates where too many of them are forbidden
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, which takes 2k candidates and no more
-template <class Documents, QueryBuilder QueryFrom, class Forbidden = FromSource>
-RetrievedStrides retrieve_strides(const TextStream& text, Documents& retriever, const QueryFrom& query,
-                                  const StrideOptions& options, const Forbidden& forbidden = {}) {
-    static_assert(Retriever<Documents>,
-                  "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
+template <class R, QueryBuilder QueryFrom, class Forbidden = FromSource>
+RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const QueryFrom& query, const StrideOptions& options,
+                                  const Forbidden& forbidden = {}) {
+    static_assert(detail::checked_retriever<R>());
     static_assert(std::predicate<const Forbidden&, const Passage&, const StrideSource&>,
                   "flashback: what is forbidden must be said by forbidden(const Passage&, const StrideSource&)");
-    constexpr bool shared = Retriever<const Documents>;  // const, so that several threads may ask it at once
+    constexpr bool shared = Retriever<const R>;  // const, so that several threads may ask it at once
     auto owned = std::make_shared<detail::OwnedStrides>();
     std::vector<RetrievedStrides::Entry>& entries = owned->entries;
     entries = detail::walk(text.tokens().size(), options);
@@ -196,7 +199,7 @@ RetrievedStrides retrieve_strides(const TextStream& text, Documents& retriever, 
     std::vector<TokenBuffer> found(parts);
     for (std::size_t first = 0; first < all; first += parts * together) {
         detail::run_tasks(options.executor, parts, [&](std::size_t part) {
-            std::conditional_t<shared, const Documents, Documents>& asked = retriever;
+            std::conditional_t<shared, const R, R>& asked = retriever;
             QueryFrom builder = query;
             found[part].clear();
             const std::size_t begin = std::min(all, first + part * together);
@@ -240,7 +243,8 @@ struct StrideLayout {
 template <class P>
 ContextPlan plan_stride(const P& policies, TokenSpan held, TokenSpan text, const RetrievedStride& stride, std::size_t targets,
                         const StrideLayout& how, PlanScratch& scratch) {
-    const std::span<const TokenSpan> documents{&stride.passages, stride.found > 0 ? 1u : 0u};
+    const Passage all{.tokens = stride.passages};
+    const std::span<const Passage> passages{&all, stride.found > 0 ? 1u : 0u};
     std::size_t length = stride.context;
     if (how.passages_replace_text) {
         FLASHBACK_ASSERT(length > stride.passages.size(), "passages of ", stride.passages.size(),
@@ -248,7 +252,7 @@ ContextPlan plan_stride(const P& policies, TokenSpan held, TokenSpan text, const
         length -= stride.passages.size();
     }
     const auto plan = [&] {
-        return plan_context(policies, held, {how.head, documents, text.subspan(stride.at - length, length)}, scratch);
+        return plan_context(policies, held, {how.head, passages, text.subspan(stride.at - length, length)}, scratch);
     };
     const ContextPlan whole = plan();
     const std::size_t needed = whole.wanted.size() + targets;

@@ -64,10 +64,11 @@ public:
         const std::size_t worked = work_of(*model_);
         const std::size_t retriever_worked = work_of(*retriever_);
         const auto is_end = [this](TokenId token) { return is_end_of(*model_, token); };
-        generator_.start(prompt, options, {.vocab_size = static_cast<std::size_t>(model_->vocab_size()),
-                                           .window = window_of(*model_),
-                                           .head = head_of(*model_),
-                                           .is_end = is_end});
+        generator_.start(prompt, options,
+                         {.vocab_size = static_cast<std::size_t>(model_->vocab_size()),
+                          .window = window_of(*model_),
+                          .head = head_of(*model_),
+                          .is_end = is_end});
         while (generator_.need().kind != Need::Kind::done) {
             answer(options, on_token);
             const std::size_t all = work_of(*model_) - worked;
@@ -170,10 +171,11 @@ private:
     void check_same_model() {
         if constexpr (FingerprintedModel<Model>) {
             const std::uint64_t now = model_->fingerprint();
-            FLASHBACK_ASSERT(!fingerprint_ || *fingerprint_ == now || size() == 0, "the model has the fingerprint ", now,
-                             ", but this decoder filled its cache when it was ", *fingerprint_,
-                             ": weights, adapter or element of the cache have changed, and it cannot be reused; truncate it to 0, and "
-                             "everything is evaluated anew");
+            FLASHBACK_ASSERT(
+                !fingerprint_ || *fingerprint_ == now || size() == 0, "the model has the fingerprint ", now,
+                ", but this decoder filled its cache when it was ", *fingerprint_,
+                ": weights, adapter or element of the cache have changed, and it cannot be reused; truncate it to 0, and "
+                "everything is evaluated anew");
             fingerprint_ = now;
         }
     }

@@ -38,9 +38,10 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Between two generations it remembers what the model holds. Errors throw, unless `on_error` was given a handler.
 template <class PoliciesT>
 class Generator {
-    static_assert(detail::PolicySet<PoliciesT>,
-                  "flashback: the policies of a Generator are a Policies, or have its members: schedule, query, wrapper, layout, "
-                  "reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
+    static_assert(
+        detail::PolicySet<PoliciesT>,
+        "flashback: the policies of a Generator are a Policies, or have its members: schedule, query, wrapper, layout, "
+        "reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
 
 public:
     using Kind = Need::Kind;
@@ -275,9 +276,9 @@ private:
 
     void refuse(const FullWindow& full) {
         if (state_.result.stats.counts.requested > 0) return finish(StopReason::window_full);
-        fail(ErrorCode::window, "the window of the model holds ", full.window, " tokens, but the first context needs ", full.wanted,
-             ": ", state_.head.tokens.size(), " of the head, ", full.context, " of the prompt and ", state_.scratch.wrapped.size(),
-             " of retrieved passages");
+        fail(ErrorCode::window, "the window of the model holds ", full.window, " tokens, but the first context needs ",
+             full.wanted, ": ", state_.head.tokens.size(), " of the head, ", full.context, " of the prompt and ",
+             state_.scratch.wrapped.size(), " of retrieved passages");
     }
 
     void evaluate_newest() {
@@ -312,12 +313,14 @@ private:
         state_.taken_from = {};  // what it viewed may be gone
         const std::span<const float> logits = state_.without_masked(all, markers_of(policies_.wrapper()));
         if (const auto bad = detail::GenerationState::first_bad(logits)) {
-            return fail(ErrorCode::logits, "the logit of token ", *bad, logits[*bad] > 0 ? " is +infinity" : " is not a number");
+            return fail(ErrorCode::logits, "the logit of token ", *bad,
+                        logits[*bad] > 0 ? " is +infinity" : " is not a number");
         }
         auto&& sampler = policies_.sampler();
         const TokenId token = take_token(sampler, logits, state_.step());
         if (token < 0 || static_cast<std::size_t>(token) >= logits.size()) {
-            return fail(ErrorCode::contract, "the sampler took token ", token, ", but the model has ", logits.size(), " logits");
+            return fail(ErrorCode::contract, "the sampler took token ", token, ", but the model has ", logits.size(),
+                        " logits");
         }
         const float logit = logits[static_cast<std::size_t>(token)];
         if (!(logit > -std::numeric_limits<float>::infinity())) {

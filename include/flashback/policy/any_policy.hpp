@@ -145,7 +145,8 @@ public:
     /// Holds a schedule; copies have copies of it, or refer to the same one if it is a `std::ref`.
     template <class P>
         requires(!std::same_as<P, AnySchedule>)
-    explicit AnySchedule(P policy) : held_(detail::fitting<detail::FittingSchedule<detail::Unwrapped<P>>, EveryNTokens>(std::move(policy))) {
+    explicit AnySchedule(P policy)
+        : held_(detail::fitting<detail::FittingSchedule<detail::Unwrapped<P>>, EveryNTokens>(std::move(policy))) {
         static_assert(detail::checked_schedule<detail::Unwrapped<P>>());
     }
     Decision operator()(const StepView& step) { return held_.call(step); }
@@ -167,7 +168,8 @@ public:
     /// Holds a query builder; copies have copies of it, or refer to the same one if it is a `std::ref`.
     template <class P>
         requires(!std::same_as<P, AnyQuery>)
-    explicit AnyQuery(P policy) : held_(detail::fitting<detail::FittingQuery<detail::Unwrapped<P>>, LastNTokens>(std::move(policy))) {
+    explicit AnyQuery(P policy)
+        : held_(detail::fitting<detail::FittingQuery<detail::Unwrapped<P>>, LastNTokens>(std::move(policy))) {
         static_assert(detail::checked_query<detail::Unwrapped<P>>());
     }
     /// The query; valid until the next call.
@@ -193,7 +195,8 @@ public:
     /// Holds a wrapper; copies have copies of it, or refer to the same one if it is a `std::ref`.
     template <class P>
         requires(!std::same_as<P, AnyWrapper>)
-    explicit AnyWrapper(P policy) : held_(detail::fitting<detail::FittingWrapper<detail::Unwrapped<P>>, NoMarkers>(std::move(policy))) {
+    explicit AnyWrapper(P policy)
+        : held_(detail::fitting<detail::FittingWrapper<detail::Unwrapped<P>>, NoMarkers>(std::move(policy))) {
         static_assert(detail::checked_wrapper<detail::Unwrapped<P>>());
     }
     void operator()(const Passage& passage, std::size_t rank, TokenBuffer& out) const { held_.call(passage, rank, out); }
@@ -215,7 +218,8 @@ public:
     /// Holds a layout; copies have copies of it, or refer to the same one if it is a `std::ref`.
     template <class P>
         requires(!std::same_as<P, AnyLayout>)
-    explicit AnyLayout(P policy) : held_(detail::fitting<detail::FittingLayout<detail::Unwrapped<P>>, AppendPassages>(std::move(policy))) {
+    explicit AnyLayout(P policy)
+        : held_(detail::fitting<detail::FittingLayout<detail::Unwrapped<P>>, AppendPassages>(std::move(policy))) {
         static_assert(detail::checked_layout<detail::Unwrapped<P>>());
     }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
@@ -236,7 +240,8 @@ public:
     /// Holds a rule of reuse; copies have copies of it, or refer to the same one if it is a `std::ref`.
     template <class P>
         requires(!std::same_as<P, AnyReuse>)
-    explicit AnyReuse(P policy) : held_(detail::fitting<detail::FittingReuse<detail::Unwrapped<P>>, KeepCommonPrefix>(std::move(policy))) {
+    explicit AnyReuse(P policy)
+        : held_(detail::fitting<detail::FittingReuse<detail::Unwrapped<P>>, KeepCommonPrefix>(std::move(policy))) {
         static_assert(detail::checked_reuse<detail::Unwrapped<P>>());
     }
     std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
@@ -257,7 +262,8 @@ public:
     /// Holds a rule for a full window; copies have copies of it, or refer to the same one if it is a `std::ref`.
     template <class P>
         requires(!std::same_as<P, AnyOverflow>)
-    explicit AnyOverflow(P policy) : held_(detail::fitting<detail::FittingOverflow<detail::Unwrapped<P>>, StopWhenFull>(std::move(policy))) {
+    explicit AnyOverflow(P policy)
+        : held_(detail::fitting<detail::FittingOverflow<detail::Unwrapped<P>>, StopWhenFull>(std::move(policy))) {
         static_assert(detail::checked_overflow<detail::Unwrapped<P>>());
     }
     std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
@@ -278,7 +284,8 @@ public:
     /// Holds a sampler; copies have copies of it, or refer to the same one if it is a `std::ref`.
     template <class P>
         requires(!std::same_as<P, AnySampler>)
-    explicit AnySampler(P policy) : held_(detail::fitting<detail::FittingSampler<detail::Unwrapped<P>>, Greedy>(std::move(policy))) {
+    explicit AnySampler(P policy)
+        : held_(detail::fitting<detail::FittingSampler<detail::Unwrapped<P>>, Greedy>(std::move(policy))) {
         static_assert(detail::checked_sampler<detail::Unwrapped<P>>());
     }
     TokenId operator()(std::span<const float> logits, const StepView& step) { return held_.call(logits, step); }
@@ -299,7 +306,8 @@ public:
     /// Holds a stopping criterion; copies have copies of it, or refer to the same one if it is a `std::ref`.
     template <class P>
         requires(!std::same_as<P, AnyStopping>)
-    explicit AnyStopping(P policy) : held_(detail::fitting<detail::FittingStopping<detail::Unwrapped<P>>, NeverStop>(std::move(policy))) {
+    explicit AnyStopping(P policy)
+        : held_(detail::fitting<detail::FittingStopping<detail::Unwrapped<P>>, NeverStop>(std::move(policy))) {
         static_assert(detail::checked_stopping<detail::Unwrapped<P>>());
     }
     bool operator()(const StepView& step) { return held_.call(step); }

@@ -61,7 +61,8 @@ namespace detail {
 
 /// What a schedule may return: exactly bool, or a Decision.
 template <class Result>
-concept Decides = std::same_as<std::remove_cvref_t<Result>, bool> || std::same_as<std::remove_cvref_t<Result>, Decision>;
+concept Decides = std::same_as < std::remove_cvref_t<Result>,
+bool > || std::same_as<std::remove_cvref_t<Result>, Decision>;
 
 }  // namespace detail
 

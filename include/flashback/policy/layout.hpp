@@ -23,7 +23,9 @@ struct LayoutParts {
 /// Puts the parts in order: `layout(parts, out)` appends to `out`. Callable when const. The optional members are those of a
 /// RetrievalSchedule.
 template <class L>
-concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) { layout(parts, out); };
+concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) {
+    layout(parts, out);
+};
 
 namespace detail {
 
@@ -121,7 +123,8 @@ private:
     static constexpr std::size_t standing(const LayoutParts& parts, TokenSpan held, TokenSpan context, std::uint64_t placed) {
         for (std::size_t i = 0; i < std::min(parts.passages.size(), most_standing); ++i) {
             const TokenSpan passage = parts.passages[i];
-            if ((placed >> i & 1) == 0 && !passage.empty() && starts_with(held, passage) && !starts_with(context, passage)) return i;
+            if ((placed >> i & 1) == 0 && !passage.empty() && starts_with(held, passage) && !starts_with(context, passage))
+                return i;
         }
         return parts.passages.size();
     }

@@ -253,17 +253,19 @@ private:
                 };
                 return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>..., Method>{
                     slot(std::integral_constant<std::size_t, I>{})..., std::forward<Self>(self).method_};
-            }(std::make_index_sequence<std::tuple_size_v<Slots>>{});
+            }
+            (std::make_index_sequence<std::tuple_size_v<Slots>>{});
         }
     }
 
     template <class Self, class M>
     static constexpr auto with_method(Self&& self, M method) {
         using Inner = Checked<M>;
-        constexpr std::array filled{detail::fills<Inner, detail::ScheduleSlot, false>, detail::fills<Inner, detail::QuerySlot, false>,
-                                    detail::fills<Inner, detail::WrapperSlot, true>,   detail::fills<Inner, detail::LayoutSlot, true>,
-                                    detail::fills<Inner, detail::ReuseSlot, true>,     detail::fills<Inner, detail::SamplerSlot, false>,
-                                    detail::fills<Inner, detail::OverflowSlot, true>,  detail::fills<Inner, detail::StoppingSlot, false>};
+        constexpr std::array filled{
+            detail::fills<Inner, detail::ScheduleSlot, false>, detail::fills<Inner, detail::QuerySlot, false>,
+            detail::fills<Inner, detail::WrapperSlot, true>,   detail::fills<Inner, detail::LayoutSlot, true>,
+            detail::fills<Inner, detail::ReuseSlot, true>,     detail::fills<Inner, detail::SamplerSlot, false>,
+            detail::fills<Inner, detail::OverflowSlot, true>,  detail::fills<Inner, detail::StoppingSlot, false>};
         return [&]<std::size_t... I>(std::index_sequence<I...>) {
             const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
                 if constexpr (filled[J]) {
@@ -274,7 +276,8 @@ private:
             };
             return Policies<std::conditional_t<filled[I], detail::OfMethod, std::tuple_element_t<I, Slots>>..., M>{
                 slot(std::integral_constant<std::size_t, I>{})..., std::move(method)};
-        }(std::make_index_sequence<std::tuple_size_v<Slots>>{});
+        }
+        (std::make_index_sequence<std::tuple_size_v<Slots>>{});
     }
 
     FLASHBACK_NO_UNIQUE_ADDRESS Slots slots_{};

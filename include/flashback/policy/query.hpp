@@ -20,7 +20,7 @@ namespace detail {
 /// What a query builder may return.
 template <class Result>
 concept QueryResult = std::same_as<std::remove_cvref_t<Result>, Query> || std::convertible_to<Result, TokenSpan> ||
-                      std::convertible_to<Result, std::string_view>;
+    std::convertible_to<Result, std::string_view>;
 
 }  // namespace detail
 

@@ -48,8 +48,7 @@ template <class S>
 concept StartsAfresh = RetrievalSchedule<const S> || Resets<S>;
 
 template <class S>
-concept FittingSchedule =
-    RetrievalSchedule<S> && StartsAfresh<S> && (!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S>;
+concept FittingSchedule = RetrievalSchedule<S> && StartsAfresh<S> &&(!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S>;
 
 /// What a schedule says of the end of a text; without `at_end` nothing.
 template <class S>
@@ -67,12 +66,14 @@ constexpr bool checked_schedule() {
     static_assert(RetrievalSchedule<S>,
                   "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and return bool or Decision");
     if constexpr (RetrievalSchedule<S>) {
-        static_assert(StartsAfresh<S>,
-                      "flashback: a RetrievalSchedule that changes when it is called must have reset(), or a second generation would "
-                      "start with what the first one left");
-        static_assert(!NamesAtEnd<S> || LooksAtEnds<S>,
-                      "flashback: at_end of a RetrievalSchedule is called as at_end(const StepView&, StopReason) and must return "
-                      "Decision");
+        static_assert(
+            StartsAfresh<S>,
+            "flashback: a RetrievalSchedule that changes when it is called must have reset(), or a second generation would "
+            "start with what the first one left");
+        static_assert(
+            !NamesAtEnd<S> || LooksAtEnds<S>,
+            "flashback: at_end of a RetrievalSchedule is called as at_end(const StepView&, StopReason) and must return "
+            "Decision");
         checked_optional_members<S>();
     }
     return true;

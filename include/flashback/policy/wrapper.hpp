@@ -16,7 +16,9 @@ namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
 template <class W>
-concept WrapsTokens = requires(const W& wrapper, TokenSpan passage, TokenBuffer& out) { wrapper(passage, out); };
+concept WrapsTokens = requires(const W& wrapper, TokenSpan passage, TokenBuffer& out) {
+    wrapper(passage, out);
+};
 
 template <class W>
 concept WrapsPassages = requires(const W& wrapper, const Passage& passage, std::size_t rank, TokenBuffer& out) {
@@ -42,7 +44,7 @@ concept NamesItsMarkers = requires(const W& wrapper) {
 };
 
 template <class W>
-concept FittingWrapper = MarkerWrapper<W> && (!NamesMarkers<W> || NamesItsMarkers<W>)&&FitsOptionally<W>;
+concept FittingWrapper = MarkerWrapper<W> &&(!NamesMarkers<W> || NamesItsMarkers<W>)&&FitsOptionally<W>;
 
 /// Refuses, in words, what is no MarkerWrapper.
 template <class W>
@@ -51,8 +53,9 @@ constexpr bool checked_wrapper() {
                   "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out) or "
                   "wrapper(const Passage&, std::size_t rank, TokenBuffer& out)");
     if constexpr (MarkerWrapper<W>) {
-        static_assert(!NamesMarkers<W> || NamesItsMarkers<W>,
-                      "flashback: markers() of a MarkerWrapper must be const and return a TokenSpan of ids that live on in the wrapper");
+        static_assert(
+            !NamesMarkers<W> || NamesItsMarkers<W>,
+            "flashback: markers() of a MarkerWrapper must be const and return a TokenSpan of ids that live on in the wrapper");
         checked_optional_members<W>();
     }
     return true;

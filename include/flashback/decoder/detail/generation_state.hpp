@@ -127,8 +127,8 @@ public:
 
     /// The first logit that no token can be taken beside: NaN or +infinity.
     static std::optional<std::size_t> first_bad(std::span<const float> logits) {
-        const auto bad = std::ranges::find_if(
-            logits, [](float logit) { return !(logit <= std::numeric_limits<float>::max()); });
+        const auto bad =
+            std::ranges::find_if(logits, [](float logit) { return !(logit <= std::numeric_limits<float>::max()); });
         if (bad == logits.end()) return std::nullopt;
         return static_cast<std::size_t>(bad - logits.begin());
     }

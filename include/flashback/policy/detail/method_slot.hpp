@@ -34,17 +34,17 @@ FLASHBACK_DETAIL_MEMBER(OverflowSlot, overflow);
 FLASHBACK_DETAIL_MEMBER(Stopping, stopping);
 
 /// What a slot is to a method: the member that is called, whether the method names it, and whether that fits.
-#define FLASHBACK_DETAIL_SLOT(Slot, member, Named, Fitting)                                                  \
-    struct Slot {                                                                                            \
-        template <class M, class... Args>                                                                    \
-            requires requires(M& method, Args&&... args) { method.member(static_cast<Args&&>(args)...); }    \
-        static constexpr decltype(auto) call(M& method, Args&&... args) {                                    \
-            return method.member(static_cast<Args&&>(args)...);                                              \
-        }                                                                                                    \
-        template <class M>                                                                                   \
-        static constexpr bool named = Named<M>;                                                              \
-        template <class S>                                                                                   \
-        static constexpr bool fits = Fitting<S>;                                                             \
+#define FLASHBACK_DETAIL_SLOT(Slot, member, Named, Fitting)                                                \
+    struct Slot {                                                                                          \
+        template <class M, class... Args>                                                                  \
+            requires requires(M & method, Args&&... args) { method.member(static_cast<Args&&>(args)...); } \
+        static constexpr decltype(auto) call(M& method, Args&&... args) {                                  \
+            return method.member(static_cast<Args&&>(args)...);                                            \
+        }                                                                                                  \
+        template <class M>                                                                                 \
+        static constexpr bool named = Named<M>;                                                            \
+        template <class S>                                                                                 \
+        static constexpr bool fits = Fitting<S>;                                                           \
     }
 
 FLASHBACK_DETAIL_SLOT(ScheduleSlot, schedule, NamesSchedule, RetrievalSchedule);
@@ -63,17 +63,12 @@ struct MethodSlot {
 
     template <class... Args>
         requires requires(M& m, Args&&... args) { Slot::call(m, static_cast<Args&&>(args)...); }
-    constexpr decltype(auto) operator()(Args&&... args) const {
-        return Slot::call(*method, static_cast<Args&&>(args)...);
-    }
-    constexpr Decision at_end(const StepView& step, StopReason reason) const
-        requires std::same_as<Slot, ScheduleSlot> && LooksAtEnds<M>
-    {
+    constexpr decltype(auto) operator()(Args&&... args) const { return Slot::call(*method, static_cast<Args&&>(args)...); }
+    constexpr Decision at_end(const StepView& step,
+                              StopReason reason) const requires std::same_as<Slot, ScheduleSlot> && LooksAtEnds<M> {
         return method->at_end(step, reason);
     }
-    constexpr decltype(auto) markers() const
-        requires std::same_as<Slot, WrapperSlot> && NamesItsMarkers<M>
-    {
+    constexpr decltype(auto) markers() const requires std::same_as<Slot, WrapperSlot> && NamesItsMarkers<M> {
         return method->markers();
     }
 };
@@ -102,20 +97,23 @@ constexpr bool checked_method() {
                   "flashback: wrapper of a method must be const, and callable as a MarkerWrapper is");
     static_assert(fills_or_lacks<M, LayoutSlot, true>,
                   "flashback: layout of a method must be const, and callable as layout(const LayoutParts&, TokenBuffer& out)");
-    static_assert(fills_or_lacks<M, ReuseSlot, true>, "flashback: reuse of a method must be const, and callable as a KVReuse is");
+    static_assert(fills_or_lacks<M, ReuseSlot, true>,
+                  "flashback: reuse of a method must be const, and callable as a KVReuse is");
     static_assert(fills_or_lacks<M, SamplerSlot, false>, "flashback: sampler of a method must be callable as a Sampler is");
     static_assert(fills_or_lacks<M, OverflowSlot, true>,
                   "flashback: overflow of a method must be const, and callable as an Overflow is");
     static_assert(fills_or_lacks<M, StoppingSlot, false>,
                   "flashback: stopping of a method must be callable as a StoppingCriterion is");
-    static_assert(fills<M, ScheduleSlot, false> || fills<M, QuerySlot, false> || fills<M, WrapperSlot, true> ||
-                      fills<M, LayoutSlot, true> || fills<M, ReuseSlot, true> || fills<M, SamplerSlot, false> ||
-                      fills<M, OverflowSlot, true> || fills<M, StoppingSlot, false>,
-                  "flashback: a method must have members that are named for the slots that it fills: schedule, query, wrapper, layout, "
-                  "reuse, sampler, overflow, stopping");
-    static_assert(!NamesSchedule<M> || !fills<M, ScheduleSlot, false> || fills<M, ScheduleSlot, true> || Resets<M>,
-                  "flashback: a method whose schedule changes it must have reset(), or a second generation would start with what the "
-                  "first one left");
+    static_assert(
+        fills<M, ScheduleSlot, false> || fills<M, QuerySlot, false> || fills<M, WrapperSlot, true> ||
+            fills<M, LayoutSlot, true> || fills<M, ReuseSlot, true> || fills<M, SamplerSlot, false> ||
+            fills<M, OverflowSlot, true> || fills<M, StoppingSlot, false>,
+        "flashback: a method must have members that are named for the slots that it fills: schedule, query, wrapper, layout, "
+        "reuse, sampler, overflow, stopping");
+    static_assert(
+        !NamesSchedule<M> || !fills<M, ScheduleSlot, false> || fills<M, ScheduleSlot, true> || Resets<M>,
+        "flashback: a method whose schedule changes it must have reset(), or a second generation would start with what the "
+        "first one left");
     static_assert(!NamesAtEnd<M> || LooksAtEnds<M>,
                   "flashback: at_end of a method is called as at_end(const StepView&, StopReason) and must return Decision");
     static_assert(!NamesMarkers<M> || NamesItsMarkers<M>,

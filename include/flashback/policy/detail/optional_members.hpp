@@ -9,10 +9,14 @@
 namespace flashback::inline FLASHBACK_ISA::detail {
 
 template <class P>
-concept Resets = requires(P& policy) { policy.reset(); };
+concept Resets = requires(P& policy) {
+    policy.reset();
+};
 
 template <class P>
-concept Rewinds = requires(P& policy, std::size_t tokens) { policy.rewind(tokens); };
+concept Rewinds = requires(P& policy, std::size_t tokens) {
+    policy.rewind(tokens);
+};
 
 template <class P>
 concept SaysWhetherSurprisals = requires(const P& policy) {
@@ -44,16 +48,19 @@ constexpr bool wants_surprisals(const P& policy) {
 /// Refuses, in words, optional members that would never be called, or not as they are meant.
 template <class P>
 constexpr bool checked_optional_members() {
-    static_assert(!NamesReset<P> || Resets<P>,
-                  "flashback: reset of a policy is called as reset(), without arguments, at the start of each generation: this one "
-                  "cannot be");
-    static_assert(!NamesRewind<P> || Rewinds<P>,
-                  "flashback: rewind of a policy is called as rewind(std::size_t tokens) when tokens are taken back: this one cannot be");
+    static_assert(
+        !NamesReset<P> || Resets<P>,
+        "flashback: reset of a policy is called as reset(), without arguments, at the start of each generation: this one "
+        "cannot be");
+    static_assert(
+        !NamesRewind<P> || Rewinds<P>,
+        "flashback: rewind of a policy is called as rewind(std::size_t tokens) when tokens are taken back: this one cannot be");
     static_assert(!NamesWantsSurprisals<P> || SaysWhetherSurprisals<P>,
                   "flashback: wants_surprisals() of a policy must be const and return bool");
-    static_assert(!NamesCapitalReset<P> && !NamesCapitalRewind<P>,
-                  "flashback: the optional members of a policy are written reset() and rewind(tokens): Reset or Rewind would never be "
-                  "called");
+    static_assert(
+        !NamesCapitalReset<P> && !NamesCapitalRewind<P>,
+        "flashback: the optional members of a policy are written reset() and rewind(tokens): Reset or Rewind would never be "
+        "called");
     return true;
 }
 
