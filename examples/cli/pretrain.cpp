@@ -1,6 +1,5 @@
 #include "common.hpp"
 #include "flashback/core/error.hpp"
-#include "flashback/data/detail/run_tasks.hpp"
 #include "flashback/data/packed_text.hpp"
 #include "flashback/data/shuffled_passes.hpp"
 #include "flashback/data/training_texts.hpp"
@@ -79,7 +78,7 @@ fb::TokenId end_of_document(const fb::Tokenizer& tokenizer, const std::string& n
 std::vector<std::vector<fb::TokenId>> encode_all(const fb::Tokenizer& tokenizer, const std::vector<std::string>& texts,
                                                  fb::ExecutorRef executor) {
     std::vector<std::vector<fb::TokenId>> tokens(texts.size());
-    fb::detail::run_tasks(executor, texts.size(), [&](std::size_t i) { tokens[i] = tokenizer.encode(texts[i]); });
+    executor.run(texts.size(), [&](std::size_t i) { tokens[i] = tokenizer.encode(texts[i]); });
     return tokens;
 }
 

@@ -7,7 +7,6 @@
 #include "flashback/core/random.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
-#include "flashback/data/detail/run_tasks.hpp"
 #include "flashback/data/text_stream.hpp"
 #include "flashback/policy/context_plan.hpp"
 #include "flashback/policy/query.hpp"
@@ -164,7 +163,7 @@ std::size_t find_passages(const TextStream& text, R& retriever, QueryFrom& query
         for (const Passage& passage : found) {
             if (taken == o.passages) break;
             if (forbidden(passage, source)) continue;
-            FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", detail::printable(passage.id),
+            FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", printable(passage.id),
                              "' has no tokens, expected a retriever that tokenises its passages");
             append(out, passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)));
             ++taken;
@@ -198,7 +197,7 @@ RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const Qu
     constexpr std::size_t together = 64;
     std::vector<TokenBuffer> found(parts);
     for (std::size_t first = 0; first < all; first += parts * together) {
-        detail::run_tasks(options.executor, parts, [&](std::size_t part) {
+        options.executor.run(parts, [&](std::size_t part) {
             std::conditional_t<shared, const R, R>& asked = retriever;
             QueryFrom builder = query;
             found[part].clear();

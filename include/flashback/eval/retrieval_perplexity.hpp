@@ -14,7 +14,6 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/core/tokens.hpp"
-#include "flashback/data/detail/run_tasks.hpp"
 #include "flashback/data/retrieval_strides.hpp"
 #include "flashback/decoder/generation.hpp"
 #include "flashback/eval/perplexity.hpp"
@@ -217,7 +216,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     constexpr std::size_t run = RetrievalPerplexity::run;
     for (std::size_t done = 0; done < strides.size();) {
         const std::size_t wave = std::min(strides.size() - done, run * scorers.size());
-        detail::run_tasks(options.executor, (wave + run - 1) / run, [&](std::size_t i) {
+        options.executor.run((wave + run - 1) / run, [&](std::size_t i) {
             const std::size_t begin = done + i * run;
             const std::size_t count = std::min(run, strides.size() - begin);
             scorers[i].score(begin, count, std::span{nats}.subspan(begin * stride, count * stride));
@@ -241,7 +240,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride one = strides[i];
         result.passages += one.found;
-        if (detail::has_run(one.passages, text.subspan(one.at, stride))) ++result.copied;
+        if (has_run(one.passages, text.subspan(one.at, stride))) ++result.copied;
     }
     return result;
 }

@@ -24,6 +24,26 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
+/// Refuses a model that the architecture of its family in GGUF has no place for, as `write_model` does; before it is trained, say.
+/// Throws    Error{unsupported}
+inline void check_gguf_writable(const TransformerConfig& c) {
+    const auto refuse = [&](const auto&... what) {
+        FLASHBACK_THROW(ErrorCode::unsupported, "the model '", printable(c.name), "' cannot be written as GGUF: ", what...);
+    };
+    if (detail::gguf_architecture(c.family).empty())
+        refuse("the format has no architecture for OPT, expected Llama, Qwen2 or GPT-2");
+    const TransformerConfig usual = choices_of(c.family);
+    const bool same = c.norm == usual.norm && c.post_norm == usual.post_norm && c.final_norm == usual.final_norm &&
+                      c.positions == usual.positions && c.position_offset == usual.position_offset &&
+                      c.activation == usual.activation && c.gated == usual.gated && c.embedding_width == usual.embedding_width;
+    const bool biases = c.qkv_bias == usual.qkv_bias && c.output_bias == usual.output_bias && c.ffn_bias == usual.ffn_bias;
+    if (!same || (!biases && detail::gguf_architecture(c.family) != "llama"))
+        refuse("the architecture '", detail::gguf_architecture(c.family),
+               "' has other norms, positions, biases or activations");
+    if (!c.rotary_factors.empty() && detail::gguf_architecture(c.family) != "llama")
+        refuse("the architecture '", detail::gguf_architecture(c.family), "' has no factors of rotary frequencies");
+}
+
 namespace detail {
 
 /// The tensors of a model as they stand in a file: each of the rows of one or more of ours.
@@ -113,23 +133,6 @@ private:
     std::vector<Tensor> tensors_;
 };
 
-/// Refuses a model that the architecture of its family in GGUF has no place for.
-inline void check_writable(const TransformerConfig& c) {
-    const auto refuse = [&](const auto&... what) {
-        FLASHBACK_THROW(ErrorCode::unsupported, "the model '", printable(c.name), "' cannot be written as GGUF: ", what...);
-    };
-    if (gguf_architecture(c.family).empty()) refuse("the format has no architecture for OPT, expected Llama, Qwen2 or GPT-2");
-    const TransformerConfig usual = choices_of(c.family);
-    const bool same = c.norm == usual.norm && c.post_norm == usual.post_norm && c.final_norm == usual.final_norm &&
-                      c.positions == usual.positions && c.position_offset == usual.position_offset &&
-                      c.activation == usual.activation && c.gated == usual.gated && c.embedding_width == usual.embedding_width;
-    const bool biases = c.qkv_bias == usual.qkv_bias && c.output_bias == usual.output_bias && c.ffn_bias == usual.ffn_bias;
-    if (!same || (!biases && gguf_architecture(c.family) != "llama"))
-        refuse("the architecture '", gguf_architecture(c.family), "' has other norms, positions, biases or activations");
-    if (!c.rotary_factors.empty() && gguf_architecture(c.family) != "llama")
-        refuse("the architecture '", gguf_architecture(c.family), "' has no factors of rotary frequencies");
-}
-
 /// `write_tokenizer(writer)` sets the keys of the tokenizer.
 template <class WriteTokenizer>
 void write_gguf(const std::filesystem::path& target, const Transformer& model, DType type,
@@ -147,7 +150,7 @@ void write_gguf(const std::filesystem::path& target, const Transformer& model, D
     }
     const TransformerConfig& c = model.config;
     const auto count = [](std::size_t n) { return static_cast<std::uint32_t>(n); };
-    check_writable(c);
+    check_gguf_writable(c);
     GgufWriter writer{target};
     const std::string architecture{gguf_architecture(c.family)};
     const auto set = [&](const char* key, auto value) { writer.set(architecture + '.' + key, value); };

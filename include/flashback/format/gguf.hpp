@@ -173,7 +173,7 @@ private:
     static std::string describe(const GgufValue& value);
 
     [[noreturn]] void wrong_type(std::string_view key, std::string_view expected) const {
-        FLASHBACK_THROW(ErrorCode::format, "'", name_, "': the value of ", detail::printable(key), " is ", describe(*find(key)),
+        FLASHBACK_THROW(ErrorCode::format, "'", name_, "': the value of ", printable(key), " is ", describe(*find(key)),
                         ", expected ", expected);
     }
 

@@ -108,7 +108,7 @@ public:
         FLASHBACK_ASSERT(!started_, "GgufWriter: a tensor is added after the first bytes");
         FLASHBACK_ASSERT(!name.empty() && name.size() <= detail::gguf_most_name, "GgufWriter: the name of a tensor has ",
                          name.size(), " characters, expected 1 to ", detail::gguf_most_name);
-        const std::string shown = detail::printable(name);
+        const std::string shown = printable(name);
         FLASHBACK_ASSERT(!names_.contains(std::string{name}), "GgufWriter: tensor ", shown, " is added twice");
         FLASHBACK_ASSERT(!dims.empty() && dims.size() <= 4, "GgufWriter: tensor ", shown, " has ", dims.size(),
                          " dimensions, expected 1 to 4");

@@ -3,8 +3,8 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/format/atomic_file.hpp"
-#include "flashback/format/detail/json_tree.hpp"
 #include "flashback/format/detail/safetensors_entry.hpp"
+#include "flashback/format/json_tree.hpp"
 #include "flashback/tensor/dtype.hpp"
 
 #include <algorithm>
@@ -52,7 +52,7 @@ public:
     /// Throws    Error{contract} otherwise
     SafetensorsWriter& add_tensor(std::string_view name, std::vector<std::uint64_t> shape, DType type) {
         FLASHBACK_ASSERT(!started_, "SafetensorsWriter: a tensor is added after the first bytes");
-        const std::string shown = detail::printable(name);
+        const std::string shown = printable(name);
         FLASHBACK_ASSERT(name != detail::safetensors_metadata && !names_.contains(std::string{name}),
                          "SafetensorsWriter: tensor ", shown, " is added twice, or not the name of a tensor");
         const auto found = std::ranges::find(detail::safetensors_types, type, &detail::SafetensorsType::type);
@@ -61,7 +61,7 @@ public:
         const auto bytes = detail::bytes_of({shown, &*found, shape, {}});
         FLASHBACK_ASSERT(bytes && *bytes < (std::uint64_t{1} << 62) - end_, "SafetensorsWriter: tensor ", shown,
                          " makes the file too long, expected less than 2^62 bytes");
-        using Json = detail::JsonTree;
+        using Json = JsonTree;
         std::pair tensor{std::string{name}, Json{Json::Object{{"dtype", std::string{found->name}},
                                                               {"shape", Json::Array(shape.begin(), shape.end())},
                                                               {"data_offsets", Json::Array{end_, end_ + *bytes}}}}};
@@ -102,16 +102,16 @@ public:
 private:
     void start() {
         if (started_) return;
-        detail::JsonTree::Object all;
+        JsonTree::Object all;
         if (!metadata_.empty()) all.emplace_back(std::string{detail::safetensors_metadata}, metadata_);
         all.insert(all.end(), tensors_.begin(), tensors_.end());
         const auto readable = [](const auto& field) {
-            return detail::JsonTree::is_utf8(field.first) &&
-                   (!field.second.is_string() || detail::JsonTree::is_utf8(field.second.template as<std::string>()));
+            return JsonTree::is_utf8(field.first) &&
+                   (!field.second.is_string() || JsonTree::is_utf8(field.second.template as<std::string>()));
         };
         FLASHBACK_ASSERT(std::ranges::all_of(metadata_, readable) && std::ranges::all_of(tensors_, readable),
                          "SafetensorsWriter: a name or a text is no UTF-8");
-        std::string text = detail::JsonTree{std::move(all)}.text();
+        std::string text = JsonTree{std::move(all)}.text();
         text.append((8 - text.size() % 8) % 8, ' ');  // so that data begin at a multiple of 8
         FLASHBACK_ASSERT(text.size() <= detail::safetensors_most_header, "SafetensorsWriter: the header has ", text.size(),
                          " bytes, expected at most ", detail::safetensors_most_header);
@@ -127,8 +127,8 @@ private:
     }
 
     AtomicFile file_;
-    detail::JsonTree::Object metadata_;
-    detail::JsonTree::Object tensors_;
+    JsonTree::Object metadata_;
+    JsonTree::Object tensors_;
     std::unordered_set<std::string> names_;
     bool started_ = false;
     std::uint64_t end_ = 0;      ///< of the data, as announced

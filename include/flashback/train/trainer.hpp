@@ -71,7 +71,7 @@ public:
     ///           bytes a trained parameter (of as many examples at a time as 192 MiB hold); 4 bytes a frozen weight that is not f32
     Trainer(std::shared_ptr<const Transformer> model, const TrainingTargets& targets, TrainerOptions options = {})
         : options_(std::move(options)),
-          net_(std::move(model), targets, detail::random_key(options_.seed, 1)),
+          net_(std::move(model), targets, random_key(options_.seed, 1)),
           dropout_(detail::Dropout::of(targets.lora.modules.empty() ? 0.0f : targets.lora.dropout)),
           workspaces_(options_.executor.concurrency()) {
         const std::size_t size = net_.layout.size();
@@ -246,7 +246,7 @@ private:
             for (std::size_t i; (i = next++) < examples.size();) {
                 clear_added(gradients_[i].data());
                 detail::Dropout dropout = dropout_;
-                dropout.key = detail::random_key(options_.seed, 2, steps_, pending_.examples + i);
+                dropout.key = random_key(options_.seed, 2, steps_, pending_.examples + i);
                 detail::Pass pass{net_, examples[i], options_.cut_columns, dropout, workspaces_[worker]};
                 losses[i] = pass.forward();
                 pass.backward(gradients_[i].data());

@@ -34,7 +34,7 @@ private:
 
     template <class... Parts>
     [[noreturn]] void refuse(ErrorCode code, const Parts&... parts) const {
-        FLASHBACK_THROW(code, "the pattern '", detail::printable(text_), "' ", parts...);
+        FLASHBACK_THROW(code, "the pattern '", printable(text_), "' ", parts...);
     }
     bool more() const noexcept { return at_ < text_.size(); }
     bool take(char c) noexcept {

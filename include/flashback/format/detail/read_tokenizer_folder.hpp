@@ -1,8 +1,8 @@
 /// \file How the tokenizer files of a Hugging Face folder become one vocabulary.
 #pragma once
 
-#include "flashback/format/detail/json_fields.hpp"
 #include "flashback/format/detail/piece_table.hpp"
+#include "flashback/format/json_fields.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/format/tokenizer_files.hpp"
 
@@ -13,19 +13,6 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
-
-/// A JSON file of a folder; an empty object where it is absent.
-struct OptionalJson {
-    OptionalJson(const std::filesystem::path& folder, const char* file) : name((folder / file).string()) {
-        present = std::filesystem::exists(name);
-        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, most_tokenizer_bytes, most_tokens);
-    }
-    JsonFields fields() const { return {json, name}; }
-
-    std::string name;
-    bool present = false;
-    JsonTree json = JsonTree::Object{};
-};
 
 /// What the files beside the tokens say of them.
 struct TokenizerSettings {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/executor.hpp"
+#include "flashback/model/activation.hpp"
 #include "flashback/model/detail/block_parts.hpp"
 #include "flashback/model/observer.hpp"
 #include "flashback/simd/activation.hpp"
@@ -10,16 +11,6 @@
 #include <cstddef>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
-
-/// x = act(x).
-/// Shape     x (n)
-inline void activate(Activation activation, float* x, std::size_t n) noexcept {
-    switch (activation) {
-        case Activation::silu: return simd::silu(x, n);
-        case Activation::gelu_tanh: return simd::gelu(x, n);
-        case Activation::relu: return simd::relu(x, n);
-    }
-}
 
 /// x += down(act(gate(x)) · up(x)), or down(act(up(x))).
 template <class Observer>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/data/example.hpp"
-#include "flashback/model/detail/feed_forward_half.hpp"
+#include "flashback/model/activation.hpp"
 #include "flashback/simd/norm.hpp"
 #include "flashback/train/detail/row_operations.hpp"
 #include "flashback/train/detail/workspace.hpp"

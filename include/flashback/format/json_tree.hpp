@@ -15,7 +15,7 @@
 #include <variant>
 #include <vector>
 
-namespace flashback::inline FLASHBACK_ISA::detail {
+namespace flashback::inline FLASHBACK_ISA {
 
 /// A value of JSON. The trees of nlohmann's library allocate in their destructor (3.11), which ends the program where that fails; these do
 /// not, and the parser is its own all the same.
@@ -155,6 +155,8 @@ private:
     std::variant<Null, bool, std::int64_t, std::uint64_t, double, std::string, Array, Object> value_;
 };
 
+namespace detail {
+
 /// Builds a tree of what the parser finds.
 class JsonTreeBuilder : public nlohmann::json_sax<nlohmann::json> {
 public:
@@ -228,13 +230,15 @@ private:
     std::size_t most_fields_, fields_ = 0;
 };
 
+}  // namespace detail
+
 inline JsonTree JsonTree::parse(std::string_view text, const std::string& file, std::size_t most_bytes,
                                 std::size_t most_fields) {
-    JsonTreeBuilder builder{file, most_fields};
+    detail::JsonTreeBuilder builder{file, most_fields};
     if (text.size() > most_bytes) builder.refuse("has ", text.size(), " bytes, expected at most ", most_bytes);
     if (text.find('\0') != text.npos) builder.refuse("has a NUL byte");  // where the parser would see its end
     nlohmann::json::sax_parse(text, &builder);
     return std::move(builder.root);
 }
 
-}  // namespace flashback::inline FLASHBACK_ISA::detail
+}  // namespace flashback::inline FLASHBACK_ISA
