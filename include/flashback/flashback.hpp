@@ -65,6 +65,7 @@
 #include "flashback/model/packed_adapter.hpp"
 #include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/model/transformer_config.hpp"
 #include "flashback/model/workspace.hpp"

@@ -5,7 +5,7 @@
 #include "flashback/files/detail/gguf_place.hpp"
 #include "flashback/files/detail/write_vocabulary.hpp"
 #include "flashback/format/gguf_writer.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/dequantize.hpp"
 #include "flashback/tensor/quantize.hpp"
@@ -54,12 +54,12 @@ public:
         if (!c.rotary_factors.empty()) at("rope_freqs.weight").vectors.push_back({{}, &c.rotary_factors});
         each_tensor(
             model,
-            [&](const std::string& name, std::size_t outputs, std::size_t, const simd::PackedMatrix& matrix) {
-                const GgufPlace place = gguf_place(c, name, outputs);
+            [&](const TensorId& id, std::size_t outputs, std::size_t, const simd::PackedMatrix& matrix) {
+                const GgufPlace place = gguf_place(c, id, outputs);
                 at(place.tensor).matrices.push_back({place, &matrix});
             },
-            [&](const std::string& name, std::size_t count, const std::vector<float>& vector) {
-                const GgufPlace place = gguf_place(c, name, count);
+            [&](const TensorId& id, std::size_t count, const std::vector<float>& vector) {
+                const GgufPlace place = gguf_place(c, id, count);
                 at(place.tensor).vectors.push_back({place, &vector});
             });
     }

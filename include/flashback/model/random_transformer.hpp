@@ -4,8 +4,8 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/random.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/dtype.hpp"
 #include "flashback/tensor/quantize.hpp"
@@ -110,13 +110,13 @@ inline std::shared_ptr<const Transformer> random_transformer(const TransformerCo
     model->config = config;
     model->layers.resize(config.layers);
     if (config.family != Family::gpt2 && config.family != Family::opt) model->head.emplace();
-    detail::each_tensor(
+    each_tensor(
         *model,
-        [&](const std::string&, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& matrix) {
+        [&](const TensorId&, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& matrix) {
             matrix = matrices.make(outputs, inputs);
         },
-        [&](const std::string& name, std::size_t count, std::vector<float>& vector) {
-            vector.assign(count, name.ends_with(".weight") ? 1.0f : 0.0f);
+        [&](const TensorId& id, std::size_t count, std::vector<float>& vector) {
+            vector.assign(count, id.bias ? 0.0f : 1.0f);
         });
     model->rotary_frequencies = rotary_frequencies_of(config);
     model->fingerprint = fingerprint(*model, executor);

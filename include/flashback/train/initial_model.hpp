@@ -3,8 +3,8 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/random.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 
 #include <cmath>
@@ -43,15 +43,13 @@ inline std::shared_ptr<Transformer> initial_transformer(const TransformerConfig&
     model->config = c;
     model->layers.resize(c.layers);
     if (!options.tied) model->head.emplace();
-    detail::each_tensor(
+    each_tensor(
         *model,
-        [&](const std::string& name, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
-            const bool adds = name.ends_with(".attn_output.weight") || name.ends_with(".ffn_down.weight");
+        [&](const TensorId& id, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
+            const bool adds = id.role == TensorRole::output || id.role == TensorRole::down;
             to = matrix(outputs, inputs, adds ? residual : options.deviation);
         },
-        [&](const std::string& name, std::size_t count, std::vector<float>& to) {
-            to.assign(count, name.ends_with(".weight") ? 1.0f : 0.0f);
-        });
+        [&](const TensorId& id, std::size_t count, std::vector<float>& to) { to.assign(count, id.bias ? 0.0f : 1.0f); });
     model->rotary_frequencies = rotary_frequencies_of(c);
     model->fingerprint = fingerprint(*model);
     return model;

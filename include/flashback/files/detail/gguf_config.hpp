@@ -151,9 +151,9 @@ FLASHBACK_DETAIL_READER TransformerConfig read_config(const GgufFile& file) {
         refuse(keys.key(name), epsilon ? " is negative or no number" : " is missing");
     c.norm_epsilon = static_cast<float>(*epsilon);
     if (c.family == Family::llama) {  // only some files of this architecture have biases
-        c.qkv_bias = file.tensor("blk.0.attn_q.bias") != nullptr;
-        c.output_bias = file.tensor("blk.0.attn_output.bias") != nullptr;
-        c.ffn_bias = file.tensor("blk.0.ffn_up.bias") != nullptr;
+        c.qkv_bias = file.tensor(to_string(TensorId::of(LinearModule::q, 0, true))) != nullptr;
+        c.output_bias = file.tensor(to_string(TensorId::of(LinearModule::output, 0, true))) != nullptr;
+        c.ffn_bias = file.tensor(to_string(TensorId::of(LinearModule::up, 0, true))) != nullptr;
     }
     detail::refuse_settings(file, keys, c);
     const GgufTensor* embedding = file.tensor("token_embd.weight");
