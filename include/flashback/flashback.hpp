@@ -20,8 +20,6 @@
 #include "flashback/data/shuffled_passes.hpp"
 #include "flashback/data/stride_cache.hpp"
 #include "flashback/data/text_stream.hpp"
-#include "flashback/data/texts.hpp"
-#include "flashback/data/training_texts.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/decoder/generation.hpp"
 #include "flashback/eval/perplexity.hpp"

@@ -8,8 +8,6 @@
 #define FLASHBACK_EXTERN_READERS
 #endif
 
-#include "flashback/data/detail/read_texts.hpp"
-#include "flashback/data/detail/read_training_texts.hpp"
 #include "flashback/files/detail/load_adapter.hpp"
 #include "flashback/files/detail/load_folder.hpp"
 #include "flashback/files/detail/load_gguf.hpp"
