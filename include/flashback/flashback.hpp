@@ -57,6 +57,7 @@
 #include "flashback/model/adapter.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/forward.hpp"
+#include "flashback/model/forward_parts.hpp"
 #include "flashback/model/linear_module.hpp"
 #include "flashback/model/merge_adapter.hpp"
 #include "flashback/model/observer.hpp"

@@ -5,7 +5,6 @@
 #include "flashback/files/detail/folder_names.hpp"
 #include "flashback/files/detail/rotary_rows.hpp"
 #include "flashback/files/load.hpp"
-#include "flashback/format/detail/read_tokenizer_folder.hpp"
 #include "flashback/format/json_fields.hpp"
 #include "flashback/format/safetensors_folder.hpp"
 #include "flashback/format/tokenizer_files.hpp"

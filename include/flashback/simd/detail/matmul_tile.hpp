@@ -222,16 +222,21 @@ inline void matmul_panels(const TilePanels<Panels>& panels, std::size_t inputs, 
     }
 }
 
-/// The panels [first, last) with all rows.
+/// The panels [first, last) of a matrix.
+struct MatmulPanels {
+    const std::byte* weights;  ///< of panel 0
+    std::size_t panel_bytes, inputs, first, last;
+};
+
+/// Some panels with all rows.
 template <class Format>
-void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t inputs, std::size_t first, std::size_t last,
-            const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
+void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
     const auto each = [&]<std::size_t Panels>(const auto& call) {
-        for (std::size_t p = first; p < last; p += Panels) {
+        for (std::size_t p = w.first; p < w.last; p += Panels) {
             TilePanels<Panels> panels;
             for (std::size_t i = 0; i < Panels; ++i) {
-                const std::size_t at = std::min(p + i, last - 1);
-                panels.weights[i] = weights + at * panel_bytes;
+                const std::size_t at = std::min(p + i, w.last - 1);
+                panels.weights[i] = w.weights + at * w.panel_bytes;
                 panels.y[i] = y + at * panel_outputs;
             }
             call(panels);
@@ -240,22 +245,21 @@ void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t input
     constexpr TileShape shape = tile_shape<Format>();
     if (rows == 1) {
         each.template operator()<shape.row_panels>([&](const auto& panels) {
-            matmul_tile<Format, 1, shape.row_panels, false>(panels, inputs, 0, inputs, a, 0, y_stride, 0);
+            matmul_tile<Format, 1, shape.row_panels, false>(panels, w.inputs, 0, w.inputs, a, 0, y_stride, 0);
         });
     } else if (rows <= few_rows) {
         each.template operator()<shape.panels>([&](const auto& panels) {
-            matmul_panels<Format, shape.panels, true>(panels, inputs, panel_bytes, a, rows, y_stride);
+            matmul_panels<Format, shape.panels, true>(panels, w.inputs, w.panel_bytes, a, rows, y_stride);
         });
     } else {
         each.template operator()<shape.panels>([&](const auto& panels) {
-            matmul_panels<Format, shape.panels, false>(panels, inputs, panel_bytes, a, rows, y_stride);
+            matmul_panels<Format, shape.panels, false>(panels, w.inputs, w.panel_bytes, a, rows, y_stride);
         });
     }
 }
 
-#define FLASHBACK_DETAIL_MATMUL(kind, Format)                                                               \
-    kind template void matmul<Format>(const std::byte*, std::size_t, std::size_t, std::size_t, std::size_t, \
-                                      const Activations&, std::size_t, float*, std::size_t) noexcept;
+#define FLASHBACK_DETAIL_MATMUL(kind, Format) \
+    kind template void matmul<Format>(const MatmulPanels&, const Activations&, std::size_t, float*, std::size_t) noexcept;
 /// Every product, `kind` being `extern` or nothing.
 #define FLASHBACK_DETAIL_MATMULS(kind)        \
     FLASHBACK_DETAIL_MATMUL(kind, F32Format)  \

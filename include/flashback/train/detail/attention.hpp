@@ -60,7 +60,7 @@ inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t fi
                               AttentionScratch& s) noexcept {
     simd::GemmRows queries = q.left();
     queries.data = q.row(first) + column;
-    simd::gemm(queries, s.keys_across.right(), s.weights.result(), last - first, panels_of(last), d);
+    simd::gemm(queries, s.keys_across.right(), s.weights.result(), {last - first, panels_of(last), d});
     for (std::size_t r = first; r < last; ++r) {
         float* row = s.weights.row(r - first);
         simd::softmax(row, r + 1, row);
@@ -84,7 +84,7 @@ inline void attention_forward(const AttentionShape& shape, ConstRowSpan q, Const
             for (std::size_t first = begin; first < rows; first += AttentionScratch::block) {
                 const std::size_t last = std::min(first + AttentionScratch::block, rows);
                 attention_weights(q, h * d, first, last, d, s);
-                simd::gemm(s.weights.left(), s.values.right(), s.out.result(), last - first, panels_of(d), last);
+                simd::gemm(s.weights.left(), s.values.right(), s.out.result(), {last - first, panels_of(d), last});
                 copy_columns(s.out, 0, 0, last - first, d, out, first, h * d);
             }
         }
@@ -114,10 +114,10 @@ inline void attention_backward(const AttentionShape& shape, RowSpan q, RowSpan k
                 attention_weights(q, h * d, first, last, d, s);
                 copy_columns(q, first, h * d, count, d, s.q, 0, 0);
                 copy_columns(dout, first, h * d, count, d, s.out_gradient, 0, 0);
-                simd::gemm(s.weights.left_transposed(), s.out_gradient.right(), s.values_gradient.result(), last, panels_of(d),
-                           count, GemmStart::accumulate);
-                simd::gemm(s.out_gradient.left(), s.values_across.right(), s.weights_gradient.result(), count, panels_of(last),
-                           d);
+                simd::gemm(s.weights.left_transposed(), s.out_gradient.right(), s.values_gradient.result(),
+                           {last, panels_of(d), count}, GemmStart::accumulate);
+                simd::gemm(s.out_gradient.left(), s.values_across.right(), s.weights_gradient.result(),
+                           {count, panels_of(last), d});
                 for (std::size_t r = 0; r < count; ++r) {
                     simd::Lanes sums = simd::Lanes::all(0.0f);
                     const float* o = out.row(first + r) + h * d;
@@ -131,9 +131,9 @@ inline void attention_backward(const AttentionShape& shape, RowSpan q, RowSpan k
                     for (std::size_t i = 0; i < last; i += simd::panel_outputs)
                         (simd::Lanes::load(p + i) * (simd::Lanes::load(dp + i) - mean)).store(dp + i);
                 }
-                simd::gemm(s.weights_gradient.left_transposed(), s.q.right(), s.keys_gradient.result(), last, panels_of(d),
-                           count, GemmStart::accumulate);
-                simd::gemm(s.weights_gradient.left(), s.keys.right(), s.out.result(), count, panels_of(d), last);
+                simd::gemm(s.weights_gradient.left_transposed(), s.q.right(), s.keys_gradient.result(),
+                           {last, panels_of(d), count}, GemmStart::accumulate);
+                simd::gemm(s.weights_gradient.left(), s.keys.right(), s.out.result(), {count, panels_of(d), last});
                 copy_columns(s.out, 0, 0, count, d, q, first, h * d);
             }
         }

@@ -71,7 +71,7 @@ struct LinearScratch {
 
 /// y = x Wᵀ, or y += x Wᵀ.
 inline void multiply(const Matrix& w, ConstRowSpan x, std::size_t rows, RowSpan y, simd::GemmStart start) noexcept {
-    simd::gemm(x.left(), w.right(), y.result(), rows, panels_of(w.outputs), w.inputs, start);
+    simd::gemm(x.left(), w.right(), y.result(), {rows, panels_of(w.outputs), w.inputs}, start);
 }
 
 /// dx = dy W, or dx += dy W. The panels of W have their lanes across outputs; here they must lie across inputs, so some columns at
@@ -94,14 +94,14 @@ inline void multiply_back(const Matrix& w, ConstRowSpan dy, std::size_t rows, Ro
         }
         simd::GemmResult result = dx.result();
         result.data += first * lanes;
-        simd::gemm(dy.left(), {scratch.columns.data(), depth * lanes, lanes}, result, rows, count, w.outputs, start);
+        simd::gemm(dy.left(), {scratch.columns.data(), depth * lanes, lanes}, result, {rows, count, w.outputs}, start);
     }
 }
 
 /// dW = dyᵀ x, in the panels of W.
 inline void weight_gradient(const Matrix& w, ConstRowSpan x, ConstRowSpan dy, std::size_t rows, float* gradients) noexcept {
-    simd::gemm(x.left_transposed(), dy.right(), {gradients + w.gradient, w.panel_floats(), simd::panel_outputs}, w.inputs,
-               panels_of(w.outputs), rows);
+    simd::gemm(x.left_transposed(), dy.right(), {gradients + w.gradient, w.panel_floats(), simd::panel_outputs},
+               {w.inputs, panels_of(w.outputs), rows});
 }
 
 /// What enters A.
