@@ -107,7 +107,7 @@ private:
     void score_one(const RetrievedStride& stride, std::span<double> nats) {
         const TokenSpan targets = text_.subspan(stride.at, strides_->stride());
         const TokenSpan read = targets.first(targets.size() - 1);  // nothing is predicted behind the last one
-        const ContextPlan plan = plan_stride(*policies_, held_, text_, stride, targets.size(), layout_, scratch_);
+        const ContextPlan plan = plan_stride(*policies_, held_, {text_, stride, targets.size()}, layout_, scratch_);
         const std::size_t held_before = held_.size();
         if (plan.keep < held_before) model_->truncate(plan.keep);
         nats[0] = nats_of(stride.at, model_->evaluate(plan.feed));
@@ -163,7 +163,7 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride stride = strides[i];
         check_within(text, stride, strides.stride());
-        const ContextPlan plan = plan_stride(policies, {}, text, stride, strides.stride(), layout, scratch);
+        const ContextPlan plan = plan_stride(policies, {}, {text, stride, strides.stride()}, layout, scratch);
         const std::size_t needed = plan.wanted.size() + strides.stride() - 1;  // the last token is predicted, not read
         if (needed > window) {
             FLASHBACK_THROW(ErrorCode::window, "stride ", i, " needs ", needed, " positions: head, a context of ",

@@ -299,8 +299,9 @@ private:
             const float decay = p.decays ? options_.adamw.weight_decay : 0.0f;
             options_.executor.run_ranges(p.size(), chunk, [&](std::size_t begin, std::size_t end) {
                 const std::size_t at = p.offset + begin;
-                adamw(options_.adamw, rate, decay, steps_, factor, sum_.data() + at, end - begin, net_.parameters.data() + at,
-                      first_moments_.data() + at, second_moments_.data() + at);
+                adamw(options_.adamw, {steps_, rate, factor},
+                      {sum_.data() + at, net_.parameters.data() + at, first_moments_.data() + at, second_moments_.data() + at,
+                       end - begin, decay});
             });
         }
     }

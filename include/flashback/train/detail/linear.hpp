@@ -118,9 +118,17 @@ inline void go_low(const Linear& m, ConstRowSpan x, std::size_t rows, LinearScra
     for (std::size_t r = 0; r < rows; ++r) simd::scale(scratch.low.row(r), m.scale, simd::padded(m.a.outputs));
 }
 
+/// How many rows go through a layer, whether what it gives is set or added, and what it works with.
+struct LinearRun {
+    std::size_t rows;
+    simd::GemmStart start;
+    const Dropout& dropout;
+    LinearScratch& scratch;
+};
+
 /// y = m(x), or y += m(x).
-inline void linear_forward(const Linear& m, ConstRowSpan x, std::size_t rows, RowSpan y, simd::GemmStart start,
-                           const Dropout& dropout, LinearScratch& scratch) noexcept {
+inline void linear_forward(const Linear& m, ConstRowSpan x, RowSpan y, const LinearRun& run) noexcept {
+    const auto& [rows, start, dropout, scratch] = run;
     multiply(m.w, x, rows, y, start);
     if (m.has_lora()) {
         go_low(m, lora_input(m, x, rows, dropout, scratch), rows, scratch);
@@ -131,8 +139,9 @@ inline void linear_forward(const Linear& m, ConstRowSpan x, std::size_t rows, Ro
 
 /// The gradients of what trains in m and, unless there is no dx, of x: set, or added to what is there; that of a bias is added.
 /// Source    Hu et al. 2021, LoRA, equation 3
-inline void linear_backward(const Linear& m, ConstRowSpan x, ConstRowSpan dy, std::size_t rows, RowSpan dx,
-                            simd::GemmStart start, const Dropout& dropout, float* gradients, LinearScratch& scratch) noexcept {
+inline void linear_backward(const Linear& m, ConstRowSpan x, ConstRowSpan dy, RowSpan dx, float* gradients,
+                            const LinearRun& run) noexcept {
+    const auto& [rows, start, dropout, scratch] = run;
     if (m.w.trains()) weight_gradient(m.w, x, dy, rows, gradients);
     for (std::size_t r = 0; m.bias.trains() && r < rows; ++r) simd::add(gradients + m.bias.gradient, dy.row(r), m.w.outputs);
     if (dx) multiply_back(m.w, dy, rows, dx, start, scratch);
