@@ -4,10 +4,10 @@
 /// and F16 take it as it is, those of BF16 round it to bfloat16, quantised weights take 8-bit integers with one scale for each 32.
 #pragma once
 
-#include "flashback/simd/byte_lanes.hpp"
 #include "flashback/simd/detail/bf16_lanes.hpp"
-#include "flashback/simd/half_lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/byte_lanes.hpp"
+#include "flashback/simd/detail/half_lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/tensor/dtype.hpp"
 

@@ -37,7 +37,7 @@ struct GemmShape {
 enum class GemmStart : bool { zero, accumulate };
 
 /// C = A B or C += A B: every element is one chain of multiply-adds, k ascending, which begins at 0 or at what C holds. The bits
-/// are those of plain::gemm, however it is cut into calls along rows and panels.
+/// are those of testing::plain::gemm, however it is cut into calls along rows and panels.
 /// Shape     A (rows, depth)   B (depth, 16 panels)   C (rows, 16 panels): all 16 columns of each panel are read and written
 /// Requires  C shares nothing with A and B
 /// Cost      rows · depth · 16 panels multiply-adds

@@ -4,7 +4,7 @@
 /// subnormal numbers for zeros. (Measured on Zen 4; so says the pseudocode of Intel's manual.)
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 #include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>

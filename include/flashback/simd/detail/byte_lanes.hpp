@@ -4,7 +4,7 @@
 /// every output are one instruction; elsewhere bytes are widened and `pmaddwd` takes two, or a loop takes all.
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 
 #include <cstddef>
 #include <cstdint>
