@@ -24,6 +24,37 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
+/// Copies of passages and views of them.
+class StandingPassages {
+public:
+    StandingPassages() = default;
+    StandingPassages(StandingPassages&&) noexcept = default;
+    StandingPassages& operator=(StandingPassages&&) noexcept = default;
+    ~StandingPassages() = default;
+    StandingPassages(const StandingPassages& other) : owned_(other.owned_) { make_views(); }
+    StandingPassages& operator=(const StandingPassages& other) {
+        if (this != &other) *this = StandingPassages{other};
+        return *this;
+    }
+
+    void assign(std::span<const Passage> found) {
+        std::vector<OwnedPassage> copies;  // what is found may view those that stand
+        for (const Passage& passage : found) copies.emplace_back(passage);
+        owned_ = std::move(copies);
+        make_views();
+    }
+    std::span<const Passage> views() const noexcept { return views_; }
+
+private:
+    void make_views() {
+        views_.clear();
+        for (const OwnedPassage& passage : owned_) views_.push_back(passage.view());
+    }
+
+    std::vector<OwnedPassage> owned_;
+    std::vector<Passage> views_;
+};
+
 /// The text, the passages that stand, what the model holds, and the result so far.
 class GenerationState {
 public:
@@ -49,9 +80,10 @@ public:
         collects_surprisals = surprisals || given.surprisals;
         if (collects_surprisals) result.surprisals.reserve(reserved);
         prompt_tokens = prompt.size();
-        passages.clear();
+        standing.assign({});
+        laid_out.clear();
         retrieval.reset();
-        taken_from = {};
+        forget_logits();
         retrieved_at = dropped = put_off = 0;
     }
 
@@ -60,22 +92,14 @@ public:
                 .prompt_tokens = prompt_tokens,
                 .retrievals = result.stats.retrievals,
                 .since_retrieval = result.tokens.size() - retrieved_at,
-                .logits = taken_from,
+                .logits = from_masked ? std::span<const float>{masked_logits} : taken_from,
                 .rewind = 0,
-                .passages = passages,
+                .passages = standing.views(),
                 .dropped = dropped,
                 .surprisals = result.surprisals};
     }
 
-    ContextParts parts() const { return {head.tokens, passages, TokenSpan{context}.subspan(dropped)}; }
-
-    /// The passages that stand from now on, copied.
-    void stand(std::span<const Passage> found) {
-        standing.clear();
-        for (const Passage& passage : found) standing.emplace_back(passage);
-        passages.clear();
-        for (const OwnedPassage& passage : standing) passages.push_back(passage.view());
-    }
+    ContextParts parts() const { return {head.tokens, standing.views(), TokenSpan{context}.subspan(dropped), laid_out}; }
 
     /// The report of a search whose answer stands now.
     void report_retrieval(std::size_t rewind) {
@@ -86,8 +110,9 @@ public:
                               .passages = {},
                               .counts = {},
                               .seconds = 0};
-        for (const OwnedPassage& passage : standing) {
-            retrieval->passages.push_back({passage.id, passage.title, passage.text, passage.score, passage.tokens.size()});
+        for (const Passage& passage : standing.views()) {
+            retrieval->passages.push_back({std::string{passage.id}, std::string{passage.title}, std::string{passage.text},
+                                           passage.score, passage.tokens.size()});
         }
     }
 
@@ -98,16 +123,23 @@ public:
         if (collects_surprisals) result.surprisals.resize(result.tokens.size());
         if (dropped >= context.size()) dropped = 0;  // behind what was dropped there is room for it again
         retrieved_at = std::min(retrieved_at, result.tokens.size());
-        taken_from = {};
+        forget_logits();
         ++result.stats.rewinds;
         result.stats.rewound += tokens;
+    }
+
+    /// The logits of the newest token are no longer there.
+    void forget_logits() noexcept {
+        taken_from = {};
+        from_masked = false;
     }
 
     /// Puts a token that was taken from logits behind the text.
     void push(TokenId token, std::span<const float> logits) {
         result.tokens.push_back(token);
         context.push_back(token);
-        taken_from = logits;
+        from_masked = !masked_logits.empty() && logits.data() == masked_logits.data();
+        taken_from = from_masked ? std::span<const float>{} : logits;
         if (collects_surprisals) result.surprisals.push_back(surprisal(logits, token));
     }
 
@@ -137,6 +169,7 @@ public:
     void reserve_for(std::size_t wanted) {
         const std::size_t rest = result.tokens.capacity() - result.tokens.size();
         held.reserve(wanted + rest);
+        laid_out.reserve(wanted + rest);
         // And for the plan of a window that fills up before the next retrieval.
         if (wanted <= model.window && rest > model.window - wanted) scratch.wanted.reserve(model.window + 1);
     }
@@ -156,13 +189,14 @@ public:
     Generation result;
     TokenBuffer context;                 // the prompt and what was generated
     TokenBuffer held;                    // what the model holds
-    std::vector<OwnedPassage> standing;  // of the last retrieval
-    std::vector<Passage> passages;       // views of them
+    TokenBuffer laid_out;                // by the last plan, and the text since; what is held, whatever the model held before
+    StandingPassages standing;           // of the last retrieval
     std::optional<Retrieval> retrieval;  // found, and not yet read by the model
     OwnedQuery query;
     PlanScratch scratch;
     std::vector<float> masked_logits;
-    std::span<const float> taken_from;  // the logits that the newest token was taken from
+    std::span<const float> taken_from;  // the logits that the newest token was taken from, if they are the model's
+    bool from_masked = false;           // whether it was taken from masked_logits
     std::size_t prompt_tokens = 0;
     std::size_t retrieved_at = 0;
     std::size_t dropped = 0;  // oldest tokens of the context that are no longer read
