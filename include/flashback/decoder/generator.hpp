@@ -325,8 +325,7 @@ private:
     }
 
     void sample(std::span<const float> all) {
-        state_.forget_logits();  // what they viewed may be gone
-        const std::span<const float> logits = state_.without_masked(all, markers_of(policies_.wrapper()));
+        const std::span<const float> logits = state_.newest.without(all, markers_of(policies_.wrapper()), state_.masked.tokens);
         if (const auto bad = detail::GenerationState::first_bad(logits)) {
             return fail(ErrorCode::logits, "the logit of token ", *bad,
                         logits[*bad] > 0 ? " is +infinity" : " is not a number");
