@@ -22,9 +22,8 @@ namespace flashback::inline FLASHBACK_ISA {
 /// One tensor of a safetensors file.
 struct SafeTensor {
     std::string name;
-    std::string_view dtype;  ///< as the file names it, e.g. "BF16"
-    std::optional<DType>
-        type;  ///< the same as a type of this library, if it has one; it has none for BOOL, U8 to U64, F8_E5M2 and F8_E4M3
+    std::string_view dtype;            ///< as the file names it, e.g. "BF16"
+    std::optional<DType> type;         ///< the same type here; none for BOOL, U8 to U64, F8_E5M2 and F8_E4M3
     std::vector<std::uint64_t> shape;  ///< the last dimension runs fastest; none for a single number
     std::span<const std::byte> data;   ///< in the file, at any address
 };
