@@ -1,19 +1,19 @@
 // Every kernel beside its plain loop and, where it has one, Eigen's version. `share_of_peak` is of the fused multiply-adds that
 // the same number of threads reached in this run.
 #include "flashback/core/executor.hpp"
+#include "flashback/core/random.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
-#include "flashback/policy/random.hpp"
 #include "flashback/simd/activation.hpp"
 #include "flashback/simd/attention.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/exp.hpp"
 #include "flashback/simd/matmul.hpp"
 #include "flashback/simd/norm.hpp"
-#include "flashback/simd/plain/attention.hpp"
-#include "flashback/simd/plain/exp.hpp"
-#include "flashback/simd/plain/matmul.hpp"
-#include "flashback/simd/plain/rows.hpp"
 #include "flashback/simd/softmax.hpp"
+#include "flashback/testing/plain/attention.hpp"
+#include "flashback/testing/plain/exp.hpp"
+#include "flashback/testing/plain/matmul.hpp"
+#include "flashback/testing/plain/rows.hpp"
 #include "peak.hpp"
 
 #include <cmath>

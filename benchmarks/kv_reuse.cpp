@@ -34,17 +34,17 @@ void generate(benchmark::State& state) {
     state.counters["evaluated/token"] = static_cast<double>(stats.counts.evaluated) / new_tokens;
     state.counters["reused"] = static_cast<double>(stats.counts.reused);
 }
-BENCHMARK(generate<AppendDocuments, KeepCommonPrefix>)
+BENCHMARK(generate<AppendPassages, KeepCommonPrefix>)
     ->Name("append")
     ->RangeMultiplier(4)
     ->Range(256, 4096)
     ->Unit(benchmark::kMillisecond);
-BENCHMARK(generate<PrependDocuments, KeepCommonPrefix>)
+BENCHMARK(generate<PrependPassages, KeepCommonPrefix>)
     ->Name("prepend")
     ->RangeMultiplier(4)
     ->Range(256, 4096)
     ->Unit(benchmark::kMillisecond);
-BENCHMARK(generate<AppendDocuments, RecomputeAll>)
+BENCHMARK(generate<AppendPassages, RecomputeAll>)
     ->Name("append_recomputed")
     ->RangeMultiplier(4)
     ->Range(256, 4096)

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/simd/machine_peaks.hpp"
+#include "flashback/measure/machine_peaks.hpp"
 
 #include <cstddef>
 #include <map>

@@ -5,8 +5,8 @@
 // FlashBack's examples, which evaluate the head and all of the last block but keys and values for 16 tokens only, do less than is
 // counted: a sixth of the blocks and nearly all of the head. `MB` is what the trainer holds. And the two products of a feed-forward
 // layer that it spends most of its time with, forward and the gradient of the weights, beside Eigen's.
+#include "flashback/core/random.hpp"
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/policy/random.hpp"
 #include "flashback/simd/gemm.hpp"
 #include "flashback/train/initial_model.hpp"
 #include "flashback/train/trainer.hpp"

@@ -19,7 +19,7 @@ int main(int argc, char** argv) try {
     const auto policies = fb::Policies{}
                               .schedule(fb::EveryNTokens{16})  // retrieve every 16 tokens
                               .query(fb::LastNTokens{32})      // search for what the newest 32 tokens say
-                              .layout(fb::AppendDocuments{})   // [BOS][text][passage]: the text stays evaluated
+                              .layout(fb::AppendPassages{})    // [BOS][text][passage]: the text stays evaluated
                               .sampler(fb::TruncatedSampling{{.temperature = 0.8f, .top_p = 0.95f, .seed = 3}});
 
     fb::Decoder decoder{session, index, policies};

@@ -83,9 +83,9 @@ void measure(int repetitions) {
         std::vector<fb::TokenId> text(length);
         for (fb::TokenId& token : text) token = static_cast<fb::TokenId>(random.below(256));
 
-        const Measured append = bench.run(text, fb::AppendDocuments{}, fb::KeepCommonPrefix{});
-        const Measured prepend = bench.run(text, fb::PrependDocuments{}, fb::KeepCommonPrefix{});
-        const Measured recomputed = bench.run(text, fb::AppendDocuments{}, fb::RecomputeAll{});
+        const Measured append = bench.run(text, fb::AppendPassages{}, fb::KeepCommonPrefix{});
+        const Measured prepend = bench.run(text, fb::PrependPassages{}, fb::KeepCommonPrefix{});
+        const Measured recomputed = bench.run(text, fb::AppendPassages{}, fb::RecomputeAll{});
         print(length, "behind", append);
         print(length, "in front", prepend);
         print(length, "behind, recomputed", recomputed);

@@ -141,10 +141,10 @@ void write_and_count(const System& system) {
     };
     std::vector<Row> rows{{"append", {}}, {"prepend", {}}, {"append, recomputed", {}}};
     for (int i = 0; i < repetitions; ++i) {
-        run(rows[0], policies.layout(fb::AppendDocuments{}));
+        run(rows[0], policies.layout(fb::AppendPassages{}));
         if (i == 0) print_generation(rows[0].best, system.tokenizer);
-        run(rows[1], policies.layout(fb::PrependDocuments{}));
-        run(rows[2], policies.layout(fb::AppendDocuments{}).reuse(fb::RecomputeAll{}));
+        run(rows[1], policies.layout(fb::PrependPassages{}));
+        run(rows[2], policies.layout(fb::AppendPassages{}).reuse(fb::RecomputeAll{}));
     }
     print_table(rows);
     if (rows[0].best.tokens != rows[2].best.tokens)
@@ -228,7 +228,7 @@ void measure(const System& system, const std::string& titles_path, std::size_t m
         std::cout << '\n';
     };
     print("no retrieval", none);
-    print("prepend", measured(passages, fb::Policies{}.layout(fb::PrependDocuments{}), untuned));
+    print("prepend", measured(passages, fb::Policies{}.layout(fb::PrependPassages{}), untuned));
     print("append", measured(passages, fb::Policies{}, untuned));
     print("append, the newest 16 tokens once more",
           measured(passages, fb::Policies{}.layout(fb::AppendAndRepeat{repeated}), untuned));

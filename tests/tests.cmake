@@ -1,9 +1,9 @@
-flashback_add_test(core THREADS SOURCES core/aligned_buffer.cpp core/any_retriever.cpp core/blocks.cpp
-                   core/dequantize.cpp core/dtype.cpp core/error.cpp core/executor.cpp core/quantize.cpp
+flashback_add_test(core THREADS SOURCES tensor/aligned_buffer.cpp core/any_retriever.cpp tensor/blocks.cpp
+                   tensor/dequantize.cpp tensor/dtype.cpp core/error.cpp core/executor.cpp tensor/quantize.cpp
                    core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp
                    APART support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
-                   policy/overflow.cpp policy/policies.cpp policy/query.cpp policy/random.cpp
+                   policy/overflow.cpp policy/policies.cpp policy/query.cpp core/random.cpp
                    policy/reuse.cpp policy/schedule.cpp policy/stopping.cpp policy/wrapper.cpp
                    policy/any_policy.cpp policy/combined_schedules.cpp policy/facts.cpp policy/layout.cpp
                    policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp
@@ -14,10 +14,10 @@ flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/
                    APART support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/tokenizer.cpp text/unicode.cpp)
-flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp loading/write_model.cpp
-                   loading/byte_level_bpe.cpp loading/hostile.cpp loading/llama_cpp.cpp loading/load.cpp loading/tokenizer_folder.cpp
-                   loading/tokenizer_json.cpp loading/config_json.cpp loading/convert.cpp loading/model_folder.cpp)
-flashback_add_test(tokenizer_golden LABEL shared SOURCES loading/tokenizer_golden.cpp)
+flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/write_model.cpp
+                   files/byte_level_bpe.cpp files/hostile.cpp files/llama_cpp.cpp files/load.cpp files/tokenizer_folder.cpp
+                   files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)
+flashback_add_test(tokenizer_golden LABEL shared SOURCES files/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS OPTIMISED SOURCES model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp)
 flashback_add_test(families LABEL release OPTIMISED SOURCES model/families.cpp model/exactness_families.cpp)
@@ -32,12 +32,12 @@ flashback_add_test(golden_shared LABEL shared OPTIMISED SOURCES model/golden_fol
 flashback_add_test(model THREADS SOURCES model/session.cpp model/stopping.cpp format/gguf_fingerprint.cpp
                    APART support/allocations.cpp)
 flashback_add_test(adapter SOURCES model/adapter.cpp model/adapter_golden.cpp
-                   model/adapter_families.cpp model/adapter_files.cpp model/adapter_rows.cpp model/gguf_adapter.cpp
+                   files/adapter_families.cpp files/adapter_files.cpp files/adapter_rows.cpp files/gguf_adapter.cpp
                    APART support/allocations.cpp)
 flashback_add_test(kv OPTIMISED SOURCES kv/contiguous_kv_cache.cpp)
 flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
                    APART simd/same_bits.cpp)
-flashback_add_test(machine_peaks LABEL release THREADS OPTIMISED SOURCES simd/machine_peaks.cpp)
+flashback_add_test(machine_peaks LABEL release THREADS OPTIMISED SOURCES measure/machine_peaks.cpp)
 target_compile_options(test_simd PRIVATE -UFLASHBACK_EXTERN_KERNELS)
 flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp
                    decoder/calls.cpp decoder/cancellation.cpp decoder/counts.cpp decoder/drop_oldest.cpp
@@ -60,8 +60,8 @@ foreach(variant "as_built" "o0;-O0" "contract_off;-O2;-ffp-contract=off" "contra
 endforeach()
 set_property(TEST compiler_options APPEND PROPERTY LABELS release)  # for clang, whose optimiser is another
 flashback_add_test(train OPTIMISED SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
-flashback_add_test(train_examples SOURCES train/retrieval_examples.cpp train/shuffled_passes.cpp)
-flashback_add_test(train_files SOURCES train/checkpoint.cpp train/packed_text.cpp train/training_texts.cpp)
+flashback_add_test(train_examples SOURCES data/retrieval_examples.cpp data/shuffled_passes.cpp)
+flashback_add_test(train_files SOURCES train/checkpoint.cpp data/packed_text.cpp data/training_texts.cpp)
 flashback_add_test(trainer THREADS OPTIMISED SOURCES train/adapter.cpp train/families.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow OPTIMISED SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.

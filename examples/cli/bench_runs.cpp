@@ -1,12 +1,12 @@
 #include "bench_runs.hpp"
 
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/eval/model_cost.hpp"
-#include "flashback/eval/run_time.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/measure/machine_peaks.hpp"
+#include "flashback/measure/model_cost.hpp"
+#include "flashback/measure/run_time.hpp"
 #include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
-#include "flashback/simd/machine_peaks.hpp"
 
 #include <algorithm>
 #include <memory>

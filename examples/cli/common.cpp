@@ -1,8 +1,8 @@
 #include "common.hpp"
 
 #include "flashback/core/error.hpp"
-#include "flashback/model/load.hpp"
-#include "flashback/model/write_model.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/files/write_model.hpp"
 #include "models/default_model.hpp"
 
 #include <algorithm>

@@ -1,14 +1,14 @@
 /// \file What the commands of the tool share.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/files/model_source.hpp"
 #include "flashback/format/gguf.hpp"
-#include "flashback/model/model_source.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "flashback/tensor/dtype.hpp"
 #include "flashback/text/tokenizer.hpp"
 
 #include <CLI/CLI.hpp>

@@ -1,12 +1,12 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/files/load_adapter.hpp"
 #include "flashback/format/gguf.hpp"
-#include "flashback/model/load.hpp"
-#include "flashback/model/load_adapter.hpp"
 #include "flashback/model/merge_adapter.hpp"
+#include "flashback/tensor/dtype.hpp"
 #include "training_run.hpp"
 
 #include <filesystem>

@@ -1,10 +1,10 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
 #include "flashback/core/error.hpp"
-#include "flashback/model/load.hpp"
-#include "flashback/model/load_adapter.hpp"
-#include "flashback/model/save_adapter.hpp"
-#include "flashback/model/save_gguf_adapter.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/files/load_adapter.hpp"
+#include "flashback/files/save_adapter.hpp"
+#include "flashback/files/save_gguf_adapter.hpp"
 
 #include <cstddef>
 #include <filesystem>

@@ -1,8 +1,8 @@
 #include "common.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
-#include "flashback/model/load.hpp"
 #include "inspect_adapter.hpp"
 #include "inspect_folder.hpp"
 

@@ -1,9 +1,9 @@
 #include "inspect_folder.hpp"
 
 #include "flashback/core/error.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/format/detail/json_tree.hpp"
 #include "flashback/format/safetensors_folder.hpp"
-#include "flashback/model/load.hpp"
 
 #include <cstdint>
 #include <filesystem>

@@ -1,10 +1,10 @@
-#include "flashback/core/quantize.hpp"
+#include "flashback/tensor/quantize.hpp"
 #include "common.hpp"
-#include "flashback/core/dequantize.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/format/gguf_writer.hpp"
+#include "flashback/tensor/dequantize.hpp"
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,8 @@
 #include "retrieval_setup.hpp"
 
 #include "flashback/core/error.hpp"
+#include "flashback/data/texts.hpp"
 #include "flashback/policy/policies.hpp"
-#include "flashback/retrieval/texts.hpp"
 
 #include <optional>
 
@@ -38,8 +38,8 @@ void check_repeat(const std::string& layout, std::size_t repeat) {
 }
 
 fb::AnyLayout layout_of(const std::string& name, std::size_t repeat) {
-    if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependDocuments{}};
-    return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendDocuments{}};
+    if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependPassages{}};
+    return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendPassages{}};
 }
 
 namespace {

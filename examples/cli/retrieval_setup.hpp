@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common.hpp"
-#include "flashback/eval/retrieval_strides.hpp"
+#include "flashback/data/retrieval_strides.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/policy/wrapper.hpp"
 #include "flashback/text/tokenizer.hpp"

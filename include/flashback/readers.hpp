@@ -8,6 +8,12 @@
 #define FLASHBACK_EXTERN_READERS
 #endif
 
+#include "flashback/data/detail/read_texts.hpp"
+#include "flashback/data/detail/read_training_texts.hpp"
+#include "flashback/files/detail/load_adapter.hpp"
+#include "flashback/files/detail/load_folder.hpp"
+#include "flashback/files/detail/load_gguf.hpp"
+#include "flashback/files/detail/read_config_json.hpp"
 #include "flashback/format/detail/module_pattern.hpp"
 #include "flashback/format/detail/peft_config.hpp"
 #include "flashback/format/detail/read_gguf.hpp"
@@ -15,10 +21,4 @@
 #include "flashback/format/detail/read_safetensors_index.hpp"
 #include "flashback/format/detail/read_tokenizer_folder.hpp"
 #include "flashback/format/detail/read_tokenizer_json.hpp"
-#include "flashback/model/detail/load_adapter.hpp"
-#include "flashback/model/detail/load_folder.hpp"
-#include "flashback/model/detail/load_gguf.hpp"
-#include "flashback/model/detail/read_config_json.hpp"
 #include "flashback/retrieval/detail/read_corpus.hpp"
-#include "flashback/retrieval/detail/read_texts.hpp"
-#include "flashback/train/detail/read_training_texts.hpp"

@@ -1,8 +1,8 @@
 // --adapter: what the commands do with a LoRA and marker rows, and what they refuse.
 #include "cli/tool.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/files/save_adapter.hpp"
 #include "flashback/model/merge_adapter.hpp"
-#include "flashback/model/save_adapter.hpp"
 #include "flashback/model/session.hpp"
 #include "support/random_adapter.hpp"
 

@@ -90,7 +90,7 @@ struct Wrapper : Logging {
 struct Layout : Logging {
     void operator()(const LayoutParts& parts, TokenBuffer& out) const {
         write(line("layout", parts.head.size(), parts.documents.size(), parts.context.size()));
-        AppendDocuments{}(parts, out);
+        AppendPassages{}(parts, out);
     }
 };
 struct Reuse : Logging {
@@ -270,7 +270,7 @@ TEST_CASE("The logits of a step are those that the newest token was taken from, 
     Log log;
     const Logging to{&log};
     Model model{to, 100};
-    NoDocuments nothing;
+    NoPassages nothing;
     std::size_t steps = 0;
     const auto schedule = [&](const StepView& step) {
         if (step.generated() == 0) return false;

@@ -139,7 +139,7 @@ TEST_CASE_TEMPLATE("A stop between two pieces keeps the pieces that are done, tr
         };
         const auto policies = Policies{}.schedule(EveryNTokens{5});
         if (prepend) {
-            run(policies.layout(PrependDocuments{}));
+            run(policies.layout(PrependPassages{}));
         } else {
             run(policies);
         }
@@ -177,7 +177,7 @@ TEST_CASE("A model that gives no logits without having been stopped is an error 
             return evaluations > silent_from ? std::span<const float>{} : logits;
         }
     } model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing, Policies{}.schedule(Never{})};
     CHECK(error_of(ErrorCode::logits, [&] { decoder.generate(Tokens{3, 4}); }) == "the model gave no logits for 3 tokens");
     CHECK(model.size() == 3);
@@ -209,7 +209,7 @@ TEST_CASE("A model that tells no tokens and gave no logits once can be used agai
             return silent ? std::span<const float>{} : logits;
         }
     } model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     CHECK(error_of(ErrorCode::logits, [&] { decoder.generate(Tokens{3, 4}); }) == "the model gave no logits for 2 tokens");
     model.silent = false;

@@ -78,7 +78,7 @@ TEST_CASE("A model whose fingerprint changes during a generation is refused befo
 
 TEST_CASE("An empty model may be another one") {
     Adaptable<FullNullModel> model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     const Tokens expected = decoder.generate(Tokens{3, 4, 5}, options).tokens;
     model.truncate(0);
@@ -98,7 +98,7 @@ TEST_CASE("A session that is replaced by one of another model or another element
         return session;
     };
     Session session{model};
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{session, nothing};
     const Tokens expected = decoder.generate(prompt, options).tokens;
     session = filled(model, {.window = 60, .piece = 2});  // the same keys and values

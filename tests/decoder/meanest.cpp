@@ -101,7 +101,7 @@ struct MeanWrapper {
 };
 struct MeanLayout {
     int operator()(LayoutParts parts, std::vector<TokenId>& out) const {
-        AppendDocuments{}(parts, out);
+        AppendPassages{}(parts, out);
         return 0;
     }
 };
@@ -186,7 +186,7 @@ TEST_CASE("Policies that give other whole numbers than the concepts name are tak
 
 TEST_CASE("A policy that can only be moved goes into the slot that is set last") {
     MeanModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing, Policies{}.stopping(MeanStopping{}).schedule(MeanSchedule{})};
     CHECK(decoder.generate(Tokens{1}, {.max_tokens = 9}).retrievals.size() == 3);
     Decoder sampling{model, nothing, Policies{}.sampler(MeanSampler{})};
@@ -195,7 +195,7 @@ TEST_CASE("A policy that can only be moved goes into the slot that is set last")
 
 TEST_CASE("A callback may be used once, may not be copied, and may be told of rewinds without a call of its own") {
     MeanModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     struct Callback : Pinned {
         std::size_t tokens = 0;
         std::size_t rewound = 0;

@@ -166,7 +166,7 @@ TEST_CASE("A rewind of more than was generated is an error in words and leaves a
         CHECK(first_of(decoder.generate(Tokens{7, 8}, ten).tokens, 3) == listener.tokens);
     }
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing, Policies{}.schedule(scripted({Decision::retrieve(1)}))};
     CHECK(error_of(ErrorCode::contract, [&] {
               decoder.generate(Tokens{7, 8}, ten);

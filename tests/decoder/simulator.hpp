@@ -175,7 +175,7 @@ auto with_typed_policies(const Setting& s, const Schedule& schedule, const Run& 
     };
     const auto reusing = [&](auto some) { return s.reuse ? wrapped(some) : wrapped(some.reuse(RecomputeAll{})); };
     const auto policies = Policies{}.schedule(schedule);
-    return s.prepend ? reusing(policies.layout(PrependDocuments{})) : reusing(policies);
+    return s.prepend ? reusing(policies.layout(PrependPassages{})) : reusing(policies);
 }
 
 /// The policies of a setting, chosen at run time.
@@ -184,7 +184,7 @@ inline flashback::AnyPolicies any_policies(const Setting& s) {
     return {AnySchedule{Script{s.stride, s.rewind, s.stop_at}},
             AnyQuery{LastNTokens{}},
             s.markers.empty() ? AnyWrapper{} : AnyWrapper{MarkerTokens{s.markers[0], s.markers[1]}},
-            s.prepend ? AnyLayout{PrependDocuments{}} : AnyLayout{AppendDocuments{}},
+            s.prepend ? AnyLayout{PrependPassages{}} : AnyLayout{AppendPassages{}},
             s.reuse ? AnyReuse{} : AnyReuse{RecomputeAll{}},
             AnySampler{},
             s.keep ? AnyOverflow{DropOldest{*s.keep}} : AnyOverflow{},

@@ -1,11 +1,11 @@
 // What the arithmetic of each type of weights costs: the same weights as floats are the reference, so that the rounding of the
 // weights themselves does not count. And what the default model is worth on the texts that it never saw.
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/data/training_texts.hpp"
 #include "flashback/eval/perplexity.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/format/mapped_file.hpp"
-#include "flashback/model/load.hpp"
 #include "flashback/model/session.hpp"
-#include "flashback/train/training_texts.hpp"
 #include "support/repacked.hpp"
 #include "support/shared.hpp"
 

@@ -93,7 +93,7 @@ TEST_CASE("each says what the policy in it says") {
     CHECK(AnySampler{[](std::span<const float>, const StepView& at) { return at.last_token(); }}(logits, step) == 7);
     CHECK(AnySampler{RepetitionPenalty<>{{.penalty = 9}}}(logits, StepView{std::array<TokenId, 1>{1}, 1}) == 2);
     CHECK(AnyStopping{[](const StepView& at) { return at.generated() == 2; }}(step));
-    const AnyLayout prepend{PrependDocuments{}};
+    const AnyLayout prepend{PrependPassages{}};
     const LayoutParts parts{context, TokenSpan{context}.first(1), TokenSpan{context}.last(1)};
     CHECK(written([&](TokenBuffer& out) { prepend(parts, out); }) == TokenBuffer{0, 5, 6, 7, 5, 7});
 }

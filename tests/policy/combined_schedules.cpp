@@ -1,6 +1,6 @@
 #include "flashback/policy/combined_schedules.hpp"
 
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 
 #include <array>
 #include <cstddef>

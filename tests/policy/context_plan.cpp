@@ -27,7 +27,7 @@ const std::array<TokenSpan, 2> documents{first, second};
 Tokens list(TokenSpan tokens) { return {tokens.begin(), tokens.end()}; }
 
 const auto append_marked = Policies{}.wrapper(MarkerTokens{100, 101});
-const auto prepend_marked = append_marked.layout(PrependDocuments{});
+const auto prepend_marked = append_marked.layout(PrependPassages{});
 
 }  // namespace
 

@@ -19,10 +19,10 @@ constexpr LayoutParts parts{head, documents, context};
 
 TEST_CASE("layouts put the parts in order behind what is there") {
     TokenBuffer out{0};
-    PrependDocuments{}(parts, out);
+    PrependPassages{}(parts, out);
     CHECK(out == TokenBuffer{0, 1, 2, 3, 4, 5});
     out = {0};
-    AppendDocuments{}(parts, out);
+    AppendPassages{}(parts, out);
     CHECK(out == TokenBuffer{0, 1, 4, 5, 2, 3});
     out = {0};
     AppendAndRepeat{1}(parts, out);
@@ -34,10 +34,10 @@ TEST_CASE("layouts put the parts in order behind what is there") {
 
 TEST_CASE("empty parts add nothing") {
     TokenBuffer out;
-    PrependDocuments{}(LayoutParts{}, out);
-    AppendDocuments{}(LayoutParts{}, out);
+    PrependPassages{}(LayoutParts{}, out);
+    AppendPassages{}(LayoutParts{}, out);
     CHECK(out.empty());
-    AppendDocuments{}(LayoutParts{head, {}, context}, out);
+    AppendPassages{}(LayoutParts{head, {}, context}, out);
     CHECK(out == TokenBuffer{1, 4, 5});
     out = {};
     AppendAndRepeat{1}(LayoutParts{head, {}, context}, out);  // nothing stands between the context and what follows

@@ -15,7 +15,7 @@ namespace {
 constexpr auto flashback_preset = presets::flashback(100, 101);
 constexpr auto ralm_preset = presets::in_context_ralm();
 static_assert(std::same_as<decltype(flashback_preset), const Policies<EveryNTokens, LastNTokens, MarkerTokens>>);
-static_assert(std::same_as<decltype(ralm_preset), const Policies<EveryNTokens, LastNTokens, NoMarkers, PrependDocuments>>);
+static_assert(std::same_as<decltype(ralm_preset), const Policies<EveryNTokens, LastNTokens, NoMarkers, PrependPassages>>);
 static_assert(std::same_as<decltype(presets::closed_book()), Policies<Never>>);
 
 std::size_t query_length(const auto& policies) {

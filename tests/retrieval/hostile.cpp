@@ -1,7 +1,7 @@
 // Collections and queries that nobody means well with; the numbers are those of hostile_cases.md.
+#include "flashback/data/texts.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/corpus.hpp"
-#include "flashback/retrieval/texts.hpp"
 #include "support/allocations.hpp"
 #include "support/errors.hpp"
 

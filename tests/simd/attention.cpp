@@ -1,7 +1,7 @@
-#include "flashback/simd/plain/attention.hpp"
+#include "flashback/testing/plain/attention.hpp"
 
+#include "flashback/core/random.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
-#include "flashback/policy/random.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "flashback/simd/plain/exp.hpp"
+#include "flashback/testing/plain/exp.hpp"
 
 #include <algorithm>
 #include <bit>

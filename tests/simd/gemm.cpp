@@ -1,10 +1,10 @@
 // gemm and transpose, bit for bit against plain loops.
 #include "flashback/simd/gemm.hpp"
 
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 #include "flashback/simd/matmul.hpp"
-#include "flashback/simd/plain/gemm.hpp"
 #include "flashback/simd/transpose.hpp"
+#include "flashback/testing/plain/gemm.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,9 +1,9 @@
 // Products of every type of weights against plain loops over the bytes of the file, bit for bit.
 #include "flashback/simd/matmul.hpp"
-#include "flashback/core/dequantize.hpp"
-#include "flashback/core/quantize.hpp"
-#include "flashback/policy/random.hpp"
-#include "flashback/simd/plain/matmul.hpp"
+#include "flashback/core/random.hpp"
+#include "flashback/tensor/dequantize.hpp"
+#include "flashback/tensor/quantize.hpp"
+#include "flashback/testing/plain/matmul.hpp"
 #include "support/random_blocks.hpp"
 
 #include <algorithm>

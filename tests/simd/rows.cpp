@@ -1,6 +1,6 @@
-#include "flashback/simd/plain/rows.hpp"
+#include "flashback/testing/plain/rows.hpp"
 
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 
 #include <cmath>
 #include <limits>

@@ -1,16 +1,16 @@
 // Every kernel against its plain loop: bit for bit, at every length from 0 to beyond two registers, at every address of a float.
-#include "flashback/core/aligned_buffer.hpp"
+#include "flashback/core/random.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
-#include "flashback/policy/random.hpp"
 #include "flashback/simd/activation.hpp"
 #include "flashback/simd/attention.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/exp.hpp"
 #include "flashback/simd/norm.hpp"
-#include "flashback/simd/plain/attention.hpp"
-#include "flashback/simd/plain/exp.hpp"
-#include "flashback/simd/plain/rows.hpp"
 #include "flashback/simd/softmax.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
+#include "flashback/testing/plain/attention.hpp"
+#include "flashback/testing/plain/exp.hpp"
+#include "flashback/testing/plain/rows.hpp"
 
 #include <algorithm>
 #include <bit>

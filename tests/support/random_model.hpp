@@ -1,11 +1,11 @@
 /// \file A small transformer with random weights: the same for the same seed, on every machine.
 #pragma once
 
-#include "flashback/core/quantize.hpp"
+#include "flashback/core/random.hpp"
 #include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
-#include "flashback/policy/random.hpp"
+#include "flashback/tensor/quantize.hpp"
 #include "support/random_blocks.hpp"
 
 #include <cmath>

@@ -6,18 +6,18 @@
 /// `retrieval_perplexity` the second.
 ///
 ///     const RetrievedStrides strides = retrieve_strides(text, index, LastNTokens{32}, {.init = 512, .context = 365});
-///     const auto append = retrieval_perplexity(session, Policies{}.layout(AppendDocuments{}), text.tokens(), strides);
-///     const auto prepend = retrieval_perplexity(session, Policies{}.layout(PrependDocuments{}), text.tokens(), strides);
+///     const auto append = retrieval_perplexity(session, Policies{}.layout(AppendPassages{}), text.tokens(), strides);
+///     const auto prepend = retrieval_perplexity(session, Policies{}.layout(PrependPassages{}), text.tokens(), strides);
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/data/detail/run_tasks.hpp"
+#include "flashback/data/retrieval_strides.hpp"
 #include "flashback/decoder/generation.hpp"
-#include "flashback/eval/detail/run_tasks.hpp"
 #include "flashback/eval/perplexity.hpp"
-#include "flashback/eval/retrieval_strides.hpp"
 #include "flashback/policy/context_plan.hpp"
 
 #include <algorithm>

@@ -1,10 +1,10 @@
 /// \file GGUF: the model files of the llama.cpp world, read without trusting a single number in them.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/format/byte_reader.hpp"
 #include "flashback/format/mapped_file.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <array>
 #include <cstddef>

@@ -1,11 +1,11 @@
 /// \file Writes GGUF files, as a whole or not at all.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/format/detail/gguf_limits.hpp"
 #include "flashback/format/gguf.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <bit>
 #include <concepts>

@@ -1,9 +1,9 @@
 /// \file Reads safetensors files: untrusted bytes go in, checked tensors come out.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/format/mapped_file.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,11 +1,11 @@
 /// \file Writes safetensors files, as a whole or not at all.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/format/detail/json_tree.hpp"
 #include "flashback/format/detail/safetensors_entry.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <algorithm>
 #include <cstddef>

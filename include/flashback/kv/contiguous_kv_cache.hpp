@@ -1,11 +1,11 @@
 /// \file The simplest storage of keys and values: one block for the whole window.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/kv/kv_cache.hpp"
 #include "flashback/simd/half_lanes.hpp"
-#include "flashback/simd/huge_pages.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
+#include "flashback/tensor/huge_pages.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -24,7 +24,7 @@ public:
           element_bytes_(layout_of(shape.element).block_bytes),
           tiles_((shape.positions + tile_positions - 1) / tile_positions) {
         FLASHBACK_ASSERT(takes(shape.element), "a KV cache of ", layout_of(shape.element).name, ", expected F32, F16 or BF16");
-        memory_ = simd::in_huge_pages(AlignedBuffer<std::byte>{shape.layers * shape.kv_heads * tiles_ * tile_bytes()});
+        memory_ = in_huge_pages(AlignedBuffer<std::byte>{shape.layers * shape.kv_heads * tiles_ * tile_bytes()});
     }
 
     /// Whether a cache can have elements of a type.

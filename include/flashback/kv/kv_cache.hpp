@@ -1,8 +1,8 @@
 /// \file Storage of keys and values: what the model needs of it.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
-#include "flashback/core/kv_tile.hpp"
+#include "flashback/tensor/dtype.hpp"
+#include "flashback/tensor/kv_tile.hpp"
 
 #include <concepts>
 #include <cstddef>

@@ -3,10 +3,10 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
-#include "flashback/core/quantize.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
+#include "flashback/tensor/quantize.hpp"
 
 #include <algorithm>
 #include <cmath>

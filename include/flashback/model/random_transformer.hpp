@@ -1,14 +1,14 @@
 /// \file Models without a file: a shape, a type and random weights. They are for measuring; their output means nothing.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
-#include "flashback/core/quantize.hpp"
+#include "flashback/core/random.hpp"
 #include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
-#include "flashback/policy/random.hpp"
+#include "flashback/tensor/dtype.hpp"
+#include "flashback/tensor/quantize.hpp"
 
 #include <algorithm>
 #include <array>

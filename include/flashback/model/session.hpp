@@ -1,7 +1,6 @@
 /// \file A session: shared weights, one KV cache, and the tokens that it holds.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/fingerprint.hpp"
@@ -10,6 +9,7 @@
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/model/forward.hpp"
 #include "flashback/model/packed_adapter.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
 
 #include <algorithm>
 #include <bit>

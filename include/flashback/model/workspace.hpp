@@ -1,10 +1,10 @@
 /// \file The memory of a forward pass.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
 #include "flashback/model/transformer_config.hpp"
 #include "flashback/simd/activations.hpp"
 #include "flashback/simd/matmul.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
 
 #include <algorithm>
 #include <cstddef>

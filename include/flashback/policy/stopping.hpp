@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/policy/detail/optional_members.hpp"
 #include "flashback/policy/step_view.hpp"
 
 #include <algorithm>
@@ -14,21 +15,24 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Ends a generation: `stopping(step)` is asked after every token, which then is the newest, and says true to stop. An
-/// optional `reset()` is called at the start of each generation, an optional `rewind(n)` when the newest n tokens are taken
-/// back.
+/// Ends a generation: `stopping(step)` is asked after every token, which then is the newest, and gives true, a
+/// bool, to stop. The optional members are those of a RetrievalSchedule.
 template <class S>
 concept StoppingCriterion = requires(S& stopping, const StepView& step) {
-    { stopping(step) } -> std::convertible_to<bool>;
+    { stopping(step) } -> std::same_as<bool>;
 };
 
 namespace detail {
+
+template <class S>
+concept FittingStopping = StoppingCriterion<S> && FitsOptionally<S>;
 
 /// Refuses, in words, what is no StoppingCriterion.
 template <class S>
 constexpr bool checked_stopping() {
     static_assert(StoppingCriterion<S>,
                   "flashback: a StoppingCriterion must be callable as stopping(const StepView&) and return bool");
+    if constexpr (StoppingCriterion<S>) checked_optional_members<S>();
     return true;
 }
 

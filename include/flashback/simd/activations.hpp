@@ -5,12 +5,12 @@
 /// them.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
-#include "flashback/core/dtype.hpp"
-#include "flashback/simd/bf16_lanes.hpp"
 #include "flashback/simd/byte_lanes.hpp"
+#include "flashback/simd/detail/bf16_lanes.hpp"
 #include "flashback/simd/half_lanes.hpp"
 #include "flashback/simd/reduce.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <array>
 #include <bit>

@@ -1,8 +1,8 @@
 /// \file Attention of query heads that share keys and values, over key tiles of 64 positions (rule R7).
 #pragma once
 
-#include "flashback/core/kv_tile.hpp"
 #include "flashback/simd/detail/attention_tile.hpp"
+#include "flashback/tensor/kv_tile.hpp"
 
 #include <algorithm>
 #include <cstddef>

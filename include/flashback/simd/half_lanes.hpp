@@ -1,8 +1,8 @@
 /// \file Sixteen 16-bit numbers as sixteen floats, and back. The first is exact; the second rounds to nearest even.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/simd/lanes.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <algorithm>
 #include <cstddef>

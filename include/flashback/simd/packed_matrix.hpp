@@ -1,12 +1,12 @@
 /// \file A weight matrix that is repacked so that the lanes of a vector run across its outputs.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/error.hpp"
-#include "flashback/core/quantize.hpp"
 #include "flashback/simd/detail/packed_k_formats.hpp"
-#include "flashback/simd/huge_pages.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
+#include "flashback/tensor/dtype.hpp"
+#include "flashback/tensor/huge_pages.hpp"
+#include "flashback/tensor/quantize.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/core/random.hpp"
 #include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/transformer.hpp"
-#include "flashback/policy/random.hpp"
 
 #include <cmath>
 #include <cstddef>

@@ -190,7 +190,7 @@ private:
     };
 
     static AlignedBuffer<float> zeros(std::size_t size) {
-        AlignedBuffer<float> values = simd::in_huge_pages(AlignedBuffer<float>{size});
+        AlignedBuffer<float> values = in_huge_pages(AlignedBuffer<float>{size});
         std::fill_n(values.data(), size, 0.0f);
         return values;
     }

@@ -1,7 +1,7 @@
 #include "fuzz/target.hpp"
 
+#include "flashback/data/texts.hpp"
 #include "flashback/retrieval/corpus.hpp"
-#include "flashback/retrieval/texts.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include <set>

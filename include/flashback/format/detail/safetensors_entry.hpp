@@ -1,7 +1,7 @@
 /// \file What the header of a safetensors file says of a tensor.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <algorithm>
 #include <array>

@@ -5,9 +5,9 @@
 /// where weights have 4 bits), and behind all lines the scales. It has as many bytes as sixteen rows in the file.
 #pragma once
 
-#include "flashback/core/blocks.hpp"
 #include "flashback/simd/activations.hpp"
 #include "flashback/simd/packed_panel.hpp"
+#include "flashback/tensor/blocks.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,7 @@
 /// \file Dropout whose bits depend on where an element is and on nothing else.
 #pragma once
 
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 
 #include <algorithm>
 #include <array>
@@ -10,13 +10,6 @@
 #include <cstdint>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
-
-/// A key that depends on all of some numbers and on their order.
-template <class... Numbers>
-constexpr std::uint64_t random_key(std::uint64_t seed, Numbers... numbers) noexcept {
-    ((seed = SplitMix64{seed ^ static_cast<std::uint64_t>(numbers)}.next()), ...);
-    return SplitMix64{seed}.next();
-}
 
 /// Sets elements to 0 with a probability and multiplies the others so that the expectation stays.
 /// Source    Srivastava et al. 2014, Dropout, section 4; Hu et al. 2021, LoRA (where it stands)

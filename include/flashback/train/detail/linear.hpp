@@ -51,8 +51,7 @@ struct Linear {
 struct LinearScratch {
     LinearScratch() = default;
     LinearScratch(std::size_t rows, std::size_t most_inputs, std::size_t most_outputs, std::size_t rank)
-        : columns(
-              simd::in_huge_pages(AlignedBuffer<float>{panels_at_once * simd::padded(most_outputs) * simd::panel_outputs})) {
+        : columns(in_huge_pages(AlignedBuffer<float>{panels_at_once * simd::padded(most_outputs) * simd::panel_outputs})) {
         if (rank == 0) return;
         dropped = Rows{rows, most_inputs};
         dropped_gradient = Rows{rows, most_inputs};

@@ -1,11 +1,11 @@
 /// \file The model as training sees it: trained parameters in one array, all else where the frozen model has it.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
+#include "flashback/core/random.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/transformer.hpp"
-#include "flashback/policy/random.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/train/detail/linear.hpp"
 #include "flashback/train/parameters.hpp"
 #include "flashback/train/targets.hpp"
@@ -47,7 +47,7 @@ public:
         config = base_->config;
         for (const double frequency : base_->rotary_frequencies) frequencies.push_back(frequency);
         describe(targets);
-        parameters = simd::in_huge_pages(AlignedBuffer<float>{layout.size()});
+        parameters = in_huge_pages(AlignedBuffer<float>{layout.size()});
         std::fill_n(parameters.data(), parameters.size(), 0.0f);
         take(targets.all);
         take_lora(targets.lora, seed);

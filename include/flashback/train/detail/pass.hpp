@@ -1,11 +1,11 @@
 /// \file One example, forward and back. A single thread; the bits depend on weights, example and dropout key alone.
 #pragma once
 
+#include "flashback/data/example.hpp"
 #include "flashback/model/detail/feed_forward_half.hpp"
 #include "flashback/simd/norm.hpp"
 #include "flashback/train/detail/row_operations.hpp"
 #include "flashback/train/detail/workspace.hpp"
-#include "flashback/train/example.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,10 +1,10 @@
 /// \file Activations of training: rows in memory of their own, padded with zeros.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
 #include "flashback/simd/gemm.hpp"
-#include "flashback/simd/huge_pages.hpp"
 #include "flashback/simd/matmul.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
+#include "flashback/tensor/huge_pages.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -37,7 +37,7 @@ class Rows {
 public:
     Rows() = default;
     Rows(std::size_t rows, std::size_t width)
-        : stride_(simd::row_stride(width)), values_(simd::in_huge_pages(AlignedBuffer<float>{rows * stride_})) {
+        : stride_(simd::row_stride(width)), values_(in_huge_pages(AlignedBuffer<float>{rows * stride_})) {
         std::fill_n(values_.data(), values_.size(), 0.0f);
     }
 

@@ -1,0 +1,73 @@
+/// \file Whether a type has a member of some name, whatever its kind: what is there but does not fit is refused, never ignored.
+#pragma once
+
+#include "flashback/core/config.hpp"
+
+#include <concepts>
+#include <functional>
+#include <ranges>
+#include <type_traits>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and with any signature. A class that
+/// derives from it and from one more owner of the name cannot say which of the two is meant; a final class is asked for a member
+/// that is not overloaded.
+#define FLASHBACK_DETAIL_MEMBER(Concept, name)           \
+    struct Owner##Concept {                              \
+        int name;                                        \
+    };                                                   \
+    template <class T>                                   \
+    struct Or##Concept : T, Owner##Concept {};           \
+    template <class T>                                   \
+    constexpr bool names_##Concept() {                   \
+        if constexpr (!std::is_class_v<T>) {             \
+            return false;                                \
+        } else if constexpr (std::is_final_v<T>) {       \
+            return requires { &T::name; };               \
+        } else {                                         \
+            return !requires { &Or##Concept<T>::name; }; \
+        }                                                \
+    }                                                    \
+    template <class T>                                   \
+    concept Names##Concept = names_##Concept<std::remove_cv_t<T>>()
+
+FLASHBACK_DETAIL_MEMBER(Reset, reset);
+FLASHBACK_DETAIL_MEMBER(CapitalReset, Reset);
+FLASHBACK_DETAIL_MEMBER(Rewind, rewind);
+FLASHBACK_DETAIL_MEMBER(CapitalRewind, Rewind);
+FLASHBACK_DETAIL_MEMBER(WantsSurprisals, wants_surprisals);
+FLASHBACK_DETAIL_MEMBER(Markers, markers);
+FLASHBACK_DETAIL_MEMBER(AtEnd, at_end);
+
+FLASHBACK_DETAIL_MEMBER(Window, window);
+FLASHBACK_DETAIL_MEMBER(Head, head);
+FLASHBACK_DETAIL_MEMBER(IsEnd, is_end);
+FLASHBACK_DETAIL_MEMBER(Tokens, tokens);
+FLASHBACK_DETAIL_MEMBER(Fingerprint, fingerprint);
+FLASHBACK_DETAIL_MEMBER(Work, work);
+
+FLASHBACK_DETAIL_MEMBER(RetrieveBatch, retrieve_batch);
+FLASHBACK_DETAIL_MEMBER(Prefetch, prefetch);
+FLASHBACK_DETAIL_MEMBER(Ready, ready);
+
+/// A result that views what lives on: an lvalue, or a range such as std::span that does not own its elements. A vector that is
+/// returned by value is neither, and would be gone before it is read.
+template <class Result>
+concept Borrowed = std::is_lvalue_reference_v<Result> || std::ranges::borrowed_range<Result>;
+
+/// A number of things: an unsigned integer. A signed one could be -1 and would be read as 2^64 - 1.
+template <class Result>
+concept Count = std::unsigned_integral<std::remove_cvref_t<Result>> && !std::same_as<std::remove_cvref_t<Result>, bool>;
+
+/// What a value is, or what a std::reference_wrapper refers to.
+template <class T>
+using Unwrapped = std::remove_reference_t<std::unwrap_reference_t<T>>;
+
+/// The value itself, or what a std::reference_wrapper refers to.
+template <class T>
+constexpr auto& unwrap(T& value) noexcept {
+    return static_cast<std::conditional_t<std::is_const_v<T>, const Unwrapped<std::remove_const_t<T>>, Unwrapped<T>>&>(value);
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail

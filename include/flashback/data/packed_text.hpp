@@ -1,0 +1,79 @@
+/// \file What pre-training reads: documents packed end to end into sequences of one length, and the order of the sequences.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/fingerprint.hpp"
+#include "flashback/core/tokens.hpp"
+#include "flashback/data/example.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// Documents as one row of tokens, cut into sequences of one length. A document has `begin` in front, if there is such a token, and
+/// `end` behind. A sequence that starts inside a document has `begin` in front too, as a decoder or `perplexity` puts it in front of
+/// a text that was cut. `begin` is never predicted.
+class PackedText {
+public:
+    /// Throws    Error{contract} for sequences of fewer than 2 tokens
+    PackedText(std::size_t length, std::optional<TokenId> begin, TokenId end) : length_(length), begin_(begin), end_(end) {
+        FLASHBACK_ASSERT(length >= 2, "sequences of ", length, " tokens, expected at least 2");
+    }
+
+    /// Appends a document, which is any tokens but `begin`.
+    void add(TokenSpan document) {
+        if (begin_ && tokens_.size() % length_ != 0) tokens_.push_back(*begin_);
+        for (const TokenId token : document) push(token);
+        push(end_);
+        ++documents_;
+    }
+
+    /// Tokens of a sequence.
+    std::size_t length() const noexcept { return length_; }
+    std::size_t documents() const noexcept { return documents_; }
+    /// All tokens, those behind the last whole sequence included.
+    std::size_t tokens() const noexcept { return tokens_.size(); }
+    /// Whole sequences; what is left over is not read.
+    std::size_t sequences() const noexcept { return tokens_.size() / length_; }
+
+    /// A sequence as a training example: every token but the first and `begin` is predicted.
+    /// Throws    Error{contract} if there is none of that number
+    TrainingExample sequence(std::size_t number) const {
+        FLASHBACK_ASSERT(number < sequences(), "sequence ", number, " of a text of ", sequences(), " sequences");
+        const TokenSpan tokens = TokenSpan{tokens_}.subspan(number * length_, length_);
+        TrainingExample example;
+        example.tokens.assign(tokens.begin(), tokens.end());
+        for (std::size_t i = 1; i < length_; ++i) {
+            if (tokens[i] != begin_) example.targets.push_back(static_cast<std::uint32_t>(i));
+        }
+        return example;
+    }
+
+    /// A hash of all tokens and of how they are cut.
+    std::uint64_t fingerprint() const noexcept {
+        Fingerprint all;
+        all.add(length_);
+        all.add(static_cast<std::uint64_t>(begin_.value_or(-1)));
+        all.add(std::as_bytes(std::span{tokens_}));
+        return all.value();
+    }
+
+private:
+    void push(TokenId token) {
+        if (begin_ && tokens_.size() % length_ == 0) tokens_.push_back(*begin_);
+        tokens_.push_back(token);
+    }
+
+    std::size_t length_;
+    std::optional<TokenId> begin_;
+    TokenId end_;
+    std::vector<TokenId> tokens_;
+    std::size_t documents_ = 0;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

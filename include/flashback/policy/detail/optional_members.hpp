@@ -1,0 +1,72 @@
+/// \file The members that a policy of any slot may have: calling them, and refusing those that do not fit.
+#pragma once
+
+#include "flashback/core/members.hpp"
+
+#include <concepts>
+#include <cstddef>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+template <class P>
+concept Resets = requires(P& policy) {
+    policy.reset();
+};
+
+template <class P>
+concept Rewinds = requires(P& policy, std::size_t tokens) {
+    policy.rewind(tokens);
+};
+
+template <class P>
+concept SaysWhetherSurprisals = requires(const P& policy) {
+    { policy.wants_surprisals() } -> std::same_as<bool>;
+};
+
+/// Calls `reset()` of a policy, or of what a std::reference_wrapper refers to, if it has that.
+template <class P>
+constexpr void reset_policy(P& policy) {
+    if constexpr (Resets<Unwrapped<P>>) unwrap(policy).reset();
+}
+
+/// Tells a policy, if it wants to hear of it, that the newest tokens were taken back.
+template <class P>
+constexpr void rewind_policy(P& policy, std::size_t tokens) {
+    if constexpr (Rewinds<Unwrapped<P>>) unwrap(policy).rewind(tokens);
+}
+
+/// Whether a policy asks for the surprisals of the generated tokens.
+template <class P>
+constexpr bool wants_surprisals(const P& policy) {
+    if constexpr (SaysWhetherSurprisals<Unwrapped<P>>) {
+        return unwrap(policy).wants_surprisals();
+    } else {
+        return false;
+    }
+}
+
+/// Refuses, in words, optional members that would never be called, or not as they are meant.
+template <class P>
+constexpr bool checked_optional_members() {
+    static_assert(
+        !NamesReset<P> || Resets<P>,
+        "flashback: reset of a policy is called as reset(), without arguments, at the start of each generation: this one "
+        "cannot be");
+    static_assert(
+        !NamesRewind<P> || Rewinds<P>,
+        "flashback: rewind of a policy is called as rewind(std::size_t tokens) when tokens are taken back: this one cannot be");
+    static_assert(!NamesWantsSurprisals<P> || SaysWhetherSurprisals<P>,
+                  "flashback: wants_surprisals() of a policy must be const and return bool");
+    static_assert(
+        !NamesCapitalReset<P> && !NamesCapitalRewind<P>,
+        "flashback: the optional members of a policy are written reset() and rewind(tokens): Reset or Rewind would never be "
+        "called");
+    return true;
+}
+
+/// Whether the optional members of a policy fit.
+template <class P>
+concept FitsOptionally = (!NamesReset<P> || Resets<P>)&&(!NamesRewind<P> || Rewinds<P>)&&(
+    !NamesWantsSurprisals<P> || SaysWhetherSurprisals<P>)&&(!NamesCapitalReset<P> && !NamesCapitalRewind<P>);
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail
