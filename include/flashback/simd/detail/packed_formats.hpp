@@ -2,7 +2,6 @@
 ///
 /// For every 32 inputs of a quantised type, a panel holds lines of 64 bytes. A line has four inputs of sixteen outputs, or two
 /// times four if weights have 4 bits. The scales come after all lines. A panel has as many bytes as sixteen rows in the file.
-/// where weights have 4 bits), and behind all lines the scales. It has as many bytes as sixteen rows in the file.
 #pragma once
 
 #include "flashback/simd/activations.hpp"
