@@ -87,7 +87,7 @@ private:
     /// Does what the generator needs.
     template <class OnToken>
     void answer(const GenerateOptions& options, OnToken& on_token) {
-        const Need& need = generator_.need();
+        const Need need = generator_.need();
         switch (need.kind) {
             case Need::Kind::search: {
                 auto&& found = retriever_->retrieve(need.query, need.passages);
