@@ -4,7 +4,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 set(pages README.md CONTRIBUTING.md CHANGELOG.md benchmarks/README.md examples/README.md examples/cli/README.md
-    examples/models/README.md examples/paper_table/README.md include/flashback/README.md)
+    examples/models/README.md examples/paper_table/README.md examples/paper_table/results.md include/flashback/README.md)
 if(DEFINED PAGES)
   set(pages ${PAGES})
 endif()
