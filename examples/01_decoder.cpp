@@ -1,7 +1,7 @@
 /// \file A complete FlashBack decoder: a language model writes, and every 16 tokens it reads a passage that fits its text.
 ///
-/// 01_decoder [MODEL [CORPUS]]: a GGUF file; and a folder of texts, a dictionary or JSON lines (see read_corpus). By default the
-/// model and the pages of this repository, if it is started at the top of it.
+/// 01_decoder [MODEL [CORPUS]]: a GGUF file; and a folder of texts, a text file or JSON lines (see read_corpus). By default those of
+/// this repository, if it is started at the top of it.
 #include "flashback/flashback.hpp"
 
 #include <exception>
@@ -14,7 +14,7 @@ int main(int argc, char** argv) try {
     const auto file = fb::GgufFile::open(argc > 1 ? argv[1] : "examples/models/flashback-base-5m.gguf");
     const auto tokenizer = fb::load_tokenizer(file);
     fb::Session session{fb::load_model(file)};  // shared weights, one KV cache
-    const fb::Bm25Index index{fb::read_corpus(argc > 2 ? argv[2] : "examples").documents, tokenizer};
+    const fb::Bm25Index index{fb::read_corpus(argc > 2 ? argv[2] : "CONTRIBUTING.md").documents, tokenizer};
 
     const auto policies = fb::Policies{}
                               .schedule(fb::EveryNTokens{16})  // retrieve every 16 tokens
