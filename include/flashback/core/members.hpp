@@ -10,26 +10,34 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and with any signature. A class that
-/// derives from it and from one more owner of the name cannot say which of the two is meant; a final class is asked for a member
+/// Whether a pointer to member points to a number or an enumeration: nothing that is meant to be called.
+template <class Pointer>
+constexpr bool points_to_number = false;
+template <class T, class Number>
+constexpr bool points_to_number<Number T::*> = std::is_arithmetic_v<Number> || std::is_enum_v<Number>;
+
+/// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and with any signature, but for numbers. A class
+/// that derives from it and from one more owner of the name cannot say which of the two is meant; a final class is asked for a member
 /// that is not overloaded.
-#define FLASHBACK_DETAIL_MEMBER(Concept, name)           \
-    struct Owner##Concept {                              \
-        int name;                                        \
-    };                                                   \
-    template <class T>                                   \
-    struct Or##Concept : T, Owner##Concept {};           \
-    template <class T>                                   \
-    constexpr bool names_##Concept() {                   \
-        if constexpr (!std::is_class_v<T>) {             \
-            return false;                                \
-        } else if constexpr (std::is_final_v<T>) {       \
-            return requires { &T::name; };               \
-        } else {                                         \
-            return !requires { &Or##Concept<T>::name; }; \
-        }                                                \
-    }                                                    \
-    template <class T>                                   \
+#define FLASHBACK_DETAIL_MEMBER(Concept, name)                              \
+    struct Owner##Concept {                                                 \
+        int name;                                                           \
+    };                                                                      \
+    template <class T>                                                      \
+    struct Or##Concept : T, Owner##Concept {};                              \
+    template <class T>                                                      \
+    constexpr bool names_##Concept() {                                      \
+        if constexpr (!std::is_class_v<T>) {                                \
+            return false;                                                   \
+        } else if constexpr (requires { &T::name; }) {                      \
+            return !points_to_number<std::remove_cv_t<decltype(&T::name)>>; \
+        } else if constexpr (std::is_final_v<T>) {                          \
+            return false;                                                   \
+        } else {                                                            \
+            return !requires { &Or##Concept<T>::name; };                    \
+        }                                                                   \
+    }                                                                       \
+    template <class T>                                                      \
     concept Names##Concept = names_##Concept<std::remove_cv_t<T>>()
 
 FLASHBACK_DETAIL_MEMBER(Reset, reset);
