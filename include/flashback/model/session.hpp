@@ -212,6 +212,12 @@ private:
     std::vector<TokenId> tokens_;
 };
 
+/// The everyday session, `kind` being `extern` or nothing.
+#define FLASHBACK_DETAIL_SESSION(kind) kind template class BasicSession<ContiguousKVCache>;
+#if defined(FLASHBACK_COMPILED_ONCE)
+FLASHBACK_DETAIL_SESSION(extern)
+#endif
+
 static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && InterruptibleModel<Session> &&
               RemembersTokens<Session> && FingerprintedModel<Session>);
 

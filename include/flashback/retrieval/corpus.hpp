@@ -62,6 +62,6 @@ Corpus parse_corpus(std::string_view bytes, const std::string& name, TextForm fo
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/retrieval/detail/read_corpus.hpp"
 #endif

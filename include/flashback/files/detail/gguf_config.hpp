@@ -134,7 +134,7 @@ inline void refuse_settings(const GgufFile& file, const GgufKeys& keys, const Tr
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER TransformerConfig read_config(const GgufFile& file) {
+FLASHBACK_DETAIL_ONCE TransformerConfig read_config(const GgufFile& file) {
     TransformerConfig c = choices_of(detail::gguf_family(file));
     const detail::GgufKeys keys{file, detail::gguf_architecture(c.family)};
     const auto refuse = [&](const auto&... parts) { FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "': ", parts...); };

@@ -14,7 +14,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-FLASHBACK_DETAIL_READER std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor) {
+FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor) {
     auto model = std::make_shared<Transformer>();
     model->config = read_config(file);
     const TransformerConfig& c = model->config;

@@ -247,7 +247,7 @@ private:
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER ModelConfig parse_config_json(std::string_view json, const std::string& file) {
+FLASHBACK_DETAIL_ONCE ModelConfig parse_config_json(std::string_view json, const std::string& file) {
     const JsonTree tree = JsonTree::parse(json, file);
     return detail::ConfigJson{tree, file}.read();
 }

@@ -204,7 +204,7 @@ inline void read_layers(const PeftFields& fields, PeftConfig& config) {
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER PeftConfig parse_peft_config(std::string_view json, const std::string& file) {
+FLASHBACK_DETAIL_ONCE PeftConfig parse_peft_config(std::string_view json, const std::string& file) {
     const detail::PeftFields fields{json, file};
     using Json = detail::PeftFields::Json;
     if (!fields.find("peft_type")) fields.refuse("lacks the field peft_type");
@@ -262,7 +262,7 @@ FLASHBACK_DETAIL_READER PeftConfig parse_peft_config(std::string_view json, cons
     return config;
 }
 
-FLASHBACK_DETAIL_READER std::string to_json(const PeftConfig& config) {
+FLASHBACK_DETAIL_ONCE std::string to_json(const PeftConfig& config) {
     using Json = JsonTree;
     // A whole number is written as one, since PEFT's lora_alpha is usually an int.
     const auto number = [](double value) {
@@ -307,7 +307,7 @@ FLASHBACK_DETAIL_READER std::string to_json(const PeftConfig& config) {
     return Json(std::move(json)).text(true) + '\n';
 }
 
-FLASHBACK_DETAIL_READER PeftConfig read_peft_config(const std::filesystem::path& folder) {
+FLASHBACK_DETAIL_ONCE PeftConfig read_peft_config(const std::filesystem::path& folder) {
     const std::filesystem::path path = folder / peft_config_file;
     const MappedFile mapped{path};
     return parse_peft_config({reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()}, path.string());

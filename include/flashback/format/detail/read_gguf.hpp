@@ -126,7 +126,7 @@ inline std::uint64_t gguf_tensor_bytes(ByteReader& reader, GgufTensor& tensor) {
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER std::string GgufFile::describe(const GgufValue& value) {
+FLASHBACK_DETAIL_ONCE std::string GgufFile::describe(const GgufValue& value) {
     struct Describe {
         std::string operator()(std::uint64_t number) const { return std::to_string(number); }
         std::string operator()(std::int64_t number) const { return std::to_string(number); }
@@ -141,7 +141,7 @@ FLASHBACK_DETAIL_READER std::string GgufFile::describe(const GgufValue& value) {
     return std::visit(Describe{}, value);
 }
 
-FLASHBACK_DETAIL_READER GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::byte> bytes, std::string name)
+FLASHBACK_DETAIL_ONCE GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::byte> bytes, std::string name)
     : file_(std::move(file)), name_(std::move(name)) {
     ByteReader reader{bytes, name_};
     const auto magic = reader.take(4, "the magic number");
@@ -171,7 +171,7 @@ FLASHBACK_DETAIL_READER GgufFile::GgufFile(std::optional<MappedFile> file, std::
     read_tensors(reader, tensor_count);
 }
 
-FLASHBACK_DETAIL_READER void GgufFile::read_metadata(ByteReader& reader, std::uint64_t count) {
+FLASHBACK_DETAIL_ONCE void GgufFile::read_metadata(ByteReader& reader, std::uint64_t count) {
     metadata_.reserve(static_cast<std::size_t>(count));
     raw_metadata_.reserve(static_cast<std::size_t>(count));
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -189,7 +189,7 @@ FLASHBACK_DETAIL_READER void GgufFile::read_metadata(ByteReader& reader, std::ui
     }
 }
 
-FLASHBACK_DETAIL_READER void GgufFile::read_tensors(ByteReader& reader, std::uint64_t count) {
+FLASHBACK_DETAIL_ONCE void GgufFile::read_tensors(ByteReader& reader, std::uint64_t count) {
     std::vector<std::uint64_t> sizes;
     std::vector<std::uint64_t> offsets;
     tensors_.reserve(static_cast<std::size_t>(count));

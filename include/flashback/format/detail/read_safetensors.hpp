@@ -131,14 +131,14 @@ private:
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
+FLASHBACK_DETAIL_ONCE SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
     auto mapped = std::make_unique<MappedFile>(path, access);
     SafetensorsFile file = view(mapped->bytes(), path.string());
     file.mapped_ = std::move(mapped);
     return file;
 }
 
-FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::view(std::span<const std::byte> bytes, std::string name) {
+FLASHBACK_DETAIL_ONCE SafetensorsFile SafetensorsFile::view(std::span<const std::byte> bytes, std::string name) {
     SafetensorsFile file;
     file.name_ = std::move(name);
     const auto refuse = [&](const auto&... parts) { FLASHBACK_THROW(ErrorCode::format, "'", file.name_, "': ", parts...); };

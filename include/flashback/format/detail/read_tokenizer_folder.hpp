@@ -167,12 +167,12 @@ inline void apply(const TokenizerSettings& settings, const std::string& file, Vo
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER bool has_tokenizer_files(const std::filesystem::path& folder) {
+FLASHBACK_DETAIL_ONCE bool has_tokenizer_files(const std::filesystem::path& folder) {
     const auto has = [&](const char* file) { return std::filesystem::exists(folder / file); };
     return has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
 }
 
-FLASHBACK_DETAIL_READER Vocabulary read_tokenizer_files(const std::filesystem::path& folder) {
+FLASHBACK_DETAIL_ONCE Vocabulary read_tokenizer_files(const std::filesystem::path& folder) {
     if (!has_tokenizer_files(folder)) {
         FLASHBACK_THROW(ErrorCode::vocabulary, "'", folder.string(),
                         "' has no tokenizer: neither tokenizer.json, nor vocab.json and merges.txt",

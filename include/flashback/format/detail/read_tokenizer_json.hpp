@@ -275,7 +275,7 @@ private:
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER Vocabulary parse_tokenizer_json(std::string_view json, const std::string& file) {
+FLASHBACK_DETAIL_ONCE Vocabulary parse_tokenizer_json(std::string_view json, const std::string& file) {
     const JsonTree tree = JsonTree::parse(json, file, detail::most_tokenizer_bytes, detail::most_tokens);
     return detail::TokenizerJson{tree, file}.read();
 }

@@ -187,7 +187,7 @@ void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::si
     FLASHBACK_DETAIL_ATTEND(kind, tile_queries, float) \
     FLASHBACK_DETAIL_ATTEND(kind, tile_queries, Half)  \
     FLASHBACK_DETAIL_ATTEND(kind, tile_queries, BFloat16)
-#if defined(FLASHBACK_EXTERN_KERNELS)
+#if defined(FLASHBACK_COMPILED_ONCE)
 FLASHBACK_DETAIL_ATTENDS(extern)
 #endif
 

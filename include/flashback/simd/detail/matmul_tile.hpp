@@ -280,7 +280,7 @@ void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float
     FLASHBACK_DETAIL_MATMUL(kind, Q4_0Format) \
     FLASHBACK_DETAIL_MATMUL(kind, Q4_KFormat) \
     FLASHBACK_DETAIL_MATMUL(kind, Q6_KFormat)
-#if defined(FLASHBACK_EXTERN_KERNELS)
+#if defined(FLASHBACK_COMPILED_ONCE)
 FLASHBACK_DETAIL_MATMULS(extern)
 #endif
 
