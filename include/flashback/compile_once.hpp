@@ -35,18 +35,31 @@ FLASHBACK_DETAIL_GEMMS()
 #include "flashback/files/detail/load_folder.hpp"
 #include "flashback/files/detail/load_gguf.hpp"
 #include "flashback/files/detail/read_config_json.hpp"
+#include "flashback/files/detail/write_model.hpp"
 #include "flashback/format/detail/module_pattern.hpp"
 #include "flashback/format/detail/peft_config.hpp"
 #include "flashback/format/detail/read_gguf.hpp"
+#include "flashback/format/detail/read_json_tree.hpp"
 #include "flashback/format/detail/read_safetensors.hpp"
 #include "flashback/format/detail/read_safetensors_index.hpp"
 #include "flashback/format/detail/read_tokenizer_folder.hpp"
 #include "flashback/format/detail/read_tokenizer_json.hpp"
+#include "flashback/format/detail/write_gguf.hpp"
+#include "flashback/format/detail/write_safetensors.hpp"
 #include "flashback/retrieval/detail/read_corpus.hpp"
 #endif
 
 #if defined(FLASHBACK_DETAIL_PART_REST)
+#include "flashback/data/detail/packed_text.hpp"
+#include "flashback/model/detail/packed_adapter.hpp"
+#include "flashback/model/detail/random_transformer.hpp"
 #include "flashback/model/session.hpp"
+#include "flashback/retrieval/detail/bm25_index.hpp"
+#include "flashback/retrieval/detail/cut_documents.hpp"
+#include "flashback/text/detail/normal_form_c.hpp"
+#include "flashback/train/detail/checkpoint.hpp"
+#include "flashback/train/detail/initial_model.hpp"
+#include "flashback/train/detail/trainer.hpp"
 
 namespace flashback::inline FLASHBACK_ISA {
 
