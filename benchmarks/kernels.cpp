@@ -94,7 +94,7 @@ void matmul_kernel(benchmark::State& state) {
     for ([[maybe_unused]] auto _ : state) {
         const simd::PackedMatrix& w = weights[turn++ % weights.size()];
         executor.run_ranges(w.panels(), 4, [&](std::size_t first, std::size_t last) {
-            simd::matmul(w, first, last, a, rows, y.data(), y_stride);
+            simd::matmul(w, {first, last}, a, rows, {y.data(), y_stride});
         });
         benchmark::DoNotOptimize(y.data());
         benchmark::ClobberMemory();

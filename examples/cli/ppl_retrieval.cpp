@@ -1,13 +1,13 @@
 #include "ppl_retrieval.hpp"
 
 #include "flashback/core/error.hpp"
-#include "flashback/data/texts.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/corpus.hpp"
 
 #include <algorithm>
 #include <chrono>

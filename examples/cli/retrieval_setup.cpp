@@ -1,8 +1,8 @@
 #include "retrieval_setup.hpp"
 
 #include "flashback/core/error.hpp"
-#include "flashback/data/texts.hpp"
 #include "flashback/policy/policies.hpp"
+#include "flashback/retrieval/corpus.hpp"
 
 #include <optional>
 
@@ -57,7 +57,8 @@ std::optional<fb::TokenId> end_of_documents(const RetrievalSettings& settings, c
 }  // namespace
 
 fb::TextStream read_stream(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer) {
-    const fb::Corpus documents = settings.text == "-" ? fb::parse_texts(read_text("-"), "-") : fb::read_texts(settings.text);
+    const fb::Corpus documents = settings.text == "-" ? fb::parse_corpus(read_text("-"), "-", fb::TextForm::whole)
+                                                      : fb::read_corpus(settings.text, fb::TextForm::whole);
     return fb::text_stream(documents.documents, tokenizer, end_of_documents(settings, tokenizer));
 }
 

@@ -38,7 +38,7 @@ Vocabulary read_tokenizer_files(const std::filesystem::path& folder);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/format/detail/read_tokenizer_folder.hpp"
 #include "flashback/format/detail/read_tokenizer_json.hpp"
 #endif

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "flashback/measure/machine_peaks.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/dtype.hpp"
 
@@ -52,12 +52,12 @@ inline std::vector<TensorSize> layer_matrices(const Transformer& model) {
 /// because a token needs only a row of them.
 inline std::vector<TensorSize> tensors_of_a_token(const Transformer& model) {
     std::vector<TensorSize> sizes;
-    detail::each_tensor(
+    each_tensor(
         model,
-        [&](const std::string&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) {
+        [&](const TensorId&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) {
             if (&matrix != &model.embedding && &matrix != &model.positions) sizes.push_back(detail::size_of(matrix));
         },
-        [&](const std::string&, std::size_t, const std::vector<float>& vector) { sizes.push_back(detail::size_of(vector)); });
+        [&](const TensorId&, std::size_t, const std::vector<float>& vector) { sizes.push_back(detail::size_of(vector)); });
     if (!model.head) sizes.push_back(detail::size_of(model.embedding));
     return sizes;
 }

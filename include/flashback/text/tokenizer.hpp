@@ -63,8 +63,7 @@ public:
     /// Throws    Error{vocabulary} if there is none
     TokenId id(std::string_view piece) const {
         if (const auto found = find(piece)) return *found;
-        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens has no token '", detail::printable(piece),
-                        "'");
+        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens has no token '", printable(piece), "'");
     }
 
     /// The text of a token as the vocabulary spells it, e.g. "▁the", "<0x0A>" or "Ġthe".
@@ -120,7 +119,7 @@ private:
         /// The vocabulary, if it names an algorithm that is known.
         static Vocabulary known(Vocabulary v) {
             if (v.model == "llama" || v.model == "gpt2") return v;
-            FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", detail::printable(v.model),
+            FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", printable(v.model),
                             "', expected 'llama' (SentencePiece BPE) or 'gpt2' (byte-level BPE)");
         }
         static Algorithm algorithm_of(const detail::IndexedVocabulary& index) {

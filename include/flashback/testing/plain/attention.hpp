@@ -25,8 +25,10 @@ struct AttentionState {
 /// Requires  0 < count <= 64: the positions of the tile that the query may see; the others are not used in any way
 /// Source    Milakov and Gimelshein 2018, Online normalizer calculation for softmax, algorithm 3
 template <class Element>
-inline void attend_tile(const float* q, const Element* keys, const Element* values, std::size_t d, std::size_t count,
-                        AttentionState& state, float* out) noexcept {
+inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::size_t count, AttentionState& state,
+                        float* out) noexcept {
+    const auto* keys = reinterpret_cast<const Element*>(tile.keys);
+    const auto* values = reinterpret_cast<const Element*>(tile.values);
     float score[tile_positions];
     float part[key_group];
     for (float& p : part) p = -std::numeric_limits<float>::infinity();
@@ -72,9 +74,7 @@ inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t
     std::fill_n(out, d, 0.0f);
     for (std::size_t t = 0; t * tile_positions <= position; ++t) {
         const std::size_t count = std::min(tile_positions, position + 1 - t * tile_positions);
-        const KVTile held = tile(t);
-        attend_tile(q, reinterpret_cast<const Element*>(held.keys), reinterpret_cast<const Element*>(held.values), d, count,
-                    state, out);
+        attend_tile<Element>(q, tile(t), d, count, state, out);
     }
     for (std::size_t i = 0; i < d; ++i) out[i] = out[i] / state.total;
 }

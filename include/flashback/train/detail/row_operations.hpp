@@ -13,13 +13,26 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The derivative of rms_norm: y = x / rms · weight, rms = sqrt(mean(x²) + epsilon). With g = dy · weight: dx += (g - x ·
-/// mean(g x) / rms²) / rms; and dweight += dy · x / rms, unless dweight is null.
-/// Shape     x, weight, dy, dx, dweight (n)
+/// The gradients around a norm of a row: that of what it gave, and those of what it was made of, which are added to; null for what
+/// does not train.
+/// Shape     each (n)
+struct NormGradients {
+    const float* dy;
+    float* dx;
+    float* dweight = nullptr;
+    float* dbias = nullptr;
+};
+
+/// The derivative of rms_norm: y = x / rms · weight, rms = sqrt(mean(x²) + epsilon). With g = dy · weight:
+/// dx += (g - x · mean(g x) / rms²) / rms, and dweight += dy · x / rms.
+/// Shape     x, weight (n)
 /// Source    Zhang and Sennrich 2019, Root mean square layer normalization, equations 4 and 7
-inline void rms_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon, const float* dy, float* dx,
-                              float* dweight) noexcept {
+inline void rms_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon,
+                              const NormGradients& gradients) noexcept {
     using simd::Lanes;
+    const float* dy = gradients.dy;
+    float* dx = gradients.dx;
+    float* dweight = gradients.dweight;
     Lanes squares = Lanes::all(0.0f);
     Lanes products = Lanes::all(0.0f);
     simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
@@ -46,13 +59,17 @@ inline void rms_norm_backward(const float* x, const float* weight, std::size_t n
     });
 }
 
-/// The derivative of layer_norm: y = z · weight + bias, z = (x - mean) / deviation. With g = dy · weight: dx += (g - mean(g) -
-/// z · mean(g z)) / deviation; and dweight += dy · z and dbias += dy, unless these are null.
-/// Shape     x, weight, dy, dx, dweight, dbias (n)
+/// The derivative of layer_norm: y = z · weight + bias, z = (x - mean) / deviation. With g = dy · weight:
+/// dx += (g - mean(g) - z · mean(g z)) / deviation, dweight += dy · z and dbias += dy.
+/// Shape     x, weight (n)
 /// Source    Ba, Kiros and Hinton 2016, Layer normalization, equation 4
-inline void layer_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon, const float* dy, float* dx,
-                                float* dweight, float* dbias) noexcept {
+inline void layer_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon,
+                                const NormGradients& gradients) noexcept {
     using simd::Lanes;
+    const float* dy = gradients.dy;
+    float* dx = gradients.dx;
+    float* dweight = gradients.dweight;
+    float* dbias = gradients.dbias;
     const auto count_of = static_cast<float>(n);
     Lanes total = Lanes::all(0.0f);
     Lanes total_g = Lanes::all(0.0f);

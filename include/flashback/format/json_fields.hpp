@@ -3,11 +3,13 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/tokens.hpp"
-#include "flashback/format/detail/json_tree.hpp"
+#include "flashback/format/json_tree.hpp"
+#include "flashback/format/mapped_file.hpp"
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <optional>
 #include <set>
@@ -16,7 +18,9 @@
 #include <utility>
 #include <vector>
 
-namespace flashback::inline FLASHBACK_ISA::detail {
+namespace flashback::inline FLASHBACK_ISA {
+
+namespace detail {
 
 /// The files of a tokenizer have one field for each token.
 inline constexpr std::size_t most_tokenizer_bytes = std::size_t{1} << 26;
@@ -25,7 +29,9 @@ inline constexpr std::size_t most_tokens = std::size_t{1} << 21;
 /// A value as a message may show it.
 inline std::string shown(const JsonTree& value) { return printable(value.text()); }
 
-/// One object of a file. It remembers which fields were asked for, so that all others can be refused.
+}  // namespace detail
+
+/// One object of a file. It remembers which fields were asked for, so that the others can be refused.
 /// Requires  the object outlives it
 class JsonFields {
 public:
@@ -33,7 +39,7 @@ public:
     /// Throws    Error{format} if the value is not an object
     JsonFields(const JsonTree& object, const std::string& file, std::string where = {})
         : object_(object), file_(file), where_(where.empty() ? where : " (" + printable(where) + ')') {
-        if (!object_.is_object()) refuse("is ", shown(object_), ", expected a JSON object");
+        if (!object_.is_object()) refuse("is ", detail::shown(object_), ", expected a JSON object");
     }
     JsonFields(const JsonTree&& object, const std::string& file, std::string where = {}) = delete;
 
@@ -52,6 +58,8 @@ public:
         return *value;
     }
 
+    /// What a field says, each nothing if it is absent or null.
+    /// Throws    Error{format} for a value of another type
     std::optional<bool> flag(const std::string& field) const {
         const JsonTree* value = find(field);
         if (value && !value->is_boolean()) refuse_value(field, *value, "true or false");
@@ -128,10 +136,10 @@ public:
         FLASHBACK_THROW(ErrorCode::unsupported, "'", file_, "'", where_, ' ', parts...);
     }
     [[noreturn]] void refuse_value(const std::string& field, const JsonTree& value, std::string_view expected) const {
-        refuse("has ", shown(value), " for ", printable(field), ", expected ", expected);
+        refuse("has ", detail::shown(value), " for ", printable(field), ", expected ", expected);
     }
     [[noreturn]] void unsupported_value(const std::string& field, const JsonTree& value, std::string_view expected) const {
-        unsupported("has ", shown(value), " for ", printable(field), ", expected ", expected);
+        unsupported("has ", detail::shown(value), " for ", printable(field), ", expected ", expected);
     }
 
 private:
@@ -141,4 +149,18 @@ private:
     mutable std::set<std::string> asked_;
 };
 
-}  // namespace flashback::inline FLASHBACK_ISA::detail
+/// A JSON file of a folder; an empty object if it is absent. It has the bounds of a tokenizer's files.
+/// Throws    Error{io, format} as MappedFile and JsonTree do
+struct OptionalJson {
+    OptionalJson(const std::filesystem::path& folder, const char* file) : name((folder / file).string()) {
+        present = std::filesystem::exists(name);
+        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, detail::most_tokenizer_bytes, detail::most_tokens);
+    }
+    JsonFields fields() const { return {json, name}; }
+
+    std::string name;
+    bool present = false;
+    JsonTree json = JsonTree::Object{};
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA
