@@ -1,7 +1,8 @@
-/// \file Compiles what reads files once for a whole program, where many translation units use it.
+/// \file Compiles what reads files once for a whole program of many translation units.
 ///
-/// Include it in one source, before other headers of the library; compile the others with FLASHBACK_EXTERN_READERS defined, and all of
-/// them for the same instruction set. Without that macro every translation unit compiles what it uses, and nothing is to be linked.
+/// Include it in one source, before other headers of the library. Compile the others with FLASHBACK_EXTERN_READERS defined, and
+/// all of them for the same instruction set. Without that macro every translation unit compiles what it uses, and there is
+/// nothing to link.
 #pragma once
 
 #if !defined(FLASHBACK_EXTERN_READERS)

@@ -77,8 +77,8 @@ TEST_CASE("to find the same passage again costs one token") {
     CHECK(run.stats.counts.evaluated == 8 + 11);
 
     FullNullModel other;
-    const Generation appended =
-        Decoder{other, retriever, sticky.layout(AppendPassages{})}.generate(Tokens{8, 9}, {.max_tokens = 12, .ignore_eos = true});
+    const Generation appended = Decoder{other, retriever, sticky.layout(AppendPassages{})}.generate(
+        Tokens{8, 9}, {.max_tokens = 12, .ignore_eos = true});
     CHECK(appended.stats.counts.evaluated == 8 + 3 + 9 + 3 + 9 + 3);
 }
 
@@ -187,8 +187,9 @@ TEST_CASE("what is read at each plan is what a list that is kept by hand says, a
                     if (plans) {
                         list = promised(list, text, found);
                         plans = false;
-                        const bool stays = std::ranges::any_of(list, [](const Stand& stand) { return !stand.passage.empty(); }) &&
-                                           list.back().passage.empty();
+                        const bool stays =
+                            std::ranges::any_of(list, [](const Stand& stand) { return !stand.passage.empty(); }) &&
+                            list.back().passage.empty();
                         if (stays) ++again;
                         if (stays && need.tokens.size() == 1) ++cheap;
                     } else {

@@ -1,4 +1,4 @@
-/// \file Texts to train on or to measure with: documents in their order, every character of them.
+/// \file Texts to train on or to measure with: documents in order, with every character of them.
 #pragma once
 
 #include "flashback/format/mapped_file.hpp"
@@ -10,10 +10,10 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The documents of a text: lines of JSON as read_corpus takes them; else WikiText, where the first line that is not empty is
-/// ` = Title = `, whose articles are the documents; else the text as a whole, a document without a title. `name` stands in
+/// The documents of a text. Lines of JSON are read as read_corpus reads them. WikiText is known by its first line that is not
+/// empty, ` = Title = `; its articles are the documents. Any other text is one document without a title. `name` stands in
 /// messages, and its stem in ids.
-/// Throws    Error{corpus} for binary or empty text, lines of JSON that are no documents, and ids that occur twice
+/// Throws    Error{corpus} for binary or empty text, lines of JSON that are not documents, and ids that occur twice
 /// Source    Merity et al. 2016, Pointer sentinel mixture models, for WikiText
 Corpus parse_texts(std::string_view bytes, const std::string& name);
 

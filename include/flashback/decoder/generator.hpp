@@ -274,7 +274,7 @@ private:
                 keep_ = plan.keep;
                 held_before_ = state_.held.size();
                 state_.reserve_for(plan.wanted.size());
-                state_.laid_out.assign(plan.wanted.begin(), plan.wanted.end());
+                state_.laid_out = state_.scratch.wanted;
                 break;
             }
             const FullWindow full{window, plan.wanted.size(), state_.context.size() - state_.dropped};
@@ -325,8 +325,7 @@ private:
     }
 
     void sample(std::span<const float> all) {
-        state_.forget_logits();  // what they viewed may be gone
-        const std::span<const float> logits = state_.without_masked(all, markers_of(policies_.wrapper()));
+        const std::span<const float> logits = state_.newest.without(all, markers_of(policies_.wrapper()), state_.masked.tokens);
         if (const auto bad = detail::GenerationState::first_bad(logits)) {
             return fail(ErrorCode::logits, "the logit of token ", *bad,
                         logits[*bad] > 0 ? " is +infinity" : " is not a number");

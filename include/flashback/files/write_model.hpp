@@ -1,4 +1,4 @@
-/// \file From a model to a model file.
+/// \file Writes a model as a model file.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -26,7 +26,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// The tensors of a model as they stand in a file: each of the rows of one or more of ours.
+/// The tensors of a model as they stand in a file. Each consists of rows of one or more of ours.
 class ModelWriter {
 public:
     ModelWriter(const Transformer& model, DType type, GgufWriter& writer) : type_(type), writer_(writer) {
@@ -44,7 +44,7 @@ public:
             });
     }
 
-    /// Announces all, then writes them in the same order.
+    /// Announces all tensors, then writes them in the same order.
     void write() {
         for (const Tensor& tensor : tensors_) {
             std::uint64_t rows = 0;
@@ -75,8 +75,8 @@ private:
         return there != tensors_.end() ? *there : tensors_.emplace_back(Tensor{name, {}, {}});
     }
 
-    /// A table of positions is next to nothing in bytes, and llama.cpp reads it as floats. Rows that are no whole blocks become f16, as
-    /// llama.cpp has it when it quantises.
+    /// A table of positions has very few bytes, and llama.cpp reads it as floats. Rows that cannot be cut into whole blocks
+    /// become f16, as when llama.cpp quantises.
     DType type_of(const std::string& name, std::uint64_t row) const {
         if (name == "position_embd.weight") return DType::f32;
         return row % layout_of(type_).block_elements == 0 ? type_ : DType::f16;
@@ -113,7 +113,7 @@ private:
     std::vector<Tensor> tensors_;
 };
 
-/// Refuses a model that the architecture of its family in GGUF has no place for.
+/// Refuses a model for which its family's architecture in GGUF has no place.
 inline void check_writable(const TransformerConfig& c) {
     const auto refuse = [&](const auto&... what) {
         FLASHBACK_THROW(ErrorCode::unsupported, "the model '", printable(c.name), "' cannot be written as GGUF: ", what...);
@@ -182,18 +182,23 @@ void write_gguf(const std::filesystem::path& target, const Transformer& model, D
 
 }  // namespace detail
 
-/// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, whole or not at all: matrices as `type`, or as f16
-/// where their rows are no whole blocks of it, norms, biases and positions as f32, hyper-parameters, and the tokenizer of another file, whose EOS becomes the first token that ends a text of
-/// this model. Rows stand in the order of the architecture. llama.cpp runs the file, but for Qwen2 whose heads do not make up its width.
-/// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are no finite numbers, or
-///           would be none as `type`; Error{io}
+/// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, as a whole or not at all.
+///
+/// - Matrices are written as `type`, or as f16 if their rows cannot be cut into whole blocks of it; norms, biases and positions
+///   as f32. Rows stand in the order of the architecture.
+/// - The tokenizer is copied from another file. Its EOS becomes the first token that ends a text of this model.
+///
+/// llama.cpp runs the file, except for a Qwen2 whose heads together are not as wide as the model.
+/// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are not finite
+///           numbers, or would not be as `type`; Error{io}
 /// Cost      one row at a time beside the model
 /// Source    llama.cpp's names of keys and tensors (gguf-py/gguf/constants.py)
 inline void write_model(const std::filesystem::path& target, const Transformer& model, const GgufFile& tokenizer, DType type) {
     detail::write_gguf(target, model, type, [&](GgufWriter& writer) { writer.copy_metadata(tokenizer, "tokenizer."); });
 }
 
-/// The same with a vocabulary in memory, which unused tokens fill up to the rows of the embedding as llama.cpp expects; null: none.
+/// The same with a vocabulary in memory, or with none (null). Unused tokens fill it up to the rows of the embedding, as
+/// llama.cpp expects.
 /// Throws    also Error{vocabulary} for more tokens than the embedding has rows
 inline void write_model(const std::filesystem::path& target, const Transformer& model, const Vocabulary* vocabulary,
                         DType type) {

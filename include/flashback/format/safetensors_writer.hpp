@@ -1,4 +1,4 @@
-/// \file Writing safetensors files: whole or not at all.
+/// \file Writes safetensors files, as a whole or not at all.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -47,8 +47,8 @@ public:
 
     /// Announces the next tensor.
     /// Shape     shape: the last dimension runs fastest
-    /// Requires  nothing was written yet; a name in UTF-8, of no other tensor and not `__metadata__`; F32, F16, BF16, F64 or I8 to
-    ///           I64; less than 2^62 bytes
+    /// Requires  nothing was written yet; a name in UTF-8 that no other tensor has and that is not `__metadata__`; F32, F16,
+    ///           BF16, F64 or I8 to I64; less than 2^62 bytes
     /// Throws    Error{contract} otherwise
     SafetensorsWriter& add_tensor(std::string_view name, std::vector<std::uint64_t> shape, DType type) {
         FLASHBACK_ASSERT(!started_, "SafetensorsWriter: a tensor is added after the first bytes");
@@ -66,14 +66,14 @@ public:
                                                               {"shape", Json::Array(shape.begin(), shape.end())},
                                                               {"data_offsets", Json::Array{end_, end_ + *bytes}}}}};
         if (tensors_.size() == tensors_.capacity()) tensors_.reserve(2 * tensors_.size() + 1);
-        names_.emplace(name);  // and nothing throws any more
+        names_.emplace(name);  // from here on nothing throws
         tensors_.push_back(std::move(tensor));
         end_ += *bytes;
         return *this;
     }
 
     /// Appends bytes to the data; the first call writes the header.
-    /// Requires  no more bytes than all tensors have
+    /// Requires  at most as many bytes as all tensors still lack
     /// Throws    Error{contract} otherwise; Error{io} if the disk is full or fails
     void write(std::span<const std::byte> bytes) {
         start();
@@ -83,7 +83,7 @@ public:
         written_ += bytes.size();
     }
 
-    /// Sees to it that all bytes are on the disk, without making the file appear; see AtomicFile::sync.
+    /// Makes sure that all bytes are on the disk, but does not make the file appear; see AtomicFile::sync.
     /// Requires  all tensors are complete
     /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed
     void sync() {
@@ -112,13 +112,13 @@ private:
         FLASHBACK_ASSERT(std::ranges::all_of(metadata_, readable) && std::ranges::all_of(tensors_, readable),
                          "SafetensorsWriter: a name or a text is no UTF-8");
         std::string text = detail::JsonTree{std::move(all)}.text();
-        text.append((8 - text.size() % 8) % 8, ' ');  // so that data begin at a multiple of 8
+        text.append((8 - text.size() % 8) % 8, ' ');  // so that the data begin at a multiple of 8
         FLASHBACK_ASSERT(text.size() <= detail::safetensors_most_header, "SafetensorsWriter: the header has ", text.size(),
                          " bytes, expected at most ", detail::safetensors_most_header);
         const std::uint64_t length = text.size();
         file_.write(std::as_bytes(std::span{&length, 1}));
         file_.write(text);
-        started_ = true;  // not before: a file without its header must not be finished
+        started_ = true;  // only now: a file without its header must not be finished
     }
 
     void check_complete() {

@@ -23,8 +23,8 @@ inline void project(const ExecutorRef& executor, const simd::PackedMatrix& w, co
                         [&](std::size_t first, std::size_t last) { simd::matmul(w, first, last, x, rows, y, y_stride); });
 }
 
-/// The residual stream in front of the first block: rows of the embedding or those that an adapter replaces them by, projected
-/// where they have another width, and those of the table of positions.
+/// The residual stream before the first block: rows of the embedding, or the rows that an adapter puts in their place. They are
+/// projected if they have another width, and rows of the table of positions are added if there is one.
 template <class Observer>
 void embed(const Transformer& model, TokenSpan tokens, std::size_t first_position, Workspace& work, const ExecutorRef& executor,
            const AdapterUse& use, const Observer& observer) {
@@ -60,10 +60,10 @@ void embed(const Transformer& model, TokenSpan tokens, std::size_t first_positio
 
 }  // namespace detail
 
-/// Evaluates a piece of tokens: writes their keys and values to the cache, without committing them, and leaves the residual
-/// stream behind the last block in `work.x`. An observer sees all values on the way (detail::show says how it is called).
-/// Requires  tokens.size() <= work.rows; all ids are rows of the embedding; the cache holds `first_position` positions and
-///           has room for the piece, and so has the table of positions; the adapter fits the model, and `work` was made for its
+/// Evaluates a piece of tokens. It writes their keys and values to the cache without committing them, and leaves the residual
+/// stream after the last block in `work.x`. An observer sees all values on the way (detail::show says how it is called).
+/// Requires  tokens.size() <= work.rows; all ids are rows of the embedding; the cache holds `first_position` positions and has
+///           room for the piece, and so has the table of positions; the adapter fits the model, and `work` was made for its
 ///           greatest rank
 /// Cost      allocates nothing
 template <KVCache Cache, class Observer = NoObserver>

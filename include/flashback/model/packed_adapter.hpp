@@ -28,7 +28,7 @@ struct PackedLora {
 class PackedAdapter {
 public:
     /// Throws    Error{contract} if the adapter does not fit the model; std::bad_alloc
-    /// Cost      4 bytes a parameter, and 4 bytes a token where rows are replaced
+    /// Cost      4 bytes for each parameter, and 4 bytes for each token if rows are replaced
     PackedAdapter(const Adapter& adapter, const TransformerConfig& model)
         : ids_(adapter.embedding_ids), rows_(adapter.embedding_rows), fingerprint_(flashback::fingerprint(adapter)) {
         check_fits(adapter, model);
@@ -50,7 +50,7 @@ public:
             row_of_[static_cast<std::size_t>(ids_[i])] = static_cast<std::uint32_t>(i + 1);
     }
 
-    /// Whether the model has the shape that the adapter was packed for.
+    /// Whether the model has the shape for which the adapter was packed.
     bool fits(const TransformerConfig& model) const noexcept {
         if (!layers_.empty() && layers_.size() != model.layers) return false;
         if (!ids_.empty() && (vocab_ != model.vocab || row_width_ != model.row_width())) return false;
@@ -66,7 +66,8 @@ public:
         return pair.present() ? &pair : nullptr;
     }
 
-    /// What replaces the input embedding of a token, or what a token that the model lacks has for one; null for nothing.
+    /// The row that replaces the input embedding of a token, or that a token beyond the model has as its embedding; null if
+    /// there is none.
     /// Shape     (row_width)
     const float* embedding_row(TokenId token) const noexcept {
         const auto id = static_cast<std::size_t>(token);
@@ -78,7 +79,7 @@ public:
     const std::vector<TokenId>& embedding_ids() const noexcept { return ids_; }
     /// The greatest rank.
     std::size_t most_rank() const noexcept { return most_rank_; }
-    /// That of the adapter.
+    /// The fingerprint of the adapter.
     std::uint64_t fingerprint() const noexcept { return fingerprint_; }
 
 private:
@@ -100,14 +101,14 @@ private:
     std::size_t most_rank_ = 0;
     std::vector<TokenId> ids_;
     std::vector<float> rows_;            ///< (ids, row_width)
-    std::vector<std::uint32_t> row_of_;  ///< of each token, those that the model lacks too: its row + 1, or 0
+    std::vector<std::uint32_t> row_of_;  ///< for each token, also those beyond the model: its row + 1, or 0
     std::uint64_t fingerprint_;
 };
 
 /// An adapter in use, or none.
 struct AdapterUse {
     const PackedAdapter* adapter = nullptr;
-    float scale = 1;  ///< of what LoRA adds; replaced embedding rows are what they are
+    float scale = 1;  ///< of what LoRA adds; it does not change replaced embedding rows
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -1,4 +1,4 @@
-/// \file Models without a file: a shape, a type and random weights. To measure with; they say nothing that means anything.
+/// \file Models without a file: a shape, a type and random weights. They are for measuring; their output means nothing.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -28,8 +28,9 @@ namespace flashback::inline FLASHBACK_ISA {
 inline constexpr std::array<std::string_view, 7> known_shapes{"llama2-7b", "llama2-13b", "tinyllama-1.1b", "gpt2",
                                                               "opt-125m",  "opt-1.3b",   "opt-6.7b"};
 
-/// The hyper-parameters of a well-known model; nothing for a name that is not in `known_shapes`.
-/// Source    Touvron et al. 2023, Llama 2; Zhang et al. 2024, TinyLlama; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT, table 1
+/// The hyper-parameters of a well-known model; nothing if the name is not in `known_shapes`.
+/// Source    Touvron et al. 2023, Llama 2; Zhang et al. 2024, TinyLlama; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT,
+///           table 1
 inline std::optional<TransformerConfig> shape_of(std::string_view name) {
     const auto shape = [&](Family family, std::size_t vocab, std::size_t window, std::size_t layers, std::size_t heads,
                            std::size_t kv_heads, std::size_t head_dim, std::size_t hidden) {
@@ -59,8 +60,8 @@ inline std::optional<TransformerConfig> shape_of(std::string_view name) {
 
 namespace detail {
 
-/// Makes matrices of random weights of one type, quickly: every row is a turn of the same random numbers. The only place where a
-/// random model depends on the type of its weights.
+/// Makes matrices of random weights of one type, quickly: every row is a rotation of the same random numbers. This is the only
+/// place where a random model depends on the type of its weights.
 class RandomMatrices {
 public:
     RandomMatrices(DType type, std::uint64_t seed, ExecutorRef executor) : type_(type), executor_(executor), random_(seed) {
@@ -70,12 +71,12 @@ public:
         }
     }
 
-    /// A matrix that leaves the scale of its input about as it is.
+    /// A matrix whose output has about the scale of its input.
     simd::PackedMatrix make(std::size_t outputs, std::size_t inputs) {
         simd::PackedMatrix matrix{type_, outputs, inputs};
         const DTypeLayout layout = layout_of(type_);
         const auto most = static_cast<float>(std::sqrt(3.0 / static_cast<double>(inputs)));
-        // One row of random numbers, rounded once; every row of the matrix is a turn of it, block by block.
+        // One row of random numbers, rounded once; every row of the matrix is that row, rotated block by block.
         const std::size_t row_blocks = inputs / layout.block_elements;
         std::vector<float> numbers(inputs);
         for (float& number : numbers) number = most * static_cast<float>(2 * random_.uniform() - 1);
@@ -98,9 +99,9 @@ private:
 
 }  // namespace detail
 
-/// A model with random weights of a type: the same for the same seed, whatever the executor. Norms are 1, biases 0, the
-/// head is tied where that of the family is (GPT-2, OPT), and texts have neither head nor end.
-/// Throws    Error{unsupported} for a type that has no random weights; Error{contract} for a shape that is none
+/// A model with random weights of a type. It is the same for the same seed, whatever the executor. Norms are 1 and biases 0.
+/// The head is tied if that of the family is (GPT-2, OPT). Texts have no head and no end.
+/// Throws    Error{unsupported} for a type that has no random weights; Error{contract} for an impossible shape
 /// Cost      the memory of the weights; about a second for 10^9 of them
 inline std::shared_ptr<const Transformer> random_transformer(const TransformerConfig& config, DType type,
                                                              std::uint64_t seed = 1, ExecutorRef executor = {}) {

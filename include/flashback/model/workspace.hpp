@@ -11,7 +11,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The activations of a piece of up to `rows` tokens. Rows are padded to whole panels and kept apart in the cache.
+/// The activations of a piece of up to `rows` tokens. Rows are padded to whole panels, and their distance keeps them from
+/// evicting each other from the cache.
 struct Workspace {
     Workspace(const TransformerConfig& c, std::size_t piece, std::size_t lora_rank = 0)
         : rows(piece),
@@ -41,13 +42,13 @@ struct Workspace {
     std::size_t low_width;                         ///< stride of `low`; 0 without an adapter
     AlignedBuffer<float> x, normed;                ///< (rows, width): the residual stream, and what a block reads or adds
     AlignedBuffer<float> q, k, v, attended;        ///< (rows, q_width or kv_width)
-    AlignedBuffer<float> gate, up;                 ///< (rows, hidden); no gate without gates
+    AlignedBuffer<float> gate, up;                 ///< (rows, hidden); no gate if the model has none
     AlignedBuffer<float> low;                      ///< (3, rows, low_width): A x for up to three products
     AlignedBuffer<float> cosine, sine;             ///< (rows, rotary_dim / 2)
-    std::size_t row_width;                         ///< stride of `projected`; 0 where embedding and stream have the same width
+    std::size_t row_width;                         ///< stride of `projected`; 0 if embedding and stream have the same width
     AlignedBuffer<float> projected;                ///< (rows, row_width): rows of the embedding, and what the head reads
-    simd::ActivationBuffer inputs;                 ///< what a block reads, or `attended`, converted for the weights that follow
-    simd::ActivationBuffer hidden_inputs;          ///< `gate`, or `up` without gates, converted
+    simd::ActivationBuffer inputs;         ///< what a block reads, or `attended`, converted for the weights that come next
+    simd::ActivationBuffer hidden_inputs;  ///< `gate`, or `up` if there is no gate, converted
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

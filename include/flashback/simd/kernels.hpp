@@ -1,7 +1,7 @@
-/// \file Compiles products and attention once for a whole program, where many translation units use them.
+/// \file Compiles products and attention once for a whole program of many translation units.
 ///
-/// Include it in one source; compile the others with FLASHBACK_EXTERN_KERNELS defined, and all of them for the same instruction set.
-/// Without that macro every translation unit compiles what it uses, and nothing is to be linked.
+/// Include it in one source and compile the others with FLASHBACK_EXTERN_KERNELS defined, all for the same instruction set.
+/// Without that macro every translation unit compiles what it uses, and there is nothing to link.
 #pragma once
 
 #include "flashback/simd/attention.hpp"

@@ -9,19 +9,20 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The settings of AdamW; the defaults are those of Hugging Face's trainer.
+/// The settings of AdamW. The defaults are those of Hugging Face's trainer.
 struct AdamWOptions {
     float beta1 = 0.9f;
     float beta2 = 0.999f;
     float epsilon = 1e-8f;
-    float weight_decay = 0;  ///< of matrices and embedding rows; norms do not decay
+    float weight_decay = 0;  ///< for matrices and embedding rows; norms do not decay
 };
 
-/// One step of AdamW for some elements: m and v follow the gradient, which counts `factor` times, and the decay is no part of it.
+/// One step of AdamW for some elements. The moments m and v follow the gradient times `factor`. Weight decay acts on the
+/// parameter only, and does not enter m and v.
 /// Shape     parameter, gradient, m, v (n)
 /// Requires  step >= 1
 /// Source    Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2, in the form of PyTorch: the rate
-///           multiplies the decay, and epsilon stands outside the root of the corrected v
+///           multiplies the decay, and epsilon is added after the root of the corrected v
 inline void adamw(const AdamWOptions& options, float rate, float decay, std::uint64_t step, float factor, const float* gradient,
                   std::size_t n, float* parameter, float* m, float* v) noexcept {
     using simd::Lanes;

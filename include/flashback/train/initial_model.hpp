@@ -1,4 +1,4 @@
-/// \file A model that knows nothing yet: where pre-training begins.
+/// \file A model that knows nothing yet, as a start for pre-training.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -19,18 +19,19 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How initial weights are drawn.
 struct InitialOptions {
-    double deviation = 0.02;  ///< of a normal distribution; over sqrt(2 layers) for what is added to the residual stream
+    double deviation = 0.02;  ///< of a normal distribution; divided by sqrt(2 layers) for what is added to the residual stream
     bool tied = true;         ///< the head is the embedding
     std::uint64_t seed = 0;
 };
 
-/// A model of a shape with initial weights of f32; norms are 1, biases 0. The same for the same seed.
-/// Throws    Error{contract} for a shape that is none
-/// Source    Radford et al. 2019, Language models are unsupervised multitask learners, section 2.3 (the scale of residual layers)
+/// A model of a shape with initial weights of f32. Norms are 1 and biases 0. It is the same for the same seed.
+/// Throws    Error{contract} for an impossible shape
+/// Source    Radford et al. 2019, Language models are unsupervised multitask learners, section 2.3 (the scale of residual
+///           layers)
 inline std::shared_ptr<Transformer> initial_transformer(const TransformerConfig& c, const InitialOptions& options = {}) {
     check_shape(c);
     SplitMix64 random{options.seed};
-    // Box and Muller's transform; the other number of each pair is not used.
+    // The transform of Box and Muller; the other number of each pair is not used.
     const auto normal = [&](double deviation) {
         const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
         return static_cast<float>(deviation * radius * std::cos(2 * std::numbers::pi * random.uniform()));

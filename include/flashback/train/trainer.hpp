@@ -1,4 +1,4 @@
-/// \file The trainer: batches of examples in, better parameters out.
+/// \file The trainer: batches of examples go in, better parameters come out.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -27,15 +27,15 @@ struct TrainerOptions {
     LearningRate learning_rate = {};
     AdamWOptions adamw = {};
     float clip = 1;                         ///< the greatest norm of the whole gradient; 0: any
-    std::vector<TokenId> cut_columns = {};  ///< ids whose columns are cut before the softmax: the marking tokens
-    std::uint64_t seed = 0;                 ///< of the first A of a LoRA, and of dropout
+    std::vector<TokenId> cut_columns = {};  ///< ids that are left out of the softmax: the marking tokens
+    std::uint64_t seed = 0;                 ///< for the first A of a LoRA, and for dropout
     ExecutorRef executor = {};              ///< must outlive the trainer; changes no bit of any result
 };
 
 /// What a step did.
 struct StepResult {
     std::uint64_t number = 0;  ///< of this step, from 1
-    double loss = 0;           ///< nats for each target, in front of the step
+    double loss = 0;           ///< nats for each target, before the step
     double gradient_norm = 0;  ///< before clipping
     float learning_rate = 0;
     std::size_t targets = 0;
@@ -50,8 +50,8 @@ struct LossSum {
     double mean() const noexcept { return nats / static_cast<double>(targets); }
 };
 
-/// What a run must keep to go on, bit for bit, as if it had never stopped: three arrays that are laid out as Trainer::layout()
-/// says, and the number of steps done. The batches are the caller's.
+/// What a run must keep to go on, bit for bit, as if it had never stopped: three arrays in the layout of Trainer::layout(), and
+/// the number of steps done. The caller keeps track of the batches.
 struct TrainerState {
     std::span<float> parameters;
     std::span<float> first_moments;   ///< m of AdamW
@@ -59,16 +59,19 @@ struct TrainerState {
     std::uint64_t& steps;
 };
 
-/// Trains a model of any family, or a LoRA and marker rows on top of it. The gradient of a batch is a sum over its examples in their order,
-/// each computed by one thread, so that neither the number of threads nor how a batch is cut into calls of `accumulate` changes a bit.
+/// Trains a model of any family, or a LoRA and marker rows on top of it. The gradient of a batch is a sum over its examples in
+/// order, and one thread computes each of them. So no bit depends on the number of threads, or on how a batch is divided among
+/// calls of `accumulate`.
 ///
-/// Belongs to one thread at a time. A frozen model of f32 is shared; of matrices of other types it keeps copies in f32.
+/// A trainer belongs to one thread at a time. A frozen model of f32 is shared; of matrices of other types the trainer keeps
+/// copies in f32.
 /// Source    Liu et al. 2024, FlashBack, section 3 (marking tokens and LoRA)
 class Trainer {
 public:
-    /// Throws    Error{contract} for a null model and for targets or ids that are none; std::bad_alloc
-    /// Cost      memory: 16 bytes a trained parameter; for each thread the activations of the longest example, and gradients of 4
-    ///           bytes a trained parameter (of as many examples at a time as 192 MiB hold); 4 bytes a frozen weight that is not f32
+    /// Throws    Error{contract} for a null model and for impossible targets or ids; std::bad_alloc
+    /// Cost      memory: 16 bytes for each trained parameter; for each thread the activations of the longest example; 4 bytes
+    ///           of gradient for each trained parameter and example, for as many examples at a time as fit into 192 MiB; 4
+    ///           bytes for each frozen weight that is not f32
     Trainer(std::shared_ptr<const Transformer> model, const TrainingTargets& targets, TrainerOptions options = {})
         : options_(std::move(options)),
           net_(std::move(model), targets, detail::random_key(options_.seed, 1)),
@@ -92,20 +95,20 @@ public:
         return apply();
     }
 
-    /// Adds the gradients of some examples of a batch; they count as following those that were added before.
-    /// Throws    Error{contract} for an example without tokens or targets, or with ids or positions that are none; Error{window} for
-    ///           one that is longer than the model's window; then nothing has changed; std::bad_alloc
-    /// Cost      3 · 2 operations a parameter and token where all trains, about 2 · 2 for a LoRA; allocates only for an example that
-    ///           is longer than all before
+    /// Adds the gradients of some examples of a batch. They count as following those that were added before.
+    /// Throws    Error{contract} for an example without tokens or targets, or with impossible ids or positions; Error{window}
+    ///           for one that is longer than the model's window; then nothing has changed; std::bad_alloc
+    /// Cost      3 · 2 operations for each parameter and token if all train, about 2 · 2 for a LoRA; allocates only for an
+    ///           example that is longer than all before
     void accumulate(std::span<const TrainingExample> examples) {
         check(examples);
         for (std::size_t first = 0; first < examples.size(); first += gradients_.size())
             wave(examples.subspan(first, std::min(gradients_.size(), examples.size() - first)));
     }
 
-    /// Makes a step of AdamW with the sum of the gradients since the last step, over the number of targets.
-    /// Throws    Error{contract} if there are none; Error{logits} if loss or gradient are no numbers: then the parameters are as they
-    ///           were, and the gradients are forgotten
+    /// Makes a step of AdamW with the sum of the gradients since the last step, divided by the number of targets.
+    /// Throws    Error{contract} if there are none; Error{logits} if loss or gradient are not numbers: then the parameters are
+    ///           as they were, and the gradients are forgotten
     StepResult apply() {
         FLASHBACK_ASSERT(pending_.targets > 0, "a step of the optimiser without examples, expected at least one");
         const Pending done = std::exchange(pending_, {});
@@ -155,8 +158,9 @@ public:
     /// The sum of the gradients of all targets since the last step, not yet divided by their number.
     std::span<const float> gradient() const noexcept { return sum_; }
 
-    /// Goes on from an adapter: its numbers become the parameters, and the optimiser begins anew, with moments of zero and step 0.
-    /// Throws    Error{contract} if it has other modules, ranks, scales or rows than train; then nothing has changed
+    /// Continues from an adapter: its numbers become the parameters. The optimiser starts again, with moments of zero and step
+    /// 0.
+    /// Throws    Error{contract} if it has other modules, ranks, scales or rows than what trains; then nothing has changed
     void load(const Adapter& adapter) {
         detail::take_adapter(net_, adapter);
         std::fill_n(first_moments_.data(), first_moments_.size(), 0.0f);
@@ -165,12 +169,12 @@ public:
         steps_ = 0;
     }
 
-    /// The LoRA and the marker rows as they are now; empty where all parameters train.
+    /// The LoRA and the marker rows as they are now; empty if all parameters train.
     Adapter adapter() const { return detail::adapter_of(net_); }
     /// The model as it is now, to evaluate or to write; without LoRA and marker rows.
     std::shared_ptr<const Transformer> model() const { return detail::model_of(net_); }
 
-    /// Bytes of everything that the trainer itself holds: copies of frozen matrices in f32 are in it, the frozen model is not.
+    /// Bytes of everything that the trainer itself holds: including copies of frozen matrices in f32, but not the frozen model.
     std::size_t bytes() const noexcept {
         std::size_t sum = 4 * layout().size() * sizeof(float) + net_.converted_bytes();
         for (const auto& gradients : gradients_) sum += gradients.size() * sizeof(float);
@@ -179,7 +183,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t together_floats = std::size_t{48} << 20;  // of gradients that wait to be added: 192 MiB
+    static constexpr std::size_t together_floats = std::size_t{48} << 20;  // gradients that wait to be added: 192 MiB
     static constexpr std::size_t most_together = 64;                       // examples
     static constexpr std::size_t chunk = 4096;                             // parameters that one sum of squares covers
 
@@ -233,7 +237,7 @@ private:
         for (std::size_t i = 0; i < used; ++i) workspaces_[i].reserve(net_, tokens, targets);
     }
 
-    // Gradients of some examples side by side, then their sum in order.
+    // Computes the gradients of some examples side by side, then adds them in order.
     void wave(std::span<const TrainingExample> examples) {
         reserve(examples);
         for (std::size_t i = 0; i < examples.size(); ++i) {
@@ -241,7 +245,7 @@ private:
         }
         std::vector<double> losses(examples.size());
         const std::size_t workers = std::min(workspaces_.size(), examples.size());
-        std::atomic<std::size_t> next = 0;  // examples differ in length, and threads in what else their core does
+        std::atomic<std::size_t> next = 0;  // examples differ in length, and cores in what else they do
         options_.executor.run(workers, [&](std::size_t worker) {
             for (std::size_t i; (i = next++) < examples.size();) {
                 clear_added(gradients_[i].data());
@@ -268,7 +272,7 @@ private:
         pending_.examples += examples.size();
     }
 
-    // What a backward pass adds to; matrices of linear layers it overwrites, and those are nearly everything.
+    // Zeros the parts to which a backward pass adds. It overwrites matrices of linear layers, which are nearly everything.
     void clear_added(float* gradients) const noexcept {
         for (const Parameter& p : layout()) {
             const bool table = (p.offset == net_.embedding.gradient && !net_.tied) || p.offset == net_.positions.gradient;

@@ -1,4 +1,4 @@
-/// \file Tasks that throw, on an executor whose tasks must not.
+/// \file Runs tasks that may throw on an executor whose tasks must not.
 #pragma once
 
 #include "flashback/core/executor.hpp"
@@ -9,7 +9,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Calls `task(i)` for all i < count, and then throws what the first of those threw that did.
+/// Calls `task(i)` for all i < count. If some threw, throws what the first of them threw.
 template <class Task>
 void run_tasks(const ExecutorRef& executor, std::size_t count, const Task& task) {
     std::vector<std::exception_ptr> errors(count);

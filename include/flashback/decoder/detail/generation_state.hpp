@@ -55,6 +55,47 @@ private:
     std::vector<Passage> views_;
 };
 
+/// Logits that a token is taken from: a view of the model's, or a copy in which some tokens have no probability. A copy of this has the
+/// logits themselves, since the model may go.
+class NewestLogits {
+public:
+    NewestLogits() = default;
+    NewestLogits(NewestLogits&&) noexcept = default;
+    NewestLogits& operator=(NewestLogits&&) noexcept = default;
+    ~NewestLogits() = default;
+    NewestLogits(const NewestLogits& other) : own_(other.view_.begin(), other.view_.end()), view_(own_) {}
+    NewestLogits& operator=(const NewestLogits& other) {
+        if (this != &other) *this = NewestLogits{other};
+        return *this;
+    }
+
+    std::span<const float> view() const noexcept { return view_; }
+
+    /// They are no longer there.
+    void forget() noexcept { view_ = {}; }
+
+    /// The logits themselves, or the copy if there are tokens to mask. They are not shown until a token was taken from them.
+    std::span<const float> without(std::span<const float> logits, TokenSpan markers, TokenSpan masked) {
+        view_ = {};
+        if (markers.empty() && masked.empty()) return logits;
+        own_.assign(logits.begin(), logits.end());
+        for (const TokenSpan ids : {markers, masked}) {
+            for (const TokenId id : ids) {
+                if (id >= 0 && static_cast<std::size_t>(id) < own_.size()) {
+                    own_[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
+                }
+            }
+        }
+        return own_;
+    }
+
+    void show(std::span<const float> logits) noexcept { view_ = logits; }
+
+private:
+    std::vector<float> own_;
+    std::span<const float> view_;
+};
+
 /// The text, the passages that stand, what the model holds, and the result so far.
 class GenerationState {
 public:
@@ -83,7 +124,7 @@ public:
         standing.assign({});
         laid_out.clear();
         retrieval.reset();
-        forget_logits();
+        newest.forget();
         retrieved_at = dropped = put_off = 0;
     }
 
@@ -92,7 +133,7 @@ public:
                 .prompt_tokens = prompt_tokens,
                 .retrievals = result.stats.retrievals,
                 .since_retrieval = result.tokens.size() - retrieved_at,
-                .logits = from_masked ? std::span<const float>{masked_logits} : taken_from,
+                .logits = newest.view(),
                 .rewind = 0,
                 .passages = standing.views(),
                 .dropped = dropped,
@@ -123,38 +164,17 @@ public:
         if (collects_surprisals) result.surprisals.resize(result.tokens.size());
         if (dropped >= context.size()) dropped = 0;  // behind what was dropped there is room for it again
         retrieved_at = std::min(retrieved_at, result.tokens.size());
-        forget_logits();
+        newest.forget();
         ++result.stats.rewinds;
         result.stats.rewound += tokens;
     }
 
-    /// The logits of the newest token are no longer there.
-    void forget_logits() noexcept {
-        taken_from = {};
-        from_masked = false;
-    }
-
-    /// Puts a token that was taken from logits behind the text.
+    /// Puts a token that was taken from `logits` behind the text.
     void push(TokenId token, std::span<const float> logits) {
         result.tokens.push_back(token);
         context.push_back(token);
-        from_masked = !masked_logits.empty() && logits.data() == masked_logits.data();
-        taken_from = from_masked ? std::span<const float>{} : logits;
+        newest.show(logits);
         if (collects_surprisals) result.surprisals.push_back(surprisal(logits, token));
-    }
-
-    /// The logits, or a copy of them in which markers and masked tokens have no probability.
-    std::span<const float> without_masked(std::span<const float> logits, TokenSpan markers) {
-        if (markers.empty() && masked.tokens.empty()) return logits;
-        masked_logits.assign(logits.begin(), logits.end());
-        for (const TokenSpan ids : {markers, TokenSpan{masked.tokens}}) {
-            for (const TokenId id : ids) {
-                if (id >= 0 && static_cast<std::size_t>(id) < logits.size()) {
-                    masked_logits[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
-                }
-            }
-        }
-        return masked_logits;
     }
 
     /// The first logit that no token can be taken beside: NaN or +infinity.
@@ -194,9 +214,7 @@ public:
     std::optional<Retrieval> retrieval;  // found, and not yet read by the model
     OwnedQuery query;
     PlanScratch scratch;
-    std::vector<float> masked_logits;
-    std::span<const float> taken_from;  // the logits that the newest token was taken from, if they are the model's
-    bool from_masked = false;           // whether it was taken from masked_logits
+    NewestLogits newest;  // what the newest token was taken from
     std::size_t prompt_tokens = 0;
     std::size_t retrieved_at = 0;
     std::size_t dropped = 0;  // oldest tokens of the context that are no longer read

@@ -1,4 +1,4 @@
-/// \file How a GGUF LoRA becomes an adapter.
+/// \file Turns a GGUF LoRA into an adapter.
 #pragma once
 
 #include "flashback/files/detail/adapter_modules.hpp"
@@ -22,7 +22,7 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 
 inline constexpr std::string_view gguf_embedding = "token_embd.weight";
 
-/// What GGUF calls the architecture of a family, or nothing where it has none.
+/// The name of the architecture of a family in GGUF; nothing if it has none.
 inline std::optional<std::string_view> gguf_architecture(const TransformerConfig& c) noexcept {
     switch (c.family) {
         case Family::llama:
@@ -33,7 +33,7 @@ inline std::optional<std::string_view> gguf_architecture(const TransformerConfig
     }
 }
 
-/// Rotary rows in GGUF: its `llama` pairs neighbours, its `qwen2` halves.
+/// Rotary rows in GGUF: its `llama` pairs neighbours, its `qwen2` pairs halves.
 inline RotaryRows gguf_rows(const TransformerConfig& c) noexcept {
     return c.family == Family::qwen2 ? RotaryRows::halves : RotaryRows::pairs;
 }
@@ -49,8 +49,8 @@ inline std::vector<FileModule> gguf_modules(const TransformerConfig& c, std::siz
 }
 
 /// From a file to an adapter.
-/// Source    ggml-org/llama.cpp, src/llama-adapter.cpp and llama-graph.cpp: alpha is that of the whole file, the scale alpha / rank, or 1
-///           without an alpha; what is added to an embedding is B A[token], A having a row for every token
+/// Source    ggml-org/llama.cpp, src/llama-adapter.cpp and llama-graph.cpp: there is one alpha for the whole file; the scale is
+///           alpha / rank, or 1 without an alpha; what is added to an embedding is B A[token], and A has a row for every token
 class GgufAdapterLoader {
 public:
     GgufAdapterLoader(const GgufFile& file, const Transformer& model) : file_(file), model_(model), c_(model.config) {}

@@ -1,4 +1,5 @@
-/// \file JSON as a tree that a file of nobody's trust may ask for: bounded, in the order of the text, and no trouble where memory is short.
+/// \file JSON as a tree, for files that nobody vouches for: its size is limited, it keeps the order of the text, and it stays
+/// safe if memory runs out.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -17,8 +18,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A value of JSON. The trees of nlohmann's library allocate in their destructor (3.11), which ends the program where that fails; these do
-/// not, and the parser is its own all the same.
+/// A JSON value. nlohmann's own trees (3.11) allocate in their destructor, which ends the program if memory is short. These do
+/// not. The parser is still nlohmann's.
 class JsonTree {
 public:
     using Array = std::vector<JsonTree>;
@@ -27,7 +28,7 @@ public:
     JsonTree() = default;
     template <class T>
         requires(!std::is_same_v<std::remove_cvref_t<T>, JsonTree>)
-    JsonTree(T&& value) {  // as a literal reads, on purpose
+    JsonTree(T&& value) {  // on purpose not explicit: trees are written as literals
         using Plain = std::remove_cvref_t<T>;
         if constexpr (std::is_same_v<Plain, bool> || std::is_same_v<Plain, Array> || std::is_same_v<Plain, Object>) {
             value_ = std::forward<T>(value);
@@ -73,20 +74,20 @@ public:
         return nullptr;
     }
 
-    /// Whether it says nothing: null, false, or empty.
+    /// Whether it says nothing: it is null, false, or empty.
     bool says_nothing() const {
         return is_null() || (is_boolean() && !as<bool>()) || (is_array() && array().empty()) ||
                (is_object() && object().empty());
     }
 
-    /// As text, in one line or with each element in one of its own.
+    /// As text: in one line, or each element in a line of its own.
     std::string text(bool in_lines = false) const {
         std::string out;
         write(out, in_lines, 0);
         return out;
     }
 
-    /// A text with quotes; U+FFFD for what is no UTF-8.
+    /// A text in quotes; bytes that are not UTF-8 become U+FFFD.
     static std::string quoted(const std::string& text) {
         return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     }
@@ -100,9 +101,9 @@ public:
         }
     }
 
-    /// The JSON of a file: lists and objects lie at most 16 deep in each other, no object has a field twice, and all together have at
-    /// most `most_fields`.
-    /// Throws    Error{format} for anything else, and for a number that no double holds
+    /// Reads the JSON of a file. Lists and objects may be nested 16 deep, no object may have a field twice, and there may be at
+    /// most `most_fields` fields in all.
+    /// Throws    Error{format} for anything else, and for a number that no double can hold
     static JsonTree parse(std::string_view text, const std::string& file, std::size_t most_bytes = std::size_t{16} << 20,
                           std::size_t most_fields = 10000);
 
@@ -146,8 +147,8 @@ private:
         }
     }
 
-    /// No trivial type, on purpose: libstdc++ 12 takes a variant of numbers, strings and vectors alone for one that always has a value,
-    /// and where copying it throws, it destroys what was never made.
+    /// Not trivial, on purpose. libstdc++ 12 assumes that a variant of only numbers, strings and vectors always has a value; if
+    /// a copy throws, it destroys something that was never made.
     struct Null {
         ~Null() {}  // NOLINT(modernize-use-equals-default)
     };
@@ -155,7 +156,7 @@ private:
     std::variant<Null, bool, std::int64_t, std::uint64_t, double, std::string, Array, Object> value_;
 };
 
-/// Builds a tree of what the parser finds.
+/// Builds a tree from what the parser finds.
 class JsonTreeBuilder : public nlohmann::json_sax<nlohmann::json> {
 public:
     JsonTreeBuilder(const std::string& file, std::size_t most_fields) : file_(file), most_fields_(most_fields) {}
@@ -180,7 +181,7 @@ public:
         return true;
     }
     bool parse_error(std::size_t position, const std::string& /*token*/, const nlohmann::detail::exception& error) override {
-        if (error.id == 406) refuse("has a number beyond all bounds for ", printable(key_));  // that no double holds
+        if (error.id == 406) refuse("has a number beyond all bounds for ", printable(key_));  // no double can hold it
         refuse("is no JSON at byte ", position);
     }
 
@@ -196,7 +197,7 @@ private:
         std::vector<JsonTree> elements = {};
         JsonTree::Object fields = {};
         bool object = false;
-        std::string key = {};  // under which it lies
+        std::string key = {};  // the name of the field that it belongs to
         std::unordered_set<std::string> names = {};
     };
 
@@ -232,7 +233,7 @@ inline JsonTree JsonTree::parse(std::string_view text, const std::string& file, 
                                 std::size_t most_fields) {
     JsonTreeBuilder builder{file, most_fields};
     if (text.size() > most_bytes) builder.refuse("has ", text.size(), " bytes, expected at most ", most_bytes);
-    if (text.find('\0') != text.npos) builder.refuse("has a NUL byte");  // where the parser would see its end
+    if (text.find('\0') != text.npos) builder.refuse("has a NUL byte");  // the parser would take it for the end
     nlohmann::json::sax_parse(text, &builder);
     return std::move(builder.root);
 }

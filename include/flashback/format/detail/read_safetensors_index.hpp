@@ -1,4 +1,4 @@
-/// \file How the index of a folder of safetensors files is read.
+/// \file Reads the index of a folder of safetensors files.
 #pragma once
 
 #include "flashback/format/detail/json_fields.hpp"
@@ -15,7 +15,7 @@ namespace detail {
 inline constexpr std::size_t safetensors_most_index_bytes = std::size_t{16} << 20;
 inline constexpr std::size_t safetensors_most_listed = 1'000'000;
 
-/// Whether a text is the name of a file of weights and nothing that leads elsewhere.
+/// Whether a text is the plain name of a file of weights, so that it leads nowhere else.
 inline bool is_shard_name(std::string_view name) {
     constexpr std::string_view ending = ".safetensors";
     const auto plain = [](char c) { return c != '/' && c != '\\' && c != '\0'; };

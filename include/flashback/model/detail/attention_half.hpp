@@ -1,4 +1,4 @@
-/// \file The half of a block that attends.
+/// \file The half of a block that does attention.
 #pragma once
 
 #include "flashback/core/executor.hpp"
@@ -16,7 +16,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Queries, keys and values of all rows, as one range of panels: one fork and join for three products.
+/// Queries, keys and values of all rows, as one range of panels: threads fork and join once for three products.
 inline void project_qkv(const ExecutorRef& executor, const TransformerLayer& layer, const AdapterUse& use, std::size_t number,
                         const float* from, std::size_t rows, Workspace& work) {
     struct Part {
@@ -83,7 +83,7 @@ void rotate_and_store(const ExecutorRef& executor, const Transformer& model, std
     });
 }
 
-/// Heads that share keys and values, and rows beside each other, attend together; which ones, changes no bit.
+/// Heads that share keys and values, and neighbouring rows, attend together. How they are grouped changes no bit.
 template <KVCache Cache>
 void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::size_t layer, std::size_t first_position,
                 std::size_t rows, Workspace& work, const Cache& cache) {
@@ -94,7 +94,7 @@ void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::si
     const auto attend = [&](std::span<const simd::AttentionQuery> queries, const auto& tile) {
         simd::with_element(element, [&](auto e) { simd::attend<decltype(e)>(queries, tile, c.head_dim); });
     };
-    // Later rows cost more. Tasks that are dealt out in turn leave every thread about as many of each.
+    // Later rows cost more. Dealing tasks out in turn gives every thread about as many of each.
     executor.run(c.kv_heads * blocks, [&](std::size_t task) {
         const std::size_t kv_head = task % c.kv_heads;
         const std::size_t begin = task / c.kv_heads * rows_together;

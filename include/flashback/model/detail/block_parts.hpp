@@ -1,4 +1,4 @@
-/// \file What both halves of a block are made of: conversion, biases, norms and the sum of the residual stream.
+/// \file What both halves of a block consist of: conversion, biases, norms, and the sum of the residual stream.
 #pragma once
 
 #include "flashback/core/executor.hpp"
@@ -33,12 +33,12 @@ inline void convert(std::initializer_list<const simd::PackedMatrix*> matrices, s
     if (int8) to.convert(simd::Operand::int8, row, x, first, count);
 }
 
-/// The adapter's part of a product of a layer; `slot` says where in `work.low`.
+/// The adapter's part of a product of a layer; `slot` tells where in `work.low`.
 inline RunLora lora_of(const AdapterUse& use, std::size_t layer, LinearModule module, Workspace& work, std::size_t slot = 0) {
     return {use, layer, module, work.low.data() + slot * work.rows * work.low_width, work.low_width};
 }
 
-/// Adds the biases of some panels of outputs, behind the product and what LoRA adds to it.
+/// Adds the biases of some panels of outputs, after the product and what LoRA adds to it.
 inline void add_bias(const std::vector<float>& bias, std::size_t first_panel, std::size_t last_panel, std::size_t rows,
                      float* y, std::size_t y_stride) noexcept {
     const std::size_t begin = first_panel * simd::panel_outputs;
@@ -46,15 +46,15 @@ inline void add_bias(const std::vector<float>& bias, std::size_t first_panel, st
     for (std::size_t r = 0; begin < end && r < rows; ++r) simd::add(y + r * y_stride + begin, bias.data() + begin, end - begin);
 }
 
-/// y = norm(x); the same row may be both.
+/// y = norm(x); x and y may be the same row.
 inline void norm_row(const TransformerConfig& c, const std::vector<float>& weight, const std::vector<float>& bias,
                      const float* x, float* y) noexcept {
     if (c.norm == Norm::layer) return simd::layer_norm(x, weight.data(), bias.data(), c.width, c.norm_epsilon, y);
     simd::rms_norm(x, weight.data(), c.width, c.norm_epsilon, y);
 }
 
-/// Converts what a half of a block reads for `readers`: the norm of the residual stream, left in `work.normed`, or the stream itself
-/// where norms stand behind the sums.
+/// Converts what a half of a block reads for `readers`. That is the norm of the residual stream, left in `work.normed`; or the
+/// stream itself if norms come after the sums.
 /// Shape     gives (rows, work.width)
 inline const float* read_stream(const ExecutorRef& executor, const TransformerConfig& c, const std::vector<float>& weight,
                                 const std::vector<float>& bias, std::size_t rows,
@@ -73,7 +73,7 @@ inline const float* read_stream(const ExecutorRef& executor, const TransformerCo
     return c.post_norm ? work.x.data() : work.normed.data();
 }
 
-/// Where norms stand behind the sums: x = norm(x).
+/// If norms come after the sums: x = norm(x).
 inline void norm_stream(const ExecutorRef& executor, const TransformerConfig& c, const std::vector<float>& weight,
                         const std::vector<float>& bias, std::size_t rows, Workspace& work) {
     if (!c.post_norm) return;
@@ -85,7 +85,7 @@ inline void norm_stream(const ExecutorRef& executor, const TransformerConfig& c,
     });
 }
 
-/// x += m(y), where x is the residual stream; the product itself is left in `work.normed`.
+/// x += m(y), where x is the residual stream; the product itself stays in `work.normed`.
 inline void project_to_residual(const ExecutorRef& executor, const TransformerLayer& layer, LinearModule m, const RunLora& lora,
                                 const simd::Activations& y, std::size_t rows, Workspace& work) {
     const simd::PackedMatrix& w = layer[m];

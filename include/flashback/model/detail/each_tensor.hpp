@@ -10,14 +10,14 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// What a linear layer is called in GGUF, e.g. "blk.0.attn_q".
+/// The name of a linear layer in GGUF, e.g. "blk.0.attn_q".
 inline std::string name_of(std::size_t layer, LinearModule m) {
     constexpr std::array<const char*, 7> names{"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
     return "blk." + std::to_string(layer) + '.' + names[static_cast<std::size_t>(m)];
 }
 
-/// Calls `matrix(name, outputs, inputs, tensor)` and `vector(name, count, tensor)` for every tensor that the hyper-parameters ask
-/// for, in the order of a forward pass, and the head last if there is one. A model is filled, or read, by this walk alone.
+/// Calls `matrix(name, outputs, inputs, tensor)` and `vector(name, count, tensor)` for every tensor that the hyper-parameters
+/// ask for, in the order of a forward pass; the head comes last if there is one. Models are filled and read only by this walk.
 /// Requires  as many layers as the hyper-parameters say
 template <class Model, class Matrix, class Vector>
 void each_tensor(Model& model, const Matrix& matrix, const Vector& vector) {

@@ -44,7 +44,7 @@ inline void read_json_lines(std::string_view text, const std::string& name, Corp
     }
 }
 
-/// Puts the lines of a dictd-style document together again.
+/// Restores the lines of a dictd-style document.
 class DictdText {
 public:
     void add(std::string_view line) {
@@ -62,7 +62,7 @@ public:
         if (!in_body_) {
             if (!starts_line) text_ += '\n';
             text_ += line;
-        } else if (indent > body_indent_) {  // a list or a listing: its lines stay
+        } else if (indent > body_indent_) {  // a list or a listing: its lines are kept
             if (!starts_line) text_ += '\n';
             text_ += line.substr(body_indent_);
         } else {
@@ -123,7 +123,7 @@ inline void read_dictd(std::string_view text, const std::string& stem, Corpus& c
     finish();
 }
 
-/// Refuses a collection without documents, or with two of the same id.
+/// Refuses a collection that has no documents, or two with the same id.
 inline void check_documents(const Corpus& corpus, const std::string& name, const char* without) {
     if (corpus.documents.empty()) FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' holds no ", without);
     std::unordered_set<std::string_view> ids;

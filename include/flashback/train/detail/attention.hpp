@@ -55,7 +55,7 @@ inline void copy_columns(ConstRowSpan from, std::size_t from_row, std::size_t fr
     }
 }
 
-/// Leaves softmax(q Kᵀ) of a block of queries in `weights`: zeros where a query does not see.
+/// Leaves softmax(q Kᵀ) of a block of queries in `weights`, with zeros for the keys that a query does not see.
 inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t first, std::size_t last, std::size_t d,
                               AttentionScratch& s) noexcept {
     simd::GemmRows queries = q.left();
@@ -68,10 +68,10 @@ inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t fi
     }
 }
 
-/// out = softmax(q Kᵀ) V for every head, each position from `begin` on seeing itself and all before.
+/// out = softmax(q Kᵀ) V for every head; each position from `begin` on sees itself and all before.
 /// Shape     q, out (rows, heads · head_dim), from row `begin` on   k, v (rows, kv_heads · head_dim)
 /// Requires  q is scaled by 1/sqrt(head_dim) already
-/// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and those of half a block of queries more in each row
+/// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and for each row half a block of queries more
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1; Ainslie et al. 2023, GQA, section 2.2
 inline void attention_forward(const AttentionShape& shape, ConstRowSpan q, ConstRowSpan k, ConstRowSpan v, std::size_t begin,
                               std::size_t rows, RowSpan out, AttentionScratch& s) noexcept {
