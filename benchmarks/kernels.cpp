@@ -1,4 +1,4 @@
-// Every kernel beside its plain loop and, where it has one, Eigen's version. `share_of_peak` is of the fused multiply-adds that
+// Every kernel beside its plain loop and, if it has one, Eigen's version. `share_of_peak` is of the fused multiply-adds that
 // the same number of threads reached in this run.
 #include "flashback/core/executor.hpp"
 #include "flashback/core/random.hpp"

@@ -39,6 +39,7 @@ void check_repeat(const std::string& layout, std::size_t repeat) {
 
 fb::AnyLayout layout_of(const std::string& name, std::size_t repeat) {
     if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependPassages{}};
+    if (name == "sticky") return fb::AnyLayout{fb::Sticky{}};
     return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendPassages{}};
 }
 

@@ -1,4 +1,4 @@
-/// \file An object of JSON whose fields are checked one by one.
+/// \file A JSON object whose fields are checked one by one.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -22,11 +22,11 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// Files of a tokenizer have a field for each token.
+/// The files of a tokenizer have one field for each token.
 inline constexpr std::size_t most_tokenizer_bytes = std::size_t{1} << 26;
 inline constexpr std::size_t most_tokens = std::size_t{1} << 21;
 
-/// A value as it may stand in a message.
+/// A value as a message may show it.
 inline std::string shown(const JsonTree& value) { return printable(value.text()); }
 
 }  // namespace detail
@@ -35,8 +35,8 @@ inline std::string shown(const JsonTree& value) { return printable(value.text())
 /// Requires  the object outlives it
 class JsonFields {
 public:
-    /// `file` is the name for the sentences of errors, `where` the object in it, "" for the whole.
-    /// Throws    Error{format} for a value that is no object
+    /// `file` is the name that errors give the file, `where` the object in it; "" is the whole file.
+    /// Throws    Error{format} if the value is not an object
     JsonFields(const JsonTree& object, const std::string& file, std::string where = {})
         : object_(object), file_(file), where_(where.empty() ? where : " (" + printable(where) + ')') {
         if (!object_.is_object()) refuse("is ", detail::shown(object_), ", expected a JSON object");
@@ -70,7 +70,7 @@ public:
         if (value && !value->is_string()) refuse_value(field, *value, "a text");
         return value ? std::optional{value->as<std::string>()} : std::nullopt;
     }
-    /// A number of a size that a float holds.
+    /// A number that a float can hold.
     std::optional<double> number(const std::string& field) const {
         const JsonTree* value = find(field);
         if (!value) return {};
@@ -98,7 +98,7 @@ public:
         if (value && !value->is_array()) refuse_value(field, *value, "a list");
         return value ? &value->array() : nullptr;
     }
-    /// Tokens, a single one or a list; none if the field is absent or null.
+    /// Tokens: a single one or a list; none if the field is absent or null.
     std::vector<TokenId> tokens(const std::string& field) const {
         std::vector<TokenId> ids;
         const JsonTree* value = find(field);
@@ -116,7 +116,8 @@ public:
         return JsonFields{*value, file_, field};
     }
 
-    /// Calls `visit(name, value)` for each field that nobody asked for and that says something: not null, false, 0, "" or empty.
+    /// Calls `visit(name, value)` for each field that nobody asked for and that says something: it is not null, false, 0, "" or
+    /// empty.
     template <class Visit>
     void others(const Visit& visit) const {
         for (const auto& [name, value] : object_.object()) {

@@ -1,7 +1,8 @@
-/// \file What the machine can do at most: arithmetic in registers and reading of memory, measured where it is compared with.
+/// \file What the machine can do at most: arithmetic in registers, and reading of memory. It is measured in the same program as
+/// what it is compared with.
 ///
-/// A kernel, a prefill or a decode is judged by its share of these, measured in the same run. Each peak is the best of many
-/// short bursts, so that other programs on the machine lower it as little as possible.
+/// A kernel, a prefill or a decode is judged by its share of these peaks in the same run. Each peak is the best of many short
+/// bursts, so that other programs on the machine lower it as little as possible.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -18,13 +19,13 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What a number of threads reach at most, all at once. An addition and a multiplication are two operations.
+/// What a number of threads reach at most, all at the same time. An addition and a multiplication are two operations.
 struct MachinePeaks {
     std::size_t threads = 0;
     double f32 = 0;                   ///< fused multiply-adds of f32: operations a second
-    std::optional<double> bf16 = {};  ///< dot products of bf16: operations a second; absent where there is no instruction
+    std::optional<double> bf16 = {};  ///< dot products of bf16: operations a second; absent if there is no instruction
     std::optional<double> int8 = {};  ///< dot products of 8-bit integers: operations a second; absent likewise
-    double read = 0;                  ///< reading of memory that is in no cache: bytes a second
+    double read = 0;                  ///< reading memory that is in no cache: bytes a second
 };
 
 /// How peaks are measured.
@@ -35,7 +36,7 @@ struct PeakOptions {
 
 namespace detail {
 
-/// The most work a second of several rounds in which every thread does the same.
+/// The most work per second of several rounds, in each of which every thread does the same.
 template <class Task>
 double best_rate(const ExecutorRef& executor, double work_of_all, double seconds, const Task& task) {
     using Clock = std::chrono::steady_clock;
@@ -64,7 +65,7 @@ inline double f32_peak(const ExecutorRef& executor, double seconds = PeakOptions
     return detail::operations_peak(executor, simd::f32_burst_operations, seconds, [] { simd::f32_burst(); });
 }
 
-/// Dot products of two bf16 each, added to f32 (AVX-512 BF16), in registers: operations a second; none without the
+/// Dot products of two bf16 each, added to f32 (AVX-512 BF16), in registers: operations a second; nothing without the
 /// instruction.
 inline std::optional<double> bf16_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
     if (simd::bf16_burst_operations == 0) return {};
@@ -78,7 +79,7 @@ inline std::optional<double> int8_peak(const ExecutorRef& executor, double secon
     return detail::operations_peak(executor, simd::int8_burst_operations, seconds, [] { simd::int8_burst(); });
 }
 
-/// Memory to read, which no thread has in its cache.
+/// Memory to read that no thread has in its cache.
 class ReadStream {
 public:
     /// Throws    std::bad_alloc
@@ -93,8 +94,8 @@ public:
                       [&](std::size_t part) { std::fill_n(memory_.data() + part * floats_, floats_, 0.0f); });
     }
 
-    /// Reads everything once in all threads: bytes a second, the best of several times and of several ways. Which way is the
-    /// fastest depends on the processor: what it fetches by itself, and how many places it follows.
+    /// Reads everything once with all threads: bytes a second, the best of several times and of several ways. Which way is
+    /// fastest depends on the processor: on what it fetches by itself, and how many places it can follow.
     double measure(double seconds = PeakOptions{}.seconds) const {
         return std::max({measure_way<1, 0>(seconds / 4), measure_way<4, 0>(seconds / 4), measure_way<4, 16>(seconds / 4),
                          measure_way<most_streams, 0>(seconds / 4)});
@@ -112,11 +113,11 @@ private:
     }
 
     ExecutorRef executor_;
-    std::size_t floats_;  // of one thread
+    std::size_t floats_;  // floats of one thread
     AlignedBuffer<float> memory_;
 };
 
-/// All peaks of as many threads as the executor runs at once.
+/// All peaks, with as many threads as the executor runs at once.
 /// Throws    std::bad_alloc
 /// Cost      about `seconds` for each peak, and the memory to read
 inline MachinePeaks measure_peaks(const ExecutorRef& executor, const PeakOptions& options = {}) {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -20,6 +21,8 @@ struct ContextParts {
     TokenSpan head;                     ///< BOS, system text
     std::span<const Passage> passages;  ///< the best first; not yet wrapped
     TokenSpan context;                  ///< the prompt and what was generated
+    /// What was laid out last for this text, and the text since; by default what is held. A layout may leave passages where they stand.
+    std::optional<TokenSpan> standing = {};
 };
 
 /// Room for plans; reuse it and planning allocates nothing. A plan views it and is valid until its next use.
@@ -76,7 +79,8 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
         "flashback: plan_context takes wrapper(), layout() and reuse() of its policies, as Policies has them");
     detail::wrap_all(policies.wrapper(), parts.passages, scratch);
     scratch.wanted.clear();
-    policies.layout()(LayoutParts{parts.head, scratch.passages, parts.context, held}, scratch.wanted);
+    policies.layout()(LayoutParts{parts.head, scratch.passages, parts.context, held, parts.standing.value_or(held)},
+                      scratch.wanted);
     const TokenSpan wanted = scratch.wanted;
     if (wanted.empty()) {
         detail::report(on_error, ErrorCode::contract,

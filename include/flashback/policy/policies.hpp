@@ -236,6 +236,17 @@ private:
         }
     }
 
+    /// Refuses, in words, to copy what cannot be copied. `Kept` are the slots that are not replaced, and the method.
+    template <class Self, class... Kept>
+    static constexpr bool can_keep() {
+        constexpr bool can = !std::is_lvalue_reference_v<Self> || (std::copy_constructible<Kept> && ...);
+        static_assert(
+            can,
+            "flashback: one of these policies can be moved but not copied: set the others in one chain with it, or by "
+            "std::move(policies).schedule(...)");
+        return can;
+    }
+
     // A policy that does not fit was refused in words by now; without it the rest of the program compiles, and that sentence
     // is the only error.
     template <Slot Replaced, bool Fits, class Self, class P>
@@ -244,15 +255,20 @@ private:
             return std::forward<Self>(self);
         } else {
             return [&]<std::size_t... I>(std::index_sequence<I...>) {
-                const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
-                    if constexpr (J == Replaced) {
-                        return std::move(policy);
-                    } else {
-                        return std::get<J>(std::forward<Self>(self).slots_);
-                    }
-                };
-                return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>..., Method>{
-                    slot(std::integral_constant<std::size_t, I>{})..., std::forward<Self>(self).method_};
+                if constexpr (can_keep<Self, std::conditional_t<I == Replaced, NoMethod, std::tuple_element_t<I, Slots>>...,
+                                       Method>()) {
+                    const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
+                        if constexpr (J == Replaced) {
+                            return std::move(policy);
+                        } else {
+                            return std::get<J>(std::forward<Self>(self).slots_);
+                        }
+                    };
+                    return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>..., Method>{
+                        slot(std::integral_constant<std::size_t, I>{})..., std::forward<Self>(self).method_};
+                } else {
+                    return Policies<>{};
+                }
             }
             (std::make_index_sequence<std::tuple_size_v<Slots>>{});
         }
@@ -267,15 +283,19 @@ private:
             detail::fills<Inner, detail::ReuseSlot, true>,     detail::fills<Inner, detail::SamplerSlot, false>,
             detail::fills<Inner, detail::OverflowSlot, true>,  detail::fills<Inner, detail::StoppingSlot, false>};
         return [&]<std::size_t... I>(std::index_sequence<I...>) {
-            const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
-                if constexpr (filled[J]) {
-                    return detail::OfMethod{};
-                } else {
-                    return std::get<J>(std::forward<Self>(self).slots_);
-                }
-            };
-            return Policies<std::conditional_t<filled[I], detail::OfMethod, std::tuple_element_t<I, Slots>>..., M>{
-                slot(std::integral_constant<std::size_t, I>{})..., std::move(method)};
+            if constexpr (can_keep<Self, std::conditional_t<filled[I], NoMethod, std::tuple_element_t<I, Slots>>...>()) {
+                const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
+                    if constexpr (filled[J]) {
+                        return detail::OfMethod{};
+                    } else {
+                        return std::get<J>(std::forward<Self>(self).slots_);
+                    }
+                };
+                return Policies<std::conditional_t<filled[I], detail::OfMethod, std::tuple_element_t<I, Slots>>..., M>{
+                    slot(std::integral_constant<std::size_t, I>{})..., std::move(method)};
+            } else {
+                return Policies<>{};
+            }
         }
         (std::make_index_sequence<std::tuple_size_v<Slots>>{});
     }

@@ -17,12 +17,14 @@ namespace detail {
 
 template <class W>
 concept WrapsTokens = requires(const W& wrapper, TokenSpan passage, TokenBuffer& out) {
-    wrapper(passage, out);
+    { wrapper(passage, out) } -> GivesNoTokens;
+    requires !WritesToACopy<W, TokenSpan>;
 };
 
 template <class W>
 concept WrapsPassages = requires(const W& wrapper, const Passage& passage, std::size_t rank, TokenBuffer& out) {
-    wrapper(passage, rank, out);
+    { wrapper(passage, rank, out) } -> GivesNoTokens;
+    requires !WritesToACopy<W, Passage, std::size_t>;
 };
 
 }  // namespace detail
@@ -51,7 +53,7 @@ template <class W>
 constexpr bool checked_wrapper() {
     static_assert(MarkerWrapper<W>,
                   "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out) or "
-                  "wrapper(const Passage&, std::size_t rank, TokenBuffer& out)");
+                  "wrapper(const Passage&, std::size_t rank, TokenBuffer& out), and return nothing");
     if constexpr (MarkerWrapper<W>) {
         static_assert(
             !NamesMarkers<W> || NamesItsMarkers<W>,

@@ -23,7 +23,7 @@ struct Document {
 /// A collection of documents.
 struct Corpus {
     std::vector<Document> documents;
-    std::size_t replaced = 0;  ///< places where the files were no UTF-8 and got U+FFFD
+    std::size_t replaced = 0;  ///< places where the files were not UTF-8 and got U+FFFD
 };
 
 /// How a file of plain text falls into documents.
@@ -62,6 +62,6 @@ Corpus parse_corpus(std::string_view bytes, const std::string& name, TextForm fo
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/retrieval/detail/read_corpus.hpp"
 #endif

@@ -1,4 +1,4 @@
-/// \file The derivatives of what works on one row: norm, activation, cross entropy.
+/// \file The derivatives of operations on one row: norm, activation, cross entropy.
 #pragma once
 
 #include "flashback/simd/detail/exp.hpp"
@@ -97,8 +97,8 @@ inline void layer_norm_backward(const float* x, const float* weight, std::size_t
     });
 }
 
-/// Whether the squares of a row have a sum. Where they overflow, norms give zeros, and a run that has diverged looks like one
-/// that predicts every token alike.
+/// Whether the sum of the squares of a row is finite. If it overflows, norms give zeros, and a run that has diverged looks like
+/// one that finds all tokens equally likely.
 /// Shape     x (n)
 inline bool has_norm(const float* x, std::size_t n) noexcept {
     Lanes squares = Lanes::all(0.0f);
@@ -185,7 +185,7 @@ inline float sum_of_squares(const float* x) noexcept {
 }
 
 /// -ln of the probability of a target, and its derivative: logits become their gradients, softmax(logits) - [target].
-/// Shape     logits (n); those of columns that are cut are -infinity and become 0
+/// Shape     logits (n); those of ids that are left out are -infinity and become 0
 inline double cross_entropy(float* logits, std::size_t n, std::size_t target) noexcept {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     Lanes part = Lanes::all(-infinity);

@@ -8,8 +8,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// A stride of at least n floats for the rows of a product: an odd number of cache lines, since rows that lie a power of two
-/// apart share a few lines of the cache and evict each other.
+/// A stride of at least n floats for the rows of a product. It is an odd number of cache lines: rows whose distance is a power
+/// of two share a few lines of the cache and evict each other.
 constexpr std::size_t row_stride(std::size_t n) noexcept { return (padded(n) / panel_outputs | 1) * panel_outputs; }
 
 /// The panels [first, last) of a matrix.

@@ -9,12 +9,12 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The settings of AdamW; the defaults are those of Hugging Face's trainer.
+/// The settings of AdamW. The defaults are those of Hugging Face's trainer.
 struct AdamWOptions {
     float beta1 = 0.9f;
     float beta2 = 0.999f;
     float epsilon = 1e-8f;
-    float weight_decay = 0;  ///< of matrices and embedding rows; norms do not decay
+    float weight_decay = 0;  ///< for matrices and embedding rows; norms do not decay
 };
 
 /// What one step has in common for all elements.

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "flashback/core/members.hpp"
+#include "flashback/core/tokens.hpp"
 
 #include <concepts>
 #include <cstddef>
+#include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
@@ -22,6 +24,22 @@ template <class P>
 concept SaysWhetherSurprisals = requires(const P& policy) {
     { policy.wants_surprisals() } -> std::same_as<bool>;
 };
+
+/// A callable with one signature, which can be tried with other arguments without a look at its body.
+template <class F>
+concept OneSignature = std::is_pointer_v<F> || std::is_function_v<F> || requires {
+    &F::operator();
+};
+
+/// A callable that takes its last argument, what it is to write to, by value or const.
+template <class F, class... Args>
+concept WritesToACopy = OneSignature<F> && requires(const F& call, const Args&... args, const TokenBuffer& out) {
+    call(args..., out);
+};
+
+/// What a callable that writes to an argument may return: no tokens, which nobody would read.
+template <class Result>
+concept GivesNoTokens = std::is_lvalue_reference_v<Result> || !std::convertible_to<Result, TokenSpan>;
 
 /// Calls `reset()` of a policy, or of what a std::reference_wrapper refers to, if it has that.
 template <class P>

@@ -82,7 +82,7 @@ inline void read_whole(const std::string& text, const std::string& stem, Corpus&
     corpus.documents.push_back({stem, {}, text});
 }
 
-/// Refuses a collection without documents, or with two of the same id.
+/// Refuses a collection that has no documents, or two with the same id.
 inline void check_documents(const Corpus& corpus, const std::string& name, const char* without) {
     if (corpus.documents.empty()) FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' holds no ", without);
     std::unordered_set<std::string_view> ids;
@@ -94,7 +94,7 @@ inline void check_documents(const Corpus& corpus, const std::string& name, const
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER Corpus parse_corpus(std::string_view bytes, const std::string& name, TextForm form) {
+FLASHBACK_DETAIL_ONCE Corpus parse_corpus(std::string_view bytes, const std::string& name, TextForm form) {
     Corpus corpus;
     const std::string text = detail::text_of(bytes, name, corpus.replaced);
     const std::string stem = std::filesystem::path{name}.stem().string();
@@ -119,7 +119,7 @@ FLASHBACK_DETAIL_READER Corpus parse_corpus(std::string_view bytes, const std::s
     return corpus;
 }
 
-FLASHBACK_DETAIL_READER Corpus read_corpus(const std::filesystem::path& path, TextForm form, FileAccess access) {
+FLASHBACK_DETAIL_ONCE Corpus read_corpus(const std::filesystem::path& path, TextForm form, FileAccess access) {
     std::error_code unknown;
     if (!std::filesystem::is_directory(path, unknown)) {
         const MappedFile file{path, access};

@@ -13,7 +13,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::testing::plain {
 
-/// The sums of an attention while it goes over the tiles.
+/// The sums of an attention on its way over the tiles.
 struct AttentionState {
     float most = -std::numeric_limits<float>::infinity();  ///< the greatest score so far
     float total = 0;                                       ///< sum of e^(score - most)
@@ -51,7 +51,7 @@ inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::
     for (std::size_t g = 0; g < groups; ++g) {
         for (std::size_t j = 0; j < key_group; ++j) {
             float& s = score[g * key_group + j];
-            s = exp(s - most);  // 0 where nothing is visible, which leaves the sum as it is
+            s = exp(s - most);  // 0 for positions that are not visible, which leaves the sum as it is
             part[j] += s;
         }
     }

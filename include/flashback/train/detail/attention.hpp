@@ -90,7 +90,7 @@ inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t fi
 /// out = softmax(q Kᵀ) V for every head, each position of the range seeing itself and all before.
 /// Shape     q, out (rows, heads · head_dim), those of the range   k, v (rows, kv_heads · head_dim)
 /// Requires  q is scaled by 1/sqrt(head_dim) already
-/// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and those of half a block of queries more in each row
+/// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and for each row half a block of queries more
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1; Ainslie et al. 2023, GQA, section 2.2
 inline void attention_forward(const AttentionShape& shape, const Attending<ConstRowSpan>& x, const RowRange& range, RowSpan out,
                               AttentionScratch& s) noexcept {
