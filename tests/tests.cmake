@@ -13,7 +13,7 @@ flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/
                    format/module_pattern.cpp format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp
                    APART support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
-                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/tokenizer.cpp text/unicode.cpp)
+                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/token_finder.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(loading SOURCES loading/families.cpp loading/tokenizer.cpp loading/write_model.cpp
                    loading/byte_level_bpe.cpp loading/hostile.cpp loading/llama_cpp.cpp loading/load.cpp loading/tokenizer_folder.cpp
                    loading/tokenizer_json.cpp loading/config_json.cpp loading/convert.cpp loading/model_folder.cpp)
