@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/format/gguf.hpp"
+#include "flashback/model/detail/gguf_place.hpp"
 #include "flashback/model/load.hpp"
 #include "flashback/model/load_adapter.hpp"
 #include "flashback/model/merge_adapter.hpp"
