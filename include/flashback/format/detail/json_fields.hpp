@@ -18,9 +18,9 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Files of a tokenizer have a field for each token.
-inline constexpr std::size_t most_tokenizer_bytes = std::size_t{1} << 26;
-inline constexpr std::size_t most_tokens = std::size_t{1} << 21;
+/// Files of a tokenizer have a field for each token, and up to three elements for each merge.
+inline constexpr JsonTree::Most most_of_tokenizers{
+    .bytes = std::size_t{1} << 26, .fields = std::size_t{1} << 21, .elements = std::size_t{1} << 22};
 
 /// A value as it may stand in a message.
 inline std::string shown(const JsonTree& value) { return printable(value.text()); }

@@ -100,11 +100,17 @@ public:
         }
     }
 
-    /// The JSON of a file: lists and objects lie at most 16 deep in each other, no object has a field twice, and all together have at
-    /// most `most_fields`.
+    /// How much a file may ask for: an element of a list takes 40 bytes here and 2 there.
+    struct Most {
+        std::size_t bytes = std::size_t{16} << 20;
+        std::size_t fields = 10000;                   ///< of all objects together
+        std::size_t elements = std::size_t{1} << 17;  ///< of all lists together
+    };
+
+    /// The JSON of a file: lists and objects lie at most 16 deep in each other, no object has a field twice, and nothing is beyond `most`.
     /// Throws    Error{format} for anything else, and for a number that no double holds
-    static JsonTree parse(std::string_view text, const std::string& file, std::size_t most_bytes = std::size_t{16} << 20,
-                          std::size_t most_fields = 10000);
+    static JsonTree parse(std::string_view text, const std::string& file, const Most& most);
+    static JsonTree parse(std::string_view text, const std::string& file) { return parse(text, file, Most{}); }
 
 private:
     template <class T>
@@ -158,7 +164,7 @@ private:
 /// Builds a tree of what the parser finds.
 class JsonTreeBuilder : public nlohmann::json_sax<nlohmann::json> {
 public:
-    JsonTreeBuilder(const std::string& file, std::size_t most_fields) : file_(file), most_fields_(most_fields) {}
+    JsonTreeBuilder(const std::string& file, const JsonTree::Most& most) : file_(file), most_(most) {}
 
     JsonTree root;
 
@@ -174,7 +180,7 @@ public:
     bool end_object() override { return close(); }
     bool end_array() override { return close(); }
     bool key(string_t& value) override {
-        if (++fields_ > most_fields_) refuse("has more than ", most_fields_, " fields");
+        if (++fields_ > most_.fields) refuse("has more than ", most_.fields, " fields");
         if (!open_.back().names.insert(value).second) refuse("has the field ", printable(value), " twice");
         key_ = std::move(value);
         return true;
@@ -206,6 +212,7 @@ private:
         } else if (open_.back().object) {
             open_.back().fields.emplace_back(std::move(key_), std::move(value));
         } else {
+            if (++elements_ > most_.elements) refuse("has more than ", most_.elements, " elements in lists");
             open_.back().elements.push_back(std::move(value));
         }
         return true;
@@ -225,13 +232,14 @@ private:
     const std::string& file_;
     std::vector<Open> open_;
     std::string key_;
-    std::size_t most_fields_, fields_ = 0;
+    const JsonTree::Most most_;
+    std::size_t fields_ = 0;
+    std::size_t elements_ = 0;
 };
 
-inline JsonTree JsonTree::parse(std::string_view text, const std::string& file, std::size_t most_bytes,
-                                std::size_t most_fields) {
-    JsonTreeBuilder builder{file, most_fields};
-    if (text.size() > most_bytes) builder.refuse("has ", text.size(), " bytes, expected at most ", most_bytes);
+inline JsonTree JsonTree::parse(std::string_view text, const std::string& file, const Most& most) {
+    JsonTreeBuilder builder{file, most};
+    if (text.size() > most.bytes) builder.refuse("has ", text.size(), " bytes, expected at most ", most.bytes);
     if (text.find('\0') != text.npos) builder.refuse("has a NUL byte");  // where the parser would see its end
     nlohmann::json::sax_parse(text, &builder);
     return std::move(builder.root);

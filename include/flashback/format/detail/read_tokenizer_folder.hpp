@@ -18,7 +18,7 @@ namespace detail {
 struct OptionalJson {
     OptionalJson(const std::filesystem::path& folder, const char* file) : name((folder / file).string()) {
         present = std::filesystem::exists(name);
-        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, most_tokenizer_bytes, most_tokens);
+        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, most_of_tokenizers);
     }
     JsonFields fields() const { return {json, name}; }
 
