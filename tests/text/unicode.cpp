@@ -237,9 +237,7 @@ TEST_CASE("bytes that are no UTF-8 and NUL end a word") {
     CHECK(words("ab\0cd"sv) == Words{"ab", "cd"});
 }
 
-TEST_CASE(
-    "hostile 43: a text on a terminal has no control character, no other direction and no line of its own, but all its "
-    "letters") {
+TEST_CASE("hostile 43: what stands on a terminal does not steer it, and keeps its letters") {
     for (const std::string_view text :
          {"", "A title, 100 %", "na\u00efve \u4e2d\u6587 \u0627\u0644 \u05d0 \U0001f600 e\u0301 \u200d"})
         CHECK(harmless(text) == text);
