@@ -12,7 +12,6 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -194,12 +193,12 @@ inline std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
         encode_raw(text.substr(begin, end - begin), at_start, out);
         at_start = false;
     };
-    for (const auto& mark : std::views::reverse(marks)) {
-        if (mark.at < begin) continue;  // within the one before
-        encode_up_to(mark.at);
-        out.push_back(mark.token);
+    for (auto mark = marks.rbegin(); mark != marks.rend(); ++mark) {
+        if (mark->at < begin) continue;  // within the one before
+        encode_up_to(mark->at);
+        out.push_back(mark->token);
         at_start = true;
-        begin = mark.at + piece(mark.token).size();
+        begin = mark->at + piece(mark->token).size();
     }
     encode_up_to(text.size());
     return out;
