@@ -9,7 +9,7 @@ flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp po
                    policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp policy/softmax.cpp
                    APART support/allocations.cpp)
 flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_writer.cpp
-                   format/mapped_file.cpp format/atomic_file.cpp format/safetensors.cpp
+                   format/mapped_file.cpp format/atomic_file.cpp format/folder.cpp format/safetensors.cpp
                    format/module_pattern.cpp format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp
                    APART support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp

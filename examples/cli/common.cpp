@@ -3,6 +3,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/files/write_model.hpp"
+#include "flashback/format/atomic_file.hpp"
 #include "models/default_model.hpp"
 
 #include <algorithm>
@@ -149,10 +150,10 @@ flashback::DType dtype_named(const std::string& name) {
     FLASHBACK_THROW(flashback::ErrorCode::contract, "no weights are written as '", name, "'");
 }
 
-void check_other(const std::string& in, const std::string& out) {
-    std::error_code absent;
-    if (!std::filesystem::equivalent(in, out, absent)) return;
-    FLASHBACK_THROW(flashback::ErrorCode::io, "'", out, "' is what is read, expected another file to write");
+void write_whole(const std::string& file, std::string_view text) {
+    flashback::AtomicFile whole{file};
+    whole.write(text);
+    whole.finish();
 }
 
 void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,

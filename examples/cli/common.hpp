@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cli {
@@ -67,9 +68,9 @@ flashback::DType dtype_named(const std::string& name);
 void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,
                 const flashback::Vocabulary* vocabulary, flashback::DType type);
 
-/// Refuses to write over a file that is read.
+/// Writes a file whole or not at all.
 /// Throws    Error{io}
-void check_other(const std::string& in, const std::string& out);
+void write_whole(const std::string& file, std::string_view text);
 
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);

@@ -8,10 +8,15 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/version.hpp"
 
+#include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <exception>
 #include <iostream>
 #include <new>
 #include <string_view>
+
+#include <unistd.h>
 
 int main(int argc, char** argv) {
     CLI::App app{"Generates text with a language model while it retrieves passages from a corpus."};
@@ -45,14 +50,18 @@ int main(int argc, char** argv) {
         }
         return 2;
     }
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error in words, as a full disk is
     try {
         run();
+        errno = 0;
         std::cout.flush();
-        if (!std::cout) {
-            std::cerr << "flashback: cannot write to standard output\n";
-            return 1;
-        }
-        return 0;
+        if (std::cout) return 0;
+        if (errno == 0) static_cast<void>(::write(STDOUT_FILENO, "\n", 1) < 0);  // fails as an earlier write did, and says why
+        std::cerr << "flashback: cannot write to standard output: " << std::strerror(errno == 0 ? EIO : errno) << '\n';
+        return 1;
+    } catch (const CLI::ValidationError& error) {  // options that contradict each other, which the file system shows
+        std::cerr << "flashback: " << error.what() << "; see flashback --help\n";
+        return 2;
     } catch (const flashback::Error& error) {
         std::cerr << "flashback: " << error.what() << '\n';
     } catch (const std::bad_alloc&) {

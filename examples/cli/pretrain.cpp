@@ -1,4 +1,5 @@
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/data/packed_text.hpp"
 #include "flashback/data/shuffled_passes.hpp"
@@ -165,13 +166,17 @@ Json summary(const PretrainOptions& o, const fb::PackedText& data, const std::ve
 }
 
 void pretrain(const PretrainOptions& o) {
+    FilesOfCommand files;
+    files.reads("--tokenizer", o.tokenizer);
+    for (const std::string& train : o.train) files.reads("--train", train);
+    files.reads("--valid", o.valid);
+    files.writes("--out", o.out, o.force);
+    o.run.name_files(files);
+    files.check();
     const fb::ModelSource file = open_model(o.tokenizer);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::TokenId end = end_of_document(tokenizer, file.name());
     const fb::TransformerConfig config = config_of(o, tokenizer.size());
-    check_writable(o.out, o.force);
-    if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
-    if (!o.run.log.empty()) check_writable(o.run.log, true);
 
     fb::ThreadPool pool = start_threads(o.threads);
     const fb::PackedText data = read_data(o, tokenizer, end, pool);

@@ -1,12 +1,13 @@
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/retrieval/bm25.hpp"
 
-#include <fstream>
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <sstream>
 #include <unordered_set>
 
 namespace cli {
@@ -66,9 +67,15 @@ std::vector<std::pair<std::string_view, double>> best_documents(const flashback:
 }
 
 void write_run(const SearchOptions& options) {
+    FilesOfCommand files;
+    files.reads("--corpus", options.corpus);
+    files.reads("--queries", options.queries);
+    files.reads("--model", options.model);
+    files.writes("--run", options.run_file, /*replace=*/true);
+    files.check();
     const flashback::Corpus queries = open_corpus(options.queries);
     const flashback::Bm25Index index = open_index(options);
-    std::ofstream run{options.run_file};
+    std::ostringstream run;
     run << std::fixed << std::setprecision(6);
     const auto column = [](std::string_view id) {
         if (id.empty() || id.find_first_of(" \t\n\r") != id.npos) {
@@ -83,8 +90,7 @@ void write_run(const SearchOptions& options) {
             run << column(query.id) << " Q0 " << column(id) << ' ' << ++rank << ' ' << score << " flashback\n";
         }
     }
-    run.close();
-    if (!run) FLASHBACK_THROW(flashback::ErrorCode::io, "cannot write '", options.run_file, "'");
+    write_whole(options.run_file, run.str());
     if (options.json) {
         print({{"documents", index.passages().documents().size()},
                {"passages", index.passages().size()},
