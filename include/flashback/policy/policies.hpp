@@ -14,6 +14,7 @@
 #include "flashback/policy/truncated_sampling.hpp"
 #include "flashback/policy/wrapper.hpp"
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -219,10 +220,21 @@ public:
     }
 
 private:
+    /// Calls `call` with each policy: with one that several slots refer to, once.
     template <class Call>
     constexpr void each(Call call) {
-        std::apply([&](auto&... slot) { (call(slot), ...); }, slots_);
-        call(method_);
+        std::array<detail::Referred, std::tuple_size_v<Slots> + 1> met{};
+        std::size_t count = 0;
+        const auto call_once = [&]<class P>(P& policy) {
+            if constexpr (!std::same_as<P, Checked<P>>) {
+                const auto referred = detail::referred(detail::unwrap(policy));
+                if (std::find(met.begin(), met.end(), referred) != met.end()) return;
+                met[count++] = referred;
+            }
+            call(policy);
+        };
+        std::apply([&](auto&... slot) { (call_once(slot), ...); }, slots_);
+        call_once(method_);
     }
 
     /// The policy in a slot, or the method as that.
