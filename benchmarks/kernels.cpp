@@ -1,4 +1,4 @@
-// Every kernel beside its plain loop and, where it has one, Eigen's version. `share_of_peak` is of the fused multiply-adds that
+// Every kernel beside its plain loop and, if it has one, Eigen's version. `share_of_peak` is of the fused multiply-adds that
 // the same number of threads reached in this run.
 #include "flashback/core/executor.hpp"
 #include "flashback/core/random.hpp"
@@ -94,7 +94,7 @@ void matmul_kernel(benchmark::State& state) {
     for ([[maybe_unused]] auto _ : state) {
         const simd::PackedMatrix& w = weights[turn++ % weights.size()];
         executor.run_ranges(w.panels(), 4, [&](std::size_t first, std::size_t last) {
-            simd::matmul(w, first, last, a, rows, y.data(), y_stride);
+            simd::matmul(w, {first, last}, a, rows, {y.data(), y_stride});
         });
         benchmark::DoNotOptimize(y.data());
         benchmark::ClobberMemory();

@@ -31,7 +31,7 @@ if(FLASHBACK_INSTALL)
                                 ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
   set_property(TEST package PROPERTY LABELS build)
   foreach(how find_package add_subdirectory)
-    foreach(part policy flashback)
+    foreach(part policy flashback once)
       add_test(NAME consumer_${how}_${part} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/run.sh ${how} ${part}
                ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
       set_property(TEST consumer_${how}_${part} PROPERTY LABELS build)

@@ -50,7 +50,7 @@ CLI::Validator number_from(double least, double most) { return number_in(least, 
 CLI::Validator number_above(double least, double most) { return number_in(least, most, false, ", up to "); }
 
 void say_kept_as_f16(const flashback::GgufTensor& tensor, flashback::DType wanted) {
-    std::cerr << "flashback: tensor " << flashback::detail::printable(tensor.name) << " has rows of " << tensor.dims[0]
+    std::cerr << "flashback: tensor " << flashback::printable(tensor.name) << " has rows of " << tensor.dims[0]
               << " elements, no multiple of " << flashback::layout_of(wanted).block_elements << ", and is stored as F16\n";
 }
 

@@ -67,7 +67,7 @@ void convert(const ConvertOptions& options) {
     if (options.json) {
         Json json{{"in", options.in},
                   {"out", options.out},
-                  {"architecture", fb::detail::gguf_architecture(model->config.family)},
+                  {"architecture", written.text("general.architecture").value_or("")},
                   {"dtype", name},
                   {"bytes", bytes},
                   {"tokens", vocabulary ? Json(vocabulary->size()) : Json(nullptr)},

@@ -225,7 +225,7 @@ void finetune(const FinetuneOptions& o) {
 
     fb::ThreadPool pool = start_threads(o.threads);
     const auto model = load_weights(file, pool);
-    if (o.all) fb::detail::check_writable(model->config);
+    if (o.all) fb::check_gguf_writable(model->config);
     const fb::TrainingTargets targets = targets_of(o, markers);
     const fb::AnyPolicies policies = policies_of(o.retrieval, markers);
     Search search{o, tokenizer, pool};

@@ -2,7 +2,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
-#include "flashback/format/detail/json_tree.hpp"
+#include "flashback/format/json_tree.hpp"
 #include "flashback/format/safetensors_folder.hpp"
 
 #include <cstdint>
@@ -40,7 +40,7 @@ Json weights_json(const fb::SafetensorsFolder& folder) {
 
 Json inspect_folder(const fb::ModelSource& source, fb::ExecutorRef executor, bool tensors) {
     const std::string config = (std::filesystem::path{source.name()} / "config.json").string();
-    const auto tree = fb::detail::JsonTree::parse(fb::MappedFile{config}.text(), config);
+    const auto tree = fb::JsonTree::parse(fb::MappedFile{config}.text(), config);
     const Json parameters = Json::parse(tree.text());
     const fb::SafetensorsFolder folder = fb::SafetensorsFolder::open(source.name());
     Json json{{"file", source.name()},

@@ -1,13 +1,13 @@
 #include "ppl_retrieval.hpp"
 
 #include "flashback/core/error.hpp"
-#include "flashback/data/texts.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/corpus.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -187,13 +187,13 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
 }
 
 void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, const std::vector<std::string>& without) {
-    auto* layout =
-        command
-            .add_option(
-                "--layout", settings.layout,
-                "Measure with retrieval, passages standing behind the text (append), in front of it (prepend), or in place "
-                "of its oldest tokens (overwrite); none: the same strides and contexts without passages")
-            ->check(CLI::IsMember({"none", "append", "prepend", "overwrite"}));
+    auto* layout = command
+                       .add_option("--layout", settings.layout,
+                                   "Measure with retrieval, passages standing after the text (append), where they stood for "
+                                   "the stride before if they are "
+                                   "found again (sticky, which needs --hold), in front of the text (prepend), or in place of "
+                                   "its oldest tokens (overwrite); none: the same strides and contexts without passages")
+                       ->check(CLI::IsMember({"none", "append", "sticky", "prepend", "overwrite"}));
     for (const std::string& name : without) layout->excludes(command.get_option(name));
     const auto choice = [&](const char* name, std::string& value, std::vector<std::string> values, const char* meaning) {
         command.add_option(name, value, meaning)->check(CLI::IsMember(std::move(values)))->capture_default_str()->needs(layout);

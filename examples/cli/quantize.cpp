@@ -59,7 +59,7 @@ Plan plan_for(const fb::GgufFile& file, fb::DType wanted) {
     Plan plan;
     for (const fb::GgufTensor& tensor : file.tensors()) {
         if (!fb::can_dequantize(tensor.type)) {
-            FLASHBACK_THROW(fb::ErrorCode::unsupported, "'", file.name(), "': tensor ", fb::detail::printable(tensor.name),
+            FLASHBACK_THROW(fb::ErrorCode::unsupported, "'", file.name(), "': tensor ", fb::printable(tensor.name),
                             " has type ", fb::layout_of(tensor.type).name,
                             ", expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K");
         }
@@ -134,10 +134,10 @@ private:
 
     [[noreturn]] void refuse(const fb::GgufTensor& tensor, std::size_t index, float value, std::string_view type) const {
         const std::string what = std::isfinite(value)
-                                     ? fb::detail::sentence("would be no finite number as ", type, ", expected smaller weights")
+                                     ? "would be no finite number as " + std::string{type} + ", expected smaller weights"
                                      : "is no finite number, expected weights";
         FLASHBACK_THROW(fb::ErrorCode::format, "'", file_.name(), "': element ", index, " of tensor ",
-                        fb::detail::printable(tensor.name), ' ', what);
+                        fb::printable(tensor.name), ' ', what);
     }
 
     const fb::GgufFile& file_;

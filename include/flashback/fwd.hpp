@@ -169,7 +169,6 @@ class RetrievedStrides;
 struct TrainingExample;
 template <class P>
 class RetrievalExamples;
-struct TrainingTexts;
 class PackedText;
 class ShuffledPasses;
 

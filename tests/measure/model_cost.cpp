@@ -90,12 +90,12 @@ TEST_CASE("The well-known shapes have the operations of performance figures") {
         model.config = *shape_of(name);
         model.layers.resize(model.config.layers);
         std::size_t sum = 0;
-        detail::each_tensor(
+        each_tensor(
             model,
-            [&](const std::string&, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
+            [&](const flashback::TensorId&, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
                 sum += outputs * inputs;
             },
-            [&](const std::string&, std::size_t count, const std::vector<float>&) { sum += count; });
+            [&](const flashback::TensorId&, std::size_t count, const std::vector<float>&) { sum += count; });
         return sum;
     };
     // As the files on the Hugging Face hub count them, the head tied.

@@ -82,8 +82,8 @@ TEST_CASE("the derivative of rms_norm") {
         const auto f = [&] { return weighed(rms_norm64({x}, weight, 0.1), dy); };
         std::vector<float> dx(n, 2.0f);
         std::vector<float> dweight(n, 3.0f);
-        detail::rms_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f, as_floats(dy).data(), dx.data(),
-                                  dweight.data());
+        detail::rms_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
+                                  {as_floats(dy).data(), dx.data(), dweight.data()});
         for (float& g : dx) g -= 2.0f;  // it adds
         for (float& g : dweight) g -= 3.0f;
         check("x", dx, x, f);
@@ -125,16 +125,16 @@ TEST_CASE("the derivative of layer_norm") {
         std::vector<float> dx(n, 1.0f);  // what is there is added to
         std::vector<float> dweight(n);
         std::vector<float> dbias(n);
-        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f, as_floats(dy).data(), dx.data(),
-                                    dweight.data(), dbias.data());
+        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
+                                    {as_floats(dy).data(), dx.data(), dweight.data(), dbias.data()});
         for (float& value : dx) value -= 1;
         if (n > 1) check("x", dx, x, f);  // one number alone is its own mean
         if (n == 1) CHECK(std::abs(dx[0]) < 1e-6f);
         if (n > 1) check("weight", dweight, weight, f);
         check("bias", dbias, bias, f);
         std::vector<float> again(n, 1.0f);
-        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f, as_floats(dy).data(), again.data(),
-                                    nullptr, nullptr);
+        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
+                                    {as_floats(dy).data(), again.data(), nullptr, nullptr});
         for (float& value : again) value -= 1;
         CHECK(again == dx);
     }
@@ -213,9 +213,9 @@ TEST_CASE("the derivative of attention, for one query to a head of keys and for 
             detail::Rows lv = to_library(v, kv_heads * d);
             detail::Rows out{rows, width};
             const detail::AttentionShape shape{kv_heads * sharing, kv_heads, d};
-            detail::attention_forward(shape, lq, lk, lv, 0, rows, out, scratch);
+            detail::attention_forward(shape, {lq, lk, lv}, {0, rows}, out, scratch);
             CHECK(weighed(as_rows(from_library(out, rows, width), width), dy) == doctest::Approx(f()).epsilon(1e-4));
-            detail::attention_backward(shape, lq, lk, lv, out, to_library(dy, width), 0, rows, scratch);
+            detail::attention_backward(shape, {lq, lk, lv}, out, to_library(dy, width), {0, rows}, scratch);
             // A sample of the rows: each difference evaluates everything.
             if (rows < 67) {
                 if (rows > 1) check("q", from_library(lq, rows, width), q, f);  // one position alone has the weight 1
@@ -252,9 +252,9 @@ TEST_CASE("attention from a position on: its rows are those of all positions, an
             detail::Rows lk = to_library(k, 2 * d);
             detail::Rows lv = to_library(v, 2 * d);
             detail::Rows out{rows, width};
-            detail::attention_forward(shape, lq, lk, lv, first, rows, out, scratch);
+            detail::attention_forward(shape, {lq, lk, lv}, {first, rows}, out, scratch);
             Result result{from_library(out, rows, width), {}, {}, {}};
-            detail::attention_backward(shape, lq, lk, lv, out, to_library(dy, width), first, rows, scratch);
+            detail::attention_backward(shape, {lq, lk, lv}, out, to_library(dy, width), {first, rows}, scratch);
             result.dq = from_library(lq, rows, width);
             result.dk = from_library(lk, rows, 2 * d);
             result.dv = from_library(lv, rows, 2 * d);
@@ -350,11 +350,11 @@ TEST_CASE("the derivative of a linear layer with LoRA, dropout and a bias") {
         const detail::Rows lx = to_library(x, inputs);
         const detail::Rows ldy = to_library(dy, outputs);
         detail::Rows y{rows, outputs};
-        detail::linear_forward(linear, lx, rows, y, simd::GemmStart::zero, dropout, scratch);
+        detail::linear_forward(linear, lx, y, {rows, simd::GemmStart::zero, dropout, scratch});
         CHECK(weighed(as_rows(from_library(y, rows, outputs), outputs), dy) == doctest::Approx(f()).epsilon(1e-4));
         detail::Rows dx{rows, inputs};
         std::vector<float> gradients(layout.size());
-        detail::linear_backward(linear, lx, ldy, rows, dx, simd::GemmStart::zero, dropout, gradients.data(), scratch);
+        detail::linear_backward(linear, lx, ldy, dx, gradients.data(), {rows, simd::GemmStart::zero, dropout, scratch});
         check("x", from_library(dx, rows, inputs), x, f);
         check("w", layout["w"].read(gradients.data()), w, f);
         check("a", layout["a"].read(gradients.data()), a, f);

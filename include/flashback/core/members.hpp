@@ -11,15 +11,21 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
+/// Whether a pointer to member points to a number or an enumeration: nothing that is meant to be called.
+template <class Pointer>
+constexpr bool points_to_number = false;
+template <class T, class Number>
+constexpr bool points_to_number<Number T::*> = std::is_arithmetic_v<Number> || std::is_enum_v<Number>;
+
 /// Becomes whatever a function wants.
 struct Anything {
     template <class T>
     operator T() const;  // NOLINT(*-explicit-*): it is never called
 };
 
-/// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and with any signature. A class that
-/// derives from it and from one more owner of the name cannot say which of the two is meant. From a final class or a union nothing
-/// derives: they are asked for a public member that is not overloaded, or that can be called with at most two arguments.
+/// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and with any signature, but for a public number.
+/// A class that derives from it and from one more owner of the name cannot say which of the two is meant. From a final class or a
+/// union nothing derives: they are asked for a public member that is not overloaded, or that can be called with at most two arguments.
 #define FLASHBACK_DETAIL_MEMBER(Concept, name)                              \
     struct Owner##Concept {                                                 \
         int name;                                                           \
@@ -30,9 +36,10 @@ struct Anything {
     constexpr bool names_##Concept() {                                      \
         if constexpr (!std::is_class_v<T> && !std::is_union_v<T>) {         \
             return false;                                                   \
+        } else if constexpr (requires { &T::name; }) {                      \
+            return !points_to_number<std::remove_cv_t<decltype(&T::name)>>; \
         } else if constexpr (std::is_final_v<T> || std::is_union_v<T>) {    \
-            return requires { &T::name; }                                   \
-            || requires(T & owner) { owner.name(); }                        \
+            return requires(T & owner) { owner.name(); }                    \
             || requires(T & owner, Anything any) { owner.name(any); }       \
             || requires(T & owner, Anything any) { owner.name(any, any); }; \
         } else {                                                            \

@@ -9,65 +9,38 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
-#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Documents as one row of tokens, cut into sequences of one length. A document has `begin` in front, if there is such a token, and
-/// `end` behind. A sequence that starts inside a document has `begin` in front too, as a decoder or `perplexity` puts it in front of
-/// a text that was cut. `begin` is never predicted.
+/// Documents as one row of tokens, cut into sequences of one length. Each document has `begin` in front, if there is such a
+/// token, and `end` after it. A sequence that starts inside a document also has `begin` in front: a decoder and `perplexity`
+/// put it in front of a text that was cut, too. `begin` is never predicted.
 class PackedText {
 public:
     /// Throws    Error{contract} for sequences of fewer than 2 tokens
-    PackedText(std::size_t length, std::optional<TokenId> begin, TokenId end) : length_(length), begin_(begin), end_(end) {
-        FLASHBACK_ASSERT(length >= 2, "sequences of ", length, " tokens, expected at least 2");
-    }
+    PackedText(std::size_t length, std::optional<TokenId> begin, TokenId end);
 
     /// Appends a document, which is any tokens but `begin`.
-    void add(TokenSpan document) {
-        if (begin_ && tokens_.size() % length_ != 0) tokens_.push_back(*begin_);
-        for (const TokenId token : document) push(token);
-        push(end_);
-        ++documents_;
-    }
+    void add(TokenSpan document);
 
-    /// Tokens of a sequence.
+    /// How many tokens a sequence has.
     std::size_t length() const noexcept { return length_; }
     std::size_t documents() const noexcept { return documents_; }
-    /// All tokens, those behind the last whole sequence included.
+    /// All tokens, including those after the last whole sequence.
     std::size_t tokens() const noexcept { return tokens_.size(); }
-    /// Whole sequences; what is left over is not read.
+    /// The number of whole sequences; the rest is not read.
     std::size_t sequences() const noexcept { return tokens_.size() / length_; }
 
     /// A sequence as a training example: every token but the first and `begin` is predicted.
     /// Throws    Error{contract} if there is none of that number
-    TrainingExample sequence(std::size_t number) const {
-        FLASHBACK_ASSERT(number < sequences(), "sequence ", number, " of a text of ", sequences(), " sequences");
-        const TokenSpan tokens = TokenSpan{tokens_}.subspan(number * length_, length_);
-        TrainingExample example;
-        example.tokens.assign(tokens.begin(), tokens.end());
-        for (std::size_t i = 1; i < length_; ++i) {
-            if (tokens[i] != begin_) example.targets.push_back(static_cast<std::uint32_t>(i));
-        }
-        return example;
-    }
+    TrainingExample sequence(std::size_t number) const;
 
     /// A hash of all tokens and of how they are cut.
-    std::uint64_t fingerprint() const noexcept {
-        Fingerprint all;
-        all.add(length_);
-        all.add(static_cast<std::uint64_t>(begin_.value_or(-1)));
-        all.add(std::as_bytes(std::span{tokens_}));
-        return all.value();
-    }
+    std::uint64_t fingerprint() const noexcept;
 
 private:
-    void push(TokenId token) {
-        if (begin_ && tokens_.size() % length_ == 0) tokens_.push_back(*begin_);
-        tokens_.push_back(token);
-    }
+    void push(TokenId token);
 
     std::size_t length_;
     std::optional<TokenId> begin_;
@@ -77,3 +50,7 @@ private:
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_COMPILED_ONCE)
+#include "flashback/data/detail/packed_text.hpp"
+#endif

@@ -274,7 +274,7 @@ private:
                 keep_ = plan.keep;
                 held_before_ = state_.held.size();
                 state_.reserve_for(plan.wanted.size());
-                state_.laid_out.assign(plan.wanted.begin(), plan.wanted.end());
+                state_.laid_out = state_.scratch.wanted;
                 break;
             }
             const FullWindow full{window, plan.wanted.size(), state_.context.size() - state_.dropped};

@@ -1,4 +1,4 @@
-/// \file From an adapter to the folder that PEFT reads.
+/// \file Writes an adapter as a folder that PEFT reads.
 #pragma once
 
 #include "flashback/files/detail/adapter_modules.hpp"
@@ -23,7 +23,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What the files say besides the numbers.
+/// What the files say besides numbers.
 struct SaveAdapterOptions {
     std::string base_model = {};  ///< base_model_name_or_path: where PEFT looks for the model
     float dropout = 0;            ///< lora_dropout of the training
@@ -31,15 +31,15 @@ struct SaveAdapterOptions {
 
 namespace detail {
 
-/// An alpha that gives a scale again to the last bit: a whole number if there is one.
+/// An alpha from which the scale follows again to the last bit; a whole number if there is one.
 inline double alpha_of(const LoraPair& pair) {
     const auto rank = static_cast<double>(pair.rank);
-    const double exact = static_cast<double>(pair.scale) * rank;  // 24 bits times 31: no rounding
+    const double exact = static_cast<double>(pair.scale) * rank;  // 24 bits times 31: exact
     const double whole = std::round(exact);
     return static_cast<float>(whole / rank) == pair.scale ? whole : exact;
 }
 
-/// The number that a person would write for a float: 0.05, and not what 0.05f is to the last digit.
+/// The number that a person would write for a float: 0.05, not all the digits of 0.05f.
 inline double shortest(float value) {
     std::array<char, 64> text{};
     double number = 0;
@@ -60,13 +60,13 @@ T most_frequent(const std::map<T, std::size_t>& counts, T otherwise) {
     return otherwise;
 }
 
-/// A pair under the name of the layer that it is for.
+/// A pair with the name of its layer.
 struct NamedPair {
     std::string module;
     LoraPair pair;
 };
 
-/// The pairs of all layers that have one, with the order of rotary rows that a file wants.
+/// The pairs of all layers that have one, with their rotary rows in the order that the file wants.
 template <class Modules>
 std::vector<NamedPair> named_pairs(const Adapter& adapter, const TransformerConfig& c, RotaryRows order,
                                    const Modules& modules) {
@@ -80,10 +80,10 @@ std::vector<NamedPair> named_pairs(const Adapter& adapter, const TransformerConf
     return pairs;
 }
 
-/// The end of a module's name that the same module has in every layer, e.g. "q_proj" or "attn.c_proj".
+/// The end of a module's name that this module has in every layer, e.g. "q_proj" or "attn.c_proj".
 inline std::string in_every_layer(const TransformerConfig& c, const std::string& module) {
     std::size_t dot = module.rfind('.');
-    if (c.family == Family::gpt2) dot = module.rfind('.', dot - 1);  // c_proj alone would be two modules
+    if (c.family == Family::gpt2) dot = module.rfind('.', dot - 1);  // "c_proj" alone would name two modules
     return module.substr(dot + 1);
 }
 
@@ -118,11 +118,14 @@ inline PeftConfig peft_config_of(const std::vector<NamedPair>& pairs, const Tran
 
 }  // namespace detail
 
-/// Writes an adapter as PEFT does, for a model of the same shape: `load_adapter` gives the same bits again, and PEFT the same outputs
-/// with Hugging Face's form of the model, whose embedding must have been given rows for new tokens before. Numbers are F32. The folder is made if it is not there; other files in it stay.
+/// Writes an adapter as PEFT does, for a model of the same shape. Numbers are F32. The folder is made if it is not there; other
+/// files in it stay.
 ///
-/// Both files are complete on the disk before either appears. A program that is killed between the two leaves a folder without a
-/// configuration, which is refused, and never an old one beside new numbers.
+/// `load_adapter` gives back the same bits. PEFT gives the same outputs with Hugging Face's form of the model; if the adapter
+/// has rows for new tokens, the embedding of that model must be enlarged first.
+///
+/// Both files are complete on the disk before either appears. If the program is killed between the two, the folder has no
+/// configuration, and is refused. An old configuration never stands beside new numbers.
 /// Throws    Error{contract} if the adapter does not fit the model or changes nothing; Error{io}
 inline void save_adapter(const Adapter& adapter, const TransformerConfig& model, const std::filesystem::path& folder,
                          const SaveAdapterOptions& options = {}) {

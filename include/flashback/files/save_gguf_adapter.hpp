@@ -1,4 +1,4 @@
-/// \file From an adapter to the GGUF file that llama.cpp reads.
+/// \file Writes an adapter as a GGUF file that llama.cpp reads.
 #pragma once
 
 #include "flashback/files/detail/gguf_adapter.hpp"
@@ -19,8 +19,8 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// The rows that an adapter replaces, as a pair whose product is added to the embedding: `a` names the rows, `b` holds what is added.
-/// Where there are more rows than numbers in one, it is the other way round.
+/// The rows that an adapter replaces, as a pair whose product is added to the embedding: `a` selects the rows, and `b` holds
+/// what is added to them. If there are more rows than numbers in a row, `a` and `b` change roles.
 class EmbeddingPair {
 public:
     EmbeddingPair(const Adapter& adapter, const Transformer& model, double alpha)
@@ -65,7 +65,7 @@ private:
     std::size_t width_;
     const std::vector<TokenId>& ids_;
     std::size_t rank_;
-    std::vector<float> added_;  ///< (ids, width): what is added to each row, over the scale of the file
+    std::vector<float> added_;  ///< (ids, width): what is added to each row, divided by the scale of the file
     std::map<TokenId, std::size_t> place_;
 };
 
@@ -82,22 +82,26 @@ inline void check_gguf_rows(const Adapter& adapter, const Transformer& model) {
 
 }  // namespace detail
 
-/// Writes an adapter as llama.cpp reads it, for a model in the order of rows of its GGUF file: a pair of F32 for each linear layer, and
-/// one for `token_embd.weight` where rows are replaced, which adds to the model's rows what the adapter's are more. `load_adapter`
-/// gives the same pairs again, and the same rows but for a rounding of that difference.
+/// Writes an adapter in the form that llama.cpp reads, with rows in the order of the model's GGUF file.
 ///
-/// The file has one alpha; where a pair has another, its B is multiplied. llama.cpp's scale, unlike that of a session, is also one of
-/// rows: they come out right at 1.
-/// Throws    Error{contract} if the adapter does not fit the model or changes nothing; Error{unsupported} for a family that GGUF has
-///           not, for tokens that the model lacks, and for rows where the output head is tied to the embedding; Error{io}
-/// Cost      4 bytes a number of the pairs; the pair for rows holds a number for each token of the model and each row, at most as many
-///           rows as the embedding is wide
+/// - Each linear layer gets a pair of F32.
+/// - If the adapter replaces rows of the input embedding, there is one more pair, for `token_embd.weight`. It adds the
+///   difference between the adapter's rows and the model's.
+/// - The file has one alpha. If a pair has another, its B is multiplied to make up for that.
+///
+/// `load_adapter` gives back the same pairs. It also gives back the same rows, except for the rounding of the difference. A
+/// scale in llama.cpp multiplies that difference too, and a scale of a session does not: so rows are right only at scale 1.
+/// Throws    Error{contract} if the adapter does not fit the model or changes nothing; Error{unsupported} for a family that
+///           GGUF does not have, for tokens that the model lacks, and for rows if the output head is tied to the embedding;
+///           Error{io}
+/// Cost      4 bytes for each number of the pairs. The pair for rows has one number for each token of the model and each row;
+///           rows count at most as many as the embedding is wide
 /// Source    ggml-org/llama.cpp, convert_lora_to_gguf.py (keys and names), src/llama-adapter.cpp (shapes)
 inline void save_gguf_adapter(const Adapter& adapter, const Transformer& model, const std::filesystem::path& target) {
     const TransformerConfig& c = model.config;
     check_fits(adapter, c);
-    const auto architecture = detail::gguf_architecture(c);
-    if (!architecture) {
+    const std::string_view architecture = detail::gguf_architecture(c.family);
+    if (architecture.empty()) {
         FLASHBACK_THROW(ErrorCode::unsupported,
                         "an adapter for this model cannot be a GGUF file, since GGUF has no architecture of its family");
     }
@@ -109,7 +113,7 @@ inline void save_gguf_adapter(const Adapter& adapter, const Transformer& model, 
     for (const auto& [module, pair] : pairs) {
         if (pair.scale != 0) ++alphas[static_cast<float>(detail::alpha_of(pair))];
     }
-    const float alpha = detail::most_frequent(alphas, 1.0f);  // 0 would be a scale of 1
+    const float alpha = detail::most_frequent(alphas, 1.0f);  // 0 would mean a scale of 1
     for (auto& [module, pair] : pairs) {
         const double scale = static_cast<double>(alpha) / static_cast<double>(pair.rank);
         if (static_cast<float>(scale) == pair.scale) continue;
@@ -118,14 +122,14 @@ inline void save_gguf_adapter(const Adapter& adapter, const Transformer& model, 
     }
 
     GgufWriter writer{target};
-    writer.set("general.architecture", *architecture)
+    writer.set("general.architecture", std::string{architecture})
         .set("general.type", "adapter")
         .set("adapter.type", "lora")
         .set("adapter.lora.alpha", alpha);
     const auto announce = [&](const std::string& name, std::size_t inputs, std::size_t outputs) {
         writer.add_tensor(name, std::array<std::uint64_t, 2>{inputs, outputs}, DType::f32);
     };
-    const std::string embedding{detail::gguf_embedding};
+    const std::string embedding = to_string({TensorRole::embedding});
     const detail::EmbeddingPair rows{adapter, model, static_cast<double>(alpha)};
     for (const auto& [module, pair] : pairs) {
         announce(module + ".lora_a", pair.a.size() / pair.rank, pair.rank);

@@ -16,7 +16,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The names of what is in a folder, in their order. (The iterators of libstdc++ 12 end the program where memory is short.)
+/// The sorted names of what is in a folder. (The iterators of libstdc++ 12 end the program if memory is short.)
 /// Throws    Error{io} for a folder that cannot be read; std::bad_alloc
 inline std::vector<std::string> folder_entries(const std::filesystem::path& folder) {
     const auto refuse = [&](int error) {
@@ -29,7 +29,7 @@ inline std::vector<std::string> folder_entries(const std::filesystem::path& fold
     if (!open) refuse(errno);
     std::vector<std::string> names;
     for (;;) {
-        errno = 0;  // the end and an error differ in nothing else
+        errno = 0;  // only this tells an error from the end
         const ::dirent* entry = ::readdir(open.get());
         if (entry == nullptr) break;
         const std::string_view name = entry->d_name;

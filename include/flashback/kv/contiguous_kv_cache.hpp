@@ -14,11 +14,11 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// Keys and values in one block.
 /// Shape     (layers, kv_heads, tiles, keys and values of a tile)
-/// Cost      layers · kv_heads · head_dim · 8 bytes a position (4 for f16 and bf16), rounded up to 64 positions; the pages of
-///           positions that were never written are not touched
+/// Cost      layers · kv_heads · head_dim · 8 bytes a position (4 for f16 and bf16), rounded up to 64 positions; positions that
+///           were never written take no memory pages
 class ContiguousKVCache {
 public:
-    /// Throws    Error{contract} for another element than f32, f16 or bf16; std::bad_alloc
+    /// Throws    Error{contract} for an element other than f32, f16 or bf16; std::bad_alloc
     explicit ContiguousKVCache(const KVShape& shape)
         : shape_(shape),
           element_bytes_(layout_of(shape.element).block_bytes),

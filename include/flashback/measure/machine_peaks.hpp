@@ -1,7 +1,8 @@
-/// \file What the machine can do at most: arithmetic in registers and reading of memory, measured where it is compared with.
+/// \file What the machine can do at most: arithmetic in registers, and reading of memory. It is measured in the same program as
+/// what it is compared with.
 ///
-/// A kernel, a prefill or a decode is judged by its share of these, measured in the same run. Each peak is the best of many
-/// short bursts, so that other programs on the machine lower it as little as possible.
+/// A kernel, a prefill or a decode is judged by its share of these peaks in the same run. Each peak is the best of many short
+/// bursts, so that other programs on the machine lower it as little as possible.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -19,13 +20,13 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// What a number of threads reach at most, all at once. An addition and a multiplication are two operations.
+/// What a number of threads reach at most, all at the same time. An addition and a multiplication are two operations.
 struct MachinePeaks {
     std::size_t threads = 0;
     double f32 = 0;                   ///< fused multiply-adds of f32: operations a second
-    std::optional<double> bf16 = {};  ///< dot products of bf16: operations a second; absent where there is no instruction
+    std::optional<double> bf16 = {};  ///< dot products of bf16: operations a second; absent if there is no instruction
     std::optional<double> int8 = {};  ///< dot products of 8-bit integers: operations a second; absent likewise
-    double read = 0;                  ///< reading of memory that is in no cache: bytes a second
+    double read = 0;                  ///< reading memory that is in no cache: bytes a second
 };
 
 /// How peaks are measured.
@@ -36,7 +37,7 @@ struct PeakOptions {
 
 namespace detail {
 
-/// The most work a second of several rounds in which every thread does the same.
+/// The most work per second of several rounds, in each of which every thread does the same.
 template <class Task>
 double best_rate(const ExecutorRef& executor, double work_of_all, double seconds, const Task& task) {
     using Clock = std::chrono::steady_clock;
@@ -51,7 +52,7 @@ double best_rate(const ExecutorRef& executor, double work_of_all, double seconds
     return best;
 }
 
-/// The same value, which the compiler must have in a register here and knows nothing of.
+/// The same value. The compiler must have it in a register here, and knows nothing about it.
 template <class Value>
 FLASHBACK_SIMD_INLINE void keep(Value& value) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 16
@@ -65,8 +66,8 @@ FLASHBACK_SIMD_INLINE void keep(Value& value) noexcept {
 #endif
 }
 
-// Independent chains: at least latency times throughput of any processor (6 cycles of a bf16 dot product, two at a time), at
-// most what the registers hold beside the factors.
+// Independent chains: at least latency times throughput of any processor (6 cycles of a bf16 dot product, two at a time), and
+// at most what the registers hold beside the factors.
 inline constexpr std::size_t peak_chains = 12;
 inline constexpr std::size_t peak_steps = std::size_t{1} << 18;  // about a millisecond
 
@@ -85,7 +86,7 @@ FLASHBACK_SIMD_INLINE void run_chains(const Register& start, const Operation& op
     }
 }
 
-/// Operations a second of chains whose every step does `operations`.
+/// Operations a second of chains in which every step does `operations`.
 template <class Burst>
 double operations_peak(const ExecutorRef& executor, double operations, double seconds, const Burst& burst) {
     const double all = operations * peak_chains * peak_steps * static_cast<double>(executor.concurrency());
@@ -110,7 +111,7 @@ inline double f32_peak(const ExecutorRef& executor, double seconds = PeakOptions
     });
 }
 
-/// Dot products of two bf16 each, added to f32 (AVX-512 BF16), in registers: operations a second; none without the
+/// Dot products of two bf16 each, added to f32 (AVX-512 BF16), in registers: operations a second; nothing without the
 /// instruction.
 inline std::optional<double> bf16_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
 #if defined(__AVX512BF16__) && FLASHBACK_SIMD_FLOATS == 16
@@ -126,8 +127,8 @@ inline std::optional<double> bf16_peak(const ExecutorRef& executor, double secon
 #endif
 }
 
-/// Dot products of 8-bit integers, added to 32 bits, in registers: operations a second of `vpdpbusd` (AVX-512 VNNI or AVX VNNI),
-/// or of `pmaddwd` and an addition on widened bytes; none where there is neither.
+/// Dot products of 8-bit integers, added to 32 bits, in registers: operations a second of `vpdpbusd` (AVX-512 VNNI or AVX
+/// VNNI), or of `pmaddwd` and an addition on widened bytes; nothing if there is neither.
 inline std::optional<double> int8_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
 #if !defined(FLASHBACK_SIMD_INT_LOOPS)
 #if defined(FLASHBACK_SIMD_DOT_BYTES)
@@ -138,7 +139,7 @@ inline std::optional<double> int8_peak(const ExecutorRef& executor, double secon
     return detail::operations_peak(executor, 2.0 * products, seconds, [] {
         detail::IntBatch factor = detail::all_ints(0x00010001);
         detail::run_chains(detail::all_ints(0), [&](const detail::IntBatch& sum) {
-            detail::keep(factor);  // each time: the same product is not computed once for all
+            detail::keep(factor);  // each time, so that the product is not computed once for all
 #if defined(FLASHBACK_SIMD_DOT_BYTES)
             return detail::add_quads(sum, factor, factor);
 #else
@@ -152,7 +153,7 @@ inline std::optional<double> int8_peak(const ExecutorRef& executor, double secon
 #endif
 }
 
-/// Memory to read, which no thread has in its cache.
+/// Memory to read that no thread has in its cache.
 class ReadStream {
 public:
     /// Throws    std::bad_alloc
@@ -161,14 +162,14 @@ public:
         : executor_(executor),
           floats_(std::max<std::size_t>(bytes / (most_streams * line_bytes * executor.concurrency()), 1) * most_streams *
                   panel_outputs),
-          // In small pages the walks through the page table would be measured as well.
+          // With small pages, walks through the page table would be measured as well.
           memory_(in_huge_pages(AlignedBuffer<float>{floats_ * executor.concurrency()})) {
         executor_.run(executor_.concurrency(),
                       [&](std::size_t part) { std::fill_n(memory_.data() + part * floats_, floats_, 0.0f); });
     }
 
-    /// Reads everything once in all threads: bytes a second, the best of several times and of several ways. Which way is the
-    /// fastest depends on the processor: what it fetches by itself, and how many places it follows.
+    /// Reads everything once with all threads: bytes a second, the best of several times and of several ways. Which way is
+    /// fastest depends on the processor: on what it fetches by itself, and how many places it can follow.
     double measure(double seconds = PeakOptions{}.seconds) const {
         return std::max({measure_way<1, 0>(seconds / 4), measure_way<4, 0>(seconds / 4), measure_way<4, 16>(seconds / 4),
                          measure_way<most_streams, 0>(seconds / 4)});
@@ -195,7 +196,7 @@ private:
 #pragma GCC unroll 16
             for (std::size_t s = 0; s < Streams; ++s) {
                 const float* line = part + s * stream + i;
-                // The last lines ask for the last one again: behind it there may be nothing.
+                // The last lines ask for the last one again: after it there may be nothing.
                 if constexpr (Ahead > 0)
                     __builtin_prefetch(part + std::min(s * stream + i + Ahead * panel_outputs, floats_ - 1));
                 sum[s] = sum[s] + Lanes::load(line);
@@ -214,11 +215,11 @@ private:
     }
 
     ExecutorRef executor_;
-    std::size_t floats_;  // of one thread
+    std::size_t floats_;  // floats of one thread
     AlignedBuffer<float> memory_;
 };
 
-/// All peaks of as many threads as the executor runs at once.
+/// All peaks, with as many threads as the executor runs at once.
 /// Throws    std::bad_alloc
 /// Cost      about `seconds` for each peak, and the memory to read
 inline MachinePeaks measure_peaks(const ExecutorRef& executor, const PeakOptions& options = {}) {

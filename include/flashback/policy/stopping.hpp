@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -30,9 +31,12 @@ concept StopsAfresh = StoppingCriterion<const S> || Resets<S>;
 template <class S>
 concept FittingStopping = StoppingCriterion<S> && StopsAfresh<S> && FitsOptionally<S>;
 
+template <class Text>
+concept TextOrCharacter = std::same_as<std::remove_cvref_t<Text>, char> || std::convertible_to<Text, std::string_view>;
+
 template <class D>
 concept GivesText = requires(Unwrapped<D>& detokenize, TokenId token) {
-    { detokenize(token) } -> std::convertible_to<std::string_view>;
+    { detokenize(token) } -> TextOrCharacter;
 };
 
 /// Refuses, in words, what is no StoppingCriterion.

@@ -1,4 +1,4 @@
-/// \file Sixteen numbers of 16 bits as sixteen floats, and back: exact one way, rounded to nearest even the other.
+/// \file Sixteen 16-bit numbers as sixteen floats, and back. The first is exact; the second rounds to nearest even.
 #pragma once
 
 #include "flashback/simd/lanes.hpp"
@@ -10,9 +10,9 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// The element of a weight or of a cache that is IEEE 754 binary16.
+/// The element of weights or of a cache: IEEE 754 binary16.
 enum class Half : std::uint16_t {};
-/// The element of a weight or of a cache that is the upper half of a float.
+/// The element of weights or of a cache: the upper half of a float.
 enum class BFloat16 : std::uint16_t {};
 
 FLASHBACK_SIMD_INLINE float to_float(float x) noexcept { return x; }
@@ -52,7 +52,7 @@ FLASHBACK_SIMD_INLINE Lanes load_lanes(const BFloat16* from) noexcept {
 #endif
 }
 
-/// The first `count` of sixteen, 0 in the other lanes; what lies beyond is not read.
+/// The first `count` of sixteen, and 0 in the other lanes; later numbers are not read.
 template <class Element>
 FLASHBACK_SIMD_INLINE Lanes load_first_lanes(const Element* from, std::size_t count) noexcept {
     if (count >= panel_outputs) return load_lanes(from);
@@ -61,11 +61,11 @@ FLASHBACK_SIMD_INLINE Lanes load_first_lanes(const Element* from, std::size_t co
     return Lanes::load(whole);
 }
 
-/// Rounds a row of floats to another element.
+/// Rounds a row of floats to another element type.
 /// Shape     from, to (n)
 inline void round_row(const float* from, std::size_t n, float* to) noexcept { std::copy_n(from, n, to); }
 
-// At -O0 g++'s intrinsics for it are macros that convert -1 to a mask.
+// At -O0, g++'s intrinsics for this are macros that convert -1 to a mask.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 inline void round_row(const float* from, std::size_t n, Half* to) noexcept {
@@ -89,7 +89,7 @@ inline void round_row(const float* from, std::size_t n, BFloat16* to) noexcept {
     for (std::size_t i = 0; i < n; ++i) to[i] = BFloat16{float_to_bf16(from[i])};
 }
 
-/// The same to a column: element i goes to to[i · stride].
+/// The same, but to a column: element i goes to to[i · stride].
 template <class Element>
 inline void round_strided(const float* from, std::size_t n, Element* to, std::size_t stride) noexcept {
     Element whole[panel_outputs];
@@ -99,7 +99,7 @@ inline void round_strided(const float* from, std::size_t n, Element* to, std::si
     });
 }
 
-/// Calls `call(Element{})` with the element that a type names: float, Half or BFloat16; whether it names one of these.
+/// Calls `call(Element{})` with the element that a type names: float, Half or BFloat16. Tells whether it names one of these.
 template <class Call>
 constexpr bool with_element(DType type, const Call& call) {
     switch (type) {

@@ -38,7 +38,7 @@ inline void layer_norm(const float* x, const float* weight, const float* bias, s
     const Lanes mean = Lanes::all(average);
     Lanes squares = Lanes::all(0.0f);
     each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
-        // What is beyond the row counts as the mean itself.
+        // Lanes beyond the row hold the mean, so they add nothing.
         const Lanes off = Lanes::load_first(x + i, count, average) - mean;
         squares = fma(off, off, squares);
     });

@@ -19,7 +19,7 @@ FLASHBACK_SIMD_INLINE float tree_sum(const Lanes& part) noexcept {
 }
 
 /// The greatest of 16 numbers.
-/// Requires  none is NaN: lanes that start at -infinity and go through `max` never are
+/// Requires  none is NaN; lanes that start at -infinity and go through `max` never are
 FLASHBACK_SIMD_INLINE float tree_max(const Lanes& part) noexcept {
     float most[panel_outputs];
     part.store(most);

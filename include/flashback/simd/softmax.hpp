@@ -10,8 +10,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// y = e^(x - max(x)) / sum of them. -infinity has the probability 0; all is NaN where x has a NaN, a +infinity or nothing but
-/// -infinity.
+/// y = e^(x - max(x)) / sum of these. -infinity has the probability 0. All of y is NaN if x has a NaN or a +infinity, or if it
+/// is all -infinity.
 /// Shape     x, y (n); they may be the same row
 inline void softmax(const float* x, std::size_t n, float* y) noexcept {
     constexpr float infinity = std::numeric_limits<float>::infinity();

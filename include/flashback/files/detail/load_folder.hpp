@@ -1,16 +1,15 @@
-/// \file How the files of a Hugging Face folder become a model.
+/// \file Turns the files of a Hugging Face folder into a model.
 #pragma once
 
 #include "flashback/files/config_json.hpp"
 #include "flashback/files/detail/folder_names.hpp"
 #include "flashback/files/detail/rotary_rows.hpp"
 #include "flashback/files/load.hpp"
-#include "flashback/format/detail/json_fields.hpp"
-#include "flashback/format/detail/read_tokenizer_folder.hpp"
+#include "flashback/format/json_fields.hpp"
 #include "flashback/format/safetensors_folder.hpp"
 #include "flashback/format/tokenizer_files.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/tensor/dequantize.hpp"
 
 #include <algorithm>
@@ -29,7 +28,7 @@ class FolderWeights {
 public:
     FolderWeights(const SafetensorsFolder& files, const TransformerConfig& config, ExecutorRef executor)
         : files_(files), config_(config), executor_(executor) {
-        const std::string first = folder_tensor(config, "blk.0.attn_norm.weight").name;
+        const std::string first = folder_tensor(config, {TensorRole::attention_norm}).name;
         const auto prefixes = folder_prefixes(config.family);
         longest_ = prefix_ = prefixes.front();
         for (const std::string_view prefix : prefixes) {
@@ -43,8 +42,8 @@ public:
     /// The name of a tensor in these files.
     std::string name_of(const std::string& longest) const { return std::string{prefix_} + longest.substr(longest_.size()); }
 
-    void vector(const std::string& ours, std::size_t count, std::vector<float>& to) {
-        const FolderTensor place = folder_tensor(config_, ours);
+    void vector(const TensorId& id, std::size_t count, std::vector<float>& to) {
+        const FolderTensor place = folder_tensor(config_, id);
         const SafeTensor& tensor = take(name_of(place.name), {count * place.parts});
         const std::byte* from = tensor.data.data() + place.part * count * layout_of(*tensor.type).block_bytes;
         std::vector<float> values(count);
@@ -53,8 +52,8 @@ public:
         for (std::size_t i = 0; i < count; ++i) to[row_of(place, i)] = values[i];
     }
 
-    void matrix(const std::string& ours, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
-        const FolderTensor place = folder_tensor(config_, ours);
+    void matrix(const TensorId& id, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
+        const FolderTensor place = folder_tensor(config_, id);
         matrix(place, name_of(place.name), outputs, inputs, to);
     }
     void matrix(const FolderTensor& place, const std::string& name, std::size_t outputs, std::size_t inputs,
@@ -65,7 +64,7 @@ public:
         const std::size_t first_output = place.part * outputs;
         simd::PackedMatrix packed{*tensor.type, outputs, inputs};
         executor_.run_ranges(outputs, simd::panel_outputs, [&](std::size_t first, std::size_t last) {
-            std::vector<std::byte> row(inputs * bytes);  // the file's bytes may stand at any address
+            std::vector<std::byte> row(inputs * bytes);  // in the file, bytes may stand at any address
             for (std::size_t o = first; o < last; ++o) {
                 const std::byte* from = tensor.data.data();
                 if (place.transposed) {
@@ -90,7 +89,7 @@ public:
     }
     void ignore(const std::string& name) { taken_.insert(name); }
 
-    /// Refuses a folder with tensors that nobody took: they would change the result if they were known.
+    /// Refuses a folder with tensors that nobody took: if they were known, they would change the result.
     void refuse_others() const {
         for (const SafeTensor* tensor : files_.tensors()) {
             if (taken_.contains(tensor->name) || is_known_buffer(tensor->name)) continue;
@@ -132,12 +131,12 @@ private:
     std::unordered_set<std::string> taken_;
 };
 
-/// Embedding and head: of a tied pair a file may have either, or both if they are the same.
+/// Embedding and head. If they are tied, a file may have either of them, or both if they are equal.
 inline void take_embedding_and_head(FolderWeights& weights, const ModelConfig& config, const std::string& folder,
                                     Transformer& model) {
     const TransformerConfig& c = model.config;
     constexpr const char* head = "lm_head.weight";
-    const std::string embedding = weights.name_of(folder_tensor(c, "token_embd.weight").name);
+    const std::string embedding = weights.name_of(folder_tensor(c, {TensorRole::embedding}).name);
     const bool head_alone = config.tied && !weights.has(embedding) && weights.has(head);
     weights.matrix({}, head_alone ? head : embedding, c.vocab, c.row_width(), model.embedding);
     if (!config.tied) {
@@ -167,7 +166,7 @@ inline std::vector<TokenId> text_ends_of(const std::filesystem::path& folder, co
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder,
+FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder,
                                                                              ExecutorRef executor, FileAccess access) {
     const std::string config_file = (folder / "config.json").string();
     const ModelConfig config = parse_config_json(MappedFile{config_file}.text(), config_file);
@@ -176,7 +175,7 @@ FLASHBACK_DETAIL_READER std::shared_ptr<const Transformer> load_model_folder(con
     model->config = config.shape;
     const TransformerConfig& c = model->config;
     if (model->config.name.empty()) model->config.name = std::filesystem::weakly_canonical(folder).filename().string();
-    // A layer count from a damaged file must not reserve anything: as many layers need as many tensors.
+    // A layer count from a damaged file must not reserve anything: so many layers need at least as many tensors.
     if (c.layers > files.tensors().size()) {
         FLASHBACK_THROW(ErrorCode::format, "'", config_file, "' says that there are ", c.layers,
                         " layers, but the weights have ", files.tensors().size(), " tensors");
@@ -184,12 +183,12 @@ FLASHBACK_DETAIL_READER std::shared_ptr<const Transformer> load_model_folder(con
     detail::FolderWeights weights{files, c, executor};
     model->layers.resize(c.layers);
     detail::take_embedding_and_head(weights, config, files.name(), *model);
-    detail::each_tensor(
+    each_tensor(
         *model,
-        [&](const std::string& name, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
-            if (name != "token_embd.weight" && name != "output.weight") weights.matrix(name, outputs, inputs, to);
+        [&](const TensorId& id, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
+            if (id.role != TensorRole::embedding && id.role != TensorRole::head) weights.matrix(id, outputs, inputs, to);
         },
-        [&](const std::string& name, std::size_t count, std::vector<float>& to) { weights.vector(name, count, to); });
+        [&](const TensorId& id, std::size_t count, std::vector<float>& to) { weights.vector(id, count, to); });
     weights.refuse_others();
     model->rotary_frequencies = rotary_frequencies_of(c);
     model->fingerprint = flashback::fingerprint(*model, executor);

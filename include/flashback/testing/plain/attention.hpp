@@ -13,7 +13,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::plain {
 
-/// The sums of an attention while it goes over the tiles.
+/// The sums of an attention on its way over the tiles.
 struct AttentionState {
     float most = -std::numeric_limits<float>::infinity();  ///< the greatest score so far
     float total = 0;                                       ///< sum of e^(score - most)
@@ -25,8 +25,10 @@ struct AttentionState {
 /// Requires  0 < count <= 64: the positions of the tile that the query may see; the others are not used in any way
 /// Source    Milakov and Gimelshein 2018, Online normalizer calculation for softmax, algorithm 3
 template <class Element>
-inline void attend_tile(const float* q, const Element* keys, const Element* values, std::size_t d, std::size_t count,
-                        AttentionState& state, float* out) noexcept {
+inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::size_t count, AttentionState& state,
+                        float* out) noexcept {
+    const auto* keys = reinterpret_cast<const Element*>(tile.keys);
+    const auto* values = reinterpret_cast<const Element*>(tile.values);
     float score[tile_positions];
     float part[key_group];
     for (float& p : part) p = -std::numeric_limits<float>::infinity();
@@ -48,7 +50,7 @@ inline void attend_tile(const float* q, const Element* keys, const Element* valu
     for (std::size_t g = 0; g < groups; ++g) {
         for (std::size_t j = 0; j < key_group; ++j) {
             float& s = score[g * key_group + j];
-            s = exp(s - most);  // 0 where nothing is visible, which leaves the sum as it is
+            s = exp(s - most);  // 0 for positions that are not visible, which leaves the sum as it is
             part[j] += s;
         }
     }
@@ -72,9 +74,7 @@ inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t
     std::fill_n(out, d, 0.0f);
     for (std::size_t t = 0; t * tile_positions <= position; ++t) {
         const std::size_t count = std::min(tile_positions, position + 1 - t * tile_positions);
-        const KVTile held = tile(t);
-        attend_tile(q, reinterpret_cast<const Element*>(held.keys), reinterpret_cast<const Element*>(held.values), d, count,
-                    state, out);
+        attend_tile<Element>(q, tile(t), d, count, state, out);
     }
     for (std::size_t i = 0; i < d; ++i) out[i] = out[i] / state.total;
 }

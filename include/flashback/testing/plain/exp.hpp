@@ -8,14 +8,14 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::plain {
 
-/// e^x to within 2 units in the last place; 0 below -87.3365 (where the result is subnormal or about to be), infinity above 88.7228, NaN
-/// for NaN.
-/// Source    Cody and Waite 1980, Software manual for the elementary functions, chapter 6 (argument reduction); the
-///           polynomial is Cephes' expf
+/// e^x to within 2 units in the last place; 0 below -87.3365 (the result is subnormal there, or almost), infinity above
+/// 88.7228, NaN for NaN.
+/// Source    Cody and Waite 1980, Software manual for the elementary functions, chapter 6 (argument reduction); the polynomial
+///           is that of Cephes' expf
 inline float exp(float x) noexcept {
     constexpr float lowest = -87.3365f;
     constexpr float highest = 88.7228f;
-    constexpr float to_integer = 0x1.8p23f;  // adding it leaves the rounded integer in the low bits of the fraction
+    constexpr float to_integer = 0x1.8p23f;  // adding it leaves the rounded integer in the lowest bits of the fraction
     const float bounded = x < lowest ? lowest : (x > highest ? highest : x);
     const float shifted = fma(bounded, 0x1.715476p0f, to_integer);
     const float n = shifted - to_integer;
@@ -30,7 +30,7 @@ inline float exp(float x) noexcept {
     p = fma(p, r, 5.0000001201e-1f);
     p = fma(p, r * r, r) + 1.0f;
 
-    // 2^n in two factors, since n = 128 alone has no float
+    // 2^n as two factors, because 2^128 is no float
     const std::int32_t exponent = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(shifted) & 0x7fffffu) - 0x400000;
     const std::int32_t half = exponent >> 1;
     const float scale_a = std::bit_cast<float>((half + 127) << 23);

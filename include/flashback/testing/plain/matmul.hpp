@@ -23,7 +23,7 @@ inline float dot(const float* w, const float* x, std::size_t n) noexcept {
     return sum;
 }
 
-/// x, and zero if it is subnormal, where `vdpbf16ps` is used: it knows no subnormal numbers.
+/// x, or zero if it is subnormal and `vdpbf16ps` is used: that instruction knows no subnormal numbers.
 inline float flushed(float x) noexcept {
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
     return std::fabs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x;
@@ -32,7 +32,8 @@ inline float flushed(float x) noexcept {
 #endif
 }
 
-/// One output for weights of BF16: activations are rounded to bfloat16, and of each pair of products the odd one is added first.
+/// One output for weights of BF16. Activations are rounded to bfloat16, and of each pair of products the odd one is added
+/// first.
 /// Shape     w, x (n)
 inline float dot_bf16(const float* w, const float* x, std::size_t n) noexcept {
     const auto add = [&](std::size_t k, float sum) {
@@ -47,7 +48,8 @@ inline float dot_bf16(const float* w, const float* x, std::size_t n) noexcept {
     return sum;
 }
 
-/// 32 activations as integers from -127 to 127 with one scale; all zeros below 2^-100, a scale of NaN if one is not finite.
+/// 32 activations as integers from -127 to 127 with one scale. If all are below 2^-100 they become zeros; if one is not finite
+/// the scale is NaN.
 struct QuantisedBlock {
     float scale;
     int q[32];
@@ -66,7 +68,7 @@ inline QuantisedBlock quantise(const float* x) noexcept {
     return block;
 }
 
-/// The sum of w[k] q[k] over 32 weights, which are whole numbers.
+/// The sum of w[k] q[k] over 32 weights that are whole numbers.
 template <class Weight>
 int dot_of_integers(const QuantisedBlock& x, std::size_t first, std::size_t last, const Weight& weight) noexcept {
     int sum = 0;
@@ -74,8 +76,8 @@ int dot_of_integers(const QuantisedBlock& x, std::size_t first, std::size_t last
     return sum;
 }
 
-/// Adds block `i` of 32 weights: an exact sum of integers, then one multiply-add with both scales (rule R2). Where 256 weights share a
-/// block of the file, `i` counts its parts.
+/// Adds block `i` of 32 weights: an exact sum of integers, then one multiply-add with both scales (rule R2). If 256 weights
+/// share a block of the file, `i` counts the parts of 32.
 inline float add_block(const BlockQ8_0& w, std::size_t /*i*/, const QuantisedBlock& x, float sum) noexcept {
     const int dot = dot_of_integers(x, 0, 32, [&](std::size_t k) { return w.q[k]; });
     return fma(static_cast<float>(dot), rounded(half_to_float(w.d) * x.scale), sum);
@@ -92,7 +94,7 @@ inline float add_block(const BlockQ4_K& w, std::size_t i, const QuantisedBlock& 
     sum = fma(static_cast<float>(dot * small.scale), rounded(half_to_float(w.d) * x.scale), sum);
     return fma(static_cast<float>(-total * small.min), rounded(half_to_float(w.dmin) * x.scale), sum);
 }
-/// Two scales for 16 weights each are whole numbers too.
+/// The two scales, one for each 16 weights, are whole numbers as well.
 inline float add_block(const BlockQ6_K& w, std::size_t i, const QuantisedBlock& x, float sum) noexcept {
     const auto weight = [&](std::size_t k) {
         const std::size_t quarter = i % 4;
@@ -118,7 +120,7 @@ float dot_blocks(const std::byte* w, const float* x, std::size_t n) noexcept {
     return sum;
 }
 
-/// One output for weights of any type that is multiplied as it is: what every product computes.
+/// One output for weights of any type that is multiplied as it is: this is what every product computes.
 /// Shape     w: n weights as GGUF stores them   x (n)
 inline float dot(DType type, const std::byte* w, const float* x, std::size_t n) {
     switch (type) {

@@ -1,4 +1,4 @@
-/// \file What all tokenizers know of a vocabulary, and check of it.
+/// \file What all tokenizers know of a vocabulary, and what they check.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -16,7 +16,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A vocabulary whose tokens can be found by text. It holds views into itself: not to be copied or moved.
+/// A vocabulary whose tokens can be found by text. It holds views into itself, so it must not be copied or moved.
 class IndexedVocabulary {
 public:
     /// Throws    Error{vocabulary} if the vocabulary contradicts itself

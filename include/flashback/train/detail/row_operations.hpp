@@ -1,4 +1,4 @@
-/// \file The derivatives of what works on one row: norm, activation, cross entropy.
+/// \file The derivatives of operations on one row: norm, activation, cross entropy.
 #pragma once
 
 #include "flashback/model/transformer_config.hpp"
@@ -13,13 +13,26 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
+/// The gradients around a norm of a row: that of what it gave, and those of what it was made of, which are added to; null for what
+/// does not train.
+/// Shape     each (n)
+struct NormGradients {
+    const float* dy;
+    float* dx;
+    float* dweight = nullptr;
+    float* dbias = nullptr;
+};
+
 /// The derivative of rms_norm: y = x / rms · weight, rms = sqrt(mean(x²) + epsilon). With g = dy · weight:
-/// dx += (g - x · mean(g x) / rms²) / rms, and dweight += dy · x / rms unless that is null.
-/// Shape     x, weight, dy, dx, dweight (n)
+/// dx += (g - x · mean(g x) / rms²) / rms, and dweight += dy · x / rms.
+/// Shape     x, weight (n)
 /// Source    Zhang and Sennrich 2019, Root mean square layer normalization, equations 4 and 7
-inline void rms_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon, const float* dy, float* dx,
-                              float* dweight) noexcept {
+inline void rms_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon,
+                              const NormGradients& gradients) noexcept {
     using simd::Lanes;
+    const float* dy = gradients.dy;
+    float* dx = gradients.dx;
+    float* dweight = gradients.dweight;
     Lanes squares = Lanes::all(0.0f);
     Lanes products = Lanes::all(0.0f);
     simd::each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
@@ -47,12 +60,16 @@ inline void rms_norm_backward(const float* x, const float* weight, std::size_t n
 }
 
 /// The derivative of layer_norm: y = z · weight + bias, z = (x - mean) / deviation. With g = dy · weight:
-/// dx += (g - mean(g) - z · mean(g z)) / deviation, and unless they are null, dweight += dy · z and dbias += dy.
-/// Shape     x, weight, dy, dx, dweight, dbias (n)
+/// dx += (g - mean(g) - z · mean(g z)) / deviation, dweight += dy · z and dbias += dy.
+/// Shape     x, weight (n)
 /// Source    Ba, Kiros and Hinton 2016, Layer normalization, equation 4
-inline void layer_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon, const float* dy, float* dx,
-                                float* dweight, float* dbias) noexcept {
+inline void layer_norm_backward(const float* x, const float* weight, std::size_t n, float epsilon,
+                                const NormGradients& gradients) noexcept {
     using simd::Lanes;
+    const float* dy = gradients.dy;
+    float* dx = gradients.dx;
+    float* dweight = gradients.dweight;
+    float* dbias = gradients.dbias;
     const auto count_of = static_cast<float>(n);
     Lanes total = Lanes::all(0.0f);
     Lanes total_g = Lanes::all(0.0f);
@@ -84,8 +101,8 @@ inline void layer_norm_backward(const float* x, const float* weight, std::size_t
     });
 }
 
-/// Whether the squares of a row have a sum. Where they overflow, norms give zeros, and a run that has diverged looks like one
-/// that predicts every token alike.
+/// Whether the sum of the squares of a row is finite. If it overflows, norms give zeros, and a run that has diverged looks like
+/// one that finds all tokens equally likely.
 /// Shape     x (n)
 inline bool has_norm(const float* x, std::size_t n) noexcept {
     simd::Lanes squares = simd::Lanes::all(0.0f);
@@ -113,8 +130,8 @@ inline void silu_times_backward(float* gate, float* up, const float* dy, std::si
     });
 }
 
-/// The derivative of an activation without gates. With s = 1 / (1 + e^-x): silu' = s · (1 + x · (1 - s)); for GELU the same s of
-/// 2 u = 2 sqrt(2/pi) · (x + 0.044715 x³): gelu' = s + x · s · (1 - s) · 2 u'; relu' = 1 for x > 0, else 0.
+/// The derivative of an activation without gate. With s = 1 / (1 + e^-x): silu' = s · (1 + x · (1 - s)). For GELU, s is the
+/// same function of 2 u = 2 sqrt(2/pi) · (x + 0.044715 x³): gelu' = s + x · s · (1 - s) · 2 u'. relu' = 1 for x > 0, else 0.
 /// Shape     x, dy (n); x becomes its gradient
 /// Source    Hendrycks and Gimpel 2016, Gaussian error linear units, section 2
 inline void activation_backward(Activation activation, float* x, const float* dy, std::size_t n) noexcept {
@@ -144,7 +161,7 @@ inline void activation_backward(Activation activation, float* x, const float* dy
 }
 
 /// -ln of the probability of a target, and its derivative: logits become their gradients, softmax(logits) - [target].
-/// Shape     logits (n); those of columns that are cut are -infinity and become 0
+/// Shape     logits (n); those of ids that are left out are -infinity and become 0
 inline double cross_entropy(float* logits, std::size_t n, std::size_t target) noexcept {
     using simd::Lanes;
     constexpr float infinity = std::numeric_limits<float>::infinity();

@@ -1,13 +1,15 @@
-/// \file An object of JSON whose fields are checked one by one.
+/// \file A JSON object whose fields are checked one by one.
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/tokens.hpp"
-#include "flashback/format/detail/json_tree.hpp"
+#include "flashback/format/json_tree.hpp"
+#include "flashback/format/mapped_file.hpp"
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <optional>
 #include <set>
@@ -16,24 +18,28 @@
 #include <utility>
 #include <vector>
 
-namespace flashback::inline FLASHBACK_ISA::detail {
+namespace flashback::inline FLASHBACK_ISA {
 
-/// Files of a tokenizer have a field for each token.
+namespace detail {
+
+/// The files of a tokenizer have one field for each token.
 inline constexpr std::size_t most_tokenizer_bytes = std::size_t{1} << 26;
 inline constexpr std::size_t most_tokens = std::size_t{1} << 21;
 
-/// A value as it may stand in a message.
+/// A value as a message may show it.
 inline std::string shown(const JsonTree& value) { return printable(value.text()); }
+
+}  // namespace detail
 
 /// One object of a file. It remembers which fields were asked for, so that the others can be refused.
 /// Requires  the object outlives it
 class JsonFields {
 public:
-    /// `file` is the name for the sentences of errors, `where` the object in it, "" for the whole.
-    /// Throws    Error{format} for a value that is no object
+    /// `file` is the name that errors give the file, `where` the object in it; "" is the whole file.
+    /// Throws    Error{format} if the value is not an object
     JsonFields(const JsonTree& object, const std::string& file, std::string where = {})
         : object_(object), file_(file), where_(where.empty() ? where : " (" + printable(where) + ')') {
-        if (!object_.is_object()) refuse("is ", shown(object_), ", expected a JSON object");
+        if (!object_.is_object()) refuse("is ", detail::shown(object_), ", expected a JSON object");
     }
     JsonFields(const JsonTree&& object, const std::string& file, std::string where = {}) = delete;
 
@@ -52,6 +58,8 @@ public:
         return *value;
     }
 
+    /// What a field says, each nothing if it is absent or null.
+    /// Throws    Error{format} for a value of another type
     std::optional<bool> flag(const std::string& field) const {
         const JsonTree* value = find(field);
         if (value && !value->is_boolean()) refuse_value(field, *value, "true or false");
@@ -62,7 +70,7 @@ public:
         if (value && !value->is_string()) refuse_value(field, *value, "a text");
         return value ? std::optional{value->as<std::string>()} : std::nullopt;
     }
-    /// A number of a size that a float holds.
+    /// A number that a float can hold.
     std::optional<double> number(const std::string& field) const {
         const JsonTree* value = find(field);
         if (!value) return {};
@@ -90,7 +98,7 @@ public:
         if (value && !value->is_array()) refuse_value(field, *value, "a list");
         return value ? &value->array() : nullptr;
     }
-    /// Tokens, a single one or a list; none if the field is absent or null.
+    /// Tokens: a single one or a list; none if the field is absent or null.
     std::vector<TokenId> tokens(const std::string& field) const {
         std::vector<TokenId> ids;
         const JsonTree* value = find(field);
@@ -108,7 +116,8 @@ public:
         return JsonFields{*value, file_, field};
     }
 
-    /// Calls `visit(name, value)` for each field that nobody asked for and that says something: not null, false, 0, "" or empty.
+    /// Calls `visit(name, value)` for each field that nobody asked for and that says something: it is not null, false, 0, "" or
+    /// empty.
     template <class Visit>
     void others(const Visit& visit) const {
         for (const auto& [name, value] : object_.object()) {
@@ -127,10 +136,10 @@ public:
         FLASHBACK_THROW(ErrorCode::unsupported, "'", file_, "'", where_, ' ', parts...);
     }
     [[noreturn]] void refuse_value(const std::string& field, const JsonTree& value, std::string_view expected) const {
-        refuse("has ", shown(value), " for ", printable(field), ", expected ", expected);
+        refuse("has ", detail::shown(value), " for ", printable(field), ", expected ", expected);
     }
     [[noreturn]] void unsupported_value(const std::string& field, const JsonTree& value, std::string_view expected) const {
-        unsupported("has ", shown(value), " for ", printable(field), ", expected ", expected);
+        unsupported("has ", detail::shown(value), " for ", printable(field), ", expected ", expected);
     }
 
 private:
@@ -140,4 +149,18 @@ private:
     mutable std::set<std::string> asked_;
 };
 
-}  // namespace flashback::inline FLASHBACK_ISA::detail
+/// A JSON file of a folder; an empty object if it is absent. It has the bounds of a tokenizer's files.
+/// Throws    Error{io, format} as MappedFile and JsonTree do
+struct OptionalJson {
+    OptionalJson(const std::filesystem::path& folder, const char* file) : name((folder / file).string()) {
+        present = std::filesystem::exists(name);
+        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, detail::most_tokenizer_bytes, detail::most_tokens);
+    }
+    JsonFields fields() const { return {json, name}; }
+
+    std::string name;
+    bool present = false;
+    JsonTree json = JsonTree::Object{};
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,5 +1,5 @@
 // What pre-training reads: lines of JSON or plain text, all of it and nothing else.
-#include "flashback/data/training_texts.hpp"
+#include "flashback/retrieval/corpus.hpp"
 
 #include "support/errors.hpp"
 #include "support/temporary_folder.hpp"
@@ -19,9 +19,15 @@ using Texts = std::vector<std::string>;
 
 Texts texts_of(const std::string& content) {
     const TemporaryFolder folder;
-    const TrainingTexts found = read_training_texts(folder.write("file", content));
+    const Corpus found = read_corpus(folder.write("file", content), TextForm::pages);
     CHECK(found.replaced == 0);
-    return found.texts;
+    Texts texts;
+    for (const Document& document : found.documents) {
+        texts.push_back(document.text);
+        CHECK(document.id == "file-" + std::to_string(texts.size()));
+        CHECK(document.title.empty());
+    }
+    return texts;
 }
 
 }  // namespace
@@ -51,15 +57,16 @@ TEST_CASE("A file may hold no text") {
 
 TEST_CASE("What is no UTF-8 is replaced and counted") {
     const TemporaryFolder folder;
-    const TrainingTexts found = read_training_texts(folder.write("latin", "caf\xe9 and \xff.\n"));
+    const Corpus found = read_corpus(folder.write("latin", "caf\xe9 and \xff.\n"), TextForm::pages);
     CHECK(found.replaced == 2);
-    CHECK(found.texts == Texts{"caf\xef\xbf\xbd and \xef\xbf\xbd.\n"});
+    REQUIRE(found.documents.size() == 1);
+    CHECK(found.documents[0].text == "caf\xef\xbf\xbd and \xef\xbf\xbd.\n");
 }
 
 TEST_CASE("What is no text to train on is refused with its place") {
     const TemporaryFolder folder;
     const auto refused = [&](ErrorCode code, const char* words, const std::string& content) {
-        check_error(code, words, [&] { static_cast<void>(read_training_texts(folder.write("file", content))); });
+        check_error(code, words, [&] { static_cast<void>(read_corpus(folder.write("file", content), TextForm::pages)); });
     };
     refused(ErrorCode::corpus, "file' line 3 is no JSON, expected an object like {\"text\": ...}",
             "{\"text\": \"a\"}\n\n{\"text\"");
@@ -69,6 +76,12 @@ TEST_CASE("What is no text to train on is refused with its place") {
     refused(ErrorCode::corpus, "is binary: byte 1 is 0", std::string{"a\0b", 3});
     refused(ErrorCode::corpus, "is compressed", "\x1f\x8b.");
     check_error(ErrorCode::io, "nowhere': No such file",
-                [&] { static_cast<void>(read_training_texts(folder.path() / "nowhere")); });
-    check_error(ErrorCode::io, "'", [&] { static_cast<void>(read_training_texts(folder.path())); });
+                [&] { static_cast<void>(read_corpus(folder.path() / "nowhere", TextForm::pages)); });
+}
+
+TEST_CASE("A folder of texts to train on: each file is one") {
+    const TemporaryFolder folder;
+    folder.write("a.txt", "one\n\f\nstill one");
+    folder.write("b.md", "two");
+    CHECK(read_corpus(folder.path(), TextForm::pages).documents.size() == 2);
 }
