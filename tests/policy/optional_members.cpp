@@ -290,6 +290,18 @@ TEST_CASE("query builders give a query, tokens or text, as views or by value") {
     check_text(asked_by([&words](const StepView&) { return Query{.tokens = {}, .text = words}; }));
 }
 
+bool once(const StepView& step) { return step.retrievals == 0; }
+TokenSpan everything(const StepView& step) { return step.context; }
+
+TEST_CASE("functions, and references to functions, are policies") {
+    const auto tokens = generated_by(Policies{}.schedule(Once{}).query(everything)).tokens;
+    CHECK(generated_by(Policies{}.schedule(once).query(&everything)).tokens == tokens);
+    CHECK(generated_by(Policies{}.schedule(std::ref(once)).query(std::cref(everything))).tokens == tokens);
+    CHECK(generated_by(Policies{}.schedule(any_of(Never{}, once)).query(AnyQuery{everything})).tokens == tokens);
+    CHECK(generated_by(Policies{}.schedule(AnySchedule{at_most(2, std::ref(once))})).tokens == tokens);
+    CHECK(generated_by(Policies{}.schedule(std::function<bool(const StepView&)>{once})).tokens == tokens);
+}
+
 /// Shows tokens, and takes back those that a schedule takes back.
 struct Screen {
     std::vector<TokenId> shown;
