@@ -11,11 +11,11 @@ flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp po
                    policy/optional_members.cpp
                    APART support/allocations.cpp)
 flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_writer.cpp
-                   format/mapped_file.cpp format/atomic_file.cpp format/folder.cpp format/safetensors.cpp
+                   format/mapped_file.cpp format/atomic_file.cpp format/folder.cpp format/json_tree.cpp format/safetensors.cpp
                    format/module_pattern.cpp format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp
                    APART support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
-                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/tokenizer.cpp text/unicode.cpp)
+                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/token_finder.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/write_model.cpp
                    files/byte_level_bpe.cpp files/hostile.cpp files/llama_cpp.cpp files/load.cpp files/tokenizer_folder.cpp
                    files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)

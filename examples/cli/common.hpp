@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -44,8 +45,17 @@ void add_score(CLI::App& app, Command& run);
 void add_search(CLI::App& app, Command& run);
 void add_tokenize(CLI::App& app, Command& run);
 
-/// A whole number of at least `least`.
-CLI::Validator at_least(long least);
+/// What a count may be at most: products of two fit into 64 bits.
+inline constexpr std::uint64_t most_count = 2147483647;
+
+/// A whole number of at least `least`, in decimal digits: 010 is ten. A transformation, as CLI11 would take 010 for eight and 2^64 + 1 for 2^64 - 1.
+CLI::Validator at_least(std::uint64_t least, std::uint64_t most = most_count);
+
+/// A whole number from 0 to 2^64 - 1 that chooses what is drawn at random; a transformation.
+CLI::Validator any_seed();
+
+/// The number of a token, also one that no vocabulary has, such as -1; a transformation.
+CLI::Validator token_number();
 
 /// A number from `least` to `most`.
 CLI::Validator number_from(double least, double most);

@@ -1,5 +1,6 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
+#include "engine.hpp"
 #include "finetune_options.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/fingerprint.hpp"
@@ -167,7 +168,7 @@ fb::RetrievalPerplexity measured(const fb::Trainer& trainer, bool all, const Str
     const auto adapter = all ? nullptr : std::make_shared<const fb::PackedAdapter>(trainer.adapter(), model->config);
     std::vector<fb::Session> sessions;
     for (std::size_t i = 0; i < fb::ExecutorRef{pool}.concurrency(); ++i)
-        sessions.emplace_back(model, fb::SessionOptions{.adapter = adapter});
+        sessions.push_back(session_of(model, {.adapter = adapter}));
     return fb::retrieval_perplexity(std::span{sessions}, policies, data.text.tokens(), data.found,
                                     {.masked = masked, .executor = pool});
 }

@@ -1,6 +1,7 @@
 #include "ppl_retrieval.hpp"
 
 #include "files_of_command.hpp"
+#include "engine.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
 #include "flashback/files/load.hpp"
@@ -162,8 +163,8 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     std::vector<fb::Session> sessions;
     const std::size_t most = (strides.size() + fb::RetrievalPerplexity::run - 1) / fb::RetrievalPerplexity::run;
     for (std::size_t i = 0; i < std::min(settings.threads, most); ++i)
-        sessions.emplace_back(
-            weights, fb::SessionOptions{.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale});
+        sessions.push_back(
+            session_of(weights, {.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale}));
     if (!settings.keep_markers) m.masked = markers.ids;
     {
         const ProgressLine line{"evaluating"};
@@ -202,8 +203,8 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     const auto choice = [&](const char* name, std::string& value, std::vector<std::string> values, const char* meaning) {
         command.add_option(name, value, meaning)->check(CLI::IsMember(std::move(values)))->capture_default_str()->needs(layout);
     };
-    const auto count = [&](const char* name, std::size_t& value, long least, const char* meaning) {
-        return command.add_option(name, value, meaning)->check(at_least(least))->needs(layout);
+    const auto count = [&](const char* name, std::size_t& value, std::uint64_t least, const char* meaning) {
+        return command.add_option(name, value, meaning)->transform(at_least(least))->needs(layout);
     };
     command.add_option("--corpus", settings.corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
         ->type_name("PATH")

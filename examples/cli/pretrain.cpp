@@ -238,7 +238,7 @@ void add_pretrain(CLI::App& app, Command& run) {
     command.add_option("--name", o->name, "What the model is called; by default as the file");
     add_dtype(command, o->dtype, {"f32", "f16", "bf16"})->capture_default_str();
     const auto size = [&](const char* option, std::size_t& value, const char* meaning) {
-        return command.add_option(option, value, meaning)->check(at_least(1))->check(CLI::Range(1, 1 << 24));
+        return command.add_option(option, value, meaning)->transform(at_least(1))->check(CLI::Range(1, 1 << 24));
     };
     size("--layers", o->layers, "Blocks of the model")->required();
     size("--width", o->width, "Width of the residual stream")->required();
@@ -246,7 +246,7 @@ void add_pretrain(CLI::App& app, Command& run) {
     size("--kv-heads", o->kv_heads, "Heads of keys and values; by default --heads");
     size("--hidden", o->hidden, "Width of the feed-forward layers; by default 8/3 of --width, up to a multiple of 64");
     command.add_option("--window", o->window, "Tokens of a sequence, and positions of the model")
-        ->check(at_least(2))
+        ->transform(at_least(2))
         ->check(CLI::Range(2, 1 << 20))
         ->capture_default_str();
     o->optimiser.add(command, "Sequences", "Of the first weights and of the order of the sequences");
@@ -258,7 +258,7 @@ void add_pretrain(CLI::App& app, Command& run) {
         .add_option(
             "--valid-window", o->valid_window,
             "Tokens of a window of --valid, which is evaluated from scratch with BOS in front; at most what the model holds")
-        ->check(at_least(1))
+        ->transform(at_least(1))
         ->needs(valid)
         ->capture_default_str();
     o->run.add(command, valid);

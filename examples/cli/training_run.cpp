@@ -39,6 +39,16 @@ std::string parse_interval(const std::string& text, RunOptions& options) {
     return {};
 }
 
+/// What a run has taken so far, as the note of its checkpoint says.
+/// Throws    Error{format} if it says something else
+double seconds_in(const std::string& note, const std::string& checkpoint) {
+    const Json json = Json::parse(note, nullptr, /*allow_exceptions=*/false);
+    const auto found = json.is_object() ? json.find("seconds") : json.end();
+    if (found != json.end() && found->is_number() && found->get<double>() >= 0) return found->get<double>();
+    FLASHBACK_THROW(fb::ErrorCode::format, "the note of the checkpoint '", checkpoint, "' is ", fb::detail::printable(note),
+                    ", expected the seconds of the run, as in {\"seconds\":12.5}");
+}
+
 /// The checkpoint of a run. One that nobody asked for goes with all that belongs to it, once nothing needs it.
 class RunCheckpoint {
 public:
@@ -112,7 +122,7 @@ void RunOptions::add(CLI::App& command, CLI::Option* valid) {
     command.add_option("--log", log, "Write a row of CSV for each step into this file; a run from the start replaces it")
         ->type_name("FILE");
     command.add_option("--valid-every", valid_every, "Validate every N steps as well as at the end; 0: at the end only")
-        ->check(at_least(0))
+        ->transform(at_least(0))
         ->needs(valid)
         ->capture_default_str();
 }
@@ -133,9 +143,9 @@ void RunOptions::name_files(FilesOfCommand& files) const {
 }
 
 void OptimiserOptions::add(CLI::App& command, const std::string& examples, const std::string& seeds) {
-    auto* const count = command.add_option("--steps", steps, "Steps of the optimiser")->check(at_least(1));
+    auto* const count = command.add_option("--steps", steps, "Steps of the optimiser")->transform(at_least(1));
     steps == 0 ? count->required() : count->capture_default_str();
-    command.add_option("--batch", batch, examples + " of a step")->check(at_least(1))->capture_default_str();
+    command.add_option("--batch", batch, examples + " of a step")->transform(at_least(1))->capture_default_str();
     command.add_option("--lr", lr, "The greatest learning rate")->check(number_from(0, 1e30))->capture_default_str();
     command.add_option("--warmup-ratio", warmup_ratio, "Share of the steps in which the learning rate rises")
         ->check(number_from(0, 1))
@@ -152,7 +162,7 @@ void OptimiserOptions::add(CLI::App& command, const std::string& examples, const
     command.add_option("--clip", clip, "The greatest norm of a gradient; 0: any")
         ->check(number_from(0, 1e30))
         ->capture_default_str();
-    command.add_option("--seed", seed, seeds)->capture_default_str();
+    command.add_option("--seed", seed, seeds)->transform(any_seed())->capture_default_str();
 }
 
 fb::TrainerOptions OptimiserOptions::trainer_options(std::vector<fb::TokenId> cut_columns, fb::ExecutorRef executor) const {
@@ -218,8 +228,7 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
     RunCheckpoint checkpoint{options, description};
     if (const auto note = checkpoint.read(trainer)) {
         result.resumed_from = trainer.state().steps;
-        const Json before = Json::parse(*note, nullptr, /*allow_exceptions=*/false);
-        if (before.is_object()) result.seconds = before.value("seconds", 0.0);
+        result.seconds = seconds_in(*note, options.checkpoint);
         std::cerr << "flashback: goes on behind step " << result.resumed_from << " of " << steps << ", from '"
                   << options.checkpoint << "'\n";
     }
