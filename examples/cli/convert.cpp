@@ -7,7 +7,6 @@
 #include "flashback/files/load_adapter.hpp"
 #include "flashback/files/write_model.hpp"
 #include "flashback/format/gguf.hpp"
-#include "flashback/model/detail/gguf_place.hpp"
 #include "flashback/model/merge_adapter.hpp"
 #include "flashback/tensor/dtype.hpp"
 

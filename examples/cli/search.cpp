@@ -91,7 +91,7 @@ void write_run(const SearchOptions& options) {
     const auto column = [](std::string_view id) {
         if (id.empty() || id.find_first_of(" \t\n\r") != id.npos) {
             FLASHBACK_THROW(flashback::ErrorCode::corpus, "a TREC run separates columns by blanks and cannot hold the id '",
-                            flashback::detail::printable(id), "'");
+                            flashback::printable(id), "'");
         }
         return id;
     };

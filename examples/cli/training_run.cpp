@@ -45,7 +45,7 @@ double seconds_in(const std::string& note, const std::string& checkpoint) {
     const Json json = Json::parse(note, nullptr, /*allow_exceptions=*/false);
     const auto found = json.is_object() ? json.find("seconds") : json.end();
     if (found != json.end() && found->is_number() && found->get<double>() >= 0) return found->get<double>();
-    FLASHBACK_THROW(fb::ErrorCode::format, "the note of the checkpoint '", checkpoint, "' is ", fb::detail::printable(note),
+    FLASHBACK_THROW(fb::ErrorCode::format, "the note of the checkpoint '", checkpoint, "' is ", fb::printable(note),
                     ", expected the seconds of the run, as in {\"seconds\":12.5}");
 }
 
