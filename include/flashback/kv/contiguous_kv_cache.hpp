@@ -3,7 +3,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/kv/kv_cache.hpp"
-#include "flashback/simd/half_lanes.hpp"
+#include "flashback/simd/cache_element.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/tensor/huge_pages.hpp"
 

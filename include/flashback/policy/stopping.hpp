@@ -32,7 +32,8 @@ template <class S>
 concept FittingStopping = StoppingCriterion<S> && StopsAfresh<S> && FitsOptionally<S>;
 
 template <class Text>
-concept TextOrCharacter = std::same_as<std::remove_cvref_t<Text>, char> || std::convertible_to<Text, std::string_view>;
+concept TextOrCharacter = std::same_as < std::remove_cvref_t<Text>,
+char > || std::convertible_to<Text, std::string_view>;
 
 template <class D>
 concept GivesText = requires(Unwrapped<D>& detokenize, TokenId token) {

@@ -17,7 +17,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// The settings of a BM25 index. The defaults are those of Pyserini and Anserini.
 struct Bm25Options {
     std::size_t passage_tokens = 128;  ///< documents are cut into passages of at most so many tokens
-    bool document_head = true;         ///< whether Tokenizer::document_head stands in front of each: OPT's `</s>`
+    bool passage_head = true;          ///< whether Tokenizer::passage_head stands in front of each: OPT's `</s>`
     double k1 = 0.9;                   ///< >= 0: how soon more occurrences of a word stop counting
     double b = 0.4;                    ///< in [0, 1]: how much a passage is marked down for being long
 };

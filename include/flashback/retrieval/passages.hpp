@@ -19,7 +19,7 @@ class Passages {
 public:
     /// Cuts documents into passages of at most `most_tokens` tokens: at the end of a sentence if there is one in the last
     /// quarter, else between two words there. The tokens of `head` stand in front of each and count (e.g.
-    /// Tokenizer::document_head).
+    /// Tokenizer::passage_head).
     /// Throws    Error{contract} unless `most_tokens` is more than the head has; Error{vocabulary} if a document cannot be
     ///           tokenised
     /// Cost      tokenises everything once

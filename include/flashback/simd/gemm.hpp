@@ -37,7 +37,7 @@ struct GemmShape {
 enum class GemmStart : bool { zero, accumulate };
 
 /// C = A B or C += A B. Every element is one chain of multiply-adds, k ascending, which begins at 0 or at what C holds. The
-/// bits are those of plain::gemm, however the rows and panels are divided among calls.
+/// bits are those of testing::plain::gemm, however the rows and panels are divided among calls.
 /// Shape     A (rows, depth)   B (depth, 16 panels)   C (rows, 16 panels): all 16 columns of each panel are read and written
 /// Requires  C shares no memory with A and B
 /// Cost      rows · depth · 16 panels multiply-adds

@@ -26,7 +26,7 @@ struct MatmulResult {
 
 /// Some outputs of y = x Wᵀ: those of some panels. Every output is one chain of multiply-adds, k
 /// ascending: for weights of floats one each (BF16: of products of bfloat16), for quantised weights one for each exact sum of 32.
-/// The bits are those of plain::matmul, whatever the number of rows and panels.
+/// The bits are those of testing::plain::matmul, whatever the number of rows and panels.
 /// Shape     a (rows, inputs()), converted for operand_of(w.type()) unless that is f32; y (rows, y.stride), of which 16 per
 ///           panel are written, the padding of the last panel included
 /// Requires  y.stride >= 16 * panels; y at any address of a float, rows best with a stride of row_stride()

@@ -50,8 +50,8 @@ public:
     /// The tokens that the model wants in front of every text: BOS, or none. Valid as long as a copy of this tokenizer lives.
     TokenSpan head() const noexcept { return state_->index.head; }
 
-    /// The tokens that the model wants in front of every retrieved document: BOS for OPT, else none. Valid as `head` is.
-    TokenSpan document_head() const noexcept { return state_->index.document_head; }
+    /// The tokens that the model wants in front of every passage that is retrieved: BOS for OPT, else none. Valid as `head` is.
+    TokenSpan passage_head() const noexcept { return state_->index.passage_head; }
 
     /// The id of a token by its text, control tokens included; nothing if there is none.
     std::optional<TokenId> find(std::string_view piece) const {

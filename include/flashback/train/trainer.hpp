@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/model/adapter.hpp"
+#include "flashback/simd/backward.hpp"
 #include "flashback/train/adamw.hpp"
 #include "flashback/train/detail/export.hpp"
 #include "flashback/train/detail/pass.hpp"

@@ -167,7 +167,7 @@ inline std::vector<TokenId> text_ends_of(const std::filesystem::path& folder, co
 }  // namespace detail
 
 FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder,
-                                                                             ExecutorRef executor, FileAccess access) {
+                                                                           ExecutorRef executor, FileAccess access) {
     const std::string config_file = (folder / "config.json").string();
     const ModelConfig config = parse_config_json(MappedFile{config_file}.text(), config_file);
     const SafetensorsFolder files = SafetensorsFolder::open(folder, access);

@@ -240,9 +240,7 @@ private:
     std::size_t at_ = 0;
 };
 
-FLASHBACK_DETAIL_ONCE ModulePattern::ModulePattern(std::string text) : text_(std::move(text)) {
-    PatternParser{*this}.parse();
-}
+FLASHBACK_DETAIL_ONCE ModulePattern::ModulePattern(std::string text) : text_(std::move(text)) { PatternParser{*this}.parse(); }
 
 FLASHBACK_DETAIL_ONCE bool ModulePattern::matches(std::string_view name) const { return run(name, false); }
 FLASHBACK_DETAIL_ONCE bool ModulePattern::matches_end(std::string_view name) const { return run(name, true); }

@@ -162,7 +162,7 @@ inline void apply(const TokenizerSettings& settings, const std::string& file, Vo
                         "' wants BOS in front of every text, but no file beside it names a BOS "
                         "token that it has");
     }
-    v.bos_in_documents = v.add_bos && settings.opt;
+    v.bos_in_passages = v.add_bos && settings.opt;
 }
 
 }  // namespace detail

@@ -1,9 +1,9 @@
 /// \file The inner loops of attention: up to four queries with the keys and values of one tile (rule R7).
 #pragma once
 
-#include "flashback/simd/exp.hpp"
-#include "flashback/simd/half_lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/exp.hpp"
+#include "flashback/simd/detail/half_lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 #include "flashback/tensor/kv_tile.hpp"
 
 #include <algorithm>

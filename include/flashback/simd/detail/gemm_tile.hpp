@@ -1,8 +1,8 @@
 /// \file The inner loops of gemm: one tile of rows and panels with its accumulators in registers.
 #pragma once
 
+#include "flashback/simd/detail/lanes.hpp"
 #include "flashback/simd/detail/matmul_tile.hpp"
-#include "flashback/simd/lanes.hpp"
 
 #include <algorithm>
 #include <cstddef>

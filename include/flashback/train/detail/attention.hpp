@@ -1,6 +1,7 @@
 /// \file Causal attention of training: forward and backward, in blocks of 64 queries.
 #pragma once
 
+#include "flashback/simd/backward.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/gemm.hpp"
 #include "flashback/simd/softmax.hpp"
@@ -141,17 +142,8 @@ inline void attention_backward(const AttentionShape& shape, const Attending<RowS
                 simd::gemm(s.out_gradient.left(), s.values_across.right(), s.weights_gradient.result(),
                            {count, panels_of(last), d});
                 for (std::size_t r = 0; r < count; ++r) {
-                    simd::Lanes sums = simd::Lanes::all(0.0f);
-                    const float* o = out.row(first + r) + h * d;
-                    const float* dy = s.out_gradient.row(r);
-                    simd::each_lanes(d, [&](std::size_t i, auto n) FLASHBACK_SIMD_LAMBDA {
-                        sums = simd::fma(simd::Lanes::load_first(o + i, n), simd::Lanes::load_first(dy + i, n), sums);
-                    });
-                    const simd::Lanes mean = simd::Lanes::all(simd::tree_sum(sums));
-                    const float* p = s.weights.row(r);
-                    float* dp = s.weights_gradient.row(r);
-                    for (std::size_t i = 0; i < last; i += simd::panel_outputs)
-                        (simd::Lanes::load(p + i) * (simd::Lanes::load(dp + i) - mean)).store(dp + i);
+                    simd::attention_scores_backward(out.row(first + r) + h * d, s.out_gradient.row(r), d, s.weights.row(r),
+                                                    s.weights_gradient.row(r), last);
                 }
                 simd::gemm(s.weights_gradient.left_transposed(), s.q.right(), s.keys_gradient.result(),
                            {last, panels_of(d), count}, GemmStart::accumulate);

@@ -3,8 +3,9 @@
 
 #include "flashback/data/example.hpp"
 #include "flashback/model/activation.hpp"
+#include "flashback/simd/backward.hpp"
 #include "flashback/simd/norm.hpp"
-#include "flashback/train/detail/row_operations.hpp"
+#include "flashback/train/detail/activation_backward.hpp"
 #include "flashback/train/detail/workspace.hpp"
 
 #include <algorithm>
@@ -104,9 +105,9 @@ private:
         if (!norm.weight.data) {
             simd::add(dx, dy, c.width);
         } else if (c.norm == Norm::layer) {
-            layer_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight, dbias});
+            simd::layer_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight, dbias});
         } else {
-            rms_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight});
+            simd::rms_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight});
         }
     }
 
@@ -239,7 +240,7 @@ private:
         const TransformerConfig& c = net_.config;
         for (std::size_t t = begin; t < rows_; ++t) {
             if (c.gated) {
-                silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
+                simd::silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
             } else {
                 activation_backward(c.activation, s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
             }
@@ -290,11 +291,11 @@ private:
             float* logits = work_.logits.row(i);
             for (const TokenId id : cut_) logits[id] = -std::numeric_limits<float>::infinity();
             const auto target = static_cast<std::size_t>(example_.tokens[example_.targets[i]]);
-            loss += cross_entropy(logits, net_.config.vocab, target);
+            loss += simd::cross_entropy(logits, net_.config.vocab, target);
             // If norms come after the sums, it is the sum that may overflow.
             const float* sum =
                 net_.config.post_norm ? work_.layers.back().ffn_sum.row(example_.targets[i] - 1) : work_.target_x.row(i);
-            if (!has_norm(sum, net_.config.width)) loss = std::numeric_limits<double>::quiet_NaN();
+            if (!simd::has_norm(sum, net_.config.width)) loss = std::numeric_limits<double>::quiet_NaN();
         }
         return loss;
     }

@@ -4,7 +4,7 @@
 /// takes four products of every output. Otherwise bytes are widened, and `pmaddwd` takes two products, or a loop takes all.
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 
 #include <cstddef>
 #include <cstdint>

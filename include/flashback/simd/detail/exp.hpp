@@ -1,14 +1,14 @@
 /// \file The exponential of the forward path, 16 at a time.
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 
 #include <cstddef>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
 /// e^x in every lane, to within 2 units in the last place; 0 below -87.3365 (the result is subnormal there, or almost),
-/// infinity above 88.7228, NaN for NaN. The bits are those of plain::exp.
+/// infinity above 88.7228, NaN for NaN. The bits are those of testing::plain::exp.
 /// Source    Cody and Waite 1980, Software manual for the elementary functions, chapter 6 (argument reduction); the polynomial
 ///           is that of Cephes' expf
 FLASHBACK_SIMD_INLINE Lanes exp(const Lanes& x) noexcept {
@@ -34,13 +34,6 @@ FLASHBACK_SIMD_INLINE Lanes exp(const Lanes& x) noexcept {
     const Lanes low = where_less(x, lowest, Lanes::all(0.0f), y);
     const Lanes high = where_less(highest, x, Lanes::all(__builtin_inff()), low);
     return where_equal(x, x, high, x);
-}
-
-/// y = e^x, element by element.
-/// Shape     x, y (n); they may be the same row
-FLASHBACK_SIMD_INLINE void exp(const float* x, std::size_t n, float* y) noexcept {
-    each_lanes(n, [&](std::size_t i, auto count)
-                      FLASHBACK_SIMD_LAMBDA { exp(Lanes::load_first(x + i, count)).store_first(y + i, count); });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -1,7 +1,7 @@
-/// \file Sixteen 16-bit numbers as sixteen floats, and back. The first is exact; the second rounds to nearest even.
+/// \file The types of elements of a cache, and rows of floats rounded to them.
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 #include "flashback/tensor/dtype.hpp"
 
 #include <algorithm>
@@ -19,49 +19,7 @@ FLASHBACK_SIMD_INLINE float to_float(float x) noexcept { return x; }
 FLASHBACK_SIMD_INLINE float to_float(Half x) noexcept { return half_to_float(static_cast<std::uint16_t>(x)); }
 FLASHBACK_SIMD_INLINE float to_float(BFloat16 x) noexcept { return bf16_to_float(static_cast<std::uint16_t>(x)); }
 
-/// Shape     from (16), at any address
-FLASHBACK_SIMD_INLINE Lanes load_lanes(const float* from) noexcept { return Lanes::load(from); }
-
-FLASHBACK_SIMD_INLINE Lanes load_lanes(const Half* from) noexcept {
-#if FLASHBACK_SIMD_FLOATS == 16
-    return {{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))}};
-#elif FLASHBACK_SIMD_FLOATS == 8 && defined(__F16C__) && defined(__AVX2__) && defined(__FMA__)
-    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch {
-        return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + i));
-    });
-#else
-    float whole[panel_outputs];
-    for (std::size_t j = 0; j < panel_outputs; ++j) whole[j] = to_float(from[j]);
-    return Lanes::load(whole);
-#endif
-}
-
-FLASHBACK_SIMD_INLINE Lanes load_lanes(const BFloat16* from) noexcept {
-#if FLASHBACK_SIMD_FLOATS == 16
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-    return {{_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))}};
-#elif FLASHBACK_SIMD_FLOATS == 8 && defined(__AVX2__)
-    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch {
-        const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + i));
-        return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
-    });
-#else
-    float whole[panel_outputs];
-    for (std::size_t j = 0; j < panel_outputs; ++j) whole[j] = to_float(from[j]);
-    return Lanes::load(whole);
-#endif
-}
-
-/// The first `count` of sixteen, and 0 in the other lanes; later numbers are not read.
-template <class Element>
-FLASHBACK_SIMD_INLINE Lanes load_first_lanes(const Element* from, std::size_t count) noexcept {
-    if (count >= panel_outputs) return load_lanes(from);
-    float whole[panel_outputs];
-    for (std::size_t j = 0; j < panel_outputs; ++j) whole[j] = j < count ? to_float(from[j]) : 0.0f;
-    return Lanes::load(whole);
-}
-
-/// Rounds a row of floats to another element type.
+/// Rounds a row of floats to another element.
 /// Shape     from, to (n)
 inline void round_row(const float* from, std::size_t n, float* to) noexcept { std::copy_n(from, n, to); }
 

@@ -1,7 +1,7 @@
 /// \file Sixteen lanes to one number, by one fixed tree (rule R4).
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 
 #include <algorithm>
 #include <cstddef>
