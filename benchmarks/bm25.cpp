@@ -4,8 +4,8 @@
 //     zcat /usr/share/dictd/foldoc.dict.dz >build/foldoc.txt
 //     FLASHBACK_BENCH_CORPUS=build/foldoc.txt build/release/benchmarks/bench_bm25
 #include "flashback/retrieval/bm25.hpp"
-#include "flashback/model/load.hpp"
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/retrieval/corpus.hpp"
 
 #include <algorithm>

@@ -32,7 +32,7 @@ benchmark::Counter each_of(std::size_t count) {
     return {static_cast<double>(count), benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert};
 }
 
-/// One plan behind a history of range(0) tokens, of which the last 16 are new.
+/// One plan after a history of range(0) tokens, of which the last 16 are new.
 template <class Layout>
 void plan(benchmark::State& state) {
     const auto policies = Policies{}.layout(Layout{});
@@ -51,8 +51,8 @@ void plan(benchmark::State& state) {
     state.counters["keep"] = static_cast<double>(planned.keep);
     state.counters["feed"] = static_cast<double>(planned.feed.size());
 }
-BENCHMARK(plan<AppendDocuments>)->RangeMultiplier(2)->Range(256, 4096);
-BENCHMARK(plan<PrependDocuments>)->RangeMultiplier(2)->Range(256, 4096);
+BENCHMARK(plan<AppendPassages>)->RangeMultiplier(2)->Range(256, 4096);
+BENCHMARK(plan<PrependPassages>)->RangeMultiplier(2)->Range(256, 4096);
 
 /// The least that a plan can cost: the same tokens copied once, and compared from the front.
 void plan_baseline(benchmark::State& state) {
@@ -102,7 +102,7 @@ BENCHMARK_CAPTURE(decide, at_most_8_of_any_of_3,
 BENCHMARK_CAPTURE(decide, any_schedule_of_every_16, AnySchedule{EveryNTokens{stride}});
 BENCHMARK_CAPTURE(decide, entropy_of_64_logits, [](const StepView& step) { return step.entropy() > 4; });
 
-/// 256 tokens behind a prompt of range(0).
+/// 256 tokens after a prompt of range(0).
 template <class P>
 void generate(benchmark::State& state, const P& policies) {
     const TokenBuffer prompt(static_cast<std::size_t>(state.range(0)), 1);
@@ -115,8 +115,8 @@ void generate(benchmark::State& state, const P& policies) {
     state.counters["evaluated/token"] = static_cast<double>(stats.counts.evaluated) / new_tokens;
 }
 constexpr auto every_16 = Policies{}.schedule(EveryNTokens{stride});
-BENCHMARK_CAPTURE(generate, append, every_16.layout(AppendDocuments{}))->RangeMultiplier(2)->Range(256, 4096);
-BENCHMARK_CAPTURE(generate, prepend, every_16.layout(PrependDocuments{}))->RangeMultiplier(2)->Range(256, 4096);
+BENCHMARK_CAPTURE(generate, append, every_16.layout(AppendPassages{}))->RangeMultiplier(2)->Range(256, 4096);
+BENCHMARK_CAPTURE(generate, prepend, every_16.layout(PrependPassages{}))->RangeMultiplier(2)->Range(256, 4096);
 BENCHMARK_CAPTURE(generate, append_chosen_at_run_time, AnyPolicies{})->RangeMultiplier(16)->Range(256, 4096);
 BENCHMARK_CAPTURE(generate, closed_book, Policies{}.schedule(Never{}))->RangeMultiplier(16)->Range(256, 4096);
 

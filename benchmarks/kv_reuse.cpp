@@ -1,4 +1,4 @@
-// What reuse is worth: 64 tokens behind a history, on a small transformer with random weights.
+// What reuse is worth: 64 tokens after a history, on a small transformer with random weights.
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/testing/null_model.hpp"
@@ -34,17 +34,17 @@ void generate(benchmark::State& state) {
     state.counters["evaluated/token"] = static_cast<double>(stats.counts.evaluated) / new_tokens;
     state.counters["reused"] = static_cast<double>(stats.counts.reused);
 }
-BENCHMARK(generate<AppendDocuments, KeepCommonPrefix>)
+BENCHMARK(generate<AppendPassages, KeepCommonPrefix>)
     ->Name("append")
     ->RangeMultiplier(4)
     ->Range(256, 4096)
     ->Unit(benchmark::kMillisecond);
-BENCHMARK(generate<PrependDocuments, KeepCommonPrefix>)
+BENCHMARK(generate<PrependPassages, KeepCommonPrefix>)
     ->Name("prepend")
     ->RangeMultiplier(4)
     ->Range(256, 4096)
     ->Unit(benchmark::kMillisecond);
-BENCHMARK(generate<AppendDocuments, RecomputeAll>)
+BENCHMARK(generate<AppendPassages, RecomputeAll>)
     ->Name("append_recomputed")
     ->RangeMultiplier(4)
     ->Range(256, 4096)

@@ -3,12 +3,12 @@
 // FLASHBACK_BENCH_LAYERS says how many layers of the 1.1 B shape are made; it has 22 of them, which take 4.2 GB. The default
 // of 1 is for running this as a test. `op/s` counts 2 operations for each element of the matrices of the layers, as reference
 // figures do: embedding, head and attention are not counted.
+#include "flashback/core/random.hpp"
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/eval/model_cost.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/measure/model_cost.hpp"
 #include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
-#include "flashback/policy/random.hpp"
 #include "peak.hpp"
 
 #include <algorithm>
@@ -39,7 +39,7 @@ std::shared_ptr<const Transformer> shape_of_1b() {
     return model;
 }
 
-/// Evaluates range(0) tokens behind range(1) others, with range(2) threads.
+/// Evaluates range(0) tokens after range(1) others, with range(2) threads.
 void evaluate(benchmark::State& state, const std::shared_ptr<const Transformer>& model) {
     const auto count = static_cast<std::size_t>(state.range(0));
     const auto before = static_cast<std::size_t>(state.range(1));

@@ -5,8 +5,8 @@
 // FlashBack's examples, which evaluate the head and all of the last block but keys and values for 16 tokens only, do less than is
 // counted: a sixth of the blocks and nearly all of the head. `MB` is what the trainer holds. And the two products of a feed-forward
 // layer that it spends most of its time with, forward and the gradient of the weights, beside Eigen's.
+#include "flashback/core/random.hpp"
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/policy/random.hpp"
 #include "flashback/simd/gemm.hpp"
 #include "flashback/train/initial_model.hpp"
 #include "flashback/train/trainer.hpp"
@@ -118,8 +118,8 @@ void gemm_forward_kernel(benchmark::State& state) {
     const auto w = random_floats(inputs * outputs);
     AlignedBuffer<float> y{tokens * outputs};
     time_product(state, y.data(), [&] {
-        simd::gemm({x.data(), inputs}, {w.data(), inputs * lanes, lanes}, {y.data(), lanes, outputs}, tokens, outputs / lanes,
-                   inputs);
+        simd::gemm({x.data(), inputs}, {w.data(), inputs * lanes, lanes}, {y.data(), lanes, outputs},
+                   {tokens, outputs / lanes, inputs});
     });
 }
 BENCHMARK(gemm_forward_kernel)->Unit(benchmark::kMicrosecond);
@@ -129,8 +129,8 @@ void gemm_gradient_kernel(benchmark::State& state) {
     const auto dy = random_floats(tokens * outputs);
     AlignedBuffer<float> dw{inputs * outputs};
     time_product(state, dw.data(), [&] {
-        simd::gemm({dy.data(), outputs, true}, {x.data(), lanes, inputs}, {dw.data(), lanes, inputs}, outputs, inputs / lanes,
-                   tokens);
+        simd::gemm({dy.data(), outputs, true}, {x.data(), lanes, inputs}, {dw.data(), lanes, inputs},
+                   {outputs, inputs / lanes, tokens});
     });
 }
 BENCHMARK(gemm_gradient_kernel)->Unit(benchmark::kMicrosecond);

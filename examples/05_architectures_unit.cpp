@@ -1,7 +1,7 @@
 /// \file The work of 05_architectures: this source is compiled once for each processor.
 #include "05_architectures.hpp"
 
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/model/session.hpp"
 #include "models/default_model.hpp"
 

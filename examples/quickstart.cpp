@@ -1,6 +1,6 @@
-/// \file What examples/quickstart.sh runs: the whole of FlashBack. A language model with an adapter that was tuned to read passages
-/// behind its text writes while it retrieves from an encyclopaedia; what it costs to put the passages behind the text, in front of
-/// it, or behind it without reusing anything; and how well it predicts entries that neither it nor the adapter was trained on.
+/// \file What examples/quickstart.sh runs: the whole of FlashBack. A language model writes while it retrieves from an encyclopaedia; its
+/// adapter was tuned to read passages after the text. The program measures what passages cost after the text, in front of it, and after it
+/// without reuse; and how well the model predicts entries that neither it nor the adapter was trained on.
 
 #include "flashback/flashback.hpp"
 #include "models/default_model.hpp"
@@ -43,8 +43,8 @@ constexpr std::size_t heldout_strides = 192;
 struct System {
     fb::Tokenizer tokenizer;
     std::shared_ptr<const fb::Transformer> model;
-    std::shared_ptr<const fb::PackedAdapter> adapter;         // for passages behind the text
-    std::shared_ptr<const fb::PackedAdapter> repeat_adapter;  // the same with the newest tokens once more behind them
+    std::shared_ptr<const fb::PackedAdapter> adapter;         // for passages after the text
+    std::shared_ptr<const fb::PackedAdapter> repeat_adapter;  // the same with the newest tokens once more after them
     fb::Bm25Index index;
     fb::ThreadPool& pool;
 
@@ -141,10 +141,10 @@ void write_and_count(const System& system) {
     };
     std::vector<Row> rows{{"append", {}}, {"prepend", {}}, {"append, recomputed", {}}};
     for (int i = 0; i < repetitions; ++i) {
-        run(rows[0], policies.layout(fb::AppendDocuments{}));
+        run(rows[0], policies.layout(fb::AppendPassages{}));
         if (i == 0) print_generation(rows[0].best, system.tokenizer);
-        run(rows[1], policies.layout(fb::PrependDocuments{}));
-        run(rows[2], policies.layout(fb::AppendDocuments{}).reuse(fb::RecomputeAll{}));
+        run(rows[1], policies.layout(fb::PrependPassages{}));
+        run(rows[2], policies.layout(fb::AppendPassages{}).reuse(fb::RecomputeAll{}));
     }
     print_table(rows);
     if (rows[0].best.tokens != rows[2].best.tokens)
@@ -228,7 +228,7 @@ void measure(const System& system, const std::string& titles_path, std::size_t m
         std::cout << '\n';
     };
     print("no retrieval", none);
-    print("prepend", measured(passages, fb::Policies{}.layout(fb::PrependDocuments{}), untuned));
+    print("prepend", measured(passages, fb::Policies{}.layout(fb::PrependPassages{}), untuned));
     print("append", measured(passages, fb::Policies{}, untuned));
     print("append, the newest 16 tokens once more",
           measured(passages, fb::Policies{}.layout(fb::AppendAndRepeat{repeated}), untuned));

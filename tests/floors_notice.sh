@@ -1,5 +1,5 @@
 #!/bin/sh
-# The test of the floors can fail: it must notice a climb, a neighbour, and a foreign header in the policies.
+# The test of the floors can fail: it must notice a climb, a neighbour, what is private, a foreign header, and a room that is not there.
 #
 # floors_notice.sh SOURCE_DIR
 set -eu
@@ -16,9 +16,25 @@ notice() {  # header, line to add, words of the message
     grep -q "$3" "$work/log" || { cat "$work/log" >&2; exit 1; }
 }
 source=$1
-notice core/tokens.hpp '#include "flashback/policy/layout.hpp"' 'core/tokens.hpp (floor 0) includes policy (floor 1)'
-notice kv/kv_cache.hpp '#include "flashback/retrieval/bm25.hpp"' 'kv/kv_cache.hpp (floor 2) includes retrieval (floor 2)'
+notice core/tokens.hpp '#include "flashback/policy/layout.hpp"' 'core/tokens.hpp (floor 0) includes policy (floor 2)'
+notice kv/kv_cache.hpp '#include "flashback/retrieval/bm25.hpp"' 'kv/kv_cache.hpp (floor 3) includes retrieval (floor 3)'
 notice decoder/decoder.hpp '#include "flashback/text/unicode.hpp"' 'decoder may include core and policy only'
+notice policy/query.hpp '#include "flashback/tensor/dtype.hpp"' 'policy may include core only'
+notice model/session.hpp '#include "flashback/files/load.hpp"' 'model/session.hpp (floor 5) includes files (floor 6)'
+notice train/trainer.hpp '#include "flashback/eval/perplexity.hpp"' 'train/trainer.hpp (floor 7) includes eval (floor 7)'
+notice model/session.hpp '#include "flashback/simd/detail/bf16_lanes.hpp"' 'simd/detail is for simd alone'
+notice files/load.hpp '#include "flashback/model/detail/run_lora.hpp"' 'model/detail is for model alone'
+notice data/example.hpp '#include "flashback/retrieval/detail/json_line.hpp"' 'retrieval/detail is for retrieval alone'
+notice testing/null_model.hpp '#include "flashback/simd/fma.hpp"' 'testing/null_model.hpp (floor 1) includes simd (floor 2)'
+notice tensor/dtype.hpp '#include <nlohmann/json.hpp>' 'tensor may include the standard library'
 notice policy/query.hpp '#include <nlohmann/json.hpp>' 'policy may include the standard library'
 notice testing/null_model.hpp '#include <xsimd/xsimd.hpp>' 'testing may include the standard library'
-echo "five broken orders were noticed"
+mkdir "$work/without"
+cp -r "$source/include/flashback" "$work/without/"
+rm -r "$work/without/flashback/eval"
+if cmake -DINCLUDE_DIR="$work/without" -P "$source/tests/floors.cmake" >"$work/log" 2>&1; then
+    echo "a room that does not exist was not noticed" >&2
+    exit 1
+fi
+grep -q 'names the room eval, which does not exist' "$work/log" || { cat "$work/log" >&2; exit 1; }
+echo "fourteen broken orders were noticed"

@@ -20,18 +20,18 @@ headers_of() {
         gguf) echo format/detail/read_gguf.hpp format/detail/gguf_limits.hpp format/gguf.hpp format/byte_reader.hpp ;;
         safetensors) echo format/detail/read_safetensors.hpp format/detail/safetensors_entry.hpp ;;
         safetensors_index) echo format/detail/read_safetensors_index.hpp ;;
-        gguf_adapter) echo model/detail/gguf_adapter.hpp ;;
+        gguf_adapter) echo files/detail/gguf_adapter.hpp ;;
         peft_config) echo format/detail/peft_config.hpp ;;
-        config_json) echo model/detail/read_config_json.hpp ;;
+        config_json) echo files/detail/read_config_json.hpp ;;
         tokenizer_json) echo format/detail/read_tokenizer_json.hpp format/detail/piece_table.hpp ;;
         corpus)
-            echo retrieval/detail/read_corpus.hpp retrieval/detail/read_texts.hpp retrieval/detail/wikitext.hpp \
+            echo retrieval/detail/read_corpus.hpp retrieval/detail/dictd.hpp retrieval/detail/wikitext.hpp \
                 retrieval/detail/json_line.hpp retrieval/detail/text_file.hpp
             ;;
         tokenizer) echo text/tokenizer.hpp text/detail/byte_level_bpe.hpp text/detail/pre_tokenizer.hpp text/detail/sentencepiece_bpe.hpp text/unicode.hpp ;;
-        model) echo model/detail/load_gguf.hpp ;;
+        model) echo files/detail/load_gguf.hpp ;;
         checkpoint) echo train/detail/checkpoint_reader.hpp ;;
-        strides) echo eval/detail/parse_strides.hpp ;;
+        strides) echo data/detail/parse_strides.hpp ;;
     esac
 }
 

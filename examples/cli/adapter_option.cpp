@@ -1,6 +1,6 @@
 #include "adapter_option.hpp"
 
-#include "flashback/model/load_adapter.hpp"
+#include "flashback/files/load_adapter.hpp"
 
 #include <charconv>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "bench_runs.hpp"
 
-#include "flashback/core/error.hpp"
+#include "files_of_command.hpp"
 #include "flashback/model/random_transformer.hpp"
 #include "flashback/text/unicode.hpp"
 
@@ -173,22 +173,20 @@ void write_csv(std::ostream& out, const Json& runs) {
 }
 
 void bench_with(const BenchOptions& options) {
-    std::ofstream csv;
-    const auto check = [&] {
-        if (!options.csv.empty() && !csv) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", options.csv, "'");
-    };
-    if (!options.csv.empty()) csv.open(options.csv);
-    check();  // before minutes are spent
+    FilesOfCommand files;
+    files.reads("--model", options.settings.model);
+    files.writes_if_given("--csv", options.csv);
+    files.check();  // before minutes are spent
     const Json json = bench(options.settings);
-    if (!options.csv.empty()) {
-        write_csv(csv, json["runs"]);
-        csv.close();
-        check();
-    }
     if (options.json) {
         print(json);
     } else {
         print_bench(json);
+    }
+    if (!options.csv.empty()) {  // if it fails, the result is there
+        std::ostringstream rows;
+        write_csv(rows, json["runs"]);
+        write_whole(options.csv, rows.str());
     }
 }
 

@@ -2,9 +2,9 @@
 #pragma once
 
 #include "common.hpp"
-#include "flashback/core/dtype.hpp"
-#include "flashback/eval/run_time_counts.hpp"
+#include "flashback/measure/run_time_counts.hpp"
 #include "flashback/model/transformer.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>
 #include <optional>

@@ -1,8 +1,9 @@
 #include "common.hpp"
 
 #include "flashback/core/error.hpp"
-#include "flashback/model/load.hpp"
-#include "flashback/model/write_model.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/files/write_model.hpp"
+#include "flashback/format/atomic_file.hpp"
 #include "flashback/text/unicode.hpp"
 #include "models/default_model.hpp"
 
@@ -82,7 +83,7 @@ CLI::Validator number_from(double least, double most) { return number_in(least, 
 CLI::Validator number_above(double least, double most) { return number_in(least, most, false, ", up to "); }
 
 void say_kept_as_f16(const flashback::GgufTensor& tensor, flashback::DType wanted) {
-    std::cerr << "flashback: tensor " << flashback::detail::printable(tensor.name) << " has rows of " << tensor.dims[0]
+    std::cerr << "flashback: tensor " << flashback::printable(tensor.name) << " has rows of " << tensor.dims[0]
               << " elements, no multiple of " << flashback::layout_of(wanted).block_elements << ", and is stored as F16\n";
 }
 
@@ -184,10 +185,10 @@ flashback::DType dtype_named(const std::string& name) {
     FLASHBACK_THROW(flashback::ErrorCode::contract, "no weights are written as '", name, "'");
 }
 
-void check_other(const std::string& in, const std::string& out) {
-    std::error_code absent;
-    if (!std::filesystem::equivalent(in, out, absent)) return;
-    FLASHBACK_THROW(flashback::ErrorCode::io, "'", out, "' is what is read, expected another file to write");
+void write_whole(const std::string& file, std::string_view text) {
+    flashback::AtomicFile whole{file};
+    whole.write(text);
+    whole.finish();
 }
 
 void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,

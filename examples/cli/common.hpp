@@ -1,14 +1,14 @@
 /// \file What the commands of the tool share.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/files/model_source.hpp"
 #include "flashback/format/gguf.hpp"
-#include "flashback/model/model_source.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "flashback/tensor/dtype.hpp"
 #include "flashback/text/tokenizer.hpp"
 
 #include <CLI/CLI.hpp>
@@ -21,6 +21,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cli {
@@ -77,9 +78,9 @@ flashback::DType dtype_named(const std::string& name);
 void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,
                 const flashback::Vocabulary* vocabulary, flashback::DType type);
 
-/// Refuses to write over a file that is read.
+/// Writes a file whole or not at all.
 /// Throws    Error{io}
-void check_other(const std::string& in, const std::string& out);
+void write_whole(const std::string& file, std::string_view text);
 
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "adapter_option.hpp"
-#include "flashback/core/dtype.hpp"
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/model/model_source.hpp"
+#include "flashback/files/model_source.hpp"
 #include "flashback/model/session.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>
 #include <memory>

@@ -4,18 +4,18 @@
 #include "finetune_options.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/fingerprint.hpp"
+#include "flashback/data/retrieval_examples.hpp"
+#include "flashback/data/shuffled_passes.hpp"
+#include "flashback/data/stride_cache.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
-#include "flashback/eval/stride_cache.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/files/load_adapter.hpp"
+#include "flashback/files/save_adapter.hpp"
+#include "flashback/files/write_model.hpp"
 #include "flashback/format/peft.hpp"
 #include "flashback/model/fingerprint.hpp"
-#include "flashback/model/load.hpp"
-#include "flashback/model/load_adapter.hpp"
-#include "flashback/model/save_adapter.hpp"
 #include "flashback/model/session.hpp"
-#include "flashback/model/write_model.hpp"
 #include "flashback/retrieval/bm25.hpp"
-#include "flashback/train/retrieval_examples.hpp"
-#include "flashback/train/shuffled_passes.hpp"
 #include "flashback/train/trainer.hpp"
 #include "retrieval_setup.hpp"
 
@@ -23,36 +23,18 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
-
-#include <unistd.h>
 
 namespace cli {
 namespace {
 
 namespace fb = flashback;
-
-/// Refuses a folder that could not be written later, when the work is done.
-void check_folder(const std::string& folder, bool replace) {
-    std::error_code unknown;
-    if (std::filesystem::exists(std::filesystem::path{folder} / fb::peft_config_file, unknown) && !replace)
-        FLASHBACK_THROW(fb::ErrorCode::io, "'", folder, "' holds an adapter already; --force replaces it");
-    // It may be made with folders above it: the first of them that exists has to take it.
-    std::filesystem::path there = std::filesystem::absolute(folder).lexically_normal();
-    while (there.has_relative_path() && !std::filesystem::exists(there, unknown)) there = there.parent_path();
-    if (!std::filesystem::is_directory(there, unknown))
-        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': '", there.string(), "' exists and is no folder");
-    if (::access(there.c_str(), W_OK) != 0)
-        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': the folder '", there.string(), "' is not writable");
-}
 
 fb::TrainingTargets targets_of(const FinetuneOptions& o, const Markers& markers) {
     if (o.all) return {.all = true};
@@ -215,18 +197,14 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lor
 }
 
 void finetune(const FinetuneOptions& o) {
+    o.files().check();
     const fb::ModelSource file = open_model(o.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
-    o.all ? check_writable(o.out, o.force) : check_folder(o.out, o.force);
-    if (o.all && !o.model.empty()) check_other(o.model, o.out);
-    if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
-    if (!o.run.log.empty()) check_writable(o.run.log, true);
-    if (!o.examples_cache.empty()) check_writable(o.examples_cache, true);
     const Markers markers = markers_of({o.with_markers() ? "on" : "off", o.markers.ids}, tokenizer);  // fixed stand there, too
 
     fb::ThreadPool pool = start_threads(o.threads);
     const auto model = load_weights(file, pool);
-    if (o.all) fb::detail::check_writable(model->config);
+    if (o.all) fb::check_gguf_writable(model->config);
     const fb::TrainingTargets targets = targets_of(o, markers);
     const fb::AnyPolicies policies = policies_of(o.retrieval, markers);
     Search search{o, tokenizer, pool};
@@ -298,7 +276,7 @@ void add_finetune(CLI::App& app, Command& run) {
         "--force");
     command.callback([o, &run] {
         o->check();
-        o->run.settle(o->out, {{"--examples-cache", o->examples_cache}});
+        o->run.settle(o->out);
         run = [o] { finetune(*o); };
     });
 }

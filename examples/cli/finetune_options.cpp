@@ -126,4 +126,17 @@ void FinetuneOptions::check() const {
     }
 }
 
+FilesOfCommand FinetuneOptions::files() const {
+    FilesOfCommand files;
+    files.reads("--model", model);
+    files.reads("--train", retrieval.text);
+    files.reads("--corpus", retrieval.corpus);
+    files.reads("--valid", valid);
+    files.reads("--adapter", adapter);
+    all ? files.writes("--out", out, force) : files.writes_adapter("--out", out, force);
+    files.writes_if_given("--examples-cache", examples_cache);
+    run.name_files(files);
+    return files;
+}
+
 }  // namespace cli

@@ -3,7 +3,7 @@
 #include "engine.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/decoder/decoder.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/text/unicode.hpp"
 #include "retrieval_setup.hpp"

@@ -25,8 +25,10 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
         ->type_name("PATH");
     settings.prompt.add(command, "prompt", "The text to continue");
 
-    choice("--layout", settings.layout, {"append", "prepend", "none"},
-           "Where passages stand: behind the text, in front of it, or no retrieval");
+    choice("--layout", settings.layout, {"append", "sticky", "prepend", "none"},
+           "Where passages stand: after the text (append), after it until they are found again, and then where they are "
+           "(sticky), in "
+           "front of it (prepend), or no retrieval");
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
     choice("--markers", settings.markers.choice, {"auto", "on", "off"},

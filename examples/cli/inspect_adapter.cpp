@@ -3,12 +3,13 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/files/load_adapter.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/peft.hpp"
 #include "flashback/format/safetensors.hpp"
 #include "flashback/model/fingerprint.hpp"
-#include "flashback/model/load.hpp"
-#include "flashback/model/load_adapter.hpp"
+#include "flashback/tensor/dtype.hpp"
 #include "inspect_weights.hpp"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 /// \file `inspect --adapter`: what the files of an adapter hold.
 #pragma once
 
-#include "flashback/model/model_source.hpp"
+#include "flashback/files/model_source.hpp"
 
 #include <string>
 

@@ -1,9 +1,9 @@
 #include "inspect_folder.hpp"
 
 #include "flashback/core/error.hpp"
-#include "flashback/format/detail/json_tree.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/format/json_tree.hpp"
 #include "flashback/format/safetensors_folder.hpp"
-#include "flashback/model/load.hpp"
 #include "inspect_weights.hpp"
 
 #include <filesystem>
@@ -22,7 +22,7 @@ namespace fb = flashback;
 
 Json inspect_folder(const fb::ModelSource& source, fb::ExecutorRef executor, bool tensors) {
     const std::string config = (std::filesystem::path{source.name()} / "config.json").string();
-    const auto tree = fb::detail::JsonTree::parse(fb::MappedFile{config}.text(), config);
+    const auto tree = fb::JsonTree::parse(fb::MappedFile{config}.text(), config);
     const Json parameters = Json::parse(tree.text());
     const fb::SafetensorsFolder folder = fb::SafetensorsFolder::open(source.name());
     std::vector<ListedTensor> list;

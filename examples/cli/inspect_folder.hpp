@@ -3,7 +3,7 @@
 
 #include "common.hpp"
 #include "flashback/core/executor.hpp"
-#include "flashback/model/model_source.hpp"
+#include "flashback/files/model_source.hpp"
 
 namespace cli {
 

@@ -1,6 +1,6 @@
 #include "inspect_weights.hpp"
 
-#include "flashback/core/dequantize.hpp"
+#include "flashback/tensor/dequantize.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include <algorithm>

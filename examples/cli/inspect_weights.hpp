@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common.hpp"
-#include "flashback/core/dtype.hpp"
+#include "flashback/tensor/dtype.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/safetensors.hpp"

@@ -8,12 +8,17 @@
 #include "flashback/core/version.hpp"
 #include "flashback/text/unicode.hpp"
 
+#include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <exception>
 #include <iostream>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include <unistd.h>
 
 namespace {
 
@@ -71,10 +76,16 @@ int main(int argc, char** argv) {
         return fail(std::string{error.what()} + "; see flashback --help", 2);
     }
     const std::string command = app.get_subcommands().front()->get_name();
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error in words, as a full disk is
     try {
         run();
+        errno = 0;
         std::cout.flush();
-        return std::cout ? 0 : fail("cannot write to standard output", 1);
+        if (std::cout) return 0;
+        if (errno == 0) static_cast<void>(::write(STDOUT_FILENO, "\n", 1) < 0);  // fails as an earlier write did, and says why
+        return fail(std::string{"cannot write to standard output: "} + std::strerror(errno == 0 ? EIO : errno), 1);
+    } catch (const CLI::ValidationError& error) {  // options that contradict each other, which the file system shows
+        return fail(std::string{error.what()} + "; see flashback --help", 2);
     } catch (const std::bad_alloc&) {
         return fail("the command " + command + " needs more memory than there is", 1);
     } catch (const std::length_error&) {  // more than any machine has

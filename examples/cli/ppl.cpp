@@ -2,7 +2,7 @@
 #include "engine.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/eval/perplexity.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "markers.hpp"
 #include "ppl_retrieval.hpp"
 

@@ -3,7 +3,7 @@
 
 #include "adapter_option.hpp"
 #include "common.hpp"
-#include "flashback/core/dtype.hpp"
+#include "flashback/tensor/dtype.hpp"
 #include "markers.hpp"
 #include "retrieval_setup.hpp"
 

@@ -2,7 +2,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/policy/policies.hpp"
-#include "flashback/retrieval/texts.hpp"
+#include "flashback/retrieval/corpus.hpp"
 
 #include <optional>
 
@@ -38,8 +38,9 @@ void check_repeat(const std::string& layout, std::size_t repeat) {
 }
 
 fb::AnyLayout layout_of(const std::string& name, std::size_t repeat) {
-    if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependDocuments{}};
-    return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendDocuments{}};
+    if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependPassages{}};
+    if (name == "sticky") return fb::AnyLayout{fb::Sticky{}};
+    return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendPassages{}};
 }
 
 namespace {
@@ -56,7 +57,8 @@ std::optional<fb::TokenId> end_of_documents(const RetrievalSettings& settings, c
 }  // namespace
 
 fb::TextStream read_stream(const RetrievalSettings& settings, const fb::Tokenizer& tokenizer) {
-    const fb::Corpus documents = settings.text == "-" ? fb::parse_texts(read_text("-"), "-") : fb::read_texts(settings.text);
+    const fb::Corpus documents = settings.text == "-" ? fb::parse_corpus(read_text("-"), "-", fb::TextForm::whole)
+                                                      : fb::read_corpus(settings.text, fb::TextForm::whole);
     return fb::text_stream(documents.documents, tokenizer, end_of_documents(settings, tokenizer));
 }
 

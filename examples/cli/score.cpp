@@ -1,7 +1,7 @@
 #include "common.hpp"
 #include "engine.hpp"
 #include "flashback/core/error.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "markers.hpp"
 
 #include <algorithm>

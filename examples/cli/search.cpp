@@ -1,13 +1,14 @@
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/text/unicode.hpp"
 
-#include <fstream>
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -77,14 +78,20 @@ std::vector<std::pair<std::string_view, double>> best_documents(const flashback:
 }
 
 void write_run(const SearchOptions& options) {
+    FilesOfCommand files;
+    files.reads("--corpus", options.corpus);
+    files.reads("--queries", options.queries);
+    files.reads("--model", options.model);
+    files.writes("--run", options.run_file, /*replace=*/true);
+    files.check();
     const flashback::Corpus queries = open_corpus(options.queries);
     const flashback::Bm25Index index = open_index(options);
-    std::ofstream run{options.run_file};
+    std::ostringstream run;
     run << std::fixed << std::setprecision(6);
     const auto column = [](std::string_view id) {
         if (id.empty() || id.find_first_of(" \t\n\r") != id.npos) {
             FLASHBACK_THROW(flashback::ErrorCode::corpus, "a TREC run separates columns by blanks and cannot hold the id '",
-                            flashback::detail::printable(id), "'");
+                            flashback::printable(id), "'");
         }
         return id;
     };
@@ -94,8 +101,7 @@ void write_run(const SearchOptions& options) {
             run << column(query.id) << " Q0 " << column(id) << ' ' << ++rank << ' ' << score << " flashback\n";
         }
     }
-    run.close();
-    if (!run) FLASHBACK_THROW(flashback::ErrorCode::io, "cannot write '", options.run_file, "'");
+    write_whole(options.run_file, run.str());
     if (options.json) {
         print({{"documents", index.passages().documents().size()},
                {"passages", index.passages().size()},

@@ -1,6 +1,6 @@
 #include "common.hpp"
 #include "flashback/core/error.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include <iostream>

@@ -3,15 +3,17 @@
 /// A header includes its own folder or a lower floor; neighbours on a floor do not see each other. tests/floors.cmake proves
 /// it.
 ///
-///     6  train                            gradients, AdamW; LoRA, marker rows, or every parameter
-///     5  eval                             perplexity, what a model costs, the run-time test of the paper
+///     7  measure | eval | train           run-time test, what a model costs, peaks | perplexity | gradients, AdamW; LoRA, marker rows
+///     6  files | data                     what loads and saves models, tokenizers, adapters | texts, strides, training examples
+///     5  model                            transformer, sessions, adapters, random weights; nothing about files
 ///     4  decoder                          the loop: schedule, query, retrieve, plan, evaluate, sample
-///     3  model                            transformer, sessions, loading, adapters, random weights
-///     2  kv | retrieval                   storage of keys and values | documents, passages, BM25
-///     1  policy | simd | text | format    token functions | kernels | tokenizers | GGUF, safetensors, PEFT
-///     0  core                             tokens, errors, concepts of models and retrievers, executors
+///     3  kv | retrieval                   storage of keys and values | documents, passages, BM25
+///     2  simd | text | format | policy    kernels | tokenizers | GGUF, safetensors, PEFT | token functions
+///     1  tensor                           types of elements, block formats, buffers
+///     0  core                             tokens, errors, concepts of models and retrievers, executors, random numbers
 ///
-/// testing, on floor 1: a model and a retriever that cost nothing; not in the umbrella.
+/// testing, on floor 1: a model and a retriever that cost nothing; not in the umbrella. Its plain loops, which say what the kernels
+/// compute, stand on floor 3, for they have the types of simd.
 #pragma once
 
 #include "flashback/core/config.hpp"
@@ -24,7 +26,9 @@ namespace flashback::inline FLASHBACK_ISA {
 class Error;
 struct Query;
 struct Passage;
-struct NoDocuments;
+struct NoPassages;
+template <class Signature>
+class FunctionRef;
 class AnyRetriever;
 struct Vocabulary;
 struct SerialExecutor;
@@ -55,9 +59,10 @@ struct NoMarkers;
 class MarkerTokens;
 class MarkerText;
 class AnyWrapper;
-struct PrependDocuments;
-struct AppendDocuments;
+struct PrependPassages;
+struct AppendPassages;
 struct AppendAndRepeat;  // 16 tokens
+struct Sticky;
 class AnyLayout;
 
 // policy: what of the KV cache is kept, and what is dropped when the window is full
@@ -83,12 +88,15 @@ class StopStrings;
 class AnyStopping;
 
 // policy: all of them, and what follows from them
+struct NoMethod;
+struct OwnedQuery;
+enum class StopReason;
 struct ContextParts;
 struct ContextPlan;
 struct PlanScratch;
 template <class Schedule = EveryNTokens, class QueryFrom = LastNTokens, class Wrapper = NoMarkers,
-          class Layout = AppendDocuments, class Reuse = KeepCommonPrefix, class Sampling = Greedy,
-          class Overflowing = StopWhenFull, class Stopping = NeverStop>
+          class Layout = AppendPassages, class Reuse = KeepCommonPrefix, class Sampling = Greedy,
+          class Overflowing = StopWhenFull, class Stopping = NeverStop, class Method = NoMethod>
 class Policies;
 /// Policies that are all chosen at run time.
 using AnyPolicies = Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping>;
@@ -104,7 +112,7 @@ class GgufWriter;
 class SafetensorsFile;
 class SafetensorsFolder;
 class SafetensorsWriter;
-class AtomicFile;
+class MadeFolder;
 class ModulePattern;
 struct PeftConfig;
 
@@ -116,6 +124,17 @@ class Passages;
 struct Bm25Options;  // passages of 128 tokens, k1 0.9, b 0.4
 class Bm25Index;
 
+// decoder
+struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
+struct Generation;
+struct Statistics;
+struct ModelFacts;
+struct Need;
+template <class PoliciesT = Policies<>>
+class Generator;
+template <class Model, class RetrieverT, class PoliciesT = Policies<>>
+class Decoder;
+
 // model
 enum class Family : std::uint8_t;
 enum class Norm : std::uint8_t;
@@ -123,32 +142,23 @@ enum class Positions : std::uint8_t;
 enum class Activation : std::uint8_t;
 struct TransformerConfig;
 struct Llama3Scaling;  // 8, 1, 4, 8192
-class ModelSource;
-struct ModelConfig;
 struct Transformer;
 struct LoraPair;
 struct Adapter;
 class PackedAdapter;
-struct LoadAdapterOptions;  // no tokens beyond the rows of the model
-struct SaveAdapterOptions;  // no name of a base, no dropout
-struct SessionOptions;      // the window of the model, pieces of 256 tokens, serial, no adapter
+struct SessionOptions;  // the window of the model, pieces of 256 tokens, serial, no adapter
 template <class Cache>
 class BasicSession;
 /// The everyday session: keys and values in one block of f32.
 using Session = BasicSession<ContiguousKVCache>;
 
-// decoder
-struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
-struct Generation;
-struct Statistics;
-template <class Model, class Documents, class PoliciesT = Policies<>>
-class Decoder;
+// files
+class ModelSource;
+struct ModelConfig;
+struct LoadAdapterOptions;  // no tokens beyond the rows of the model
+struct SaveAdapterOptions;  // no name of a base, no dropout
 
-// eval
-struct PerplexityOptions;
-struct Perplexity;
-struct ModelComparison;
-struct ModelCost;
+// data
 struct SourceDocument;
 class TextStream;
 struct StrideSource;
@@ -156,18 +166,28 @@ struct FromSource;     // runs of 16 tokens
 struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
 struct RetrievedStride;
 class RetrievedStrides;
-struct StrideLayout;
-struct RetrievalPerplexityOptions;
-struct RetrievalPerplexity;
-struct StrideDifference;
+struct TrainingExample;
+template <class P>
+class RetrievalExamples;
+class PackedText;
+class ShuffledPasses;
+
+// measure
+struct ModelCost;
 enum class RunTimeLayout;
 struct RunTimeOptions;
 struct RunTime;
 
+// eval
+struct PerplexityOptions;
+struct Perplexity;
+struct ModelComparison;
+struct StrideLayout;
+struct RetrievalPerplexityOptions;
+struct RetrievalPerplexity;
+struct StrideDifference;
+
 // train
-struct TrainingExample;
-template <class P>
-class RetrievalExamples;
 struct LoraOptions;      // no modules; rank 16, alpha 32, dropout 0.05
 struct TrainingTargets;  // a LoRA, marker rows, or all
 struct LearningRate;     // 1e-4, cosine, warm-up 0.1, 1000 steps
@@ -175,9 +195,6 @@ struct AdamWOptions;     // 0.9, 0.999, 1e-8, no decay
 struct TrainerOptions;   // clips at 1, seed 0, serial
 class Trainer;
 struct InitialOptions;  // deviation 0.02, tied, seed 0
-struct TrainingTexts;
-class PackedText;
-class ShuffledPasses;
 class CheckpointFile;
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -19,7 +19,7 @@ std::string FLASHBACK_TEST_UNIT(const char* path) {
 
     auto branch = session.fork();
     branch.evaluate_all(tokenizer.encode("a program"));
-    flashback::Decoder prepending{branch, index, flashback::Policies{}.layout(flashback::PrependDocuments{})};
+    flashback::Decoder prepending{branch, index, flashback::Policies{}.layout(flashback::PrependPassages{})};
     const auto more = prepending.generate(tokenizer.encode("that"), {.max_tokens = 4});
     generation.tokens.insert(generation.tokens.end(), more.tokens.begin(), more.tokens.end());
 

@@ -12,9 +12,9 @@ int main() {
     testing::NullModel model{50};
     AnyRetriever documents{testing::NullRetriever{8, 50}};
     AnyPolicies policies{AnySchedule{EveryNTokens{4}},     AnyQuery{LastNTokens{2}},
-                         AnyWrapper{MarkerTokens{48, 49}}, AnyLayout{PrependDocuments{}},
+                         AnyWrapper{MarkerTokens{48, 49}}, AnyLayout{PrependPassages{}},
                          AnyReuse{RecomputeAll{}},         AnySampler{Greedy{}},
-                         AnyOverflow{DropOldest{}},        AnyStopping{StopStrings{{"?"}, [](TokenId) { return '.'; }}}};
+                         AnyOverflow{DropOldest{}},        AnyStopping{StopStrings{{"?"}, [](TokenId) { return "."; }}}};
     Decoder decoder{model, documents, policies};
     const std::array<TokenId, 3> prompt{1, 2, 3};
     const auto run = decoder.generate(prompt, {.max_tokens = 12});

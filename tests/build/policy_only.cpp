@@ -25,8 +25,8 @@ struct ForeignModel {
 
 int main() {
     ForeignModel model;
-    flashback::NoDocuments documents;
-    flashback::Decoder decoder{model, documents, flashback::Policies{}.layout(flashback::PrependDocuments{})};
+    flashback::NoPassages nothing;
+    flashback::Decoder decoder{model, nothing, flashback::Policies{}.layout(flashback::PrependPassages{})};
     const std::array<flashback::TokenId, 2> prompt{1, 2};
     return decoder.generate(prompt, {.max_tokens = 3}).tokens == flashback::TokenBuffer{3, 4, 5} ? 0 : 1;
 }

@@ -1,8 +1,8 @@
 // --adapter: what the commands do with a LoRA and marker rows, and what they refuse.
 #include "cli/tool.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
+#include "flashback/files/save_adapter.hpp"
 #include "flashback/model/merge_adapter.hpp"
-#include "flashback/model/save_adapter.hpp"
 #include "flashback/model/session.hpp"
 #include "support/random_adapter.hpp"
 
@@ -292,7 +292,7 @@ TEST_CASE("convert --adapter: a file with the adapter in its weights, as the lib
     REQUIRE(tool({"quantize", FLASHBACK_TEST_MODEL, small, "--dtype", "q8_0"}).status == 0);
     check_refused(tool({"convert", small, out, "--adapter", a, "--force"}), 1, "an adapter cannot be merged into");
     check_refused(tool({"convert", FLASHBACK_TEST_MODEL, out, "--adapter", a}), 1, "exists already; --force replaces it");
-    check_refused(tool({"convert", out, out, "--adapter", a, "--force"}), 1, "is what is read");
+    check_refused(tool({"convert", out, out, "--adapter", a, "--force"}), 1, "is what argument in reads");
     CHECK(tool_json({"score", "--model", out, "--text", compiler_text}) == found);
 }
 

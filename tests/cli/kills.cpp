@@ -1,7 +1,7 @@
 // Killed twenty times at random moments, in startup, in steps and while a checkpoint is written, and started again each time, a
 // run gives bit for bit what the run gives that was never interrupted.
 #include "cli/training.hpp"
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 
 #include <algorithm>
 #include <chrono>

@@ -1,8 +1,8 @@
 // flashback quantize: what comes out is checked with the reader, against values that are computed here.
 #include "cli/tool.hpp"
-#include "flashback/core/blocks.hpp"
-#include "flashback/core/dequantize.hpp"
 #include "flashback/format/gguf.hpp"
+#include "flashback/tensor/blocks.hpp"
+#include "flashback/tensor/dequantize.hpp"
 #include "support/gguf_bytes.hpp"
 
 #include <algorithm>

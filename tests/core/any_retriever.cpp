@@ -28,7 +28,7 @@ constexpr Query query{tokens};
 static_assert(Retriever<AnyRetriever> && std::copyable<AnyRetriever>);
 static_assert(std::is_nothrow_move_constructible_v<AnyRetriever> && std::is_nothrow_move_assignable_v<AnyRetriever>);
 static_assert(std::is_trivially_copyable_v<Passage> && std::is_trivially_copyable_v<Query>);
-static_assert(std::is_empty_v<NoDocuments>&& noexcept(NoDocuments::retrieve(query, 1)));
+static_assert(std::is_empty_v<NoPassages>&& noexcept(NoPassages::retrieve(query, 1)));
 
 /// Gives k passages that say how often it was asked, and remembers the query.
 struct Counting {

@@ -22,12 +22,12 @@ struct GivesTexts {
     std::vector<const char*> retrieve(const Query&, std::size_t) { return {}; }
 };
 
-static_assert(Retriever<NoDocuments> && Retriever<OwnsItsAnswer>);
+static_assert(Retriever<NoPassages> && Retriever<OwnsItsAnswer>);
 static_assert(!Retriever<GivesAList> && !Retriever<GivesTexts> && !Retriever<int>);
 
 }  // namespace
 
 TEST_CASE("a closed book finds nothing") {
     constexpr std::array<TokenId, 2> tokens{1, 2};
-    CHECK(NoDocuments::retrieve(Query{tokens}, 3).empty());
+    CHECK(NoPassages::retrieve(Query{tokens}, 3).empty());
 }

@@ -104,10 +104,10 @@ TEST_CASE("An empty prompt is one where there is a head") {
     CHECK(generation.retrievals[0].query_tokens.empty());
     CHECK(std::ranges::equal(model.tokens().first(2), Tokens{1, 5}));
     const std::size_t size = model.size();
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder silent{model, nothing};
     CHECK(error_of(ErrorCode::contract, [&] { silent.generate({}, {.head = TokenSpan{}}); }) ==
-          "a context needs at least 1 token, but head, documents and context are all empty");
+          "a context needs at least 1 token, but head, passages and context are all empty");
     CHECK(model.size() == size);
 }
 
@@ -138,7 +138,7 @@ TEST_CASE("A prompt that fills the window, with and without a passage") {
 
 TEST_CASE("As many tokens as a number can say are a generation without a limit") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     std::size_t seen = 0;
     const Generation generation =
@@ -150,7 +150,7 @@ TEST_CASE("As many tokens as a number can say are a generation without a limit")
 
 TEST_CASE("A vocabulary that is masked as a whole is an error in words") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     Tokens all;
     for (TokenId token = 0; token < 20; ++token) all.push_back(token);
@@ -165,7 +165,7 @@ TEST_CASE("Two decoders in turn on a model that tells its tokens never mix their
     FullNullModel alone;
     FixedRetriever retriever{.documents = {{5, 6, 7}}};
     Decoder one{shared, retriever, marked};
-    Decoder two{shared, retriever, marked.layout(PrependDocuments{})};
+    Decoder two{shared, retriever, marked.layout(PrependPassages{})};
     Decoder one_alone{alone, retriever, marked};
     for (std::size_t round = 0; round < 6; ++round) {
         const Tokens prompt = random_prompt(5 + round, round);

@@ -87,7 +87,7 @@ TEST_CASE("The next generation reuses what the model still holds") {
 
 TEST_CASE("The same prompt again feeds its last token only") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing, Policies{}.schedule(Never{})};
     const Tokens prompt = random_prompt(30);
     const Generation first = decoder.generate(prompt, {.max_tokens = 1, .ignore_eos = true});

@@ -94,7 +94,7 @@ TEST_CASE("A rewind in a full window, even behind what was dropped, gives what t
 
 TEST_CASE("Without passages the window is used to its last position, and half of it stays") {
     FullNullModel model{20, 10};
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing, forgetting(0.5)};
     std::vector<std::size_t> sizes;
     const Generation generation =
@@ -111,7 +111,7 @@ TEST_CASE("Without passages the window is used to its last position, and half of
 
 TEST_CASE("DropOldest{1} evaluates everything anew for each token") {
     FullNullModel model{20, 10};
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing, forgetting(1)};
     const Generation generation = decoder.generate(Tokens{3, 4}, {.max_tokens = 20, .ignore_eos = true});
     CHECK(model.evaluations == 20);
@@ -125,7 +125,7 @@ TEST_CASE("DropOldest{1} evaluates everything anew for each token") {
 TEST_CASE("A prompt longer than the window loses its beginning, also when nothing was generated yet") {
     for (std::size_t length = 9; length <= 30; ++length) {
         FullNullModel model{20, 10};
-        NoDocuments nothing;
+        NoPassages nothing;
         Decoder decoder{model, nothing, forgetting(0.5)};
         const Tokens prompt = random_prompt(length);
         const Generation generation = decoder.generate(prompt, {.max_tokens = 1, .ignore_eos = true});
@@ -167,7 +167,7 @@ TEST_CASE("Passages that alone are longer than the window are an error at first,
 
 TEST_CASE("The text that policies see is whole, whatever was dropped") {
     FullNullModel model{20, 10};
-    NoDocuments nothing;
+    NoPassages nothing;
     const auto schedule = [](const StepView& step) {
         CHECK(step.prompt_tokens == 2);
         CHECK(step.context.size() == 2 + step.generated());
@@ -180,7 +180,7 @@ TEST_CASE("The text that policies see is whole, whatever was dropped") {
 
 TEST_CASE("The next generation starts with nothing dropped") {
     FullNullModel model{20, 10};
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing, forgetting(0.5)};
     CHECK(decoder.generate(Tokens{3, 4}, {.max_tokens = 30, .ignore_eos = true}).stats.dropped > 0);
     const Generation next = decoder.generate(Tokens{3, 4}, {.max_tokens = 5, .ignore_eos = true});
@@ -189,7 +189,7 @@ TEST_CASE("The next generation starts with nothing dropped") {
 }
 
 TEST_CASE("An overflow policy that drops all or more ends the generation, and one that drops too little is asked again") {
-    NoDocuments nothing;
+    NoPassages nothing;
     for (const std::size_t beyond : {0u, 1u, 1000u}) {
         FullNullModel model{20, 10};
         const auto all = [beyond](const FullWindow& full) { return full.context + beyond; };

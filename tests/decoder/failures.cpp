@@ -45,7 +45,7 @@ TEST_CASE_TEMPLATE("A model that fails at any call leaves a true state, the toke
         };
         const auto policies = Policies{}.schedule(EveryNTokens{5});
         if (prepend) {
-            run(policies.layout(PrependDocuments{}));
+            run(policies.layout(PrependPassages{}));
         } else {
             run(policies);
         }
@@ -72,7 +72,7 @@ TEST_CASE("A retriever that fails leaves a true state, the tokens so far, and a 
 
 TEST_CASE("A callback that throws leaves its token in the result so far") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     const Tokens whole = decoder.generate(Tokens{4}, {.max_tokens = 6, .ignore_eos = true}).tokens;
     std::size_t calls = 0;
@@ -89,7 +89,7 @@ TEST_CASE("A callback that throws leaves its token in the result so far") {
 
 TEST_CASE("The result so far can be the prompt of the next generation") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     model.fail_at = 5;
     CHECK_THROWS_AS(decoder.generate(Tokens{4}, {.max_tokens = 10, .ignore_eos = true}), NullModelError);
@@ -101,9 +101,9 @@ TEST_CASE("The result so far can be the prompt of the next generation") {
 
 TEST_CASE("A prompt and a head that are both empty are refused in words") {
     NullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     CHECK(error_of(ErrorCode::contract, [&] { decoder.generate({}); }) ==
-          "a context needs at least 1 token, but head, documents and context are all empty");
+          "a context needs at least 1 token, but head, passages and context are all empty");
     CHECK(model.size() == 0);
 }

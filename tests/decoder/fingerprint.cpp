@@ -28,7 +28,7 @@ static_assert(FingerprintedModel<Adaptable<NullModel>> && !FingerprintedModel<Nu
 const GenerateOptions options{.max_tokens = 6, .ignore_eos = true};
 const std::string sentence =
     "the model has the fingerprint 8, but this decoder filled its cache when it was 7: weights, adapter "
-    "or element of the cache have changed, and it cannot be reused";
+    "or element of the cache have changed, and it cannot be reused; truncate it to 0, and everything is evaluated anew";
 
 template <class Base>
 void changed_between_generations() {
@@ -78,7 +78,7 @@ TEST_CASE("A model whose fingerprint changes during a generation is refused befo
 
 TEST_CASE("An empty model may be another one") {
     Adaptable<FullNullModel> model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     const Tokens expected = decoder.generate(Tokens{3, 4, 5}, options).tokens;
     model.truncate(0);
@@ -98,7 +98,7 @@ TEST_CASE("A session that is replaced by one of another model or another element
         return session;
     };
     Session session{model};
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{session, nothing};
     const Tokens expected = decoder.generate(prompt, options).tokens;
     session = filled(model, {.window = 60, .piece = 2});  // the same keys and values

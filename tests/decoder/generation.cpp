@@ -17,7 +17,7 @@ using namespace flashback_test;
 
 TEST_CASE("A head given in the options takes the place of the model's") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     const Tokens head{7, 8, 9};
     decoder.generate(Tokens{4, 5}, {.max_tokens = 1, .head = TokenSpan{head}});
@@ -72,7 +72,7 @@ TEST_CASE("The end of the text stops the generation and is not a token of it") {
     model.change_logits = [](std::size_t evaluations, std::span<float> logits) {
         logits[2] = evaluations == 4 ? 100.0f : -100.0f;
     };
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     const Generation generation = decoder.generate(Tokens{4}, {.max_tokens = 10});
     CHECK(to_string(generation.stop) == "eos");
@@ -88,7 +88,7 @@ TEST_CASE("The end of the text stops the generation and is not a token of it") {
 
 TEST_CASE("A callback that says false cancels behind its token, one that says nothing does not") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     Tokens seen;
     const Generation cancelled = decoder.generate(Tokens{4}, {.max_tokens = 10, .ignore_eos = true}, [&](TokenId token) {

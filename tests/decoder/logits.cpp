@@ -23,7 +23,7 @@ TEST_CASE("Logits that are not numbers are an error, not a token") {
         model.change_logits = [&](std::size_t evaluations, std::span<float> logits) {
             if (evaluations == 3) std::ranges::fill(nan ? logits.subspan(11, 1) : logits, bad);
         };
-        NoDocuments nothing;
+        NoPassages nothing;
         Decoder decoder{model, nothing};
         CHECK(error_of(ErrorCode::logits, [&] { decoder.generate(Tokens{4}, {.max_tokens = 5}); }) ==
               (nan ? "the logit of token 11 is not a number" : "none of the 20 logits is above -infinity"));
@@ -35,7 +35,7 @@ TEST_CASE("Logits that are not numbers are an error, not a token") {
 
 TEST_CASE("A sampler that makes up a token is refused in words") {
     NullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     const auto made_up = [](std::span<const float>) { return TokenId{20}; };
     Decoder decoder{model, nothing, Policies{}.sampler(made_up)};
     CHECK(error_of(ErrorCode::contract, [&] { decoder.generate(Tokens{4}); }) ==
@@ -65,29 +65,29 @@ TEST_CASE("Markers and masked tokens are never generated, and the model's logits
 }
 
 TEST_CASE("A sampler that takes a masked token, one that is no number or one that is none is refused in words") {
-    const auto refused = [](TokenId wanted, float logit) {
+    const auto refused = [](TokenId wanted, float logit, ErrorCode code = ErrorCode::contract) {
         FullNullModel model;
         model.change_logits = [&](std::size_t, std::span<float> logits) {
             if (wanted >= 0) logits[static_cast<std::size_t>(wanted)] = logit;
         };
-        NoDocuments nothing;
+        NoPassages nothing;
         const Tokens masked{6};
         Decoder decoder{model, nothing,
                         Policies{}.wrapper(MarkerTokens{18, 19}).sampler([&](std::span<const float>) { return wanted; })};
         const std::string sentence =
-            error_of(ErrorCode::contract, [&] { decoder.generate(Tokens{4}, {.ignore_eos = true, .masked = masked}); });
+            error_of(code, [&] { decoder.generate(Tokens{4}, {.ignore_eos = true, .masked = masked}); });
         CHECK(decoder.partial().tokens.empty());
         CHECK(model.size() == 2);
         return sentence;
     };
     for (const TokenId token : {18, 19, 6}) {
-        CHECK(refused(token, 1) ==
-              "the sampler took token " + std::to_string(token) + ", which is masked or not a number: its logit is -inf");
+        CHECK(refused(token, 1) == "the sampler took token " + std::to_string(token) + ", which is masked: its logit is -inf");
     }
     CHECK(refused(3, -std::numeric_limits<float>::infinity()) ==
-          "the sampler took token 3, which is masked or not a number: its logit is -inf");
-    CHECK(refused(3, std::numeric_limits<float>::quiet_NaN()) ==
-          "the sampler took token 3, which is masked or not a number: its logit is nan");
+          "the sampler took token 3, which is masked: its logit is -inf");
+    // These are found before the sampler is asked.
+    CHECK(refused(3, std::numeric_limits<float>::quiet_NaN(), ErrorCode::logits) == "the logit of token 3 is not a number");
+    CHECK(refused(3, std::numeric_limits<float>::infinity(), ErrorCode::logits) == "the logit of token 3 is +infinity");
     CHECK(refused(-1, 0) == "the sampler took token -1, but the model has 20 logits");
 }
 
@@ -114,7 +114,7 @@ TEST_CASE("A repetition penalty looks at the prompt and at what was generated") 
     model.change_logits = [](std::size_t, std::span<float> logits) {
         for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = 100.0f - static_cast<float>(i);
     };
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing, Policies{}.sampler(RepetitionPenalty{{.penalty = 10, .window = 100}})};
     const Generation generation = decoder.generate(Tokens{0, 3}, {.max_tokens = 5, .ignore_eos = true});
     CHECK(generation.tokens == Tokens{1, 2, 4, 5, 6});

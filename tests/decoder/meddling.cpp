@@ -15,7 +15,7 @@ using namespace flashback_test;
 
 TEST_CASE("A model whose size moved between two generations is refused, and nothing is evaluated") {
     NullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     decoder.generate(Tokens{3, 4, 5}, {.max_tokens = 2});
     model.fail_at = model.evaluations + 1;
@@ -29,7 +29,8 @@ TEST_CASE("A model whose size moved between two generations is refused, and noth
                  [&] {
                      decoder.generate(Tokens{3, 4, 5});
                  }) ==
-        "the model holds 2 tokens, but this decoder left 1 in it: something else changed it, and its cache cannot be trusted");
+        "the model holds 2 tokens, but this decoder left 1 in it: something else changed it, and its cache cannot be trusted; "
+        "truncate it to 0, and the next generation evaluates everything anew");
     CHECK(model.evaluations == evaluations);
     CHECK(decoder.partial().tokens.empty());
 }
@@ -69,7 +70,7 @@ TEST_CASE("A model that tells its tokens may be changed before a plan, even duri
 
 TEST_CASE("A model that tells its tokens may be changed between two generations") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing};
     const Tokens prompt = random_prompt(9);
     const Tokens tokens = decoder.generate(prompt, {.max_tokens = 5, .ignore_eos = true}).tokens;

@@ -47,7 +47,7 @@ TEST_CASE("A decoder allocates nothing between two retrievals, from the first on
         const auto markers = plain.wrapper(MarkerTokens{3, 4});
         check(plain);
         check(markers);
-        check(markers.layout(PrependDocuments{}));
+        check(markers.layout(PrependPassages{}));
         check(plain.wrapper(MarkerText{{5, 6}, {7}}));
         check(markers.reuse(RecomputeAll{}));
         check(markers.sampler(TruncatedSampling{truncated}));

@@ -34,7 +34,7 @@ TEST_CASE("A session allocates nothing between two retrievals") {
         CAPTURE(stride);
         const auto markers = Policies{}.schedule(EveryNTokens{stride}).wrapper(MarkerTokens{3, 4});
         check(markers);
-        check(markers.layout(PrependDocuments{}));
+        check(markers.layout(PrependPassages{}));
         check(markers.overflow(DropOldest{}), {.window = 80});
         check(markers.sampler(RepetitionPenalty{{}, TruncatedSampling{{.top_k = 20, .top_p = 0.9f, .seed = 1}}}));
         check(AnyPolicies{}.schedule(EveryNTokens{stride}).wrapper(AnyWrapper{MarkerTokens{3, 4}}));

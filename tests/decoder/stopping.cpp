@@ -80,7 +80,7 @@ TEST_CASE("A stop string ends the generation behind the token that completes it,
 
 TEST_CASE("A text without the stop string goes on to its end, and the next generation starts with an empty text") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     Decoder decoder{model, nothing, Policies{}.stopping(StopStrings{{"?"}, letter})};
     const Generation first = decoder.generate(Tokens{4}, thirty);
     CHECK(to_string(first.stop) == "max_tokens");
@@ -91,7 +91,7 @@ TEST_CASE("A text without the stop string goes on to its end, and the next gener
 
 TEST_CASE("A stop string in the prompt does not count, nor one that begins there") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     const Tokens tokens = Decoder{model, nothing}.generate(Tokens{4, 5}, thirty).tokens;
     for (const std::string& wanted : {letter(4), letter(4) + letter(5), letter(5) + letter(tokens[0])}) {
         if (spelled(tokens).find(wanted) != std::string::npos) continue;
@@ -177,7 +177,7 @@ TEST_CASE("A criterion is told of a rewind, chosen at run time or not, before th
 
 TEST_CASE("A stop string counts before what the callback says, and the end of the text before both") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     const Tokens tokens = Decoder{model, nothing}.generate(Tokens{4}, {.max_tokens = 1, .ignore_eos = true}).tokens;
     Decoder decoder{model, nothing, Policies{}.stopping(StopStrings{{letter(tokens[0])}, letter})};
     CHECK(to_string(decoder.generate(Tokens{4}, thirty, [](TokenId) { return false; }).stop) == "stop_string");
@@ -191,7 +191,7 @@ TEST_CASE("A stop string counts before what the callback says, and the end of th
 
 TEST_CASE("The last token asked for is looked at too") {
     FullNullModel model;
-    NoDocuments nothing;
+    NoPassages nothing;
     const auto at_three = [](const StepView& step) { return step.generated() == 3; };
     Decoder decoder{model, nothing, Policies{}.stopping(at_three)};
     CHECK(to_string(decoder.generate(Tokens{4}, {.max_tokens = 3, .ignore_eos = true}).stop) == "stop_string");

@@ -16,7 +16,7 @@ using namespace flashback_test;
 TEST_CASE("Without retrieval the window is full when its last position was read") {
     for (std::size_t prompt = 1; prompt <= 9; ++prompt) {
         FullNullModel model{20, 10};
-        NoDocuments nothing;
+        NoPassages nothing;
         Decoder decoder{model, nothing, Policies{}.schedule(Never{})};
         const Generation generation = decoder.generate(random_prompt(prompt), {.max_tokens = 100, .ignore_eos = true});
         CHECK(to_string(generation.stop) == "window_full");

@@ -1,8 +1,8 @@
 // The perplexities that llama.cpp finds: windows of 255 tokens, BOS in front of each, all of them counted.
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/eval/perplexity.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/format/mapped_file.hpp"
-#include "flashback/model/load.hpp"
 #include "flashback/model/session.hpp"
 #include "support/shared.hpp"
 

@@ -131,7 +131,7 @@ TEST_CASE("Every layout, with and without markers, is what the definition says")
                                             {.head = head, .passages_replace_text = replace});
             };
             const auto plain = Policies{};
-            const auto prepend = plain.layout(PrependDocuments{});
+            const auto prepend = plain.layout(PrependPassages{});
             const MarkerTokens markers{left, right};
             check_same(measure(plain, world.strides(closed)), direct(world, closed, Order::none, false, false, head), stride);
             check_same(measure(plain, strides), direct(world, o, Order::append, false, false, head), stride);
@@ -160,7 +160,7 @@ TEST_CASE("Neither reuse nor the number of models changes a digit, and what is r
             CAPTURE(append);
             const AnyPolicies policies = AnyPolicies{}
                                              .wrapper(AnyWrapper{MarkerTokens{left, right}})
-                                             .layout(append ? AnyLayout{AppendDocuments{}} : AnyLayout{PrependDocuments{}});
+                                             .layout(append ? AnyLayout{AppendPassages{}} : AnyLayout{PrependPassages{}});
             Session session{weights};
             const RetrievalPerplexity kept = retrieval_perplexity(session, policies, world.text.tokens(), strides);
             const RetrievalPerplexity anew =
@@ -257,7 +257,7 @@ TEST_CASE("Runs over the same strides are compared stride by stride") {
         world.strides({.init = 80, .stride = 5, .strides = 30, .context = 40, .passage_tokens = 9});
     NullModel model{vocab};
     const auto a = retrieval_perplexity(model, Policies{}, world.text.tokens(), strides);
-    const auto b = retrieval_perplexity(model, Policies{}.layout(PrependDocuments{}), world.text.tokens(), strides);
+    const auto b = retrieval_perplexity(model, Policies{}.layout(PrependPassages{}), world.text.tokens(), strides);
     const StrideDifference difference = stride_difference(a, b);
     CHECK(difference.nats == doctest::Approx(a.nats - b.nats).epsilon(1e-9));
     CHECK(difference.standard_error > 0);

@@ -1,9 +1,9 @@
 // What Hugging Face's folders and llama.cpp's adapters hold, while memory or a file fails: a clean error, and nothing left behind.
+#include "flashback/files/load.hpp"
+#include "flashback/files/load_adapter.hpp"
+#include "flashback/files/save_gguf_adapter.hpp"
+#include "flashback/files/write_model.hpp"
 #include "flashback/format/tokenizer_files.hpp"
-#include "flashback/model/load.hpp"
-#include "flashback/model/load_adapter.hpp"
-#include "flashback/model/save_gguf_adapter.hpp"
-#include "flashback/model/write_model.hpp"
 #include "support/faults.hpp"
 #include "support/folder_writer.hpp"
 #include "support/random_adapter.hpp"

@@ -1,9 +1,9 @@
 // Files that belong together, and a program that is killed while it replaces them.
+#include "flashback/files/load_adapter.hpp"
+#include "flashback/files/save_adapter.hpp"
 #include "flashback/format/peft.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/model/fingerprint.hpp"
-#include "flashback/model/load_adapter.hpp"
-#include "flashback/model/save_adapter.hpp"
 #include "support/faults.hpp"
 #include "support/random_adapter.hpp"
 #include "support/random_model.hpp"

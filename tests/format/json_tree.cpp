@@ -1,5 +1,5 @@
 // A file of JSON takes memory that does not grow without bounds beyond the file itself.
-#include "flashback/format/detail/json_tree.hpp"
+#include "flashback/format/json_tree.hpp"
 
 #include "support/allocations.hpp"
 #include "support/errors.hpp"
@@ -12,7 +12,6 @@
 namespace test_format_json_tree {
 
 using namespace flashback;
-using detail::JsonTree;
 using flashback_test::allocations_of;
 using flashback_test::check_error;
 

@@ -1,7 +1,7 @@
 // Expressions over module names against those of the standard library.
 #include "flashback/format/module_pattern.hpp"
 
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 #include "support/errors.hpp"
 
 #include <cstddef>

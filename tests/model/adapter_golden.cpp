@@ -1,8 +1,8 @@
-// An adapter of PEFT against PyTorch; tests/data/peft_golden.py made the files and the figures.
-#include "flashback/model/load_adapter.hpp"
+// An adapter of PEFT against PyTorch; tests/reference/peft_golden.py made the files and the figures.
+#include "flashback/core/random.hpp"
+#include "flashback/files/load_adapter.hpp"
 #include "flashback/model/merge_adapter.hpp"
 #include "flashback/model/session.hpp"
-#include "flashback/policy/random.hpp"
 
 #include <cmath>
 #include <cstddef>

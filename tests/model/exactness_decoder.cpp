@@ -1,7 +1,7 @@
 // Whatever the decoder reuses, its logits are those of an evaluation from scratch, to the bit.
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/decoder/decoder.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/model/session.hpp"
 #include "support/exact_logits.hpp"
 #include "support/random_model.hpp"
@@ -82,9 +82,10 @@ void reuse_equals_recomputation(const ModelPtr& model, std::size_t stride, std::
 TEST_CASE("At every retrieval the decoder has the logits of an evaluation from scratch, with the tokens of a recomputation") {
     const ModelPtr model = random_model({.layers = 1, .width = 24, .head_dim = 6, .hidden = 40, .vocab = 90, .window = 400});
     for (std::size_t stride = 1; stride <= 20; stride += sanitized ? 5 : 1) {
-        reuse_equals_recomputation<AppendDocuments>(model, stride, 5 * stride, stride % 4);
+        reuse_equals_recomputation<AppendPassages>(model, stride, 5 * stride, stride % 4);
         reuse_equals_recomputation<AppendAndRepeat>(model, stride, 5 * stride, stride % 4);
-        reuse_equals_recomputation<PrependDocuments>(model, stride, 5 * stride, stride % 4);
+        reuse_equals_recomputation<Sticky>(model, stride, 5 * stride, stride % 4);
+        reuse_equals_recomputation<PrependPassages>(model, stride, 5 * stride, stride % 4);
     }
 }
 

@@ -1,6 +1,6 @@
 #include "flashback/policy/distribution.hpp"
 
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 
 #include <array>
 #include <bit>

@@ -11,18 +11,19 @@ using namespace flashback;
 namespace {
 
 constexpr std::array<TokenId, 1> head{1};
-constexpr std::array<TokenId, 2> documents{2, 3};
+constexpr std::array<TokenId, 2> passage{2, 3};
+constexpr std::array<TokenSpan, 1> passages{passage};
 constexpr std::array<TokenId, 2> context{4, 5};
-constexpr LayoutParts parts{head, documents, context};
+constexpr LayoutParts parts{head, passages, context};
 
 }  // namespace
 
 TEST_CASE("layouts put the parts in order behind what is there") {
     TokenBuffer out{0};
-    PrependDocuments{}(parts, out);
+    PrependPassages{}(parts, out);
     CHECK(out == TokenBuffer{0, 1, 2, 3, 4, 5});
     out = {0};
-    AppendDocuments{}(parts, out);
+    AppendPassages{}(parts, out);
     CHECK(out == TokenBuffer{0, 1, 4, 5, 2, 3});
     out = {0};
     AppendAndRepeat{1}(parts, out);
@@ -34,16 +35,16 @@ TEST_CASE("layouts put the parts in order behind what is there") {
 
 TEST_CASE("empty parts add nothing") {
     TokenBuffer out;
-    PrependDocuments{}(LayoutParts{}, out);
-    AppendDocuments{}(LayoutParts{}, out);
+    PrependPassages{}(LayoutParts{}, out);
+    AppendPassages{}(LayoutParts{}, out);
     CHECK(out.empty());
-    AppendDocuments{}(LayoutParts{head, {}, context}, out);
+    AppendPassages{}(LayoutParts{head, {}, context}, out);
     CHECK(out == TokenBuffer{1, 4, 5});
     out = {};
     AppendAndRepeat{1}(LayoutParts{head, {}, context}, out);  // nothing stands between the context and what follows
     CHECK(out == TokenBuffer{1, 4, 5});
     out = {};
-    AppendAndRepeat{1}(LayoutParts{head, documents, {}}, out);
+    AppendAndRepeat{1}(LayoutParts{head, passages, {}}, out);
     CHECK(out == TokenBuffer{1, 2, 3});
 }
 

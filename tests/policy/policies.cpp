@@ -48,7 +48,7 @@ struct CountingStopping : Counting {
     bool operator()(const StepView&) const { return false; }
 };
 
-using AllEmpty = Policies<Never, EmptyQuery, NoMarkers, AppendDocuments, KeepCommonPrefix, Greedy, StopWhenFull, NeverStop>;
+using AllEmpty = Policies<Never, EmptyQuery, NoMarkers, AppendPassages, KeepCommonPrefix, Greedy, StopWhenFull, NeverStop>;
 static_assert(std::is_empty_v<AllEmpty> && sizeof(AllEmpty) == 1);
 static_assert(sizeof(Policies<>) == sizeof(EveryNTokens) + sizeof(LastNTokens));
 
@@ -56,12 +56,12 @@ constexpr auto chosen = Policies{}
                             .schedule(EveryNTokens{4})
                             .query(LastNTokens{2})
                             .wrapper(MarkerTokens{100, 101})
-                            .layout(PrependDocuments{})
+                            .layout(PrependPassages{})
                             .reuse(RecomputeAll{})
                             .sampler(Greedy{})
                             .overflow(DropOldest{0.25})
                             .stopping(NeverStop{});
-static_assert(std::same_as<decltype(chosen), const Policies<EveryNTokens, LastNTokens, MarkerTokens, PrependDocuments,
+static_assert(std::same_as<decltype(chosen), const Policies<EveryNTokens, LastNTokens, MarkerTokens, PrependPassages,
                                                             RecomputeAll, Greedy, DropOldest, NeverStop>>);
 static_assert(chosen.overflow()({8, 9, 9}) == 7);
 static_assert(chosen.schedule().stride() == 4 && chosen.query()(StepView{prompt, 4}).tokens.size() == 2);
@@ -78,13 +78,13 @@ bool keeps_values(const P& policies) {
 
 TEST_CASE("the defaults are FlashBack's without markers") {
     constexpr Policies policies;
-    static_assert(std::same_as<decltype(policies), const Policies<EveryNTokens, LastNTokens, NoMarkers, AppendDocuments,
+    static_assert(std::same_as<decltype(policies), const Policies<EveryNTokens, LastNTokens, NoMarkers, AppendPassages,
                                                                   KeepCommonPrefix, Greedy, StopWhenFull, NeverStop>>);
     CHECK(policies.schedule().stride() == 16);
 }
 
 TEST_CASE("a setter replaces its slot and keeps the others") {
-    CHECK(keeps_values(chosen.layout(AppendDocuments{}).reuse(KeepCommonPrefix{}).sampler(TruncatedSampling{})));
+    CHECK(keeps_values(chosen.layout(AppendPassages{}).reuse(KeepCommonPrefix{}).sampler(TruncatedSampling{})));
     CHECK(keeps_values(chosen.stopping([](const StepView&) { return false; })));
     CHECK(chosen.overflow(DropOldest{1}).overflow()({8, 9, 9}) == 1);
     const auto rescheduled = chosen.schedule(EveryNTokens{9});
@@ -103,11 +103,11 @@ TEST_CASE("a setter replaces its slot and keeps the others") {
 TEST_CASE("lambdas are policies in every slot") {
     std::size_t asked = 0;
     auto policies = Policies{}
-                        .schedule([&asked](const StepView&) mutable { return ++asked % 2 == 0; })
+                        .schedule([&asked](const StepView&) { return ++asked % 2 == 0; })
                         .query([](const StepView& step) { return Query{step.context.first(1)}; })
                         .wrapper([](TokenSpan passage, TokenBuffer& out) { append(out, passage.first(1)); })
                         .layout([](const LayoutParts& parts, TokenBuffer& out) { append(out, parts.context); })
-                        .reuse([](TokenSpan, TokenSpan) { return 0; })
+                        .reuse([](TokenSpan, TokenSpan) { return std::size_t{0}; })
                         .sampler([](std::span<const float> logits) { return static_cast<TokenId>(logits.size()); })
                         .overflow([](const FullWindow& full) { return full.wanted - full.window; })
                         .stopping([](const StepView& now) { return now.generated() == 1; });

@@ -1,6 +1,6 @@
 #include "flashback/policy/step_view.hpp"
 
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 
 #include <algorithm>
 #include <array>

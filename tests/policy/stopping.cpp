@@ -1,6 +1,6 @@
 #include "flashback/policy/stopping.hpp"
 
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 
 #include <algorithm>
 #include <array>

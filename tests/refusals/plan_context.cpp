@@ -7,9 +7,9 @@ int main() {
     const TokenBuffer held{1, 2};
     PlanScratch scratch;
 #ifdef WRONG
-    const auto plan = plan_context(AppendDocuments{}, held, {held, {}, held}, scratch);
+    const auto plan = plan_context(AppendPassages{}, held, {held, {}, held}, scratch);
 #else
-    const auto plan = plan_context(Policies{}.layout(AppendDocuments{}), held, {held, {}, held}, scratch);
+    const auto plan = plan_context(Policies{}.layout(AppendPassages{}), held, {held, {}, held}, scratch);
 #endif
     return static_cast<int>(plan.keep);
 }

@@ -1,7 +1,7 @@
 #include "flashback/retrieval/bm25.hpp"
 
-#include "flashback/model/load.hpp"
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
+#include "flashback/files/load.hpp"
 
 #include <cmath>
 #include <map>

@@ -1,6 +1,6 @@
 #include "flashback/retrieval/passages.hpp"
 
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 
 #include <string>
 

@@ -1,14 +1,25 @@
-// Texts to train on or to measure with.
-#include "flashback/retrieval/texts.hpp"
+// Texts to measure with: WikiText, or a file as a whole.
+#include "flashback/retrieval/corpus.hpp"
 #include "flashback/retrieval/detail/wikitext.hpp"
 
 #include "support/errors.hpp"
 #include "support/temporary_folder.hpp"
 
+#include <filesystem>
+#include <string>
+#include <string_view>
+
 #include <doctest/doctest.h>
 
 using namespace flashback;
 using namespace flashback_test;
+
+namespace {
+
+Corpus parse_texts(std::string_view bytes, const std::string& name) { return parse_corpus(bytes, name, TextForm::whole); }
+Corpus read_texts(const std::filesystem::path& path) { return read_corpus(path, TextForm::whole); }
+
+}  // namespace
 
 TEST_CASE("A plain text is one document, every character of it") {
     const Corpus corpus = parse_texts("\n  Title\n\nSome text\n = Not a title = \n", "/some/where/book.txt");

@@ -1,5 +1,5 @@
 // The kernels against doubles, with tolerances counted from their roundings, and what they make of NaN and infinity.
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 #include "flashback/simd/activation.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/norm.hpp"

@@ -1,4 +1,4 @@
-#include "flashback/simd/plain/exp.hpp"
+#include "flashback/testing/plain/exp.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -8,7 +8,7 @@
 
 #include <doctest/doctest.h>
 
-using flashback::simd::plain::exp;
+using flashback::testing::plain::exp;
 
 namespace {
 

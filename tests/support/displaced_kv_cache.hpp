@@ -1,8 +1,8 @@
 /// \file A KV cache with its tiles in another order and off the cache lines.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
 #include "flashback/kv/kv_cache.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/decoder/decoder.hpp"
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/model/session.hpp"
 #include "support/reference_forward.hpp"
 
@@ -69,7 +69,7 @@ inline void check_against_engine(const std::filesystem::path& path, const std::f
     const auto file = flashback::ModelSource::open(path);
     const flashback::Tokenizer tokenizer = flashback::load_tokenizer(file);
     flashback::Session session{flashback::load_model(file)};
-    flashback::NoDocuments nothing;
+    flashback::NoPassages nothing;
     flashback::Decoder decoder{session, nothing, flashback::Policies{}.schedule(flashback::Never{})};
     REQUIRE_FALSE(all.at("cases").empty());
     for (const nlohmann::json& one : all.at("cases")) {

@@ -1,7 +1,7 @@
-/// \file The facts of tests/data/golden_blocks.json: what bytes mean and what values become, taken from llama.cpp.
+/// \file The facts of tests/reference/golden_blocks.json: what bytes mean and what values become, taken from llama.cpp.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>
 #include <fstream>

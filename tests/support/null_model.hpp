@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/core/language_model.hpp"
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 #include "support/random_retriever.hpp"
 
 #include <cstddef>

@@ -1,8 +1,8 @@
 /// \file A small adapter of random numbers for a model.
 #pragma once
 
+#include "flashback/core/random.hpp"
 #include "flashback/model/adapter.hpp"
-#include "flashback/policy/random.hpp"
 
 #include <cmath>
 #include <cstddef>

@@ -1,8 +1,8 @@
 /// \file Random weights of the types that nothing is converted to: blocks of any bits.
 #pragma once
 
-#include "flashback/core/dtype.hpp"
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <cmath>
 #include <cstddef>

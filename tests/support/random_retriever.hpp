@@ -1,8 +1,8 @@
 /// \file A retriever whose answers are random, but the same for the same query.
 #pragma once
 
+#include "flashback/core/random.hpp"
 #include "flashback/core/retriever.hpp"
-#include "flashback/policy/random.hpp"
 #include "support/random_model.hpp"
 
 #include <algorithm>

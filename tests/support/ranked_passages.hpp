@@ -1,8 +1,8 @@
 /// \file A retriever whose order of passages depends on the query alone, so that a test can say what it should have found.
 #pragma once
 
+#include "flashback/core/random.hpp"
 #include "flashback/core/retriever.hpp"
-#include "flashback/policy/random.hpp"
 #include "support/random_retriever.hpp"
 
 #include <algorithm>

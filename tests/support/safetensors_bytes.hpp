@@ -1,8 +1,8 @@
 /// \file Writing safetensors files for tests.
 #pragma once
 
-#include "flashback/core/quantize.hpp"
 #include "flashback/format/safetensors_writer.hpp"
+#include "flashback/tensor/quantize.hpp"
 
 #include <cstdint>
 #include <filesystem>

@@ -1,6 +1,6 @@
 // From a trainer to an adapter, and back; and what the adapter gives in a session.
-#include "flashback/model/load_adapter.hpp"
-#include "flashback/model/save_adapter.hpp"
+#include "flashback/files/load_adapter.hpp"
+#include "flashback/files/save_adapter.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/train/trainer.hpp"
 #include "support/errors.hpp"

@@ -1,4 +1,4 @@
-// Losses, every gradient and ten steps of AdamW against PyTorch; tests/data/train_golden.py made the figures.
+// Losses, every gradient and ten steps of AdamW against PyTorch; tests/reference/train_golden.py made the figures.
 #include "flashback/train/trainer.hpp"
 #include "support/random_model.hpp"
 

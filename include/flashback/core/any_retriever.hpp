@@ -2,59 +2,133 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/core/owned_passage.hpp"
 #include "flashback/core/retriever.hpp"
 
 #include <concepts>
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <ranges>
 #include <span>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Any retriever. Owns what it is made of, and copies share it; make it of a `std::ref` to refer to one that lives elsewhere.
+/// Any retriever. Owns what it is made of, and copies share it; make it of a `std::ref` to refer to one that lives elsewhere. It has
+/// the optional members of a Retriever, whatever it holds: without a `retrieve_batch` queries are asked one after the other, without
+/// `prefetch` nothing is, and without `work` it is 0.
 class AnyRetriever {
 public:
     /// Finds nothing.
-    AnyRetriever() : AnyRetriever(NoDocuments{}) {}
+    AnyRetriever() : AnyRetriever(NoPassages{}) {}
 
     /// Holds a retriever, or refers to one by a `std::ref`.
     template <class R>
         requires(!std::same_as<R, AnyRetriever>)
     explicit AnyRetriever(R retriever) {
-        using Inner = std::remove_reference_t<std::unwrap_reference_t<R>>;
-        static_assert(Retriever<Inner>,
-                      "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
-        if constexpr (Retriever<Inner>) {
-            auto held = std::make_shared<R>(std::move(retriever));
-            Inner* inner = &static_cast<Inner&>(*held);
-            retriever_ = std::shared_ptr<void>{std::move(held), const_cast<std::remove_const_t<Inner>*>(inner)};
-            retrieve_ = [](void* object, const Query& query, std::size_t k, std::vector<Passage>& found) {
-                auto&& range = static_cast<Inner*>(object)->retrieve(query, k);
-                found.assign(std::ranges::begin(range), std::ranges::end(range));
-            };
-        }
+        static_assert(detail::checked_retriever<detail::Unwrapped<R>>());
+        if constexpr (Retriever<detail::Unwrapped<R>>) held_ = std::make_shared<Model<R>>(std::move(retriever));
     }
 
     /// The passages that the retriever found, valid until the next call.
     /// Throws    what the retriever throws; Error{contract} if this one was moved from
     /// Cost      a copy of the list of passages, not of their texts
     std::span<const Passage> retrieve(const Query& query, std::size_t k) {
-        FLASHBACK_ASSERT(retriever_ != nullptr, "a retriever was used after it was moved from");
-        retrieve_(retriever_.get(), query, k, found_);
+        held().retrieve(query, k, found_);
         return found_;
     }
 
+    /// The answers to several queries, valid until the next call.
+    /// Throws    as `retrieve`
+    /// Cost      a copy of the lists of passages, and of their texts if the retriever answers one query at a time
+    std::span<const std::vector<Passage>> retrieve_batch(std::span<const Query> queries, std::size_t k) {
+        batch_.resize(queries.size());
+        held().retrieve_batch(queries, k, batch_, texts_);
+        return batch_;
+    }
+
+    /// Lets the retriever begin a search, if it can.
+    void prefetch(const Query& query, std::size_t k) { held().prefetch(query, k); }
+
+    /// Whether what was prefetched is there; true if the retriever does not prefetch.
+    bool ready() const { return held().ready(); }
+
+    /// The tokens that models of the retriever have evaluated, ever.
+    std::size_t work() const { return held().work(); }
+
 private:
-    std::shared_ptr<void> retriever_;
-    void (*retrieve_)(void*, const Query&, std::size_t, std::vector<Passage>&) = nullptr;
+    /// Copies of what passages view, for answers that live until the next query only.
+    using Texts = std::vector<detail::OwnedPassage>;
+
+    struct Interface {
+        Interface() = default;
+        Interface(const Interface&) = delete;
+        Interface& operator=(const Interface&) = delete;
+        virtual ~Interface() = default;
+        virtual void retrieve(const Query& query, std::size_t k, std::vector<Passage>& found) = 0;
+        virtual void retrieve_batch(std::span<const Query> queries, std::size_t k, std::vector<std::vector<Passage>>& found,
+                                    Texts& texts) = 0;
+        virtual void prefetch(const Query& query, std::size_t k) = 0;
+        virtual bool ready() const = 0;
+        virtual std::size_t work() const = 0;
+    };
+
+    template <class R>
+    struct Model final : Interface {
+        explicit Model(R r) : retriever(std::move(r)) {}
+        using Inner = detail::Unwrapped<R>;
+
+        void retrieve(const Query& query, std::size_t k, std::vector<Passage>& found) override {
+            auto&& range = detail::unwrap(retriever).retrieve(query, k);
+            found.assign(std::ranges::begin(range), std::ranges::end(range));
+        }
+        void retrieve_batch(std::span<const Query> queries, std::size_t k, std::vector<std::vector<Passage>>& found,
+                            Texts& texts) override {
+            if constexpr (BatchRetriever<Inner>) {
+                auto&& answers = detail::unwrap(retriever).retrieve_batch(queries, k);
+                FLASHBACK_ASSERT(std::ranges::size(answers) == queries.size(), "a retriever gave ", std::ranges::size(answers),
+                                 " answers to ", queries.size(), " queries");
+                auto out = found.begin();
+                for (auto&& answer : answers) (out++)->assign(std::ranges::begin(answer), std::ranges::end(answer));
+            } else {
+                texts.clear();
+                for (std::size_t i = 0; i < queries.size(); ++i) {
+                    retrieve(queries[i], k, found[i]);
+                    for (const Passage& passage : found[i]) texts.emplace_back(passage);
+                }
+                auto text = texts.begin();  // only now, since the copies moved while they became more
+                for (std::vector<Passage>& answer : found) {
+                    for (Passage& passage : answer) passage = (text++)->view();
+                }
+            }
+        }
+        void prefetch(const Query& query, std::size_t k) override {
+            if constexpr (PrefetchingRetriever<Inner>) detail::unwrap(retriever).prefetch(query, k);
+        }
+        bool ready() const override {
+            if constexpr (PrefetchingRetriever<Inner>) {
+                return detail::unwrap(retriever).ready();
+            } else {
+                return true;
+            }
+        }
+        std::size_t work() const override { return work_of(detail::unwrap(retriever)); }
+
+        R retriever;
+    };
+
+    Interface& held() const {
+        FLASHBACK_ASSERT(held_ != nullptr, "a retriever was used after it was moved from");
+        return *held_;
+    }
+
+    std::shared_ptr<Interface> held_;
     std::vector<Passage> found_;
+    std::vector<std::vector<Passage>> batch_;
+    Texts texts_;
 };
 
-static_assert(Retriever<AnyRetriever>);
+static_assert(BatchRetriever<AnyRetriever> && PrefetchingRetriever<AnyRetriever> && CountsWork<AnyRetriever>);
 
 }  // namespace flashback::inline FLASHBACK_ISA

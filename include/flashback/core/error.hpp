@@ -2,7 +2,9 @@
 #pragma once
 
 #include "flashback/core/config.hpp"
+#include "flashback/core/function_ref.hpp"
 
+#include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -19,8 +21,9 @@ enum class ErrorCode {
     unsupported,  ///< a file is well-formed but asks for something that is not implemented
     vocabulary,   ///< a vocabulary lacks what is needed or contradicts itself
     window,       ///< tokens do not fit into the model's window
-    logits,       ///< a model gave logits that no token can be taken from
+    logits,       ///< logits that no token can be taken from: NaN, +infinity, or none above -infinity
     corpus,       ///< a collection of documents is empty or unreadable
+    engine,       ///< a model failed, or does not hold what it was told to hold
 };
 
 /// The name of a kind of error, e.g. "format".
@@ -34,6 +37,7 @@ constexpr std::string_view to_string(ErrorCode code) noexcept {
         case ErrorCode::window: return "window";
         case ErrorCode::logits: return "logits";
         case ErrorCode::corpus: return "corpus";
+        case ErrorCode::engine: return "engine";
     }
     return "unknown";
 }
@@ -48,6 +52,17 @@ public:
 private:
     ErrorCode code_;
 };
+
+/// Is told of an error instead of a throw, and may return: then what was asked for was not done.
+using ErrorHandler = FunctionRef<void(ErrorCode code, std::string_view sentence)>;
+
+/// A name from a file as it may stand in a message: printable ASCII, and not long.
+inline std::string printable(std::string_view text) {
+    std::string out;
+    for (const char c : text.substr(0, 80)) out += (c >= 32 && c < 127) ? c : '?';
+    if (text.size() > 80) out += "...";
+    return out;
+}
 
 namespace detail {
 
@@ -68,17 +83,10 @@ std::string sentence(const Parts&... parts) {
     return text;
 }
 
-/// A name from a file as it may stand in a message: printable ASCII, and not long.
-inline std::string printable(std::string_view text) {
-    std::string out;
-    for (const char c : text.substr(0, 80)) out += (c >= 32 && c < 127) ? c : '?';
-    if (text.size() > 80) out += "...";
-    return out;
-}
-
-/// What FLASHBACK_THROW does without exceptions.
-template <class... Parts>
-[[noreturn]] inline void end_program(ErrorCode /*code*/, const Parts&... /*parts*/) noexcept {
+/// What FLASHBACK_THROW does without exceptions: the sentence is the last thing that the program says.
+[[noreturn]] inline void end_program(ErrorCode code, const std::string& text) noexcept {
+    const std::string_view kind = to_string(code);
+    std::fprintf(stderr, "flashback: %s (%.*s)\n", text.c_str(), static_cast<int>(kind.size()), kind.data());
     std::abort();
 }
 
@@ -86,12 +94,13 @@ template <class... Parts>
 }  // namespace flashback::inline FLASHBACK_ISA
 
 /// Reports an error: FLASHBACK_THROW(code, parts of the sentence...). Define it before the first include to report in
-/// another way; it must not return. Without exceptions the default ends the program.
+/// another way; it must not return. Without exceptions the default prints the sentence and ends the program. `plan_context` and
+/// `Generator` also take an ErrorHandler, which may return.
 #if !defined(FLASHBACK_THROW)
 #if defined(__cpp_exceptions)
 #define FLASHBACK_THROW(code, ...) throw ::flashback::Error((code), ::flashback::detail::sentence(__VA_ARGS__))
 #else
-#define FLASHBACK_THROW(code, ...) ::flashback::detail::end_program((code), __VA_ARGS__)
+#define FLASHBACK_THROW(code, ...) ::flashback::detail::end_program((code), ::flashback::detail::sentence(__VA_ARGS__))
 #endif
 #endif
 
@@ -103,3 +112,14 @@ template <class... Parts>
         if (!(condition)) FLASHBACK_THROW(::flashback::ErrorCode::contract, __VA_ARGS__); \
     } while (false)
 #endif
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// Tells the handler, if there is one; else throws.
+template <class... Parts>
+void report(ErrorHandler handler, ErrorCode code, const Parts&... parts) {
+    if (!handler) FLASHBACK_THROW(code, parts...);
+    handler(code, sentence(parts...));
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail

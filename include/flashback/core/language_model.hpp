@@ -1,6 +1,8 @@
 /// \file What the policies need of a model: the concept LanguageModel, its refinements, and the traits that fill the gaps.
 #pragma once
 
+#include "flashback/core/members.hpp"
+#include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
 
 #include <concepts>
@@ -21,7 +23,8 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `m.size()`           | `std::size_t`            | positions held                                                       |
 /// | `m.vocab_size()`     | `std::size_t`            | number of logits                                                     |
 ///
-/// Optional members, each with the value that is taken where it is absent:
+/// Optional members, all of them const, each with the value that is taken if it is absent. One that is there but does not fit is
+/// refused by a decoder, by name:
 ///
 /// | expression           | result                   | meaning                                          | absent      |
 /// |----------------------|--------------------------|--------------------------------------------------|-------------|
@@ -30,14 +33,21 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `m.is_end(token)`    | `bool`                   | whether a token ends a text                      | never       |
 /// | `m.tokens()`         | `TokenSpan`              | the tokens at the positions held                 | the decoder keeps a list |
 /// | `m.fingerprint()`    | `std::uint64_t`          | what keys and values depend on besides the tokens: weights, adapter and its scale, element of the cache | always the same |
+/// | `m.work()`           | `std::size_t`            | tokens that it has evaluated, ever, also those that nobody asked for | not counted |
+///
+/// What these and `evaluate` give as a view must live on in the model: a vector that is returned by value is refused.
 ///
 /// `evaluate` is all or nothing: when it throws, `size()` is what it was.
+///
+/// The promise that reuse gives the same bits as evaluating everything anew holds for a model whose arithmetic does not depend on
+/// how its input was divided into calls. Ours is one; engines that choose their kernels by the size of a batch are not.
 template <class M>
 concept LanguageModel = requires(M& model, const M& held, TokenSpan tokens, std::size_t length) {
     { model.evaluate(tokens) } -> std::convertible_to<std::span<const float>>;
+    { model.evaluate(tokens) } -> detail::Borrowed;
     model.truncate(length);
-    { held.size() } -> std::convertible_to<std::size_t>;
-    { held.vocab_size() } -> std::convertible_to<std::size_t>;
+    { held.size() } -> detail::Whole;
+    { held.vocab_size() } -> detail::Whole;
 };
 
 /// A model that can branch: `m.fork()` is a second model that holds the same tokens and goes its own way.
@@ -51,35 +61,92 @@ concept ForkableModel = LanguageModel<M> && requires(const M& model) {
 template <class M>
 concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) {
     { model.evaluate_all(tokens) } -> std::convertible_to<std::span<const float>>;
+    { model.evaluate_all(tokens) } -> detail::Borrowed;
 };
 
-/// A model whose evaluation can be stopped from another thread: where a stop was requested, `m.evaluate(tokens, stop)` may end
+/// A model whose evaluation can be stopped from another thread. If a stop was requested, `m.evaluate(tokens, stop)` may end
 /// before the last token. Then the logits are an empty span, `size()` says how many tokens were appended, and the next call goes
 /// on from there. Without a request it is `m.evaluate(tokens)`.
 template <class M>
-concept InterruptibleModel = LanguageModel<M> && requires(M& model, TokenSpan tokens, std::stop_token stop) {
+concept InterruptibleModel = LanguageModel<M> && requires(M& model, TokenSpan tokens, const std::stop_token& stop) {
     { model.evaluate(tokens, stop) } -> std::convertible_to<std::span<const float>>;
+    { model.evaluate(tokens, stop) } -> detail::Borrowed;
 };
 
 /// A model that knows its tokens.
 template <class M>
 concept RemembersTokens = requires(const M& model) {
     { model.tokens() } -> std::convertible_to<TokenSpan>;
+    { model.tokens() } -> detail::Borrowed;
 };
 
-/// A model that tells with which weights, adapter and rounding it evaluates: where `m.fingerprint()` is another number than when
+/// A model that tells with which weights, adapter and rounding it evaluates. If `m.fingerprint()` is another number than when
 /// positions were evaluated, these are no use any more.
 template <class M>
 concept FingerprintedModel = requires(const M& model) {
-    { model.fingerprint() } -> std::convertible_to<std::uint64_t>;
+    { model.fingerprint() } -> detail::Whole;
 };
+
+namespace detail {
+
+/// Whether `evaluate` cannot be given a stop token, or answers to it as InterruptibleModel wants.
+template <class M>
+concept StopsOrNot = InterruptibleModel<M> || !requires(M & model, TokenSpan tokens, const std::stop_token& stop) {
+    model.evaluate(tokens, stop);
+};
+
+template <class M>
+concept HasWindow = requires(const M& model) {
+    { model.window() } -> Whole;
+};
+
+template <class M>
+concept HasHead = requires(const M& model) {
+    { model.head() } -> std::convertible_to<TokenSpan>;
+    { model.head() } -> Borrowed;
+};
+
+template <class M>
+concept TellsEnds = requires(const M& model, TokenId token) {
+    { model.is_end(token) } -> std::same_as<bool>;
+};
+
+/// Refuses, in words, what is no LanguageModel, and what it has that does not fit.
+template <class M>
+constexpr bool checked_model() {
+    static_assert(
+        LanguageModel<M>,
+        "flashback: a LanguageModel must have evaluate(TokenSpan), which returns a span of logits that live on in the model, "
+        "truncate(std::size_t), and, const, size() and vocab_size()");
+    static_assert(
+        !LanguageModel<M> || StopsOrNot<M>,
+        "flashback: evaluate(TokenSpan, std::stop_token) of a LanguageModel must return a span of logits that live on "
+        "in the model, as evaluate(TokenSpan) does");
+    static_assert(
+        !NamesWindow<M> || HasWindow<M>,
+        "flashback: window() of a LanguageModel must be const and return a whole number: the most positions it can hold");
+    static_assert(
+        !NamesHead<M> || HasHead<M>,
+        "flashback: head() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
+    static_assert(!NamesIsEnd<M> || TellsEnds<M>,
+                  "flashback: is_end(TokenId) of a LanguageModel must be const and return bool");
+    static_assert(
+        !NamesTokens<M> || RemembersTokens<M>,
+        "flashback: tokens() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
+    static_assert(!NamesFingerprint<M> || FingerprintedModel<M>,
+                  "flashback: fingerprint() of a LanguageModel must be const and return std::uint64_t");
+    static_assert(
+        !NamesWork<M> || CountsWork<M>,
+        "flashback: work() of a LanguageModel must be const and return std::size_t: the tokens that it has evaluated, ever");
+    return true;
+}
+
+}  // namespace detail
 
 /// The most positions that a model can hold.
 template <class M>
 constexpr std::size_t window_of(const M& model) {
-    if constexpr (requires {
-                      { model.window() } -> std::convertible_to<std::size_t>;
-                  }) {
+    if constexpr (detail::HasWindow<M>) {
         return static_cast<std::size_t>(model.window());
     } else {
         return std::numeric_limits<std::size_t>::max();
@@ -89,9 +156,7 @@ constexpr std::size_t window_of(const M& model) {
 /// The tokens that a model wants in front of every text; valid as long as the model lives.
 template <class M>
 constexpr TokenSpan head_of(const M& model) {
-    if constexpr (requires {
-                      { model.head() } -> std::convertible_to<TokenSpan>;
-                  }) {
+    if constexpr (detail::HasHead<M>) {
         return model.head();
     } else {
         return {};
@@ -101,9 +166,7 @@ constexpr TokenSpan head_of(const M& model) {
 /// Whether a token ends a text.
 template <class M>
 constexpr bool is_end_of(const M& model, TokenId token) {
-    if constexpr (requires {
-                      { model.is_end(token) } -> std::convertible_to<bool>;
-                  }) {
+    if constexpr (detail::TellsEnds<M>) {
         return model.is_end(token);
     } else {
         return false;

@@ -1,44 +1,117 @@
 /// \file What the policies need of a search engine: queries, passages, and the concept Retriever.
 #pragma once
 
+#include "flashback/core/members.hpp"
 #include "flashback/core/tokens.hpp"
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <ranges>
+#include <span>
 #include <string_view>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What is searched for: text, or tokens that the retriever turns into text where it needs it.
+/// What is searched for: text, or tokens that the retriever turns into text if it needs that.
 struct Query {
-    TokenSpan tokens;
+    TokenSpan tokens = {};
     std::string_view text = {};  ///< if not empty, it takes the place of the tokens
+    TokenSpan context = {};      ///< the whole text that the query was made for: what a reranker reads; the decoder fills it in
 };
 
-/// A piece of a document that fits into a model's window. All views stay valid as long as the retriever lives.
+/// A piece of a document that fits into a model's window. What it views stays valid until the next call of `retrieve`.
 struct Passage {
-    std::string_view id;
-    std::string_view title;
-    std::string_view text;
-    TokenSpan tokens;  ///< the text, tokenised once when it was indexed
-    float score = 0;   ///< how well it fits the query; comparable within one answer only
+    std::string_view id = {};
+    std::string_view title = {};
+    std::string_view text = {};
+    TokenSpan tokens = {};  ///< the text, tokenised once when it was indexed
+    float score = 0;        ///< how well it fits the query; comparable within one answer only
 };
+
+namespace detail {
+
+/// An answer of a search.
+template <class Range>
+concept PassageRange = std::ranges::contiguous_range<Range> && std::ranges::sized_range<Range> &&
+    std::same_as<std::ranges::range_value_t<Range>, Passage>;
+
+}  // namespace detail
 
 /// A search engine.
 ///
 /// | expression            | result                        | meaning                                             |
 /// |-----------------------|-------------------------------|-----------------------------------------------------|
 /// | `r.retrieve(query, k)`| contiguous range of `Passage` | at most k passages, the best first; empty if none    |
+///
+/// Optional members. One that is there but does not fit is refused by a decoder, by name:
+///
+/// | expression                     | result                      | meaning                                                  |
+/// |--------------------------------|-----------------------------|----------------------------------------------------------|
+/// | `r.retrieve_batch(queries, k)` | contiguous range of answers | the answers to a span of queries, in their order         |
+/// | `r.prefetch(query, k)`         |                             | a search that may begin now, since this is asked soon    |
+/// | `r.ready()`                    | `bool`                      | whether what was prefetched is there                     |
+/// | `r.work()`                     | `std::size_t`               | tokens that models of its own have evaluated, ever: they enter the statistics |
 template <class R>
 concept Retriever = requires(R& retriever, const Query& query, std::size_t k) {
-    { retriever.retrieve(query, k) } -> std::ranges::contiguous_range;
-    requires std::same_as<std::ranges::range_value_t<decltype(retriever.retrieve(query, k))>, Passage>;
+    { retriever.retrieve(query, k) } -> detail::PassageRange;
 };
 
+/// A retriever that answers several queries at once, which is cheaper than one after the other.
+template <class R>
+concept BatchRetriever = Retriever<R> && requires(R& retriever, std::span<const Query> queries, std::size_t k) {
+    { retriever.retrieve_batch(queries, k) } -> std::ranges::contiguous_range;
+    requires detail::PassageRange<std::ranges::range_reference_t<decltype(retriever.retrieve_batch(queries, k))>>;
+};
+
+/// A retriever that can begin a search before its answer is needed.
+template <class R>
+concept PrefetchingRetriever = Retriever<R> && requires(R& retriever, const R& fixed, const Query& query, std::size_t k) {
+    retriever.prefetch(query, k);
+    { fixed.ready() } -> std::same_as<bool>;
+};
+
+/// Something that counts the tokens that it has evaluated, ever: a model, or a retriever with a model of its own.
+template <class T>
+concept CountsWork = requires(const T& worker) {
+    { worker.work() } -> detail::Count;
+};
+
+namespace detail {
+
+/// Refuses, in words, what is no Retriever, and what it has that does not fit.
+template <class R>
+constexpr bool checked_retriever() {
+    static_assert(Retriever<R>,
+                  "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
+    static_assert(
+        !NamesRetrieveBatch<R> || BatchRetriever<R>,
+        "flashback: retrieve_batch of a Retriever must take (std::span<const Query>, std::size_t k) and return a range of "
+        "ranges of Passage");
+    static_assert((!NamesPrefetch<R> && !NamesReady<R>) || PrefetchingRetriever<R>,
+                  "flashback: a Retriever with prefetch or ready must have both: prefetch(const Query&, std::size_t k), and "
+                  "ready() const, which returns bool");
+    static_assert(
+        !NamesWork<R> || CountsWork<R>,
+        "flashback: work() of a Retriever must be const and return std::size_t: the tokens that it has evaluated, ever");
+    return true;
+}
+
+}  // namespace detail
+
 /// The retriever of a closed book: it finds nothing.
-struct NoDocuments {
+struct NoPassages {
     static std::span<const Passage> retrieve(const Query& /*query*/, std::size_t /*k*/) noexcept { return {}; }
 };
+
+/// What a model or a retriever has evaluated, ever; 0 if it does not count.
+template <class T>
+constexpr std::size_t work_of(const T& worker) {
+    if constexpr (CountsWork<T>) {
+        return static_cast<std::size_t>(worker.work());
+    } else {
+        return 0;
+    }
+}
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -22,4 +22,10 @@ using TokenBuffer = std::vector<TokenId>;
 /// Requires  `tokens` does not view `out`
 inline void append(TokenBuffer& out, TokenSpan tokens) { out.insert(out.end(), tokens.begin(), tokens.end()); }
 
+/// Puts several runs of tokens at the end of `out`, one after the other.
+/// Requires  none of them views `out`
+inline void append(TokenBuffer& out, std::span<const TokenSpan> runs) {
+    for (const TokenSpan run : runs) append(out, run);
+}
+
 }  // namespace flashback::inline FLASHBACK_ISA

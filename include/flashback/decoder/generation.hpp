@@ -2,38 +2,13 @@
 #pragma once
 
 #include "flashback/core/tokens.hpp"
+#include "flashback/policy/stop_reason.hpp"
 
 #include <cstddef>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
-
-/// Why a generation ended; all of these are expected endings.
-enum class StopReason {
-    max_tokens,   ///< as many tokens as were asked for
-    eos,          ///< the model ended its text
-    stop_string,  ///< the stopping criterion said so: it found a stop string, say
-    schedule,     ///< the schedule said so
-    window_full,  ///< the next tokens do not fit into the model's window, and nothing may be dropped
-    max_rewinds,  ///< the schedule took tokens back once more than was allowed
-    cancelled,    ///< the callback said false, or a stop was requested
-};
-
-/// The name of a reason, e.g. "max_tokens".
-constexpr std::string_view to_string(StopReason reason) noexcept {
-    switch (reason) {
-        case StopReason::max_tokens: return "max_tokens";
-        case StopReason::eos: return "eos";
-        case StopReason::stop_string: return "stop_string";
-        case StopReason::schedule: return "schedule";
-        case StopReason::window_full: return "window_full";
-        case StopReason::max_rewinds: return "max_rewinds";
-        case StopReason::cancelled: return "cancelled";
-    }
-    return "unknown";
-}
 
 /// Tokens by what became of them. Machine-free: `evaluated + reused == requested`, always. Of a plan that was cancelled
 /// between two pieces, what was done counts.
@@ -53,7 +28,7 @@ struct TokenCounts {
     constexpr bool operator==(const TokenCounts&) const = default;
 };
 
-/// Wall-clock seconds by what they were spent on.
+/// Wall-clock seconds by what they were spent on: from the moment at which a generator needed it until it was there.
 struct Seconds {
     double retrieve = 0;  ///< in the retriever
     double prefill = 0;   ///< evaluating plans
@@ -88,6 +63,8 @@ struct Statistics {
     std::size_t rewound = 0;  ///< tokens that they took back
     std::size_t dropped = 0;  ///< tokens of the text that the model no longer sees because the window was full
     TokenCounts counts;
+    std::size_t model_work = 0;      ///< tokens that the model evaluated besides those it was asked to, by its `work()`
+    std::size_t retriever_work = 0;  ///< tokens that models of the retriever evaluated, by its `work()`
     Seconds seconds;
 };
 
@@ -97,6 +74,7 @@ struct Generation {
     StopReason stop = StopReason::max_tokens;
     Statistics stats;
     std::vector<Retrieval> retrievals;
+    std::vector<double> surprisals = {};  ///< of each token, in nats, if a policy or the options asked for them; else empty
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -1,23 +1,22 @@
-/// \file How well a model predicts a text when passages are found for every few tokens of it.
+/// \file How well a model predicts a text if passages are found for every few tokens of it.
 ///
-/// The protocol: the text is cut into strides; for each, a query made of the text in front of it finds passages; the model reads
-/// head, context and passages in the order that a layout gives them, and then the tokens of the stride, each of which is predicted
-/// from all before it. `retrieve_strides` does the first half, once for all layouts, wrappers and models that are compared;
-/// `retrieval_perplexity` the second.
+/// The text is cut into strides. For each stride, a query made of the text before it finds passages. The model reads head,
+/// context and passages in the order that a layout gives them, and then the tokens of the stride. Each of these is predicted
+/// from all before it. `retrieve_strides` does the first half, once for all layouts, wrappers and models that are compared.
+/// `retrieval_perplexity` does the second half.
 ///
 ///     const RetrievedStrides strides = retrieve_strides(text, index, LastNTokens{32}, {.init = 512, .context = 365});
-///     const auto append = retrieval_perplexity(session, Policies{}.layout(AppendDocuments{}), text.tokens(), strides);
-///     const auto prepend = retrieval_perplexity(session, Policies{}.layout(PrependDocuments{}), text.tokens(), strides);
+///     const auto append = retrieval_perplexity(session, Policies{}.layout(AppendPassages{}), text.tokens(), strides);
+///     const auto prepend = retrieval_perplexity(session, Policies{}.layout(PrependPassages{}), text.tokens(), strides);
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/data/retrieval_strides.hpp"
 #include "flashback/decoder/generation.hpp"
-#include "flashback/eval/detail/run_tasks.hpp"
 #include "flashback/eval/perplexity.hpp"
-#include "flashback/eval/retrieval_strides.hpp"
 #include "flashback/policy/context_plan.hpp"
 
 #include <algorithm>
@@ -35,40 +34,40 @@ struct RetrievalPerplexityOptions {
     std::optional<TokenSpan> head = {};  ///< tokens in front of everything; by default what the (first) model asks for
     TokenSpan masked = {};               ///< tokens that have no probability, besides the wrapper's markers
     bool passages_replace_text = false;  ///< passages take the place of the oldest tokens of the context: In-Context RALM
-    ExecutorRef executor = {};           ///< runs the models at once; no result depends on it or on how many they are
+    ExecutorRef executor = {};           ///< runs the models at once; it changes no result, and neither does their number
     std::function<void(std::size_t done, std::size_t all)> progress = {};  ///< strides; called in the caller's thread
 };
 
 /// How well a model predicts the strides of a text.
 struct RetrievalPerplexity {
-    /// Strides that are read in one go, each run beginning with an empty cache; more models than runs are of no use.
+    /// Strides that are read in one go, starting with an empty cache. So more models than there are runs do not help.
     static constexpr std::size_t run = 32;
 
     std::size_t strides = 0;
-    std::size_t tokens = 0;      ///< that were predicted: all of all strides
-    std::size_t retrievals = 0;  ///< strides that a retriever was asked for
-    std::size_t passages = 0;    ///< that it gave
-    std::size_t copied = 0;      ///< strides whose tokens stand in their passages in one piece: the answer was given away
+    std::size_t tokens = 0;      ///< tokens that were predicted: all of all strides
+    std::size_t retrievals = 0;  ///< strides for which a retriever was asked
+    std::size_t passages = 0;    ///< passages that it gave
+    std::size_t copied = 0;      ///< strides that stand word for word in their passages: the answer was given away
     TokenCounts counts = {};  ///< requested: what was wanted in front of each stride, and all of the stride but its last token
     double nats = 0;          ///< mean of -ln p(token): nats per token
     double standard_error =
         0;  ///< of that mean, from the means of the strides, as if these were independent; NaN for one stride
     std::vector<double> stride_nats = {};  ///< the mean of each stride: to compare two runs stride by stride
     std::vector<double> place_nats =
-        {};  ///< the mean of the first tokens of all strides, of the second, ...: how far a passage parts them from their text
+        {};  ///< the mean of the first tokens of all strides, of the second, ...: what the distance to their text costs
 
     double perplexity() const { return std::exp(nats); }
-    /// Of the perplexity: that of the mean, carried through the exponential.
+    /// The standard error of the perplexity: that of the mean, carried through the exponential.
     double perplexity_standard_error() const { return perplexity() * standard_error; }
-    /// The perplexity per word where the tokens that were predicted have so many words.
+    /// The perplexity per word, if the predicted tokens are so many words.
     /// Source    Ram et al. 2023, In-Context RALM: e to the sum of -ln p(token) over the number of blanks of the text
     double perplexity_per(std::size_t words) const {
         return std::exp(nats * static_cast<double>(tokens) / static_cast<double>(words));
     }
 };
 
-/// The mean of the differences of two runs over the same strides, first less second, nats per token: what they differ in is much
-/// surer than either is, as hard strides are hard for both.
+/// The mean of the differences of two runs over the same strides, first minus second, in nats per token. The difference is
+/// known much better than either mean, because strides that are hard are hard for both.
 struct StrideDifference {
     double nats = 0;
     double standard_error = 0;
@@ -85,7 +84,7 @@ inline StrideDifference stride_difference(const RetrievalPerplexity& a, const Re
 
 namespace detail {
 
-/// Evaluates runs of strides, each from an empty cache, so that no count depends on who evaluates which.
+/// Evaluates runs of strides, each from an empty cache, so that no count depends on which model evaluates which run.
 template <LanguageModel Model, class P>
 class StrideScorer {
 public:
@@ -108,7 +107,7 @@ private:
     void score_one(const RetrievedStride& stride, std::span<double> nats) {
         const TokenSpan targets = text_.subspan(stride.at, strides_->stride());
         const TokenSpan read = targets.first(targets.size() - 1);  // nothing is predicted behind the last one
-        const ContextPlan plan = plan_stride(*policies_, held_, text_, stride, targets.size(), layout_, scratch_);
+        const ContextPlan plan = plan_stride(*policies_, held_, {text_, stride, targets.size()}, layout_, scratch_);
         const std::size_t held_before = held_.size();
         if (plan.keep < held_before) model_->truncate(plan.keep);
         nats[0] = nats_of(stride.at, model_->evaluate(plan.feed));
@@ -154,8 +153,8 @@ private:
     TokenCounts counts_;
 };
 
-/// Refuses strides of another text, and what does not fit into a window, before anything is evaluated. Gives the text
-/// up to the last token that is predicted.
+/// Before anything is evaluated, refuses strides of another text and strides that do not fit into a window. Gives the text up
+/// to the last token that is predicted.
 template <class P>
 TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStrides& strides, const StrideLayout& layout,
                         std::size_t window) {
@@ -164,7 +163,7 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride stride = strides[i];
         check_within(text, stride, strides.stride());
-        const ContextPlan plan = plan_stride(policies, {}, text, stride, strides.stride(), layout, scratch);
+        const ContextPlan plan = plan_stride(policies, {}, {text, stride, strides.stride()}, layout, scratch);
         const std::size_t needed = plan.wanted.size() + strides.stride() - 1;  // the last token is predicted, not read
         if (needed > window) {
             FLASHBACK_THROW(ErrorCode::window, "stride ", i, " needs ", needed, " positions: head, a context of ",
@@ -178,16 +177,16 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
 
 }  // namespace detail
 
-/// How well a model predicts strides behind their contexts and passages, as `policies` lays them out: wrapper, layout and reuse
-/// of a Policies. Several models, which must be the same but for what they hold, share the strides out; each is used by one
-/// thread at a time.
+/// How well a model predicts strides after their contexts and passages. `policies` lays these out: wrapper, layout and reuse of
+/// a Policies. If there are several models, they divide the strides between them. They must be equal in everything but what
+/// they hold; each is used by one thread at a time.
 ///
-/// Strides are read in runs of 32, of which each begins with an empty cache: so counts depend on `reuse`, and on how many models
-/// there are nothing does. Contexts that slide along with the strides have no common prefix but the head, whatever the layout;
-/// what a layout can reuse shows where `StrideOptions::hold` holds their start.
+/// Strides are read in runs of 32, and each run begins with an empty cache. So the number of models changes no count; `reuse`
+/// does. If contexts slide along with the strides, they have only the head in common, and no layout can reuse more. To see what
+/// a layout can reuse, let `StrideOptions::hold` keep their start in place.
 /// Throws    Error{window} before anything is evaluated, if the model cannot hold what a stride needs; Error{contract} for no
-///           models, strides that are not of this text, and an id that is masked or that the model does not have;
-///           Error{logits} where logits give a token no probability; what the models throw
+///           models, strides that are not of this text, and an id that is masked or that the model does not have; Error{logits}
+///           if logits give a token no probability; what the models throw
 /// Cost      each stride once; what the models held is forgotten
 /// Source    FlashBack (arXiv 2405.04065), run.py of the official code; Ram et al. 2023, In-Context RALM, for passages that
 ///           replace text
@@ -217,7 +216,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     constexpr std::size_t run = RetrievalPerplexity::run;
     for (std::size_t done = 0; done < strides.size();) {
         const std::size_t wave = std::min(strides.size() - done, run * scorers.size());
-        detail::run_tasks(options.executor, (wave + run - 1) / run, [&](std::size_t i) {
+        options.executor.run((wave + run - 1) / run, [&](std::size_t i) {
             const std::size_t begin = done + i * run;
             const std::size_t count = std::min(run, strides.size() - begin);
             scorers[i].score(begin, count, std::span{nats}.subspan(begin * stride, count * stride));
@@ -241,7 +240,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride one = strides[i];
         result.passages += one.found;
-        if (detail::has_run(one.passages, text.subspan(one.at, stride))) ++result.copied;
+        if (has_run(one.passages, text.subspan(one.at, stride))) ++result.copied;
     }
     return result;
 }

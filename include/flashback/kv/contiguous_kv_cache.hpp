@@ -1,11 +1,11 @@
 /// \file The simplest storage of keys and values: one block for the whole window.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/kv/kv_cache.hpp"
-#include "flashback/simd/half_lanes.hpp"
-#include "flashback/simd/huge_pages.hpp"
+#include "flashback/simd/cache_element.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
+#include "flashback/tensor/huge_pages.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -15,17 +15,17 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// Keys and values in one block.
 /// Shape     (layers, kv_heads, tiles, keys and values of a tile)
-/// Cost      layers · kv_heads · head_dim · 8 bytes a position (4 for f16 and bf16), rounded up to 64 positions; the pages of
-///           positions that were never written are not touched
+/// Cost      layers · kv_heads · head_dim · 8 bytes a position (4 for f16 and bf16), rounded up to 64 positions; positions that
+///           were never written take no memory pages
 class ContiguousKVCache {
 public:
-    /// Throws    Error{contract} for another element than f32, f16 or bf16; std::bad_alloc, also for more bytes than an object can have
+    /// Throws    Error{contract} for an element other than f32, f16 or bf16; std::bad_alloc, also for more bytes than an object can have
     explicit ContiguousKVCache(const KVShape& shape)
         : shape_(shape),
           element_bytes_(layout_of(shape.element).block_bytes),
           tiles_((shape.positions + tile_positions - 1) / tile_positions) {
         FLASHBACK_ASSERT(takes(shape.element), "a KV cache of ", layout_of(shape.element).name, ", expected F32, F16 or BF16");
-        memory_ = simd::in_huge_pages(AlignedBuffer<std::byte>{bytes_of(shape)});
+        memory_ = in_huge_pages(AlignedBuffer<std::byte>{bytes_of(shape)});
     }
 
     /// Whether a cache can have elements of a type.

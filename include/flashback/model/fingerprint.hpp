@@ -1,10 +1,10 @@
-/// \file What makes a model in memory, or an adapter, another than a second one.
+/// \file A number that tells models in memory, or adapters, apart.
 #pragma once
 
 #include "flashback/core/executor.hpp"
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/model/adapter.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 
 #include <bit>
@@ -26,8 +26,8 @@ inline std::uint64_t fingerprint(const simd::PackedMatrix& w) noexcept {
     return one.value();
 }
 
-/// The fingerprint of a model that was made in memory: of its hyper-parameters and all weights, whatever they were made of. That
-/// of a model from a file is the file's (`fingerprint(const GgufFile&)`), so that both never meet.
+/// The fingerprint of a model that was made in memory: of its hyper-parameters and all weights, whatever they were made from. A
+/// model from a file has the fingerprint of the file (`fingerprint(const GgufFile&)`), so the two kinds never agree.
 /// Cost      reads all weights once, the matrices in parallel if an executor is given
 inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor = {}) {
     Fingerprint all;
@@ -41,17 +41,17 @@ inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor 
     all.add(std::as_bytes(std::span{model.rotary_frequencies}));
 
     std::vector<const simd::PackedMatrix*> matrices;
-    detail::each_tensor(
+    each_tensor(
         model,
-        [&](const std::string&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) { matrices.push_back(&matrix); },
-        [&](const std::string&, std::size_t, const std::vector<float>& vector) { all.add(std::as_bytes(std::span{vector})); });
+        [&](const TensorId&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) { matrices.push_back(&matrix); },
+        [&](const TensorId&, std::size_t, const std::vector<float>& vector) { all.add(std::as_bytes(std::span{vector})); });
     std::vector<std::uint64_t> values(matrices.size());
     executor.run(matrices.size(), [&](std::size_t i) { values[i] = fingerprint(*matrices[i]); });
     for (const std::uint64_t value : values) all.add(value);
     return all.value();
 }
 
-/// The fingerprint of an adapter: of all that changes what it does.
+/// The fingerprint of an adapter: of everything that changes what it does.
 inline std::uint64_t fingerprint(const Adapter& adapter) {
     Fingerprint all;
     for (const AdapterLayer& layer : adapter.layers) {

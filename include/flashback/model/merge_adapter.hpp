@@ -1,12 +1,13 @@
-/// \file An adapter as a part of the weights.
+/// \file Puts an adapter into the weights of a model.
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
-#include "flashback/core/quantize.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/model/fingerprint.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
+#include "flashback/tensor/quantize.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -40,7 +41,7 @@ inline simd::PackedMatrix merged(const simd::PackedMatrix& w, const LoraPair& pa
             for (std::size_t r = 0; r < pair.rank; ++r) {
                 const auto b = static_cast<double>(pair.b[o * pair.rank + r]);
                 const float* a = pair.a.data() + r * w.inputs();
-                // The products are exact, so that no compiler changes a bit by fusing them with the sums.
+                // The products are exact, so a compiler that fuses them with the sums changes no bit.
                 for (std::size_t i = 0; i < added.size(); ++i) added[i] += b * static_cast<double>(a[i]);
             }
             for (std::size_t i = 0; i < added.size(); ++i)
@@ -54,12 +55,13 @@ inline simd::PackedMatrix merged(const simd::PackedMatrix& w, const LoraPair& pa
 
 }  // namespace detail
 
-/// A model with an adapter in its weights: as fast as the model itself, and with other rounding than the adapter beside it, since sums
-/// are rounded to the type of the matrix. Replaced embedding rows go into the input embedding; where the head is tied to it, the new
-/// model has a head of its own, with the rows of the old one.
-/// Throws    Error{contract} if the adapter does not fit the model, or for a scale that is no number; Error{unsupported} if a matrix that
-///           it changes is quantised; std::bad_alloc
-/// Cost      the memory of a second model; rank multiply-adds in double a changed weight, in parallel if an executor is given
+/// A model with an adapter in its weights. It is as fast as the model itself. It rounds differently from the adapter beside the
+/// model, because the sums are rounded to the type of the matrix. Replaced embedding rows go into the input embedding. If the
+/// head is tied to it, the new model gets a head of its own with the old rows.
+/// Throws    Error{contract} if the adapter does not fit the model, or the scale is not a number; Error{unsupported} if a
+///           matrix that it changes is quantised; std::bad_alloc
+/// Cost      the memory of a second model; for each changed weight `rank` multiply-adds in double, in parallel if an executor
+///           is given
 /// Source    Hu et al. 2021, LoRA, section 4.1
 inline std::shared_ptr<const Transformer> merged(const Transformer& model, const Adapter& adapter, float scale = 1,
                                                  ExecutorRef executor = {}) {
@@ -77,38 +79,23 @@ inline std::shared_ptr<const Transformer> merged(const Transformer& model, const
                         model.config.vocab, " of the model: a session can run it beside the model");
     }
 
-    auto sum = std::make_shared<Transformer>();
-    sum->config = model.config;
-    sum->embedding = model.embedding.copy();
+    auto sum = std::make_shared<Transformer>(without_tensors(model));
+    if (rows) sum->head.emplace();
+    each_tensor(
+        *sum,
+        [&](const TensorId& id, std::size_t, std::size_t, simd::PackedMatrix& to) {
+            const simd::PackedMatrix& from = id.role == TensorRole::head ? model.output_matrix() : matrix_of(model, id);
+            const auto m = id.linear();
+            const bool changes = m && !adapter.layers.empty() && adapter.layers[id.layer][*m].rank > 0;
+            to = changes ? detail::merged(from, adapter.layers[id.layer][*m], scale, executor) : from.copy();
+        },
+        [&](const TensorId& id, std::size_t, std::vector<float>& to) { to = vector_of(model, id); });
     const std::size_t width = model.config.row_width();
     std::vector<std::byte> bytes(width * layout_of(model.embedding.type()).block_bytes);
     for (std::size_t i = 0; i < adapter.embedding_ids.size(); ++i) {
         quantize(model.embedding.type(), adapter.embedding_rows.data() + i * width, width, bytes.data());
         sum->embedding.set_row(static_cast<std::size_t>(adapter.embedding_ids[i]), bytes.data());
     }
-    for (std::size_t l = 0; l < model.layers.size(); ++l) {
-        const TransformerLayer& from = model.layers[l];
-        TransformerLayer& to = sum->layers.emplace_back();
-        to.attention_norm = from.attention_norm;
-        to.attention_norm_bias = from.attention_norm_bias;
-        to.ffn_norm = from.ffn_norm;
-        to.ffn_norm_bias = from.ffn_norm_bias;
-        to.biases = from.biases;
-        for (const LinearModule m : linear_modules) {
-            const bool changes = !adapter.layers.empty() && adapter.layers[l][m].rank > 0;
-            to[m] = changes ? detail::merged(from[m], adapter.layers[l][m], scale, executor) : from[m].copy();
-        }
-    }
-    sum->positions = model.positions.copy();
-    sum->project_in = model.project_in.copy();
-    sum->project_out = model.project_out.copy();
-    sum->output_norm = model.output_norm;
-    sum->output_norm_bias = model.output_norm_bias;
-    if (model.head || rows) sum->head = model.output_matrix().copy();
-    sum->rotary_frequencies = model.rotary_frequencies;
-    sum->text_head = model.text_head;
-    sum->text_ends = model.text_ends;
-    sum->notes = model.notes;
     sum->fingerprint = fingerprint(*sum, executor);
     return sum;
 }

@@ -1,7 +1,6 @@
 /// \file A session: shared weights, one KV cache, and the tokens that it holds.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/fingerprint.hpp"
@@ -10,6 +9,7 @@
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/model/forward.hpp"
 #include "flashback/model/packed_adapter.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -28,19 +28,19 @@ namespace flashback::inline FLASHBACK_ISA {
 /// The settings of a session.
 struct SessionOptions {
     std::size_t window = 0;     ///< the most positions to hold; 0 = as many as the model was trained for, also the limit
-    std::size_t piece = 256;    ///< tokens evaluated at once: bounds the scratch memory, changes no bit of the logits
+    std::size_t piece = 256;    ///< tokens evaluated at once: limits the scratch memory, changes no bit of the logits
     ExecutorRef executor = {};  ///< must outlive the session
     std::optional<DType> cache =
         {};  ///< element of the KV cache: f32, f16 or bf16; by default Transformer::default_cache_element()
     std::shared_ptr<const PackedAdapter> adapter = {};  ///< LoRA and input embedding rows on top of the model; null: none
-    float adapter_scale = 1;                            ///< times the LoRA's own scale; replaced rows are what they are
+    float adapter_scale = 1;                            ///< times the LoRA's own scale; it does not change replaced rows
 };
 
-/// A model with its KV cache. Logits are a function of the tokens held and of nothing else, to the bit: not of how they were
-/// split into calls, what was cut off before, or the number of threads.
+/// A model with its KV cache. Logits are a function of the tokens held and of nothing else, to the bit. It does not matter how
+/// the tokens were split into calls, what was cut off before, or how many threads work.
 ///
-/// Move-only; `fork` makes a branch, visibly. Belongs to one thread at a time; the weights are shared.
-/// Requires  a session that was moved from is assigned to or destroyed, nothing else
+/// It is move-only; `fork` makes a branch, visibly. It belongs to one thread at a time; the weights are shared.
+/// Requires  a session that was moved from is only assigned to or destroyed
 template <class Cache>
 class BasicSession {
     static_assert(KVCache<Cache>, "flashback: the cache of a session must satisfy KVCache (see flashback/kv/kv_cache.hpp)");
@@ -71,9 +71,9 @@ public:
     std::size_t window() const noexcept { return options_.window; }
     /// What keys and values are rounded to.
     DType cache_element() const noexcept { return cache_.shape().element; }
-    /// What keys and values depend on besides the tokens: the fingerprint of the model, the element that they are rounded to, and the
-    /// adapter with its scale. Where it differs, a cache is no use.
-    /// Requires  a model that has one: what gives models in this library gives it
+    /// What keys and values depend on besides the tokens: the fingerprint of the model, the element type that they are rounded
+    /// to, and the adapter with its scale. If it differs, a cache is of no use.
+    /// Requires  a model that has a fingerprint; every model that this library makes has one
     std::uint64_t fingerprint() const noexcept {
         Fingerprint all;
         all.add(model_->fingerprint);
@@ -91,23 +91,23 @@ public:
     /// Whether a token ends a text.
     bool is_end(TokenId token) const noexcept { return model_->is_end(token); }
 
-    /// Appends tokens and gives the logits after the last, valid until the next call. Where `stop` was requested before a piece
-    /// of `SessionOptions::piece` tokens, the pieces evaluated so far stay, and there are no logits: the span is empty; size()
-    /// and tokens() say how far it came, and the next call goes on from there.
+    /// Appends tokens and gives the logits after the last, valid until the next call. If `stop` is requested before a piece of
+    /// `SessionOptions::piece` tokens, the pieces evaluated so far stay, and there are no logits: the span is empty. size() and
+    /// tokens() say how far it came, and the next call goes on from there.
     /// Shape     (vocab_size()), or (0) when stopped
-    /// Requires  `tokens` is no view of this session's own `tokens()`
-    /// Throws    Error{contract} for no tokens or an id for which neither the model nor its adapter has an input row, Error{window} if
-    ///           they do not fit; then nothing has changed
+    /// Requires  `tokens` is not a view of this session's own `tokens()`
+    /// Throws    Error{contract} for no tokens, or an id for which neither the model nor its adapter has an input row;
+    ///           Error{window} if they do not fit; then nothing has changed
     /// Cost      allocates nothing; the head is evaluated for the last token only
     std::span<const float> evaluate(TokenSpan tokens, std::stop_token stop = {}) {
         check(tokens);
         const bool whole = pieces(tokens, stop, [&](std::size_t rows, bool last) {
-            if (last) logits_of(*model_, rows - 1, 1, work_, options_.executor, logits_.data());
+            if (last) logits_of(parts(), rows - 1, 1, logits_.data());
         });
         return {logits_.data(), whole ? vocab_size() : 0};
     }
 
-    /// Appends tokens and gives the logits after each of them, valid until the next call; stopped as `evaluate` is.
+    /// Appends tokens and gives the logits after each of them, valid until the next call; it stops as `evaluate` does.
     /// Shape     (tokens.size(), vocab_size()) row-major, or (0) when stopped
     /// Throws    as `evaluate`, and std::bad_alloc
     /// Cost      holds (tokens.size() + 16) · vocab_size() floats: evaluate long texts in blocks
@@ -121,7 +121,7 @@ public:
         const bool whole = pieces(tokens, stop, [&](std::size_t rows, bool) {
             for (std::size_t first = 0; first < rows; first += block) {
                 const std::size_t count = std::min(block, rows - first);
-                logits_of(*model_, first, count, work_, options_.executor, some_logits_.data());
+                logits_of(parts(), first, count, some_logits_.data());
                 for (std::size_t r = 0; r < count; ++r, out += vocab_size())
                     std::copy_n(some_logits_.data() + r * stride, vocab_size(), out);
             }
@@ -180,6 +180,10 @@ private:
         }
     }
 
+    ForwardParts parts() noexcept {
+        return {*model_, work_, options_.executor, {options_.adapter.get(), options_.adapter_scale}};
+    }
+
     // Whether all pieces were evaluated. If one of them throws, none was: what is not committed is overwritten by the next call.
     template <class AfterPiece>
     bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece) {
@@ -187,8 +191,7 @@ private:
         while (!rest.empty() && !stop.stop_requested()) {
             const TokenSpan piece = rest.first(std::min(rest.size(), work_.rows));
             const std::size_t position = size() + (tokens.size() - rest.size());
-            forward(*model_, piece, position, cache_, work_, options_.executor,
-                    {options_.adapter.get(), options_.adapter_scale});
+            forward(parts(), piece, position, cache_);
             rest = rest.subspan(piece.size());
             after_piece(piece.size(), rest.empty());
         }
@@ -197,7 +200,7 @@ private:
         return rest.empty();
     }
 
-    static constexpr std::size_t rows_of_logits = 16;  // that share one reading of the head
+    static constexpr std::size_t rows_of_logits = 16;  // so many share one reading of the head
 
     std::shared_ptr<const Transformer> model_;
     SessionOptions options_;
@@ -208,6 +211,12 @@ private:
     std::vector<float> all_logits_;
     std::vector<TokenId> tokens_;
 };
+
+/// The everyday session, `kind` being `extern` or nothing.
+#define FLASHBACK_DETAIL_SESSION(kind) kind template class BasicSession<ContiguousKVCache>;
+#if defined(FLASHBACK_COMPILED_ONCE)
+FLASHBACK_DETAIL_SESSION(extern)
+#endif
 
 static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && InterruptibleModel<Session> &&
               RemembersTokens<Session> && FingerprintedModel<Session>);

@@ -7,19 +7,36 @@
 #include <concepts>
 #include <cstddef>
 #include <memory>
-#include <type_traits>
+#include <span>
 #include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// A copyable holder of any callable, and of the optional members that policies have. Needs no run-time type information.
-template <class Result, class... Args>
+/// What a policy of any slot can be asked besides its call.
+struct OptionalMembers {
+    OptionalMembers() = default;
+    OptionalMembers(const OptionalMembers&) = delete;
+    OptionalMembers& operator=(const OptionalMembers&) = delete;
+    virtual ~OptionalMembers() = default;
+    virtual TokenSpan markers() const = 0;
+    virtual Decision at_end(const StepView& step, StopReason reason) = 0;
+    virtual void reset() = 0;
+    virtual void rewind(std::size_t tokens) = 0;
+    virtual bool wants_surprisals() const = 0;
+};
+
+/// A copyable holder of any policy of one role, and of the optional members that policies have. `Role::call(policy, args...)` calls it.
+/// Needs no run-time type information.
+template <class Role, class Result, class... Args>
 class ErasedPolicy {
 public:
     template <class P>
-    explicit ErasedPolicy(P policy) : held_(std::make_unique<Model<P>>(std::move(policy))) {}
+    explicit ErasedPolicy(P policy) : held_(std::make_unique<Model<P>>(std::move(policy))) {
+        static_assert(std::copy_constructible<P>,
+                      "flashback: a policy that is chosen at run time is copied; refer to one that cannot be by std::ref");
+    }
     ErasedPolicy(const ErasedPolicy& other) : held_(other.held_ ? other.held_->clone() : nullptr) {}
     ErasedPolicy(ErasedPolicy&&) noexcept = default;
     ErasedPolicy& operator=(ErasedPolicy other) noexcept {
@@ -30,48 +47,33 @@ public:
 
     Result call(Args... args) const { return held().call(args...); }
     TokenSpan markers() const { return held().markers(); }
+    Decision at_end(const StepView& step, StopReason reason) { return held().at_end(step, reason); }
     void reset() { held().reset(); }
     void rewind(std::size_t tokens) { held().rewind(tokens); }
+    bool wants_surprisals() const { return held().wants_surprisals(); }
 
 private:
-    struct Interface {
-        Interface() = default;
-        Interface(const Interface&) = delete;
-        Interface& operator=(const Interface&) = delete;
-        virtual ~Interface() = default;
+    struct Interface : OptionalMembers {
         virtual std::unique_ptr<Interface> clone() const = 0;
         virtual Result call(Args... args) = 0;
-        virtual TokenSpan markers() const = 0;
-        virtual void reset() = 0;
-        virtual void rewind(std::size_t tokens) = 0;
     };
 
     template <class P>
     struct Model final : Interface {
         explicit Model(P p) : policy(std::move(p)) {}
         std::unique_ptr<Interface> clone() const override { return std::make_unique<Model>(policy); }
-        Result call(Args... args) override {
-            if constexpr (std::is_void_v<Result>) {
-                policy(args...);
-            } else if constexpr (std::invocable<P&, Args...>) {
-                return static_cast<Result>(policy(args...));
-            } else {
-                return static_cast<Result>(policy(std::get<0>(std::tie(args...))));  // a sampler that needs the logits only
-            }
-        }
+        Result call(Args... args) override { return static_cast<Result>(Role::call(unwrap(policy), args...)); }
         TokenSpan markers() const override {
-            if constexpr (requires {
-                              { policy.markers() } -> std::convertible_to<TokenSpan>;
-                          }) {
-                return policy.markers();
+            if constexpr (NamesItsMarkers<Unwrapped<P>>) {
+                return unwrap(policy).markers();
             } else {
                 return {};
             }
         }
+        Decision at_end(const StepView& step, StopReason reason) override { return at_end_of(policy, step, reason); }
         void reset() override { reset_policy(policy); }
-        void rewind(std::size_t tokens) override {
-            if constexpr (requires { policy.rewind(tokens); }) policy.rewind(tokens);
-        }
+        void rewind(std::size_t tokens) override { rewind_policy(policy, tokens); }
+        bool wants_surprisals() const override { return detail::wants_surprisals(policy); }
 
         P policy;
     };
@@ -82,6 +84,44 @@ private:
     }
 
     std::unique_ptr<Interface> held_;
+};
+
+/// How most roles are called: with what there is, for what comes back.
+struct PlainCall {
+    template <class P, class... Args>
+    static constexpr decltype(auto) call(P& policy, Args&&... args) {
+        return policy(static_cast<Args&&>(args)...);
+    }
+};
+struct DecisionCall {
+    template <class P>
+    static constexpr Decision call(P& policy, const StepView& step) {
+        return policy(step);
+    }
+};
+struct QueryCall {
+    template <class P>
+    static void call(P& policy, const StepView& step, OwnedQuery& out) {
+        out.assign(policy(step));
+    }
+};
+struct WrapperCall {
+    template <class P>
+    static void call(const P& policy, const Passage& passage, std::size_t rank, TokenBuffer& out) {
+        wrap(policy, passage, rank, out);
+    }
+};
+struct CountCall {
+    template <class P, class... Args>
+    static constexpr std::size_t call(const P& policy, Args&&... args) {
+        return policy(static_cast<Args&&>(args)...);
+    }
+};
+struct SamplerCall {
+    template <class P>
+    static TokenId call(P& policy, std::span<const float> logits, const StepView& step) {
+        return take_token(policy, logits, step);
+    }
 };
 
 /// The policy; for one that does not fit, and was refused in words, the default of its role: that refusal is the only error.
@@ -102,17 +142,21 @@ public:
     /// Holds EveryNTokens{16}, the default of its slot.
     AnySchedule() : AnySchedule(EveryNTokens{}) {}
 
-    /// Holds a schedule; copies have copies of it.
-    template <class S>
-        requires(!std::same_as<S, AnySchedule>)
-    explicit AnySchedule(S schedule) : held_(detail::fitting<RetrievalSchedule<S>, EveryNTokens>(std::move(schedule))) {
-        static_assert(detail::checked_schedule<S>());
+    /// Holds a schedule; copies have copies of it, or refer to the same one if it is a `std::ref`.
+    template <class P>
+        requires(!std::same_as<P, AnySchedule>)
+    explicit AnySchedule(P policy)
+        : held_(detail::fitting<detail::FittingSchedule<detail::Unwrapped<P>>, EveryNTokens>(std::move(policy))) {
+        static_assert(detail::checked_schedule<detail::Unwrapped<P>>());
     }
     Decision operator()(const StepView& step) { return held_.call(step); }
+    Decision at_end(const StepView& step, StopReason reason) { return held_.at_end(step, reason); }
     void reset() { held_.reset(); }
+    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    detail::ErasedPolicy<Decision, const StepView&> held_;
+    detail::ErasedPolicy<detail::DecisionCall, Decision, const StepView&> held_;
 };
 
 /// Any QueryBuilder.
@@ -121,17 +165,25 @@ public:
     /// Holds LastNTokens{32}, the default of its slot.
     AnyQuery() : AnyQuery(LastNTokens{}) {}
 
-    /// Holds a query builder; copies have copies of it.
-    template <class Q>
-        requires(!std::same_as<Q, AnyQuery>)
-    explicit AnyQuery(Q query) : held_(detail::fitting<QueryBuilder<Q>, LastNTokens>(std::move(query))) {
-        static_assert(detail::checked_query<Q>());
+    /// Holds a query builder; copies have copies of it, or refer to the same one if it is a `std::ref`.
+    template <class P>
+        requires(!std::same_as<P, AnyQuery>)
+    explicit AnyQuery(P policy)
+        : held_(detail::fitting<detail::FittingQuery<detail::Unwrapped<P>>, LastNTokens>(std::move(policy))) {
+        static_assert(detail::checked_query<detail::Unwrapped<P>>());
     }
-    Query operator()(const StepView& step) { return held_.call(step); }
+    /// The query; valid until the next call.
+    Query operator()(const StepView& step) {
+        held_.call(step, query_);
+        return query_.view();
+    }
     void reset() { held_.reset(); }
+    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    detail::ErasedPolicy<Query, const StepView&> held_;
+    detail::ErasedPolicy<detail::QueryCall, void, const StepView&, OwnedQuery&> held_;
+    OwnedQuery query_;
 };
 
 /// Any MarkerWrapper.
@@ -140,37 +192,43 @@ public:
     /// Holds NoMarkers, the default of its slot.
     AnyWrapper() : AnyWrapper(NoMarkers{}) {}
 
-    /// Holds a wrapper; copies have copies of it.
-    template <class W>
-        requires(!std::same_as<W, AnyWrapper>)
-    explicit AnyWrapper(W wrapper) : held_(detail::fitting<MarkerWrapper<W>, NoMarkers>(std::move(wrapper))) {
-        static_assert(detail::checked_wrapper<W>());
+    /// Holds a wrapper; copies have copies of it, or refer to the same one if it is a `std::ref`.
+    template <class P>
+        requires(!std::same_as<P, AnyWrapper>)
+    explicit AnyWrapper(P policy)
+        : held_(detail::fitting<detail::FittingWrapper<detail::Unwrapped<P>>, NoMarkers>(std::move(policy))) {
+        static_assert(detail::checked_wrapper<detail::Unwrapped<P>>());
     }
-    void operator()(TokenSpan passage, TokenBuffer& out) const { held_.call(passage, out); }
+    void operator()(const Passage& passage, std::size_t rank, TokenBuffer& out) const { held_.call(passage, rank, out); }
     TokenSpan markers() const { return held_.markers(); }
     void reset() { held_.reset(); }
+    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    detail::ErasedPolicy<void, TokenSpan, TokenBuffer&> held_;
+    detail::ErasedPolicy<detail::WrapperCall, void, const Passage&, std::size_t, TokenBuffer&> held_;
 };
 
 /// Any ContextLayout.
 class AnyLayout {
 public:
-    /// Holds AppendDocuments, the default of its slot.
-    AnyLayout() : AnyLayout(AppendDocuments{}) {}
+    /// Holds AppendPassages, the default of its slot.
+    AnyLayout() : AnyLayout(AppendPassages{}) {}
 
-    /// Holds a layout; copies have copies of it.
-    template <class L>
-        requires(!std::same_as<L, AnyLayout>)
-    explicit AnyLayout(L layout) : held_(detail::fitting<ContextLayout<L>, AppendDocuments>(std::move(layout))) {
-        static_assert(detail::checked_layout<L>());
+    /// Holds a layout; copies have copies of it, or refer to the same one if it is a `std::ref`.
+    template <class P>
+        requires(!std::same_as<P, AnyLayout>)
+    explicit AnyLayout(P policy)
+        : held_(detail::fitting<detail::FittingLayout<detail::Unwrapped<P>>, AppendPassages>(std::move(policy))) {
+        static_assert(detail::checked_layout<detail::Unwrapped<P>>());
     }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
     void reset() { held_.reset(); }
+    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    detail::ErasedPolicy<void, const LayoutParts&, TokenBuffer&> held_;
+    detail::ErasedPolicy<detail::PlainCall, void, const LayoutParts&, TokenBuffer&> held_;
 };
 
 /// Any KVReuse.
@@ -179,17 +237,20 @@ public:
     /// Holds KeepCommonPrefix, the default of its slot.
     AnyReuse() : AnyReuse(KeepCommonPrefix{}) {}
 
-    /// Holds a rule of reuse; copies have copies of it.
-    template <class R>
-        requires(!std::same_as<R, AnyReuse>)
-    explicit AnyReuse(R reuse) : held_(detail::fitting<KVReuse<R>, KeepCommonPrefix>(std::move(reuse))) {
-        static_assert(detail::checked_reuse<R>());
+    /// Holds a rule of reuse; copies have copies of it, or refer to the same one if it is a `std::ref`.
+    template <class P>
+        requires(!std::same_as<P, AnyReuse>)
+    explicit AnyReuse(P policy)
+        : held_(detail::fitting<detail::FittingReuse<detail::Unwrapped<P>>, KeepCommonPrefix>(std::move(policy))) {
+        static_assert(detail::checked_reuse<detail::Unwrapped<P>>());
     }
     std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
     void reset() { held_.reset(); }
+    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    detail::ErasedPolicy<std::size_t, TokenSpan, TokenSpan> held_;
+    detail::ErasedPolicy<detail::CountCall, std::size_t, TokenSpan, TokenSpan> held_;
 };
 
 /// Any Overflow.
@@ -198,17 +259,20 @@ public:
     /// Holds StopWhenFull, the default of its slot.
     AnyOverflow() : AnyOverflow(StopWhenFull{}) {}
 
-    /// Holds a rule for a full window; copies have copies of it.
-    template <class O>
-        requires(!std::same_as<O, AnyOverflow>)
-    explicit AnyOverflow(O overflow) : held_(detail::fitting<Overflow<O>, StopWhenFull>(std::move(overflow))) {
-        static_assert(detail::checked_overflow<O>());
+    /// Holds a rule for a full window; copies have copies of it, or refer to the same one if it is a `std::ref`.
+    template <class P>
+        requires(!std::same_as<P, AnyOverflow>)
+    explicit AnyOverflow(P policy)
+        : held_(detail::fitting<detail::FittingOverflow<detail::Unwrapped<P>>, StopWhenFull>(std::move(policy))) {
+        static_assert(detail::checked_overflow<detail::Unwrapped<P>>());
     }
     std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
     void reset() { held_.reset(); }
+    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    detail::ErasedPolicy<std::size_t, const FullWindow&> held_;
+    detail::ErasedPolicy<detail::CountCall, std::size_t, const FullWindow&> held_;
 };
 
 /// Any Sampler.
@@ -217,17 +281,20 @@ public:
     /// Holds Greedy, the default of its slot.
     AnySampler() : AnySampler(Greedy{}) {}
 
-    /// Holds a sampler; copies have copies of it.
-    template <class S>
-        requires(!std::same_as<S, AnySampler>)
-    explicit AnySampler(S sampler) : held_(detail::fitting<Sampler<S>, Greedy>(std::move(sampler))) {
-        static_assert(detail::checked_sampler<S>());
+    /// Holds a sampler; copies have copies of it, or refer to the same one if it is a `std::ref`.
+    template <class P>
+        requires(!std::same_as<P, AnySampler>)
+    explicit AnySampler(P policy)
+        : held_(detail::fitting<detail::FittingSampler<detail::Unwrapped<P>>, Greedy>(std::move(policy))) {
+        static_assert(detail::checked_sampler<detail::Unwrapped<P>>());
     }
     TokenId operator()(std::span<const float> logits, const StepView& step) { return held_.call(logits, step); }
     void reset() { held_.reset(); }
+    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    detail::ErasedPolicy<TokenId, std::span<const float>, const StepView&> held_;
+    detail::ErasedPolicy<detail::SamplerCall, TokenId, std::span<const float>, const StepView&> held_;
 };
 
 /// Any StoppingCriterion.
@@ -236,18 +303,20 @@ public:
     /// Holds NeverStop, the default of its slot.
     AnyStopping() : AnyStopping(NeverStop{}) {}
 
-    /// Holds a stopping criterion; copies have copies of it.
-    template <class S>
-        requires(!std::same_as<S, AnyStopping>)
-    explicit AnyStopping(S stopping) : held_(detail::fitting<StoppingCriterion<S>, NeverStop>(std::move(stopping))) {
-        static_assert(detail::checked_stopping<S>());
+    /// Holds a stopping criterion; copies have copies of it, or refer to the same one if it is a `std::ref`.
+    template <class P>
+        requires(!std::same_as<P, AnyStopping>)
+    explicit AnyStopping(P policy)
+        : held_(detail::fitting<detail::FittingStopping<detail::Unwrapped<P>>, NeverStop>(std::move(policy))) {
+        static_assert(detail::checked_stopping<detail::Unwrapped<P>>());
     }
     bool operator()(const StepView& step) { return held_.call(step); }
     void reset() { held_.reset(); }
     void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    detail::ErasedPolicy<bool, const StepView&> held_;
+    detail::ErasedPolicy<detail::PlainCall, bool, const StepView&> held_;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

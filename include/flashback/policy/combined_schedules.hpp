@@ -4,6 +4,7 @@
 #include "flashback/policy/schedule.hpp"
 
 #include <cstddef>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -11,12 +12,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-template <class P>
-constexpr void reset_policy(P& policy) {
-    if constexpr (requires { policy.reset(); }) policy.reset();
-}
-
-/// Several schedules, all of which are asked at every step, so that those with a memory miss nothing.
+/// Several schedules, all of which are asked at every step and told of every rewind, so that those with a memory miss nothing.
 template <class... Schedules>
 class ScheduleGroup {
 public:
@@ -25,6 +21,12 @@ public:
     constexpr void reset() {
         std::apply([](Schedules&... each) { (reset_policy(each), ...); }, schedules_);
     }
+    constexpr void rewind(std::size_t tokens) {
+        std::apply([&](Schedules&... each) { (rewind_policy(each, tokens), ...); }, schedules_);
+    }
+    constexpr bool wants_surprisals() const {
+        return std::apply([](const Schedules&... each) { return (detail::wants_surprisals(each) || ...); }, schedules_);
+    }
 
 protected:
     /// The decision that `combine(decision, decision)` makes of `start` and those of all schedules, in order.
@@ -32,10 +34,24 @@ protected:
     constexpr Decision ask(const StepView& step, Decision start, Combine combine) {
         return std::apply(
             [&](Schedules&... each) {
-                ((start = combine(start, each(step))), ...);
+                ((start = combine(start, unwrap(each)(step))), ...);
                 return start;
             },
             schedules_);
+    }
+
+    /// The same of what those that look at ends say of one; the others have no opinion.
+    template <class Combine>
+    constexpr Decision ask_at_end(const StepView& step, StopReason reason, Combine combine) {
+        std::optional<Decision> decision;
+        const auto ask_one = [&]<class S>(S& each) {
+            if constexpr (LooksAtEnds<Unwrapped<S>>) {
+                const Decision one = at_end_of(each, step, reason);
+                decision = decision ? combine(*decision, one) : one;
+            }
+        };
+        std::apply([&](Schedules&... each) { (ask_one(each), ...); }, schedules_);
+        return decision.value_or(Decision::go_on());
     }
 
 private:
@@ -47,54 +63,57 @@ template <class... Schedules>
 constexpr bool checked_any_of() {
     static_assert(sizeof...(Schedules) > 0, "flashback: any_of needs at least one schedule");
     static_assert(
-        (RetrievalSchedule<Schedules> && ...),
+        (RetrievalSchedule<Unwrapped<Schedules>> && ...),
         "flashback: any_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
+    if constexpr ((RetrievalSchedule<Unwrapped<Schedules>> && ...)) (checked_schedule<Unwrapped<Schedules>>(), ...);
     return true;
 }
 template <class... Schedules>
 constexpr bool checked_all_of() {
     static_assert(sizeof...(Schedules) > 0, "flashback: all_of needs at least one schedule");
     static_assert(
-        (RetrievalSchedule<Schedules> && ...),
+        (RetrievalSchedule<Unwrapped<Schedules>> && ...),
         "flashback: all_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
+    if constexpr ((RetrievalSchedule<Unwrapped<Schedules>> && ...)) (checked_schedule<Unwrapped<Schedules>>(), ...);
     return true;
 }
 template <class Schedule>
 constexpr bool checked_at_most() {
     static_assert(
-        RetrievalSchedule<Schedule>,
+        RetrievalSchedule<Unwrapped<Schedule>>,
         "flashback: at_most bounds a RetrievalSchedule: callable as schedule(const StepView&), giving bool or Decision");
+    if constexpr (RetrievalSchedule<Unwrapped<Schedule>>) checked_schedule<Unwrapped<Schedule>>();
     return true;
 }
 
 }  // namespace detail
 
-/// The strongest decision of several schedules: one that stops, else one that retrieves. Every schedule is asked at every
-/// step, so that those with a memory miss nothing. `any_of` makes one.
+/// The strongest decision of several schedules: one that stops, else one that retrieves, and so on (`either`). Every schedule is
+/// asked at every step, so that those with a memory miss nothing. `any_of` makes one; a `std::ref` refers to a schedule elsewhere.
 template <class... Schedules>
 class AnyOf : public detail::ScheduleGroup<Schedules...> {
     static_assert(detail::checked_any_of<Schedules...>());
+    static constexpr auto stronger = [](Decision a, Decision b) { return either(a, b); };
 
 public:
     constexpr explicit AnyOf(Schedules... schedules) : detail::ScheduleGroup<Schedules...>(std::move(schedules)...) {}
 
-    constexpr Decision operator()(const StepView& step) {
-        return this->ask(step, Decision::go_on(), [](Decision a, Decision b) { return either(a, b); });
-    }
+    constexpr Decision operator()(const StepView& step) { return this->ask(step, Decision::go_on(), stronger); }
+    constexpr Decision at_end(const StepView& step, StopReason reason) { return this->ask_at_end(step, reason, stronger); }
 };
 
-/// The weakest decision of several schedules: it retrieves when all of them do, or stop. Every schedule is asked at every
-/// step. `all_of` makes one.
+/// The weakest decision of several schedules: it retrieves when all of them do, or stop (`both`). Every schedule is asked at every
+/// step; of the end of a text, those that have an opinion. `all_of` makes one.
 template <class... Schedules>
 class AllOf : public detail::ScheduleGroup<Schedules...> {
     static_assert(detail::checked_all_of<Schedules...>());
+    static constexpr auto weaker = [](Decision a, Decision b) { return both(a, b); };
 
 public:
     constexpr explicit AllOf(Schedules... schedules) : detail::ScheduleGroup<Schedules...>(std::move(schedules)...) {}
 
-    constexpr Decision operator()(const StepView& step) {
-        return this->ask(step, Decision::stop(), [](Decision a, Decision b) { return both(a, b); });
-    }
+    constexpr Decision operator()(const StepView& step) { return this->ask(step, Decision::stop(), weaker); }
+    constexpr Decision at_end(const StepView& step, StopReason reason) { return this->ask_at_end(step, reason, weaker); }
 };
 
 /// A schedule that no longer retrieves once a generation has had so many retrievals, those that other schedules asked for
@@ -106,13 +125,20 @@ class AtMost {
 public:
     constexpr AtMost(std::size_t retrievals, Schedule schedule) : most_(retrievals), schedule_(std::move(schedule)) {}
 
-    constexpr Decision operator()(const StepView& step) {
-        const Decision decision = schedule_(step);
-        return decision.retrieves() && step.retrievals >= most_ ? Decision::go_on() : decision;
+    constexpr Decision operator()(const StepView& step) { return bounded(step, detail::unwrap(schedule_)(step)); }
+    constexpr Decision at_end(const StepView& step, StopReason reason) {
+        return bounded(step, detail::at_end_of(schedule_, step, reason));
     }
     constexpr void reset() { detail::reset_policy(schedule_); }
+    constexpr void rewind(std::size_t tokens) { detail::rewind_policy(schedule_, tokens); }
+    constexpr bool wants_surprisals() const { return detail::wants_surprisals(schedule_); }
 
 private:
+    constexpr Decision bounded(const StepView& step, Decision decision) const {
+        const bool searches = decision.retrieves() || decision.prefetches();
+        return searches && step.retrievals >= most_ ? Decision::go_on() : decision;
+    }
+
     std::size_t most_;
     FLASHBACK_NO_UNIQUE_ADDRESS Schedule schedule_;
 };
@@ -121,7 +147,7 @@ private:
 template <class... Schedules>
 constexpr auto any_of(Schedules... schedules) {
     static_assert(detail::checked_any_of<Schedules...>());
-    if constexpr ((RetrievalSchedule<Schedules> && ...)) {
+    if constexpr ((detail::FittingSchedule<detail::Unwrapped<Schedules>> && ...)) {
         return AnyOf<Schedules...>{std::move(schedules)...};
     } else {
         return Never{};  // refused already: that sentence is the only error
@@ -132,7 +158,7 @@ constexpr auto any_of(Schedules... schedules) {
 template <class... Schedules>
 constexpr auto all_of(Schedules... schedules) {
     static_assert(detail::checked_all_of<Schedules...>());
-    if constexpr ((RetrievalSchedule<Schedules> && ...)) {
+    if constexpr ((detail::FittingSchedule<detail::Unwrapped<Schedules>> && ...)) {
         return AllOf<Schedules...>{std::move(schedules)...};
     } else {
         return Never{};  // refused already: that sentence is the only error
@@ -143,7 +169,7 @@ constexpr auto all_of(Schedules... schedules) {
 template <class Schedule>
 constexpr auto at_most(std::size_t retrievals, Schedule schedule) {
     static_assert(detail::checked_at_most<Schedule>());
-    if constexpr (RetrievalSchedule<Schedule>) {
+    if constexpr (detail::FittingSchedule<detail::Unwrapped<Schedule>>) {
         return AtMost<Schedule>{retrievals, std::move(schedule)};
     } else {
         return Never{};  // refused already: that sentence is the only error

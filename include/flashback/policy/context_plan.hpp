@@ -9,30 +9,65 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 /// What a model should read: the tokens in front of everything, the passages as they were found, and the text.
 struct ContextParts {
-    TokenSpan head;                        ///< BOS, system text
-    std::span<const TokenSpan> documents;  ///< passages, the best first; not yet wrapped
-    TokenSpan context;                     ///< the prompt and what was generated
+    TokenSpan head;                     ///< BOS, system text
+    std::span<const Passage> passages;  ///< the best first; not yet wrapped
+    TokenSpan context;                  ///< the prompt and what was generated
+    /// What was laid out last for this text, and the text since; by default what is held. A layout may leave passages where they stand.
+    std::optional<TokenSpan> standing = {};
 };
 
 /// Room for plans; reuse it and planning allocates nothing. A plan views it and is valid until its next use.
 struct PlanScratch {
-    TokenBuffer documents;
+    TokenBuffer wrapped;              ///< all passages, wrapped
+    std::vector<TokenSpan> passages;  ///< each of them
     TokenBuffer wanted;
 };
 
 /// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`.
 struct ContextPlan {
     std::size_t keep = 0;  ///< positions to keep
-    TokenSpan feed;        ///< tokens to evaluate behind them; never empty
+    TokenSpan feed;        ///< tokens to evaluate behind them; never empty, unless an error was handled
     TokenSpan wanted;      ///< everything that the model then holds: `keep` tokens and `feed`
 };
+
+namespace detail {
+
+/// What a plan takes of its policies.
+template <class P>
+concept PlansContexts = requires(const P& policies) {
+    requires MarkerWrapper<std::remove_reference_t<decltype(policies.wrapper())>>;
+    requires ContextLayout<std::remove_reference_t<decltype(policies.layout())>>;
+    requires KVReuse<std::remove_reference_t<decltype(policies.reuse())>>;
+};
+
+/// Writes each passage with what marks it to `scratch.wrapped`, and views of them to `scratch.passages`.
+template <class W>
+void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& scratch) {
+    scratch.wrapped.clear();
+    scratch.passages.clear();
+    for (std::size_t i = 0; i < passages.size(); ++i) {
+        const std::size_t begin = scratch.wrapped.size();
+        wrap(wrapper, passages[i], i, scratch.wrapped);
+        scratch.passages.push_back(TokenSpan{scratch.wrapped}.subspan(begin));
+    }
+    // The buffer may have moved while it grew: the lengths are right, the places are not.
+    std::size_t begin = 0;
+    for (TokenSpan& passage : scratch.passages) {
+        passage = TokenSpan{scratch.wrapped}.subspan(begin, passage.size());
+        begin += passage.size();
+    }
+}
+
+}  // namespace detail
 
 /// Plans a context: exact for every layout, wrapper and schedule, because keys and values at position i depend on the
 /// tokens 0..i alone, and at most the common prefix of `held` and `wanted` is kept.
@@ -40,26 +75,33 @@ struct ContextPlan {
 /// If all wanted tokens are held already, the last of them is fed again: without it there are no logits.
 ///
 /// Requires  `policies` has `wrapper()`, `layout()` and `reuse()`, as Policies has
-/// Throws    Error{contract} if all parts are empty, or if the reuse policy keeps more than the common prefix
+/// Throws    Error{contract} if all parts are empty, or if the reuse policy keeps more than the common prefix. If `on_error` is given,
+///           it is told instead, and an empty plan comes back
 /// Cost      one copy of the wanted tokens and one comparison of the common prefix; no allocation in a warm scratch
 /// Source    FlashBack (arXiv 2405.04065), section 3.2, for the append layout; the formulation is ours
 template <class P>
-ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& parts, PlanScratch& scratch) {
-    static_assert(
-        requires { policies.wrapper(), policies.layout(), policies.reuse(); },
-        "flashback: plan_context takes wrapper(), layout() and reuse() of its policies, as Policies has them");
-    scratch.documents.clear();
-    for (const TokenSpan document : parts.documents) policies.wrapper()(document, scratch.documents);
+ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& parts, PlanScratch& scratch,
+                         ErrorHandler on_error = {}) {
+    static_assert(detail::PlansContexts<P>,
+                  "flashback: plan_context takes wrapper(), layout() and reuse() of its policies, as Policies has them");
+    detail::wrap_all(policies.wrapper(), parts.passages, scratch);
     scratch.wanted.clear();
-    policies.layout()(LayoutParts{parts.head, scratch.documents, parts.context}, scratch.wanted);
+    policies.layout()(LayoutParts{parts.head, scratch.passages, parts.context, held, parts.standing.value_or(held)},
+                      scratch.wanted);
     const TokenSpan wanted = scratch.wanted;
-    FLASHBACK_ASSERT(!wanted.empty(), "a context needs at least 1 token, but head, documents and context are all empty");
-
+    if (wanted.empty()) {
+        detail::report(on_error, ErrorCode::contract,
+                       "a context needs at least 1 token, but head, passages and context are all empty");
+        return {};
+    }
     const auto keep = static_cast<std::size_t>(policies.reuse()(held, wanted));
     if constexpr (!std::same_as<std::remove_cvref_t<decltype(policies.reuse())>, KeepCommonPrefix>) {
         const std::size_t valid = common_prefix(held, wanted);
-        FLASHBACK_ASSERT(keep <= valid, "the reuse policy keeps ", keep, " positions, but only the common prefix of ", valid,
-                         " is valid");
+        if (keep > valid) {
+            detail::report(on_error, ErrorCode::contract, "the reuse policy keeps ", keep,
+                           " positions, but only the common prefix of ", valid, " is valid");
+            return {};
+        }
     }
     const std::size_t kept = std::min(keep, wanted.size() - 1);
     return {kept, wanted.subspan(kept), wanted};

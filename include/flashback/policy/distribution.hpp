@@ -1,5 +1,5 @@
-/// \file What logits mean as probabilities, in double. Sampling and margins use arithmetic that no library or compiler rounds
-/// in another way; surprisal and entropy also take one logarithm, and a probability an exponential, of the standard library.
+/// \file What logits mean as probabilities, in double. Softmax, sampling and margins use arithmetic that no library or compiler rounds
+/// in another way; surprisal and entropy also take one logarithm of the standard library.
 #pragma once
 
 #include "flashback/core/tokens.hpp"
@@ -44,36 +44,58 @@ inline double exp_of_negative(double x) noexcept {
     return p * std::bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52);
 }
 
-struct Softmax {
+struct SoftmaxTotal {
     double most;   ///< the greatest logit
     double total;  ///< sum of e^(logit - most)
 };
 
 /// What divides logits into probabilities.
-inline Softmax softmax_of(std::span<const float> logits) noexcept {
+inline SoftmaxTotal softmax_total(std::span<const float> logits) noexcept {
     const double most = *std::ranges::max_element(logits);
     double total = 0;
     for (const float logit : logits) total += exp_of_negative(logit - most);
     return {most, total};
 }
 
+}  // namespace flashback::inline FLASHBACK_ISA::detail
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The probabilities of all tokens: e^logit, divided by the sum over all of them. A masked token, of logit -infinity, has none.
+/// Shape     logits, out (vocabulary)
+/// Requires  at least one logit, the greatest a number; `out` is as long as `logits`
+/// Cost      one exponential per logit
+inline void softmax(std::span<const float> logits, std::span<double> out) noexcept {
+    const auto [most, total] = detail::softmax_total(logits);
+    for (std::size_t i = 0; i < logits.size(); ++i) out[i] = detail::exp_of_negative(logits[i] - most) / total;
+}
+
+/// -ln of the probability of a token, in nats.
+/// Requires  at least one logit, the greatest a number; the token has a logit
+/// Cost      one exponential per logit
 inline double surprisal(std::span<const float> logits, TokenId token) noexcept {
-    const auto [most, total] = softmax_of(logits);
+    const auto [most, total] = detail::softmax_total(logits);
     return most - static_cast<double>(logits[static_cast<std::size_t>(token)]) + std::log(total);
 }
 
+/// The entropy of the distribution that logits mean, in nats: the mean surprisal of a token that is taken from it.
+/// Requires  at least one logit, the greatest a number
+/// Cost      one exponential per logit
 inline double entropy(std::span<const float> logits) noexcept {
     const double most = *std::ranges::max_element(logits);
     double total = 0;
     double mean = 0;  // of logit - most, times total; a logit of -infinity has no part in it
     for (const float logit : logits) {
-        const double weight = exp_of_negative(logit - most);
+        const double weight = detail::exp_of_negative(logit - most);
         total += weight;
-        if (weight > 0) mean += rounded(weight * (logit - most));
+        if (weight > 0) mean += detail::rounded(weight * (logit - most));
     }
     return std::max(0.0, std::log(total) - mean / total);
 }
 
+/// How far the likeliest token is ahead of the second, as a difference of probabilities.
+/// Requires  at least one logit, the greatest a number
+/// Cost      one exponential per logit
 inline double margin(std::span<const float> logits) noexcept {
     double second = -std::numeric_limits<double>::infinity();
     double first = second;
@@ -81,7 +103,7 @@ inline double margin(std::span<const float> logits) noexcept {
         second = std::max(second, std::min(first, logit));
         first = std::max(first, logit);
     }
-    return (1 - exp_of_negative(second - first)) / softmax_of(logits).total;
+    return (1 - detail::exp_of_negative(second - first)) / detail::softmax_total(logits).total;
 }
 
-}  // namespace flashback::inline FLASHBACK_ISA::detail
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -2,69 +2,137 @@
 #pragma once
 
 #include "flashback/core/tokens.hpp"
+#include "flashback/policy/detail/optional_members.hpp"
 
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <span>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 /// What a model reads, before it is put in order. Each part may be empty.
 struct LayoutParts {
-    TokenSpan head;       ///< BOS, system text
-    TokenSpan documents;  ///< the passages, wrapped
-    TokenSpan context;    ///< the prompt and what was generated
+    TokenSpan head;                       ///< BOS, system text
+    std::span<const TokenSpan> passages;  ///< each as the wrapper wrote it, the best first
+    TokenSpan context;                    ///< the prompt and what was generated, less what was dropped from its front
+    TokenSpan held = {};                  ///< what the model holds now: what stays in front of it costs nothing
+    TokenSpan standing = {};  ///< what was laid out last for this text, and the text since: where passages stand now
 };
 
-/// Puts the parts in order: `layout(parts, out)` appends to `out`.
+/// Puts the parts in order: `layout(parts, out)` appends to `out`. Callable when const. One that looks at `held` may give another text
+/// in a session that has a past; one that looks at `standing` does not. The optional members are those of a
+/// RetrievalSchedule.
 template <class L>
 concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) {
-    layout(parts, out);
+    { layout(parts, out) } -> detail::GivesNoTokens;
+    requires !detail::WritesToACopy<L, LayoutParts>;
 };
 
 namespace detail {
 
+template <class L>
+concept FittingLayout = ContextLayout<L> && FitsOptionally<L>;
+
 /// Refuses, in words, what is no ContextLayout.
 template <class L>
 constexpr bool checked_layout() {
-    static_assert(ContextLayout<L>,
-                  "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
+    static_assert(
+        ContextLayout<L>,
+        "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out), and "
+        "return nothing");
+    if constexpr (ContextLayout<L>) checked_optional_members<L>();
     return true;
 }
 
 }  // namespace detail
 
-/// head, documents, context: a new passage moves the whole context, and nothing but the head is reused.
+/// head, passages, context: a new passage moves the whole context, and nothing but the head is reused.
 /// Source    Ram et al. 2023, In-Context RALM, equation 2
-struct PrependDocuments {
+struct PrependPassages {
     void operator()(const LayoutParts& parts, TokenBuffer& out) const {
         append(out, parts.head);
-        append(out, parts.documents);
+        append(out, parts.passages);
         append(out, parts.context);
     }
 };
 
-/// head, context, documents: a new passage leaves the context where it is, and all of it that was evaluated is reused.
+/// head, context, passages: a new passage leaves the context where it is, and all of it that was evaluated is reused.
 /// Source    FlashBack (arXiv 2405.04065), section 3.2, appending context pattern
-struct AppendDocuments {
+struct AppendPassages {
     void operator()(const LayoutParts& parts, TokenBuffer& out) const {
         append(out, parts.head);
         append(out, parts.context);
-        append(out, parts.documents);
+        append(out, parts.passages);
     }
 };
 
-/// head, context, documents, and the newest tokens of the context once more, so that a model that was never tuned to look past a
-/// passage has in front of it what it goes on with. Without documents nothing is repeated.
-/// Cost      at each retrieval, `tokens` more to evaluate than AppendDocuments
+/// head, context, passages, and the newest tokens of the context once more, so that a model that was never tuned to look past a
+/// passage has in front of it what it goes on with. Without passages nothing is repeated.
+/// Cost      at each retrieval, `tokens` more to evaluate than AppendPassages
 /// Source    ours; that a causal model reads a text better the second time is the finding of Springer et al. 2024, Repetition
 ///           improves language model embeddings
 struct AppendAndRepeat {
     std::size_t tokens = 16;  ///< how many are repeated; of a shorter context all
 
     void operator()(const LayoutParts& parts, TokenBuffer& out) const {
-        AppendDocuments{}(parts, out);
-        if (!parts.documents.empty()) append(out, parts.context.last(std::min(tokens, parts.context.size())));
+        AppendPassages{}(parts, out);
+        if (!parts.passages.empty()) append(out, parts.context.last(std::min(tokens, parts.context.size())));
+    }
+};
+
+/// AppendPassages, but a passage that is found again stays where it stands in the text: to find the same passages again costs one
+/// token, and not the passages and all that was generated since. A passage that is new stands at the end, and one that is not found
+/// again goes; what stood after it is read anew anyway, and so the passages there are put at the end, too.
+/// Cost      at most that of AppendPassages, and a comparison of what stands with the parts
+/// Source    ours
+struct Sticky {
+    /// So many passages of an answer can stay; those after them are always put at the end.
+    static constexpr std::size_t most_standing = 64;
+
+    void operator()(const LayoutParts& parts, TokenBuffer& out) const {
+        append(out, parts.head);
+        std::uint64_t placed = 0;  // a bit for each passage
+        std::size_t read = 0;      // of the context
+        if (starts_with(parts.standing, parts.head)) {
+            // What stands is read as text with passages in between, as far as it is that.
+            TokenSpan rest = parts.standing.subspan(parts.head.size());
+            while (!rest.empty()) {
+                const std::size_t i = next_passage(parts, rest, parts.context.subspan(read), placed);
+                if (i < parts.passages.size()) {
+                    placed |= std::uint64_t{1} << i;
+                    append(out, parts.passages[i]);
+                    rest = rest.subspan(parts.passages[i].size());
+                } else if (read < parts.context.size() && parts.context[read] == rest[0]) {
+                    out.push_back(parts.context[read++]);
+                    rest = rest.subspan(1);
+                } else {
+                    break;
+                }
+            }
+        }
+        append(out, parts.context.subspan(read));
+        for (std::size_t i = 0; i < parts.passages.size(); ++i) {
+            if (i >= most_standing || (placed >> i & 1) == 0) append(out, parts.passages[i]);
+        }
+    }
+
+private:
+    static constexpr bool starts_with(TokenSpan tokens, TokenSpan front) {
+        return tokens.size() >= front.size() && std::ranges::equal(tokens.first(front.size()), front);
+    }
+
+    /// The passage, not placed yet, that `rest` begins with; if none, how many passages there are. Tokens that the text goes on with too
+    /// are text: what follows them is the same, whichever of the two they were.
+    static constexpr std::size_t next_passage(const LayoutParts& parts, TokenSpan rest, TokenSpan context,
+                                              std::uint64_t placed) {
+        for (std::size_t i = 0; i < std::min(parts.passages.size(), most_standing); ++i) {
+            const TokenSpan passage = parts.passages[i];
+            if ((placed >> i & 1) == 0 && !passage.empty() && starts_with(rest, passage) && !starts_with(context, passage))
+                return i;
+        }
+        return parts.passages.size();
     }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/policy/detail/optional_members.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -15,22 +16,26 @@ struct FullWindow {
     std::size_t context = 0;  ///< how much of it is text: the prompt and what was generated, less what was dropped before
 };
 
-/// Says how many of the oldest tokens of the text are dropped, for good: `overflow(full)`. If that is 0 or all of them, the
+/// Says how many of the oldest tokens of the text are dropped, for good: `overflow(full)`, as std::size_t. If that is 0 or all of them, the
 /// generation ends with StopReason::window_full, or with an error before its first token. The rest is evaluated at its new
-/// positions, so it is as exact as any other context.
+/// positions, so it is as exact as any other context. Callable when const. The optional members are those of a RetrievalSchedule.
 template <class O>
 concept Overflow = requires(const O& overflow, const FullWindow& full) {
-    { overflow(full) } -> std::convertible_to<std::size_t>;
+    { overflow(full) } -> detail::Count;
 };
 
 namespace detail {
+
+template <class O>
+concept FittingOverflow = Overflow<O> && FitsOptionally<O>;
 
 /// Refuses, in words, what is no Overflow.
 template <class O>
 constexpr bool checked_overflow() {
     static_assert(Overflow<O>,
                   "flashback: an Overflow must be callable, when const, as overflow(const FullWindow&) and return the number "
-                  "of tokens to drop");
+                  "of tokens to drop, as std::size_t");
+    if constexpr (Overflow<O>) checked_optional_members<O>();
     return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include "flashback/fwd.hpp"
 #include "flashback/policy/combined_schedules.hpp"
+#include "flashback/policy/detail/method_slot.hpp"
 #include "flashback/policy/layout.hpp"
 #include "flashback/policy/overflow.hpp"
 #include "flashback/policy/query.hpp"
@@ -13,6 +14,9 @@
 #include "flashback/policy/truncated_sampling.hpp"
 #include "flashback/policy/wrapper.hpp"
 
+#include <algorithm>
+#include <array>
+#include <concepts>
 #include <cstddef>
 #include <tuple>
 #include <type_traits>
@@ -24,149 +28,313 @@ namespace flashback::inline FLASHBACK_ISA {
 ///
 /// Each slot has a setter that gives a new value with that slot replaced, and a getter of the same name:
 ///
-///     auto policies = Policies{}.schedule(EveryNTokens{16}).layout(AppendDocuments{});
+///     auto policies = Policies{}.schedule(EveryNTokens{16}).layout(AppendPassages{});
 ///
 /// | slot       | concept             | default            | decides                                      |
 /// |------------|---------------------|--------------------|----------------------------------------------|
 /// | `schedule` | `RetrievalSchedule` | `EveryNTokens{16}` | when to retrieve                             |
 /// | `query`    | `QueryBuilder`      | `LastNTokens{32}`  | what to search for                           |
 /// | `wrapper`  | `MarkerWrapper`     | `NoMarkers`        | what stands around a passage                 |
-/// | `layout`   | `ContextLayout`     | `AppendDocuments`  | where passages stand                         |
+/// | `layout`   | `ContextLayout`     | `AppendPassages`   | where passages stand                         |
 /// | `reuse`    | `KVReuse`           | `KeepCommonPrefix` | what of the KV cache is kept                 |
 /// | `sampler`  | `Sampler`           | `Greedy`           | how a token is taken from logits             |
 /// | `overflow` | `Overflow`          | `StopWhenFull`     | what is dropped when the window is full      |
 /// | `stopping` | `StoppingCriterion` | `NeverStop`        | when the text is long enough: stop strings   |
+///
+/// A policy is held by value, moved if it cannot be copied (then the setters need an rvalue, as in a chain); a `std::ref` refers to
+/// one that lives elsewhere. A method that has members of these names fills their slots, all from one object:
+///
+///     struct Flare {
+///         Decision schedule(const StepView&);
+///         TokenBuffer query(const StepView&);
+///         void reset();
+///     };
+///     auto policies = Policies{}.method(Flare{});
 template <class Schedule, class QueryFrom, class Wrapper, class Layout, class Reuse, class Sampling, class Overflowing,
-          class Stopping>
+          class Stopping, class Method>
 class Policies {
     using Slots = std::tuple<Schedule, QueryFrom, Wrapper, Layout, Reuse, Sampling, Overflowing, Stopping>;
     enum Slot : std::size_t { at_schedule, at_query, at_wrapper, at_layout, at_reuse, at_sampler, at_overflow, at_stopping };
-    static_assert(detail::checked_schedule<Schedule>() && detail::checked_query<QueryFrom>() &&
-                  detail::checked_wrapper<Wrapper>() && detail::checked_layout<Layout>() && detail::checked_reuse<Reuse>() &&
-                  detail::checked_sampler<Sampling>() && detail::checked_overflow<Overflowing>() &&
-                  detail::checked_stopping<Stopping>());
+
+    // A policy that a std::reference_wrapper refers to is checked as if it were here.
+    template <class P>
+    using Checked = detail::Unwrapped<P>;
+    template <class P, class Default>
+    using Or = std::conditional_t<std::same_as<P, detail::OfMethod>, Default, Checked<P>>;
+    static_assert(detail::checked_schedule<Or<Schedule, Never>>() && detail::checked_query<Or<QueryFrom, LastNTokens>>() &&
+                  detail::checked_wrapper<Or<Wrapper, NoMarkers>>() && detail::checked_layout<Or<Layout, AppendPassages>>() &&
+                  detail::checked_reuse<Or<Reuse, KeepCommonPrefix>>() && detail::checked_sampler<Or<Sampling, Greedy>>() &&
+                  detail::checked_overflow<Or<Overflowing, StopWhenFull>>() &&
+                  detail::checked_stopping<Or<Stopping, NeverStop>>());
 
 public:
     constexpr Policies() = default;
-    constexpr Policies(Schedule schedule, QueryFrom query, Wrapper wrapper, Layout layout, Reuse reuse, Sampling sampler,
-                       Overflowing overflow, Stopping stopping)
-        : slots_(std::move(schedule), std::move(query), std::move(wrapper), std::move(layout), std::move(reuse),
-                 std::move(sampler), std::move(overflow), std::move(stopping)) {}
+    constexpr Policies(Schedule when, QueryFrom what, Wrapper around, Layout where, Reuse kept, Sampling taken,
+                       Overflowing dropped, Stopping ended, Method all = {})
+        : slots_(std::move(when), std::move(what), std::move(around), std::move(where), std::move(kept), std::move(taken),
+                 std::move(dropped), std::move(ended)),
+          method_(std::move(all)) {}
 
-    constexpr Schedule& schedule() noexcept { return std::get<at_schedule>(slots_); }
-    constexpr const Schedule& schedule() const noexcept { return std::get<at_schedule>(slots_); }
-    constexpr QueryFrom& query() noexcept { return std::get<at_query>(slots_); }
-    constexpr const QueryFrom& query() const noexcept { return std::get<at_query>(slots_); }
-    constexpr const Wrapper& wrapper() const noexcept { return std::get<at_wrapper>(slots_); }
-    constexpr const Layout& layout() const noexcept { return std::get<at_layout>(slots_); }
-    constexpr const Reuse& reuse() const noexcept { return std::get<at_reuse>(slots_); }
-    constexpr const Overflowing& overflow() const noexcept { return std::get<at_overflow>(slots_); }
-    constexpr Sampling& sampler() noexcept { return std::get<at_sampler>(slots_); }
-    constexpr const Sampling& sampler() const noexcept { return std::get<at_sampler>(slots_); }
-    constexpr Stopping& stopping() noexcept { return std::get<at_stopping>(slots_); }
-    constexpr const Stopping& stopping() const noexcept { return std::get<at_stopping>(slots_); }
+    constexpr decltype(auto) schedule() noexcept { return get<at_schedule, detail::ScheduleSlot>(*this); }
+    constexpr decltype(auto) schedule() const noexcept { return get<at_schedule, detail::ScheduleSlot>(*this); }
+    constexpr decltype(auto) query() noexcept { return get<at_query, detail::QuerySlot>(*this); }
+    constexpr decltype(auto) query() const noexcept { return get<at_query, detail::QuerySlot>(*this); }
+    constexpr decltype(auto) wrapper() const noexcept { return get<at_wrapper, detail::WrapperSlot>(*this); }
+    constexpr decltype(auto) layout() const noexcept { return get<at_layout, detail::LayoutSlot>(*this); }
+    constexpr decltype(auto) reuse() const noexcept { return get<at_reuse, detail::ReuseSlot>(*this); }
+    constexpr decltype(auto) sampler() noexcept { return get<at_sampler, detail::SamplerSlot>(*this); }
+    constexpr decltype(auto) sampler() const noexcept { return get<at_sampler, detail::SamplerSlot>(*this); }
+    constexpr decltype(auto) overflow() const noexcept { return get<at_overflow, detail::OverflowSlot>(*this); }
+    constexpr decltype(auto) stopping() noexcept { return get<at_stopping, detail::StoppingSlot>(*this); }
+    constexpr decltype(auto) stopping() const noexcept { return get<at_stopping, detail::StoppingSlot>(*this); }
+
+    /// The method, if there is one.
+    constexpr Method& method() noexcept { return method_; }
+    constexpr const Method& method() const noexcept { return method_; }
 
     /// These policies with another schedule.
-    template <class S>
-    constexpr auto schedule(S schedule) const {
-        static_assert(detail::checked_schedule<S>());
-        return with<at_schedule, RetrievalSchedule<S>>(std::move(schedule));
+    template <class P>
+    constexpr auto schedule(P policy) const& {
+        static_assert(detail::checked_schedule<Checked<P>>());
+        return with<at_schedule, detail::FittingSchedule<Checked<P>>>(*this, std::move(policy));
+    }
+    template <class P>
+    constexpr auto schedule(P policy) && {
+        static_assert(detail::checked_schedule<Checked<P>>());
+        return with<at_schedule, detail::FittingSchedule<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another query builder.
-    template <class Q>
-    constexpr auto query(Q query) const {
-        static_assert(detail::checked_query<Q>());
-        return with<at_query, QueryBuilder<Q>>(std::move(query));
+    template <class P>
+    constexpr auto query(P policy) const& {
+        static_assert(detail::checked_query<Checked<P>>());
+        return with<at_query, detail::FittingQuery<Checked<P>>>(*this, std::move(policy));
+    }
+    template <class P>
+    constexpr auto query(P policy) && {
+        static_assert(detail::checked_query<Checked<P>>());
+        return with<at_query, detail::FittingQuery<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another wrapper.
-    template <class W>
-    constexpr auto wrapper(W wrapper) const {
-        static_assert(detail::checked_wrapper<W>());
-        return with<at_wrapper, MarkerWrapper<W>>(std::move(wrapper));
+    template <class P>
+    constexpr auto wrapper(P policy) const& {
+        static_assert(detail::checked_wrapper<Checked<P>>());
+        return with<at_wrapper, detail::FittingWrapper<Checked<P>>>(*this, std::move(policy));
+    }
+    template <class P>
+    constexpr auto wrapper(P policy) && {
+        static_assert(detail::checked_wrapper<Checked<P>>());
+        return with<at_wrapper, detail::FittingWrapper<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another layout.
-    template <class L>
-    constexpr auto layout(L layout) const {
-        static_assert(detail::checked_layout<L>());
-        return with<at_layout, ContextLayout<L>>(std::move(layout));
+    template <class P>
+    constexpr auto layout(P policy) const& {
+        static_assert(detail::checked_layout<Checked<P>>());
+        return with<at_layout, detail::FittingLayout<Checked<P>>>(*this, std::move(policy));
+    }
+    template <class P>
+    constexpr auto layout(P policy) && {
+        static_assert(detail::checked_layout<Checked<P>>());
+        return with<at_layout, detail::FittingLayout<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another rule of reuse.
-    template <class R>
-    constexpr auto reuse(R reuse) const {
-        static_assert(detail::checked_reuse<R>());
-        return with<at_reuse, KVReuse<R>>(std::move(reuse));
+    template <class P>
+    constexpr auto reuse(P policy) const& {
+        static_assert(detail::checked_reuse<Checked<P>>());
+        return with<at_reuse, detail::FittingReuse<Checked<P>>>(*this, std::move(policy));
     }
-
-    /// These policies with another rule for a full window.
-    template <class O>
-    constexpr auto overflow(O overflow) const {
-        static_assert(detail::checked_overflow<O>());
-        return with<at_overflow, Overflow<O>>(std::move(overflow));
+    template <class P>
+    constexpr auto reuse(P policy) && {
+        static_assert(detail::checked_reuse<Checked<P>>());
+        return with<at_reuse, detail::FittingReuse<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another sampler.
-    template <class S>
-    constexpr auto sampler(S sampler) const {
-        static_assert(detail::checked_sampler<S>());
-        return with<at_sampler, Sampler<S>>(std::move(sampler));
+    template <class P>
+    constexpr auto sampler(P policy) const& {
+        static_assert(detail::checked_sampler<Checked<P>>());
+        return with<at_sampler, detail::FittingSampler<Checked<P>>>(*this, std::move(policy));
+    }
+    template <class P>
+    constexpr auto sampler(P policy) && {
+        static_assert(detail::checked_sampler<Checked<P>>());
+        return with<at_sampler, detail::FittingSampler<Checked<P>>>(std::move(*this), std::move(policy));
+    }
+
+    /// These policies with another rule for a full window.
+    template <class P>
+    constexpr auto overflow(P policy) const& {
+        static_assert(detail::checked_overflow<Checked<P>>());
+        return with<at_overflow, detail::FittingOverflow<Checked<P>>>(*this, std::move(policy));
+    }
+    template <class P>
+    constexpr auto overflow(P policy) && {
+        static_assert(detail::checked_overflow<Checked<P>>());
+        return with<at_overflow, detail::FittingOverflow<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another stopping criterion.
-    template <class S>
-    constexpr auto stopping(S stopping) const {
-        static_assert(detail::checked_stopping<S>());
-        return with<at_stopping, StoppingCriterion<S>>(std::move(stopping));
+    template <class P>
+    constexpr auto stopping(P policy) const& {
+        static_assert(detail::checked_stopping<Checked<P>>());
+        return with<at_stopping, detail::FittingStopping<Checked<P>>>(*this, std::move(policy));
+    }
+    template <class P>
+    constexpr auto stopping(P policy) && {
+        static_assert(detail::checked_stopping<Checked<P>>());
+        return with<at_stopping, detail::FittingStopping<Checked<P>>>(std::move(*this), std::move(policy));
+    }
+
+    /// These policies with the slots that a method has members for filled by it. A slot that is set after it is another policy's.
+    template <class M>
+    constexpr auto method(M policy) const& {
+        static_assert(detail::checked_method<Checked<M>>());
+        return with_method(*this, std::move(policy));
+    }
+    template <class M>
+    constexpr auto method(M policy) && {
+        static_assert(detail::checked_method<Checked<M>>());
+        return with_method(std::move(*this), std::move(policy));
     }
 
     /// Calls `reset()` of every policy that has one: the start of a generation.
     constexpr void reset() {
-        std::apply([](auto&... slot) { (detail::reset_policy(slot), ...); }, slots_);
+        each([](auto& policy) { detail::reset_policy(policy); });
+    }
+
+    /// Calls `rewind(tokens)` of every policy that has one: the newest tokens were taken back.
+    constexpr void rewind(std::size_t tokens) {
+        each([tokens](auto& policy) { detail::rewind_policy(policy, tokens); });
+    }
+
+    /// Whether a policy asks for `StepView::surprisals`.
+    constexpr bool wants_surprisals() const {
+        return std::apply(
+            [this](const auto&... slot) {
+                return (detail::wants_surprisals(slot) || ... || detail::wants_surprisals(method_));
+            },
+            slots_);
     }
 
 private:
+    /// Calls `call` with each policy: with one that several slots refer to, once.
+    template <class Call>
+    constexpr void each(Call call) {
+        std::array<detail::Referred, std::tuple_size_v<Slots> + 1> met{};
+        std::size_t count = 0;
+        const auto call_once = [&]<class P>(P& policy) {
+            if constexpr (!std::same_as<P, Checked<P>>) {
+                const auto referred = detail::referred(detail::unwrap(policy));
+                if (std::find(met.begin(), met.end(), referred) != met.end()) return;
+                met[count++] = referred;
+            }
+            call(policy);
+        };
+        std::apply([&](auto&... slot) { (call_once(slot), ...); }, slots_);
+        call_once(method_);
+    }
+
+    /// The policy in a slot, or the method as that.
+    template <Slot At, class MethodSlot, class Self>
+    static constexpr decltype(auto) get(Self& self) noexcept {
+        if constexpr (std::same_as<std::tuple_element_t<At, Slots>, detail::OfMethod>) {
+            using M = std::remove_reference_t<decltype(detail::unwrap(self.method_))>;
+            return detail::MethodSlot<M, MethodSlot>{&detail::unwrap(self.method_)};
+        } else {
+            return detail::unwrap(std::get<At>(self.slots_));
+        }
+    }
+
+    /// Refuses, in words, to copy what cannot be copied. `Kept` are the slots that are not replaced, and the method.
+    template <class Self, class... Kept>
+    static constexpr bool can_keep() {
+        constexpr bool can = !std::is_lvalue_reference_v<Self> || (std::copy_constructible<Kept> && ...);
+        static_assert(
+            can,
+            "flashback: one of these policies can be moved but not copied: set the others in one chain with it, or by "
+            "std::move(policies).schedule(...)");
+        return can;
+    }
+
     // A policy that does not fit was refused in words by now; without it the rest of the program compiles, and that sentence
     // is the only error.
-    template <Slot Replaced, bool Fits, class P>
-    constexpr auto with(P policy) const {
+    template <Slot Replaced, bool Fits, class Self, class P>
+    static constexpr auto with(Self&& self, P policy) {
         if constexpr (!Fits) {
-            return *this;
+            return std::forward<Self>(self);
         } else {
             return [&]<std::size_t... I>(std::index_sequence<I...>) {
-                const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
-                    if constexpr (J == Replaced) {
-                        return std::move(policy);
-                    } else {
-                        return std::get<J>(slots_);
-                    }
-                };
-                return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>...>{
-                    slot(std::integral_constant<std::size_t, I>{})...};
+                if constexpr (can_keep<Self, std::conditional_t<I == Replaced, NoMethod, std::tuple_element_t<I, Slots>>...,
+                                       Method>()) {
+                    const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
+                        if constexpr (J == Replaced) {
+                            return std::move(policy);
+                        } else {
+                            return std::get<J>(std::forward<Self>(self).slots_);
+                        }
+                    };
+                    return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>..., Method>{
+                        slot(std::integral_constant<std::size_t, I>{})..., std::forward<Self>(self).method_};
+                } else {
+                    return Policies<>{};
+                }
             }
             (std::make_index_sequence<std::tuple_size_v<Slots>>{});
         }
     }
 
+    template <class Self, class M>
+    static constexpr auto with_method(Self&& self, M method) {
+        using Inner = Checked<M>;
+        constexpr std::array filled{
+            detail::fills<Inner, detail::ScheduleSlot, false>, detail::fills<Inner, detail::QuerySlot, false>,
+            detail::fills<Inner, detail::WrapperSlot, true>,   detail::fills<Inner, detail::LayoutSlot, true>,
+            detail::fills<Inner, detail::ReuseSlot, true>,     detail::fills<Inner, detail::SamplerSlot, false>,
+            detail::fills<Inner, detail::OverflowSlot, true>,  detail::fills<Inner, detail::StoppingSlot, false>};
+        return [&]<std::size_t... I>(std::index_sequence<I...>) {
+            if constexpr (can_keep<Self, std::conditional_t<filled[I], NoMethod, std::tuple_element_t<I, Slots>>...>()) {
+                const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
+                    if constexpr (filled[J]) {
+                        return detail::OfMethod{};
+                    } else {
+                        return std::get<J>(std::forward<Self>(self).slots_);
+                    }
+                };
+                return Policies<std::conditional_t<filled[I], detail::OfMethod, std::tuple_element_t<I, Slots>>..., M>{
+                    slot(std::integral_constant<std::size_t, I>{})..., std::move(method)};
+            } else {
+                return Policies<>{};
+            }
+        }
+        (std::make_index_sequence<std::tuple_size_v<Slots>>{});
+    }
+
     FLASHBACK_NO_UNIQUE_ADDRESS Slots slots_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Method method_{};
+
+    template <class, class, class, class, class, class, class, class, class>
+    friend class Policies;
 };
 
 namespace detail {
 
 /// What a decoder takes for its policies.
 template <class P>
-concept PolicySet = requires(P& policies, const P& fixed) {
-    policies.schedule();
-    policies.query();
-    fixed.wrapper();
-    fixed.layout();
-    fixed.reuse();
-    policies.sampler();
-    fixed.overflow();
-    policies.stopping();
+concept PolicySet = requires(P& policies, const P& fixed, std::size_t tokens) {
+    requires RetrievalSchedule<std::remove_reference_t<decltype(policies.schedule())>>;
+    requires QueryBuilder<std::remove_reference_t<decltype(policies.query())>>;
+    requires MarkerWrapper<std::remove_reference_t<decltype(fixed.wrapper())>>;
+    requires ContextLayout<std::remove_reference_t<decltype(fixed.layout())>>;
+    requires KVReuse<std::remove_reference_t<decltype(fixed.reuse())>>;
+    requires Sampler<std::remove_reference_t<decltype(policies.sampler())>>;
+    requires Overflow<std::remove_reference_t<decltype(fixed.overflow())>>;
+    requires StoppingCriterion<std::remove_reference_t<decltype(policies.stopping())>>;
     policies.reset();
+    policies.rewind(tokens);
+    { fixed.wants_surprisals() } -> std::same_as<bool>;
 };
 
 }  // namespace detail

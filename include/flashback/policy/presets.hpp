@@ -12,16 +12,16 @@ constexpr auto flashback(TokenId left_marker, TokenId right_marker) {
         .schedule(EveryNTokens{16})
         .query(LastNTokens{32})
         .wrapper(MarkerTokens{left_marker, right_marker})
-        .layout(AppendDocuments{});
+        .layout(AppendPassages{});
 }
 
 /// In-Context RALM: every 4 tokens a passage for the newest 32, in front of the text, without markers.
 /// Source    Ram et al. 2023, In-Context RALM, section 3
 constexpr auto in_context_ralm() {
-    return Policies{}.schedule(EveryNTokens{4}).query(LastNTokens{32}).wrapper(NoMarkers{}).layout(PrependDocuments{});
+    return Policies{}.schedule(EveryNTokens{4}).query(LastNTokens{32}).wrapper(NoMarkers{}).layout(PrependPassages{});
 }
 
-/// A language model by itself: no retrieval. Any retriever will do, such as NoDocuments.
+/// A language model by itself: no retrieval. Any retriever will do, such as NoPassages.
 constexpr auto closed_book() { return Policies{}.schedule(Never{}); }
 
 }  // namespace flashback::inline FLASHBACK_ISA::presets

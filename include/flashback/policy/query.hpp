@@ -3,26 +3,69 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/retriever.hpp"
+#include "flashback/policy/detail/optional_members.hpp"
 #include "flashback/policy/step_view.hpp"
 
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <string>
+#include <string_view>
+#include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Makes the query of a retrieval: `builder(step)` gives a Query whose views stay valid until the next call.
+namespace detail {
+
+/// What a query builder may return.
+template <class Result>
+concept QueryResult = std::same_as<std::remove_cvref_t<Result>, Query> || std::convertible_to<Result, TokenSpan> ||
+    std::convertible_to<Result, std::string_view>;
+
+}  // namespace detail
+
+/// Makes the query of a retrieval: `builder(step)` gives a Query whose views stay valid until the next call; or tokens or text, which
+/// may be given by value: a TokenSpan, a TokenBuffer, a std::string. The optional members are those of a RetrievalSchedule.
 template <class B>
 concept QueryBuilder = requires(B& builder, const StepView& step) {
-    { builder(step) } -> std::convertible_to<Query>;
+    { builder(step) } -> detail::QueryResult;
+};
+
+/// A query that owns its tokens and its text, so that it outlives what it was made of.
+struct OwnedQuery {
+    TokenBuffer tokens;
+    std::string text;
+
+    /// The query; valid until this one changes.
+    Query view() const noexcept { return {tokens, text}; }
+
+    /// Becomes a copy of what a query builder gave.
+    template <detail::QueryResult Result>
+    void assign(const Result& result) {
+        tokens.clear();
+        text.clear();
+        if constexpr (std::same_as<Result, Query>) {
+            append(tokens, result.tokens);
+            text = result.text;
+        } else if constexpr (std::convertible_to<const Result&, TokenSpan>) {
+            append(tokens, result);
+        } else {
+            text = std::string_view{result};
+        }
+    }
 };
 
 namespace detail {
 
+template <class B>
+concept FittingQuery = QueryBuilder<B> && FitsOptionally<B>;
+
 /// Refuses, in words, what is no QueryBuilder.
 template <class B>
 constexpr bool checked_query() {
-    static_assert(QueryBuilder<B>, "flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query");
+    static_assert(QueryBuilder<B>,
+                  "flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query, tokens or text");
+    if constexpr (QueryBuilder<B>) checked_optional_members<B>();
     return true;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/tokens.hpp"
+#include "flashback/policy/detail/optional_members.hpp"
 
 #include <algorithm>
 #include <concepts>
@@ -24,20 +25,25 @@ constexpr std::size_t common_prefix(TokenSpan a, TokenSpan b) noexcept {
     return n;
 }
 
-/// Says how many positions of a cache are kept: `reuse(held, wanted)`, at most `common_prefix(held, wanted)`.
+/// Says how many positions of a cache are kept: `reuse(held, wanted)`, at most `common_prefix(held, wanted)`, as std::size_t. Callable
+/// when const. The optional members are those of a RetrievalSchedule.
 template <class R>
 concept KVReuse = requires(const R& reuse, TokenSpan held, TokenSpan wanted) {
-    { reuse(held, wanted) } -> std::convertible_to<std::size_t>;
+    { reuse(held, wanted) } -> detail::Count;
 };
 
 namespace detail {
+
+template <class R>
+concept FittingReuse = KVReuse<R> && FitsOptionally<R>;
 
 /// Refuses, in words, what is no KVReuse.
 template <class R>
 constexpr bool checked_reuse() {
     static_assert(
         KVReuse<R>,
-        "flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and return a length");
+        "flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and return std::size_t");
+    if constexpr (KVReuse<R>) checked_optional_members<R>();
     return true;
 }
 

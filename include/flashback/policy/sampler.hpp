@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/fwd.hpp"
+#include "flashback/policy/detail/optional_members.hpp"
 #include "flashback/policy/step_view.hpp"
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -19,24 +21,37 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
+template <class Result>
+concept TokenResult = std::same_as<std::remove_cvref_t<Result>, TokenId>;
+
 template <class S>
 concept SamplesLogits = requires(S& sampler, std::span<const float> logits) {
-    { sampler(logits) } -> std::convertible_to<TokenId>;
+    { sampler(logits) } -> detail::TokenResult;
+};
+
+template <class S>
+concept TakesStep = requires(S& sampler, std::span<const float> logits, const StepView& step) {
+    sampler(logits, step);
 };
 
 template <class S>
 concept SamplesStep = requires(S& sampler, std::span<const float> logits, const StepView& step) {
-    { sampler(logits, step) } -> std::convertible_to<TokenId>;
+    { sampler(logits, step) } -> detail::TokenResult;
 };
 
 }  // namespace detail
 
-/// Takes a token from logits: `sampler(logits)`, or `sampler(logits, step)` where the text before the token matters. Masked
-/// tokens have the logit -infinity and may not be taken. An optional `reset()` is called at the start of each generation.
+/// Takes a token from logits: `sampler(logits)`, or `sampler(logits, step)` if the text before the token matters. It gives a TokenId.
+/// Masked tokens have the logit -infinity and may not be taken; no logit is NaN or +infinity, which a decoder refuses before it
+/// asks. The optional members are those of a RetrievalSchedule. A sampler that draws by the position of its token (`step.context.size()`)
+/// gives the same text after a rewind, in a fork and under speculation.
 template <class S>
-concept Sampler = detail::SamplesLogits<S> || detail::SamplesStep<S>;
+concept Sampler = detail::SamplesStep<S> ||(detail::SamplesLogits<S> && !detail::TakesStep<S>);
 
 namespace detail {
+
+template <class S>
+concept FittingSampler = Sampler<S> && FitsOptionally<S>;
 
 /// Refuses, in words, what is no Sampler.
 template <class S>
@@ -44,6 +59,17 @@ constexpr bool checked_sampler() {
     static_assert(Sampler<S>,
                   "flashback: a Sampler must be callable as sampler(std::span<const float> logits) or sampler(logits, const "
                   "StepView&) and return TokenId");
+    if constexpr (Sampler<S>) checked_optional_members<S>();
+    return true;
+}
+
+/// Refuses, in words, what RepetitionPenalty cannot hand the logits to.
+template <class Inner>
+constexpr bool checked_repetition_penalty() {
+    static_assert(Sampler<Unwrapped<Inner>>,
+                  "flashback: RepetitionPenalty hands the logits to a Sampler: callable as sampler(logits) or "
+                  "sampler(logits, const StepView&), giving TokenId");
+    if constexpr (Sampler<Unwrapped<Inner>>) checked_optional_members<Unwrapped<Inner>>();
     return true;
 }
 
@@ -53,9 +79,9 @@ constexpr bool checked_sampler() {
 template <Sampler S>
 constexpr TokenId take_token(S& sampler, std::span<const float> logits, const StepView& step) {
     if constexpr (detail::SamplesStep<S>) {
-        return static_cast<TokenId>(sampler(logits, step));
+        return sampler(logits, step);
     } else {
-        return static_cast<TokenId>(sampler(logits));
+        return sampler(logits);
     }
 }
 
@@ -68,6 +94,9 @@ struct Greedy {
         for (std::size_t i = 0; i < logits.size(); ++i) {
             if (std::isnan(logits[i])) FLASHBACK_THROW(ErrorCode::logits, "the logit of token ", i, " is not a number");
             if (logits[i] > most) most = logits[best = i];
+        }
+        if (most == std::numeric_limits<float>::infinity()) {
+            FLASHBACK_THROW(ErrorCode::logits, "the logit of token ", best, " is +infinity");
         }
         if (!(most > -std::numeric_limits<float>::infinity())) {
             FLASHBACK_THROW(ErrorCode::logits, "none of the ", logits.size(), " logits is above -infinity");
@@ -88,9 +117,7 @@ struct RepetitionOptions {
 /// Source    Keskar et al. 2019, CTRL, section 4.1
 template <class Inner>
 class RepetitionPenalty {
-    static_assert(Sampler<Inner>,
-                  "flashback: RepetitionPenalty hands the logits to a Sampler: callable as sampler(logits) or "
-                  "sampler(logits, const StepView&), giving TokenId");
+    static_assert(detail::checked_repetition_penalty<Inner>());
 
 public:
     /// Throws    Error{contract} if the penalty is not a number above 0
@@ -101,9 +128,9 @@ public:
     }
 
     /// Resets the other sampler, if that has a memory.
-    void reset() {
-        if constexpr (requires { inner_.reset(); }) inner_.reset();
-    }
+    void reset() { detail::reset_policy(inner_); }
+    void rewind(std::size_t tokens) { detail::rewind_policy(inner_, tokens); }
+    bool wants_surprisals() const { return detail::wants_surprisals(inner_); }
 
     TokenId operator()(std::span<const float> logits, const StepView& step) {
         logits_.assign(logits.begin(), logits.end());
@@ -112,7 +139,7 @@ public:
             if (i >= logits.size() || logits_[i] != logits[i]) continue;  // no logit of its own, or penalised already
             logits_[i] = logits[i] > 0 ? logits[i] / options_.penalty : logits[i] * options_.penalty;
         }
-        return take_token(inner_, logits_, step);
+        return take_token(detail::unwrap(inner_), logits_, step);
     }
 
 private:

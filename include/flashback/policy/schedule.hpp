@@ -3,7 +3,9 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/policy/decision.hpp"
+#include "flashback/policy/detail/optional_members.hpp"
 #include "flashback/policy/step_view.hpp"
+#include "flashback/policy/stop_reason.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -11,19 +13,69 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// Decides when to retrieve: `schedule(step)` is asked before every token, the first included, and gives a Decision, or a
-/// bool where true means to retrieve. An optional `reset()` is called at the start of each generation.
+/// bool (nothing that only converts to one), of which true retrieves. A schedule that changes when it is called has a `reset()`.
+///
+/// Optional members, of policies in any slot; one that is there but does not fit is refused, by name:
+///
+/// | expression                    | result | meaning                                                                      |
+/// |-------------------------------|--------|------------------------------------------------------------------------------|
+/// | `policy.reset()`              |        | a generation starts                                                          |
+/// | `policy.rewind(n)`            |        | the newest n generated tokens are taken back                                 |
+/// | `policy.wants_surprisals()`   | `bool` | const: whether `StepView::surprisals` is needed; it costs an exponential per logit |
+///
+/// And of schedules only:
+///
+/// | expression                       | result     | meaning                                                                |
+/// |----------------------------------|------------|------------------------------------------------------------------------|
+/// | `schedule.at_end(step, reason)`  | `Decision` | the text is about to end for a StopReason: eos, stop_string or max_tokens. A decision to retrieve or to drop passages goes on instead; any other lets it end |
+///
+/// At eos the schedule was asked after every token of the text; else the newest token is new to it. At max_tokens a decision that
+/// takes nothing back lets the text end all the same.
 template <class S>
 concept RetrievalSchedule = requires(S& schedule, const StepView& step) {
-    { schedule(step) } -> std::convertible_to<Decision>;
+    { schedule(step) } -> detail::Decides;
 };
 
 namespace detail {
+
+template <class S>
+concept LooksAtEnds = requires(S& schedule, const StepView& step, StopReason reason) {
+    { schedule.at_end(step, reason) } -> Decides;
+};
+
+/// A schedule without a memory, or one that can be told to forget.
+template <class S>
+concept StartsAfresh = RetrievalSchedule<const S> || Resets<S>;
+
+template <class S>
+concept FittingSchedule = RetrievalSchedule<S> && StartsAfresh<S> &&(!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S>;
+
+/// What a schedule says of the end of a text; without `at_end` nothing.
+template <class S>
+constexpr Decision at_end_of(S& schedule, const StepView& step, StopReason reason) {
+    if constexpr (LooksAtEnds<Unwrapped<S>>) {
+        return unwrap(schedule).at_end(step, reason);
+    } else {
+        return Decision::go_on();
+    }
+}
 
 /// Refuses, in words, what is no RetrievalSchedule.
 template <class S>
 constexpr bool checked_schedule() {
     static_assert(RetrievalSchedule<S>,
                   "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and return bool or Decision");
+    if constexpr (RetrievalSchedule<S>) {
+        static_assert(
+            StartsAfresh<S>,
+            "flashback: a RetrievalSchedule that changes when it is called must have reset(), or a second generation would "
+            "start with what the first one left");
+        static_assert(
+            !NamesAtEnd<S> || LooksAtEnds<S>,
+            "flashback: at_end of a RetrievalSchedule is called as at_end(const StepView&, StopReason) and must return "
+            "Decision");
+        checked_optional_members<S>();
+    }
     return true;
 }
 

@@ -1,18 +1,21 @@
 /// \file What a policy sees of a running generation, and when each policy is called.
 ///
-/// | moment                             | calls, in this order                                                                    |
-/// |------------------------------------|-----------------------------------------------------------------------------------------|
-/// | a generation starts                | `reset()` of every policy that has one                                                  |
-/// | before every token, also the first | `schedule(step)`                                                                        |
-/// | if that says retrieve              | `query(step)`; `retriever.retrieve(query, k)`                                           |
-/// | if it takes n tokens back          | `stopping.rewind(n)` and `on_token.rewind(n)`, if they have that                        |
-/// | then, and before the first token   | `wrapper(passage, out)` for each passage; `layout(parts, out)`; `reuse(held, wanted)`   |
-/// | if that is more than the window    | `overflow(full)`; if it drops something, the line above again                           |
-/// | then the model                     | `truncate(keep)`, `evaluate(feed)`; without a plan `evaluate(newest token)`             |
-/// | the token                          | `sampler(logits)` or `sampler(logits, step)`                                            |
-/// | after it, unless it ends the text  | `stopping(step)`, in which the token is the newest; `on_token(token)`                   |
+/// | moment                              | calls, in this order                                                                   |
+/// |-------------------------------------|----------------------------------------------------------------------------------------|
+/// | a generation starts                 | `reset()` of every policy that has one                                                 |
+/// | before every token, also the first  | `schedule(step)`                                                                       |
+/// | if that says retrieve               | `query(step)`; `retriever.retrieve(query, k)`                                          |
+/// | if it says prefetch                 | `query(step)`; `retriever.prefetch(query, k)`                                          |
+/// | if it takes n tokens back           | `rewind(n)` of every policy that has one, and of `on_token`                            |
+/// | then, and before the first token    | `wrapper` for each passage that stands; `layout(parts, out)`; `reuse(held, wanted)`    |
+/// | if that is more than the window     | `overflow(full)`; if it drops something, the line above again                          |
+/// | then the model                      | `truncate(keep)`, `evaluate(feed)`; without a plan `evaluate(newest token)`            |
+/// | the token                           | `sampler(logits)` or `sampler(logits, step)`                                           |
+/// | after it, unless it ends the text   | `stopping(step)`, in which the token is the newest; `on_token(token)`                  |
+/// | if the text is about to end         | `schedule.at_end(step, reason)`, which may go on, as if it had said so before a token  |
 #pragma once
 
+#include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/policy/distribution.hpp"
 
@@ -32,6 +35,9 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `since_retrieval` | tokens generated since the last retrieval, or since the start if there was none                    |
 /// | `logits`          | what the newest token was taken from, after masking; empty before the first token and for samplers |
 /// | `rewind`          | for a query: how many of the newest tokens are about to be taken back, the draft; else 0           |
+/// | `passages`        | the passages that stand: what the last retrieval found, unless it was dropped                      |
+/// | `dropped`         | how many of the oldest tokens of `context` the model no longer sees, because the window was full   |
+/// | `surprisals`      | `surprisal()` of each generated token, if a policy asked: it has `bool wants_surprisals() const`, or the options say so; else empty |
 ///
 /// What the logits mean is computed when it is asked for, each time anew. Before the first token there is nothing to doubt:
 /// probability 1, surprisal 0, entropy 0, margin 1.
@@ -42,6 +48,9 @@ struct StepView {
     std::size_t since_retrieval = 0;
     std::span<const float> logits = {};
     std::size_t rewind = 0;
+    std::span<const Passage> passages = {};
+    std::size_t dropped = 0;
+    std::span<const double> surprisals = {};
 
     /// Number of tokens generated so far.
     constexpr std::size_t generated() const noexcept { return context.size() - prompt_tokens; }
@@ -62,15 +71,15 @@ struct StepView {
 
     /// -ln of the probability of the newest token, in nats.
     /// Cost      one exponential per logit
-    double surprisal() const { return logits.empty() ? 0 : detail::surprisal(logits, last_token()); }
+    double surprisal() const { return logits.empty() ? 0 : flashback::surprisal(logits, last_token()); }
 
     /// The entropy, in nats, of the distribution that the newest token was taken from.
     /// Cost      one exponential per logit
-    double entropy() const { return logits.empty() ? 0 : detail::entropy(logits); }
+    double entropy() const { return logits.empty() ? 0 : flashback::entropy(logits); }
 
     /// How far the likeliest token was ahead of the second, as a difference of probabilities.
     /// Cost      one exponential per logit
-    double margin() const { return logits.empty() ? 1 : detail::margin(logits); }
+    double margin() const { return logits.empty() ? 1 : flashback::margin(logits); }
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

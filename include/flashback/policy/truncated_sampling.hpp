@@ -1,15 +1,14 @@
 /// \file A random token of the likeliest ones.
 #pragma once
 
+#include "flashback/core/random.hpp"
 #include "flashback/policy/distribution.hpp"
-#include "flashback/policy/random.hpp"
 #include "flashback/policy/sampler.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 #include <vector>
 
@@ -24,28 +23,30 @@ struct SamplingOptions {
     std::uint64_t seed = 0;
 };
 
-/// A random token of the likeliest ones: the same seed gives the same tokens, with every standard library.
+/// A random token of the likeliest ones. What it draws depends on the logits, the seed and the position of the token alone, with every
+/// standard library: the same seed gives the same tokens, and a rewind, a fork or speculation those of the plain run.
 /// Cost      vocabulary exponentials (top_k, if set), and a heap of the candidates from which the kept ones are taken
 /// Source    top-k: Fan et al. 2018, Hierarchical neural story generation, section 5.4; top-p: Holtzman et al. 2020, The
 ///           curious case of neural text degeneration, section 3.1; min-p: Nguyen et al. 2024, Turning up the heat
 class TruncatedSampling {
 public:
     /// Throws    Error{contract} if an option is out of its range
-    explicit TruncatedSampling(SamplingOptions options = {}) : options_(options), random_(options.seed) {
+    explicit TruncatedSampling(SamplingOptions options = {}) : options_(options) {
         FLASHBACK_ASSERT(options.temperature >= 0 && std::isfinite(options.temperature),
                          "the temperature of sampling must be a number from 0, found ", options.temperature);
         FLASHBACK_ASSERT(options.top_p > 0 && options.top_p <= 1, "top-p must lie in (0, 1], found ", options.top_p);
         FLASHBACK_ASSERT(options.min_p >= 0 && options.min_p <= 1, "min-p must lie in [0, 1], found ", options.min_p);
     }
 
-    /// Goes back to the seed.
-    void reset() noexcept { random_ = SplitMix64{options_.seed}; }
+    /// The token at the position behind the text of a step.
+    /// Throws    as `at`
+    TokenId operator()(std::span<const float> logits, const StepView& step) { return at(logits, step.context.size()); }
 
+    /// The token at a position.
     /// Throws    Error{logits} if a logit is NaN or +infinity, or if none is above -infinity
-    TokenId operator()(std::span<const float> logits) {
+    TokenId at(std::span<const float> logits, std::uint64_t position) {
         const TokenId likeliest = Greedy{}(logits);
         const double most = logits[static_cast<std::size_t>(likeliest)];
-        if (most == std::numeric_limits<double>::infinity()) FLASHBACK_THROW(ErrorCode::logits, "a logit is +infinity");
         if (options_.temperature == 0) return likeliest;
 
         candidates_.clear();
@@ -76,7 +77,8 @@ public:
         } while (heap_end != candidates_.begin() && kept < options_.top_p * total &&
                  candidates_.front().weight >= options_.min_p);  // the likeliest has the weight 1
 
-        double left = detail::rounded(random_.uniform() * kept);
+        SplitMix64 random{options_.seed + position * SplitMix64::increment};
+        double left = detail::rounded(random.uniform() * kept);
         for (auto it = candidates_.end(); it != heap_end;) {
             left -= (--it)->weight;
             if (left < 0) return it->token;
@@ -94,7 +96,6 @@ private:
     };
 
     SamplingOptions options_;
-    SplitMix64 random_;
     std::vector<Candidate> candidates_;
 };
 

@@ -1,35 +1,84 @@
 /// \file What stands around a passage.
 #pragma once
 
+#include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/policy/detail/optional_members.hpp"
 
 #include <array>
 #include <concepts>
+#include <cstddef>
 #include <span>
 #include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Writes one passage and what marks it: `wrapper(passage, out)` appends to `out`.
-///
-/// An optional `markers()` names the ids that the wrapper adds; they are masked before every sampling, so that no text can
-/// contain them.
+namespace detail {
+
 template <class W>
-concept MarkerWrapper = requires(const W& wrapper, TokenSpan passage, TokenBuffer& out) {
-    wrapper(passage, out);
+concept WrapsTokens = requires(const W& wrapper, TokenSpan passage, TokenBuffer& out) {
+    { wrapper(passage, out) } -> GivesNoTokens;
+    requires !WritesToACopy<W, TokenSpan>;
 };
 
+template <class W>
+concept TakesPassages = requires(const W& wrapper, const Passage& passage, std::size_t rank, TokenBuffer& out) {
+    wrapper(passage, rank, out);
+};
+
+template <class W>
+concept WrapsPassages = requires(const W& wrapper, const Passage& passage, std::size_t rank, TokenBuffer& out) {
+    { wrapper(passage, rank, out) } -> GivesNoTokens;
+    requires !WritesToACopy<W, Passage, std::size_t>;
+};
+
+}  // namespace detail
+
+/// Writes one passage and what marks it to the end of `out`: `wrapper(tokens, out)`; or, if its title, its score or its place in the
+/// answer matter, `wrapper(passage, rank, out)`, where the best passage has the rank 0. Callable when const.
+///
+/// An optional `markers()`, const, names the ids that the wrapper adds, as a view of what lives on in it; they are masked before
+/// every sampling, so that no text can contain them. The other optional members are those of a RetrievalSchedule.
+template <class W>
+concept MarkerWrapper = detail::WrapsPassages<W> ||(detail::WrapsTokens<W> && !detail::TakesPassages<W>);
+
 namespace detail {
+
+template <class W>
+concept NamesItsMarkers = requires(const W& wrapper) {
+    { wrapper.markers() } -> std::convertible_to<TokenSpan>;
+    { wrapper.markers() } -> Borrowed;
+};
+
+template <class W>
+concept FittingWrapper = MarkerWrapper<W> &&(!NamesMarkers<W> || NamesItsMarkers<W>)&&FitsOptionally<W>;
 
 /// Refuses, in words, what is no MarkerWrapper.
 template <class W>
 constexpr bool checked_wrapper() {
     static_assert(MarkerWrapper<W>,
-                  "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)");
+                  "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out) or "
+                  "wrapper(const Passage&, std::size_t rank, TokenBuffer& out), and return nothing");
+    if constexpr (MarkerWrapper<W>) {
+        static_assert(
+            !NamesMarkers<W> || NamesItsMarkers<W>,
+            "flashback: markers() of a MarkerWrapper must be const and return a TokenSpan of ids that live on in the wrapper");
+        checked_optional_members<W>();
+    }
     return true;
 }
 
 }  // namespace detail
+
+/// Writes a passage by a wrapper of either form.
+template <MarkerWrapper W>
+constexpr void wrap(const W& wrapper, const Passage& passage, std::size_t rank, TokenBuffer& out) {
+    if constexpr (detail::WrapsPassages<W>) {
+        wrapper(passage, rank, out);
+    } else {
+        wrapper(passage.tokens, out);
+    }
+}
 
 /// The passage alone.
 struct NoMarkers {
@@ -75,9 +124,7 @@ private:
 /// The ids that a wrapper adds to passages.
 template <MarkerWrapper W>
 constexpr TokenSpan markers_of(const W& wrapper) {
-    if constexpr (requires {
-                      { wrapper.markers() } -> std::convertible_to<TokenSpan>;
-                  }) {
+    if constexpr (detail::NamesItsMarkers<W>) {
         return wrapper.markers();
     } else {
         return {};

@@ -1,6 +1,6 @@
 #include "fuzz/seeds.hpp"
 
-#include "flashback/model/save_gguf_adapter.hpp"
+#include "flashback/files/save_gguf_adapter.hpp"
 #include "fuzz/adapter_model.hpp"
 #include "support/gguf_bytes.hpp"
 #include "support/random_adapter.hpp"

@@ -1,6 +1,6 @@
 #include "fuzz/seeds.hpp"
 
-#include "flashback/model/write_model.hpp"
+#include "flashback/files/write_model.hpp"
 #include "support/byte_level_vocabulary.hpp"
 #include "support/gguf_bytes.hpp"
 #include "support/random_model.hpp"

@@ -1,6 +1,6 @@
 #include "fuzz/seeds.hpp"
 
-#include "flashback/eval/stride_cache.hpp"
+#include "flashback/data/stride_cache.hpp"
 #include "support/temporary_folder.hpp"
 
 using namespace flashback;

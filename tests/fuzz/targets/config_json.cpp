@@ -1,6 +1,6 @@
 #include "fuzz/target.hpp"
 
-#include "flashback/model/config_json.hpp"
+#include "flashback/files/config_json.hpp"
 
 #include <cmath>
 

@@ -1,6 +1,6 @@
 #include "fuzz/target.hpp"
 
-#include "flashback/model/load_adapter.hpp"
+#include "flashback/files/load_adapter.hpp"
 #include "flashback/model/packed_adapter.hpp"
 #include "fuzz/adapter_model.hpp"
 

@@ -1,6 +1,6 @@
 #include "fuzz/target.hpp"
 
-#include "flashback/model/load.hpp"
+#include "flashback/files/load.hpp"
 
 using namespace flashback;
 using flashback_test::fuzz_check;

@@ -1,6 +1,6 @@
 #include "fuzz/target.hpp"
 
-#include "flashback/eval/detail/parse_strides.hpp"
+#include "flashback/data/detail/parse_strides.hpp"
 
 #include <algorithm>
 #include <vector>

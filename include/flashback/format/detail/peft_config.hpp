@@ -1,8 +1,8 @@
-/// \file How adapter_config.json is read and written.
+/// \file Reads and writes adapter_config.json.
 #pragma once
 
 #include "flashback/core/error.hpp"
-#include "flashback/format/detail/json_tree.hpp"
+#include "flashback/format/json_tree.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/format/peft.hpp"
 
@@ -14,7 +14,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// Fields that say nothing about the arithmetic of an adapter that is trained already.
+/// Fields that change nothing about the arithmetic of an adapter that is trained already.
 inline constexpr std::array peft_harmless_fields{
     std::string_view{"auto_mapping"},   std::string_view{"base_model_name_or_path"},
     std::string_view{"inference_mode"}, std::string_view{"lora_dropout"},
@@ -106,7 +106,7 @@ public:
             FLASHBACK_THROW(error.code(), "'", file_, "', ", field, ": ", error.what());
         }
     }
-    /// Names, or an expression for whole names.
+    /// Names, or one expression for whole names.
     void modules(const char* field, std::vector<std::string>& names, std::optional<ModulePattern>& pattern) const {
         const Json* value = find(field);
         if (!value) return;
@@ -116,7 +116,7 @@ public:
             names = texts(field, *value);
         }
     }
-    /// An object of patterns of module names, and of what `read` makes of the values.
+    /// An object whose names are patterns of module names; `read` converts the values.
     template <class T, class Read>
     std::vector<std::pair<ModulePattern, T>> pattern(const char* field, const Read& read) const {
         std::vector<std::pair<ModulePattern, T>> entries;
@@ -138,7 +138,7 @@ public:
     [[noreturn]] void unsupported(const Parts&... parts) const {
         FLASHBACK_THROW(ErrorCode::unsupported, "'", file_, "' ", parts...);
     }
-    /// A value as it may stand in a message.
+    /// A value as a message may show it.
     static std::string shown(const Json& value) { return printable(value.text()); }
 
 private:
@@ -204,14 +204,14 @@ inline void read_layers(const PeftFields& fields, PeftConfig& config) {
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER PeftConfig parse_peft_config(std::string_view json, const std::string& file) {
+FLASHBACK_DETAIL_ONCE PeftConfig parse_peft_config(std::string_view json, const std::string& file) {
     const detail::PeftFields fields{json, file};
     using Json = detail::PeftFields::Json;
     if (!fields.find("peft_type")) fields.refuse("lacks the field peft_type");
     if (const std::string type = fields.text("peft_type"); type != "LORA")
-        fields.unsupported("has the peft_type '", detail::printable(type), "', expected LORA");
+        fields.unsupported("has the peft_type '", printable(type), "', expected LORA");
     if (const std::string task = fields.text("task_type"); !task.empty() && task != "CAUSAL_LM")
-        fields.unsupported("has the task_type '", detail::printable(task), "', expected CAUSAL_LM");
+        fields.unsupported("has the task_type '", printable(task), "', expected CAUSAL_LM");
 
     PeftConfig config;
     config.base_model = fields.text("base_model_name_or_path");
@@ -236,19 +236,19 @@ FLASHBACK_DETAIL_READER PeftConfig parse_peft_config(std::string_view json, cons
     if (const Json* saved = fields.find("modules_to_save")) {
         for (const std::string& module : fields.texts("modules_to_save", *saved)) {
             if (!detail::names_embedding(module)) {
-                fields.unsupported("has '", detail::printable(module),
+                fields.unsupported("has '", printable(module),
                                    "' in modules_to_save, expected embed_tokens or wte: other modules cannot be replaced");
             }
             config.whole_embedding = true;
         }
     }
     if (const std::string bias = fields.text("bias"); !bias.empty() && bias != "none")
-        fields.unsupported("has the bias '", detail::printable(bias), "', expected none");
+        fields.unsupported("has the bias '", printable(bias), "', expected none");
     if (const Json* start = fields.find("init_lora_weights"); start && start->is_string()) {
-        // The others change the weights of the model that they are trained on.
+        // The other kinds change the weights of the model that they are trained on.
         const auto name = start->as<std::string>();
         if (name != "gaussian" && name != "eva" && name != "orthogonal") {
-            fields.unsupported("has init_lora_weights '", detail::printable(name),
+            fields.unsupported("has init_lora_weights '", printable(name),
                                "', which changes the model itself, expected an adapter that was converted to a plain LoRA");
         }
     }
@@ -256,14 +256,14 @@ FLASHBACK_DETAIL_READER PeftConfig parse_peft_config(std::string_view json, cons
         if (value.says_nothing() || std::ranges::find(detail::peft_read_fields, name) != detail::peft_read_fields.end() ||
             std::ranges::find(detail::peft_harmless_fields, name) != detail::peft_harmless_fields.end())
             continue;
-        fields.unsupported("has ", detail::PeftFields::shown(value), " for ", detail::printable(name),
+        fields.unsupported("has ", detail::PeftFields::shown(value), " for ", printable(name),
                            ", which may change the arithmetic and is not implemented");
     }
     return config;
 }
 
-FLASHBACK_DETAIL_READER std::string to_json(const PeftConfig& config) {
-    using Json = detail::JsonTree;
+FLASHBACK_DETAIL_ONCE std::string to_json(const PeftConfig& config) {
+    using Json = JsonTree;
     // A whole number is written as one, since PEFT's lora_alpha is usually an int.
     const auto number = [](double value) {
         return std::fabs(value) < 1e9 && value == std::floor(value) ? Json(static_cast<std::int64_t>(value)) : Json(value);
@@ -307,7 +307,7 @@ FLASHBACK_DETAIL_READER std::string to_json(const PeftConfig& config) {
     return Json(std::move(json)).text(true) + '\n';
 }
 
-FLASHBACK_DETAIL_READER PeftConfig read_peft_config(const std::filesystem::path& folder) {
+FLASHBACK_DETAIL_ONCE PeftConfig read_peft_config(const std::filesystem::path& folder) {
     const std::filesystem::path path = folder / peft_config_file;
     const MappedFile mapped{path};
     return parse_peft_config({reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()}, path.string());

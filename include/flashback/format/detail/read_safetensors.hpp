@@ -1,4 +1,4 @@
-/// \file How the header of a safetensors file becomes tensors.
+/// \file Turns the header of a safetensors file into tensors.
 #pragma once
 
 #include "flashback/format/byte_reader.hpp"
@@ -16,7 +16,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// Takes the events of the parser, which neither recurses nor builds anything, and refuses what a header cannot be.
+/// Takes the events of the parser, which does not recurse and builds nothing, and refuses what a header must not have.
 class SafetensorsHeader : public nlohmann::json_sax<nlohmann::json> {
 public:
     explicit SafetensorsHeader(const std::string& file) : file_(file) {}
@@ -125,20 +125,20 @@ private:
     const std::string& file_;
     Place place_ = Place::outside;
     std::string key_;
-    std::vector<std::uint64_t>* list_ = nullptr;  // that is being read
+    std::vector<std::uint64_t>* list_ = nullptr;  // the list that is being read
     std::unordered_set<std::string> names_, keys_;
 };
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
+FLASHBACK_DETAIL_ONCE SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
     auto mapped = std::make_unique<MappedFile>(path, access);
     SafetensorsFile file = view(mapped->bytes(), path.string());
     file.mapped_ = std::move(mapped);
     return file;
 }
 
-FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::view(std::span<const std::byte> bytes, std::string name) {
+FLASHBACK_DETAIL_ONCE SafetensorsFile SafetensorsFile::view(std::span<const std::byte> bytes, std::string name) {
     SafetensorsFile file;
     file.name_ = std::move(name);
     const auto refuse = [&](const auto&... parts) { FLASHBACK_THROW(ErrorCode::format, "'", file.name_, "': ", parts...); };
@@ -150,21 +150,21 @@ FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::view(std::span<const st
     const auto text = reader.take(length, "the header");
     const std::string_view json{reinterpret_cast<const char*>(text.data()), text.size()};
     if (!json.starts_with('{')) refuse("the header does not begin with {");
-    if (json.find('\0') != json.npos) refuse("the header has a NUL byte");  // where the parser would see its end
+    if (json.find('\0') != json.npos) refuse("the header has a NUL byte");  // the parser would take it for the end
     detail::SafetensorsHeader header{file.name_};
     nlohmann::json::sax_parse(json, &header);
     file.metadata_ = std::move(header.metadata);
 
     for (const detail::SafetensorsEntry& entry : header.entries) {
         if (entry.offsets->size() != 2 || (*entry.offsets)[0] > (*entry.offsets)[1])
-            refuse("tensor ", detail::printable(entry.name), " has no data_offsets of a begin and an end behind it");
+            refuse("tensor ", printable(entry.name), " has no data_offsets of a begin and an end behind it");
     }
     std::ranges::sort(header.entries, {}, [](const auto& e) { return std::tuple{(*e.offsets)[0], (*e.offsets)[1]}; });
     const std::span<const std::byte> data = bytes.subspan(reader.position());
     std::uint64_t end = 0;
     file.tensors_.reserve(header.entries.size());
     for (detail::SafetensorsEntry& entry : header.entries) {
-        const std::string shown = detail::printable(entry.name);
+        const std::string shown = printable(entry.name);
         const std::uint64_t first = (*entry.offsets)[0];
         const std::uint64_t size = (*entry.offsets)[1] - first;
         if (first != end) refuse("tensor ", shown, " begins at byte ", first, " of the data, expected ", end);

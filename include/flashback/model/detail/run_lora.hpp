@@ -11,8 +11,9 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// What is added to one product: `down` first, for all rows, then `up` beside the product that it is added to. Does nothing where the
-/// adapter has nothing. The bits are those of one row at a time and one thread: gemm's are, however it is cut.
+/// What is added to one product. First `down` runs for all rows, then `up` beside the product to which it adds. Both do nothing
+/// if the adapter has nothing for it. The bits are those of one row at a time in one thread, because gemm's are, however it is
+/// cut.
 class RunLora {
 public:
     RunLora() = default;
@@ -31,8 +32,8 @@ public:
         if (!pair_ || first == last) return;
         const simd::PackedMatrix& a = pair_->a;
         float* low = low_ + first * low_stride_;
-        simd::gemm({x + first * x_stride, x_stride}, panels(a, 0), {low, simd::panel_outputs, low_stride_}, last - first,
-                   a.panels(), a.inputs());
+        simd::gemm({x + first * x_stride, x_stride}, panels(a, 0), {low, simd::panel_outputs, low_stride_},
+                   {last - first, a.panels(), a.inputs()});
         for (std::size_t r = first; r < last; ++r) simd::scale(low_ + r * low_stride_, scale_, simd::padded(a.outputs()));
     }
 
@@ -40,8 +41,8 @@ public:
     void up(std::size_t first_panel, std::size_t last_panel, std::size_t rows, float* y, std::size_t y_stride) const noexcept {
         if (!pair_) return;
         simd::gemm({low_, low_stride_}, panels(pair_->b, first_panel),
-                   {y + first_panel * simd::panel_outputs, simd::panel_outputs, y_stride}, rows, last_panel - first_panel,
-                   pair_->b.inputs(), simd::GemmStart::accumulate);
+                   {y + first_panel * simd::panel_outputs, simd::panel_outputs, y_stride},
+                   {rows, last_panel - first_panel, pair_->b.inputs()}, simd::GemmStart::accumulate);
     }
 
 private:
@@ -55,10 +56,10 @@ private:
     std::size_t low_stride_ = 0;
 };
 
-// Rows that a thread takes at least: fewer are no work worth waking it for.
+// A thread takes at least so many rows; fewer are not worth waking it for.
 inline constexpr std::size_t rows_of_lora = 8;
 
-/// The first half of what is added to some products of the same rows, cut between threads by rows.
+/// The first half of what is added to some products of the same rows; the rows are divided between threads.
 template <class... Loras>
 void run_down(const ExecutorRef& executor, const float* x, std::size_t x_stride, std::size_t rows, const Loras&... loras) {
     if (!(loras.present() || ...)) return;

@@ -11,14 +11,15 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
 
-/// How a product is cut. The accumulators of a tile are independent chains: at least latency times throughput of an instruction
-/// (4 · 2), at most what fits into the registers beside a line of weights of each panel and an activation.
+/// How a product is cut. The accumulators of a tile are independent chains. There are at least latency times throughput of an
+/// instruction (4 · 2), and at most as many as fit into the registers, beside a line of weights of each panel and an
+/// activation.
 struct TileShape {
     std::size_t rows, panels;
-    std::size_t row_panels;   ///< of a single row: enough lines under way to keep the memory busy
+    std::size_t row_panels;   ///< for a single row: enough lines on their way to keep the memory busy
     std::size_t row_ahead;    ///< bytes: how far ahead a single row asks for each panel; 0 leaves it to the processor
-    std::size_t short_block;  ///< inputs, where rows are few and the weights come from memory: each block asks for the next one
-    std::size_t long_block;   ///< inputs, where rows are many and weights wait for the next rows in the cache
+    std::size_t short_block;  ///< inputs, if there are few rows and weights come from memory: each block asks for the next one
+    std::size_t long_block;   ///< inputs, if there are many rows and weights wait in the cache for the next rows
 };
 
 template <class Format>
@@ -37,27 +38,34 @@ consteval TileShape tile_shape() noexcept {
     }
 }
 
-// At most as many rows share one reading of the weights from memory in short blocks.
+// Up to so many rows share one reading of the weights from memory, in short blocks.
 inline constexpr std::size_t few_rows = 32;
 
-// An address and no pointer: behind the last panel there may be nothing.
+// An address instead of a pointer: after the last panel there may be nothing.
 FLASHBACK_SIMD_INLINE const void* address_ahead(const std::byte* from, std::size_t bytes) noexcept {
     return reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + bytes);
 }
 FLASHBACK_SIMD_INLINE void prefetch(const std::byte* from, std::size_t bytes_ahead) noexcept {
     __builtin_prefetch(address_ahead(from, bytes_ahead));
 }
-/// Into the second cache only: lines on their way into the first one take the place of loads (measured: Q8_0 at m = 1 reads 0.68 of
-/// what memory gives with the one, 0.92 without any, 0.99 with this).
+/// Into the second-level cache only. Lines on their way into the first level take the place of loads (measured: Q8_0 at m = 1
+/// reads 0.68 of what memory gives with prefetching into the first level, 0.92 without prefetching, 0.99 with this).
 FLASHBACK_SIMD_INLINE void prefetch_far(const std::byte* from, std::size_t bytes_ahead) noexcept {
     __builtin_prefetch(address_ahead(from, bytes_ahead), 0, 2);
 }
 
-/// Where the panels of a tile and their outputs are. The same panel may stand there twice: both then do the same.
+/// Where the panels of a tile and their outputs are. A panel may be listed twice; then the same work is done twice.
 template <std::size_t Panels>
 struct TilePanels {
     const std::byte* weights[Panels];
     float* y[Panels];
+};
+
+/// A block of k: `count` inputs from `first` on, of so many in all; the stride of the rows of y, and how far ahead the weights of
+/// the next block are.
+struct TileBlock {
+    std::size_t inputs, first, count, y_stride;
+    std::size_t bytes_ahead = 0;
 };
 
 /// A block of k of one tile: `Rows` rows with `Panels` panels, for weights that are multiplied as floats. The size of the tile
@@ -65,8 +73,10 @@ struct TilePanels {
 /// between two blocks (rule R2).
 template <class Format, std::size_t Rows, std::size_t Panels, bool Prefetch>
     requires(Format::operand != Operand::int8)
-inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t /*inputs*/, std::size_t first, std::size_t count,
-                        const Activations& a, std::size_t row, std::size_t y_stride, std::size_t bytes_ahead) noexcept {
+inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& block, const Activations& a,
+                        std::size_t row) noexcept {
+    const std::size_t first = block.first;
+    const std::size_t y_stride = block.y_stride;
     Lanes sum[Rows][Panels];
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < Rows; ++r) {
@@ -75,12 +85,12 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t /*inputs*/
             sum[r][p] = first == 0 ? Lanes::all(0.0f) : Lanes::load(panels.y[p] + (row + r) * y_stride);
     }
     const auto* x = Format::operands(a) + row * Format::stride(a) + first / Format::step_inputs;
-    const std::size_t steps = (count + Format::step_inputs - 1) / Format::step_inputs;
+    const std::size_t steps = (block.count + Format::step_inputs - 1) / Format::step_inputs;
     const std::byte* weights[Panels];
     for (std::size_t p = 0; p < Panels; ++p) weights[p] = panels.weights[p] + first / Format::step_inputs * Format::step_bytes;
     for (std::size_t step = 0; step < steps; ++step) {
 #if defined(FLASHBACK_TEST_BREAK_R2)
-        // The exactness test must notice an order that depends on the tile.
+        // The exactness test must notice an order of sums that depends on the tile.
         const std::size_t s = Rows == 1 ? step : steps - 1 - step;
 #else
         const std::size_t s = step;
@@ -89,7 +99,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t /*inputs*/
 #pragma GCC unroll 16
         for (std::size_t p = 0; p < Panels; ++p) {
             w[p] = Format::line(weights[p] + s * Format::step_bytes);
-            if constexpr (Prefetch) prefetch(weights[p] + s * Format::step_bytes, bytes_ahead);
+            if constexpr (Prefetch) prefetch(weights[p] + s * Format::step_bytes, block.bytes_ahead);
         }
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < Rows; ++r) {
@@ -105,13 +115,15 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t /*inputs*/
     }
 }
 
-/// The same for quantised weights: for each 32 inputs an exact sum of integers, then one multiply-add with both scales.
+/// The same for quantised weights: for every 32 inputs an exact sum of integers, then one multiply-add with both scales.
 template <class Format, std::size_t Rows, std::size_t Panels, bool Prefetch>
     requires(Format::operand == Operand::int8)
-inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t first, std::size_t count,
-                        const Activations& a, std::size_t row, std::size_t y_stride, std::size_t bytes_ahead) noexcept {
+inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part, const Activations& a,
+                        std::size_t row) noexcept {
+    const std::size_t first = part.first;
+    const std::size_t y_stride = part.y_stride;
     constexpr std::size_t quads = activation_block / line_inputs;
-    const std::size_t blocks = inputs / activation_block;
+    const std::size_t blocks = part.inputs / activation_block;
     const ActivationQuad* x = a.quads + row * a.quad_stride;
     const ActivationBlock* scale = a.blocks + row * a.block_stride;
     Lanes y[Rows][Panels];
@@ -121,7 +133,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t inputs, st
         for (std::size_t p = 0; p < Panels; ++p)
             y[r][p] = first == 0 ? Lanes::all(0.0f) : Lanes::load(panels.y[p] + (row + r) * y_stride);
     }
-    const std::size_t block_count = count / activation_block;
+    const std::size_t block_count = part.count / activation_block;
     for (std::size_t step = 0; step < block_count; ++step) {
 #if defined(FLASHBACK_TEST_BREAK_R2)
         const std::size_t b = first / activation_block + (Rows == 1 ? step : block_count - 1 - step);
@@ -148,7 +160,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t inputs, st
                     const std::byte* block = panels.weights[p] + b * Format::block_bytes;
                     w[p] = WeightLine::of(Format::line(block, s, i));
                     if constexpr (Prefetch) {
-                        if (i == 0) prefetch(block + s * line_bytes, bytes_ahead);
+                        if (i == 0) prefetch(block + s * line_bytes, part.bytes_ahead);
                     } else if constexpr (Rows == 1 && tile_shape<Format>().row_ahead != 0) {
                         if (i == 0) prefetch_far(block + s * line_bytes, tile_shape<Format>().row_ahead);
                     }
@@ -176,10 +188,10 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t inputs, st
     }
 }
 
-/// One block of k of some panels with all rows, in tiles that are as equal as they can be. The first tile asks for the next block.
+/// One block of k of some panels with all rows, in tiles that are as equal as possible. The first tile asks for the next block.
 template <class Format, std::size_t Panels, bool Prefetch>
-inline void matmul_block(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t first, std::size_t count,
-                         const Activations& a, std::size_t rows, std::size_t y_stride, std::size_t bytes_ahead) noexcept {
+inline void matmul_block(const TilePanels<Panels>& panels, const TileBlock& block, const Activations& a,
+                         std::size_t rows) noexcept {
     constexpr std::size_t most = tile_shape<Format>().rows;
     const std::size_t tiles = (rows + most - 1) / most;
     for (std::size_t t = 0; t < tiles; ++t) {
@@ -188,9 +200,9 @@ inline void matmul_block(const TilePanels<Panels>& panels, std::size_t inputs, s
         const auto one = [&]<std::size_t Rows>() {
             if (height != Rows) return;
             if (Prefetch && t == 0) {
-                matmul_tile<Format, Rows, Panels, Prefetch>(panels, inputs, first, count, a, row, y_stride, bytes_ahead);
+                matmul_tile<Format, Rows, Panels, Prefetch>(panels, block, a, row);
             } else {
-                matmul_tile<Format, Rows, Panels, false>(panels, inputs, first, count, a, row, y_stride, 0);
+                matmul_tile<Format, Rows, Panels, false>(panels, block, a, row);
             }
         };
         [&]<std::size_t... I>(std::index_sequence<I...>) { (one.template operator()<I + 1>(), ...); }
@@ -198,7 +210,7 @@ inline void matmul_block(const TilePanels<Panels>& panels, std::size_t inputs, s
     }
 }
 
-/// Bytes of the lines of `inputs` inputs.
+/// How many bytes the lines of `inputs` inputs have.
 template <class Format>
 constexpr std::size_t bytes_of_lines(std::size_t inputs) noexcept {
     if constexpr (Format::operand == Operand::int8) {
@@ -208,30 +220,35 @@ constexpr std::size_t bytes_of_lines(std::size_t inputs) noexcept {
     }
 }
 
-/// Some panels with all rows, block of k by block of k.
+/// Some panels with all rows, one block of k after the other.
 template <class Format, std::size_t Panels, bool Prefetch>
 inline void matmul_panels(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t panel_bytes, const Activations& a,
                           std::size_t rows, std::size_t y_stride) noexcept {
     constexpr std::size_t block = Prefetch ? tile_shape<Format>().short_block : tile_shape<Format>().long_block;
     for (std::size_t k = 0; k < inputs || k == 0; k += block) {
         const std::size_t count = std::min(block, inputs - k);
-        // The next block, or the first one of the next panels.
+        // Asks for the next block, or for the first one of the next panels.
         const std::size_t ahead =
             k + block < inputs ? bytes_of_lines<Format>(block) : Panels * panel_bytes - bytes_of_lines<Format>(k);
-        matmul_block<Format, Panels, Prefetch>(panels, inputs, k, count, a, rows, y_stride, ahead);
+        matmul_block<Format, Panels, Prefetch>(panels, {inputs, k, count, y_stride, ahead}, a, rows);
     }
 }
 
-/// The panels [first, last) with all rows.
+/// The panels [first, last) of a matrix.
+struct MatmulPanels {
+    const std::byte* weights;  ///< of panel 0
+    std::size_t panel_bytes, inputs, first, last;
+};
+
+/// Some panels with all rows.
 template <class Format>
-void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t inputs, std::size_t first, std::size_t last,
-            const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
+void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
     const auto each = [&]<std::size_t Panels>(const auto& call) {
-        for (std::size_t p = first; p < last; p += Panels) {
+        for (std::size_t p = w.first; p < w.last; p += Panels) {
             TilePanels<Panels> panels;
             for (std::size_t i = 0; i < Panels; ++i) {
-                const std::size_t at = std::min(p + i, last - 1);
-                panels.weights[i] = weights + at * panel_bytes;
+                const std::size_t at = std::min(p + i, w.last - 1);
+                panels.weights[i] = w.weights + at * w.panel_bytes;
                 panels.y[i] = y + at * panel_outputs;
             }
             call(panels);
@@ -240,22 +257,21 @@ void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t input
     constexpr TileShape shape = tile_shape<Format>();
     if (rows == 1) {
         each.template operator()<shape.row_panels>([&](const auto& panels) {
-            matmul_tile<Format, 1, shape.row_panels, false>(panels, inputs, 0, inputs, a, 0, y_stride, 0);
+            matmul_tile<Format, 1, shape.row_panels, false>(panels, {w.inputs, 0, w.inputs, y_stride}, a, 0);
         });
     } else if (rows <= few_rows) {
         each.template operator()<shape.panels>([&](const auto& panels) {
-            matmul_panels<Format, shape.panels, true>(panels, inputs, panel_bytes, a, rows, y_stride);
+            matmul_panels<Format, shape.panels, true>(panels, w.inputs, w.panel_bytes, a, rows, y_stride);
         });
     } else {
         each.template operator()<shape.panels>([&](const auto& panels) {
-            matmul_panels<Format, shape.panels, false>(panels, inputs, panel_bytes, a, rows, y_stride);
+            matmul_panels<Format, shape.panels, false>(panels, w.inputs, w.panel_bytes, a, rows, y_stride);
         });
     }
 }
 
-#define FLASHBACK_DETAIL_MATMUL(kind, Format)                                                               \
-    kind template void matmul<Format>(const std::byte*, std::size_t, std::size_t, std::size_t, std::size_t, \
-                                      const Activations&, std::size_t, float*, std::size_t) noexcept;
+#define FLASHBACK_DETAIL_MATMUL(kind, Format) \
+    kind template void matmul<Format>(const MatmulPanels&, const Activations&, std::size_t, float*, std::size_t) noexcept;
 /// Every product, `kind` being `extern` or nothing.
 #define FLASHBACK_DETAIL_MATMULS(kind)        \
     FLASHBACK_DETAIL_MATMUL(kind, F32Format)  \
@@ -265,7 +281,7 @@ void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t input
     FLASHBACK_DETAIL_MATMUL(kind, Q4_0Format) \
     FLASHBACK_DETAIL_MATMUL(kind, Q4_KFormat) \
     FLASHBACK_DETAIL_MATMUL(kind, Q6_KFormat)
-#if defined(FLASHBACK_EXTERN_KERNELS)
+#if defined(FLASHBACK_COMPILED_ONCE)
 FLASHBACK_DETAIL_MATMULS(extern)
 #endif
 

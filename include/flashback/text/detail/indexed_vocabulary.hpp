@@ -1,4 +1,4 @@
-/// \file What all tokenizers know of a vocabulary, and check of it.
+/// \file What all tokenizers know of a vocabulary, and what they check.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -15,7 +15,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A vocabulary whose tokens can be found by text. It holds views into itself: not to be copied or moved.
+/// A vocabulary whose tokens can be found by text. It holds views into itself, so it must not be copied or moved.
 class IndexedVocabulary {
 public:
     /// Throws    Error{vocabulary} if the vocabulary contradicts itself
@@ -47,7 +47,7 @@ public:
     std::unordered_map<std::string_view, TokenId> normal;  ///< those that merging may produce
     TokenFinder user_defined;                              ///< finds those that stand for themselves in a text
     std::vector<TokenId> head;                             ///< what stands in front of every text
-    std::vector<TokenId> document_head;                    ///< what stands in front of every retrieved document
+    std::vector<TokenId> passage_head;                     ///< what stands in front of every passage
 
 private:
     void check_sizes() const {
@@ -71,11 +71,11 @@ private:
     }
 
     void add_head() {
-        if (!vocabulary.add_bos && !vocabulary.bos_in_documents) return;
+        if (!vocabulary.add_bos && !vocabulary.bos_in_passages) return;
         if (!vocabulary.bos)
             FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary wants BOS in front of every text, but names no BOS token");
         if (vocabulary.add_bos) head.push_back(*vocabulary.bos);
-        if (vocabulary.bos_in_documents) document_head.push_back(*vocabulary.bos);
+        if (vocabulary.bos_in_passages) passage_head.push_back(*vocabulary.bos);
     }
 
     void add_token(std::size_t i, std::vector<TokenFinder::Entry>& marks) {

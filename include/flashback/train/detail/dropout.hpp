@@ -1,7 +1,7 @@
 /// \file Dropout whose bits depend on where an element is and on nothing else.
 #pragma once
 
-#include "flashback/policy/random.hpp"
+#include "flashback/core/random.hpp"
 
 #include <algorithm>
 #include <array>
@@ -11,20 +11,13 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A key that depends on all of some numbers and on their order.
-template <class... Numbers>
-constexpr std::uint64_t random_key(std::uint64_t seed, Numbers... numbers) noexcept {
-    ((seed = SplitMix64{seed ^ static_cast<std::uint64_t>(numbers)}.next()), ...);
-    return SplitMix64{seed}.next();
-}
-
-/// Sets elements to 0 with a probability and multiplies the others so that the expectation stays.
-/// Source    Srivastava et al. 2014, Dropout, section 4; Hu et al. 2021, LoRA (where it stands)
+/// Sets elements to 0 with some probability and multiplies the others so that the expected value stays.
+/// Source    Srivastava et al. 2014, Dropout, section 4; Hu et al. 2021, LoRA (where it is applied)
 struct Dropout {
     static constexpr std::uint64_t whole = 1u << 16;
 
     std::uint64_t dropped = 0;  ///< of 2^16
-    std::uint64_t key = 0;      ///< of seed, step, example and module
+    std::uint64_t key = 0;      ///< made of seed, step, example and module
     std::size_t first = 0;      ///< which row of the example row 0 is
 
     static Dropout of(float probability) noexcept {
@@ -36,11 +29,12 @@ struct Dropout {
         return static_cast<float>(static_cast<double>(whole) / static_cast<double>(whole - dropped));
     }
 
-    /// y = x with elements dropped: always the same for a key and a row.
+    /// y = x with elements dropped; for a key and a row always the same ones.
     /// Shape     x, y (n); they may be the same row
     /// Cost      64 random bits for four elements
     void apply(std::size_t row, const float* x, std::size_t n, float* y) const noexcept {
-        // The numbers of SplitMix64{start}, each from its place alone, and their quarters: plain loops that compilers vectorise.
+        // The numbers of SplitMix64{start}, each computed from its place alone, and their quarters: plain loops that compilers
+        // vectorise.
         const std::uint64_t start = random_key(key, first + row);
         const float kept = factor();
         const auto limit = static_cast<std::uint16_t>(dropped);

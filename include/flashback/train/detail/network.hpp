@@ -1,11 +1,11 @@
-/// \file The model as training sees it: trained parameters in one array, all else where the frozen model has it.
+/// \file The model as training sees it: trained parameters in one array, everything else in the frozen model.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
+#include "flashback/core/random.hpp"
 #include "flashback/model/adapter.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
-#include "flashback/policy/random.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/train/detail/linear.hpp"
 #include "flashback/train/parameters.hpp"
 #include "flashback/train/targets.hpp"
@@ -24,7 +24,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The weight of a norm and, where its kind has one, its bias.
+/// The weight of a norm and, if its kind has one, its bias.
 struct NormVectors {
     Vector weight, bias;
 };
@@ -37,6 +37,10 @@ struct NetworkLayer {
     const Linear& operator[](LinearModule m) const noexcept { return linear[static_cast<std::size_t>(m)]; }
 };
 
+/// The names of the parameters of a LoRA.
+inline std::string lora_a_name(std::size_t layer, LinearModule m) { return stem_of(TensorId::of(m, layer)) + ".lora_a"; }
+inline std::string lora_b_name(std::size_t layer, LinearModule m) { return stem_of(TensorId::of(m, layer)) + ".lora_b"; }
+
 /// Weights, and where the gradient of each lies. Matrices of other types than f32 are turned into f32 once.
 class Network {
 public:
@@ -47,7 +51,7 @@ public:
         config = base_->config;
         for (const double frequency : base_->rotary_frequencies) frequencies.push_back(frequency);
         describe(targets);
-        parameters = simd::in_huge_pages(AlignedBuffer<float>{layout.size()});
+        parameters = in_huge_pages(AlignedBuffer<float>{layout.size()});
         std::fill_n(parameters.data(), parameters.size(), 0.0f);
         take(targets.all);
         take_lora(targets.lora, seed);
@@ -90,22 +94,22 @@ public:
     AlignedBuffer<float> parameters;
     std::vector<NetworkLayer> layers;
     NormVectors output_norm;
-    Matrix embedding, positions;     ///< only where they train
-    Matrix project_in, project_out;  ///< of no outputs where embedding and stream have the same width
-    Matrix head;                     ///< the embedding again where it is tied
+    Matrix embedding, positions;     ///< only if they train
+    Matrix project_in, project_out;  ///< they have no outputs if embedding and stream have the same width
+    Matrix head;                     ///< the embedding again if it is tied
     std::vector<TokenId> markers;
     Vector marker_rows;  ///< (markers, row_width)
     bool tied = false;
 
-    /// What trains and is evaluated first: -1 the embedding, 2 l attention of layer l, 2 l + 1 its feed-forward half, 2 · layers
-    /// the output. Backward goes no further.
+    /// The earliest part that trains: -1 is the embedding, 2 l the attention of layer l, 2 l + 1 its feed-forward half, 2 ·
+    /// layers the output. The backward pass stops there.
     std::ptrdiff_t lowest = 0;
     std::size_t rank = 0;
 
-    /// The frozen model; where all trains, only its shape and its special tokens.
+    /// The frozen model. If everything trains, only its shape and its special tokens are left.
     const std::shared_ptr<const Transformer>& base() const noexcept { return base_; }
 
-    /// Of the copies of frozen matrices.
+    /// Bytes of the copies of frozen matrices.
     std::size_t converted_bytes() const noexcept {
         std::size_t sum = 0;
         for (const simd::PackedMatrix& copy : converted_) sum += copy.bytes();
@@ -114,11 +118,8 @@ public:
 
 private:
     void forget_weights() {
-        auto rest = std::make_shared<Transformer>();
-        rest->config = base_->config;
-        rest->rotary_frequencies = base_->rotary_frequencies;
-        rest->text_head = base_->text_head;
-        rest->text_ends = base_->text_ends;
+        auto rest = std::make_shared<Transformer>(without_tensors(*base_));
+        rest->notes.clear();  // of how the old weights were read
         base_ = std::move(rest);
     }
 
@@ -128,7 +129,7 @@ private:
     static std::size_t offset_of(const Matrix& m, std::size_t row) noexcept {
         return row / simd::panel_outputs * m.panel_floats() + row % simd::panel_outputs;
     }
-    /// A row of a matrix, which the frozen model has if it does not train.
+    /// A row of a matrix. If the matrix does not train, the row is in the frozen model.
     static void row_of(const Matrix& m, const simd::PackedMatrix& frozen_one, std::size_t row, float* to) noexcept {
         if (!m.trains()) return frozen_one.row(row, to);
         const float* from = m.data + offset_of(m, row);
@@ -143,25 +144,25 @@ private:
         if (targets.all) {
             each_tensor(
                 *base_,
-                [&](const std::string& name, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
-                    layout.add(name, outputs, inputs, Parameter::Order::panels, true);
+                [&](const TensorId& id, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
+                    layout.add(to_string(id), outputs, inputs, Parameter::Order::panels, true);
                 },
-                [&](const std::string& name, std::size_t count, const std::vector<float>&) {
-                    layout.add(name, 1, count, Parameter::Order::rows, false);
+                [&](const TensorId& id, std::size_t count, const std::vector<float>&) {
+                    layout.add(to_string(id), 1, count, Parameter::Order::rows, false);
                 });
         }
         for (std::size_t l = 0; l < config.layers; ++l) {
             for (const LinearModule m : linear_modules) {
                 if (!targets.lora.has(m)) continue;
-                layout.add(name_of(l, m) + ".lora_a", targets.lora.rank, config.inputs(m), Parameter::Order::panels, true);
-                layout.add(name_of(l, m) + ".lora_b", config.outputs(m), targets.lora.rank, Parameter::Order::panels, true);
+                layout.add(lora_a_name(l, m), targets.lora.rank, config.inputs(m), Parameter::Order::panels, true);
+                layout.add(lora_b_name(l, m), config.outputs(m), targets.lora.rank, Parameter::Order::panels, true);
             }
         }
         if (!targets.markers.empty())
             layout.add("markers", targets.markers.size(), config.row_width(), Parameter::Order::rows, true);
     }
 
-    /// A matrix as f32; one of another type is kept beside.
+    /// A matrix as f32. If it has another type, the converted copy is kept.
     Matrix as_f32(const simd::PackedMatrix& w, std::deque<simd::PackedMatrix>& kept) const {
         const simd::PackedMatrix* source = &w;
         if (w.type() != DType::f32) {
@@ -176,54 +177,56 @@ private:
         return {reinterpret_cast<const float*>(source->panel(0)), w.outputs(), w.inputs(), frozen};
     }
 
-    Matrix trained_matrix(const std::string& name, const simd::PackedMatrix& w) {
+    Matrix trained_matrix(const TensorId& id, const simd::PackedMatrix& w) {
         std::deque<simd::PackedMatrix> converted;
         const Matrix from = as_f32(w, converted);
-        const Parameter& p = layout[name];
+        const Parameter& p = layout[to_string(id)];
         std::copy_n(from.data, p.size(), parameters.data() + p.offset);
         return trained(p);
     }
     Matrix trained(const Parameter& p) const { return {parameters.data() + p.offset, p.outputs, p.inputs, p.offset}; }
-    Vector trained_vector(const std::string& name, const std::vector<float>& from) {
-        const Parameter& p = layout[name];
+    Vector trained_vector(const TensorId& id, const std::vector<float>& from) {
+        const Parameter& p = layout[to_string(id)];
         std::copy(from.begin(), from.end(), parameters.data() + p.offset);
         return {parameters.data() + p.offset, p.offset};
     }
 
-    /// The weights where they train, in one array; else where the frozen model has them.
+    /// The weights: in one array if they train, else in the frozen model.
     void take(bool all) {
-        const auto matrix = [&](const std::string& name, const simd::PackedMatrix& from) {
+        const auto matrix = [&](const TensorId& id, const simd::PackedMatrix& from) {
             if (from.outputs() == 0) return Matrix{};
-            return all ? trained_matrix(name + ".weight", from) : as_f32(from, converted_);
+            return all ? trained_matrix(id, from) : as_f32(from, converted_);
         };
-        const auto vector = [&](const std::string& name, const std::vector<float>& from) {
+        const auto vector = [&](const TensorId& id, const std::vector<float>& from) {
             if (from.empty()) return Vector{};
-            return all ? trained_vector(name, from) : Vector{from.data(), frozen};
+            return all ? trained_vector(id, from) : Vector{from.data(), frozen};
         };
-        const auto norm = [&](const std::string& name, const std::vector<float>& weight, const std::vector<float>& bias) {
-            return NormVectors{vector(name + ".weight", weight), vector(name + ".bias", bias)};
+        const auto norm = [&](TensorRole role, std::size_t l) {
+            const TensorId weight{role, l};
+            const TensorId bias{role, l, true};
+            return NormVectors{vector(weight, vector_of(*base_, weight)), vector(bias, vector_of(*base_, bias))};
         };
-        if (all) embedding = matrix("token_embd", base_->embedding);
-        if (all) positions = matrix("position_embd", base_->positions);
-        project_in = matrix("project_in", base_->project_in);
+        if (all) embedding = matrix({TensorRole::embedding}, base_->embedding);
+        if (all) positions = matrix({TensorRole::positions}, base_->positions);
+        project_in = matrix({TensorRole::project_in}, base_->project_in);
         for (std::size_t l = 0; l < config.layers; ++l) {
             const TransformerLayer& from = base_->layers[l];
-            const std::string block = "blk." + std::to_string(l) + '.';
             NetworkLayer& layer = layers.emplace_back();
-            layer.attention_norm = norm(block + "attn_norm", from.attention_norm, from.attention_norm_bias);
-            layer.ffn_norm = norm(block + "ffn_norm", from.ffn_norm, from.ffn_norm_bias);
+            layer.attention_norm = norm(TensorRole::attention_norm, l);
+            layer.ffn_norm = norm(TensorRole::ffn_norm, l);
             for (const LinearModule m : linear_modules) {
-                layer[m].w = matrix(name_of(l, m), from[m]);
-                layer[m].bias = vector(name_of(l, m) + ".bias", from.bias(m));
+                layer[m].w = matrix(TensorId::of(m, l), from[m]);
+                layer[m].bias = vector(TensorId::of(m, l, true), from.bias(m));
             }
         }
-        output_norm = norm("output_norm", base_->output_norm, base_->output_norm_bias);
-        project_out = matrix("project_out", base_->project_out);
+        output_norm = norm(TensorRole::output_norm, 0);
+        project_out = matrix({TensorRole::project_out}, base_->project_out);
         tied = !base_->head;
-        head = tied && all ? embedding : matrix("output", base_->output_matrix());
+        head = tied && all ? embedding : matrix({TensorRole::head}, base_->output_matrix());
     }
 
-    /// A is uniform in ±1/sqrt(inputs), as PEFT's Kaiming initialisation with a = sqrt(5) is; B is 0, so that nothing changes at first.
+    /// A is uniform in ±1/sqrt(inputs), like PEFT's Kaiming initialisation with a = sqrt(5). B is 0, so that nothing changes at
+    /// first.
     void take_lora(const LoraOptions& lora, std::uint64_t seed) {
         if (lora.modules.empty()) return;
         rank = lora.rank;
@@ -231,14 +234,14 @@ private:
         for (std::size_t l = 0; l < config.layers; ++l) {
             for (const LinearModule m : linear_modules) {
                 if (!lora.has(m)) continue;
-                const Parameter& a = layout[name_of(l, m) + ".lora_a"];
+                const Parameter& a = layout[lora_a_name(l, m)];
                 const double most = 1 / std::sqrt(static_cast<double>(a.inputs));
                 for (std::size_t o = 0; o < a.outputs; ++o) {
                     for (std::size_t i = 0; i < a.inputs; ++i)
                         parameters[a.at(o, i)] = static_cast<float>((2 * random.uniform() - 1) * most);
                 }
                 layers[l][m].a = trained(a);
-                layers[l][m].b = trained(layout[name_of(l, m) + ".lora_b"]);
+                layers[l][m].b = trained(layout[lora_b_name(l, m)]);
                 layers[l][m].scale = lora.scale();
             }
         }

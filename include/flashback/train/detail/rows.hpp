@@ -1,17 +1,17 @@
 /// \file Activations of training: rows in memory of their own, padded with zeros.
 #pragma once
 
-#include "flashback/core/aligned_buffer.hpp"
 #include "flashback/simd/gemm.hpp"
-#include "flashback/simd/huge_pages.hpp"
 #include "flashback/simd/matmul.hpp"
+#include "flashback/tensor/aligned_buffer.hpp"
+#include "flashback/tensor/huge_pages.hpp"
 
 #include <algorithm>
 #include <cstddef>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A view of rows, as a span is one of elements.
+/// A view of rows, as a span is a view of elements.
 template <class Float>
 struct RowSpanOf {
     Float* data = nullptr;  ///< null: no rows at all
@@ -32,12 +32,12 @@ struct RowSpanOf {
 using RowSpan = RowSpanOf<float>;
 using ConstRowSpan = RowSpanOf<const float>;
 
-/// Rows of up to `width` elements. What lies behind them is 0 and stays so: products read whole panels.
+/// Rows of up to `width` elements. What lies after them in memory is 0 and stays 0: products read whole panels.
 class Rows {
 public:
     Rows() = default;
     Rows(std::size_t rows, std::size_t width)
-        : stride_(simd::row_stride(width)), values_(simd::in_huge_pages(AlignedBuffer<float>{rows * stride_})) {
+        : stride_(simd::row_stride(width)), values_(in_huge_pages(AlignedBuffer<float>{rows * stride_})) {
         std::fill_n(values_.data(), values_.size(), 0.0f);
     }
 

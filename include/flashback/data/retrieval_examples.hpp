@@ -1,0 +1,84 @@
+/// \file Training examples with retrieved passages, laid out by the policies that decode.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/tokens.hpp"
+#include "flashback/data/example.hpp"
+#include "flashback/data/retrieval_strides.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// How training walks through a text. Every stride has its own context length: a random number from half the window to all that
+/// a stride leaves of it (256 to 495 tokens for a window of 512). The first stride begins after a whole window. If you shorten
+/// the contexts, it can begin after the longest of them.
+/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, context sampling
+inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, StrideOptions options = {}) {
+    FLASHBACK_ASSERT(window / 2 > 0 && options.stride + 1 + window / 2 <= window, "a window of ", window,
+                     " tokens is too short for examples with strides of ", options.stride);
+    options.init = window;
+    options.context = window / 2;
+    options.most_context = window - options.stride - 1;
+    options.seed = seed;
+    return options;
+}
+
+/// Examples by number, each made when it is asked for. An example is head, context and passages as the policies lay them out,
+/// and then the tokens of the stride, which are the targets. Passages take room from the context: both together have the length
+/// that the stride was given. If head and markers do not fit into the window beside that, the oldest tokens of the context are
+/// left out.
+///
+/// Prepare the strides once with `retrieve_strides` or `cached_strides`: they serve every layout and wrapper.
+/// Requires  the text lives as long; if several threads ask for examples at once, they must be allowed to call the policies at
+///           once
+/// Source    FlashBack (arXiv 2405.04065), section 3.3, and data_prepare.py and run.py of the official code
+template <class P>
+class RetrievalExamples {
+public:
+    /// `policies` has wrapper(), layout() and reuse(), as Policies has; `window` is the most tokens of an example.
+    /// Throws    Error{contract} for no strides or strides that are not of this text, Error{window} if one leaves no room for text
+    RetrievalExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window)
+        : text_(text),
+          strides_(std::move(strides)),
+          policies_(std::move(policies)),
+          head_(head.begin(), head.end()),
+          window_(window) {
+        FLASHBACK_ASSERT(strides_.size() > 0, "no strides to make training examples of, expected at least one");
+        FLASHBACK_ASSERT(window_ > 0, "training examples of at most 0 tokens, expected the window of a model");
+        for (std::size_t i = 0; i < strides_.size(); ++i) {
+            detail::check_within(text_, strides_[i], strides_.stride());
+            static_cast<void>((*this)[i]);
+        }
+    }
+
+    std::size_t size() const noexcept { return strides_.size(); }
+
+    /// Requires  i < size()
+    /// Cost      a copy of its tokens
+    TrainingExample operator[](std::size_t i) const {
+        const RetrievedStride stride = strides_[i];
+        const std::size_t targets = strides_.stride();
+        PlanScratch scratch;
+        const StrideLayout layout{head_, /*passages_replace_text=*/true, window_};
+        TokenBuffer tokens;
+        {
+            const ContextPlan plan = plan_stride(policies_, {}, {text_, stride, targets}, layout, scratch);
+            tokens.reserve(plan.wanted.size() + targets);
+            append(tokens, plan.wanted);
+        }
+        append(tokens, text_.subspan(stride.at, targets));
+        return predict_last(std::move(tokens), targets);
+    }
+
+private:
+    TokenSpan text_;
+    RetrievedStrides strides_;
+    P policies_;
+    TokenBuffer head_;
+    std::size_t window_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

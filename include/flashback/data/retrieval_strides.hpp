@@ -1,0 +1,286 @@
+/// \file A text in strides, each with the passages that were found for it. Perplexity with retrieval is measured on them, and
+/// training examples are made of them.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/core/random.hpp"
+#include "flashback/core/retriever.hpp"
+#include "flashback/core/tokens.hpp"
+#include "flashback/data/text_stream.hpp"
+#include "flashback/policy/context_plan.hpp"
+#include "flashback/policy/query.hpp"
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <ranges>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// How a text is walked through. The strides begin at `init`, `init + stride`, and so on. Each has a context, which is the
+/// tokens before it that may be read, and the passages that its query found.
+/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code: init 512, stride 16, passages of 128 tokens
+struct StrideOptions {
+    std::size_t init = 512;            ///< tokens before the first stride
+    std::size_t stride = 16;           ///< tokens to predict for each retrieval
+    std::size_t strides = 0;           ///< at most so many strides; 0: all that are whole
+    std::size_t context = 256;         ///< tokens of a context
+    std::size_t most_context = 0;      ///< if not 0, contexts are random, uniform from `context` to this
+    std::uint64_t seed = 0;            ///< for random contexts; the context of a stride depends on this and on its number
+    std::size_t hold = 0;              ///< if not 0, contexts grow over so many tokens of strides before their start moves on
+    std::size_t passages = 1;          ///< for each stride; 0: nothing is searched
+    std::size_t passage_tokens = 128;  ///< passages are cut to so many tokens
+    ExecutorRef executor = {};         ///< searches several strides at once, if the retriever can be asked when it is const
+    std::function<void(std::size_t done, std::size_t all)> progress = {};  ///< called now and then, in the caller's thread
+};
+
+/// A stride and what was found for it.
+struct RetrievedStride {
+    std::size_t at = 0;       ///< where its first token is in the text
+    std::size_t context = 0;  ///< how many tokens before it may be read
+    std::size_t found = 0;    ///< number of passages
+    TokenSpan passages = {};  ///< their tokens, one passage after the other, the best first; each is cut
+};
+
+/// The strides of a text. Copies share the passages.
+class RetrievedStrides {
+public:
+    /// One stride as it is stored.
+    struct Entry {
+        std::uint64_t at = 0;
+        std::uint32_t context = 0;
+        std::uint32_t found = 0;
+        std::uint64_t end = 0;  ///< where its passages end among all tokens; those of the next stride begin there
+
+        bool operator==(const Entry&) const = default;
+    };
+
+    RetrievedStrides() = default;
+    /// Takes views of data that `owner` keeps alive.
+    /// Requires  ends ascend up to the number of tokens
+    RetrievedStrides(std::size_t stride, std::size_t retrievals, std::span<const Entry> entries, TokenSpan tokens,
+                     std::shared_ptr<const void> owner)
+        : stride_(stride), retrievals_(retrievals), entries_(entries), tokens_(tokens), owner_(std::move(owner)) {}
+
+    std::size_t size() const noexcept { return entries_.size(); }
+    /// How many tokens each stride has.
+    std::size_t stride() const noexcept { return stride_; }
+    /// For how many of the strides a retriever was asked.
+    std::size_t retrievals() const noexcept { return retrievals_; }
+
+    /// A stride; its view is valid as long as a copy of this object lives.
+    /// Requires  i < size()
+    RetrievedStride operator[](std::size_t i) const noexcept {
+        const std::size_t begin = i == 0 ? 0 : entries_[i - 1].end;
+        const Entry& entry = entries_[i];
+        return {entry.at, entry.context, entry.found, tokens_.subspan(begin, entry.end - begin)};
+    }
+
+    std::span<const Entry> entries() const noexcept { return entries_; }
+    /// The passages of all strides.
+    TokenSpan tokens() const noexcept { return tokens_; }
+
+private:
+    std::size_t stride_ = 0;
+    std::size_t retrievals_ = 0;
+    std::span<const Entry> entries_;
+    TokenSpan tokens_;
+    std::shared_ptr<const void> owner_;
+};
+
+namespace detail {
+
+/// Strides that own their data.
+struct OwnedStrides {
+    std::vector<RetrievedStrides::Entry> entries;
+    TokenBuffer tokens;
+};
+
+/// Where each stride is and how long its context is, without passages.
+/// Throws    Error{contract} for options that make no sense, or a text without a whole stride
+inline std::vector<RetrievedStrides::Entry> walk(std::size_t tokens, const StrideOptions& o) {
+    const std::size_t most = std::max(o.context, o.most_context) + (o.hold > o.stride ? o.hold - o.stride : 0);
+    FLASHBACK_ASSERT(o.stride > 0, "a stride needs at least 1 token, found 0");
+    FLASHBACK_ASSERT(o.passages == 0 || o.passage_tokens > 0, "a passage needs at least 1 token, found a limit of 0");
+    FLASHBACK_ASSERT(o.most_context == 0 || o.most_context >= o.context, "random contexts of ", o.context, " to ",
+                     o.most_context, " tokens, expected the lesser length first");
+    FLASHBACK_ASSERT(o.hold % o.stride == 0, "the start of contexts is held for ", o.hold,
+                     " tokens, expected a multiple of the stride of ", o.stride);
+    FLASHBACK_ASSERT(o.hold == 0 || o.most_context == 0, "contexts are random and held, expected one or the other");
+    FLASHBACK_ASSERT(o.context > 0 && most <= o.init, "contexts have up to ", most, " tokens, expected 1 to the ", o.init,
+                     " in front of the first stride");
+    FLASHBACK_ASSERT(most <= UINT32_MAX && o.passages <= UINT32_MAX, "contexts of ", most, " tokens and ", o.passages,
+                     " passages, expected fewer than 2^32");
+    FLASHBACK_ASSERT(tokens >= o.init && tokens - o.init >= o.stride, "the text has ", tokens, " tokens, expected at least ",
+                     o.init, " and a stride of ", o.stride);
+    const std::size_t whole = (tokens - o.init) / o.stride;
+    std::vector<RetrievedStrides::Entry> entries(o.strides == 0 ? whole : std::min(o.strides, whole));
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        std::size_t context = o.context;
+        if (o.most_context > 0) {
+            SplitMix64 random{SplitMix64{o.seed}.next() + i * SplitMix64::increment};
+            context += random.below(o.most_context - o.context + 1);
+        } else if (o.hold > 0) {
+            context += i * o.stride % o.hold;
+        }
+        entries[i] = {o.init + i * o.stride, static_cast<std::uint32_t>(context), 0, 0};
+    }
+    return entries;
+}
+
+/// A stride of a text, before its passages are found.
+struct StridePlace {
+    const TextStream& text;
+    const StrideOptions& options;
+    const RetrievedStrides::Entry& entry;
+    std::size_t number;
+};
+
+/// Finds the passages of one stride: asks for more until enough of them are allowed, or there are no more.
+template <class R, class QueryFrom, class Forbidden>
+std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& query, const Forbidden& forbidden,
+                          TokenBuffer& out) {
+    const TextStream& text = place.text;
+    const StrideOptions& o = place.options;
+    const RetrievedStrides::Entry& entry = place.entry;
+    const std::size_t begin = entry.at - entry.context;
+    const std::size_t end = entry.at + o.stride;
+    constexpr std::size_t behind = 64;  // a passage that begins within the stride is known by what comes next
+    const StrideSource source{text.documents_of(begin, end),
+                              text.tokens().subspan(begin, std::min(end + behind, text.tokens().size()) - begin)};
+    const StepView step{.context = text.tokens().first(entry.at),
+                        .prompt_tokens = o.init,
+                        .retrievals = place.number,
+                        .since_retrieval = place.number > 0 ? o.stride : 0};
+    constexpr std::size_t most_candidates = std::size_t{1} << 24;
+    const std::size_t before = out.size();
+    std::size_t taken = 0;
+    OwnedQuery asked;
+    for (std::size_t candidates = std::max<std::size_t>(2 * o.passages, 8);; candidates *= 4) {
+        out.resize(before);
+        taken = 0;
+        asked.assign(query(step));
+        Query whole = asked.view();
+        whole.context = step.context;
+        auto&& found = retriever.retrieve(whole, candidates);
+        for (const Passage& passage : found) {
+            if (taken == o.passages) break;
+            if (forbidden(passage, source)) continue;
+            FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", printable(passage.id),
+                             "' has no tokens, expected a retriever that tokenises its passages");
+            append(out, passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)));
+            ++taken;
+        }
+        if (taken == o.passages || std::ranges::size(found) < candidates || candidates >= most_candidates) return taken;
+    }
+}
+
+}  // namespace detail
+
+/// Walks through a text and finds the passages of each stride. A passage must not come from a document to which a token of the
+/// stride or of its context belongs: `forbidden(passage, source)` tells whether it does.
+///
+/// The query is made of the text before the stride; each thread uses its own copy of `query`.
+/// Throws    Error{contract} for options that make no sense, a text without a whole stride, or passages without tokens; what
+///           the retriever throws
+/// Cost      one search for each stride; if too many candidates are forbidden, another search for four times as many
+/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, which takes 2k candidates and no more
+template <class R, QueryBuilder QueryFrom, class Forbidden = FromSource>
+RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const QueryFrom& query, const StrideOptions& options,
+                                  const Forbidden& forbidden = {}) {
+    static_assert(detail::checked_retriever<R>());
+    static_assert(std::predicate<const Forbidden&, const Passage&, const StrideSource&>,
+                  "flashback: what is forbidden must be said by forbidden(const Passage&, const StrideSource&)");
+    constexpr bool shared = Retriever<const R>;  // const, so that several threads may ask it at once
+    auto owned = std::make_shared<detail::OwnedStrides>();
+    std::vector<RetrievedStrides::Entry>& entries = owned->entries;
+    entries = detail::walk(text.tokens().size(), options);
+    const std::size_t all = options.passages == 0 ? 0 : entries.size();
+    const std::size_t parts = shared ? options.executor.concurrency() : 1;
+    constexpr std::size_t together = 64;
+    std::vector<TokenBuffer> found(parts);
+    for (std::size_t first = 0; first < all; first += parts * together) {
+        options.executor.run(parts, [&](std::size_t part) {
+            std::conditional_t<shared, const R, R>& asked = retriever;
+            QueryFrom builder = query;
+            found[part].clear();
+            const std::size_t begin = std::min(all, first + part * together);
+            for (std::size_t i = begin; i < std::min(all, begin + together); ++i) {
+                const std::size_t before = found[part].size();
+                entries[i].found = static_cast<std::uint32_t>(
+                    detail::find_passages({text, options, entries[i], i}, asked, builder, forbidden, found[part]));
+                entries[i].end = found[part].size() - before;
+            }
+        });
+        for (const TokenBuffer& tokens : found) append(owned->tokens, tokens);
+        if (options.progress) options.progress(std::min(all, first + parts * together), all);
+    }
+    for (std::size_t i = 1; i < entries.size(); ++i) entries[i].end += entries[i - 1].end;
+    return {options.stride, all, entries, owned->tokens, owned};
+}
+
+namespace detail {
+
+/// Refuses a stride of another text.
+inline void check_within(TokenSpan text, const RetrievedStride& stride, std::size_t targets) {
+    FLASHBACK_ASSERT(stride.context <= stride.at && stride.at <= text.size() && targets <= text.size() - stride.at,
+                     "a stride of ", targets, " tokens with a context of ", stride.context, " begins at token ", stride.at,
+                     " of a text of ", text.size(), ", expected strides of this text");
+}
+
+}  // namespace detail
+
+/// A stride to plan: the text that it is of, and how many of its tokens are to be evaluated after what is planned.
+struct PlannedStride {
+    TokenSpan text;
+    const RetrievedStride& stride;
+    std::size_t targets;
+};
+
+/// What of a stride's context is read beside its passages.
+struct StrideLayout {
+    TokenSpan head = {};
+    bool passages_replace_text = false;  ///< passages take the place of as many of the oldest tokens of the context
+    std::size_t window = 0;  ///< if not 0, the most tokens of context, passages and stride; the oldest of the context go
+};
+
+/// Plans what a model should hold before a stride, by the policies that decode. All passages stand in one pair of markers.
+/// Throws    Error{contract} if passages that replace text leave none of it; Error{window} if head, passages and stride leave
+///           no room for a token of it; as `plan_context`
+/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code: passages and text together have a fixed
+///           length, and several passages stand in one pair of markers; Ram et al. 2023, In-Context RALM: passages replace text
+template <class P>
+ContextPlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& planned, const StrideLayout& how,
+                        PlanScratch& scratch) {
+    const RetrievedStride& stride = planned.stride;
+    const Passage all{.tokens = stride.passages};
+    const std::span<const Passage> passages{&all, stride.found > 0 ? 1u : 0u};
+    std::size_t length = stride.context;
+    if (how.passages_replace_text) {
+        FLASHBACK_ASSERT(length > stride.passages.size(), "passages of ", stride.passages.size(),
+                         " tokens replace all of a context of ", length, ", expected a longer one");
+        length -= stride.passages.size();
+    }
+    const auto plan = [&] {
+        return plan_context(policies, held, {how.head, passages, planned.text.subspan(stride.at - length, length)}, scratch);
+    };
+    const ContextPlan whole = plan();
+    const std::size_t needed = whole.wanted.size() + planned.targets;
+    if (how.window == 0 || needed <= how.window) return whole;
+    const std::size_t fixed = needed - length;
+    if (fixed >= how.window) {
+        FLASHBACK_THROW(ErrorCode::window, "head, passages and a stride of ", planned.targets, " tokens need ", fixed,
+                        " positions, and a window of ", how.window, " leaves no room for text");
+    }
+    length = how.window - fixed;
+    return plan();
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,227 @@
+/// \file What a generator remembers; no template, so that it is compiled once for all policies.
+#pragma once
+
+#include "flashback/core/owned_passage.hpp"
+#include "flashback/core/retriever.hpp"
+#include "flashback/core/tokens.hpp"
+#include "flashback/decoder/generate_options.hpp"
+#include "flashback/decoder/generation.hpp"
+#include "flashback/decoder/need.hpp"
+#include "flashback/policy/context_plan.hpp"
+#include "flashback/policy/query.hpp"
+#include "flashback/policy/step_view.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// Copies of passages and views of them.
+class StandingPassages {
+public:
+    StandingPassages() = default;
+    StandingPassages(StandingPassages&&) noexcept = default;
+    StandingPassages& operator=(StandingPassages&&) noexcept = default;
+    ~StandingPassages() = default;
+    StandingPassages(const StandingPassages& other) : owned_(other.owned_) { make_views(); }
+    StandingPassages& operator=(const StandingPassages& other) {
+        if (this != &other) *this = StandingPassages{other};
+        return *this;
+    }
+
+    void assign(std::span<const Passage> found) {
+        std::vector<OwnedPassage> copies;  // what is found may view those that stand
+        for (const Passage& passage : found) copies.emplace_back(passage);
+        owned_ = std::move(copies);
+        make_views();
+    }
+    std::span<const Passage> views() const noexcept { return views_; }
+
+private:
+    void make_views() {
+        views_.clear();
+        for (const OwnedPassage& passage : owned_) views_.push_back(passage.view());
+    }
+
+    std::vector<OwnedPassage> owned_;
+    std::vector<Passage> views_;
+};
+
+/// Logits that a token is taken from: a view of the model's, or a copy in which some tokens have no probability. A copy of this has the
+/// logits themselves, since the model may go.
+class NewestLogits {
+public:
+    NewestLogits() = default;
+    NewestLogits(NewestLogits&&) noexcept = default;
+    NewestLogits& operator=(NewestLogits&&) noexcept = default;
+    ~NewestLogits() = default;
+    NewestLogits(const NewestLogits& other) : own_(other.view_.begin(), other.view_.end()), view_(own_) {}
+    NewestLogits& operator=(const NewestLogits& other) {
+        if (this != &other) *this = NewestLogits{other};
+        return *this;
+    }
+
+    std::span<const float> view() const noexcept { return view_; }
+
+    /// They are no longer there.
+    void forget() noexcept { view_ = {}; }
+
+    /// The logits themselves, or the copy if there are tokens to mask. They are not shown until a token was taken from them.
+    std::span<const float> without(std::span<const float> logits, TokenSpan markers, TokenSpan masked) {
+        view_ = {};
+        if (markers.empty() && masked.empty()) return logits;
+        own_.assign(logits.begin(), logits.end());
+        for (const TokenSpan ids : {markers, masked}) {
+            for (const TokenId id : ids) {
+                if (id >= 0 && static_cast<std::size_t>(id) < own_.size()) {
+                    own_[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
+                }
+            }
+        }
+        return own_;
+    }
+
+    void show(std::span<const float> logits) noexcept { view_ = logits; }
+
+private:
+    std::vector<float> own_;
+    std::span<const float> view_;
+};
+
+/// The text, the passages that stand, what the model holds, and the result so far.
+class GenerationState {
+public:
+    using Clock = std::chrono::steady_clock;
+
+    // Beyond this many tokens the buffers grow as they are needed; a caller may ask for "no limit".
+    static constexpr std::size_t max_reserved = 65536;
+
+    void begin(TokenSpan prompt, const GenerateOptions& given, const ModelFacts& facts, bool surprisals) {
+        began = Clock::now();
+        const std::size_t reserved = std::min(given.max_tokens, max_reserved);
+        context.reserve(prompt.size() + reserved);
+        context.assign(prompt.begin(), prompt.end());  // before the result is cleared, which the prompt may view
+        head.assign_copy(given.head ? *given.head : facts.head);
+        masked.assign_copy(given.masked);
+        options = given;
+        options.head.reset();
+        options.masked = {};
+        model = facts;
+        model.head = {};
+        result = {};
+        result.tokens.reserve(reserved);
+        collects_surprisals = surprisals || given.surprisals;
+        if (collects_surprisals) result.surprisals.reserve(reserved);
+        prompt_tokens = prompt.size();
+        standing.assign({});
+        laid_out.clear();
+        retrieval.reset();
+        newest.forget();
+        retrieved_at = dropped = put_off = 0;
+    }
+
+    StepView step() const {
+        return {.context = context,
+                .prompt_tokens = prompt_tokens,
+                .retrievals = result.stats.retrievals,
+                .since_retrieval = result.tokens.size() - retrieved_at,
+                .logits = newest.view(),
+                .rewind = 0,
+                .passages = standing.views(),
+                .dropped = dropped,
+                .surprisals = result.surprisals};
+    }
+
+    ContextParts parts() const { return {head.tokens, standing.views(), TokenSpan{context}.subspan(dropped), laid_out}; }
+
+    /// The report of a search whose answer stands now.
+    void report_retrieval(std::size_t rewind) {
+        retrieval = Retrieval{.at = result.tokens.size() - rewind,
+                              .rewound = rewind,
+                              .query_tokens = query.tokens,
+                              .query_text = query.text,
+                              .passages = {},
+                              .counts = {},
+                              .seconds = 0};
+        for (const Passage& passage : standing.views()) {
+            retrieval->passages.push_back({std::string{passage.id}, std::string{passage.title}, std::string{passage.text},
+                                           passage.score, passage.tokens.size()});
+        }
+    }
+
+    /// Takes the newest tokens of the text back.
+    void rewind(std::size_t tokens) {
+        result.tokens.resize(result.tokens.size() - tokens);
+        context.resize(context.size() - tokens);
+        if (collects_surprisals) result.surprisals.resize(result.tokens.size());
+        if (dropped >= context.size()) dropped = 0;  // behind what was dropped there is room for it again
+        retrieved_at = std::min(retrieved_at, result.tokens.size());
+        newest.forget();
+        ++result.stats.rewinds;
+        result.stats.rewound += tokens;
+    }
+
+    /// Puts a token that was taken from `logits` behind the text.
+    void push(TokenId token, std::span<const float> logits) {
+        result.tokens.push_back(token);
+        context.push_back(token);
+        newest.show(logits);
+        if (collects_surprisals) result.surprisals.push_back(surprisal(logits, token));
+    }
+
+    /// The first logit that no token can be taken beside: NaN or +infinity.
+    static std::optional<std::size_t> first_bad(std::span<const float> logits) {
+        const auto bad =
+            std::ranges::find_if(logits, [](float logit) { return !(logit <= std::numeric_limits<float>::max()); });
+        if (bad == logits.end()) return std::nullopt;
+        return static_cast<std::size_t>(bad - logits.begin());
+    }
+
+    /// Room for all tokens up to the next plan, so that single steps allocate nothing.
+    void reserve_for(std::size_t wanted) {
+        const std::size_t rest = result.tokens.capacity() - result.tokens.size();
+        held.reserve(wanted + rest);
+        laid_out.reserve(wanted + rest);
+        // And for the plan of a window that fills up before the next retrieval.
+        if (wanted <= model.window && rest > model.window - wanted) scratch.wanted.reserve(model.window + 1);
+    }
+
+    static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+    /// Tokens of the caller's that are needed for longer than his call.
+    struct Kept {
+        TokenBuffer tokens;
+        void assign_copy(TokenSpan from) { tokens.assign(from.begin(), from.end()); }
+    };
+
+    GenerateOptions options;  // without head and masked, which are copied
+    ModelFacts model;         // without head
+    Kept head;
+    Kept masked;
+    Generation result;
+    TokenBuffer context;                 // the prompt and what was generated
+    TokenBuffer held;                    // what the model holds
+    TokenBuffer laid_out;                // by the last plan, and the text since; what is held, whatever the model held before
+    StandingPassages standing;           // of the last retrieval
+    std::optional<Retrieval> retrieval;  // found, and not yet read by the model
+    OwnedQuery query;
+    PlanScratch scratch;
+    NewestLogits newest;  // what the newest token was taken from
+    std::size_t prompt_tokens = 0;
+    std::size_t retrieved_at = 0;
+    std::size_t dropped = 0;  // oldest tokens of the context that are no longer read
+    std::size_t put_off = 0;  // how often the schedule went on at an end
+    bool collects_surprisals = false;
+    Clock::time_point began;
+    Clock::time_point needed;  // when the present need came up
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail

@@ -1,0 +1,360 @@
+/// \file The loop as a state machine without input or output: it says what it needs next, and is given it.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/retriever.hpp"
+#include "flashback/decoder/detail/generation_state.hpp"
+#include "flashback/decoder/generate_options.hpp"
+#include "flashback/decoder/generation.hpp"
+#include "flashback/decoder/need.hpp"
+#include "flashback/fwd.hpp"
+#include "flashback/policy/context_plan.hpp"
+#include "flashback/policy/policies.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <string_view>
+#include <utility>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// One generation after another, without a model and without a retriever: `need()` says what is to be done, and the answer to it
+/// brings up the next need. Whoever drives it may batch the evaluations of several generators in one forward pass, search in
+/// another thread, or wait in an event loop; the tokens are those of a Decoder, which is one way of driving it.
+///
+///     generator.start(prompt, options, {.vocab_size = engine.vocab_size()});
+///     for (;;) {
+///         const Need need = generator.need();
+///         switch (need.kind) {
+///             case Need::Kind::search: generator.found(index.retrieve(need.query, need.passages)); break;
+///             case Need::Kind::truncate: engine.truncate(need.length); generator.truncated(engine.size()); break;
+///             case Need::Kind::evaluate: generator.evaluated(engine.evaluate(need.tokens), engine.size()); break;
+///             case Need::Kind::done: return generator.take();
+///             default: generator.resume();  // a token, a rewind, a hint to prefetch
+///         }
+///     }
+///
+/// Between two generations it remembers what the model holds. A copy goes its own way from where this one is: drive it over a fork
+/// of the model. Errors throw, unless `on_error` was given a handler.
+template <class PoliciesT>
+class Generator {
+    static_assert(
+        detail::PolicySet<PoliciesT>,
+        "flashback: the policies of a Generator are a Policies, or have its members, with policies that fit: schedule, query, "
+        "wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
+
+public:
+    using Kind = Need::Kind;
+
+    /// Holds the policies, and calls none of them yet.
+    explicit Generator(PoliciesT policies = {}) : policies_(std::move(policies)) {}
+
+    /// The policies, each with the memory that it has now.
+    PoliciesT& policies() noexcept { return policies_; }
+
+    /// Whoever is told of errors instead of a throw; if it returns, the generation ends with StopReason::failed.
+    /// Requires  the handler outlives the generator
+    void on_error(ErrorHandler handler) noexcept { on_error_ = handler; }
+
+    /// Begins a generation that continues a prompt, which is given without BOS; one that has not ended is given up.
+    /// Requires  `facts.is_end` outlives the generation
+    /// Throws    Error{contract} if the number of logits is 0; what policies throw
+    void start(TokenSpan prompt, const GenerateOptions& options, const ModelFacts& facts) {
+        state_.begin(prompt, options, facts, policies_.wants_surprisals());
+        kind_ = Kind::done;
+        if (facts.vocab_size == 0) return fail(ErrorCode::contract, "a model needs at least 1 logit, found 0");
+        policies_.reset();
+        next_token();
+    }
+
+    /// What is to be done next; `done` before the first `start`.
+    Need need() const noexcept {
+        Need need{.kind = kind_};
+        switch (kind_) {
+            case Kind::search:
+            case Kind::prefetch:
+                need.query = state_.query.view();
+                need.query.context = state_.context;
+                need.passages = state_.options.passages;
+                break;
+            case Kind::rewind: need.length = rewind_; break;
+            case Kind::truncate: need.length = keep_; break;
+            case Kind::evaluate: need.tokens = feed(); break;
+            case Kind::token: need.token = state_.context.back(); break;
+            case Kind::done: need.stop = state_.result.stop; break;
+        }
+        return need;
+    }
+
+    /// The answer to `search`: what was found, the best first. It is copied.
+    /// Throws    Error{contract} if nothing is searched for; what policies throw
+    void found(std::span<const Passage> passages) {
+        if (!answers(Kind::search)) return;
+        const double seconds = detail::GenerationState::since(state_.needed);
+        state_.result.stats.seconds.retrieve += seconds;
+        state_.standing.assign(passages);
+        state_.report_retrieval(rewind_);
+        state_.retrieval->seconds = seconds;
+        take_back();
+    }
+
+    /// The answer to `prefetch`, `rewind` and `token`: go on.
+    /// Throws    Error{contract} if another answer is needed; Error{window} if the first context does not fit into the window; what
+    ///           policies throw
+    void resume() {
+        if (kind_ == Kind::token) {
+            stopping_ ? conclude(StopReason::stop_string) : next_token();
+        } else if (kind_ == Kind::rewind) {
+            plan();
+        } else if (kind_ == Kind::prefetch) {
+            evaluate_newest();
+        } else {
+            fail(ErrorCode::contract, "a generator goes on after a token, a rewind or a hint to prefetch, but it needs ",
+                 to_string(kind_));
+        }
+    }
+
+    /// Ends the generation now, whatever it needs, with what it has.
+    void cancel() {
+        if (kind_ == Kind::token && stopping_) return conclude(StopReason::stop_string);
+        finish(StopReason::cancelled);
+    }
+
+    /// The answer to `truncate`: how many positions the model holds now.
+    /// Throws    Error{contract} if no truncation is needed; Error{engine} if the model was not cut to the length that was needed
+    void truncated(std::size_t size) {
+        if (!answers(Kind::truncate)) return;
+        if (size != keep_) {
+            return fail(ErrorCode::engine, "the model holds ", size, " positions after it was cut to ", keep_,
+                        ": its truncate does not do what it says");
+        }
+        state_.held.resize(keep_);
+        ask(Kind::evaluate);
+    }
+
+    /// The answer to `evaluate`: the logits after the last token, valid until the next evaluation, and how many positions the model
+    /// holds now. No logits mean that the evaluation was stopped before its end, as a stop token asks for.
+    /// Throws    Error{contract} if no evaluation is needed; Error{engine} if the model does not hold what it was given, or gave another
+    ///           number of logits, or none although nobody asked it to stop; Error{logits} if a logit is NaN or +infinity, or if the
+    ///           sampler takes a token that has none; what policies throw
+    void evaluated(std::span<const float> logits, std::size_t size) {
+        if (!answers(Kind::evaluate)) return;
+        const TokenSpan tokens = feed();
+        const std::size_t before = state_.held.size();
+        const std::size_t all = before + tokens.size();
+        const std::size_t done = logits.empty() ? std::clamp(size, before, all) - before : tokens.size();
+        append(state_.held, tokens.first(done));
+        count(done);
+        if (logits.empty()) {
+            if (state_.options.stop.stop_requested()) return finish(StopReason::cancelled);
+            return fail(ErrorCode::engine, "the model gave no logits for ", tokens.size(), " tokens");
+        }
+        if (size != all) {
+            return fail(ErrorCode::engine, "the model holds ", size, " positions, expected ", all, ": it held ", before,
+                        " and was given ", tokens.size(), " more");
+        }
+        if (logits.size() != state_.model.vocab_size) {
+            return fail(ErrorCode::engine, "the model gave ", logits.size(), " logits, but its vocab_size() is ",
+                        state_.model.vocab_size);
+        }
+        if (state_.retrieval) {
+            state_.retrieved_at = state_.result.tokens.size();
+            ++state_.result.stats.retrievals;
+            state_.result.retrievals.push_back(std::move(*state_.retrieval));
+            state_.retrieval.reset();
+        }
+        sample(logits);
+    }
+
+    /// What the model holds, as far as the generator knows.
+    TokenSpan held() const noexcept { return state_.held; }
+
+    /// Tells what the model holds, if something else changed it: between two generations, or before an answer to `search`.
+    void holds(TokenSpan tokens) { state_.held.assign(tokens.begin(), tokens.end()); }
+
+    /// Adds tokens that were evaluated without being asked for to the statistics.
+    void count_work(std::size_t of_model, std::size_t of_retriever) noexcept {
+        state_.result.stats.model_work = of_model;
+        state_.result.stats.retriever_work = of_retriever;
+    }
+
+    /// The result so far.
+    const Generation& result() const noexcept { return state_.result; }
+
+    /// The result; the generator has it no longer.
+    Generation take() { return std::exchange(state_.result, {}); }
+
+private:
+    template <class... Parts>
+    void fail(ErrorCode code, const Parts&... parts) {
+        state_.retrieval.reset();
+        if (on_error_) finish(StopReason::failed);
+        detail::report(on_error_, code, parts...);
+    }
+
+    bool answers(Kind kind) {
+        if (kind_ == kind) return true;
+        fail(ErrorCode::contract, "a generator was given the answer to ", to_string(kind), ", but it needs ", to_string(kind_));
+        return false;
+    }
+
+    void ask(Kind kind) {
+        kind_ = kind;
+        state_.needed = detail::GenerationState::Clock::now();
+    }
+
+    void finish(StopReason reason) {
+        state_.result.stop = reason;
+        state_.result.stats.seconds.total = detail::GenerationState::since(state_.began);
+        kind_ = Kind::done;
+    }
+
+    /// The text is about to end, and the schedule has the last word.
+    void conclude(StopReason reason) {
+        stopping_ = false;
+        auto&& schedule = policies_.schedule();
+        const Decision decision = detail::at_end_of(schedule, state_.step(), reason);
+        const bool goes_on = decision.retrieves() || decision.drops_passages();
+        if (!goes_on || (reason == StopReason::max_tokens && decision.rewind() == 0)) return finish(reason);
+        if (state_.put_off++ == state_.options.max_rewinds) return finish(StopReason::max_rewinds);
+        follow(decision);
+    }
+
+    void next_token() {
+        if (state_.result.tokens.size() >= state_.options.max_tokens) return conclude(StopReason::max_tokens);
+        if (state_.options.stop.stop_requested()) return finish(StopReason::cancelled);
+        follow(policies_.schedule()(state_.step()));
+    }
+
+    void follow(Decision decision) {
+        if (decision.stops()) return finish(StopReason::schedule);
+        rewind_ = decision.rewind();
+        if (rewind_ > 0) {
+            if (state_.result.stats.rewinds == state_.options.max_rewinds) return finish(StopReason::max_rewinds);
+            if (rewind_ > state_.result.tokens.size()) {
+                return fail(ErrorCode::contract, "the schedule takes back ", rewind_, " tokens, but only ",
+                            state_.result.tokens.size(), " were generated");
+            }
+        }
+        if (decision.drops_passages()) {
+            state_.standing.assign({});
+            take_back();
+        } else if (decision.retrieves() || decision.prefetches()) {
+            make_query();
+            ask(decision.retrieves() ? Kind::search : Kind::prefetch);
+        } else {
+            evaluate_newest();
+        }
+    }
+
+    void make_query() {
+        StepView asking = state_.step();
+        asking.rewind = rewind_;
+        state_.query.assign(policies_.query()(asking));
+    }
+
+    /// Takes tokens back, tells everyone, and plans.
+    void take_back() {
+        if (rewind_ == 0) return plan();
+        state_.rewind(rewind_);
+        policies_.rewind(rewind_);
+        ask(Kind::rewind);
+    }
+
+    /// Brings up the truncation, or the evaluation, that leads to the wanted context.
+    void plan() {
+        const std::size_t window = state_.model.window;
+        for (;;) {
+            const ContextPlan plan = plan_context(policies_, state_.held, state_.parts(), state_.scratch, on_error_);
+            if (plan.feed.empty()) return finish(StopReason::failed);
+            if (plan.wanted.size() <= window) {
+                planned_ = true;
+                keep_ = plan.keep;
+                held_before_ = state_.held.size();
+                state_.reserve_for(plan.wanted.size());
+                state_.laid_out = state_.scratch.wanted;
+                break;
+            }
+            const FullWindow full{window, plan.wanted.size(), state_.context.size() - state_.dropped};
+            const auto drop = static_cast<std::size_t>(policies_.overflow()(full));
+            if (drop == 0 || drop >= full.context) return refuse(full);
+            state_.dropped += drop;
+            state_.result.stats.dropped += drop;
+        }
+        ask(keep_ < held_before_ ? Kind::truncate : Kind::evaluate);
+    }
+
+    void refuse(const FullWindow& full) {
+        if (state_.result.stats.counts.requested > 0) return finish(StopReason::window_full);
+        fail(ErrorCode::window, "the window of the model holds ", full.window, " tokens, but the first context needs ",
+             full.wanted, ": ", state_.head.tokens.size(), " of the head, ", full.context, " of the prompt and ",
+             state_.scratch.wrapped.size(), " of retrieved passages");
+    }
+
+    void evaluate_newest() {
+        const bool first = state_.result.stats.counts.requested == 0;
+        if (first || state_.held.size() >= state_.model.window) return plan();
+        planned_ = false;
+        state_.laid_out.push_back(state_.context.back());
+        ask(Kind::evaluate);
+    }
+
+    /// What is evaluated next: the rest of the plan, or the newest token.
+    TokenSpan feed() const {
+        return planned_ ? TokenSpan{state_.scratch.wanted}.subspan(keep_) : TokenSpan{state_.context}.last(1);
+    }
+
+    /// Counts an evaluation, of which `done` tokens were evaluated.
+    void count(std::size_t done) {
+        const double seconds = detail::GenerationState::since(state_.needed);
+        TokenCounts counts;
+        if (planned_) {
+            counts = {keep_ + done, done, keep_, held_before_ - keep_};
+            state_.result.stats.seconds.prefill += seconds;
+        } else {
+            counts = {done, done, 0, 0};
+            state_.result.stats.seconds.decode += seconds;
+        }
+        state_.result.stats.counts += counts;
+        if (state_.retrieval) {
+            state_.retrieval->counts = counts;
+            state_.retrieval->seconds += seconds;
+        }
+    }
+
+    void sample(std::span<const float> all) {
+        const std::span<const float> logits = state_.newest.without(all, markers_of(policies_.wrapper()), state_.masked.tokens);
+        if (const auto bad = detail::GenerationState::first_bad(logits)) {
+            return fail(ErrorCode::logits, "the logit of token ", *bad,
+                        logits[*bad] > 0 ? " is +infinity" : " is not a number");
+        }
+        auto&& sampler = policies_.sampler();
+        const TokenId token = take_token(sampler, logits, state_.step());
+        if (token < 0 || static_cast<std::size_t>(token) >= logits.size()) {
+            return fail(ErrorCode::contract, "the sampler took token ", token, ", but the model has ", logits.size(),
+                        " logits");
+        }
+        const float logit = logits[static_cast<std::size_t>(token)];
+        if (!(logit > -std::numeric_limits<float>::infinity())) {
+            return fail(ErrorCode::contract, "the sampler took token ", token, ", which is masked: its logit is ", logit);
+        }
+        if (!state_.options.ignore_eos && state_.model.is_end && state_.model.is_end(token)) return conclude(StopReason::eos);
+        state_.push(token, logits);
+        stopping_ = policies_.stopping()(state_.step());
+        ask(Kind::token);
+    }
+
+    FLASHBACK_NO_UNIQUE_ADDRESS PoliciesT policies_;
+    detail::GenerationState state_;
+    Kind kind_ = Kind::done;
+    ErrorHandler on_error_;
+    std::size_t rewind_ = 0;       // of the decision that is being carried out
+    std::size_t keep_ = 0;         // of the plan that is being carried out
+    std::size_t held_before_ = 0;  // what the model held before it
+    bool planned_ = false;         // whether the evaluation is of a plan, or of the newest token
+    bool stopping_ = false;        // whether the stopping criterion ends the text at the newest token
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

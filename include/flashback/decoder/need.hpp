@@ -1,0 +1,60 @@
+/// \file What a generator needs next, and what it has to know of a model.
+#pragma once
+
+#include "flashback/core/function_ref.hpp"
+#include "flashback/core/retriever.hpp"
+#include "flashback/core/tokens.hpp"
+#include "flashback/policy/stop_reason.hpp"
+
+#include <cstddef>
+#include <limits>
+#include <string_view>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// What a generator needs next. Its views are valid until the generator is given an answer.
+///
+/// | kind       | what is to be done                                              | the answer                    |
+/// |------------|-----------------------------------------------------------------|-------------------------------|
+/// | `search`   | search for `query`, at most `passages` of them                  | `found(passages)`             |
+/// | `prefetch` | nothing, or begin that search: its answer is asked for soon     | `resume()`                    |
+/// | `rewind`   | take the newest `length` tokens of the text back, if it is shown| `resume()`                    |
+/// | `truncate` | cut the model to `length` positions                             | `truncated(size)`             |
+/// | `evaluate` | evaluate `tokens` behind what the model holds                   | `evaluated(logits, size)`     |
+/// | `token`    | nothing, or show `token`, the newest of the text                | `resume()` or `cancel()`      |
+/// | `done`     | nothing: the generation ended for the reason `stop`             | `take()`, or the next `start` |
+struct Need {
+    enum class Kind : unsigned char { search, prefetch, rewind, truncate, evaluate, token, done };
+
+    Kind kind = Kind::done;
+    Query query = {};
+    std::size_t passages = 0;
+    std::size_t length = 0;
+    TokenSpan tokens = {};
+    TokenId token = 0;
+    StopReason stop = StopReason::cancelled;
+};
+
+/// The name of a kind, e.g. "search".
+constexpr std::string_view to_string(Need::Kind kind) noexcept {
+    switch (kind) {
+        case Need::Kind::search: return "search";
+        case Need::Kind::prefetch: return "prefetch";
+        case Need::Kind::rewind: return "rewind";
+        case Need::Kind::truncate: return "truncate";
+        case Need::Kind::evaluate: return "evaluate";
+        case Need::Kind::token: return "token";
+        case Need::Kind::done: return "done";
+    }
+    return "unknown";
+}
+
+/// What a generator has to know of the model that it is driven over.
+struct ModelFacts {
+    std::size_t vocab_size = 0;                                    ///< number of logits
+    std::size_t window = std::numeric_limits<std::size_t>::max();  ///< the most positions that it can hold
+    TokenSpan head = {};                                           ///< tokens in front of every text: BOS
+    FunctionRef<bool(TokenId)> is_end = {};                        ///< whether a token ends a text; without it none does
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,80 @@
+/// \file Loads models and tokenizers.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/files/model_source.hpp"
+#include "flashback/format/gguf.hpp"
+#include "flashback/model/transformer.hpp"
+#include "flashback/text/tokenizer.hpp"
+
+#include <filesystem>
+#include <memory>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The vocabulary of a GGUF file. If the file does not say whether texts begin with BOS, we do as llama.cpp: they do for
+/// SentencePiece ("llama") and for the pre-tokenizer "llama-bpe" if there is a BOS token, and not for others.
+/// Throws    Error{vocabulary} if the file has none or it contradicts itself, and if a byte-level BPE ("gpt2") has no merges
+Vocabulary read_vocabulary(const GgufFile& file);
+
+/// The same for a GGUF file or a Hugging Face folder (read_tokenizer_files).
+inline Vocabulary read_vocabulary(const ModelSource& source) {
+    return source.gguf() ? read_vocabulary(*source.gguf()) : read_tokenizer_files(source.name());
+}
+
+/// The hyper-parameters of a GGUF file of the architectures "llama" (Mistral's too), "qwen2" or "gpt2".
+/// Throws    Error{format} if one is missing or impossible; Error{unsupported} for another architecture, or for a setting that
+///           would change the arithmetic in a way that is not implemented
+TransformerConfig read_config(const GgufFile& file);
+
+/// The tokenizer of a GGUF file, or of a Hugging Face folder (read_tokenizer_files).
+/// Throws    Error{vocabulary}, Error{unsupported}; with a path also what GgufFile::open throws
+inline Tokenizer load_tokenizer(const GgufFile& file) { return Tokenizer{read_vocabulary(file)}; }
+inline Tokenizer load_tokenizer(const ModelSource& source) { return Tokenizer{read_vocabulary(source)}; }
+inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
+    return load_tokenizer(ModelSource::open(path, access));
+}
+
+/// The model of a GGUF file, with its weights repacked. F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are. Q4_1,
+/// Q5_0, Q5_1, Q2_K, Q3_K and Q5_K become Q8_0, and Transformer::notes says so.
+/// Throws    Error{format} if a tensor is missing or has another shape than the hyper-parameters say; Error{unsupported} for a
+///           tensor type or a tensor that is not known here; Error{vocabulary} if the file has a vocabulary that contradicts
+///           itself or has more tokens than the embedding has rows; with a path also what GgufFile::open throws
+/// Cost      as many bytes as the tensors of the file have. Each tensor is read twice in a row, to hash it
+///           (Transformer::fingerprint) and to repack it, with the rows of a matrix in parallel if an executor is given; its
+///           pages are given back on the way
+std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
+
+/// The model of a Hugging Face folder of Llama, Mistral, Qwen2, GPT-2 or OPT, with its weights repacked: F32, F16 and BF16,
+/// which are run as they are.
+///
+/// - Names may lack the prefix that the class of the saved model gives them.
+/// - Rows of queries and keys are moved, so that the pairs that Llama, Mistral and Qwen2 rotate stand side by side. GPT-2's
+///   matrices are transposed, and its fused one is divided.
+/// - If head and embedding are tied, one of them may be absent.
+/// - Causal masks and rotary frequencies that are stored as tensors are ignored.
+/// - Tokenizer files, if there are any, say what stands in front of texts; config.json and generation_config.json say what ends
+///   them.
+/// Throws    Error{io}; Error{format} if a tensor is missing or has another shape than config.json says; Error{unsupported} for
+///           a field, a tensor type or a tensor that is not known here; Error{vocabulary} as for GGUF
+/// Cost      reads the weights twice, to repack and to hash them; the rows of a matrix in parallel if an executor is given
+std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder, ExecutorRef executor = {},
+                                                     FileAccess access = FileAccess::map);
+
+/// The model of a GGUF file or a Hugging Face folder.
+/// Throws    as the two above
+inline std::shared_ptr<const Transformer> load_model(const ModelSource& source, ExecutorRef executor = {}) {
+    return source.gguf() ? load_model(*source.gguf(), executor) : load_model_folder(source.name(), executor, source.access());
+}
+inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {},
+                                                     FileAccess access = FileAccess::map) {
+    return load_model(ModelSource::open(path, access), executor);
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_COMPILED_ONCE)
+#include "flashback/files/detail/load_folder.hpp"
+#include "flashback/files/detail/load_gguf.hpp"
+#endif

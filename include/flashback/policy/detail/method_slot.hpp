@@ -1,0 +1,127 @@
+/// \file One object that fills several slots: FLARE is schedule, query and memory.
+#pragma once
+
+#include "flashback/policy/layout.hpp"
+#include "flashback/policy/overflow.hpp"
+#include "flashback/policy/query.hpp"
+#include "flashback/policy/reuse.hpp"
+#include "flashback/policy/sampler.hpp"
+#include "flashback/policy/schedule.hpp"
+#include "flashback/policy/stopping.hpp"
+#include "flashback/policy/wrapper.hpp"
+
+#include <concepts>
+#include <cstddef>
+#include <type_traits>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// The method of policies that have none.
+struct NoMethod {};
+
+namespace detail {
+
+/// Stands in a slot that the method fills.
+struct OfMethod {};
+
+FLASHBACK_DETAIL_MEMBER(Schedule, schedule);
+FLASHBACK_DETAIL_MEMBER(QuerySlot, query);
+FLASHBACK_DETAIL_MEMBER(Wrapper, wrapper);
+FLASHBACK_DETAIL_MEMBER(Layout, layout);
+FLASHBACK_DETAIL_MEMBER(Reuse, reuse);
+FLASHBACK_DETAIL_MEMBER(SamplerSlot, sampler);
+FLASHBACK_DETAIL_MEMBER(OverflowSlot, overflow);
+FLASHBACK_DETAIL_MEMBER(Stopping, stopping);
+
+/// What a slot is to a method: the member that is called, whether the method names it, and whether that fits.
+#define FLASHBACK_DETAIL_SLOT(Slot, member, Named, Fitting)                                                \
+    struct Slot {                                                                                          \
+        template <class M, class... Args>                                                                  \
+            requires requires(M & method, Args&&... args) { method.member(static_cast<Args&&>(args)...); } \
+        static constexpr decltype(auto) call(M& method, Args&&... args) {                                  \
+            return method.member(static_cast<Args&&>(args)...);                                            \
+        }                                                                                                  \
+        template <class M>                                                                                 \
+        static constexpr bool named = Named<M>;                                                            \
+        template <class S>                                                                                 \
+        static constexpr bool fits = Fitting<S>;                                                           \
+    }
+
+FLASHBACK_DETAIL_SLOT(ScheduleSlot, schedule, NamesSchedule, RetrievalSchedule);
+FLASHBACK_DETAIL_SLOT(QuerySlot, query, NamesQuerySlot, QueryBuilder);
+FLASHBACK_DETAIL_SLOT(WrapperSlot, wrapper, NamesWrapper, MarkerWrapper);
+FLASHBACK_DETAIL_SLOT(LayoutSlot, layout, NamesLayout, ContextLayout);
+FLASHBACK_DETAIL_SLOT(ReuseSlot, reuse, NamesReuse, KVReuse);
+FLASHBACK_DETAIL_SLOT(SamplerSlot, sampler, NamesSamplerSlot, Sampler);
+FLASHBACK_DETAIL_SLOT(OverflowSlot, overflow, NamesOverflowSlot, Overflow);
+FLASHBACK_DETAIL_SLOT(StoppingSlot, stopping, NamesStopping, StoppingCriterion);
+
+/// A method as the policy of one slot; const if that slot is.
+template <class M, class Slot>
+struct MethodSlot {
+    M* method;
+
+    template <class... Args>
+        requires requires(M& m, Args&&... args) { Slot::call(m, static_cast<Args&&>(args)...); }
+    constexpr decltype(auto) operator()(Args&&... args) const { return Slot::call(*method, static_cast<Args&&>(args)...); }
+    constexpr Decision at_end(const StepView& step,
+                              StopReason reason) const requires std::same_as<Slot, ScheduleSlot> && LooksAtEnds<M> {
+        return method->at_end(step, reason);
+    }
+    constexpr decltype(auto) markers() const requires std::same_as<Slot, WrapperSlot> && NamesItsMarkers<M> {
+        return method->markers();
+    }
+};
+
+/// Whether the method has a member for the slot, and that fits.
+template <class M, class Slot, bool Const>
+constexpr bool fills = [] {
+    if constexpr (Slot::template named<M>) {
+        return Slot::template fits<MethodSlot<std::conditional_t<Const, const M, M>, Slot>>;
+    } else {
+        return false;
+    }
+}();
+
+template <class M, class Slot, bool Const>
+constexpr bool fills_or_lacks = !Slot::template named<M> || fills<M, Slot, Const>;
+
+/// Refuses, in words, a method with a member that is named for a slot and does not fit it, and one that fills none.
+template <class M>
+constexpr bool checked_method() {
+    static_assert(fills_or_lacks<M, ScheduleSlot, false>,
+                  "flashback: schedule of a method must be callable as schedule(const StepView&) and return bool or Decision");
+    static_assert(fills_or_lacks<M, QuerySlot, false>,
+                  "flashback: query of a method must be callable as query(const StepView&) and return Query, tokens or text");
+    static_assert(fills_or_lacks<M, WrapperSlot, true>,
+                  "flashback: wrapper of a method must be const, and callable as a MarkerWrapper is");
+    static_assert(fills_or_lacks<M, LayoutSlot, true>,
+                  "flashback: layout of a method must be const, and callable as layout(const LayoutParts&, TokenBuffer& out)");
+    static_assert(fills_or_lacks<M, ReuseSlot, true>,
+                  "flashback: reuse of a method must be const, and callable as a KVReuse is");
+    static_assert(fills_or_lacks<M, SamplerSlot, false>, "flashback: sampler of a method must be callable as a Sampler is");
+    static_assert(fills_or_lacks<M, OverflowSlot, true>,
+                  "flashback: overflow of a method must be const, and callable as an Overflow is");
+    static_assert(fills_or_lacks<M, StoppingSlot, false>,
+                  "flashback: stopping of a method must be callable as a StoppingCriterion is");
+    static_assert(
+        fills<M, ScheduleSlot, false> || fills<M, QuerySlot, false> || fills<M, WrapperSlot, true> ||
+            fills<M, LayoutSlot, true> || fills<M, ReuseSlot, true> || fills<M, SamplerSlot, false> ||
+            fills<M, OverflowSlot, true> || fills<M, StoppingSlot, false>,
+        "flashback: a method must have members that are named for the slots that it fills: schedule, query, wrapper, layout, "
+        "reuse, sampler, overflow, stopping");
+    static_assert(
+        !NamesSchedule<M> || !fills<M, ScheduleSlot, false> || fills<M, ScheduleSlot, true> || Resets<M>,
+        "flashback: a method whose schedule changes it must have reset(), or a second generation would start with what the "
+        "first one left");
+    static_assert(!NamesAtEnd<M> || LooksAtEnds<M>,
+                  "flashback: at_end of a method is called as at_end(const StepView&, StopReason) and must return Decision");
+    static_assert(!NamesMarkers<M> || NamesItsMarkers<M>,
+                  "flashback: markers() of a method must be const and return a TokenSpan of ids that live on in the method");
+    checked_optional_members<M>();
+    return true;
+}
+
+}  // namespace detail
+
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,83 @@
+/// \file Attention of one query head at one position, as plain loops over key tiles of 64 positions (rule R7).
+#pragma once
+
+#include "flashback/simd/cache_element.hpp"
+#include "flashback/simd/fma.hpp"
+#include "flashback/tensor/kv_tile.hpp"
+#include "flashback/testing/plain/exp.hpp"
+#include "flashback/testing/plain/rows.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+namespace flashback::inline FLASHBACK_ISA::testing::plain {
+
+/// The sums of an attention on its way over the tiles.
+struct AttentionState {
+    float most = -std::numeric_limits<float>::infinity();  ///< the greatest score so far
+    float total = 0;                                       ///< sum of e^(score - most)
+};
+
+/// Goes over one tile: updates the sums, and out = sum of e^(score - most) · value.
+/// Shape     q (d), scaled by 1/sqrt(d) already   keys (4, d, 16): groups of 16 positions, dimension-major
+///           values (64, d)   out (d)
+/// Requires  0 < count <= 64: the positions of the tile that the query may see; the others are not used in any way
+/// Source    Milakov and Gimelshein 2018, Online normalizer calculation for softmax, algorithm 3
+template <class Element>
+inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::size_t count, AttentionState& state,
+                        float* out) noexcept {
+    const auto* keys = reinterpret_cast<const Element*>(tile.keys);
+    const auto* values = reinterpret_cast<const Element*>(tile.values);
+    float score[tile_positions];
+    float part[key_group];
+    for (float& p : part) p = -std::numeric_limits<float>::infinity();
+    const std::size_t groups = (count + key_group - 1) / key_group;
+    for (std::size_t g = 0; g < groups; ++g) {
+        float sum[key_group] = {};
+        const Element* group = keys + g * d * key_group;
+        for (std::size_t i = 0; i < d; ++i) {
+            for (std::size_t j = 0; j < key_group; ++j)
+                sum[j] = simd::fma(simd::to_float(group[i * key_group + j]), q[i], sum[j]);
+        }
+        for (std::size_t j = 0; j < key_group; ++j) {
+            const bool visible = g * key_group + j < count;
+            score[g * key_group + j] = visible ? sum[j] : -std::numeric_limits<float>::infinity();
+            part[j] = std::max(part[j], score[g * key_group + j]);
+        }
+    }
+    const float most = std::max(state.most, *std::max_element(part, part + key_group));
+    for (float& p : part) p = 0;
+    for (std::size_t g = 0; g < groups; ++g) {
+        for (std::size_t j = 0; j < key_group; ++j) {
+            float& s = score[g * key_group + j];
+            s = exp(s - most);  // 0 for positions that are not visible, which leaves the sum as it is
+            part[j] += s;
+        }
+    }
+    const float scale = exp(state.most - most);
+    state.total = simd::fma(state.total, scale, tree_sum(part));
+    state.most = most;
+    for (std::size_t i = 0; i < d; ++i) out[i] *= scale;
+    for (std::size_t t = 0; t < count; ++t) {
+        for (std::size_t i = 0; i < d; ++i) out[i] = simd::fma(score[t], simd::to_float(values[t * d + i]), out[i]);
+    }
+}
+
+/// One query head at one position attends to all positions up to its own: out = softmax(q Kᵀ) V.
+/// Shape     q, out (d)   `tile(t)` gives the keys and values of the positions [64 t, 64 t + 64)
+/// Requires  q is scaled by 1/sqrt(d) already
+/// Cost      2 · (position + 1) · d multiply-adds
+/// Source    Vaswani et al. 2017, Attention is all you need, equation 1
+template <class Element, class Tiles>
+inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t position, float* out) noexcept {
+    AttentionState state;
+    std::fill_n(out, d, 0.0f);
+    for (std::size_t t = 0; t * tile_positions <= position; ++t) {
+        const std::size_t count = std::min(tile_positions, position + 1 - t * tile_positions);
+        attend_tile<Element>(q, tile(t), d, count, state, out);
+    }
+    for (std::size_t i = 0; i < d; ++i) out[i] = out[i] / state.total;
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA::testing::plain
