@@ -1,5 +1,6 @@
 #include "bench_runs.hpp"
 
+#include "engine.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/measure/machine_peaks.hpp"
@@ -48,7 +49,7 @@ public:
           pool_(start_threads(settings.threads)),
           model_(model()),
           peaks_(fb::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),
-          session_(model_, {.window = window(), .piece = 512, .executor = pool_, .cache = settings.cache}),
+          session_(session_of(model_, {.window = window(), .piece = 512, .executor = pool_, .cache = settings.cache})),
           cost_(fb::cost_of(*model_, session_.cache_element())) {}
 
     const fb::MachinePeaks& peaks() const { return peaks_; }

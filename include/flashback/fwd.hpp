@@ -173,6 +173,7 @@ class SafetensorsWriter;
 class JsonTree;
 class JsonFields;
 struct OptionalJson;
+class MadeFolder;
 class ModulePattern;
 struct PeftConfig;
 

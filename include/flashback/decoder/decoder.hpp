@@ -44,9 +44,10 @@ template <class Model, class RetrieverT, class PoliciesT>
 class Decoder {
     static_assert(detail::checked_model<Model>());
     static_assert(detail::checked_retriever<RetrieverT>());
-    static_assert(detail::PolicySet<PoliciesT>,
-                  "flashback: the policies of a Decoder are a Policies, or have its members: schedule, query, wrapper, layout, "
-                  "reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
+    static_assert(
+        detail::PolicySet<PoliciesT>,
+        "flashback: the policies of a Decoder are a Policies, or have its members, with policies that fit: schedule, query, "
+        "wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
 
 public:
     /// Refers to a model and a retriever, holds the policies, and calls none of them yet.

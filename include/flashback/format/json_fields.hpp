@@ -22,9 +22,9 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// The files of a tokenizer have one field for each token.
-inline constexpr std::size_t most_tokenizer_bytes = std::size_t{1} << 26;
-inline constexpr std::size_t most_tokens = std::size_t{1} << 21;
+/// Files of a tokenizer have a field for each token, and up to three elements for each merge.
+inline constexpr JsonTree::Most most_of_tokenizers{
+    .bytes = std::size_t{1} << 26, .fields = std::size_t{1} << 21, .elements = std::size_t{1} << 22};
 
 /// A value as a message may show it.
 inline std::string shown(const JsonTree& value) { return printable(value.text()); }
@@ -154,7 +154,7 @@ private:
 struct OptionalJson {
     OptionalJson(const std::filesystem::path& folder, const char* file) : name((folder / file).string()) {
         present = std::filesystem::exists(name);
-        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, detail::most_tokenizer_bytes, detail::most_tokens);
+        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, detail::most_of_tokenizers);
     }
     JsonFields fields() const { return {json, name}; }
 

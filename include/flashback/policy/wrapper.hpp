@@ -22,6 +22,11 @@ concept WrapsTokens = requires(const W& wrapper, TokenSpan passage, TokenBuffer&
 };
 
 template <class W>
+concept TakesPassages = requires(const W& wrapper, const Passage& passage, std::size_t rank, TokenBuffer& out) {
+    wrapper(passage, rank, out);
+};
+
+template <class W>
 concept WrapsPassages = requires(const W& wrapper, const Passage& passage, std::size_t rank, TokenBuffer& out) {
     { wrapper(passage, rank, out) } -> GivesNoTokens;
     requires !WritesToACopy<W, Passage, std::size_t>;
@@ -35,7 +40,7 @@ concept WrapsPassages = requires(const W& wrapper, const Passage& passage, std::
 /// An optional `markers()`, const, names the ids that the wrapper adds, as a view of what lives on in it; they are masked before
 /// every sampling, so that no text can contain them. The other optional members are those of a RetrievalSchedule.
 template <class W>
-concept MarkerWrapper = detail::WrapsTokens<W> || detail::WrapsPassages<W>;
+concept MarkerWrapper = detail::WrapsPassages<W> ||(detail::WrapsTokens<W> && !detail::TakesPassages<W>);
 
 namespace detail {
 

@@ -184,20 +184,22 @@ private:
 
 inline std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
     std::vector<TokenId> out;
+    const auto marks = state_->index.user_defined.find(text);
     bool at_start = true;
-    for (std::size_t begin = 0, at = 0; at <= text.size(); ++at) {
-        const auto special = at < text.size() ? state_->index.user_defined_at(text.substr(at)) : std::nullopt;
-        if (!special && at < text.size()) continue;
-        if (at > begin) {
-            encode_raw(text.substr(begin, at - begin), at_start, out);
-            at_start = false;
-        }
-        if (!special) break;
-        out.push_back(*special);
+    std::size_t begin = 0;
+    const auto encode_up_to = [&](std::size_t end) {
+        if (end == begin) return;
+        encode_raw(text.substr(begin, end - begin), at_start, out);
+        at_start = false;
+    };
+    for (auto mark = marks.rbegin(); mark != marks.rend(); ++mark) {
+        if (mark->at < begin) continue;  // within the one before
+        encode_up_to(mark->at);
+        out.push_back(mark->token);
         at_start = true;
-        begin = at + piece(*special).size();
-        at = begin - 1;
+        begin = mark->at + piece(mark->token).size();
     }
+    encode_up_to(text.size());
     return out;
 }
 

@@ -3,7 +3,6 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/fingerprint.hpp"
-#include "flashback/format/folder.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/gguf_writer.hpp"
 #include "flashback/train/detail/checkpoint_reader.hpp"

@@ -276,7 +276,7 @@ private:
 }  // namespace detail
 
 FLASHBACK_DETAIL_ONCE Vocabulary parse_tokenizer_json(std::string_view json, const std::string& file) {
-    const JsonTree tree = JsonTree::parse(json, file, detail::most_tokenizer_bytes, detail::most_tokens);
+    const JsonTree tree = JsonTree::parse(json, file, detail::most_of_tokenizers);
     return detail::TokenizerJson{tree, file}.read();
 }
 

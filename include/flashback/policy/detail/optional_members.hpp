@@ -6,6 +6,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <memory>
 #include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
@@ -60,6 +61,23 @@ constexpr bool wants_surprisals(const P& policy) {
         return unwrap(policy).wants_surprisals();
     } else {
         return false;
+    }
+}
+
+/// Which object is referred to. The first member of an object is at the same address, but of another type.
+struct Referred {
+    const void* object = nullptr;
+    const void* type = nullptr;
+    constexpr bool operator==(const Referred&) const = default;
+};
+template <class T>
+inline constexpr char type_tag = 0;
+template <class T>
+constexpr Referred referred(T& object) {
+    if constexpr (std::is_function_v<T>) {
+        return {};  // has no members to call
+    } else {
+        return {std::addressof(object), &type_tag<std::remove_const_t<T>>};
     }
 }
 
