@@ -31,7 +31,7 @@ target_compile_options(test_exactness_notices_a_broken_order PRIVATE -UFLASHBACK
 set_tests_properties(exactness_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "logits differ from a from-scratch evaluation")
 flashback_add_test(golden OPTIMISED SOURCES model/golden.cpp)
 flashback_add_test(golden_shared LABEL shared OPTIMISED SOURCES model/golden_folders.cpp model/golden_shared.cpp)
-flashback_add_test(model THREADS SOURCES model/session.cpp model/stopping.cpp format/gguf_fingerprint.cpp
+flashback_add_test(model THREADS SOURCES model/session.cpp model/tensors.cpp model/stopping.cpp format/gguf_fingerprint.cpp
                    APART support/allocations.cpp)
 flashback_add_test(adapter SOURCES model/adapter.cpp model/adapter_golden.cpp
                    files/adapter_families.cpp files/adapter_files.cpp files/adapter_rows.cpp files/gguf_adapter.cpp
