@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -30,9 +31,14 @@ concept StopsAfresh = StoppingCriterion<const S> || Resets<S>;
 template <class S>
 concept FittingStopping = StoppingCriterion<S> && StopsAfresh<S> && FitsOptionally<S>;
 
+/// Text: exactly a char, or what a std::string_view is made of. A number would be appended as a character.
+template <class T>
+concept TextResult = std::convertible_to<T, std::string_view> || std::same_as < std::remove_cvref_t<T>,
+char > ;
+
 template <class D>
 concept GivesText = requires(Unwrapped<D>& detokenize, TokenId token) {
-    { detokenize(token) } -> std::convertible_to<std::string_view>;
+    { detokenize(token) } -> TextResult;
 };
 
 /// Refuses, in words, what is no StoppingCriterion.
