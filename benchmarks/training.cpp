@@ -118,8 +118,8 @@ void gemm_forward_kernel(benchmark::State& state) {
     const auto w = random_floats(inputs * outputs);
     AlignedBuffer<float> y{tokens * outputs};
     time_product(state, y.data(), [&] {
-        simd::gemm({x.data(), inputs}, {w.data(), inputs * lanes, lanes}, {y.data(), lanes, outputs}, tokens, outputs / lanes,
-                   inputs);
+        simd::gemm({x.data(), inputs}, {w.data(), inputs * lanes, lanes}, {y.data(), lanes, outputs},
+                   {tokens, outputs / lanes, inputs});
     });
 }
 BENCHMARK(gemm_forward_kernel)->Unit(benchmark::kMicrosecond);
@@ -129,8 +129,8 @@ void gemm_gradient_kernel(benchmark::State& state) {
     const auto dy = random_floats(tokens * outputs);
     AlignedBuffer<float> dw{inputs * outputs};
     time_product(state, dw.data(), [&] {
-        simd::gemm({dy.data(), outputs, true}, {x.data(), lanes, inputs}, {dw.data(), lanes, inputs}, outputs, inputs / lanes,
-                   tokens);
+        simd::gemm({dy.data(), outputs, true}, {x.data(), lanes, inputs}, {dw.data(), lanes, inputs},
+                   {outputs, inputs / lanes, tokens});
     });
 }
 BENCHMARK(gemm_gradient_kernel)->Unit(benchmark::kMicrosecond);

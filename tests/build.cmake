@@ -31,7 +31,7 @@ if(FLASHBACK_INSTALL)
                                 ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
   set_property(TEST package PROPERTY LABELS build)
   foreach(how find_package add_subdirectory)
-    foreach(part policy flashback)
+    foreach(part policy flashback once)
       add_test(NAME consumer_${how}_${part} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/run.sh ${how} ${part}
                ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
       set_property(TEST consumer_${how}_${part} PROPERTY LABELS build)
@@ -39,13 +39,17 @@ if(FLASHBACK_INSTALL)
   endforeach()
 endif()
 
-# A wrong policy is refused where it is named, in words: one test for each file of refusals/.
+# A wrong policy is refused where it is named, in words: one test for each file of refusals/. What they include is compiled once.
+set(refusals_header "${PROJECT_BINARY_DIR}/tests/refusals/first.hpp")
+add_test(NAME refusals_header COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals.sh --precompile ${refusals_header} ${CMAKE_CXX_COMPILER}
+         "${include_options}" COMMAND_EXPAND_LISTS)
+set_tests_properties(refusals_header PROPERTIES LABELS build TIMEOUT 600 FIXTURES_SETUP refusals_header)
 file(GLOB refusals CONFIGURE_DEPENDS refusals/*.cpp)
 foreach(refusal IN LISTS refusals)
   cmake_path(GET refusal STEM name)
   add_test(NAME refusal_${name} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals.sh ${refusal} ${CMAKE_CXX_COMPILER} "${include_options}"
-           COMMAND_EXPAND_LISTS)
-  set_tests_properties(refusal_${name} PROPERTIES LABELS build TIMEOUT 600)
+           -include ${refusals_header} COMMAND_EXPAND_LISTS)
+  set_tests_properties(refusal_${name} PROPERTIES LABELS build TIMEOUT 600 FIXTURES_REQUIRED refusals_header)
 endforeach()
 add_test(NAME refusals_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals_notice.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER}
          -I${PROJECT_SOURCE_DIR}/include)

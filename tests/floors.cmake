@@ -1,6 +1,6 @@
 # Proves the order of the floors: a header includes its own room or a lower floor, never a neighbour on its own floor.
 # decoder sees core and policy only, policy only core; core, tensor, policy, decoder and testing include nothing but the standard library and
-# themselves; and what stands in simd/detail is seen by simd alone. Only rooms that exist have a floor.
+# themselves; and what stands in the detail/ of a room is seen by that room alone. Only rooms that exist have a floor.
 # range-v3 is for rooms that name it, and out of reach of the umbrella, because it costs compile time; no header includes Eigen.
 #
 # cmake -DINCLUDE_DIR=.../include -P floors.cmake
@@ -45,8 +45,8 @@ if(count LESS 30)
 endif()
 
 foreach(header IN LISTS headers)
-  if(header MATCHES "^(flashback|fwd|readers)\\.hpp$")
-    continue()  # the umbrella and readers.hpp see everything; fwd.hpp only declares
+  if(header MATCHES "^(flashback|fwd|compile_once)\\.hpp$")
+    continue()  # the umbrella and compile_once.hpp see everything; fwd.hpp only declares
   endif()
   room_of("${header}" room)
   if(NOT DEFINED floor_${room})
@@ -66,8 +66,8 @@ foreach(header IN LISTS headers)
       elseif(DEFINED only_of_${room} AND NOT seen IN_LIST only_of_${room})
         list(JOIN only_of_${room} " and " allowed)
         message(SEND_ERROR "${header}: ${room} may include ${allowed} only: ${line}")
-      elseif(included MATCHES "^simd/detail/")
-        message(SEND_ERROR "${header}: simd/detail is for simd alone: ${line}")
+      elseif(included MATCHES "^([a-z]+)/detail/")
+        message(SEND_ERROR "${header}: ${CMAKE_MATCH_1}/detail is for ${CMAKE_MATCH_1} alone: ${line}")
       endif()
     elseif(line MATCHES "\"flashback/fwd\\.hpp\"")
       continue()

@@ -26,7 +26,9 @@ notice policy/query.hpp '#include "flashback/tensor/dtype.hpp"' 'policy may incl
 notice model/session.hpp '#include "flashback/files/load.hpp"' 'model/session.hpp (floor 5) includes files (floor 6)'
 notice train/trainer.hpp '#include "flashback/eval/perplexity.hpp"' 'train/trainer.hpp (floor 7) includes eval (floor 7)'
 notice model/session.hpp '#include "flashback/simd/detail/bf16_lanes.hpp"' 'simd/detail is for simd alone'
-notice testing/null_model.hpp '#include "flashback/simd/lanes.hpp"' 'testing/null_model.hpp (floor 1) includes simd (floor 2)'
+notice files/load.hpp '#include "flashback/model/detail/run_lora.hpp"' 'model/detail is for model alone'
+notice data/example.hpp '#include "flashback/retrieval/detail/json_line.hpp"' 'retrieval/detail is for retrieval alone'
+notice testing/null_model.hpp '#include "flashback/simd/fma.hpp"' 'testing/null_model.hpp (floor 1) includes simd (floor 2)'
 notice tensor/dtype.hpp '#include <nlohmann/json.hpp>' 'tensor may include the standard library'
 notice policy/query.hpp '#include <nlohmann/json.hpp>' 'policy may include the standard library'
 notice testing/null_model.hpp '#include <xsimd/xsimd.hpp>' 'testing may include the standard library'
@@ -34,7 +36,7 @@ for header in core/tokens policy/query simd/exp decoder/decoder tensor/dtype tex
     notice $header.hpp '#include <range/v3/view/chunk.hpp>' "${header%%/*} may not include range-v3"
 done
 notice data/ranges.hpp '#include <range/v3/all.hpp>' 'expected single headers'
-notice data/texts.hpp '#include <range/v3/view/chunk.hpp>' 'data/texts.hpp: the umbrella reaches range-v3'
+notice data/text_stream.hpp '#include <range/v3/view/chunk.hpp>' 'data/text_stream.hpp: the umbrella reaches range-v3'
 notice eval/perplexity.hpp '#include "flashback/data/ranges.hpp"' 'data/ranges.hpp: the umbrella reaches range-v3'
 notice train/adamw.hpp '#include <Eigen/Core>' 'no header of the library includes Eigen'
 mkdir "$work/without"

@@ -22,7 +22,7 @@ if(FLASHBACK_BUILD_FUZZERS)
   # Counters for llvm-cov are always there: what a run reached is part of its result.
   add_library(flashback_fuzzer INTERFACE)
   target_compile_options(flashback_fuzzer INTERFACE -O1 -g1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-                         -fno-omit-frame-pointer -fprofile-instr-generate -fcoverage-mapping -UFLASHBACK_EXTERN_READERS)
+                         -fno-omit-frame-pointer -fprofile-instr-generate -fcoverage-mapping -UFLASHBACK_COMPILED_ONCE)
   target_compile_definitions(flashback_fuzzer INTERFACE _GLIBCXX_ASSERTIONS)
   target_include_directories(flashback_fuzzer INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}")
   target_link_libraries(flashback_fuzzer INTERFACE flashback::native)

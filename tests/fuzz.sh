@@ -25,7 +25,7 @@ headers_of() {
         config_json) echo files/detail/read_config_json.hpp ;;
         tokenizer_json) echo format/detail/read_tokenizer_json.hpp format/detail/piece_table.hpp ;;
         corpus)
-            echo retrieval/detail/read_corpus.hpp data/detail/read_texts.hpp data/detail/wikitext.hpp \
+            echo retrieval/detail/read_corpus.hpp retrieval/detail/dictd.hpp retrieval/detail/wikitext.hpp \
                 retrieval/detail/json_line.hpp retrieval/detail/text_file.hpp
             ;;
         tokenizer) echo text/tokenizer.hpp text/detail/byte_level_bpe.hpp text/detail/pre_tokenizer.hpp text/detail/sentencepiece_bpe.hpp text/unicode.hpp ;;

@@ -1,19 +1,21 @@
 flashback_add_test(core THREADS SOURCES tensor/aligned_buffer.cpp core/any_retriever.cpp tensor/blocks.cpp
                    tensor/dequantize.cpp tensor/dtype.cpp core/error.cpp core/executor.cpp tensor/quantize.cpp
-                   core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp
+                   core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp core/batch_retriever.cpp
+                   core/members.cpp
                    APART support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
                    policy/overflow.cpp policy/policies.cpp policy/query.cpp core/random.cpp
                    policy/reuse.cpp policy/schedule.cpp policy/stopping.cpp policy/wrapper.cpp
                    policy/any_policy.cpp policy/combined_schedules.cpp policy/facts.cpp policy/layout.cpp
-                   policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp
+                   policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp policy/softmax.cpp
+                   policy/optional_members.cpp
                    APART support/allocations.cpp)
 flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_writer.cpp
-                   format/mapped_file.cpp format/atomic_file.cpp format/safetensors.cpp
+                   format/mapped_file.cpp format/atomic_file.cpp format/folder.cpp format/json_tree.cpp format/safetensors.cpp
                    format/module_pattern.cpp format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp
                    APART support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
-                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/tokenizer.cpp text/unicode.cpp)
+                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/token_finder.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/write_model.cpp
                    files/byte_level_bpe.cpp files/hostile.cpp files/llama_cpp.cpp files/load.cpp files/tokenizer_folder.cpp
                    files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)
@@ -25,7 +27,7 @@ flashback_add_test(exactness_types LABEL slow OPTIMISED SOURCES model/exactness_
 # The same test must fail where sums depend on the number of rows, and say why.
 flashback_add_test(exactness_notices_a_broken_order LABEL release SOURCES model/exactness.cpp)
 target_compile_definitions(test_exactness_notices_a_broken_order PRIVATE FLASHBACK_TEST_BREAK_R2)
-target_compile_options(test_exactness_notices_a_broken_order PRIVATE -UFLASHBACK_EXTERN_KERNELS)
+target_compile_options(test_exactness_notices_a_broken_order PRIVATE -UFLASHBACK_COMPILED_ONCE)
 set_tests_properties(exactness_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "logits differ from a from-scratch evaluation")
 flashback_add_test(golden OPTIMISED SOURCES model/golden.cpp)
 flashback_add_test(golden_shared LABEL shared OPTIMISED SOURCES model/golden_folders.cpp model/golden_shared.cpp)
@@ -38,7 +40,7 @@ flashback_add_test(kv OPTIMISED SOURCES kv/contiguous_kv_cache.cpp)
 flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
                    APART simd/same_bits.cpp)
 flashback_add_test(machine_peaks LABEL release THREADS OPTIMISED SOURCES measure/machine_peaks.cpp)
-target_compile_options(test_simd PRIVATE -UFLASHBACK_EXTERN_KERNELS)
+target_compile_options(test_simd PRIVATE -UFLASHBACK_COMPILED_ONCE)
 flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp
                    decoder/calls.cpp decoder/cancellation.cpp decoder/counts.cpp decoder/drop_oldest.cpp
                    decoder/failures.cpp decoder/generation.cpp decoder/logits.cpp decoder/meanest.cpp
@@ -54,7 +56,7 @@ foreach(variant "as_built" "o0;-O0" "contract_off;-O2;-ffp-contract=off" "contra
   list(POP_FRONT variant name)
   add_library(test_hash_${name} OBJECT model/hash_of_logits.cpp)
   target_link_libraries(test_hash_${name} PRIVATE flashback_test_main)
-  target_compile_options(test_hash_${name} PRIVATE ${variant} -UFLASHBACK_EXTERN_KERNELS -UFLASHBACK_EXTERN_READERS)
+  target_compile_options(test_hash_${name} PRIVATE ${variant} -UFLASHBACK_COMPILED_ONCE)
   target_compile_definitions(test_hash_${name} PRIVATE FLASHBACK_ISA=test_${name} FLASHBACK_TEST_HASH=hash_${name})
   set_target_properties(test_hash_${name} PROPERTIES EXCLUDE_FROM_ALL ON)
   target_link_libraries(test_compiler_options PRIVATE test_hash_${name})
@@ -62,7 +64,7 @@ endforeach()
 set_property(TEST compiler_options APPEND PROPERTY LABELS release)  # for clang, whose optimiser is another
 flashback_add_test(train OPTIMISED SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES data/retrieval_examples.cpp data/shuffled_passes.cpp)
-flashback_add_test(train_files SOURCES train/checkpoint.cpp data/packed_text.cpp data/training_texts.cpp)
+flashback_add_test(train_files SOURCES train/checkpoint.cpp data/packed_text.cpp)
 flashback_add_test(trainer THREADS OPTIMISED SOURCES train/adapter.cpp train/families.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow OPTIMISED SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.

@@ -1,10 +1,10 @@
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
-#include "flashback/data/detail/run_tasks.hpp"
 #include "flashback/data/packed_text.hpp"
 #include "flashback/data/shuffled_passes.hpp"
-#include "flashback/data/training_texts.hpp"
 #include "flashback/files/load.hpp"
+#include "flashback/retrieval/corpus.hpp"
 #include "flashback/train/initial_model.hpp"
 #include "flashback/train/trainer.hpp"
 #include "markers.hpp"
@@ -80,15 +80,15 @@ fb::TokenId end_of_document(const fb::Tokenizer& tokenizer, const std::string& n
 }
 
 /// Tokens of texts, in parallel.
-std::vector<std::vector<fb::TokenId>> encode_all(const fb::Tokenizer& tokenizer, const std::vector<std::string>& texts,
+std::vector<std::vector<fb::TokenId>> encode_all(const fb::Tokenizer& tokenizer, const std::vector<fb::Document>& texts,
                                                  fb::ExecutorRef executor) {
     std::vector<std::vector<fb::TokenId>> tokens(texts.size());
-    fb::detail::run_tasks(executor, texts.size(), [&](std::size_t i) { tokens[i] = tokenizer.encode(texts[i]); });
+    executor.run(texts.size(), [&](std::size_t i) { tokens[i] = tokenizer.encode(texts[i].text); });
     return tokens;
 }
 
-fb::TrainingTexts read_texts(const std::string& file) {
-    fb::TrainingTexts found = fb::read_training_texts(file);
+fb::Corpus read_texts(const std::string& file) {
+    fb::Corpus found = fb::read_corpus(file, fb::TextForm::pages);
     if (found.replaced > 0) {
         std::cerr << "flashback: '" << file << "' is no UTF-8 in " << found.replaced << " places, which became U+FFFD\n";
     }
@@ -99,11 +99,11 @@ fb::PackedText read_data(const PretrainOptions& o, const fb::Tokenizer& tokenize
     const fb::TokenSpan head = tokenizer.head();
     fb::PackedText data{o.window, head.empty() ? std::nullopt : std::optional{head[0]}, end};
     for (const std::string& file : o.train) {
-        const fb::TrainingTexts found = read_texts(file);
-        if (found.texts.empty()) {
+        const fb::Corpus found = read_texts(file);
+        if (found.documents.empty()) {
             FLASHBACK_THROW(fb::ErrorCode::corpus, "'", file, "' holds no text, expected some to train on");
         }
-        for (const auto& document : encode_all(tokenizer, found.texts, executor)) data.add(document);
+        for (const auto& document : encode_all(tokenizer, found.documents, executor)) data.add(document);
     }
     if (data.sequences() == 0) {
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the text to train on has ", data.tokens(),
@@ -115,7 +115,7 @@ fb::PackedText read_data(const PretrainOptions& o, const fb::Tokenizer& tokenize
 /// A text in windows as `ppl` cuts it: each from scratch, BOS in front.
 std::vector<fb::TrainingExample> read_valid(const PretrainOptions& o, const fb::Tokenizer& tokenizer, std::size_t window) {
     std::string text;
-    for (const std::string& one : read_texts(o.valid).texts) text += (text.empty() ? "" : "\n") + one;
+    for (const fb::Document& one : read_texts(o.valid).documents) text += (text.empty() ? "" : "\n") + one.text;
     const std::vector<fb::TokenId> tokens = tokenizer.encode(text);
     const fb::TokenSpan head = tokenizer.head();
     std::vector<fb::TrainingExample> examples;
@@ -169,13 +169,17 @@ Json summary(const PretrainOptions& o, const fb::PackedText& data, const std::ve
 }
 
 void pretrain(const PretrainOptions& o) {
+    FilesOfCommand files;
+    files.reads("--tokenizer", o.tokenizer);
+    for (const std::string& train : o.train) files.reads("--train", train);
+    files.reads("--valid", o.valid);
+    files.writes("--out", o.out, o.force);
+    o.run.name_files(files);
+    files.check();
     const fb::ModelSource file = open_model(o.tokenizer);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::TokenId end = end_of_document(tokenizer, file.name());
     const fb::TransformerConfig config = config_of(o, tokenizer.size());
-    check_writable(o.out, o.force);
-    if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
-    if (!o.run.log.empty()) check_writable(o.run.log, true);
 
     fb::ThreadPool pool = start_threads(o.threads);
     const fb::PackedText data = read_data(o, tokenizer, end, pool);
@@ -237,7 +241,7 @@ void add_pretrain(CLI::App& app, Command& run) {
     command.add_option("--name", o->name, "What the model is called; by default as the file");
     add_dtype(command, o->dtype, {"f32", "f16", "bf16"})->capture_default_str();
     const auto size = [&](const char* option, std::size_t& value, const char* meaning) {
-        return command.add_option(option, value, meaning)->check(at_least(1))->check(CLI::Range(1, 1 << 24));
+        return command.add_option(option, value, meaning)->transform(at_least(1))->check(CLI::Range(1, 1 << 24));
     };
     size("--layers", o->layers, "Blocks of the model")->required();
     size("--width", o->width, "Width of the residual stream")->required();
@@ -245,7 +249,7 @@ void add_pretrain(CLI::App& app, Command& run) {
     size("--kv-heads", o->kv_heads, "Heads of keys and values; by default --heads");
     size("--hidden", o->hidden, "Width of the feed-forward layers; by default 8/3 of --width, up to a multiple of 64");
     command.add_option("--window", o->window, "Tokens of a sequence, and positions of the model")
-        ->check(at_least(2))
+        ->transform(at_least(2))
         ->check(CLI::Range(2, 1 << 20))
         ->capture_default_str();
     o->optimiser.add(command, "Sequences", "Of the first weights and of the order of the sequences");
@@ -257,7 +261,7 @@ void add_pretrain(CLI::App& app, Command& run) {
         .add_option(
             "--valid-window", o->valid_window,
             "Tokens of a window of --valid, which is evaluated from scratch with BOS in front; at most what the model holds")
-        ->check(at_least(1))
+        ->transform(at_least(1))
         ->needs(valid)
         ->capture_default_str();
     o->run.add(command, valid);

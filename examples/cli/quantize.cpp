@@ -1,5 +1,6 @@
 #include "flashback/tensor/quantize.hpp"
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
@@ -20,7 +21,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 #include <range/v3/view/zip.hpp>
@@ -61,7 +61,7 @@ Plan plan_for(const fb::GgufFile& file, fb::DType wanted) {
     Plan plan;
     for (const fb::GgufTensor& tensor : file.tensors()) {
         if (!fb::can_dequantize(tensor.type)) {
-            FLASHBACK_THROW(fb::ErrorCode::unsupported, "'", file.name(), "': tensor ", fb::detail::printable(tensor.name),
+            FLASHBACK_THROW(fb::ErrorCode::unsupported, "'", file.name(), "': tensor ", fb::printable(tensor.name),
                             " has type ", fb::layout_of(tensor.type).name,
                             ", expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K");
         }
@@ -136,10 +136,10 @@ private:
 
     [[noreturn]] void refuse(const fb::GgufTensor& tensor, std::size_t index, float value, std::string_view type) const {
         const std::string what = std::isfinite(value)
-                                     ? fb::detail::sentence("would be no finite number as ", type, ", expected smaller weights")
+                                     ? "would be no finite number as " + std::string{type} + ", expected smaller weights"
                                      : "is no finite number, expected weights";
         FLASHBACK_THROW(fb::ErrorCode::format, "'", file_.name(), "': element ", index, " of tensor ",
-                        fb::detail::printable(tensor.name), ' ', what);
+                        fb::printable(tensor.name), ' ', what);
     }
 
     const fb::GgufFile& file_;
@@ -176,12 +176,11 @@ void print_conversion(const Json& json) {
 
 void quantize(const QuantizeOptions& options) {
     const Target target = *std::ranges::find(targets, options.dtype, &Target::name);
+    FilesOfCommand files;
+    files.reads("argument in", options.in);
+    files.writes("argument out", options.out, options.force);
+    files.check();
     const fb::GgufFile file = fb::GgufFile::open(options.in);
-    check_other(options.in, options.out);
-    std::error_code absent;
-    if (!options.force && std::filesystem::exists(options.out, absent)) {
-        FLASHBACK_THROW(fb::ErrorCode::io, "'", options.out, "' exists already; --force replaces it");
-    }
     const Plan plan = plan_for(file, target.type);
     const std::optional<std::size_t> head = options.untie ? std::optional{embedding_of(file)} : std::nullopt;
 

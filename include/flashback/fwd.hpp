@@ -112,7 +112,7 @@ class GgufWriter;
 class SafetensorsFile;
 class SafetensorsFolder;
 class SafetensorsWriter;
-class AtomicFile;
+class MadeFolder;
 class ModulePattern;
 struct PeftConfig;
 
@@ -169,7 +169,6 @@ class RetrievedStrides;
 struct TrainingExample;
 template <class P>
 class RetrievalExamples;
-struct TrainingTexts;
 class PackedText;
 class ShuffledPasses;
 

@@ -2,7 +2,7 @@
 # A consumer of the library, from outside: configures, builds and runs tests/consumers/HOW with PART, and checks that flashback
 # gave it nothing but include paths and the language standard.
 #
-# run.sh find_package|add_subdirectory policy|flashback SOURCE_DIR BUILD_DIR COMPILER GENERATOR
+# run.sh find_package|add_subdirectory policy|flashback|once SOURCE_DIR BUILD_DIR COMPILER GENERATOR
 set -eu
 how=$1 part=$2 source=$3 build=$4 compiler=$5 generator=$6
 work=$(mktemp -d)
@@ -16,7 +16,7 @@ if [ "$how" = find_package ]; then
     mv "$work/built" "$work/moved"  # nothing in a package may remember where it was installed
     set -- "$@" -DCMAKE_PREFIX_PATH="$work/moved"
     # The policies look for no package: whoever asks for one besides flashback itself fails.
-    [ "$part" = flashback ] || set -- "$@" -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES="$source/tests/consumers/only_flashback.cmake"
+    [ "$part" != policy ] || set -- "$@" -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES="$source/tests/consumers/only_flashback.cmake"
 else
     set -- "$@" -DFLASHBACK_FOLDER="$source"
 fi
@@ -33,6 +33,18 @@ command=$(sed -n 's/^ *"command": "\(.*\)",*$/\1/p' "$work/build/compile_command
 flags=$(echo "$command" | tr ' ' '\n' | grep '^-' | grep -vE '^-(I.*|isystem|std=.*|o|c|pthread)$' || true)
 [ -n "$command" ] || fail "compile_commands.json has no command"
 echo "$command" | grep -q -- '-std=' || fail "flashback asks for no language standard: $command"
+if [ "$part" = once ]; then
+    # The sources of flashback_compile_once have the flags of the target, all have its macro, and the program calls what they hold.
+    others=$(echo "$command" | tr ' ' '\n' | grep '^-' | grep -vE '^-(I.*|isystem|std=.*|o|c|pthread|O1|DFLASHBACK_COMPILED_ONCE)$' || true)
+    [ -z "$others" ] || fail "flashback_compile_once gave its user flags: $others"
+    [ "$(echo "$command" | grep -c -- ' -O1 ')" = 4 ] || fail "expected 4 commands with the flags of the target, found: $command"
+    [ "$(echo "$command" | grep -c -- '-DFLASHBACK_COMPILED_ONCE')" = 4 ] || fail "not all sources know that they are compiled once: $command"
+    object=$(find "$work/build" -name 'flashback.cpp.o')
+    for name in 'load_model(' 'Tokenizer::encode(' 'Bm25Index::Bm25Index(' 'BasicSession<.*>::evaluate('; do
+        nm -C "$object" | grep -q "^ *U flashback::.*$name" || fail "the program compiles $name) itself"
+    done
+    flags=""
+fi
 [ -z "$flags" ] || fail "flashback gave its user flags: $flags"
 
 # As a part of another project it builds, tests and installs nothing, and its options cannot be taken for another's.

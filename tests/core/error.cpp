@@ -45,8 +45,8 @@ TEST_CASE("an assertion throws a contract error only if it does not hold") {
 }
 
 TEST_CASE("a name from a file becomes printable and short") {
-    CHECK(detail::printable("blk.0.weight") == "blk.0.weight");
-    CHECK(detail::printable("\x1b[31m\n\xff\x7f ~") == "?[31m??? ~");
-    CHECK(detail::printable(std::string(80, 'x')) == std::string(80, 'x'));
-    CHECK(detail::printable(std::string(81, 'x')) == std::string(80, 'x') + "...");
+    CHECK(printable("blk.0.weight") == "blk.0.weight");
+    CHECK(printable("\x1b[31m\n\xff\x7f ~") == "?[31m??? ~");
+    CHECK(printable(std::string(80, 'x')) == std::string(80, 'x'));
+    CHECK(printable(std::string(81, 'x')) == std::string(80, 'x') + "...");
 }

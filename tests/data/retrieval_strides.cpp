@@ -306,7 +306,7 @@ TEST_CASE("A layout reads the newest of the context; passages may take room from
     const auto policies = Policies{}.wrapper(MarkerTokens{910, 911});
     PlanScratch scratch;
     const auto read = [&](const auto& with, const StrideLayout& how) {
-        const ContextPlan plan = plan_stride(with, {}, tokens, stride, 16, how, scratch);
+        const ContextPlan plan = plan_stride(with, {}, {tokens, stride, 16}, how, scratch);
         return TokenBuffer{plan.wanted.begin(), plan.wanted.end()};
     };
     const auto text_of = [&](std::size_t length) {
@@ -330,9 +330,9 @@ TEST_CASE("A layout reads the newest of the context; passages may take room from
         read(policies, {head, false, 22});
     });
     const RetrievedStride none{.at = 200, .context = 50};
-    CHECK(plan_stride(policies, {}, tokens, none, 16, {head}, scratch).wanted.size() == 51);  // no markers around nothing
+    CHECK(plan_stride(policies, {}, {tokens, none, 16}, {head}, scratch).wanted.size() == 51);  // no markers around nothing
     const RetrievedStride longer{.at = 200, .context = 3, .found = 1, .passages = passages};
     check_error(ErrorCode::contract, "passages of 3 tokens replace all of a context of 3", [&] {
-        static_cast<void>(plan_stride(policies, {}, tokens, longer, 16, {head, true}, scratch));
+        static_cast<void>(plan_stride(policies, {}, {tokens, longer, 16}, {head, true}, scratch));
     });
 }

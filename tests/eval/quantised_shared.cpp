@@ -1,11 +1,11 @@
 // What the arithmetic of each type of weights costs: the same weights as floats are the reference, so that the rounding of the
 // weights themselves does not count. And what the default model is worth on the texts that it never saw.
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/data/training_texts.hpp"
 #include "flashback/eval/perplexity.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/model/session.hpp"
+#include "flashback/retrieval/corpus.hpp"
 #include "support/repacked.hpp"
 #include "support/shared.hpp"
 
@@ -51,7 +51,7 @@ TEST_CASE("The default model has the perplexity on the held-out texts that its c
     const auto path = flashback_test::shared("data/technical-heldout.jsonl");
     if (path.empty()) return;
     std::string text;
-    for (const std::string& one : read_training_texts(path).texts) text += (text.empty() ? "" : "\n") + one;
+    for (const Document& one : read_corpus(path, TextForm::pages).documents) text += (text.empty() ? "" : "\n") + one.text;
     const GgufFile file = GgufFile::open(FLASHBACK_TEST_MODEL);
     const TokenBuffer tokens = load_tokenizer(file).encode(text);
     ThreadPool pool{2};

@@ -1,6 +1,5 @@
 // What reads files, while memory or the file fails: a clean error, and nothing left behind.
 #include "flashback/data/stride_cache.hpp"
-#include "flashback/data/texts.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/gguf_writer.hpp"
 #include "flashback/format/peft.hpp"
@@ -133,14 +132,18 @@ TEST_CASE("faults: a corpus is read, or nothing is left") {
     folder.write("folder/sub/b.md", "two");
     for (const std::string& path : {lines, dictd, (folder.path() / "folder").string()}) {
         read_with_faults([&](FileAccess access) {
-            if (read_corpus(path, access).documents.size() != 2) FAIL_CHECK("read wrongly");
+            if (read_corpus(path, TextForm::dictionary, access).documents.size() != 2) FAIL_CHECK("read wrongly");
         });
     }
     for (const std::string& path : {lines, wiki}) {
         read_with_faults([&](FileAccess access) {
-            if (read_texts(path, access).documents.size() != 2) FAIL_CHECK("read wrongly");
+            if (read_corpus(path, TextForm::whole, access).documents.size() != 2) FAIL_CHECK("read wrongly");
         });
     }
+    const std::string pages = folder.write("pages.txt", "one\n\f\n \n\f\ntwo");
+    read_with_faults([&](FileAccess access) {
+        if (read_corpus(pages, TextForm::pages, access).documents.size() != 2) FAIL_CHECK("read wrongly");
+    });
 }
 
 TEST_CASE("faults: an index is built and asked, or nothing is left") {

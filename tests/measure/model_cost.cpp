@@ -71,7 +71,7 @@ TEST_CASE("Bytes of tensors are those of a GGUF file") {
 TEST_CASE("The least seconds follow from the peaks") {
     const ModelCost cost{
         .type = DType::bf16, .operations = 100, .attention_operations = 2, .weight_bytes = 50, .cache_bytes = 4};
-    const simd::MachinePeaks peaks{.threads = 1, .f32 = 10, .bf16 = 20, .int8 = {}, .read = 5};
+    const MachinePeaks peaks{.threads = 1, .f32 = 10, .bf16 = 20, .int8 = {}, .read = 5};
     CHECK(cost.product_peak(peaks) == 20);
     CHECK(ModelCost{.type = DType::q8_0}.product_peak(peaks) == 10);  // no such instruction: that of f32
     CHECK(ModelCost{.type = DType::f16}.product_peak(peaks) == 10);
@@ -90,12 +90,12 @@ TEST_CASE("The well-known shapes have the operations of performance figures") {
         model.config = *shape_of(name);
         model.layers.resize(model.config.layers);
         std::size_t sum = 0;
-        detail::each_tensor(
+        each_tensor(
             model,
-            [&](const std::string&, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
+            [&](const flashback::TensorId&, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
                 sum += outputs * inputs;
             },
-            [&](const std::string&, std::size_t count, const std::vector<float>&) { sum += count; });
+            [&](const flashback::TensorId&, std::size_t count, const std::vector<float>&) { sum += count; });
         return sum;
     };
     // As the files on the Hugging Face hub count them, the head tied.

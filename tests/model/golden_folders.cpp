@@ -155,9 +155,10 @@ TEST_CASE("gpt-nano-sort has every value of its reference") {
         ContiguousKVCache cache{{c.layers, c.kv_heads, c.head_dim, c.window, DType::f32}};
         Workspace work{c, rows};
         const Recorder seen{rows};
-        forward(*model, tokens, 0, cache, work, ExecutorRef{}, {}, seen);
+        const ForwardParts parts{*model, work};
+        forward(parts, tokens, 0, cache, seen);
         std::vector<float> logits(rows * simd::padded(c.vocab));
-        logits_of(*model, 0, rows, work, ExecutorRef{}, logits.data(), seen);
+        logits_of(parts, 0, rows, logits.data(), seen);
 
         Reference reference{file, s, sequences};
         reference.check("tok_emb", seen.at(Stage::token));

@@ -1,5 +1,4 @@
 // Collections and queries that nobody means well with; the numbers are those of hostile_cases.md.
-#include "flashback/data/texts.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/corpus.hpp"
 #include "support/allocations.hpp"
@@ -18,8 +17,9 @@ using flashback_test::check_error;
 
 TEST_CASE("hostile 43: an id with raw bytes stands in no sentence") {
     const std::string line = "{\"_id\":\"\\u001b[2J\\u00e4\",\"text\":\"x\"}\n";
-    for (const auto parse : {parse_corpus, parse_texts}) {
-        check_error(ErrorCode::corpus, "has two documents with the id '?[2J", [&] { parse(line + line, "x.jsonl"); });
+    for (const TextForm form : {TextForm::dictionary, TextForm::whole}) {
+        check_error(ErrorCode::corpus, "has two documents with the id '?[2J",
+                    [&] { parse_corpus(line + line, "x.jsonl", form); });
     }
     check_error(ErrorCode::corpus, "'x.jsonl' line 1 is no JSON",
                 [] { parse_corpus("{\"_id\":\"\\ud800\",\"text\":\"\"}", "x.jsonl"); });

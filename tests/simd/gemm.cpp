@@ -48,8 +48,8 @@ TEST_CASE("gemm has the bits of plain loops, for every shape, layout and start")
                             auto expected = before;
                             const std::size_t panel = as_panels ? rows * 16 : 16;
                             const std::size_t row = as_panels ? 16 : panels * 16;
-                            simd::gemm(left, right, {found.data(), panel, row}, rows, panels, depth, start);
-                            simd::plain::gemm(left, right, {expected.data(), panel, row}, rows, panels, depth, start);
+                            simd::gemm(left, right, {found.data(), panel, row}, {rows, panels, depth}, start);
+                            testing::plain::gemm(left, right, {expected.data(), panel, row}, {rows, panels, depth}, start);
                             CAPTURE(rows);
                             CAPTURE(panels);
                             CAPTURE(depth);
@@ -72,10 +72,10 @@ TEST_CASE("gemm with a packed matrix is matmul") {
                                           [&](std::size_t o, std::size_t i) { return weights[o * inputs + i]; });
     const std::size_t stride = simd::row_stride(outputs);
     std::vector<float> expected(rows * stride);
-    simd::matmul(w, 0, w.panels(), {x.data(), inputs}, rows, expected.data(), stride);
+    simd::matmul(w, {0, w.panels()}, {x.data(), inputs}, rows, {expected.data(), stride});
     std::vector<float> found(rows * stride);
     simd::gemm({x.data(), inputs}, {reinterpret_cast<const float*>(w.panel(0)), inputs * 16, 16}, {found.data(), 16, stride},
-               rows, w.panels(), inputs);
+               {rows, w.panels(), inputs});
     CHECK(same(found, expected));
 }
 

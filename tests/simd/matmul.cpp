@@ -102,11 +102,11 @@ TEST_CASE("Every output is that of the plain loop, whatever tile it falls into")
                     Rows x{rows, inputs, rows % 3, rows % 16, type};
                     const std::size_t stride = simd::padded(outputs) + rows % 5;
                     std::vector<float> y(rows * stride + 1, 7.0f);
-                    simd::matmul(w.packed, 0, w.packed.panels(), x.view(), rows, y.data(), stride);
+                    simd::matmul(w.packed, {0, w.packed.panels()}, x.view(), rows, {y.data(), stride});
                     std::size_t wrong = 0;
                     for (std::size_t r = 0; r < rows; ++r) {
                         for (std::size_t o = 0; o < stride; ++o) {
-                            const float expected = o < outputs ? simd::plain::dot(type, w.row(o), x.row(r), inputs)
+                            const float expected = o < outputs ? testing::plain::dot(type, w.row(o), x.row(r), inputs)
                                                    : o < simd::padded(outputs) ? 0.0f
                                                                                : 7.0f;
                             if (y[r * stride + o] != expected) ++wrong;
@@ -127,7 +127,7 @@ TEST_CASE("A product is that of doubles, up to the rounding that its type asks f
         const Weights w = random_weights(type, 40, inputs);
         Rows x{3, inputs, 0, 0, type};
         std::vector<float> y(3 * 48);
-        simd::matmul(w.packed, 0, 3, x.view(), 3, y.data(), 48);
+        simd::matmul(w.packed, {0, 3}, x.view(), 3, {y.data(), 48});
         std::vector<float> values(inputs);
         for (std::size_t o = 0; o < 40; ++o) {
             dequantize(type, w.row(o), inputs, values.data());
@@ -158,11 +158,11 @@ TEST_CASE("Some panels of a product are those of the whole, and nothing else is 
             Rows x{rows, inputs, 0, 0, type};
             const std::size_t stride = simd::padded(150);
             std::vector<float> whole(rows * stride);
-            simd::matmul(w.packed, 0, w.packed.panels(), x.view(), rows, whole.data(), stride);
+            simd::matmul(w.packed, {0, w.packed.panels()}, x.view(), rows, {whole.data(), stride});
             for (std::size_t first = 0; first <= w.packed.panels(); ++first) {
                 for (std::size_t last = first; last <= w.packed.panels(); ++last) {
                     std::vector<float> y(rows * stride, 1234.5f);
-                    simd::matmul(w.packed, first, last, x.view(), rows, y.data(), stride);
+                    simd::matmul(w.packed, {first, last}, x.view(), rows, {y.data(), stride});
                     bool right = true;
                     for (std::size_t i = 0; i < y.size(); ++i) {
                         const std::size_t panel = i % stride / simd::panel_outputs;
@@ -186,11 +186,11 @@ TEST_CASE("A number that is none reaches every output that reads it, and no othe
                 x.row(rows - 1)[200] = special;
                 x.convert(type, inputs);
                 std::vector<float> y(rows * 48);
-                simd::matmul(w.packed, 0, 3, x.view(), rows, y.data(), 48);
+                simd::matmul(w.packed, {0, 3}, x.view(), rows, {y.data(), 48});
                 bool right = true;
                 for (std::size_t r = 0; r < rows; ++r) {
                     for (std::size_t o = 0; o < 33; ++o) {
-                        right = right && same(y[r * 48 + o], simd::plain::dot(type, w.row(o), x.row(r), inputs));
+                        right = right && same(y[r * 48 + o], testing::plain::dot(type, w.row(o), x.row(r), inputs));
                         right = right && std::isfinite(y[r * 48 + o]) == (r + 1 < rows);
                     }
                 }
@@ -208,7 +208,7 @@ TEST_CASE("Activations too small for a scale count as zeros") {
         x.convert(DType::q8_0, 32);
         const Weights w = random_weights(DType::q8_0, 16, 32);
         std::vector<float> y(16, 1.0f);
-        simd::matmul(w.packed, 0, 1, x.view(), 1, y.data(), 16);
+        simd::matmul(w.packed, {0, 1}, x.view(), 1, {y.data(), 16});
         CHECK(std::ranges::all_of(y, [](float v) { return v == 0; }));
     }
 }

@@ -1,8 +1,8 @@
 /// \file Models of each family, and their Hugging Face folders: names, order of rows and layout written down once more.
 #pragma once
 
-#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "support/safetensors_bytes.hpp"
 
@@ -32,16 +32,16 @@ inline flashback::Transformer random_weights(const flashback::TransformerConfig&
         if (type == flashback::DType::bf16) return flashback::bf16_to_float(flashback::float_to_bf16(x));
         return x;
     };
-    flashback::detail::each_tensor(
+    flashback::each_tensor(
         model,
-        [&](const std::string&, std::size_t outputs, std::size_t inputs, flashback::simd::PackedMatrix& to) {
+        [&](const flashback::TensorId&, std::size_t outputs, std::size_t inputs, flashback::simd::PackedMatrix& to) {
             to = flashback::simd::PackedMatrix::of(type, outputs, inputs,
                                                    [&](std::size_t, std::size_t) { return rounded(normal(random)); });
         },
-        [&](const std::string& name, std::size_t count, std::vector<float>& to) {
+        [&](const flashback::TensorId& id, std::size_t count, std::vector<float>& to) {
             for (std::size_t i = 0; i < count; ++i) {
                 const float x = normal(random);
-                to.push_back(rounded(name.ends_with(".weight") ? 1 + x : x));
+                to.push_back(rounded(id.bias ? x : 1 + x));
             }
         });
     model.rotary_frequencies = flashback::rotary_frequencies_of(c);

@@ -1,7 +1,7 @@
 /// \file A model of the library as one in double.
 #pragma once
 
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 #include "support/double_transformer.hpp"
 
 #include <cstddef>
@@ -29,17 +29,18 @@ inline DoubleTransformer in_double(const flashback::Transformer& model) {
     out.position_offset = c.position_offset;
     using flashback::Activation;
     out.activation = c.activation == Activation::silu ? silu64 : c.activation == Activation::relu ? relu64 : gelu64;
-    flashback::detail::each_tensor(
+    flashback::each_tensor(
         model,
-        [&](const std::string& name, std::size_t, std::size_t, const flashback::simd::PackedMatrix& tensor) {
+        [&](const flashback::TensorId& id, std::size_t, std::size_t, const flashback::simd::PackedMatrix& tensor) {
             std::vector<float> row(tensor.inputs());
             for (std::size_t o = 0; o < tensor.outputs(); ++o) {
                 tensor.row(o, row.data());
-                out.tensors[name].insert(out.tensors[name].end(), row.begin(), row.end());
+                std::vector<double>& values = out.tensors[to_string(id)];
+                values.insert(values.end(), row.begin(), row.end());
             }
         },
-        [&](const std::string& name, std::size_t, const std::vector<float>& tensor) {
-            out.tensors[name].assign(tensor.begin(), tensor.end());
+        [&](const flashback::TensorId& id, std::size_t, const std::vector<float>& tensor) {
+            out.tensors[to_string(id)].assign(tensor.begin(), tensor.end());
         });
     return out;
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "flashback/core/random.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/quantize.hpp"
 #include "support/random_blocks.hpp"
@@ -84,13 +84,13 @@ inline std::shared_ptr<const flashback::Transformer> random_model(const RandomMo
 
     model->layers.resize(c.layers);
     if (!shape.tied) model->head.emplace();
-    flashback::detail::each_tensor(
+    flashback::each_tensor(
         *model,
-        [&](const std::string&, std::size_t outputs, std::size_t inputs, flashback::simd::PackedMatrix& to) {
+        [&](const flashback::TensorId&, std::size_t outputs, std::size_t inputs, flashback::simd::PackedMatrix& to) {
             to = matrix(outputs, inputs);
         },
-        [&](const std::string& name, std::size_t count, std::vector<float>& to) {
-            const double least = name.ends_with(".bias") ? -0.5 : 0.5;
+        [&](const flashback::TensorId& id, std::size_t count, std::vector<float>& to) {
+            const double least = id.bias ? -0.5 : 0.5;
             to.resize(count);
             for (float& value : to) value = static_cast<float>(least + random.uniform());
         });

@@ -88,7 +88,7 @@ TEST_CASE("gradients of a LoRA on all modules and of markers are those of finite
             example.tokens[15] = 5;
             reference.dropout = [&](std::size_t layer, std::size_t module, std::size_t row, std::size_t input) {
                 detail::Dropout drop = detail::Dropout::of(dropout);
-                drop.key = detail::random_key(detail::random_key(4, 2, 0, 0), layer, module);
+                drop.key = random_key(random_key(4, 2, 0, 0), layer, module);
                 std::vector<float> ones(input + 1, 1.0f);
                 drop.apply(row, ones.data(), ones.size(), ones.data());
                 return static_cast<double>(ones[input]);

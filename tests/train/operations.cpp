@@ -1,7 +1,8 @@
 // The derivative of each operation against finite differences in double.
+#include "flashback/simd/backward.hpp"
+#include "flashback/train/detail/activation_backward.hpp"
 #include "flashback/train/detail/attention.hpp"
 #include "flashback/train/detail/linear.hpp"
-#include "flashback/train/detail/row_operations.hpp"
 #include "train/helpers.hpp"
 
 #include <algorithm>
@@ -70,8 +71,8 @@ TEST_CASE("the derivative of rms_norm") {
         const auto f = [&] { return weighed(rms_norm64(row64(x), weight, 0.1), dy); };
         std::vector<float> dx(n, 2.0f);
         std::vector<float> dweight(n, 3.0f);
-        detail::rms_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f, as_floats(dy).data(), dx.data(),
-                                  dweight.data());
+        simd::rms_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
+                                {as_floats(dy).data(), dx.data(), dweight.data()});
         for (float& g : dx) g -= 2.0f;  // it adds
         for (float& g : dweight) g -= 3.0f;
         check("x", dx, x, f);
@@ -91,13 +92,13 @@ TEST_CASE("the derivative of silu(gate) times up, and its ends") {
     };
     std::vector<float> dgate = as_floats(gate);
     std::vector<float> dup = as_floats(up);
-    detail::silu_times_backward(dgate.data(), dup.data(), as_floats(dy).data(), 35);
+    simd::silu_times_backward(dgate.data(), dup.data(), as_floats(dy).data(), 35);
     check("gate", dgate, gate, f);
     check("up", dup, up, f);
 
     std::vector<float> far{-200, 200};
     std::vector<float> ones{1, 1};
-    detail::silu_times_backward(far.data(), ones.data(), std::vector<float>{1, 1}.data(), 2);
+    simd::silu_times_backward(far.data(), ones.data(), std::vector<float>{1, 1}.data(), 2);
     CHECK(far == std::vector<float>{0, 1});
     CHECK(ones == std::vector<float>{0, 200});
 }
@@ -113,16 +114,16 @@ TEST_CASE("the derivative of layer_norm") {
         std::vector<float> dx(n, 1.0f);  // what is there is added to
         std::vector<float> dweight(n);
         std::vector<float> dbias(n);
-        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f, as_floats(dy).data(), dx.data(),
-                                    dweight.data(), dbias.data());
+        simd::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
+                                  {as_floats(dy).data(), dx.data(), dweight.data(), dbias.data()});
         for (float& value : dx) value -= 1;
         if (n > 1) check("x", dx, x, f);  // one number alone is its own mean
         if (n == 1) CHECK(std::abs(dx[0]) < 1e-6f);
         if (n > 1) check("weight", dweight, weight, f);
         check("bias", dbias, bias, f);
         std::vector<float> again(n, 1.0f);
-        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f, as_floats(dy).data(), again.data(),
-                                    nullptr, nullptr);
+        simd::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
+                                  {as_floats(dy).data(), again.data(), nullptr, nullptr});
         for (float& value : again) value -= 1;
         CHECK(again == dx);
     }
@@ -160,7 +161,7 @@ TEST_CASE("cross entropy and its derivative, with columns cut and without, far f
         for (const std::vector<TokenId>& cut : {std::vector<TokenId>{}, std::vector<TokenId>{0, 40}}) {
             std::vector<float> gradient = as_floats(logits);
             for (const TokenId id : cut) gradient[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
-            const double loss = detail::cross_entropy(gradient.data(), 41, 7);
+            const double loss = simd::cross_entropy(gradient.data(), 41, 7);
             CHECK(loss == doctest::Approx(cross_entropy64(row64(logits), 7, cut)).epsilon(1e-5));
             for (const TokenId id : cut) CHECK(gradient[static_cast<std::size_t>(id)] == 0);
             if (offset == 0.0) check("logits", gradient, logits, [&] { return cross_entropy64(row64(logits), 7, cut); });
@@ -170,7 +171,7 @@ TEST_CASE("cross entropy and its derivative, with columns cut and without, far f
 
 TEST_CASE("a target of probability nearly 0 has a finite loss") {
     std::vector<float> logits{300, -300};
-    CHECK(detail::cross_entropy(logits.data(), 2, 1) == doctest::Approx(600));
+    CHECK(simd::cross_entropy(logits.data(), 2, 1) == doctest::Approx(600));
     CHECK(logits == std::vector<float>{1, -1});
 }
 
@@ -198,9 +199,9 @@ TEST_CASE("the derivative of attention, for one query to a head of keys and for 
             detail::Rows lv = to_library(v, kv_heads * d);
             detail::Rows out{rows, width};
             const detail::AttentionShape shape{kv_heads * sharing, kv_heads, d};
-            detail::attention_forward(shape, lq, lk, lv, 0, rows, out, scratch);
+            detail::attention_forward(shape, {lq, lk, lv}, {0, rows}, out, scratch);
             CHECK(weighed(as_rows(from_library(out, rows, width), width), dy) == doctest::Approx(f()).epsilon(1e-4));
-            detail::attention_backward(shape, lq, lk, lv, out, to_library(dy, width), 0, rows, scratch);
+            detail::attention_backward(shape, {lq, lk, lv}, out, to_library(dy, width), {0, rows}, scratch);
             // A sample of the rows: each difference evaluates everything.
             if (rows < 67) {
                 if (rows > 1) check("q", from_library(lq, rows, width), q, f);  // one position alone has the weight 1
@@ -237,9 +238,9 @@ TEST_CASE("attention from a position on: its rows are those of all positions, an
             detail::Rows lk = to_library(k, 2 * d);
             detail::Rows lv = to_library(v, 2 * d);
             detail::Rows out{rows, width};
-            detail::attention_forward(shape, lq, lk, lv, first, rows, out, scratch);
+            detail::attention_forward(shape, {lq, lk, lv}, {first, rows}, out, scratch);
             Result result{from_library(out, rows, width), {}, {}, {}};
-            detail::attention_backward(shape, lq, lk, lv, out, to_library(dy, width), first, rows, scratch);
+            detail::attention_backward(shape, {lq, lk, lv}, out, to_library(dy, width), {first, rows}, scratch);
             result.dq = from_library(lq, rows, width);
             result.dk = from_library(lk, rows, 2 * d);
             result.dv = from_library(lv, rows, 2 * d);
@@ -332,11 +333,11 @@ TEST_CASE("the derivative of a linear layer with LoRA, dropout and a bias") {
         const detail::Rows lx = to_library(x, inputs);
         const detail::Rows ldy = to_library(dy, outputs);
         detail::Rows y{rows, outputs};
-        detail::linear_forward(linear, lx, rows, y, simd::GemmStart::zero, dropout, scratch);
+        detail::linear_forward(linear, lx, y, {rows, simd::GemmStart::zero, dropout, scratch});
         CHECK(weighed(as_rows(from_library(y, rows, outputs), outputs), dy) == doctest::Approx(f()).epsilon(1e-4));
         detail::Rows dx{rows, inputs};
         std::vector<float> gradients(layout.size());
-        detail::linear_backward(linear, lx, ldy, rows, dx, simd::GemmStart::zero, dropout, gradients.data(), scratch);
+        detail::linear_backward(linear, lx, ldy, dx, gradients.data(), {rows, simd::GemmStart::zero, dropout, scratch});
         check("x", from_library(dx, rows, inputs), x, f);
         check("w", layout["w"].read(gradients.data()), w, f);
         check("a", layout["a"].read(gradients.data()), a, f);

@@ -52,10 +52,10 @@
 #define FLASHBACK_NO_UNIQUE_ADDRESS [[no_unique_address]]
 #endif
 
-/// What stands in front of the definition of a function that reads files. With FLASHBACK_EXTERN_READERS it is compiled once for a whole
-/// program, by the source that includes flashback/readers.hpp.
-#if defined(FLASHBACK_EXTERN_READERS)
-#define FLASHBACK_DETAIL_READER
+/// What stands in front of the definition of a function that may be compiled once: with FLASHBACK_COMPILED_ONCE by the source that
+/// includes flashback/compile_once.hpp, without it by every translation unit.
+#if defined(FLASHBACK_COMPILED_ONCE)
+#define FLASHBACK_DETAIL_ONCE
 #else
-#define FLASHBACK_DETAIL_READER inline
+#define FLASHBACK_DETAIL_ONCE inline
 #endif

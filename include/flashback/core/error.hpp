@@ -56,6 +56,14 @@ private:
 /// Is told of an error instead of a throw, and may return: then what was asked for was not done.
 using ErrorHandler = FunctionRef<void(ErrorCode code, std::string_view sentence)>;
 
+/// A name from a file as it may stand in a message: printable ASCII, and not long.
+inline std::string printable(std::string_view text) {
+    std::string out;
+    for (const char c : text.substr(0, 80)) out += (c >= 32 && c < 127) ? c : '?';
+    if (text.size() > 80) out += "...";
+    return out;
+}
+
 namespace detail {
 
 template <class Part>
@@ -73,14 +81,6 @@ std::string sentence(const Parts&... parts) {
     std::string text;
     (add_part(text, parts), ...);
     return text;
-}
-
-/// A name from a file as it may stand in a message: printable ASCII, and not long.
-inline std::string printable(std::string_view text) {
-    std::string out;
-    for (const char c : text.substr(0, 80)) out += (c >= 32 && c < 127) ? c : '?';
-    if (text.size() > 80) out += "...";
-    return out;
 }
 
 /// What FLASHBACK_THROW does without exceptions: the sentence is the last thing that the program says.

@@ -35,15 +35,11 @@ private:
     std::uint64_t state_;
 };
 
-namespace detail {
-
 /// A key that depends on all of some numbers and on their order.
 template <class... Numbers>
 constexpr std::uint64_t random_key(std::uint64_t seed, Numbers... numbers) noexcept {
     ((seed = SplitMix64{seed ^ static_cast<std::uint64_t>(numbers)}.next()), ...);
     return SplitMix64{seed}.next();
 }
-
-}  // namespace detail
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -9,8 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
-#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -21,17 +19,10 @@ namespace flashback::inline FLASHBACK_ISA {
 class PackedText {
 public:
     /// Throws    Error{contract} for sequences of fewer than 2 tokens
-    PackedText(std::size_t length, std::optional<TokenId> begin, TokenId end) : length_(length), begin_(begin), end_(end) {
-        FLASHBACK_ASSERT(length >= 2, "sequences of ", length, " tokens, expected at least 2");
-    }
+    PackedText(std::size_t length, std::optional<TokenId> begin, TokenId end);
 
-    /// Appends a document: any tokens but `begin`.
-    void add(TokenSpan document) {
-        if (begin_ && tokens_.size() % length_ != 0) tokens_.push_back(*begin_);
-        for (const TokenId token : document) push(token);
-        push(end_);
-        ++documents_;
-    }
+    /// Appends a document, which is any tokens but `begin`.
+    void add(TokenSpan document);
 
     /// How many tokens a sequence has.
     std::size_t length() const noexcept { return length_; }
@@ -43,31 +34,13 @@ public:
 
     /// A sequence as a training example: every token but the first and `begin` is predicted.
     /// Throws    Error{contract} if there is none of that number
-    TrainingExample sequence(std::size_t number) const {
-        FLASHBACK_ASSERT(number < sequences(), "sequence ", number, " of a text of ", sequences(), " sequences");
-        const TokenSpan tokens = TokenSpan{tokens_}.subspan(number * length_, length_);
-        TrainingExample example;
-        example.tokens.assign(tokens.begin(), tokens.end());
-        for (std::size_t i = 1; i < length_; ++i) {
-            if (tokens[i] != begin_) example.targets.push_back(static_cast<std::uint32_t>(i));
-        }
-        return example;
-    }
+    TrainingExample sequence(std::size_t number) const;
 
     /// A hash of all tokens and of how they are cut.
-    std::uint64_t fingerprint() const noexcept {
-        Fingerprint all;
-        all.add(length_);
-        all.add(static_cast<std::uint64_t>(begin_.value_or(-1)));
-        all.add(std::as_bytes(std::span{tokens_}));
-        return all.value();
-    }
+    std::uint64_t fingerprint() const noexcept;
 
 private:
-    void push(TokenId token) {
-        if (begin_ && tokens_.size() % length_ == 0) tokens_.push_back(*begin_);
-        tokens_.push_back(token);
-    }
+    void push(TokenId token);
 
     std::size_t length_;
     std::optional<TokenId> begin_;
@@ -77,3 +50,7 @@ private:
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_COMPILED_ONCE)
+#include "flashback/data/detail/packed_text.hpp"
+#endif

@@ -65,7 +65,7 @@ public:
         const StrideLayout layout{head_, /*passages_replace_text=*/true, window_};
         TokenBuffer tokens;
         {
-            const ContextPlan plan = plan_stride(policies_, {}, text_, stride, targets, layout, scratch);
+            const ContextPlan plan = plan_stride(policies_, {}, {text_, stride, targets}, layout, scratch);
             tokens.reserve(plan.wanted.size() + targets);
             append(tokens, plan.wanted);
         }

@@ -7,7 +7,6 @@
 #include "flashback/core/random.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
-#include "flashback/data/detail/run_tasks.hpp"
 #include "flashback/data/text_stream.hpp"
 #include "flashback/policy/context_plan.hpp"
 #include "flashback/policy/query.hpp"
@@ -136,11 +135,21 @@ inline std::vector<RetrievedStrides::Entry> walk(std::size_t tokens, const Strid
     return entries;
 }
 
+/// A stride of a text, before its passages are found.
+struct StridePlace {
+    const TextStream& text;
+    const StrideOptions& options;
+    const RetrievedStrides::Entry& entry;
+    std::size_t number;
+};
+
 /// Finds the passages of one stride: asks for more until enough of them are allowed, or there are no more.
 template <class R, class QueryFrom, class Forbidden>
-std::size_t find_passages(const TextStream& text, R& retriever, QueryFrom& query, const StrideOptions& o,
-                          const RetrievedStrides::Entry& entry, std::size_t number, const Forbidden& forbidden,
+std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& query, const Forbidden& forbidden,
                           TokenBuffer& out) {
+    const TextStream& text = place.text;
+    const StrideOptions& o = place.options;
+    const RetrievedStrides::Entry& entry = place.entry;
     const std::size_t begin = entry.at - entry.context;
     const std::size_t end = entry.at + o.stride;
     constexpr std::size_t behind = 64;  // a passage that begins within the stride is known by what comes next
@@ -148,8 +157,8 @@ std::size_t find_passages(const TextStream& text, R& retriever, QueryFrom& query
                               text.tokens().subspan(begin, std::min(end + behind, text.tokens().size()) - begin)};
     const StepView step{.context = text.tokens().first(entry.at),
                         .prompt_tokens = o.init,
-                        .retrievals = number,
-                        .since_retrieval = number > 0 ? o.stride : 0};
+                        .retrievals = place.number,
+                        .since_retrieval = place.number > 0 ? o.stride : 0};
     constexpr std::size_t most_candidates = std::size_t{1} << 24;
     const std::size_t before = out.size();
     std::size_t taken = 0;
@@ -164,7 +173,7 @@ std::size_t find_passages(const TextStream& text, R& retriever, QueryFrom& query
         for (const Passage& passage : found) {
             if (taken == o.passages) break;
             if (forbidden(passage, source)) continue;
-            FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", detail::printable(passage.id),
+            FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", printable(passage.id),
                              "' has no tokens, expected a retriever that tokenises its passages");
             append(out, passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)));
             ++taken;
@@ -198,7 +207,7 @@ RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const Qu
     constexpr std::size_t together = 64;
     std::vector<TokenBuffer> found(parts);
     for (std::size_t first = 0; first < all; first += parts * together) {
-        detail::run_tasks(options.executor, parts, [&](std::size_t part) {
+        options.executor.run(parts, [&](std::size_t part) {
             std::conditional_t<shared, const R, R>& asked = retriever;
             QueryFrom builder = query;
             found[part].clear();
@@ -206,7 +215,7 @@ RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const Qu
             for (std::size_t i = begin; i < std::min(all, begin + together); ++i) {
                 const std::size_t before = found[part].size();
                 entries[i].found = static_cast<std::uint32_t>(
-                    detail::find_passages(text, asked, builder, options, entries[i], i, forbidden, found[part]));
+                    detail::find_passages({text, options, entries[i], i}, asked, builder, forbidden, found[part]));
                 entries[i].end = found[part].size() - before;
             }
         });
@@ -228,7 +237,14 @@ inline void check_within(TokenSpan text, const RetrievedStride& stride, std::siz
 
 }  // namespace detail
 
-/// How the context of a stride is read beside its passages.
+/// A stride to plan: the text that it is of, and how many of its tokens are to be evaluated after what is planned.
+struct PlannedStride {
+    TokenSpan text;
+    const RetrievedStride& stride;
+    std::size_t targets;
+};
+
+/// What of a stride's context is read beside its passages.
 struct StrideLayout {
     TokenSpan head = {};
     bool passages_replace_text = false;  ///< passages take the place of as many of the oldest tokens of the context
@@ -241,8 +257,9 @@ struct StrideLayout {
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code: passages and text together have a fixed
 ///           length, and several passages stand in one pair of markers; Ram et al. 2023, In-Context RALM: passages replace text
 template <class P>
-ContextPlan plan_stride(const P& policies, TokenSpan held, TokenSpan text, const RetrievedStride& stride, std::size_t targets,
-                        const StrideLayout& how, PlanScratch& scratch) {
+ContextPlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& planned, const StrideLayout& how,
+                        PlanScratch& scratch) {
+    const RetrievedStride& stride = planned.stride;
     const Passage all{.tokens = stride.passages};
     const std::span<const Passage> passages{&all, stride.found > 0 ? 1u : 0u};
     std::size_t length = stride.context;
@@ -252,14 +269,14 @@ ContextPlan plan_stride(const P& policies, TokenSpan held, TokenSpan text, const
         length -= stride.passages.size();
     }
     const auto plan = [&] {
-        return plan_context(policies, held, {how.head, passages, text.subspan(stride.at - length, length)}, scratch);
+        return plan_context(policies, held, {how.head, passages, planned.text.subspan(stride.at - length, length)}, scratch);
     };
     const ContextPlan whole = plan();
-    const std::size_t needed = whole.wanted.size() + targets;
+    const std::size_t needed = whole.wanted.size() + planned.targets;
     if (how.window == 0 || needed <= how.window) return whole;
     const std::size_t fixed = needed - length;
     if (fixed >= how.window) {
-        FLASHBACK_THROW(ErrorCode::window, "head, passages and a stride of ", targets, " tokens need ", fixed,
+        FLASHBACK_THROW(ErrorCode::window, "head, passages and a stride of ", planned.targets, " tokens need ", fixed,
                         " positions, and a window of ", how.window, " leaves no room for text");
     }
     length = how.window - fixed;

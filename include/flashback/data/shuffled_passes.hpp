@@ -29,7 +29,7 @@ public:
         const std::uint64_t pass = place / order_.size();
         if (pass != pass_) {
             std::iota(order_.begin(), order_.end(), std::size_t{0});
-            SplitMix64 random{detail::random_key(seed_, 3, pass)};
+            SplitMix64 random{random_key(seed_, 3, pass)};
             for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.below(i)]);
             pass_ = pass;
         }

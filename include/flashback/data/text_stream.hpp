@@ -82,14 +82,14 @@ inline std::string title_key(std::string_view title) {
     return key;
 }
 
+}  // namespace detail
+
 /// Whether tokens stand somewhere in others, in one piece.
 inline bool has_run(TokenSpan tokens, TokenSpan run) {
     return std::search(tokens.begin(), tokens.end(), run.begin(), run.end()) != tokens.end();  // not ranges::search: clang 14
 }
 
-}  // namespace detail
-
-/// What a passage must not come from.
+/// What a passage must not be from.
 struct StrideSource {
     std::span<const SourceDocument> documents;  ///< documents that a token of the context or of the stride is from
     TokenSpan tokens;                           ///< of the context, of the stride, and some tokens after it
@@ -126,7 +126,7 @@ private:
     bool shares_text(TokenSpan passage, TokenSpan source) const {
         if (run == 0) return false;
         for (std::size_t i = 0; i + run <= passage.size(); ++i) {
-            if (detail::has_run(source, passage.subspan(i, run))) return true;
+            if (has_run(source, passage.subspan(i, run))) return true;
         }
         return false;
     }

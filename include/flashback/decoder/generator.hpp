@@ -42,8 +42,8 @@ template <class PoliciesT>
 class Generator {
     static_assert(
         detail::PolicySet<PoliciesT>,
-        "flashback: the policies of a Generator are a Policies, or have its members: schedule, query, wrapper, layout, "
-        "reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
+        "flashback: the policies of a Generator are a Policies, or have its members, with policies that fit: schedule, query, "
+        "wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
 
 public:
     using Kind = Need::Kind;

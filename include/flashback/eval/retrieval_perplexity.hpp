@@ -14,7 +14,6 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/core/tokens.hpp"
-#include "flashback/data/detail/run_tasks.hpp"
 #include "flashback/data/retrieval_strides.hpp"
 #include "flashback/decoder/generation.hpp"
 #include "flashback/eval/perplexity.hpp"
@@ -107,8 +106,8 @@ public:
 private:
     void score_one(const RetrievedStride& stride, std::span<double> nats) {
         const TokenSpan targets = text_.subspan(stride.at, strides_->stride());
-        const TokenSpan read = targets.first(targets.size() - 1);  // the last token is predicted, and nothing after it
-        const ContextPlan plan = plan_stride(*policies_, held_, text_, stride, targets.size(), layout_, scratch_);
+        const TokenSpan read = targets.first(targets.size() - 1);  // nothing is predicted behind the last one
+        const ContextPlan plan = plan_stride(*policies_, held_, {text_, stride, targets.size()}, layout_, scratch_);
         const std::size_t held_before = held_.size();
         if (plan.keep < held_before) model_->truncate(plan.keep);
         nats[0] = nats_of(stride.at, model_->evaluate(plan.feed));
@@ -164,7 +163,7 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride stride = strides[i];
         check_within(text, stride, strides.stride());
-        const ContextPlan plan = plan_stride(policies, {}, text, stride, strides.stride(), layout, scratch);
+        const ContextPlan plan = plan_stride(policies, {}, {text, stride, strides.stride()}, layout, scratch);
         const std::size_t needed = plan.wanted.size() + strides.stride() - 1;  // the last token is predicted, not read
         if (needed > window) {
             FLASHBACK_THROW(ErrorCode::window, "stride ", i, " needs ", needed, " positions: head, a context of ",
@@ -217,7 +216,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     constexpr std::size_t run = RetrievalPerplexity::run;
     for (std::size_t done = 0; done < strides.size();) {
         const std::size_t wave = std::min(strides.size() - done, run * scorers.size());
-        detail::run_tasks(options.executor, (wave + run - 1) / run, [&](std::size_t i) {
+        options.executor.run((wave + run - 1) / run, [&](std::size_t i) {
             const std::size_t begin = done + i * run;
             const std::size_t count = std::min(run, strides.size() - begin);
             scorers[i].score(begin, count, std::span{nats}.subspan(begin * stride, count * stride));
@@ -241,7 +240,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride one = strides[i];
         result.passages += one.found;
-        if (detail::has_run(one.passages, text.subspan(one.at, stride))) ++result.copied;
+        if (has_run(one.passages, text.subspan(one.at, stride))) ++result.copied;
     }
     return result;
 }

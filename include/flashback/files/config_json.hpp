@@ -25,6 +25,6 @@ ModelConfig parse_config_json(std::string_view json, const std::string& file);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/files/detail/read_config_json.hpp"
 #endif

@@ -74,7 +74,7 @@ inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/files/detail/load_folder.hpp"
 #include "flashback/files/detail/load_gguf.hpp"
 #endif

@@ -38,6 +38,6 @@ Adapter load_adapter(const GgufFile& file, const Transformer& model);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/files/detail/load_adapter.hpp"
 #endif

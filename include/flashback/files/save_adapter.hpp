@@ -4,6 +4,7 @@
 #include "flashback/files/detail/adapter_modules.hpp"
 #include "flashback/files/detail/load_peft.hpp"
 #include "flashback/format/atomic_file.hpp"
+#include "flashback/format/folder.hpp"
 #include "flashback/format/peft.hpp"
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/model/adapter.hpp"
@@ -118,8 +119,8 @@ inline PeftConfig peft_config_of(const std::vector<NamedPair>& pairs, const Tran
 
 }  // namespace detail
 
-/// Writes an adapter as PEFT does, for a model of the same shape. Numbers are F32. The folder is made if it is not there; other
-/// files in it stay.
+/// Writes an adapter as PEFT does, for a model of the same shape. Numbers are F32. The folder is made if it is not there, and goes
+/// again if nothing could be written; other files in it stay.
 ///
 /// `load_adapter` gives back the same bits. PEFT gives the same outputs with Hugging Face's form of the model; if the adapter
 /// has rows for new tokens, the embedding of that model must be enlarged first.
@@ -135,9 +136,7 @@ inline void save_adapter(const Adapter& adapter, const TransformerConfig& model,
     const PeftConfig config = detail::peft_config_of(pairs, model, adapter, options);
     FLASHBACK_ASSERT(!config.target_modules.empty() || !config.token_indices.empty(),
                      "an adapter that changes nothing is saved");
-    std::error_code failure;
-    std::filesystem::create_directories(folder, failure);
-    if (failure) FLASHBACK_THROW(ErrorCode::io, "cannot make the folder '", folder.string(), "': ", failure.message());
+    const MadeFolder made{folder};  // in front of the files: where they cannot be written, it is empty and goes
 
     struct Tensor {
         std::string name;
@@ -164,6 +163,7 @@ inline void save_adapter(const Adapter& adapter, const TransformerConfig& model,
     for (const Tensor& t : tensors) numbers.write(std::as_bytes(std::span{t.values}));
     config_file.sync();
     numbers.sync();
+    std::error_code failure;
     if (std::filesystem::remove(config_path, failure); failure)
         FLASHBACK_THROW(ErrorCode::io, "cannot replace '", config_path.string(), "': ", failure.message());
     numbers.finish();

@@ -100,8 +100,8 @@ inline void check_gguf_rows(const Adapter& adapter, const Transformer& model) {
 inline void save_gguf_adapter(const Adapter& adapter, const Transformer& model, const std::filesystem::path& target) {
     const TransformerConfig& c = model.config;
     check_fits(adapter, c);
-    const auto architecture = detail::gguf_architecture(c);
-    if (!architecture) {
+    const std::string_view architecture = detail::gguf_architecture(c.family);
+    if (architecture.empty()) {
         FLASHBACK_THROW(ErrorCode::unsupported,
                         "an adapter for this model cannot be a GGUF file, since GGUF has no architecture of its family");
     }
@@ -122,14 +122,14 @@ inline void save_gguf_adapter(const Adapter& adapter, const Transformer& model, 
     }
 
     GgufWriter writer{target};
-    writer.set("general.architecture", *architecture)
+    writer.set("general.architecture", std::string{architecture})
         .set("general.type", "adapter")
         .set("adapter.type", "lora")
         .set("adapter.lora.alpha", alpha);
     const auto announce = [&](const std::string& name, std::size_t inputs, std::size_t outputs) {
         writer.add_tensor(name, std::array<std::uint64_t, 2>{inputs, outputs}, DType::f32);
     };
-    const std::string embedding{detail::gguf_embedding};
+    const std::string embedding = to_string({TensorRole::embedding});
     const detail::EmbeddingPair rows{adapter, model, static_cast<double>(alpha)};
     for (const auto& [module, pair] : pairs) {
         announce(module + ".lora_a", pair.a.size() / pair.rank, pair.rank);

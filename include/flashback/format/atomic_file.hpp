@@ -2,7 +2,9 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/format/folder.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -12,6 +14,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -24,7 +27,8 @@ class AtomicFile {
 public:
     /// Creates the temporary file. So a target that cannot be written is found before any work is done. A target that exists
     /// will be replaced; if it is a symbolic link, the link stays and the file that it points to is replaced.
-    /// Throws    Error{io} if that is impossible, or if the target exists and is not a regular file
+    /// Throws    Error{io} if that is impossible, or if the target exists and is not a regular file, or
+    ///           is a link to nothing
     explicit AtomicFile(const std::filesystem::path& target) : target_(target) {
         std::error_code error;
         if (std::filesystem::exists(target_, error)) {
@@ -35,6 +39,9 @@ public:
             }
             target_ = std::filesystem::canonical(target, error);
             if (error) FLASHBACK_THROW(ErrorCode::io, "cannot write '", target.string(), "': ", error.message());
+        } else if (std::filesystem::is_symlink(std::filesystem::symlink_status(target_, error))) {
+            FLASHBACK_THROW(ErrorCode::io, "cannot write '", target.string(), "': it is a symbolic link to '",
+                            std::filesystem::read_symlink(target_, error).string(), "', which is not there");
         }
         // O_EXCL and a number: this never touches a file that another run left behind or is writing now.
         for (int number = 0; file_ < 0; ++number) {
@@ -115,5 +122,19 @@ private:
     std::string temporary_;
     int file_ = -1;
 };
+
+/// The temporary files of a target that are there: of an AtomicFile that is being written, or of a program that was killed.
+/// Throws    Error{io} if the folder cannot be read
+inline std::vector<std::filesystem::path> temporary_files_of(const std::filesystem::path& target) {
+    const std::string stem = target.filename().string() + ".part";
+    const std::filesystem::path folder = target.has_parent_path() ? target.parent_path() : std::filesystem::path{"."};
+    std::vector<std::filesystem::path> found;
+    for (const std::string& name : folder_entries(folder)) {
+        const std::string_view rest = name.starts_with(stem) ? std::string_view{name}.substr(stem.size()) : "";
+        if (!rest.empty() && std::ranges::all_of(rest, [](char c) { return c >= '0' && c <= '9'; }))
+            found.push_back(target.parent_path() / name);
+    }
+    return found;
+}
 
 }  // namespace flashback::inline FLASHBACK_ISA

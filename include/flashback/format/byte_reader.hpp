@@ -33,8 +33,8 @@ public:
     /// Throws    Error{format} if fewer are left; `what` names them
     std::span<const std::byte> take(std::uint64_t count, std::string_view what) {
         if (count > left()) {
-            FLASHBACK_THROW(ErrorCode::format, "'", file_, "' ends too early: ", detail::printable(what), " at byte ",
-                            position_, " needs ", count, " bytes, but only ", left(), " are left");
+            FLASHBACK_THROW(ErrorCode::format, "'", file_, "' ends too early: ", printable(what), " at byte ", position_,
+                            " needs ", count, " bytes, but only ", left(), " are left");
         }
         const auto taken = bytes_.subspan(position_, static_cast<std::size_t>(count));
         position_ += taken.size();

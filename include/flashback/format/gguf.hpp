@@ -173,7 +173,7 @@ private:
     static std::string describe(const GgufValue& value);
 
     [[noreturn]] void wrong_type(std::string_view key, std::string_view expected) const {
-        FLASHBACK_THROW(ErrorCode::format, "'", name_, "': the value of ", detail::printable(key), " is ", describe(*find(key)),
+        FLASHBACK_THROW(ErrorCode::format, "'", name_, "': the value of ", printable(key), " is ", describe(*find(key)),
                         ", expected ", expected);
     }
 
@@ -192,6 +192,6 @@ private:
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/format/detail/read_gguf.hpp"
 #endif

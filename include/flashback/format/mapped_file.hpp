@@ -38,7 +38,8 @@ public:
     ///           FileAccess::copy std::bad_alloc
     /// Cost      map: no reading, pages come when they are touched; copy: reads the file, and holds as many bytes
     explicit MappedFile(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
-        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        // Opening a pipe would wait until somebody writes to it; it is refused below.
+        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         if (file < 0) FLASHBACK_THROW(ErrorCode::io, "cannot open '", path.string(), "': ", std::strerror(errno));
         const std::unique_ptr<const int, Close> closer{&file};
         struct stat status {};

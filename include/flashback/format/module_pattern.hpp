@@ -55,6 +55,6 @@ private:
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/format/detail/module_pattern.hpp"
 #endif

@@ -116,6 +116,6 @@ PeftConfig read_peft_config(const std::filesystem::path& folder);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/format/detail/peft_config.hpp"
 #endif

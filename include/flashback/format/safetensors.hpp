@@ -79,6 +79,6 @@ private:
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/format/detail/read_safetensors.hpp"
 #endif

@@ -78,7 +78,7 @@ private:
         for (const auto& [tensor, shard] : listed) shards.insert(shard);
         for (const std::string& shard : shards) {
             if (!std::filesystem::exists(folder / shard))
-                FLASHBACK_THROW(ErrorCode::io, "'", index, "' lists the shard ", detail::printable(shard), ", which is absent");
+                FLASHBACK_THROW(ErrorCode::io, "'", index, "' lists the shard ", printable(shard), ", which is absent");
             files_.push_back(SafetensorsFile::open(folder / shard, access));
         }
         check_against(listed, {shards.begin(), shards.end()}, index);
@@ -91,20 +91,19 @@ private:
         std::unordered_map<std::string_view, std::size_t> seen;
         for (std::size_t i = 0; i < files_.size(); ++i) {
             for (const SafeTensor& tensor : files_[i].tensors()) {
-                const std::string shown = detail::printable(tensor.name);
-                const std::string here = detail::printable(names[i]);
+                const std::string shown = printable(tensor.name);
+                const std::string here = printable(names[i]);
                 if (const auto [at, first] = seen.emplace(tensor.name, i); !first)
-                    refuse("lists ", detail::printable(names[at->second]), " and ", here, ", which both have the tensor ",
-                           shown);
+                    refuse("lists ", printable(names[at->second]), " and ", here, ", which both have the tensor ", shown);
                 const auto found = map.find(tensor.name);
                 if (found == map.end()) refuse("does not list the tensor ", shown, ", which ", here, " has");
                 if (found->second != names[i])
-                    refuse("lists the tensor ", shown, " in ", detail::printable(found->second), ", but it is in ", here);
+                    refuse("lists the tensor ", shown, " in ", printable(found->second), ", but it is in ", here);
             }
         }
         for (const auto& [tensor, shard] : listed) {
             if (!seen.contains(tensor))
-                refuse("lists the tensor ", detail::printable(tensor), ", which ", detail::printable(shard), " does not have");
+                refuse("lists the tensor ", printable(tensor), ", which ", printable(shard), " does not have");
         }
     }
 
@@ -116,6 +115,6 @@ private:
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/format/detail/read_safetensors_index.hpp"
 #endif

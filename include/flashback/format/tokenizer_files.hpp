@@ -31,14 +31,14 @@ bool has_tokenizer_files(const std::filesystem::path& folder);
 /// The vocabulary of a folder. It is tokenizer.json, or else vocab.json and merges.txt, which are byte-level BPE with the words
 /// of GPT-2. What tokenizer_config.json, special_tokens_map.json, added_tokens.json and config.json say of BOS, EOS and special
 /// tokens counts too. `add_bos_token` decides whether BOS stands in front of texts. With OPT it does unless the files say
-/// otherwise, and then it also stands in front of retrieved documents.
+/// otherwise, and then it also stands in front of passages.
 /// Throws    as parse_tokenizer_json; Error{io}; Error{vocabulary} if the folder has no tokenizer
-/// Source    huggingface/transformers: models/gpt2/tokenization_gpt2.py; FlashBack's data_prepare.py for OPT's documents
+/// Source    huggingface/transformers: models/gpt2/tokenization_gpt2.py; FlashBack's data_prepare.py for OPT's passages
 Vocabulary read_tokenizer_files(const std::filesystem::path& folder);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
-#if !defined(FLASHBACK_EXTERN_READERS)
+#if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/format/detail/read_tokenizer_folder.hpp"
 #include "flashback/format/detail/read_tokenizer_json.hpp"
 #endif

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "flashback/measure/machine_peaks.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/dtype.hpp"
 
@@ -52,12 +52,12 @@ inline std::vector<TensorSize> layer_matrices(const Transformer& model) {
 /// because a token needs only a row of them.
 inline std::vector<TensorSize> tensors_of_a_token(const Transformer& model) {
     std::vector<TensorSize> sizes;
-    detail::each_tensor(
+    each_tensor(
         model,
-        [&](const std::string&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) {
+        [&](const TensorId&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) {
             if (&matrix != &model.embedding && &matrix != &model.positions) sizes.push_back(detail::size_of(matrix));
         },
-        [&](const std::string&, std::size_t, const std::vector<float>& vector) { sizes.push_back(detail::size_of(vector)); });
+        [&](const TensorId&, std::size_t, const std::vector<float>& vector) { sizes.push_back(detail::size_of(vector)); });
     if (!model.head) sizes.push_back(detail::size_of(model.embedding));
     return sizes;
 }
@@ -74,7 +74,7 @@ struct ModelCost {
     double decode_bytes(double positions) const noexcept { return weight_bytes + positions * cache_bytes; }
 
     /// The peak with which products of these weights are compared: that of their own instruction if the machine has it.
-    double product_peak(const simd::MachinePeaks& peaks) const noexcept {
+    double product_peak(const MachinePeaks& peaks) const noexcept {
         const bool floats = type == DType::f32 || type == DType::f16;
         if (floats) return peaks.f32;
         return (type == DType::bf16 ? peaks.bf16 : peaks.int8).value_or(peaks.f32);
@@ -82,14 +82,14 @@ struct ModelCost {
 
     /// The least time to evaluate `count` tokens at once after `before` others: products at the peak of their type, attention
     /// at that of f32.
-    double prefill_seconds(const simd::MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
+    double prefill_seconds(const MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
         const auto n = static_cast<double>(count);
         const double attended = n * static_cast<double>(before) + n * (n + 1) / 2;
         return n * operations / product_peak(peaks) + attended * attention_operations / peaks.f32;
     }
 
     /// The least time to evaluate `count` tokens one by one after `before` others: all that they read, at the speed of memory.
-    double decode_seconds(const simd::MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
+    double decode_seconds(const MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
         const auto n = static_cast<double>(count);
         return n * decode_bytes(static_cast<double>(before) + (n + 1) / 2) / peaks.read;
     }

@@ -118,8 +118,7 @@ inline RunTime counts_of(std::span<const RetrievalLengths> retrievals) noexcept 
 }
 
 /// The least time that retrievals take on a machine with these peaks.
-inline double least_seconds(std::span<const RetrievalLengths> retrievals, const ModelCost& cost,
-                            const simd::MachinePeaks& peaks) {
+inline double least_seconds(std::span<const RetrievalLengths> retrievals, const ModelCost& cost, const MachinePeaks& peaks) {
     double seconds = 0;
     for (const RetrievalLengths& r : retrievals)
         seconds += cost.prefill_seconds(peaks, r.kept, r.fed) + cost.decode_seconds(peaks, r.kept + r.fed, r.decoded);

@@ -4,7 +4,7 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/model/adapter.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 
 #include <bit>
@@ -41,10 +41,10 @@ inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor 
     all.add(std::as_bytes(std::span{model.rotary_frequencies}));
 
     std::vector<const simd::PackedMatrix*> matrices;
-    detail::each_tensor(
+    each_tensor(
         model,
-        [&](const std::string&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) { matrices.push_back(&matrix); },
-        [&](const std::string&, std::size_t, const std::vector<float>& vector) { all.add(std::as_bytes(std::span{vector})); });
+        [&](const TensorId&, std::size_t, std::size_t, const simd::PackedMatrix& matrix) { matrices.push_back(&matrix); },
+        [&](const TensorId&, std::size_t, const std::vector<float>& vector) { all.add(std::as_bytes(std::span{vector})); });
     std::vector<std::uint64_t> values(matrices.size());
     executor.run(matrices.size(), [&](std::size_t i) { values[i] = fingerprint(*matrices[i]); });
     for (const std::uint64_t value : values) all.add(value);

@@ -5,6 +5,7 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/model/fingerprint.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/quantize.hpp"
 
@@ -78,38 +79,23 @@ inline std::shared_ptr<const Transformer> merged(const Transformer& model, const
                         model.config.vocab, " of the model: a session can run it beside the model");
     }
 
-    auto sum = std::make_shared<Transformer>();
-    sum->config = model.config;
-    sum->embedding = model.embedding.copy();
+    auto sum = std::make_shared<Transformer>(without_tensors(model));
+    if (rows) sum->head.emplace();
+    each_tensor(
+        *sum,
+        [&](const TensorId& id, std::size_t, std::size_t, simd::PackedMatrix& to) {
+            const simd::PackedMatrix& from = id.role == TensorRole::head ? model.output_matrix() : matrix_of(model, id);
+            const auto m = id.linear();
+            const bool changes = m && !adapter.layers.empty() && adapter.layers[id.layer][*m].rank > 0;
+            to = changes ? detail::merged(from, adapter.layers[id.layer][*m], scale, executor) : from.copy();
+        },
+        [&](const TensorId& id, std::size_t, std::vector<float>& to) { to = vector_of(model, id); });
     const std::size_t width = model.config.row_width();
     std::vector<std::byte> bytes(width * layout_of(model.embedding.type()).block_bytes);
     for (std::size_t i = 0; i < adapter.embedding_ids.size(); ++i) {
         quantize(model.embedding.type(), adapter.embedding_rows.data() + i * width, width, bytes.data());
         sum->embedding.set_row(static_cast<std::size_t>(adapter.embedding_ids[i]), bytes.data());
     }
-    for (std::size_t l = 0; l < model.layers.size(); ++l) {
-        const TransformerLayer& from = model.layers[l];
-        TransformerLayer& to = sum->layers.emplace_back();
-        to.attention_norm = from.attention_norm;
-        to.attention_norm_bias = from.attention_norm_bias;
-        to.ffn_norm = from.ffn_norm;
-        to.ffn_norm_bias = from.ffn_norm_bias;
-        to.biases = from.biases;
-        for (const LinearModule m : linear_modules) {
-            const bool changes = !adapter.layers.empty() && adapter.layers[l][m].rank > 0;
-            to[m] = changes ? detail::merged(from[m], adapter.layers[l][m], scale, executor) : from[m].copy();
-        }
-    }
-    sum->positions = model.positions.copy();
-    sum->project_in = model.project_in.copy();
-    sum->project_out = model.project_out.copy();
-    sum->output_norm = model.output_norm;
-    sum->output_norm_bias = model.output_norm_bias;
-    if (model.head || rows) sum->head = model.output_matrix().copy();
-    sum->rotary_frequencies = model.rotary_frequencies;
-    sum->text_head = model.text_head;
-    sum->text_ends = model.text_ends;
-    sum->notes = model.notes;
     sum->fingerprint = fingerprint(*sum, executor);
     return sum;
 }

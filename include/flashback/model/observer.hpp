@@ -36,15 +36,23 @@ struct NoObserver {};
 
 namespace detail {
 
+/// Some elements of some rows: `count` of each, from `first` on.
+/// Shape     values (rows, stride)
+struct ShownRows {
+    std::size_t rows;
+    const float* values;
+    std::size_t stride, first, count;
+};
+
 /// Shows some elements of some rows to an observer: a callable (Stage, layer, row, first element, span<const float>). Rows are
-/// counted within the piece of tokens. Several threads may call it at once, but never for the same elements.
-/// Shape     values (rows, stride), of which `count` from `first` on are shown
+/// counted in the piece of tokens. Threads may call it at once, though none for the same elements.
 template <class Observer>
-void show(const Observer& observer, Stage stage, std::size_t layer, std::size_t rows, const float* values, std::size_t stride,
-          std::size_t first, std::size_t count) {
+void show(const Observer& observer, Stage stage, std::size_t layer, const ShownRows& shown) {
     if constexpr (!std::is_same_v<Observer, NoObserver>) {
-        for (std::size_t r = 0; r < rows; ++r)
-            observer(stage, layer, r, first, std::span<const float>{values + r * stride + first, count});
+        for (std::size_t r = 0; r < shown.rows; ++r) {
+            observer(stage, layer, r, shown.first,
+                     std::span<const float>{shown.values + r * shown.stride + shown.first, shown.count});
+        }
     }
 }
 

@@ -102,7 +102,7 @@ public:
     std::span<const float> evaluate(TokenSpan tokens, std::stop_token stop = {}) {
         check(tokens);
         const bool whole = pieces(tokens, stop, [&](std::size_t rows, bool last) {
-            if (last) logits_of(*model_, rows - 1, 1, work_, options_.executor, logits_.data());
+            if (last) logits_of(parts(), rows - 1, 1, logits_.data());
         });
         return {logits_.data(), whole ? vocab_size() : 0};
     }
@@ -121,7 +121,7 @@ public:
         const bool whole = pieces(tokens, stop, [&](std::size_t rows, bool) {
             for (std::size_t first = 0; first < rows; first += block) {
                 const std::size_t count = std::min(block, rows - first);
-                logits_of(*model_, first, count, work_, options_.executor, some_logits_.data());
+                logits_of(parts(), first, count, some_logits_.data());
                 for (std::size_t r = 0; r < count; ++r, out += vocab_size())
                     std::copy_n(some_logits_.data() + r * stride, vocab_size(), out);
             }
@@ -180,16 +180,18 @@ private:
         }
     }
 
-    // Tells whether all pieces were evaluated. If one of them throws, none counts: what is not committed is overwritten by the
-    // next call.
+    ForwardParts parts() noexcept {
+        return {*model_, work_, options_.executor, {options_.adapter.get(), options_.adapter_scale}};
+    }
+
+    // Whether all pieces were evaluated. If one of them throws, none was: what is not committed is overwritten by the next call.
     template <class AfterPiece>
     bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece) {
         TokenSpan rest = tokens;
         while (!rest.empty() && !stop.stop_requested()) {
             const TokenSpan piece = rest.first(std::min(rest.size(), work_.rows));
             const std::size_t position = size() + (tokens.size() - rest.size());
-            forward(*model_, piece, position, cache_, work_, options_.executor,
-                    {options_.adapter.get(), options_.adapter_scale});
+            forward(parts(), piece, position, cache_);
             rest = rest.subspan(piece.size());
             after_piece(piece.size(), rest.empty());
         }
@@ -209,6 +211,12 @@ private:
     std::vector<float> all_logits_;
     std::vector<TokenId> tokens_;
 };
+
+/// The everyday session, `kind` being `extern` or nothing.
+#define FLASHBACK_DETAIL_SESSION(kind) kind template class BasicSession<ContiguousKVCache>;
+#if defined(FLASHBACK_COMPILED_ONCE)
+FLASHBACK_DETAIL_SESSION(extern)
+#endif
 
 static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && InterruptibleModel<Session> &&
               RemembersTokens<Session> && FingerprintedModel<Session>);

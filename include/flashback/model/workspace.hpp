@@ -16,39 +16,45 @@ namespace flashback::inline FLASHBACK_ISA {
 struct Workspace {
     Workspace(const TransformerConfig& c, std::size_t piece, std::size_t lora_rank = 0)
         : rows(piece),
-          width(simd::row_stride(c.width)),
-          q_width(simd::row_stride(c.heads * c.head_dim)),
-          kv_width(simd::row_stride(c.kv_heads * c.head_dim)),
-          hidden(simd::row_stride(c.hidden)),
-          low_width(lora_rank == 0 ? 0 : simd::row_stride(lora_rank)),
-          x(rows * width),
-          normed(rows * width),
-          q(rows * q_width),
-          k(rows * kv_width),
-          v(rows * kv_width),
-          attended(rows * q_width),
-          gate(c.gated ? rows * hidden : 0),
-          up(rows * hidden),
-          low(3 * rows * low_width),
+          stream_stride(simd::row_stride(c.width)),
+          q_stride(simd::row_stride(c.heads * c.head_dim)),
+          kv_stride(simd::row_stride(c.kv_heads * c.head_dim)),
+          hidden_stride(simd::row_stride(c.hidden)),
+          lora_stride(lora_rank == 0 ? 0 : simd::row_stride(lora_rank)),
+          embedding_stride(c.embedding_width == 0 ? 0 : simd::row_stride(c.embedding_width)),
+          stream(rows * stream_stride),
+          normed(rows * stream_stride),
+          added(rows * stream_stride),
+          queries(rows * q_stride),
+          keys(rows * kv_stride),
+          values(rows * kv_stride),
+          attended(rows * q_stride),
+          gate(c.gated ? rows * hidden_stride : 0),
+          up(rows * hidden_stride),
+          lora_down(3 * rows * lora_stride),
           cosine(rows * c.rotary_dim / 2),
           sine(rows * c.rotary_dim / 2),
-          row_width(c.embedding_width == 0 ? 0 : simd::row_stride(c.embedding_width)),
-          projected(rows * row_width),
-          inputs(rows, std::max({c.width, c.heads * c.head_dim, c.embedding_width})),
-          hidden_inputs(rows, c.hidden) {}
+          embedding_rows(rows * embedding_stride),
+          converted(rows, std::max({c.width, c.heads * c.head_dim, c.embedding_width})),
+          converted_hidden(rows, c.hidden) {}
 
     std::size_t rows;
-    std::size_t width, q_width, kv_width, hidden;  ///< strides
-    std::size_t low_width;                         ///< stride of `low`; 0 without an adapter
-    AlignedBuffer<float> x, normed;                ///< (rows, width): the residual stream, and what a block reads or adds
-    AlignedBuffer<float> q, k, v, attended;        ///< (rows, q_width or kv_width)
-    AlignedBuffer<float> gate, up;                 ///< (rows, hidden); no gate if the model has none
-    AlignedBuffer<float> low;                      ///< (3, rows, low_width): A x for up to three products
-    AlignedBuffer<float> cosine, sine;             ///< (rows, rotary_dim / 2)
-    std::size_t row_width;                         ///< stride of `projected`; 0 if embedding and stream have the same width
-    AlignedBuffer<float> projected;                ///< (rows, row_width): rows of the embedding, and what the head reads
-    simd::ActivationBuffer inputs;         ///< what a block reads, or `attended`, converted for the weights that come next
-    simd::ActivationBuffer hidden_inputs;  ///< `gate`, or `up` if there is no gate, converted
+    std::size_t stream_stride, q_stride, kv_stride, hidden_stride;
+    std::size_t lora_stride;       ///< of `lora_down`; 0 without an adapter
+    std::size_t embedding_stride;  ///< of `embedding_rows`; 0 if embedding and stream have the same width
+
+    AlignedBuffer<float> stream;   ///< (rows, stream_stride): the residual stream
+    AlignedBuffer<float> normed;   ///< (rows, stream_stride): its norm, which a half of a block or the head reads
+    AlignedBuffer<float> added;    ///< (rows, stream_stride): what was added to it last: positions, or the product of a half
+    AlignedBuffer<float> queries;  ///< (rows, q_stride)
+    AlignedBuffer<float> keys, values;  ///< (rows, kv_stride)
+    AlignedBuffer<float> attended;      ///< (rows, q_stride): means of values
+    AlignedBuffer<float> gate, up;      ///< (rows, hidden_stride): both products, then one is activated; no gate without gates
+    AlignedBuffer<float> lora_down;     ///< (3, rows, lora_stride): A x for up to three products
+    AlignedBuffer<float> cosine, sine;  ///< (rows, rotary_dim / 2)
+    AlignedBuffer<float> embedding_rows;  ///< (rows, embedding_stride): before they become the stream, or what the head reads
+    simd::ActivationBuffer converted;     ///< what a half of a block reads, or `attended`, for the weights that follow
+    simd::ActivationBuffer converted_hidden;  ///< `gate`, or `up` without gates, for the weights that follow
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -41,6 +41,14 @@ struct ContextPlan {
 
 namespace detail {
 
+/// What a plan takes of its policies.
+template <class P>
+concept PlansContexts = requires(const P& policies) {
+    requires MarkerWrapper<std::remove_reference_t<decltype(policies.wrapper())>>;
+    requires ContextLayout<std::remove_reference_t<decltype(policies.layout())>>;
+    requires KVReuse<std::remove_reference_t<decltype(policies.reuse())>>;
+};
+
 /// Writes each passage with what marks it to `scratch.wrapped`, and views of them to `scratch.passages`.
 template <class W>
 void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& scratch) {
@@ -74,9 +82,8 @@ void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& 
 template <class P>
 ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& parts, PlanScratch& scratch,
                          ErrorHandler on_error = {}) {
-    static_assert(
-        requires { policies.wrapper(), policies.layout(), policies.reuse(); },
-        "flashback: plan_context takes wrapper(), layout() and reuse() of its policies, as Policies has them");
+    static_assert(detail::PlansContexts<P>,
+                  "flashback: plan_context takes wrapper(), layout() and reuse() of its policies, as Policies has them");
     detail::wrap_all(policies.wrapper(), parts.passages, scratch);
     scratch.wanted.clear();
     policies.layout()(LayoutParts{parts.head, scratch.passages, parts.context, held, parts.standing.value_or(held)},

@@ -26,7 +26,8 @@ struct LayoutParts {
 /// RetrievalSchedule.
 template <class L>
 concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) {
-    layout(parts, out);
+    { layout(parts, out) } -> detail::GivesNoTokens;
+    requires !detail::WritesToACopy<L, LayoutParts>;
 };
 
 namespace detail {
@@ -37,8 +38,10 @@ concept FittingLayout = ContextLayout<L> && FitsOptionally<L>;
 /// Refuses, in words, what is no ContextLayout.
 template <class L>
 constexpr bool checked_layout() {
-    static_assert(ContextLayout<L>,
-                  "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
+    static_assert(
+        ContextLayout<L>,
+        "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out), and "
+        "return nothing");
     if constexpr (ContextLayout<L>) checked_optional_members<L>();
     return true;
 }

@@ -1,8 +1,8 @@
 /// \file The activations of feed-forward layers, element by element.
 #pragma once
 
-#include "flashback/simd/exp.hpp"
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/exp.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 
 #include <cstddef>
 

@@ -5,10 +5,10 @@
 /// them.
 #pragma once
 
-#include "flashback/simd/byte_lanes.hpp"
 #include "flashback/simd/detail/bf16_lanes.hpp"
-#include "flashback/simd/half_lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/byte_lanes.hpp"
+#include "flashback/simd/detail/half_lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/tensor/dtype.hpp"
 

@@ -28,22 +28,27 @@ struct GemmResult {
     std::size_t panel, row;
 };
 
-/// Whether a product is written over C, or added to what C holds.
+/// Rows of A and C, panels of B and C, and the length of the sums.
+struct GemmShape {
+    std::size_t rows, panels, depth;
+};
+
+/// What C holds before: nothing that matters, or a sum to which the product is added.
 enum class GemmStart : bool { zero, accumulate };
 
 /// C = A B or C += A B. Every element is one chain of multiply-adds, k ascending, which begins at 0 or at what C holds. The
-/// bits are those of plain::gemm, however the rows and panels are divided among calls.
+/// bits are those of testing::plain::gemm, however the rows and panels are divided among calls.
 /// Shape     A (rows, depth)   B (depth, 16 panels)   C (rows, 16 panels): all 16 columns of each panel are read and written
 /// Requires  C shares no memory with A and B
 /// Cost      rows · depth · 16 panels multiply-adds
 /// Source    Goto and van de Geijn 2008, Anatomy of high-performance matrix multiplication
-inline void gemm(const GemmRows& a, const GemmPanels& b, const GemmResult& c, std::size_t rows, std::size_t panels,
-                 std::size_t depth, GemmStart start = GemmStart::zero) noexcept {
+inline void gemm(const GemmRows& a, const GemmPanels& b, const GemmResult& c, const GemmShape& shape,
+                 GemmStart start = GemmStart::zero) noexcept {
     const detail::GemmOperands g{a.data, a.stride, b.data, b.panel, b.step, c.data, c.panel, c.row};
     if (a.transposed) {
-        detail::gemm<true>(g, rows, panels, depth, start == GemmStart::accumulate);
+        detail::gemm<true>(g, shape.rows, shape.panels, shape.depth, start == GemmStart::accumulate);
     } else {
-        detail::gemm<false>(g, rows, panels, depth, start == GemmStart::accumulate);
+        detail::gemm<false>(g, shape.rows, shape.panels, shape.depth, start == GemmStart::accumulate);
     }
 }
 

@@ -12,21 +12,32 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 /// of two share a few lines of the cache and evict each other.
 constexpr std::size_t row_stride(std::size_t n) noexcept { return (padded(n) / panel_outputs | 1) * panel_outputs; }
 
-/// Some outputs of y = x Wᵀ: those of the panels [first_panel, last_panel). Every output is one chain of multiply-adds, k
-/// ascending. Float weights give one multiply-add each (BF16: of products of bfloat16); quantised weights give one for each
-/// exact sum of 32. The bits are those of plain::matmul, whatever the number of rows and panels.
-/// Shape     a (rows, inputs()), converted for operand_of(w.type()) unless that is f32; y (rows, y_stride), of which 16 per
+/// The panels [first, last) of a matrix.
+struct PanelRange {
+    std::size_t first, last;
+};
+
+/// Where the rows of a product go.
+/// Shape     data (rows, stride)
+struct MatmulResult {
+    float* data;
+    std::size_t stride;
+};
+
+/// Some outputs of y = x Wᵀ: those of some panels. Every output is one chain of multiply-adds, k
+/// ascending: for weights of floats one each (BF16: of products of bfloat16), for quantised weights one for each exact sum of 32.
+/// The bits are those of testing::plain::matmul, whatever the number of rows and panels.
+/// Shape     a (rows, inputs()), converted for operand_of(w.type()) unless that is f32; y (rows, y.stride), of which 16 per
 ///           panel are written, the padding of the last panel included
-/// Requires  y_stride >= 16 * panels; y at any address of a float, rows best with a stride of row_stride()
+/// Requires  y.stride >= 16 * panels; y at any address of a float, rows best with a stride of row_stride()
 /// Cost      rows · outputs · inputs multiply-adds; the weights are read once from memory
-/// Source    Goto and van de Geijn 2008, Anatomy of high-performance matrix multiplication (what is blocked, and for which
-///           cache)
-inline void matmul(const PackedMatrix& w, std::size_t first_panel, std::size_t last_panel, const Activations& a,
-                   std::size_t rows, float* y, std::size_t y_stride) noexcept {
-    if (first_panel == last_panel) return;
+/// Source    Goto and van de Geijn 2008, Anatomy of high-performance matrix multiplication (what is blocked, and for which cache)
+inline void matmul(const PackedMatrix& w, PanelRange panels, const Activations& a, std::size_t rows,
+                   const MatmulResult& y) noexcept {
+    if (panels.first == panels.last) return;
     detail::with_format(w.type(), [&](auto format) {
-        detail::matmul<decltype(format)>(w.panel(0), w.panel_bytes(), w.inputs(), first_panel, last_panel, a, rows, y,
-                                         y_stride);
+        detail::matmul<decltype(format)>({w.panel(0), w.panel_bytes(), w.inputs(), panels.first, panels.last}, a, rows, y.data,
+                                         y.stride);
     });
 }
 

@@ -1,8 +1,8 @@
 /// \file The norms of a row (rule R4).
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 
 #include <cmath>
 #include <cstddef>

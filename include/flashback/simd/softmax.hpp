@@ -1,9 +1,9 @@
 /// \file The softmax of a row (rule R4).
 #pragma once
 
-#include "flashback/simd/exp.hpp"
-#include "flashback/simd/lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/exp.hpp"
+#include "flashback/simd/detail/lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 
 #include <cstddef>
 #include <limits>

@@ -49,8 +49,8 @@ public:
     /// The tokens that the model wants in front of every text: BOS, or none. Valid as long as a copy of this tokenizer lives.
     TokenSpan head() const noexcept { return state_->index.head; }
 
-    /// The tokens that the model wants in front of every retrieved document: BOS for OPT, else none. Valid as `head` is.
-    TokenSpan document_head() const noexcept { return state_->index.document_head; }
+    /// The tokens that the model wants in front of every passage that is retrieved: BOS for OPT, else none. Valid as `head` is.
+    TokenSpan passage_head() const noexcept { return state_->index.passage_head; }
 
     /// The id of a token by its text, control tokens included; nothing if there is none.
     std::optional<TokenId> find(std::string_view piece) const {
@@ -63,8 +63,7 @@ public:
     /// Throws    Error{vocabulary} if there is none
     TokenId id(std::string_view piece) const {
         if (const auto found = find(piece)) return *found;
-        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens has no token '", detail::printable(piece),
-                        "'");
+        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens has no token '", printable(piece), "'");
     }
 
     /// The text of a token as the vocabulary spells it, e.g. "▁the", "<0x0A>" or "Ġthe".
@@ -120,7 +119,7 @@ private:
         /// The vocabulary, if it names an algorithm that is known.
         static Vocabulary known(Vocabulary v) {
             if (v.model == "llama" || v.model == "gpt2") return v;
-            FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", detail::printable(v.model),
+            FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", printable(v.model),
                             "', expected 'llama' (SentencePiece BPE) or 'gpt2' (byte-level BPE)");
         }
         static Algorithm algorithm_of(const detail::IndexedVocabulary& index) {
@@ -185,20 +184,22 @@ private:
 
 inline std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
     std::vector<TokenId> out;
+    const auto marks = state_->index.user_defined.find(text);
     bool at_start = true;
-    for (std::size_t begin = 0, at = 0; at <= text.size(); ++at) {
-        const auto special = at < text.size() ? state_->index.user_defined_at(text.substr(at)) : std::nullopt;
-        if (!special && at < text.size()) continue;
-        if (at > begin) {
-            encode_raw(text.substr(begin, at - begin), at_start, out);
-            at_start = false;
-        }
-        if (!special) break;
-        out.push_back(*special);
+    std::size_t begin = 0;
+    const auto encode_up_to = [&](std::size_t end) {
+        if (end == begin) return;
+        encode_raw(text.substr(begin, end - begin), at_start, out);
+        at_start = false;
+    };
+    for (auto mark = marks.rbegin(); mark != marks.rend(); ++mark) {
+        if (mark->at < begin) continue;  // within the one before
+        encode_up_to(mark->at);
+        out.push_back(mark->token);
         at_start = true;
-        begin = at + piece(*special).size();
-        at = begin - 1;
+        begin = mark->at + piece(mark->token).size();
     }
+    encode_up_to(text.size());
     return out;
 }
 

@@ -91,6 +91,26 @@ inline ValidText replace_invalid_utf8(std::string_view text) {
     return result;
 }
 
+/// A text of anybody's as it may stand on a terminal: U+FFFD in place of each control character (ESC is one, and C1 are), of each character
+/// that changes the direction of writing or ends a line, and of what is no UTF-8. Letters of all scripts stay, and the ASCII characters `kept`.
+/// Source    The Unicode Standard 15.0, general category Cc, property Bidi_Control, U+2028 and U+2029
+inline std::string harmless(std::string_view text, std::string_view kept = {}) {
+    constexpr char32_t replacement = 0xfffd;
+    const auto steers = [kept](char32_t c) {
+        if (c < 0x80 && kept.find(static_cast<char>(c)) != kept.npos) return false;
+        return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f ||
+               (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+    };
+    std::string out;
+    out.reserve(text.size());
+    while (!text.empty()) {
+        const CodePoint c = first_code_point(text);
+        append_utf8(out, c.valid && !steers(c.value) ? c.value : replacement);
+        text.remove_prefix(c.bytes);
+    }
+    return out;
+}
+
 namespace detail {
 
 /// The class of a character.

@@ -1,6 +1,5 @@
 #include "fuzz/target.hpp"
 
-#include "flashback/data/texts.hpp"
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/text/unicode.hpp"
 
@@ -13,11 +12,10 @@ namespace {
 
 bool is_utf8(std::string_view text) { return replace_invalid_utf8(text).replaced == 0; }
 
-template <class Parse>
-void read_documents(const Parse& parse) {
+void read_documents(std::string_view text, const char* name, TextForm form) {
     try {
-        const Corpus corpus = parse();
-        fuzz_check(!corpus.documents.empty(), "a corpus has documents");
+        const Corpus corpus = parse_corpus(text, name, form);
+        fuzz_check(form == TextForm::pages || !corpus.documents.empty(), "a corpus has documents");
         std::set<std::string> ids;
         for (const Document& document : corpus.documents) {
             fuzz_check(ids.insert(document.id).second, "ids are unique");
@@ -31,13 +29,13 @@ void read_documents(const Parse& parse) {
 
 }  // namespace
 
-// The first byte chooses one of both ways to read.
+// The first byte chooses how plain text is read.
 FLASHBACK_FUZZ_TARGET(corpus, .per_byte = 512, .constant = 65536) {
     if (bytes.empty()) return;
     const std::string_view text = flashback_test::text_of(bytes.subspan(1));
-    if (std::to_integer<unsigned>(bytes[0]) % 2 == 0) {
-        read_documents([&] { return parse_corpus(text, "fuzz.jsonl"); });
-    } else {
-        read_documents([&] { return parse_texts(text, "fuzz.txt"); });
+    switch (std::to_integer<unsigned>(bytes[0]) % 4) {
+        case 1: return read_documents(text, "fuzz.txt", TextForm::whole);
+        case 3: return read_documents(text, "fuzz.txt", TextForm::pages);
+        default: return read_documents(text, "fuzz.jsonl", TextForm::dictionary);
     }
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/model/adapter.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 
 #include <array>
@@ -32,55 +32,39 @@ inline std::array<std::string_view, 3> folder_prefixes(Family family) {
     }
 }
 
-/// The names of norms, and of what stands outside the blocks.
-inline std::string_view folder_name(Family family, std::string_view ours) {
-    using Names = std::array<std::pair<std::string_view, std::string_view>, 7>;
-    constexpr Names llama{{{"token_embd", "embed_tokens"},
-                           {"attn_norm", "input_layernorm"},
-                           {"ffn_norm", "post_attention_layernorm"},
-                           {"output_norm", "norm"}}};
-    constexpr Names gpt2{{{"token_embd", "wte"},
-                          {"position_embd", "wpe"},
-                          {"attn_norm", "ln_1"},
-                          {"ffn_norm", "ln_2"},
-                          {"output_norm", "ln_f"}}};
-    constexpr Names opt{{{"token_embd", "embed_tokens"},
-                         {"position_embd", "embed_positions"},
-                         {"project_in", "project_in"},
-                         {"project_out", "project_out"},
-                         {"attn_norm", "self_attn_layer_norm"},
-                         {"ffn_norm", "final_layer_norm"},
-                         {"output_norm", "final_layer_norm"}}};
-    for (const auto& [name, theirs] : family == Family::gpt2 ? gpt2 : family == Family::opt ? opt : llama) {
-        if (name == ours) return theirs;
+/// The names of norms, and of what stands outside the blocks; "" for what a family does not have.
+inline std::string_view folder_name(Family family, TensorRole role) {
+    const auto one_of = [family](std::string_view llama, std::string_view gpt2, std::string_view opt) {
+        return family == Family::gpt2 ? gpt2 : family == Family::opt ? opt : llama;
+    };
+    switch (role) {
+        case TensorRole::embedding: return one_of("embed_tokens", "wte", "embed_tokens");
+        case TensorRole::positions: return one_of("", "wpe", "embed_positions");
+        case TensorRole::project_in: return one_of("", "", "project_in");
+        case TensorRole::project_out: return one_of("", "", "project_out");
+        case TensorRole::attention_norm: return one_of("input_layernorm", "ln_1", "self_attn_layer_norm");
+        case TensorRole::ffn_norm: return one_of("post_attention_layernorm", "ln_2", "final_layer_norm");
+        case TensorRole::output_norm: return one_of("norm", "ln_f", "final_layer_norm");
+        default: return {};
     }
-    return {};
 }
 
-/// The place of one of our tensors by its name in GGUF.
-/// Requires  a name that each_tensor gives, other than that of the head
-inline FolderTensor folder_tensor(const TransformerConfig& c, std::string_view ours) {
-    const std::string_view prefix = folder_prefixes(c.family).front();
-    const std::string_view ending = ours.substr(ours.rfind('.'));  // .weight or .bias
-    std::string_view stem = ours.substr(0, ours.size() - ending.size());
-    const auto joined = [&](const std::string& middle) { return std::string{prefix} + middle + std::string{ending}; };
-    if (!stem.starts_with("blk.")) return {joined(std::string{folder_name(c.family, stem)}), {}};
-    stem.remove_prefix(4);
-    const std::string number{stem.substr(0, stem.find('.'))};
-    stem.remove_prefix(number.size() + 1);
-    const std::size_t layer = std::stoul(number);
-    for (const LinearModule m : linear_modules) {
-        if (!name_of(layer, m).ends_with(std::string{'.'} + std::string{stem})) continue;
-        FolderTensor found{peft_module(c, layer, m) + std::string{ending}, m};
+/// The place of one of our tensors.
+/// Requires  a tensor that each_tensor gives, other than the head
+inline FolderTensor folder_tensor(const TransformerConfig& c, const TensorId& id) {
+    const std::string ending = id.bias ? ".bias" : ".weight";
+    if (const auto m = id.linear()) {
+        FolderTensor found{peft_module(c, id.layer, *m) + ending, m};
         if (c.family == Family::gpt2) {
-            found.transposed = ending == ".weight";
-            found.parts = m < LinearModule::output ? 3 : 1;
-            found.part = m < LinearModule::output ? static_cast<std::size_t>(m) : 0;
+            found.transposed = !id.bias;
+            found.parts = *m < LinearModule::output ? 3 : 1;
+            found.part = *m < LinearModule::output ? static_cast<std::size_t>(*m) : 0;
         }
         return found;
     }
-    const std::string blocks = c.family == Family::gpt2 ? "h." : "layers.";
-    return {joined(blocks + number + '.' + std::string{folder_name(c.family, stem)}), {}};
+    std::string name{folder_prefixes(c.family).front()};
+    if (id.in_block()) name += (c.family == Family::gpt2 ? "h." : "layers.") + std::to_string(id.layer) + '.';
+    return {name + std::string{folder_name(c.family, id.role)} + ending, {}};
 }
 
 /// Buffers that some files have beside the weights, and that follow from the hyper-parameters.

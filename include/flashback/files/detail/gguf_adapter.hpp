@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/files/detail/adapter_modules.hpp"
+#include "flashback/files/detail/gguf_place.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/tensor/dequantize.hpp"
@@ -20,32 +21,13 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-inline constexpr std::string_view gguf_embedding = "token_embd.weight";
-
-/// The name of the architecture of a family in GGUF; nothing if it has none.
-inline std::optional<std::string_view> gguf_architecture(const TransformerConfig& c) noexcept {
-    switch (c.family) {
-        case Family::llama:
-        case Family::mistral: return "llama";
-        case Family::qwen2: return "qwen2";
-        case Family::gpt2: return "gpt2";
-        default: return {};
-    }
-}
-
-/// Rotary rows in GGUF: its `llama` pairs neighbours, its `qwen2` pairs halves.
+/// Rotary rows in GGUF: its `llama` pairs neighbours, its `qwen2` halves.
 inline RotaryRows gguf_rows(const TransformerConfig& c) noexcept {
     return c.family == Family::qwen2 ? RotaryRows::halves : RotaryRows::pairs;
 }
 
 inline std::vector<FileModule> gguf_modules(const TransformerConfig& c, std::size_t layer) {
-    constexpr std::array<std::string_view, linear_modules.size()> names{"attn_q",   "attn_k", "attn_v",  "attn_output",
-                                                                        "ffn_gate", "ffn_up", "ffn_down"};
-    return file_modules(c, [&](LinearModule m) {
-        const bool fused = c.family == Family::gpt2 && m <= LinearModule::v;
-        return "blk." + std::to_string(layer) + '.' + std::string{fused ? "attn_qkv" : names[static_cast<std::size_t>(m)]} +
-               ".weight";
-    });
+    return file_modules(c, [&](LinearModule m) { return gguf_place(c, TensorId::of(m, layer), c.outputs(m)).tensor; });
 }
 
 /// From a file to an adapter.
@@ -73,7 +55,7 @@ public:
             }
         }
         if (any) adapter_.layers = std::move(layers);
-        if (has_pair(std::string{gguf_embedding})) take_embedding();
+        if (has_pair(to_string({TensorRole::embedding}))) take_embedding();
         for (const GgufTensor& t : file_.tensors()) {
             if (!taken_.contains(t.name)) {
                 FLASHBACK_THROW(ErrorCode::unsupported, "'", file_.name(), "' has the tensor ", printable(t.name),
@@ -96,12 +78,12 @@ private:
         };
         expect("general.type", "adapter");
         expect("adapter.type", "lora");
-        const auto architecture = gguf_architecture(c_);
-        if (!architecture) {
+        const std::string_view architecture = gguf_architecture(c_.family);
+        if (architecture.empty()) {
             FLASHBACK_THROW(ErrorCode::unsupported, "'", file_.name(),
                             "' is a GGUF adapter, but there are none for the family of this model, which GGUF has not");
         }
-        expect("general.architecture", *architecture);
+        expect("general.architecture", architecture);
         for (const auto& [key, value] : file_.metadata()) {
             if (!key.starts_with("adapter.") || key == "adapter.type" || key == "adapter.lora.alpha") continue;
             FLASHBACK_THROW(ErrorCode::unsupported, "'", file_.name(), "' has the key ", printable(key),
@@ -154,7 +136,7 @@ private:
 
     /// What the pair adds to rows of the embedding, as rows that replace them.
     void take_embedding() {
-        const std::string name{gguf_embedding};
+        const std::string name = to_string({TensorRole::embedding});
         const auto rank = static_cast<std::size_t>(tensor(name + ".lora_b").dims[0]);
         const std::vector<float> a = take(name + ".lora_a", c_.vocab, rank);
         const std::vector<float> b = take(name + ".lora_b", c_.row_width(), rank);

@@ -135,7 +135,7 @@ inline void refuse_settings(const GgufFile& file, const GgufKeys& keys, const Tr
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER TransformerConfig read_config(const GgufFile& file) {
+FLASHBACK_DETAIL_ONCE TransformerConfig read_config(const GgufFile& file) {
     TransformerConfig c = choices_of(detail::gguf_family(file));
     const detail::GgufKeys keys{file, detail::gguf_architecture(c.family)};
     const auto refuse = [&](const auto&... parts) { FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "': ", parts...); };
@@ -152,9 +152,9 @@ FLASHBACK_DETAIL_READER TransformerConfig read_config(const GgufFile& file) {
         refuse(keys.key(name), epsilon ? " is negative or no number" : " is missing");
     c.norm_epsilon = static_cast<float>(*epsilon);
     if (c.family == Family::llama) {  // only some files of this architecture have biases
-        c.qkv_bias = file.tensor("blk.0.attn_q.bias") != nullptr;
-        c.output_bias = file.tensor("blk.0.attn_output.bias") != nullptr;
-        c.ffn_bias = file.tensor("blk.0.ffn_up.bias") != nullptr;
+        c.qkv_bias = file.tensor(to_string(TensorId::of(LinearModule::q, 0, true))) != nullptr;
+        c.output_bias = file.tensor(to_string(TensorId::of(LinearModule::output, 0, true))) != nullptr;
+        c.ffn_bias = file.tensor(to_string(TensorId::of(LinearModule::up, 0, true))) != nullptr;
     }
     detail::refuse_settings(file, keys, c);
     const GgufTensor* embedding = file.tensor("token_embd.weight");

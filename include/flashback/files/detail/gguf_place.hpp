@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/files/detail/rotary_rows.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer_config.hpp"
 
 #include <cstddef>
@@ -39,21 +40,17 @@ struct GgufPlace {
 /// half a head apart, as Hugging Face does.
 /// Requires  the hyper-parameters outlive the result
 /// Source    ggml-org/llama.cpp, src/llama-model.cpp (the rope types of architectures), gguf-py/gguf/tensor_mapping.py
-inline GgufPlace gguf_place(const TransformerConfig& c, const std::string& name, std::size_t rows) {
-    GgufPlace place{name, 0, rows, &c, {}};
-    std::size_t before = 0;
-    for (const LinearModule m : {LinearModule::q, LinearModule::k, LinearModule::v}) {
-        const std::string part = ".attn_" + std::string{to_string(m)} + '.';
-        if (const std::size_t at = name.find(part); at != name.npos) {
-            if (c.family == Family::qwen2) place.halves = m;
-            if (c.family != Family::gpt2) return place;
-            place.tensor = name.substr(0, at) + ".attn_qkv." + name.substr(at + part.size());
-            place.first_row = before;
-            place.all_rows = c.outputs(LinearModule::q) + 2 * c.outputs(LinearModule::k);
-            return place;
-        }
-        before += c.outputs(m);
-    }
+inline GgufPlace gguf_place(const TransformerConfig& c, const TensorId& id, std::size_t rows) {
+    GgufPlace place{to_string(id), 0, rows, &c, {}};
+    const auto m = id.linear();
+    if (!m || *m > LinearModule::v) return place;
+    if (c.family == Family::qwen2) place.halves = m;
+    if (c.family != Family::gpt2) return place;
+    place.tensor = "blk." + std::to_string(id.layer) + ".attn_qkv" + (id.bias ? ".bias" : ".weight");
+    const std::size_t q = c.outputs(LinearModule::q);
+    const std::size_t k = c.outputs(LinearModule::k);
+    place.first_row = *m == LinearModule::q ? 0 : *m == LinearModule::k ? q : q + k;
+    place.all_rows = q + 2 * k;
     return place;
 }
 

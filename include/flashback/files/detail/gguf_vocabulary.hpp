@@ -14,7 +14,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-FLASHBACK_DETAIL_READER Vocabulary read_vocabulary(const GgufFile& file) {
+FLASHBACK_DETAIL_ONCE Vocabulary read_vocabulary(const GgufFile& file) {
     const auto pieces = file.strings("tokenizer.ggml.tokens");
     if (!pieces)
         FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has no vocabulary (the key tokenizer.ggml.tokens)");

@@ -11,12 +11,12 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-FLASHBACK_DETAIL_READER Adapter load_adapter(const GgufFile& file, const Transformer& model) {
+FLASHBACK_DETAIL_ONCE Adapter load_adapter(const GgufFile& file, const Transformer& model) {
     return detail::GgufAdapterLoader{file, model}.load();
 }
 
-FLASHBACK_DETAIL_READER Adapter load_adapter(const std::filesystem::path& files, const Transformer& model,
-                                             const LoadAdapterOptions& options) {
+FLASHBACK_DETAIL_ONCE Adapter load_adapter(const std::filesystem::path& files, const Transformer& model,
+                                           const LoadAdapterOptions& options) {
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(files, ignored))
         return detail::PeftLoader{files, model, options.tokens, options.access}.load();

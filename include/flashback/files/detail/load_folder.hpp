@@ -5,12 +5,11 @@
 #include "flashback/files/detail/folder_names.hpp"
 #include "flashback/files/detail/rotary_rows.hpp"
 #include "flashback/files/load.hpp"
-#include "flashback/format/detail/json_fields.hpp"
-#include "flashback/format/detail/read_tokenizer_folder.hpp"
+#include "flashback/format/json_fields.hpp"
 #include "flashback/format/safetensors_folder.hpp"
 #include "flashback/format/tokenizer_files.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/tensor/dequantize.hpp"
 
 #include <algorithm>
@@ -29,7 +28,7 @@ class FolderWeights {
 public:
     FolderWeights(const SafetensorsFolder& files, const TransformerConfig& config, ExecutorRef executor)
         : files_(files), config_(config), executor_(executor) {
-        const std::string first = folder_tensor(config, "blk.0.attn_norm.weight").name;
+        const std::string first = folder_tensor(config, {TensorRole::attention_norm}).name;
         const auto prefixes = folder_prefixes(config.family);
         longest_ = prefix_ = prefixes.front();
         for (const std::string_view prefix : prefixes) {
@@ -43,8 +42,8 @@ public:
     /// The name of a tensor in these files.
     std::string name_of(const std::string& longest) const { return std::string{prefix_} + longest.substr(longest_.size()); }
 
-    void vector(const std::string& ours, std::size_t count, std::vector<float>& to) {
-        const FolderTensor place = folder_tensor(config_, ours);
+    void vector(const TensorId& id, std::size_t count, std::vector<float>& to) {
+        const FolderTensor place = folder_tensor(config_, id);
         const SafeTensor& tensor = take(name_of(place.name), {count * place.parts});
         const std::byte* from = tensor.data.data() + place.part * count * layout_of(*tensor.type).block_bytes;
         std::vector<float> values(count);
@@ -53,8 +52,8 @@ public:
         for (std::size_t i = 0; i < count; ++i) to[row_of(place, i)] = values[i];
     }
 
-    void matrix(const std::string& ours, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
-        const FolderTensor place = folder_tensor(config_, ours);
+    void matrix(const TensorId& id, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
+        const FolderTensor place = folder_tensor(config_, id);
         matrix(place, name_of(place.name), outputs, inputs, to);
     }
     void matrix(const FolderTensor& place, const std::string& name, std::size_t outputs, std::size_t inputs,
@@ -137,7 +136,7 @@ inline void take_embedding_and_head(FolderWeights& weights, const ModelConfig& c
                                     Transformer& model) {
     const TransformerConfig& c = model.config;
     constexpr const char* head = "lm_head.weight";
-    const std::string embedding = weights.name_of(folder_tensor(c, "token_embd.weight").name);
+    const std::string embedding = weights.name_of(folder_tensor(c, {TensorRole::embedding}).name);
     const bool head_alone = config.tied && !weights.has(embedding) && weights.has(head);
     weights.matrix({}, head_alone ? head : embedding, c.vocab, c.row_width(), model.embedding);
     if (!config.tied) {
@@ -167,8 +166,8 @@ inline std::vector<TokenId> text_ends_of(const std::filesystem::path& folder, co
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder,
-                                                                             ExecutorRef executor, FileAccess access) {
+FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder,
+                                                                           ExecutorRef executor, FileAccess access) {
     const std::string config_file = (folder / "config.json").string();
     const ModelConfig config = parse_config_json(MappedFile{config_file}.text(), config_file);
     const SafetensorsFolder files = SafetensorsFolder::open(folder, access);
@@ -184,12 +183,12 @@ FLASHBACK_DETAIL_READER std::shared_ptr<const Transformer> load_model_folder(con
     detail::FolderWeights weights{files, c, executor};
     model->layers.resize(c.layers);
     detail::take_embedding_and_head(weights, config, files.name(), *model);
-    detail::each_tensor(
+    each_tensor(
         *model,
-        [&](const std::string& name, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
-            if (name != "token_embd.weight" && name != "output.weight") weights.matrix(name, outputs, inputs, to);
+        [&](const TensorId& id, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
+            if (id.role != TensorRole::embedding && id.role != TensorRole::head) weights.matrix(id, outputs, inputs, to);
         },
-        [&](const std::string& name, std::size_t count, std::vector<float>& to) { weights.vector(name, count, to); });
+        [&](const TensorId& id, std::size_t count, std::vector<float>& to) { weights.vector(id, count, to); });
     weights.refuse_others();
     model->rotary_frequencies = rotary_frequencies_of(c);
     model->fingerprint = flashback::fingerprint(*model, executor);

@@ -5,7 +5,7 @@
 #include "flashback/files/detail/gguf_vocabulary.hpp"
 #include "flashback/files/detail/gguf_weights.hpp"
 #include "flashback/files/load.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -14,7 +14,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-FLASHBACK_DETAIL_READER std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor) {
+FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor) {
     auto model = std::make_shared<Transformer>();
     model->config = read_config(file);
     const TransformerConfig& c = model->config;
@@ -26,13 +26,13 @@ FLASHBACK_DETAIL_READER std::shared_ptr<const Transformer> load_model(const Gguf
     detail::GgufWeights weights{file, executor};
     model->layers.resize(c.layers);
     if (weights.has("output.weight")) model->head.emplace();
-    detail::each_tensor(
+    each_tensor(
         *model,
-        [&](const std::string& name, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& matrix) {
-            matrix = weights.matrix(detail::gguf_place(c, name, outputs), outputs, inputs);
+        [&](const TensorId& id, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& matrix) {
+            matrix = weights.matrix(detail::gguf_place(c, id, outputs), outputs, inputs);
         },
-        [&](const std::string& name, std::size_t count, std::vector<float>& vector) {
-            vector = weights.vector(detail::gguf_place(c, name, count), count);
+        [&](const TensorId& id, std::size_t count, std::vector<float>& vector) {
+            vector = weights.vector(detail::gguf_place(c, id, count), count);
         });
     if (!c.rotary_factors.empty()) weights.vector({"rope_freqs.weight", 0, c.rotary_dim / 2, nullptr, {}}, c.rotary_dim / 2);
     weights.refuse_others();

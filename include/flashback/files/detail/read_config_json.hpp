@@ -3,7 +3,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/files/config_json.hpp"
-#include "flashback/format/detail/json_fields.hpp"
+#include "flashback/format/json_fields.hpp"
 
 #include <algorithm>
 #include <array>
@@ -247,8 +247,8 @@ private:
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER ModelConfig parse_config_json(std::string_view json, const std::string& file) {
-    const detail::JsonTree tree = detail::JsonTree::parse(json, file);
+FLASHBACK_DETAIL_ONCE ModelConfig parse_config_json(std::string_view json, const std::string& file) {
+    const JsonTree tree = JsonTree::parse(json, file);
     return detail::ConfigJson{tree, file}.read();
 }
 

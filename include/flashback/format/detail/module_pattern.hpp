@@ -34,7 +34,7 @@ private:
 
     template <class... Parts>
     [[noreturn]] void refuse(ErrorCode code, const Parts&... parts) const {
-        FLASHBACK_THROW(code, "the pattern '", detail::printable(text_), "' ", parts...);
+        FLASHBACK_THROW(code, "the pattern '", printable(text_), "' ", parts...);
     }
     bool more() const noexcept { return at_ < text_.size(); }
     bool take(char c) noexcept {
@@ -240,14 +240,12 @@ private:
     std::size_t at_ = 0;
 };
 
-FLASHBACK_DETAIL_READER ModulePattern::ModulePattern(std::string text) : text_(std::move(text)) {
-    PatternParser{*this}.parse();
-}
+FLASHBACK_DETAIL_ONCE ModulePattern::ModulePattern(std::string text) : text_(std::move(text)) { PatternParser{*this}.parse(); }
 
-FLASHBACK_DETAIL_READER bool ModulePattern::matches(std::string_view name) const { return run(name, false); }
-FLASHBACK_DETAIL_READER bool ModulePattern::matches_end(std::string_view name) const { return run(name, true); }
+FLASHBACK_DETAIL_ONCE bool ModulePattern::matches(std::string_view name) const { return run(name, false); }
+FLASHBACK_DETAIL_ONCE bool ModulePattern::matches_end(std::string_view name) const { return run(name, true); }
 
-FLASHBACK_DETAIL_READER bool ModulePattern::run(std::string_view name, bool at_every_dot) const {
+FLASHBACK_DETAIL_ONCE bool ModulePattern::run(std::string_view name, bool at_every_dot) const {
     std::vector<std::size_t> now;                           // steps of type `set` that wait for a character
     std::vector<std::size_t> next;                          // the same one character later
     std::vector<std::size_t> open;                          // steps to be followed

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
-#include "flashback/format/detail/json_tree.hpp"
+#include "flashback/format/json_tree.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/format/peft.hpp"
 
@@ -204,14 +204,14 @@ inline void read_layers(const PeftFields& fields, PeftConfig& config) {
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER PeftConfig parse_peft_config(std::string_view json, const std::string& file) {
+FLASHBACK_DETAIL_ONCE PeftConfig parse_peft_config(std::string_view json, const std::string& file) {
     const detail::PeftFields fields{json, file};
     using Json = detail::PeftFields::Json;
     if (!fields.find("peft_type")) fields.refuse("lacks the field peft_type");
     if (const std::string type = fields.text("peft_type"); type != "LORA")
-        fields.unsupported("has the peft_type '", detail::printable(type), "', expected LORA");
+        fields.unsupported("has the peft_type '", printable(type), "', expected LORA");
     if (const std::string task = fields.text("task_type"); !task.empty() && task != "CAUSAL_LM")
-        fields.unsupported("has the task_type '", detail::printable(task), "', expected CAUSAL_LM");
+        fields.unsupported("has the task_type '", printable(task), "', expected CAUSAL_LM");
 
     PeftConfig config;
     config.base_model = fields.text("base_model_name_or_path");
@@ -236,19 +236,19 @@ FLASHBACK_DETAIL_READER PeftConfig parse_peft_config(std::string_view json, cons
     if (const Json* saved = fields.find("modules_to_save")) {
         for (const std::string& module : fields.texts("modules_to_save", *saved)) {
             if (!detail::names_embedding(module)) {
-                fields.unsupported("has '", detail::printable(module),
+                fields.unsupported("has '", printable(module),
                                    "' in modules_to_save, expected embed_tokens or wte: other modules cannot be replaced");
             }
             config.whole_embedding = true;
         }
     }
     if (const std::string bias = fields.text("bias"); !bias.empty() && bias != "none")
-        fields.unsupported("has the bias '", detail::printable(bias), "', expected none");
+        fields.unsupported("has the bias '", printable(bias), "', expected none");
     if (const Json* start = fields.find("init_lora_weights"); start && start->is_string()) {
         // The other kinds change the weights of the model that they are trained on.
         const auto name = start->as<std::string>();
         if (name != "gaussian" && name != "eva" && name != "orthogonal") {
-            fields.unsupported("has init_lora_weights '", detail::printable(name),
+            fields.unsupported("has init_lora_weights '", printable(name),
                                "', which changes the model itself, expected an adapter that was converted to a plain LoRA");
         }
     }
@@ -256,15 +256,15 @@ FLASHBACK_DETAIL_READER PeftConfig parse_peft_config(std::string_view json, cons
         if (value.says_nothing() || std::ranges::find(detail::peft_read_fields, name) != detail::peft_read_fields.end() ||
             std::ranges::find(detail::peft_harmless_fields, name) != detail::peft_harmless_fields.end())
             continue;
-        fields.unsupported("has ", detail::PeftFields::shown(value), " for ", detail::printable(name),
+        fields.unsupported("has ", detail::PeftFields::shown(value), " for ", printable(name),
                            ", which may change the arithmetic and is not implemented");
     }
     return config;
 }
 
-FLASHBACK_DETAIL_READER std::string to_json(const PeftConfig& config) {
-    using Json = detail::JsonTree;
-    // A whole number is written as one, because PEFT's lora_alpha is usually an int.
+FLASHBACK_DETAIL_ONCE std::string to_json(const PeftConfig& config) {
+    using Json = JsonTree;
+    // A whole number is written as one, since PEFT's lora_alpha is usually an int.
     const auto number = [](double value) {
         return std::fabs(value) < 1e9 && value == std::floor(value) ? Json(static_cast<std::int64_t>(value)) : Json(value);
     };
@@ -307,7 +307,7 @@ FLASHBACK_DETAIL_READER std::string to_json(const PeftConfig& config) {
     return Json(std::move(json)).text(true) + '\n';
 }
 
-FLASHBACK_DETAIL_READER PeftConfig read_peft_config(const std::filesystem::path& folder) {
+FLASHBACK_DETAIL_ONCE PeftConfig read_peft_config(const std::filesystem::path& folder) {
     const std::filesystem::path path = folder / peft_config_file;
     const MappedFile mapped{path};
     return parse_peft_config({reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()}, path.string());

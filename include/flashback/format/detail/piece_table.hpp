@@ -3,7 +3,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/vocabulary.hpp"
-#include "flashback/format/detail/json_fields.hpp"
+#include "flashback/format/json_fields.hpp"
 
 #include <cstddef>
 #include <optional>

@@ -126,7 +126,7 @@ inline std::uint64_t gguf_tensor_bytes(ByteReader& reader, GgufTensor& tensor) {
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER std::string GgufFile::describe(const GgufValue& value) {
+FLASHBACK_DETAIL_ONCE std::string GgufFile::describe(const GgufValue& value) {
     struct Describe {
         std::string operator()(std::uint64_t number) const { return std::to_string(number); }
         std::string operator()(std::int64_t number) const { return std::to_string(number); }
@@ -141,13 +141,13 @@ FLASHBACK_DETAIL_READER std::string GgufFile::describe(const GgufValue& value) {
     return std::visit(Describe{}, value);
 }
 
-FLASHBACK_DETAIL_READER GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::byte> bytes, std::string name)
+FLASHBACK_DETAIL_ONCE GgufFile::GgufFile(std::optional<MappedFile> file, std::span<const std::byte> bytes, std::string name)
     : file_(std::move(file)), name_(std::move(name)) {
     ByteReader reader{bytes, name_};
     const auto magic = reader.take(4, "the magic number");
     if (std::memcmp(magic.data(), "GGUF", 4) != 0) {
         const std::string_view found{reinterpret_cast<const char*>(magic.data()), 4};
-        FLASHBACK_THROW(ErrorCode::format, "'", name_, "' is no GGUF file: it starts with '", detail::printable(found),
+        FLASHBACK_THROW(ErrorCode::format, "'", name_, "' is no GGUF file: it starts with '", printable(found),
                         "', expected 'GGUF'");
     }
     version_ = reader.number<std::uint32_t>("the version");
@@ -171,7 +171,7 @@ FLASHBACK_DETAIL_READER GgufFile::GgufFile(std::optional<MappedFile> file, std::
     read_tensors(reader, tensor_count);
 }
 
-FLASHBACK_DETAIL_READER void GgufFile::read_metadata(ByteReader& reader, std::uint64_t count) {
+FLASHBACK_DETAIL_ONCE void GgufFile::read_metadata(ByteReader& reader, std::uint64_t count) {
     metadata_.reserve(static_cast<std::size_t>(count));
     raw_metadata_.reserve(static_cast<std::size_t>(count));
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -181,7 +181,7 @@ FLASHBACK_DETAIL_READER void GgufFile::read_metadata(ByteReader& reader, std::ui
                             " characters, expected 1 to ", detail::gguf_most_key, " and none of them NUL");
         }
         if (!key_index_.emplace(key, metadata_.size()).second) {
-            FLASHBACK_THROW(ErrorCode::format, "'", name_, "' has the metadata key ", detail::printable(key), " twice");
+            FLASHBACK_THROW(ErrorCode::format, "'", name_, "' has the metadata key ", printable(key), " twice");
         }
         const std::size_t begin = reader.position();
         metadata_.emplace_back(key, detail::gguf_value(reader, key));
@@ -189,7 +189,7 @@ FLASHBACK_DETAIL_READER void GgufFile::read_metadata(ByteReader& reader, std::ui
     }
 }
 
-FLASHBACK_DETAIL_READER void GgufFile::read_tensors(ByteReader& reader, std::uint64_t count) {
+FLASHBACK_DETAIL_ONCE void GgufFile::read_tensors(ByteReader& reader, std::uint64_t count) {
     std::vector<std::uint64_t> sizes;
     std::vector<std::uint64_t> offsets;
     tensors_.reserve(static_cast<std::size_t>(count));
@@ -201,7 +201,7 @@ FLASHBACK_DETAIL_READER void GgufFile::read_tensors(ByteReader& reader, std::uin
                             " characters, expected 1 to ", detail::gguf_most_name, " and none of them NUL");
         }
         if (!tensor_index_.emplace(tensor.name, tensors_.size()).second) {
-            FLASHBACK_THROW(ErrorCode::format, "'", name_, "' has the tensor ", detail::printable(tensor.name), " twice");
+            FLASHBACK_THROW(ErrorCode::format, "'", name_, "' has the tensor ", printable(tensor.name), " twice");
         }
         sizes.push_back(detail::gguf_tensor_bytes(reader, tensor));
         offsets.push_back(reader.number<std::uint64_t>("the offset of a tensor"));
@@ -225,12 +225,12 @@ FLASHBACK_DETAIL_READER void GgufFile::read_tensors(ByteReader& reader, std::uin
     std::uint64_t expected = 0;  // at every step <= data_bytes + alignment, so no sum below can overflow
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
         if (offsets[i] != expected) {
-            FLASHBACK_THROW(ErrorCode::format, "'", name_, "': tensor ", detail::printable(tensors_[i].name),
-                            " lies at offset ", offsets[i], ", expected ", expected, " (the end of the tensor before it)");
+            FLASHBACK_THROW(ErrorCode::format, "'", name_, "': tensor ", printable(tensors_[i].name), " lies at offset ",
+                            offsets[i], ", expected ", expected, " (the end of the tensor before it)");
         }
         if (expected > data_bytes || sizes[i] > data_bytes - expected) {
-            FLASHBACK_THROW(ErrorCode::format, "'", name_, "' ends too early: tensor ", detail::printable(tensors_[i].name),
-                            " needs ", sizes[i], " bytes at offset ", offsets[i], " of ", data_bytes, " bytes of tensor data");
+            FLASHBACK_THROW(ErrorCode::format, "'", name_, "' ends too early: tensor ", printable(tensors_[i].name), " needs ",
+                            sizes[i], " bytes at offset ", offsets[i], " of ", data_bytes, " bytes of tensor data");
         }
         tensors_[i].data = data.subspan(static_cast<std::size_t>(expected), static_cast<std::size_t>(sizes[i]));
         expected += sizes[i] + padding(sizes[i]);

@@ -131,14 +131,14 @@ private:
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
+FLASHBACK_DETAIL_ONCE SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, FileAccess access) {
     auto mapped = std::make_unique<MappedFile>(path, access);
     SafetensorsFile file = view(mapped->bytes(), path.string());
     file.mapped_ = std::move(mapped);
     return file;
 }
 
-FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::view(std::span<const std::byte> bytes, std::string name) {
+FLASHBACK_DETAIL_ONCE SafetensorsFile SafetensorsFile::view(std::span<const std::byte> bytes, std::string name) {
     SafetensorsFile file;
     file.name_ = std::move(name);
     const auto refuse = [&](const auto&... parts) { FLASHBACK_THROW(ErrorCode::format, "'", file.name_, "': ", parts...); };
@@ -157,14 +157,14 @@ FLASHBACK_DETAIL_READER SafetensorsFile SafetensorsFile::view(std::span<const st
 
     for (const detail::SafetensorsEntry& entry : header.entries) {
         if (entry.offsets->size() != 2 || (*entry.offsets)[0] > (*entry.offsets)[1])
-            refuse("tensor ", detail::printable(entry.name), " has no data_offsets of a begin and an end behind it");
+            refuse("tensor ", printable(entry.name), " has no data_offsets of a begin and an end behind it");
     }
     std::ranges::sort(header.entries, {}, [](const auto& e) { return std::tuple{(*e.offsets)[0], (*e.offsets)[1]}; });
     const std::span<const std::byte> data = bytes.subspan(reader.position());
     std::uint64_t end = 0;
     file.tensors_.reserve(header.entries.size());
     for (detail::SafetensorsEntry& entry : header.entries) {
-        const std::string shown = detail::printable(entry.name);
+        const std::string shown = printable(entry.name);
         const std::uint64_t first = (*entry.offsets)[0];
         const std::uint64_t size = (*entry.offsets)[1] - first;
         if (first != end) refuse("tensor ", shown, " begins at byte ", first, " of the data, expected ", end);

@@ -1,7 +1,7 @@
 /// \file Reads the index of a folder of safetensors files.
 #pragma once
 
-#include "flashback/format/detail/json_fields.hpp"
+#include "flashback/format/json_fields.hpp"
 #include "flashback/format/safetensors_folder.hpp"
 
 #include <algorithm>
@@ -24,17 +24,17 @@ inline bool is_shard_name(std::string_view name) {
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER SafetensorsIndex parse_safetensors_index(std::string_view json, const std::string& file) {
-    const auto tree =
-        detail::JsonTree::parse(json, file, detail::safetensors_most_index_bytes, detail::safetensors_most_listed);
-    const detail::JsonFields fields{tree, file};
+FLASHBACK_DETAIL_ONCE SafetensorsIndex parse_safetensors_index(std::string_view json, const std::string& file) {
+    const auto tree = JsonTree::parse(
+        json, file, {.bytes = detail::safetensors_most_index_bytes, .fields = detail::safetensors_most_listed});
+    const JsonFields fields{tree, file};
     if (!fields.object("weight_map")) fields.refuse("lacks the field weight_map");
     SafetensorsIndex index;
     for (const auto& [tensor, value] : fields.at("weight_map").object()) {
         if (!value.is_string()) fields.refuse_value(tensor, value, "the name of a file");
         const auto& shard = value.as<std::string>();
         if (!detail::is_shard_name(shard)) {
-            fields.refuse("names the shard '", detail::printable(shard), "' for ", detail::printable(tensor),
+            fields.refuse("names the shard '", printable(shard), "' for ", printable(tensor),
                           ", expected a .safetensors file of the same folder");
         }
         index.emplace_back(tensor, shard);

@@ -1,8 +1,8 @@
 /// \file Turns the tokenizer files of a Hugging Face folder into one vocabulary.
 #pragma once
 
-#include "flashback/format/detail/json_fields.hpp"
 #include "flashback/format/detail/piece_table.hpp"
+#include "flashback/format/json_fields.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/format/tokenizer_files.hpp"
 
@@ -14,20 +14,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// A JSON file of a folder; an empty object if it is absent.
-struct OptionalJson {
-    OptionalJson(const std::filesystem::path& folder, const char* file) : name((folder / file).string()) {
-        present = std::filesystem::exists(name);
-        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, most_tokenizer_bytes, most_tokens);
-    }
-    JsonFields fields() const { return {json, name}; }
-
-    std::string name;
-    bool present = false;
-    JsonTree json = JsonTree::Object{};
-};
-
-/// What the other files say about the tokens.
+/// What the files beside the tokens say of them.
 struct TokenizerSettings {
     std::optional<std::string> bos, eos;
     std::optional<bool> add_bos, add_space;
@@ -175,17 +162,17 @@ inline void apply(const TokenizerSettings& settings, const std::string& file, Vo
                         "' wants BOS in front of every text, but no file beside it names a BOS "
                         "token that it has");
     }
-    v.bos_in_documents = v.add_bos && settings.opt;
+    v.bos_in_passages = v.add_bos && settings.opt;
 }
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER bool has_tokenizer_files(const std::filesystem::path& folder) {
+FLASHBACK_DETAIL_ONCE bool has_tokenizer_files(const std::filesystem::path& folder) {
     const auto has = [&](const char* file) { return std::filesystem::exists(folder / file); };
     return has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
 }
 
-FLASHBACK_DETAIL_READER Vocabulary read_tokenizer_files(const std::filesystem::path& folder) {
+FLASHBACK_DETAIL_ONCE Vocabulary read_tokenizer_files(const std::filesystem::path& folder) {
     if (!has_tokenizer_files(folder)) {
         FLASHBACK_THROW(ErrorCode::vocabulary, "'", folder.string(),
                         "' has no tokenizer: neither tokenizer.json, nor vocab.json and merges.txt",

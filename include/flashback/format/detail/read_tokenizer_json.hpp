@@ -1,8 +1,8 @@
 /// \file Turns tokenizer.json into a vocabulary.
 #pragma once
 
-#include "flashback/format/detail/json_fields.hpp"
 #include "flashback/format/detail/piece_table.hpp"
+#include "flashback/format/json_fields.hpp"
 #include "flashback/format/tokenizer_files.hpp"
 
 #include <algorithm>
@@ -275,8 +275,8 @@ private:
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER Vocabulary parse_tokenizer_json(std::string_view json, const std::string& file) {
-    const detail::JsonTree tree = detail::JsonTree::parse(json, file, detail::most_tokenizer_bytes, detail::most_tokens);
+FLASHBACK_DETAIL_ONCE Vocabulary parse_tokenizer_json(std::string_view json, const std::string& file) {
+    const JsonTree tree = JsonTree::parse(json, file, detail::most_of_tokenizers);
     return detail::TokenizerJson{tree, file}.read();
 }
 

@@ -16,9 +16,11 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Queries, keys and values of all rows, as one range of panels: threads fork and join once for three products.
-inline void project_qkv(const ExecutorRef& executor, const TransformerLayer& layer, const AdapterUse& use, std::size_t number,
-                        const float* from, std::size_t rows, Workspace& work) {
+/// Queries, keys and values of all rows, as one range of panels: one fork and join for three products.
+inline void project_qkv(const Piece& piece, std::size_t number, const float* from) {
+    const TransformerLayer& layer = piece.model.layers[number];
+    const std::size_t rows = piece.rows;
+    Workspace& work = piece.work;
     struct Part {
         const simd::PackedMatrix& w;
         const std::vector<float>& bias;
@@ -29,18 +31,19 @@ inline void project_qkv(const ExecutorRef& executor, const TransformerLayer& lay
     const std::size_t q = layer.q.panels();
     const std::size_t k = layer.k.panels();
     const Part parts[]{
-        {layer.q, layer.bias(LinearModule::q), lora_of(use, number, LinearModule::q, work, 0), work.q.data(), work.q_width, 0},
-        {layer.k, layer.bias(LinearModule::k), lora_of(use, number, LinearModule::k, work, 1), work.k.data(), work.kv_width, q},
-        {layer.v, layer.bias(LinearModule::v), lora_of(use, number, LinearModule::v, work, 2), work.v.data(), work.kv_width,
+        {layer.q, layer.bias(LinearModule::q), lora_of(piece, number, LinearModule::q, 0), work.queries.data(), work.q_stride,
+         0},
+        {layer.k, layer.bias(LinearModule::k), lora_of(piece, number, LinearModule::k, 1), work.keys.data(), work.kv_stride, q},
+        {layer.v, layer.bias(LinearModule::v), lora_of(piece, number, LinearModule::v, 2), work.values.data(), work.kv_stride,
          q + k}};
-    const simd::Activations x = work.inputs.view(from, work.width);
-    run_down(executor, x.x, x.x_stride, rows, parts[0].lora, parts[1].lora, parts[2].lora);
-    executor.run_ranges(q + k + layer.v.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
+    const simd::Activations x = work.converted.view(from, work.stream_stride);
+    run_down(piece.executor, x.x, x.x_stride, rows, parts[0].lora, parts[1].lora, parts[2].lora);
+    piece.executor.run_ranges(q + k + layer.v.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
         for (const Part& part : parts) {
             const std::size_t begin = std::max(first, part.start);
             const std::size_t end = std::min(last, part.start + part.w.panels());
             if (begin >= end) continue;
-            simd::matmul(part.w, begin - part.start, end - part.start, x, rows, part.y, part.stride);
+            simd::matmul(part.w, {begin - part.start, end - part.start}, x, rows, {part.y, part.stride});
             part.lora.up(begin - part.start, end - part.start, rows, part.y, part.stride);
             add_bias(part.bias, begin - part.start, end - part.start, rows, part.y, part.stride);
         }
@@ -48,11 +51,13 @@ inline void project_qkv(const ExecutorRef& executor, const TransformerLayer& lay
 }
 
 /// Angles depend on the absolute position alone: computed in double, rounded once (rule R5).
-inline void rotary_angles(const Transformer& model, std::size_t first_position, std::size_t rows, Workspace& work) {
-    const std::size_t pairs = model.rotary_frequencies.size();
-    for (std::size_t r = 0; r < rows; ++r) {
+inline void rotary_angles(const Piece& piece) {
+    const std::vector<double>& frequencies = piece.model.rotary_frequencies;
+    const std::size_t pairs = frequencies.size();
+    Workspace& work = piece.work;
+    for (std::size_t r = 0; r < piece.rows; ++r) {
         for (std::size_t i = 0; i < pairs; ++i) {
-            const double angle = static_cast<double>(first_position + r) * model.rotary_frequencies[i];
+            const double angle = static_cast<double>(piece.first_position + r) * frequencies[i];
             work.cosine[r * pairs + i] = static_cast<float>(std::cos(angle));
             work.sine[r * pairs + i] = static_cast<float>(std::sin(angle));
         }
@@ -61,23 +66,23 @@ inline void rotary_angles(const Transformer& model, std::size_t first_position, 
 
 /// Rotates queries and keys, scales queries by 1/sqrt(head_dim), and writes keys and values to the cache (rule R6).
 template <KVCache Cache>
-void rotate_and_store(const ExecutorRef& executor, const Transformer& model, std::size_t layer, std::size_t first_position,
-                      std::size_t rows, Workspace& work, Cache& cache) {
-    const TransformerConfig& c = model.config;
-    const std::size_t pairs = model.rotary_frequencies.size();
+void rotate_and_store(const Piece& piece, std::size_t layer, Cache& cache) {
+    const TransformerConfig& c = piece.model.config;
+    Workspace& work = piece.work;
+    const std::size_t pairs = piece.model.rotary_frequencies.size();
     const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-    executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
+    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
             const float* cosine = work.cosine.data() + r * pairs;
             const float* sine = work.sine.data() + r * pairs;
-            float* q = work.q.data() + r * work.q_width;
-            float* k = work.k.data() + r * work.kv_width;
+            float* q = work.queries.data() + r * work.q_stride;
+            float* k = work.keys.data() + r * work.kv_stride;
             for (std::size_t h = 0; h < c.heads; ++h) simd::rotate_pairs(q + h * c.head_dim, cosine, sine, pairs);
             simd::scale(q, scale, c.heads * c.head_dim);
             for (std::size_t h = 0; h < c.kv_heads; ++h) {
                 simd::rotate_pairs(k + h * c.head_dim, cosine, sine, pairs);
-                cache.write(layer, h, first_position + r, k + h * c.head_dim,
-                            work.v.data() + r * work.kv_width + h * c.head_dim);
+                cache.write(layer, h, piece.first_position + r, k + h * c.head_dim,
+                            work.values.data() + r * work.kv_stride + h * c.head_dim);
             }
         }
     });
@@ -85,8 +90,10 @@ void rotate_and_store(const ExecutorRef& executor, const Transformer& model, std
 
 /// Heads that share keys and values, and neighbouring rows, attend together. How they are grouped changes no bit.
 template <KVCache Cache>
-void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::size_t layer, std::size_t first_position,
-                std::size_t rows, Workspace& work, const Cache& cache) {
+void attend_all(const Piece& piece, std::size_t layer, const Cache& cache) {
+    const TransformerConfig& c = piece.model.config;
+    const std::size_t rows = piece.rows;
+    Workspace& work = piece.work;
     const std::size_t sharing = c.heads / c.kv_heads;
     const std::size_t rows_together = std::max<std::size_t>(simd::attention_queries / sharing, 1);
     const std::size_t blocks = (rows + rows_together - 1) / rows_together;
@@ -94,8 +101,8 @@ void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::si
     const auto attend = [&](std::span<const simd::AttentionQuery> queries, const auto& tile) {
         simd::with_element(element, [&](auto e) { simd::attend<decltype(e)>(queries, tile, c.head_dim); });
     };
-    // Later rows cost more. Dealing tasks out in turn gives every thread about as many of each.
-    executor.run(c.kv_heads * blocks, [&](std::size_t task) {
+    // Later rows cost more. Tasks that are dealt out in turn leave every thread about as many of each.
+    piece.executor.run(c.kv_heads * blocks, [&](std::size_t task) {
         const std::size_t kv_head = task % c.kv_heads;
         const std::size_t begin = task / c.kv_heads * rows_together;
         const std::size_t end = std::min(begin + rows_together, rows);
@@ -104,8 +111,8 @@ void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::si
         std::size_t count = 0;
         for (std::size_t r = begin; r < end; ++r) {
             for (std::size_t h = kv_head * sharing; h < (kv_head + 1) * sharing; ++h) {
-                const std::size_t at = r * work.q_width + h * c.head_dim;
-                queries[count++] = {work.q.data() + at, work.attended.data() + at, first_position + r};
+                const std::size_t at = r * work.q_stride + h * c.head_dim;
+                queries[count++] = {work.queries.data() + at, work.attended.data() + at, piece.first_position + r};
                 if (count == simd::attention_queries) {
                     attend({queries, count}, tile);
                     count = 0;
@@ -118,33 +125,31 @@ void attend_all(const ExecutorRef& executor, const TransformerConfig& c, std::si
 
 /// x += attention(x).
 template <KVCache Cache, class Observer>
-void attention_half(const ExecutorRef& executor, const Transformer& model, const AdapterUse& use, std::size_t number,
-                    std::size_t first_position, std::size_t rows, Workspace& work, Cache& cache, const Observer& observer) {
+void attention_half(const Piece& piece, std::size_t number, Cache& cache, const Observer& observer) {
     const auto see = [&](Stage stage, const float* values, std::size_t stride, std::size_t count) {
-        show(observer, stage, number, rows, values, stride, 0, count);
+        show(observer, stage, number, {piece.rows, values, stride, 0, count});
     };
-    const TransformerConfig& c = model.config;
-    const TransformerLayer& layer = model.layers[number];
-    const float* x =
-        read_stream(executor, c, layer.attention_norm, layer.attention_norm_bias, rows, {&layer.q, &layer.k, &layer.v}, work);
-    if (!c.post_norm) see(Stage::attention_norm, x, work.width, c.width);
-    project_qkv(executor, layer, use, number, x, rows, work);
-    see(Stage::query, work.q.data(), work.q_width, c.outputs(LinearModule::q));
-    see(Stage::key, work.k.data(), work.kv_width, c.outputs(LinearModule::k));
-    see(Stage::value, work.v.data(), work.kv_width, c.outputs(LinearModule::v));
-    rotate_and_store(executor, model, number, first_position, rows, work, cache);
-    attend_all(executor, c, number, first_position, rows, work, cache);
-    see(Stage::attended, work.attended.data(), work.q_width, c.outputs(LinearModule::q));
-    executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
+    const TransformerConfig& c = piece.model.config;
+    const TransformerLayer& layer = piece.model.layers[number];
+    Workspace& work = piece.work;
+    const float* x = read_stream(piece, layer.attention_norm, layer.attention_norm_bias, {&layer.q, &layer.k, &layer.v});
+    if (!c.post_norm) see(Stage::attention_norm, x, work.stream_stride, c.width);
+    project_qkv(piece, number, x);
+    see(Stage::query, work.queries.data(), work.q_stride, c.outputs(LinearModule::q));
+    see(Stage::key, work.keys.data(), work.kv_stride, c.outputs(LinearModule::k));
+    see(Stage::value, work.values.data(), work.kv_stride, c.outputs(LinearModule::v));
+    rotate_and_store(piece, number, cache);
+    attend_all(piece, number, cache);
+    see(Stage::attended, work.attended.data(), work.q_stride, c.outputs(LinearModule::q));
+    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
-            convert({&layer.output}, work.inputs, r, work.attended.data() + r * work.q_width, 0, layer.output.inputs());
+            convert({&layer.output}, work.converted, r, work.attended.data() + r * work.q_stride, 0, layer.output.inputs());
         }
     });
-    project_to_residual(executor, layer, LinearModule::output, lora_of(use, number, LinearModule::output, work),
-                        work.inputs.view(work.attended.data(), work.q_width), rows, work);
-    see(Stage::attention_output, work.normed.data(), work.width, c.width);
-    norm_stream(executor, c, layer.attention_norm, layer.attention_norm_bias, rows, work);
-    see(Stage::attention_stream, work.x.data(), work.width, c.width);
+    project_to_stream(piece, number, LinearModule::output, work.converted.view(work.attended.data(), work.q_stride));
+    see(Stage::attention_output, work.added.data(), work.stream_stride, c.width);
+    norm_stream(piece, layer.attention_norm, layer.attention_norm_bias);
+    see(Stage::attention_stream, work.stream.data(), work.stream_stride, c.width);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

@@ -3,6 +3,7 @@
 
 #include "flashback/core/executor.hpp"
 #include "flashback/model/detail/run_lora.hpp"
+#include "flashback/model/forward_parts.hpp"
 #include "flashback/model/packed_adapter.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/model/workspace.hpp"
@@ -16,6 +17,12 @@
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// What a forward pass works with, and on which rows.
+struct Piece : ForwardParts {
+    std::size_t first_position;
+    std::size_t rows;
+};
 
 // Work on elements is cut between threads at multiples of 64 only (rule R4): 4 panels.
 inline constexpr std::size_t panel_grain = 4;
@@ -33,9 +40,10 @@ inline void convert(std::initializer_list<const simd::PackedMatrix*> matrices, s
     if (int8) to.convert(simd::Operand::int8, row, x, first, count);
 }
 
-/// The adapter's part of a product of a layer; `slot` tells where in `work.low`.
-inline RunLora lora_of(const AdapterUse& use, std::size_t layer, LinearModule module, Workspace& work, std::size_t slot = 0) {
-    return {use, layer, module, work.low.data() + slot * work.rows * work.low_width, work.low_width};
+/// The adapter's part of a product of a layer; `slot` says where in `work.lora_down`.
+inline RunLora lora_of(const Piece& piece, std::size_t layer, LinearModule module, std::size_t slot = 0) {
+    Workspace& work = piece.work;
+    return {piece.adapter, layer, module, work.lora_down.data() + slot * work.rows * work.lora_stride, work.lora_stride};
 }
 
 /// Adds the biases of some panels of outputs, after the product and what LoRA adds to it.
@@ -53,51 +61,57 @@ inline void norm_row(const TransformerConfig& c, const std::vector<float>& weigh
     simd::rms_norm(x, weight.data(), c.width, c.norm_epsilon, y);
 }
 
-/// Converts what a half of a block reads for `readers`. That is the norm of the residual stream, left in `work.normed`; or the
-/// stream itself if norms come after the sums.
-/// Shape     gives (rows, work.width)
-inline const float* read_stream(const ExecutorRef& executor, const TransformerConfig& c, const std::vector<float>& weight,
-                                const std::vector<float>& bias, std::size_t rows,
-                                std::initializer_list<const simd::PackedMatrix*> readers, Workspace& work) {
-    executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
+/// Converts what a half of a block reads for `readers`: the norm of the residual stream, left in `work.normed`, or the stream itself
+/// if norms stand behind the sums.
+/// Shape     gives (rows, work.stream_stride)
+inline const float* read_stream(const Piece& piece, const std::vector<float>& weight, const std::vector<float>& bias,
+                                std::initializer_list<const simd::PackedMatrix*> readers) {
+    const TransformerConfig& c = piece.model.config;
+    Workspace& work = piece.work;
+    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
-            const float* x = work.x.data() + r * work.width;
+            const float* x = work.stream.data() + r * work.stream_stride;
             if (!c.post_norm) {
-                float* normed = work.normed.data() + r * work.width;
+                float* normed = work.normed.data() + r * work.stream_stride;
                 norm_row(c, weight, bias, x, normed);
                 x = normed;
             }
-            convert(readers, work.inputs, r, x, 0, c.width);
+            convert(readers, work.converted, r, x, 0, c.width);
         }
     });
-    return c.post_norm ? work.x.data() : work.normed.data();
+    return c.post_norm ? work.stream.data() : work.normed.data();
 }
 
-/// If norms come after the sums: x = norm(x).
-inline void norm_stream(const ExecutorRef& executor, const TransformerConfig& c, const std::vector<float>& weight,
-                        const std::vector<float>& bias, std::size_t rows, Workspace& work) {
+/// Where norms stand behind the sums: x = norm(x).
+inline void norm_stream(const Piece& piece, const std::vector<float>& weight, const std::vector<float>& bias) {
+    const TransformerConfig& c = piece.model.config;
+    Workspace& work = piece.work;
     if (!c.post_norm) return;
-    executor.run_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
+    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
-            float* x = work.x.data() + r * work.width;
+            float* x = work.stream.data() + r * work.stream_stride;
             norm_row(c, weight, bias, x, x);
         }
     });
 }
 
-/// x += m(y), where x is the residual stream; the product itself stays in `work.normed`.
-inline void project_to_residual(const ExecutorRef& executor, const TransformerLayer& layer, LinearModule m, const RunLora& lora,
-                                const simd::Activations& y, std::size_t rows, Workspace& work) {
+/// x += m(y), where x is the residual stream; the product itself is left in `work.added`.
+inline void project_to_stream(const Piece& piece, std::size_t number, LinearModule m, const simd::Activations& y) {
+    const TransformerLayer& layer = piece.model.layers[number];
     const simd::PackedMatrix& w = layer[m];
-    run_down(executor, y.x, y.x_stride, rows, lora);
-    executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
-        simd::matmul(w, first, last, y, rows, work.normed.data(), work.width);
-        lora.up(first, last, rows, work.normed.data(), work.width);
-        add_bias(layer.bias(m), first, last, rows, work.normed.data(), work.width);
+    const RunLora lora = lora_of(piece, number, m);
+    Workspace& work = piece.work;
+    run_down(piece.executor, y.x, y.x_stride, piece.rows, lora);
+    piece.executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
+        simd::matmul(w, {first, last}, y, piece.rows, {work.added.data(), work.stream_stride});
+        lora.up(first, last, piece.rows, work.added.data(), work.stream_stride);
+        add_bias(layer.bias(m), first, last, piece.rows, work.added.data(), work.stream_stride);
         const std::size_t begin = first * simd::panel_outputs;
         const std::size_t end = std::min(last * simd::panel_outputs, w.outputs());
-        for (std::size_t r = 0; r < rows; ++r)
-            simd::add(work.x.data() + r * work.width + begin, work.normed.data() + r * work.width + begin, end - begin);
+        for (std::size_t r = 0; r < piece.rows; ++r) {
+            const std::size_t at = r * work.stream_stride + begin;
+            simd::add(work.stream.data() + at, work.added.data() + at, end - begin);
+        }
     });
 }
 

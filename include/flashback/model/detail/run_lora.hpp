@@ -32,8 +32,8 @@ public:
         if (!pair_ || first == last) return;
         const simd::PackedMatrix& a = pair_->a;
         float* low = low_ + first * low_stride_;
-        simd::gemm({x + first * x_stride, x_stride}, panels(a, 0), {low, simd::panel_outputs, low_stride_}, last - first,
-                   a.panels(), a.inputs());
+        simd::gemm({x + first * x_stride, x_stride}, panels(a, 0), {low, simd::panel_outputs, low_stride_},
+                   {last - first, a.panels(), a.inputs()});
         for (std::size_t r = first; r < last; ++r) simd::scale(low_ + r * low_stride_, scale_, simd::padded(a.outputs()));
     }
 
@@ -41,8 +41,8 @@ public:
     void up(std::size_t first_panel, std::size_t last_panel, std::size_t rows, float* y, std::size_t y_stride) const noexcept {
         if (!pair_) return;
         simd::gemm({low_, low_stride_}, panels(pair_->b, first_panel),
-                   {y + first_panel * simd::panel_outputs, simd::panel_outputs, y_stride}, rows, last_panel - first_panel,
-                   pair_->b.inputs(), simd::GemmStart::accumulate);
+                   {y + first_panel * simd::panel_outputs, simd::panel_outputs, y_stride},
+                   {rows, last_panel - first_panel, pair_->b.inputs()}, simd::GemmStart::accumulate);
     }
 
 private:

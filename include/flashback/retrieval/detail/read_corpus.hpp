@@ -3,11 +3,12 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "flashback/retrieval/detail/dictd.hpp"
 #include "flashback/retrieval/detail/json_line.hpp"
 #include "flashback/retrieval/detail/text_file.hpp"
 #include "flashback/retrieval/detail/text_files_below.hpp"
+#include "flashback/retrieval/detail/wikitext.hpp"
 
-#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <string>
@@ -37,90 +38,48 @@ inline Document json_document(std::string_view line, const std::string& where) {
     return document;
 }
 
-inline void read_json_lines(std::string_view text, const std::string& name, Corpus& corpus) {
+/// A line of JSON as a text to train on: its "text" and nothing else.
+inline Document json_text(std::string_view line, const std::string& where) {
+    return {{}, {}, JsonLine{line, where, R"({"text": ...})"}.text({"text"})};
+}
+
+/// Appends a document for each line; `document(line, where)` reads one.
+template <class ToDocument>
+void read_json_lines(std::string_view text, const std::string& name, Corpus& corpus, const ToDocument& document) {
     for (std::size_t number = 1; !text.empty(); ++number) {
         const std::string_view line = take_line(text);
-        if (!is_blank(line)) corpus.documents.push_back(json_document(line, "'" + name + "' line " + std::to_string(number)));
+        if (!is_blank(line)) corpus.documents.push_back(document(line, "'" + name + "' line " + std::to_string(number)));
     }
 }
 
-/// Restores the lines of a dictd-style document.
-class DictdText {
-public:
-    void add(std::string_view line) {
-        const std::size_t indent =
-            static_cast<std::size_t>(std::ranges::find_if_not(line, [](char c) { return is_blank(c); }) - line.begin());
-        if (indent == line.size()) {
-            if (!text_.empty() && !text_.ends_with("\n\n")) text_ += text_.ends_with('\n') ? "\n" : "\n\n";
-            return;
-        }
-        if (indent > 0 && !in_body_) {
-            in_body_ = true;
-            body_indent_ = indent;
-        }
-        const bool starts_line = text_.empty() || text_.ends_with('\n');
-        if (!in_body_) {
-            if (!starts_line) text_ += '\n';
-            text_ += line;
-        } else if (indent > body_indent_) {  // a list or a listing: its lines are kept
-            if (!starts_line) text_ += '\n';
-            text_ += line.substr(body_indent_);
-        } else {
-            if (!starts_line) text_ += ' ';
-            text_ += line.substr(indent);
-        }
+/// Appends what stands between lines that have a form feed and nothing else.
+inline void read_pages(std::string_view text, Corpus& corpus) {
+    std::size_t begin = 0;
+    for (std::string_view lines = text; !lines.empty();) {
+        const std::size_t at = text.size() - lines.size();
+        if (take_line(lines) != "\f") continue;
+        corpus.documents.push_back({{}, {}, std::string{text.substr(begin, at - begin)}});
+        begin = text.size() - lines.size();
     }
+    corpus.documents.push_back({{}, {}, std::string{text.substr(begin)}});
+}
 
-    std::string finish() {
-        while (!text_.empty() && (text_.back() == '\n' || is_blank(text_.back()))) text_.pop_back();
-        return without_reference_braces(text_);
-    }
+/// Drops what is blank, and numbers the rest.
+inline void number_texts(const std::string& stem, Corpus& corpus) {
+    std::erase_if(corpus.documents,
+                  [](const Document& document) { return document.text.find_first_not_of(" \t\r\n\f\v") == std::string::npos; });
+    std::size_t number = 0;
+    for (Document& document : corpus.documents) document.id = stem + '-' + std::to_string(++number);
+}
 
-private:
-    static std::string without_reference_braces(std::string_view text) {
-        std::string out;
-        for (std::size_t open; (open = text.find('{')) != text.npos;) {
-            const std::size_t close = text.find_first_of("{}\n", open + 1);
-            const bool reference = close != text.npos && text[close] == '}' && close > open + 1 && !is_blank(text[open + 1]) &&
-                                   !is_blank(text[close - 1]);
-            out += text.substr(0, open);
-            if (!reference) {
-                out += '{';
-                text.remove_prefix(open + 1);
-            } else {
-                out += text.substr(open + 1, close - open - 1);
-                text.remove_prefix(close + 1);
-            }
-        }
-        return out += text;
-    }
-
-    std::string text_;
-    bool in_body_ = false;
-    std::size_t body_indent_ = 0;
-};
-
-inline void read_dictd(std::string_view text, const std::string& stem, Corpus& corpus) {
-    DictdText document;
-    std::string title;
-    bool open = false;
-    const auto finish = [&] {
-        if (!open) return;
-        corpus.documents.push_back(
-            {stem + '-' + std::to_string(corpus.documents.size() + 1), std::exchange(title, {}), document.finish()});
-        document = {};
-    };
-    for (bool after_empty = true; !text.empty();) {
-        const std::string_view line = take_line(text);
-        if (after_empty && !line.empty() && !is_blank(line[0])) {
-            finish();
-            open = true;
-            title = line;
-        }
-        after_empty = line.empty();
-        if (open) document.add(line);
-    }
-    finish();
+/// WikiText's articles, or the text as a whole.
+inline void read_whole(const std::string& text, const std::string& stem, Corpus& corpus) {
+    const std::size_t first = text.find_first_not_of(" \t\r\n\f\v");
+    if (first == text.npos) return;
+    const std::size_t line = text.rfind('\n', first) + 1;  // npos + 1 is 0
+    std::string_view rest = std::string_view{text}.substr(line);
+    if (!wikitext_title(take_line(rest)).empty()) return read_wikitext(text, stem, corpus);
+    corpus.documents.push_back({stem, {}, text});
 }
 
 /// Refuses a collection that has no documents, or two with the same id.
@@ -135,23 +94,36 @@ inline void check_documents(const Corpus& corpus, const std::string& name, const
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_READER Corpus parse_corpus(std::string_view bytes, const std::string& name) {
+FLASHBACK_DETAIL_ONCE Corpus parse_corpus(std::string_view bytes, const std::string& name, TextForm form) {
     Corpus corpus;
     const std::string text = detail::text_of(bytes, name, corpus.replaced);
-    if (detail::is_json_lines(text)) {
-        detail::read_json_lines(text, name, corpus);
-    } else {
-        detail::read_dictd(text, std::filesystem::path{name}.stem().string(), corpus);
+    const std::string stem = std::filesystem::path{name}.stem().string();
+    const bool lines = detail::is_json_lines(text);
+    if (form == TextForm::pages) {
+        if (lines) {
+            detail::read_json_lines(text, name, corpus, detail::json_text);
+        } else {
+            detail::read_pages(text, corpus);
+        }
+        detail::number_texts(stem, corpus);
+        return corpus;
     }
-    detail::check_documents(corpus, name, "document");
+    if (lines) {
+        detail::read_json_lines(text, name, corpus, detail::json_document);
+    } else if (form == TextForm::dictionary) {
+        detail::read_dictd(text, stem, corpus);
+    } else {
+        detail::read_whole(text, stem, corpus);
+    }
+    detail::check_documents(corpus, name, form == TextForm::dictionary ? "document" : "text");
     return corpus;
 }
 
-FLASHBACK_DETAIL_READER Corpus read_corpus(const std::filesystem::path& path, FileAccess access) {
+FLASHBACK_DETAIL_ONCE Corpus read_corpus(const std::filesystem::path& path, TextForm form, FileAccess access) {
     std::error_code unknown;
     if (!std::filesystem::is_directory(path, unknown)) {
         const MappedFile file{path, access};
-        return parse_corpus({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string());
+        return parse_corpus({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string(), form);
     }
     Corpus corpus;
     for (const auto& file : detail::text_files_below(path)) {

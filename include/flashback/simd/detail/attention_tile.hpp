@@ -1,9 +1,9 @@
 /// \file The inner loops of attention: up to four queries with the keys and values of one tile (rule R7).
 #pragma once
 
-#include "flashback/simd/exp.hpp"
-#include "flashback/simd/half_lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/exp.hpp"
+#include "flashback/simd/detail/half_lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 #include "flashback/tensor/kv_tile.hpp"
 
 #include <algorithm>
@@ -90,15 +90,25 @@ inline float weigh_scores(QueryState& query, std::size_t count, float* score) no
     return scale[0];
 }
 
-/// out = out · scale, then out += weight · value for the positions [0, count), ascending, for `Parts` times 16 elements.
-/// Shape     values (64, d), beginning at the first of the elements; with Parts = 1 only `elements` of them
+/// The values of a tile, their weights for some queries, and what each query's sum is multiplied by before.
+/// Shape     values (64, d)   weight (queries, 64)   scale (queries)
+template <class Element>
+struct WeightedValues {
+    const Element* values;
+    std::size_t d;
+    const float* weight;
+    const float* scale;
+};
+
+/// out = out · scale, if `first` is 0, then out += weight · value for the positions [first, count), ascending, in `Parts` times 16
+/// elements, from the one at `from` on; with Parts = 1 only `elements` of them.
 template <std::size_t Queries, std::size_t Parts, class Element>
-inline void add_values(QueryState* queries, const float* weight, const float* scale, const Element* values, std::size_t d,
-                       std::size_t from, std::size_t elements, std::size_t first, std::size_t count) noexcept {
+FLASHBACK_SIMD_INLINE void add_values(QueryState* queries, const WeightedValues<Element>& v, std::size_t from,
+                                      std::size_t elements, std::size_t first, std::size_t count) noexcept {
     Lanes sum[Queries][Parts];
 #pragma GCC unroll 16
     for (std::size_t a = 0; a < Queries; ++a) {
-        const Lanes factor = Lanes::all(scale[a]);
+        const Lanes factor = Lanes::all(v.scale[a]);
 #pragma GCC unroll 16
         for (std::size_t p = 0; p < Parts; ++p) {
             const float* out = queries[a].out + from + p * panel_outputs;
@@ -110,12 +120,12 @@ inline void add_values(QueryState* queries, const float* weight, const float* sc
         Lanes value[Parts];
 #pragma GCC unroll 16
         for (std::size_t p = 0; p < Parts; ++p) {
-            const Element* row = values + t * d + from + p * panel_outputs;
+            const Element* row = v.values + t * v.d + from + p * panel_outputs;
             value[p] = load_first_lanes(row, Parts == 1 ? elements : panel_outputs);
         }
 #pragma GCC unroll 16
         for (std::size_t a = 0; a < Queries; ++a) {
-            const Lanes w = Lanes::all(weight[a * tile_positions + t]);
+            const Lanes w = Lanes::all(v.weight[a * tile_positions + t]);
 #pragma GCC unroll 16
             for (std::size_t p = 0; p < Parts; ++p) sum[a][p] = fma(w, value[p], sum[a][p]);
         }
@@ -129,15 +139,16 @@ inline void add_values(QueryState* queries, const float* weight, const float* sc
 }
 
 template <std::size_t Queries, class Element>
-inline void add_all_values(QueryState* queries, const float* weight, const float* scale, const Element* values, std::size_t d,
-                           std::size_t first, std::size_t count) noexcept {
+inline void add_all_values(QueryState* queries, const WeightedValues<Element>& v, std::size_t first,
+                           std::size_t count) noexcept {
+    const std::size_t d = v.d;
     std::size_t from = 0;
     if constexpr (tile_groups > 1) {
         for (; from + tile_groups * panel_outputs <= d; from += tile_groups * panel_outputs)
-            add_values<Queries, tile_groups>(queries, weight, scale, values, d, from, 0, first, count);
+            add_values<Queries, tile_groups>(queries, v, from, 0, first, count);
     }
     for (; from < d; from += panel_outputs)
-        add_values<Queries, 1>(queries, weight, scale, values, d, from, std::min(panel_outputs, d - from), first, count);
+        add_values<Queries, 1>(queries, v, from, std::min(panel_outputs, d - from), first, count);
 }
 
 /// `Queries` queries, positions ascending, go over one tile that starts at `tile_start`; all of them see its first position.
@@ -158,11 +169,11 @@ void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::si
     for (std::size_t a = 0; a < Queries; ++a) scale[a] = weigh_scores(queries[a], visible(a), score + a * tile_positions);
     // First the positions that all queries see, then those that only the later ones see.
     const std::size_t common = visible(0);
-    add_all_values<Queries>(queries, score, scale, values, d, 0, common);
+    add_all_values<Queries, Element>(queries, {values, d, score, scale}, 0, common);
     if constexpr (Queries > 1) {
         for (std::size_t a = 1; a < Queries; ++a) {
             if (visible(a) > common)
-                add_all_values<1>(queries + a, score + a * tile_positions, scale, values, d, common, visible(a));
+                add_all_values<1, Element>(queries + a, {values, d, score + a * tile_positions, scale}, common, visible(a));
         }
     }
 }
@@ -177,7 +188,7 @@ void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::si
     FLASHBACK_DETAIL_ATTEND(kind, tile_queries, float) \
     FLASHBACK_DETAIL_ATTEND(kind, tile_queries, Half)  \
     FLASHBACK_DETAIL_ATTEND(kind, tile_queries, BFloat16)
-#if defined(FLASHBACK_EXTERN_KERNELS)
+#if defined(FLASHBACK_COMPILED_ONCE)
 FLASHBACK_DETAIL_ATTENDS(extern)
 #endif
 

@@ -5,7 +5,7 @@
 /// treats subnormal numbers as zeros. (Measured on Zen 4; the pseudocode of Intel's manual says the same.)
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 #include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>

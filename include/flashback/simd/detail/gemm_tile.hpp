@@ -1,8 +1,8 @@
 /// \file The inner loops of gemm: one tile of rows and panels with its accumulators in registers.
 #pragma once
 
+#include "flashback/simd/detail/lanes.hpp"
 #include "flashback/simd/detail/matmul_tile.hpp"
-#include "flashback/simd/lanes.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -90,7 +90,7 @@ void gemm(const GemmOperands& g, std::size_t rows, std::size_t panels, std::size
 #define FLASHBACK_DETAIL_GEMMS(kind)                                                                           \
     kind template void gemm<false>(const GemmOperands&, std::size_t, std::size_t, std::size_t, bool) noexcept; \
     kind template void gemm<true>(const GemmOperands&, std::size_t, std::size_t, std::size_t, bool) noexcept;
-#if defined(FLASHBACK_EXTERN_KERNELS)
+#if defined(FLASHBACK_COMPILED_ONCE)
 FLASHBACK_DETAIL_GEMMS(extern)
 #endif
 

@@ -61,13 +61,22 @@ struct TilePanels {
     float* y[Panels];
 };
 
-/// One block of k of one tile: `Rows` rows with `Panels` panels, for weights that are multiplied as floats. The sizes of tile
-/// and block change the speed and no bit of the result: an output has one accumulator, which is stored and loaded again between
-/// two blocks (rule R2).
+/// A block of k: `count` inputs from `first` on, of so many in all; the stride of the rows of y, and how far ahead the weights of
+/// the next block are.
+struct TileBlock {
+    std::size_t inputs, first, count, y_stride;
+    std::size_t bytes_ahead = 0;
+};
+
+/// A block of k of one tile: `Rows` rows with `Panels` panels, for weights that are multiplied as floats. The size of the tile
+/// and of the block changes the speed and no bit of the result: an output has one accumulator, which is stored and reloaded
+/// between two blocks (rule R2).
 template <class Format, std::size_t Rows, std::size_t Panels, bool Prefetch>
     requires(Format::operand != Operand::int8)
-inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t /*inputs*/, std::size_t first, std::size_t count,
-                        const Activations& a, std::size_t row, std::size_t y_stride, std::size_t bytes_ahead) noexcept {
+inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& block, const Activations& a,
+                        std::size_t row) noexcept {
+    const std::size_t first = block.first;
+    const std::size_t y_stride = block.y_stride;
     Lanes sum[Rows][Panels];
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < Rows; ++r) {
@@ -76,7 +85,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t /*inputs*/
             sum[r][p] = first == 0 ? Lanes::all(0.0f) : Lanes::load(panels.y[p] + (row + r) * y_stride);
     }
     const auto* x = Format::operands(a) + row * Format::stride(a) + first / Format::step_inputs;
-    const std::size_t steps = (count + Format::step_inputs - 1) / Format::step_inputs;
+    const std::size_t steps = (block.count + Format::step_inputs - 1) / Format::step_inputs;
     const std::byte* weights[Panels];
     for (std::size_t p = 0; p < Panels; ++p) weights[p] = panels.weights[p] + first / Format::step_inputs * Format::step_bytes;
     for (std::size_t step = 0; step < steps; ++step) {
@@ -90,7 +99,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t /*inputs*/
 #pragma GCC unroll 16
         for (std::size_t p = 0; p < Panels; ++p) {
             w[p] = Format::line(weights[p] + s * Format::step_bytes);
-            if constexpr (Prefetch) prefetch(weights[p] + s * Format::step_bytes, bytes_ahead);
+            if constexpr (Prefetch) prefetch(weights[p] + s * Format::step_bytes, block.bytes_ahead);
         }
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < Rows; ++r) {
@@ -109,10 +118,12 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t /*inputs*/
 /// The same for quantised weights: for every 32 inputs an exact sum of integers, then one multiply-add with both scales.
 template <class Format, std::size_t Rows, std::size_t Panels, bool Prefetch>
     requires(Format::operand == Operand::int8)
-inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t first, std::size_t count,
-                        const Activations& a, std::size_t row, std::size_t y_stride, std::size_t bytes_ahead) noexcept {
+inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part, const Activations& a,
+                        std::size_t row) noexcept {
+    const std::size_t first = part.first;
+    const std::size_t y_stride = part.y_stride;
     constexpr std::size_t quads = activation_block / line_inputs;
-    const std::size_t blocks = inputs / activation_block;
+    const std::size_t blocks = part.inputs / activation_block;
     const ActivationQuad* x = a.quads + row * a.quad_stride;
     const ActivationBlock* scale = a.blocks + row * a.block_stride;
     Lanes y[Rows][Panels];
@@ -122,7 +133,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t inputs, st
         for (std::size_t p = 0; p < Panels; ++p)
             y[r][p] = first == 0 ? Lanes::all(0.0f) : Lanes::load(panels.y[p] + (row + r) * y_stride);
     }
-    const std::size_t block_count = count / activation_block;
+    const std::size_t block_count = part.count / activation_block;
     for (std::size_t step = 0; step < block_count; ++step) {
 #if defined(FLASHBACK_TEST_BREAK_R2)
         const std::size_t b = first / activation_block + (Rows == 1 ? step : block_count - 1 - step);
@@ -149,7 +160,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t inputs, st
                     const std::byte* block = panels.weights[p] + b * Format::block_bytes;
                     w[p] = WeightLine::of(Format::line(block, s, i));
                     if constexpr (Prefetch) {
-                        if (i == 0) prefetch(block + s * line_bytes, bytes_ahead);
+                        if (i == 0) prefetch(block + s * line_bytes, part.bytes_ahead);
                     } else if constexpr (Rows == 1 && tile_shape<Format>().row_ahead != 0) {
                         if (i == 0) prefetch_far(block + s * line_bytes, tile_shape<Format>().row_ahead);
                     }
@@ -179,8 +190,8 @@ inline void matmul_tile(const TilePanels<Panels>& panels, std::size_t inputs, st
 
 /// One block of k of some panels with all rows, in tiles that are as equal as possible. The first tile asks for the next block.
 template <class Format, std::size_t Panels, bool Prefetch>
-inline void matmul_block(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t first, std::size_t count,
-                         const Activations& a, std::size_t rows, std::size_t y_stride, std::size_t bytes_ahead) noexcept {
+inline void matmul_block(const TilePanels<Panels>& panels, const TileBlock& block, const Activations& a,
+                         std::size_t rows) noexcept {
     constexpr std::size_t most = tile_shape<Format>().rows;
     const std::size_t tiles = (rows + most - 1) / most;
     for (std::size_t t = 0; t < tiles; ++t) {
@@ -189,9 +200,9 @@ inline void matmul_block(const TilePanels<Panels>& panels, std::size_t inputs, s
         const auto one = [&]<std::size_t Rows>() {
             if (height != Rows) return;
             if (Prefetch && t == 0) {
-                matmul_tile<Format, Rows, Panels, Prefetch>(panels, inputs, first, count, a, row, y_stride, bytes_ahead);
+                matmul_tile<Format, Rows, Panels, Prefetch>(panels, block, a, row);
             } else {
-                matmul_tile<Format, Rows, Panels, false>(panels, inputs, first, count, a, row, y_stride, 0);
+                matmul_tile<Format, Rows, Panels, false>(panels, block, a, row);
             }
         };
         [&]<std::size_t... I>(std::index_sequence<I...>) { (one.template operator()<I + 1>(), ...); }
@@ -219,20 +230,25 @@ inline void matmul_panels(const TilePanels<Panels>& panels, std::size_t inputs, 
         // Asks for the next block, or for the first one of the next panels.
         const std::size_t ahead =
             k + block < inputs ? bytes_of_lines<Format>(block) : Panels * panel_bytes - bytes_of_lines<Format>(k);
-        matmul_block<Format, Panels, Prefetch>(panels, inputs, k, count, a, rows, y_stride, ahead);
+        matmul_block<Format, Panels, Prefetch>(panels, {inputs, k, count, y_stride, ahead}, a, rows);
     }
 }
 
-/// The panels [first, last) with all rows.
+/// The panels [first, last) of a matrix.
+struct MatmulPanels {
+    const std::byte* weights;  ///< of panel 0
+    std::size_t panel_bytes, inputs, first, last;
+};
+
+/// Some panels with all rows.
 template <class Format>
-void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t inputs, std::size_t first, std::size_t last,
-            const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
+void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
     const auto each = [&]<std::size_t Panels>(const auto& call) {
-        for (std::size_t p = first; p < last; p += Panels) {
+        for (std::size_t p = w.first; p < w.last; p += Panels) {
             TilePanels<Panels> panels;
             for (std::size_t i = 0; i < Panels; ++i) {
-                const std::size_t at = std::min(p + i, last - 1);
-                panels.weights[i] = weights + at * panel_bytes;
+                const std::size_t at = std::min(p + i, w.last - 1);
+                panels.weights[i] = w.weights + at * w.panel_bytes;
                 panels.y[i] = y + at * panel_outputs;
             }
             call(panels);
@@ -241,23 +257,22 @@ void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t input
     constexpr TileShape shape = tile_shape<Format>();
     if (rows == 1) {
         each.template operator()<shape.row_panels>([&](const auto& panels) {
-            matmul_tile<Format, 1, shape.row_panels, false>(panels, inputs, 0, inputs, a, 0, y_stride, 0);
+            matmul_tile<Format, 1, shape.row_panels, false>(panels, {w.inputs, 0, w.inputs, y_stride}, a, 0);
         });
     } else if (rows <= few_rows) {
         each.template operator()<shape.panels>([&](const auto& panels) {
-            matmul_panels<Format, shape.panels, true>(panels, inputs, panel_bytes, a, rows, y_stride);
+            matmul_panels<Format, shape.panels, true>(panels, w.inputs, w.panel_bytes, a, rows, y_stride);
         });
     } else {
         each.template operator()<shape.panels>([&](const auto& panels) {
-            matmul_panels<Format, shape.panels, false>(panels, inputs, panel_bytes, a, rows, y_stride);
+            matmul_panels<Format, shape.panels, false>(panels, w.inputs, w.panel_bytes, a, rows, y_stride);
         });
     }
 }
 
-#define FLASHBACK_DETAIL_MATMUL(kind, Format)                                                               \
-    kind template void matmul<Format>(const std::byte*, std::size_t, std::size_t, std::size_t, std::size_t, \
-                                      const Activations&, std::size_t, float*, std::size_t) noexcept;
-/// Every product; `kind` is `extern` or nothing.
+#define FLASHBACK_DETAIL_MATMUL(kind, Format) \
+    kind template void matmul<Format>(const MatmulPanels&, const Activations&, std::size_t, float*, std::size_t) noexcept;
+/// Every product, `kind` being `extern` or nothing.
 #define FLASHBACK_DETAIL_MATMULS(kind)        \
     FLASHBACK_DETAIL_MATMUL(kind, F32Format)  \
     FLASHBACK_DETAIL_MATMUL(kind, F16Format)  \
@@ -266,7 +281,7 @@ void matmul(const std::byte* weights, std::size_t panel_bytes, std::size_t input
     FLASHBACK_DETAIL_MATMUL(kind, Q4_0Format) \
     FLASHBACK_DETAIL_MATMUL(kind, Q4_KFormat) \
     FLASHBACK_DETAIL_MATMUL(kind, Q6_KFormat)
-#if defined(FLASHBACK_EXTERN_KERNELS)
+#if defined(FLASHBACK_COMPILED_ONCE)
 FLASHBACK_DETAIL_MATMULS(extern)
 #endif
 

@@ -1,8 +1,8 @@
 /// \file Attention of one query head at one position, as plain loops over key tiles of 64 positions (rule R7).
 #pragma once
 
+#include "flashback/simd/cache_element.hpp"
 #include "flashback/simd/fma.hpp"
-#include "flashback/simd/half_lanes.hpp"
 #include "flashback/tensor/kv_tile.hpp"
 #include "flashback/testing/plain/exp.hpp"
 #include "flashback/testing/plain/rows.hpp"
@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <limits>
 
-namespace flashback::inline FLASHBACK_ISA::simd::plain {
+namespace flashback::inline FLASHBACK_ISA::testing::plain {
 
 /// The sums of an attention on its way over the tiles.
 struct AttentionState {
@@ -25,8 +25,10 @@ struct AttentionState {
 /// Requires  0 < count <= 64: the positions of the tile that the query may see; the others are not used in any way
 /// Source    Milakov and Gimelshein 2018, Online normalizer calculation for softmax, algorithm 3
 template <class Element>
-inline void attend_tile(const float* q, const Element* keys, const Element* values, std::size_t d, std::size_t count,
-                        AttentionState& state, float* out) noexcept {
+inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::size_t count, AttentionState& state,
+                        float* out) noexcept {
+    const auto* keys = reinterpret_cast<const Element*>(tile.keys);
+    const auto* values = reinterpret_cast<const Element*>(tile.values);
     float score[tile_positions];
     float part[key_group];
     for (float& p : part) p = -std::numeric_limits<float>::infinity();
@@ -35,7 +37,8 @@ inline void attend_tile(const float* q, const Element* keys, const Element* valu
         float sum[key_group] = {};
         const Element* group = keys + g * d * key_group;
         for (std::size_t i = 0; i < d; ++i) {
-            for (std::size_t j = 0; j < key_group; ++j) sum[j] = fma(to_float(group[i * key_group + j]), q[i], sum[j]);
+            for (std::size_t j = 0; j < key_group; ++j)
+                sum[j] = simd::fma(simd::to_float(group[i * key_group + j]), q[i], sum[j]);
         }
         for (std::size_t j = 0; j < key_group; ++j) {
             const bool visible = g * key_group + j < count;
@@ -53,11 +56,11 @@ inline void attend_tile(const float* q, const Element* keys, const Element* valu
         }
     }
     const float scale = exp(state.most - most);
-    state.total = fma(state.total, scale, tree_sum(part));
+    state.total = simd::fma(state.total, scale, tree_sum(part));
     state.most = most;
     for (std::size_t i = 0; i < d; ++i) out[i] *= scale;
     for (std::size_t t = 0; t < count; ++t) {
-        for (std::size_t i = 0; i < d; ++i) out[i] = fma(score[t], to_float(values[t * d + i]), out[i]);
+        for (std::size_t i = 0; i < d; ++i) out[i] = simd::fma(score[t], simd::to_float(values[t * d + i]), out[i]);
     }
 }
 
@@ -72,11 +75,9 @@ inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t
     std::fill_n(out, d, 0.0f);
     for (std::size_t t = 0; t * tile_positions <= position; ++t) {
         const std::size_t count = std::min(tile_positions, position + 1 - t * tile_positions);
-        const KVTile held = tile(t);
-        attend_tile(q, reinterpret_cast<const Element*>(held.keys), reinterpret_cast<const Element*>(held.values), d, count,
-                    state, out);
+        attend_tile<Element>(q, tile(t), d, count, state, out);
     }
     for (std::size_t i = 0; i < d; ++i) out[i] = out[i] / state.total;
 }
 
-}  // namespace flashback::inline FLASHBACK_ISA::simd::plain
+}  // namespace flashback::inline FLASHBACK_ISA::testing::plain

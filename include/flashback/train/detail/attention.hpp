@@ -1,6 +1,7 @@
 /// \file Causal attention of training: forward and backward, in blocks of 64 queries.
 #pragma once
 
+#include "flashback/simd/backward.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/gemm.hpp"
 #include "flashback/simd/softmax.hpp"
@@ -47,20 +48,38 @@ struct AttentionScratch {
     }
 };
 
-inline void copy_columns(ConstRowSpan from, std::size_t from_row, std::size_t from_column, std::size_t rows,
-                         std::size_t columns, RowSpan to, std::size_t to_row, std::size_t to_column) noexcept {
-    for (std::size_t r = 0; r < rows; ++r) {
-        const float* source = from.row(from_row + r) + from_column;
-        std::copy_n(source, columns, to.row(to_row + r) + to_column);
-    }
+/// A place in some rows.
+template <class Span>
+struct PlaceIn {
+    Span rows;
+    std::size_t row = 0;
+    std::size_t column = 0;
+};
+
+inline void copy_columns(const PlaceIn<ConstRowSpan>& from, std::size_t rows, std::size_t columns,
+                         const PlaceIn<RowSpan>& to) noexcept {
+    for (std::size_t r = 0; r < rows; ++r)
+        std::copy_n(from.rows.row(from.row + r) + from.column, columns, to.rows.row(to.row + r) + to.column);
 }
 
-/// Leaves softmax(q Kᵀ) of a block of queries in `weights`, with zeros for the keys that a query does not see.
+/// Queries, keys and values; the same three for gradients.
+/// Shape     q (rows, heads · head_dim)   k, v (rows, kv_heads · head_dim)
+template <class Span>
+struct Attending {
+    Span q, k, v;
+};
+
+/// The rows from `begin` to `end`.
+struct RowRange {
+    std::size_t begin, end;
+};
+
+/// Leaves softmax(q Kᵀ) of a block of queries in `weights`: zeros where a query does not see.
 inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t first, std::size_t last, std::size_t d,
                               AttentionScratch& s) noexcept {
     simd::GemmRows queries = q.left();
     queries.data = q.row(first) + column;
-    simd::gemm(queries, s.keys_across.right(), s.weights.result(), last - first, panels_of(last), d);
+    simd::gemm(queries, s.keys_across.right(), s.weights.result(), {last - first, panels_of(last), d});
     for (std::size_t r = first; r < last; ++r) {
         float* row = s.weights.row(r - first);
         simd::softmax(row, r + 1, row);
@@ -68,24 +87,26 @@ inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t fi
     }
 }
 
-/// out = softmax(q Kᵀ) V for every head; each position from `begin` on sees itself and all before.
-/// Shape     q, out (rows, heads · head_dim), from row `begin` on   k, v (rows, kv_heads · head_dim)
+/// out = softmax(q Kᵀ) V for every head, each position of the range seeing itself and all before.
+/// Shape     q, out (rows, heads · head_dim), those of the range   k, v (rows, kv_heads · head_dim)
 /// Requires  q is scaled by 1/sqrt(head_dim) already
 /// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and for each row half a block of queries more
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1; Ainslie et al. 2023, GQA, section 2.2
-inline void attention_forward(const AttentionShape& shape, ConstRowSpan q, ConstRowSpan k, ConstRowSpan v, std::size_t begin,
-                              std::size_t rows, RowSpan out, AttentionScratch& s) noexcept {
+inline void attention_forward(const AttentionShape& shape, const Attending<ConstRowSpan>& x, const RowRange& range, RowSpan out,
+                              AttentionScratch& s) noexcept {
+    const auto& [q, k, v] = x;
+    const auto [begin, rows] = range;
     const std::size_t d = shape.head_dim;
     const std::size_t sharing = shape.heads / shape.kv_heads;
     for (std::size_t g = 0; g < shape.kv_heads; ++g) {
-        copy_columns(v, 0, g * d, rows, d, s.values, 0, 0);
+        copy_columns({v, 0, g * d}, rows, d, {s.values});
         simd::transpose(k.row(0) + g * d, k.stride, rows, d, s.keys_across.row(0), s.keys_across.stride());
         for (std::size_t h = g * sharing; h < (g + 1) * sharing; ++h) {
             for (std::size_t first = begin; first < rows; first += AttentionScratch::block) {
                 const std::size_t last = std::min(first + AttentionScratch::block, rows);
                 attention_weights(q, h * d, first, last, d, s);
-                simd::gemm(s.weights.left(), s.values.right(), s.out.result(), last - first, panels_of(d), last);
-                copy_columns(s.out, 0, 0, last - first, d, out, first, h * d);
+                simd::gemm(s.weights.left(), s.values.right(), s.out.result(), {last - first, panels_of(d), last});
+                copy_columns({s.out}, last - first, d, {out, first, h * d});
             }
         }
     }
@@ -96,13 +117,15 @@ inline void attention_forward(const AttentionShape& shape, ConstRowSpan q, Const
 /// Shape     q, out, dout (rows, heads · head_dim), from row `begin` on; out is what attention_forward gave
 /// Cost      2.5 times that of attention_forward
 /// Source    Dao et al. 2022, FlashAttention, algorithm 4
-inline void attention_backward(const AttentionShape& shape, RowSpan q, RowSpan k, RowSpan v, ConstRowSpan out,
-                               ConstRowSpan dout, std::size_t begin, std::size_t rows, AttentionScratch& s) noexcept {
+inline void attention_backward(const AttentionShape& shape, const Attending<RowSpan>& x, ConstRowSpan out, ConstRowSpan dout,
+                               const RowRange& range, AttentionScratch& s) noexcept {
+    const auto& [q, k, v] = x;
+    const auto [begin, rows] = range;
     using simd::GemmStart;
     const std::size_t d = shape.head_dim;
     const std::size_t sharing = shape.heads / shape.kv_heads;
     for (std::size_t g = 0; g < shape.kv_heads; ++g) {
-        copy_columns(k, 0, g * d, rows, d, s.keys, 0, 0);
+        copy_columns({k, 0, g * d}, rows, d, {s.keys});
         simd::transpose(k.row(0) + g * d, k.stride, rows, d, s.keys_across.row(0), s.keys_across.stride());
         simd::transpose(v.row(0) + g * d, v.stride, rows, d, s.values_across.row(0), s.values_across.stride());
         s.keys_gradient.clear(rows);
@@ -112,33 +135,24 @@ inline void attention_backward(const AttentionShape& shape, RowSpan q, RowSpan k
                 const std::size_t last = std::min(first + AttentionScratch::block, rows);
                 const std::size_t count = last - first;
                 attention_weights(q, h * d, first, last, d, s);
-                copy_columns(q, first, h * d, count, d, s.q, 0, 0);
-                copy_columns(dout, first, h * d, count, d, s.out_gradient, 0, 0);
-                simd::gemm(s.weights.left_transposed(), s.out_gradient.right(), s.values_gradient.result(), last, panels_of(d),
-                           count, GemmStart::accumulate);
-                simd::gemm(s.out_gradient.left(), s.values_across.right(), s.weights_gradient.result(), count, panels_of(last),
-                           d);
+                copy_columns({q, first, h * d}, count, d, {s.q});
+                copy_columns({dout, first, h * d}, count, d, {s.out_gradient});
+                simd::gemm(s.weights.left_transposed(), s.out_gradient.right(), s.values_gradient.result(),
+                           {last, panels_of(d), count}, GemmStart::accumulate);
+                simd::gemm(s.out_gradient.left(), s.values_across.right(), s.weights_gradient.result(),
+                           {count, panels_of(last), d});
                 for (std::size_t r = 0; r < count; ++r) {
-                    simd::Lanes sums = simd::Lanes::all(0.0f);
-                    const float* o = out.row(first + r) + h * d;
-                    const float* dy = s.out_gradient.row(r);
-                    simd::each_lanes(d, [&](std::size_t i, auto n) FLASHBACK_SIMD_LAMBDA {
-                        sums = simd::fma(simd::Lanes::load_first(o + i, n), simd::Lanes::load_first(dy + i, n), sums);
-                    });
-                    const simd::Lanes mean = simd::Lanes::all(simd::tree_sum(sums));
-                    const float* p = s.weights.row(r);
-                    float* dp = s.weights_gradient.row(r);
-                    for (std::size_t i = 0; i < last; i += simd::panel_outputs)
-                        (simd::Lanes::load(p + i) * (simd::Lanes::load(dp + i) - mean)).store(dp + i);
+                    simd::attention_scores_backward(out.row(first + r) + h * d, s.out_gradient.row(r), d, s.weights.row(r),
+                                                    s.weights_gradient.row(r), last);
                 }
-                simd::gemm(s.weights_gradient.left_transposed(), s.q.right(), s.keys_gradient.result(), last, panels_of(d),
-                           count, GemmStart::accumulate);
-                simd::gemm(s.weights_gradient.left(), s.keys.right(), s.out.result(), count, panels_of(d), last);
-                copy_columns(s.out, 0, 0, count, d, q, first, h * d);
+                simd::gemm(s.weights_gradient.left_transposed(), s.q.right(), s.keys_gradient.result(),
+                           {last, panels_of(d), count}, GemmStart::accumulate);
+                simd::gemm(s.weights_gradient.left(), s.keys.right(), s.out.result(), {count, panels_of(d), last});
+                copy_columns({s.out}, count, d, {q, first, h * d});
             }
         }
-        copy_columns(s.keys_gradient, 0, 0, rows, d, k, 0, g * d);
-        copy_columns(s.values_gradient, 0, 0, rows, d, v, 0, g * d);
+        copy_columns({s.keys_gradient}, rows, d, {k, 0, g * d});
+        copy_columns({s.values_gradient}, rows, d, {v, 0, g * d});
     }
 }
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "flashback/model/adapter.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
 #include "flashback/model/fingerprint.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/train/detail/network.hpp"
 
@@ -23,8 +23,8 @@ inline Adapter adapter_of(const Network& net) {
         for (const LinearModule m : linear_modules) {
             const Linear& linear = net.layers[l][m];
             if (!linear.has_lora()) continue;
-            adapter.layers[l][m] = {net.rank, linear.scale, net.layout[name_of(l, m) + ".lora_a"].read(values),
-                                    net.layout[name_of(l, m) + ".lora_b"].read(values)};
+            adapter.layers[l][m] = {net.rank, linear.scale, net.layout[lora_a_name(l, m)].read(values),
+                                    net.layout[lora_b_name(l, m)].read(values)};
         }
     }
     if (!net.markers.empty()) {
@@ -57,8 +57,8 @@ inline void take_adapter(Network& net, const Adapter& adapter) {
         for (const LinearModule m : linear_modules) {
             const LoraPair& pair = adapter.layers[l][m];
             if (pair.rank == 0) continue;
-            net.layout[name_of(l, m) + ".lora_a"].write(pair.a, values);
-            net.layout[name_of(l, m) + ".lora_b"].write(pair.b, values);
+            net.layout[lora_a_name(l, m)].write(pair.a, values);
+            net.layout[lora_b_name(l, m)].write(pair.b, values);
         }
     }
     for (std::size_t i = 0; i < net.markers.size(); ++i) {
@@ -70,18 +70,12 @@ inline void take_adapter(Network& net, const Adapter& adapter) {
 
 inline std::shared_ptr<const Transformer> model_of(const Network& net) {
     if (!net.embedding.trains()) return net.base();
-    auto model = std::make_shared<Transformer>();
-    model->config = net.base()->config;
-    model->rotary_frequencies = net.base()->rotary_frequencies;
-    model->text_head = net.base()->text_head;
-    model->text_ends = net.base()->text_ends;
-    model->layers.resize(net.layers.size());
-    if (!net.tied) model->head.emplace();
+    auto model = std::make_shared<Transformer>(without_tensors(*net.base()));
     const float* values = net.parameters.data();
     each_tensor(
         *model,
-        [&](const std::string& name, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
-            const Parameter& p = net.layout[name];
+        [&](const TensorId& id, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
+            const Parameter& p = net.layout[to_string(id)];
             to = simd::PackedMatrix{DType::f32, outputs, inputs};
             std::vector<float> row(inputs);
             for (std::size_t o = 0; o < outputs; ++o) {
@@ -89,7 +83,7 @@ inline std::shared_ptr<const Transformer> model_of(const Network& net) {
                 to.set_row(o, reinterpret_cast<const std::byte*>(row.data()));
             }
         },
-        [&](const std::string& name, std::size_t, std::vector<float>& to) { to = net.layout[name].read(values); });
+        [&](const TensorId& id, std::size_t, std::vector<float>& to) { to = net.layout[to_string(id)].read(values); });
     model->fingerprint = fingerprint(*model);
     return model;
 }

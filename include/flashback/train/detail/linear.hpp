@@ -71,7 +71,7 @@ struct LinearScratch {
 
 /// y = x Wᵀ, or y += x Wᵀ.
 inline void multiply(const Matrix& w, ConstRowSpan x, std::size_t rows, RowSpan y, simd::GemmStart start) noexcept {
-    simd::gemm(x.left(), w.right(), y.result(), rows, panels_of(w.outputs), w.inputs, start);
+    simd::gemm(x.left(), w.right(), y.result(), {rows, panels_of(w.outputs), w.inputs}, start);
 }
 
 /// dx = dy W, or dx += dy W. The panels of W have their lanes across outputs; here they must lie across inputs. So some columns
@@ -94,14 +94,14 @@ inline void multiply_back(const Matrix& w, ConstRowSpan dy, std::size_t rows, Ro
         }
         simd::GemmResult result = dx.result();
         result.data += first * lanes;
-        simd::gemm(dy.left(), {scratch.columns.data(), depth * lanes, lanes}, result, rows, count, w.outputs, start);
+        simd::gemm(dy.left(), {scratch.columns.data(), depth * lanes, lanes}, result, {rows, count, w.outputs}, start);
     }
 }
 
 /// dW = dyᵀ x, in the panels of W.
 inline void weight_gradient(const Matrix& w, ConstRowSpan x, ConstRowSpan dy, std::size_t rows, float* gradients) noexcept {
-    simd::gemm(x.left_transposed(), dy.right(), {gradients + w.gradient, w.panel_floats(), simd::panel_outputs}, w.inputs,
-               panels_of(w.outputs), rows);
+    simd::gemm(x.left_transposed(), dy.right(), {gradients + w.gradient, w.panel_floats(), simd::panel_outputs},
+               {w.inputs, panels_of(w.outputs), rows});
 }
 
 /// What enters A.
@@ -118,9 +118,17 @@ inline void go_low(const Linear& m, ConstRowSpan x, std::size_t rows, LinearScra
     for (std::size_t r = 0; r < rows; ++r) simd::scale(scratch.low.row(r), m.scale, simd::padded(m.a.outputs));
 }
 
+/// How many rows go through a layer, whether what it gives is set or added, and what it works with.
+struct LinearRun {
+    std::size_t rows;
+    simd::GemmStart start;
+    const Dropout& dropout;
+    LinearScratch& scratch;
+};
+
 /// y = m(x), or y += m(x).
-inline void linear_forward(const Linear& m, ConstRowSpan x, std::size_t rows, RowSpan y, simd::GemmStart start,
-                           const Dropout& dropout, LinearScratch& scratch) noexcept {
+inline void linear_forward(const Linear& m, ConstRowSpan x, RowSpan y, const LinearRun& run) noexcept {
+    const auto& [rows, start, dropout, scratch] = run;
     multiply(m.w, x, rows, y, start);
     if (m.has_lora()) {
         go_low(m, lora_input(m, x, rows, dropout, scratch), rows, scratch);
@@ -132,8 +140,9 @@ inline void linear_forward(const Linear& m, ConstRowSpan x, std::size_t rows, Ro
 /// The gradients of what trains in m, and of x if dx is wanted. They are set or added to what is there; the gradient of the
 /// bias is added.
 /// Source    Hu et al. 2021, LoRA, equation 3
-inline void linear_backward(const Linear& m, ConstRowSpan x, ConstRowSpan dy, std::size_t rows, RowSpan dx,
-                            simd::GemmStart start, const Dropout& dropout, float* gradients, LinearScratch& scratch) noexcept {
+inline void linear_backward(const Linear& m, ConstRowSpan x, ConstRowSpan dy, RowSpan dx, float* gradients,
+                            const LinearRun& run) noexcept {
+    const auto& [rows, start, dropout, scratch] = run;
     if (m.w.trains()) weight_gradient(m.w, x, dy, rows, gradients);
     for (std::size_t r = 0; m.bias.trains() && r < rows; ++r) simd::add(gradients + m.bias.gradient, dy.row(r), m.w.outputs);
     if (dx) multiply_back(m.w, dy, rows, dx, start, scratch);

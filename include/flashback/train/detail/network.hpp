@@ -3,7 +3,7 @@
 
 #include "flashback/core/random.hpp"
 #include "flashback/model/adapter.hpp"
-#include "flashback/model/detail/each_tensor.hpp"
+#include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/train/detail/linear.hpp"
@@ -37,7 +37,11 @@ struct NetworkLayer {
     const Linear& operator[](LinearModule m) const noexcept { return linear[static_cast<std::size_t>(m)]; }
 };
 
-/// Weights, and where the gradient of each lies. Matrices of other types than f32 are converted to f32 once.
+/// The names of the parameters of a LoRA.
+inline std::string lora_a_name(std::size_t layer, LinearModule m) { return stem_of(TensorId::of(m, layer)) + ".lora_a"; }
+inline std::string lora_b_name(std::size_t layer, LinearModule m) { return stem_of(TensorId::of(m, layer)) + ".lora_b"; }
+
+/// Weights, and where the gradient of each lies. Matrices of other types than f32 are turned into f32 once.
 class Network {
 public:
     Network(std::shared_ptr<const Transformer> model, const TrainingTargets& targets, std::uint64_t seed)
@@ -114,11 +118,8 @@ public:
 
 private:
     void forget_weights() {
-        auto rest = std::make_shared<Transformer>();
-        rest->config = base_->config;
-        rest->rotary_frequencies = base_->rotary_frequencies;
-        rest->text_head = base_->text_head;
-        rest->text_ends = base_->text_ends;
+        auto rest = std::make_shared<Transformer>(without_tensors(*base_));
+        rest->notes.clear();  // of how the old weights were read
         base_ = std::move(rest);
     }
 
@@ -143,18 +144,18 @@ private:
         if (targets.all) {
             each_tensor(
                 *base_,
-                [&](const std::string& name, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
-                    layout.add(name, outputs, inputs, Parameter::Order::panels, true);
+                [&](const TensorId& id, std::size_t outputs, std::size_t inputs, const simd::PackedMatrix&) {
+                    layout.add(to_string(id), outputs, inputs, Parameter::Order::panels, true);
                 },
-                [&](const std::string& name, std::size_t count, const std::vector<float>&) {
-                    layout.add(name, 1, count, Parameter::Order::rows, false);
+                [&](const TensorId& id, std::size_t count, const std::vector<float>&) {
+                    layout.add(to_string(id), 1, count, Parameter::Order::rows, false);
                 });
         }
         for (std::size_t l = 0; l < config.layers; ++l) {
             for (const LinearModule m : linear_modules) {
                 if (!targets.lora.has(m)) continue;
-                layout.add(name_of(l, m) + ".lora_a", targets.lora.rank, config.inputs(m), Parameter::Order::panels, true);
-                layout.add(name_of(l, m) + ".lora_b", config.outputs(m), targets.lora.rank, Parameter::Order::panels, true);
+                layout.add(lora_a_name(l, m), targets.lora.rank, config.inputs(m), Parameter::Order::panels, true);
+                layout.add(lora_b_name(l, m), config.outputs(m), targets.lora.rank, Parameter::Order::panels, true);
             }
         }
         if (!targets.markers.empty())
@@ -176,51 +177,52 @@ private:
         return {reinterpret_cast<const float*>(source->panel(0)), w.outputs(), w.inputs(), frozen};
     }
 
-    Matrix trained_matrix(const std::string& name, const simd::PackedMatrix& w) {
+    Matrix trained_matrix(const TensorId& id, const simd::PackedMatrix& w) {
         std::deque<simd::PackedMatrix> converted;
         const Matrix from = as_f32(w, converted);
-        const Parameter& p = layout[name];
+        const Parameter& p = layout[to_string(id)];
         std::copy_n(from.data, p.size(), parameters.data() + p.offset);
         return trained(p);
     }
     Matrix trained(const Parameter& p) const { return {parameters.data() + p.offset, p.outputs, p.inputs, p.offset}; }
-    Vector trained_vector(const std::string& name, const std::vector<float>& from) {
-        const Parameter& p = layout[name];
+    Vector trained_vector(const TensorId& id, const std::vector<float>& from) {
+        const Parameter& p = layout[to_string(id)];
         std::copy(from.begin(), from.end(), parameters.data() + p.offset);
         return {parameters.data() + p.offset, p.offset};
     }
 
     /// The weights: in one array if they train, else in the frozen model.
     void take(bool all) {
-        const auto matrix = [&](const std::string& name, const simd::PackedMatrix& from) {
+        const auto matrix = [&](const TensorId& id, const simd::PackedMatrix& from) {
             if (from.outputs() == 0) return Matrix{};
-            return all ? trained_matrix(name + ".weight", from) : as_f32(from, converted_);
+            return all ? trained_matrix(id, from) : as_f32(from, converted_);
         };
-        const auto vector = [&](const std::string& name, const std::vector<float>& from) {
+        const auto vector = [&](const TensorId& id, const std::vector<float>& from) {
             if (from.empty()) return Vector{};
-            return all ? trained_vector(name, from) : Vector{from.data(), frozen};
+            return all ? trained_vector(id, from) : Vector{from.data(), frozen};
         };
-        const auto norm = [&](const std::string& name, const std::vector<float>& weight, const std::vector<float>& bias) {
-            return NormVectors{vector(name + ".weight", weight), vector(name + ".bias", bias)};
+        const auto norm = [&](TensorRole role, std::size_t l) {
+            const TensorId weight{role, l};
+            const TensorId bias{role, l, true};
+            return NormVectors{vector(weight, vector_of(*base_, weight)), vector(bias, vector_of(*base_, bias))};
         };
-        if (all) embedding = matrix("token_embd", base_->embedding);
-        if (all) positions = matrix("position_embd", base_->positions);
-        project_in = matrix("project_in", base_->project_in);
+        if (all) embedding = matrix({TensorRole::embedding}, base_->embedding);
+        if (all) positions = matrix({TensorRole::positions}, base_->positions);
+        project_in = matrix({TensorRole::project_in}, base_->project_in);
         for (std::size_t l = 0; l < config.layers; ++l) {
             const TransformerLayer& from = base_->layers[l];
-            const std::string block = "blk." + std::to_string(l) + '.';
             NetworkLayer& layer = layers.emplace_back();
-            layer.attention_norm = norm(block + "attn_norm", from.attention_norm, from.attention_norm_bias);
-            layer.ffn_norm = norm(block + "ffn_norm", from.ffn_norm, from.ffn_norm_bias);
+            layer.attention_norm = norm(TensorRole::attention_norm, l);
+            layer.ffn_norm = norm(TensorRole::ffn_norm, l);
             for (const LinearModule m : linear_modules) {
-                layer[m].w = matrix(name_of(l, m), from[m]);
-                layer[m].bias = vector(name_of(l, m) + ".bias", from.bias(m));
+                layer[m].w = matrix(TensorId::of(m, l), from[m]);
+                layer[m].bias = vector(TensorId::of(m, l, true), from.bias(m));
             }
         }
-        output_norm = norm("output_norm", base_->output_norm, base_->output_norm_bias);
-        project_out = matrix("project_out", base_->project_out);
+        output_norm = norm(TensorRole::output_norm, 0);
+        project_out = matrix({TensorRole::project_out}, base_->project_out);
         tied = !base_->head;
-        head = tied && all ? embedding : matrix("output", base_->output_matrix());
+        head = tied && all ? embedding : matrix({TensorRole::head}, base_->output_matrix());
     }
 
     /// A is uniform in ±1/sqrt(inputs), like PEFT's Kaiming initialisation with a = sqrt(5). B is 0, so that nothing changes at
@@ -232,14 +234,14 @@ private:
         for (std::size_t l = 0; l < config.layers; ++l) {
             for (const LinearModule m : linear_modules) {
                 if (!lora.has(m)) continue;
-                const Parameter& a = layout[name_of(l, m) + ".lora_a"];
+                const Parameter& a = layout[lora_a_name(l, m)];
                 const double most = 1 / std::sqrt(static_cast<double>(a.inputs));
                 for (std::size_t o = 0; o < a.outputs; ++o) {
                     for (std::size_t i = 0; i < a.inputs; ++i)
                         parameters[a.at(o, i)] = static_cast<float>((2 * random.uniform() - 1) * most);
                 }
                 layers[l][m].a = trained(a);
-                layers[l][m].b = trained(layout[name_of(l, m) + ".lora_b"]);
+                layers[l][m].b = trained(layout[lora_b_name(l, m)]);
                 layers[l][m].scale = lora.scale();
             }
         }

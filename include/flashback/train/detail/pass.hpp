@@ -2,9 +2,10 @@
 #pragma once
 
 #include "flashback/data/example.hpp"
-#include "flashback/model/detail/feed_forward_half.hpp"
+#include "flashback/model/activation.hpp"
+#include "flashback/simd/backward.hpp"
 #include "flashback/simd/norm.hpp"
-#include "flashback/train/detail/row_operations.hpp"
+#include "flashback/train/detail/activation_backward.hpp"
 #include "flashback/train/detail/workspace.hpp"
 
 #include <algorithm>
@@ -68,13 +69,18 @@ private:
 
     // Each of these works on the rows from `begin` on, and does not touch the rows before.
     void run(std::size_t l, LinearModule m, ConstRowSpan x, RowSpan y, std::size_t begin, simd::GemmStart start) noexcept {
-        linear_forward(net_.layers[l][m], x.from(begin), rows_ - begin, y.from(begin), start, dropout(l, m, begin),
-                       work_.linear);
+        linear_forward(net_.layers[l][m], x.from(begin), y.from(begin),
+                       {rows_ - begin, start, dropout(l, m, begin), work_.linear});
     }
-    void run_back(std::size_t l, LinearModule m, ConstRowSpan x, ConstRowSpan dy, RowSpan dx, std::size_t begin,
-                  simd::GemmStart start) noexcept {
-        linear_backward(net_.layers[l][m], x.from(begin), dy.from(begin), rows_ - begin, dx ? dx.from(begin) : dx, start,
-                        dropout(l, m, begin), gradients_, work_.linear);
+    /// What a layer read and the gradient of what it gave; where that of the one goes.
+    struct Back {
+        ConstRowSpan x, dy;
+        RowSpan dx;
+    };
+    void run_back(std::size_t l, LinearModule m, const Back& back, std::size_t begin, simd::GemmStart start) noexcept {
+        const auto& [x, dy, dx] = back;
+        linear_backward(net_.layers[l][m], x.from(begin), dy.from(begin), dx ? dx.from(begin) : dx, gradients_,
+                        {rows_ - begin, start, dropout(l, m, begin), work_.linear});
     }
     void copy(ConstRowSpan from, RowSpan to, std::size_t begin) const noexcept {
         std::copy_n(from.row(begin), (rows_ - begin) * from.stride, to.row(begin));
@@ -99,9 +105,9 @@ private:
         if (!norm.weight.data) {
             simd::add(dx, dy, c.width);
         } else if (c.norm == Norm::layer) {
-            layer_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, dy, dx, dweight, dbias);
+            simd::layer_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight, dbias});
         } else {
-            rms_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, dy, dx, dweight);
+            simd::rms_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight});
         }
     }
 
@@ -190,7 +196,7 @@ private:
         rotate(s.q, net_.config.heads, work_.sine, first);
         rotate(s.k, net_.config.kv_heads, work_.sine, 0);
         scale_queries(s.q, first);
-        attention_forward(heads(), s.q, s.k, s.v, first, rows_, s.attended, work_.attention);
+        attention_forward(heads(), {s.q, s.k, s.v}, {first, rows_}, s.attended, work_.attention);
         Rows& sum = sum_of(s.middle, s.attention_sum);
         copy(s.x, sum, first);
         run(l, output, s.attended, sum, first, accumulate);
@@ -204,17 +210,17 @@ private:
         const bool below = net_.lowest < stage(2 * l) || layer.attention_norm.weight.trains();
         const bool inside = below || layer[q].trains() || layer[k].trains() || layer[v].trains();
         finish_sum_back(s.attention_sum, layer.attention_norm, first);
-        run_back(l, output, s.attended, work_.gradient, inside ? work_.attended_gradient.view() : RowSpan{}, first, zero);
+        run_back(l, output, {s.attended, work_.gradient, inside ? work_.attended_gradient.view() : RowSpan{}}, first, zero);
         if (!inside) return;
-        attention_backward(heads(), s.q, s.k, s.v, s.attended, work_.attended_gradient, first, rows_, work_.attention);
+        attention_backward(heads(), {s.q, s.k, s.v}, s.attended, work_.attended_gradient, {first, rows_}, work_.attention);
         scale_queries(s.q, first);
         rotate(s.q, net_.config.heads, work_.minus_sine, first);
         rotate(s.k, net_.config.kv_heads, work_.minus_sine, 0);
         const ConstRowSpan x = read(s.x, layer.attention_norm, 0);
         const RowSpan dx = below ? work_.normed_gradient.view() : RowSpan{};
-        run_back(l, k, x, s.k, dx, 0, zero);
-        run_back(l, v, x, s.v, dx, 0, accumulate);
-        run_back(l, q, x, s.q, dx, first, accumulate);
+        run_back(l, k, {x, s.k, dx}, 0, zero);
+        run_back(l, v, {x, s.v, dx}, 0, accumulate);
+        run_back(l, q, {x, s.q, dx}, first, accumulate);
         if (below) read_back(s.x, layer.attention_norm, 0);
     }
 
@@ -234,7 +240,7 @@ private:
         const TransformerConfig& c = net_.config;
         for (std::size_t t = begin; t < rows_; ++t) {
             if (c.gated) {
-                silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
+                simd::silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
             } else {
                 activation_backward(c.activation, s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
             }
@@ -263,13 +269,13 @@ private:
         const bool inside = below || layer[gate].trains() || layer[up].trains();
         finish_sum_back(s.ffn_sum, layer.ffn_norm, first);
         if (layer[down].trains()) activate_rows(s, first);
-        run_back(l, down, work_.hidden, work_.gradient, inside ? work_.hidden_gradient.view() : RowSpan{}, first, zero);
+        run_back(l, down, {work_.hidden, work_.gradient, inside ? work_.hidden_gradient.view() : RowSpan{}}, first, zero);
         if (!inside) return;
         activate_rows_back(s, first);
         const ConstRowSpan x = read(s.middle, layer.ffn_norm, first);
         const RowSpan dx = below ? work_.normed_gradient.view() : RowSpan{};
-        if (net_.config.gated) run_back(l, gate, x, s.gate, dx, first, zero);
-        run_back(l, up, x, s.up, dx, first, net_.config.gated ? accumulate : zero);
+        if (net_.config.gated) run_back(l, gate, {x, s.gate, dx}, first, zero);
+        run_back(l, up, {x, s.up, dx}, first, net_.config.gated ? accumulate : zero);
         if (below) read_back(s.middle, layer.ffn_norm, first);
     }
 
@@ -285,11 +291,11 @@ private:
             float* logits = work_.logits.row(i);
             for (const TokenId id : cut_) logits[id] = -std::numeric_limits<float>::infinity();
             const auto target = static_cast<std::size_t>(example_.tokens[example_.targets[i]]);
-            loss += cross_entropy(logits, net_.config.vocab, target);
+            loss += simd::cross_entropy(logits, net_.config.vocab, target);
             // If norms come after the sums, it is the sum that may overflow.
             const float* sum =
                 net_.config.post_norm ? work_.layers.back().ffn_sum.row(example_.targets[i] - 1) : work_.target_x.row(i);
-            if (!has_norm(sum, net_.config.width)) loss = std::numeric_limits<double>::quiet_NaN();
+            if (!simd::has_norm(sum, net_.config.width)) loss = std::numeric_limits<double>::quiet_NaN();
         }
         return loss;
     }

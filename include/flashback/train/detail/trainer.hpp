@@ -1,0 +1,223 @@
+/// \file One step of training.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
+#include "flashback/model/adapter.hpp"
+#include "flashback/simd/backward.hpp"
+#include "flashback/simd/elementwise.hpp"
+#include "flashback/simd/packed_panel.hpp"
+#include "flashback/train/adamw.hpp"
+#include "flashback/train/detail/export.hpp"
+#include "flashback/train/detail/pass.hpp"
+#include "flashback/train/learning_rate.hpp"
+#include "flashback/train/trainer.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+FLASHBACK_DETAIL_ONCE Trainer::Trainer(std::shared_ptr<const Transformer> model, const TrainingTargets& targets,
+                                       TrainerOptions options)
+    : options_(std::move(options)),
+      net_(std::move(model), targets, random_key(options_.seed, 1)),
+      dropout_(detail::Dropout::of(targets.lora.modules.empty() ? 0.0f : targets.lora.dropout)),
+      workspaces_(options_.executor.concurrency()) {
+    const std::size_t size = net_.layout.size();
+    for (const TokenId id : options_.cut_columns) check_id(id, "the cut column");
+    first_moments_ = zeros(size);
+    second_moments_ = zeros(size);
+    sum_ = zeros(size);
+    gradients_.resize(
+        std::clamp<std::size_t>(together_floats / std::max<std::size_t>(size, 1), workspaces_.size(), most_together));
+}
+
+FLASHBACK_DETAIL_ONCE StepResult Trainer::step(std::span<const TrainingExample> batch) {
+    accumulate(batch);
+    return apply();
+}
+
+FLASHBACK_DETAIL_ONCE void Trainer::accumulate(std::span<const TrainingExample> examples) {
+    check(examples);
+    for (std::size_t first = 0; first < examples.size(); first += gradients_.size())
+        wave(examples.subspan(first, std::min(gradients_.size(), examples.size() - first)));
+}
+
+FLASHBACK_DETAIL_ONCE StepResult Trainer::apply() {
+    FLASHBACK_ASSERT(pending_.targets > 0, "a step of the optimiser without examples, expected at least one");
+    const Pending done = std::exchange(pending_, {});
+    const double loss = done.loss / static_cast<double>(done.targets);
+    const float mean = 1.0f / static_cast<float>(done.targets);
+    const double norm = std::sqrt(sum_of_squares()) * static_cast<double>(mean);
+    if (!std::isfinite(loss) || !std::isfinite(norm)) {
+        FLASHBACK_THROW(ErrorCode::logits, "step ", steps_ + 1, " of the training has a loss of ", std::abs(loss),
+                        " and a gradient of norm ", std::abs(norm), ", expected numbers: the learning rate may be too high");
+    }
+    const float rate = options_.learning_rate.at(steps_);
+    ++steps_;
+    const double most = static_cast<double>(options_.clip);
+    const double clipped = most > 0 ? std::min(1.0, most / (norm + 1e-6)) : 1.0;
+    update(rate, static_cast<float>(clipped) * mean);
+    return {steps_, loss, norm, rate, done.targets, done.tokens};
+}
+
+FLASHBACK_DETAIL_ONCE LossSum Trainer::evaluate(std::span<const TrainingExample> examples) {
+    check(examples);
+    reserve(examples);
+    std::vector<double> losses(examples.size());
+    const std::size_t workers = std::min(workspaces_.size(), examples.size());
+    std::atomic<std::size_t> next = 0;
+    options_.executor.run(workers, [&](std::size_t worker) {
+        for (std::size_t i; (i = next++) < examples.size();)
+            losses[i] = detail::Pass{net_, examples[i], options_.cut_columns, {}, workspaces_[worker]}.forward();
+    });
+    LossSum sum;
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+        sum.nats += losses[i];
+        sum.targets += examples[i].targets.size();
+    }
+    return sum;
+}
+
+FLASHBACK_DETAIL_ONCE TrainerState Trainer::state() noexcept {
+    return {{net_.parameters.data(), layout().size()}, first_moments_, second_moments_, steps_};
+}
+
+FLASHBACK_DETAIL_ONCE void Trainer::load(const Adapter& adapter) {
+    detail::take_adapter(net_, adapter);
+    std::fill_n(first_moments_.data(), first_moments_.size(), 0.0f);
+    std::fill_n(second_moments_.data(), second_moments_.size(), 0.0f);
+    pending_ = {};
+    steps_ = 0;
+}
+
+FLASHBACK_DETAIL_ONCE std::size_t Trainer::bytes() const noexcept {
+    std::size_t sum = 4 * layout().size() * sizeof(float) + net_.converted_bytes();
+    for (const auto& gradients : gradients_) sum += gradients.size() * sizeof(float);
+    for (const detail::TrainingWorkspace& work : workspaces_) sum += work.bytes();
+    return sum;
+}
+
+FLASHBACK_DETAIL_ONCE AlignedBuffer<float> Trainer::zeros(std::size_t size) {
+    AlignedBuffer<float> values = in_huge_pages(AlignedBuffer<float>{size});
+    std::fill_n(values.data(), size, 0.0f);
+    return values;
+}
+
+FLASHBACK_DETAIL_ONCE void Trainer::check_id(TokenId id, const char* what) const {
+    FLASHBACK_ASSERT(id >= 0 && static_cast<std::size_t>(id) < net_.config.vocab, what, ' ', id,
+                     " is not in the vocabulary of ", net_.config.vocab, " tokens");
+}
+
+FLASHBACK_DETAIL_ONCE void Trainer::check(std::span<const TrainingExample> examples) const {
+    for (const TrainingExample& example : examples) {
+        FLASHBACK_ASSERT(!example.targets.empty(), "a training example of ", example.tokens.size(),
+                         " tokens has no targets, expected at least one");
+        if (example.tokens.size() > net_.config.window) {
+            FLASHBACK_THROW(ErrorCode::window, "a training example has ", example.tokens.size(),
+                            " tokens, but the window of the model has ", net_.config.window);
+        }
+        for (const TokenId id : example.tokens) check_id(id, "the token");
+        std::size_t before = 0;
+        for (const std::uint32_t target : example.targets) {
+            FLASHBACK_ASSERT(target > before && target < example.tokens.size(), "a training example of ", example.tokens.size(),
+                             " tokens has a target at position ", target, ", expected ascending positions from 1 on");
+            before = target;
+            FLASHBACK_ASSERT(std::ranges::find(options_.cut_columns, example.tokens[target]) == options_.cut_columns.end(),
+                             "the target at position ", target, " of a training example is the token ", example.tokens[target],
+                             ", whose column is cut");
+        }
+    }
+}
+
+FLASHBACK_DETAIL_ONCE void Trainer::reserve(std::span<const TrainingExample> examples) {
+    std::size_t tokens = 0;
+    std::size_t targets = 0;
+    for (const TrainingExample& example : examples) {
+        tokens = std::max(tokens, example.tokens.size());
+        targets = std::max(targets, example.targets.size());
+    }
+    const std::size_t used = std::min(workspaces_.size(), examples.size());
+    for (std::size_t i = 0; i < used; ++i) workspaces_[i].reserve(net_, tokens, targets);
+}
+
+FLASHBACK_DETAIL_ONCE void Trainer::wave(std::span<const TrainingExample> examples) {
+    reserve(examples);
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+        if (gradients_[i].size() == 0 && layout().size() > 0) gradients_[i] = zeros(layout().size());
+    }
+    std::vector<double> losses(examples.size());
+    const std::size_t workers = std::min(workspaces_.size(), examples.size());
+    std::atomic<std::size_t> next = 0;  // examples differ in length, and threads in what else their core does
+    options_.executor.run(workers, [&](std::size_t worker) {
+        for (std::size_t i; (i = next++) < examples.size();) {
+            clear_added(gradients_[i].data());
+            detail::Dropout dropout = dropout_;
+            dropout.key = random_key(options_.seed, 2, steps_, pending_.examples + i);
+            detail::Pass pass{net_, examples[i], options_.cut_columns, dropout, workspaces_[worker]};
+            losses[i] = pass.forward();
+            pass.backward(gradients_[i].data());
+        }
+    });
+    const bool first = pending_.examples == 0;
+    options_.executor.run_ranges(layout().size(), chunk, [&](std::size_t begin, std::size_t end) {
+        if (first) std::fill(sum_.data() + begin, sum_.data() + end, 0.0f);
+        for (std::size_t at = begin; at < end; at += chunk) {
+            for (std::size_t i = 0; i < examples.size(); ++i)
+                simd::add(sum_.data() + at, gradients_[i].data() + at, std::min(chunk, end - at));
+        }
+    });
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+        pending_.loss += losses[i];
+        pending_.targets += examples[i].targets.size();
+        pending_.tokens += examples[i].tokens.size();
+    }
+    pending_.examples += examples.size();
+}
+
+FLASHBACK_DETAIL_ONCE void Trainer::clear_added(float* gradients) const noexcept {
+    for (const Parameter& p : layout()) {
+        const bool table = (p.offset == net_.embedding.gradient && !net_.tied) || p.offset == net_.positions.gradient;
+        if (p.order == Parameter::Order::rows || table) std::fill_n(gradients + p.offset, p.size(), 0.0f);
+    }
+}
+
+FLASHBACK_DETAIL_ONCE double Trainer::sum_of_squares() const {
+    const std::size_t size = layout().size();
+    std::vector<double> parts((size + chunk - 1) / chunk);
+    options_.executor.run_ranges(size, chunk, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t at = begin; at < end; at += chunk) {
+            double part = 0;
+            for (std::size_t i = at; i < std::min(at + chunk, end); i += simd::panel_outputs)
+                part += static_cast<double>(simd::sum_of_squares(sum_.data() + i));
+            parts[at / chunk] = part;
+        }
+    });
+    double sum = 0;
+    for (const double part : parts) sum += part;
+    return sum;
+}
+
+FLASHBACK_DETAIL_ONCE void Trainer::update(float rate, float factor) {
+    for (const Parameter& p : layout()) {
+        const float decay = p.decays ? options_.adamw.weight_decay : 0.0f;
+        options_.executor.run_ranges(p.size(), chunk, [&](std::size_t begin, std::size_t end) {
+            const std::size_t at = p.offset + begin;
+            adamw(options_.adamw, {steps_, rate, factor},
+                  {sum_.data() + at, net_.parameters.data() + at, first_moments_.data() + at, second_moments_.data() + at,
+                   end - begin},
+                  decay);
+        });
+    }
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA
