@@ -13,9 +13,10 @@ headers=$(find flashback -name '*.hpp' -not -path '*/detail/*' | sort)
 # What another header includes before anything else compiles alone if that one does.
 # shellcheck disable=SC2086  # $headers is a list of words
 first=$(for header in $headers; do sed -n '/^#include/{s/^#include "\(.*\)"$/\1/p;q}' "$header"; done)
+# That counts for their definitions only if that one has some, too: all of those are compiled.
 # shellcheck disable=SC2086
 whole=$(grep -l 'if !defined(FLASHBACK_COMPILED_ONCE)' $headers || true)
-failed=$(echo "$headers" | grep -vxF "$first" | xargs -P "$(nproc)" -I{} sh -c '
+failed=$({ echo "$headers" | grep -vxF "$first"; echo "$whole"; } | sort -u | sed '/^$/d' | xargs -P "$(nproc)" -I{} sh -c '
     header=$1
     whole=$2
     shift 2
