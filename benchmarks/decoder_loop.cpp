@@ -32,7 +32,7 @@ benchmark::Counter each_of(std::size_t count) {
     return {static_cast<double>(count), benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert};
 }
 
-/// One plan behind a history of range(0) tokens, of which the last 16 are new.
+/// One plan after a history of range(0) tokens, of which the last 16 are new.
 template <class Layout>
 void plan(benchmark::State& state) {
     const auto policies = Policies{}.layout(Layout{});
@@ -102,7 +102,7 @@ BENCHMARK_CAPTURE(decide, at_most_8_of_any_of_3,
 BENCHMARK_CAPTURE(decide, any_schedule_of_every_16, AnySchedule{EveryNTokens{stride}});
 BENCHMARK_CAPTURE(decide, entropy_of_64_logits, [](const StepView& step) { return step.entropy() > 4; });
 
-/// 256 tokens behind a prompt of range(0).
+/// 256 tokens after a prompt of range(0).
 template <class P>
 void generate(benchmark::State& state, const P& policies) {
     const TokenBuffer prompt(static_cast<std::size_t>(state.range(0)), 1);

@@ -1,4 +1,4 @@
-// Every kernel beside its plain loop and, where it has one, Eigen's version. `share_of_peak` is of the fused multiply-adds that
+// Every kernel beside its plain loop and, if it has one, Eigen's version. `share_of_peak` is of the fused multiply-adds that
 // the same number of threads reached in this run.
 #include "flashback/core/executor.hpp"
 #include "flashback/core/random.hpp"
@@ -6,7 +6,6 @@
 #include "flashback/simd/activation.hpp"
 #include "flashback/simd/attention.hpp"
 #include "flashback/simd/elementwise.hpp"
-#include "flashback/simd/exp.hpp"
 #include "flashback/simd/matmul.hpp"
 #include "flashback/simd/norm.hpp"
 #include "flashback/simd/softmax.hpp"
@@ -102,7 +101,7 @@ void matmul_kernel(benchmark::State& state) {
     count_product(state, static_cast<double>(weights.front().bytes()));
 }
 
-/// The loops of plain::dot over rows of f32.
+/// The loops of testing::plain::dot over rows of f32.
 void matmul_plain(benchmark::State& state) {
     const auto rows = static_cast<std::size_t>(state.range(0));
     static const std::vector<float> w = random_row(outputs * inputs, 1);
@@ -111,7 +110,7 @@ void matmul_plain(benchmark::State& state) {
     for ([[maybe_unused]] auto _ : state) {
         for (std::size_t r = 0; r < rows; ++r) {
             for (std::size_t o = 0; o < outputs; ++o)
-                y[r * outputs + o] = plain::dot(w.data() + o * inputs, x.data() + r * inputs, inputs);
+                y[r * outputs + o] = testing::plain::dot(w.data() + o * inputs, x.data() + r * inputs, inputs);
         }
         benchmark::DoNotOptimize(y.data());
         benchmark::ClobberMemory();
@@ -191,36 +190,37 @@ constexpr double exp_operations = 22;
     BENCHMARK(name)->Arg(n)
 
 FLASHBACK_ROW_BENCHMARK(rms_norm_kernel, 4, 2048, simd::rms_norm(x, a, count, 1e-5f, y));
-FLASHBACK_ROW_BENCHMARK(rms_norm_plain, 4, 2048, plain::rms_norm(x, a, count, 1e-5f, y));
+FLASHBACK_ROW_BENCHMARK(rms_norm_plain, 4, 2048, testing::plain::rms_norm(x, a, count, 1e-5f, y));
 FLASHBACK_ROW_BENCHMARK(rms_norm_eigen, 4, 2048, const Row in(x, index(count));
                         OutRow(y, index(count)) = in * (1 / std::sqrt(in.square().mean() + 1e-5f)) * Row(a, index(count)));
 FLASHBACK_ROW_BENCHMARK(layer_norm_kernel, 8, 2048, simd::layer_norm(x, a, b, count, 1e-5f, y));
-FLASHBACK_ROW_BENCHMARK(layer_norm_plain, 8, 2048, plain::layer_norm(x, a, b, count, 1e-5f, y));
+FLASHBACK_ROW_BENCHMARK(layer_norm_plain, 8, 2048, testing::plain::layer_norm(x, a, b, count, 1e-5f, y));
 FLASHBACK_ROW_BENCHMARK(layer_norm_eigen, 8, 2048, const Row in(x, index(count)); const float mean = in.mean();
                         const float scale = 1 / std::sqrt((in - mean).square().mean() + 1e-5f);
                         OutRow(y, index(count)) = (in - mean) * scale * Row(a, index(count)) + Row(b, index(count)));
 FLASHBACK_ROW_BENCHMARK(softmax_kernel, exp_operations + 4, 2048, simd::softmax(x, count, y));
-FLASHBACK_ROW_BENCHMARK(softmax_plain, exp_operations + 4, 2048, plain::softmax(x, count, y));
+FLASHBACK_ROW_BENCHMARK(softmax_plain, exp_operations + 4, 2048, testing::plain::softmax(x, count, y));
 FLASHBACK_ROW_BENCHMARK(softmax_eigen, exp_operations + 4, 2048, const Row in(x, index(count)); OutRow out(y, index(count));
                         out = (in - in.maxCoeff()).exp(); out /= out.sum());
 FLASHBACK_ROW_BENCHMARK(exp_kernel, exp_operations, 2048, simd::exp(x, count, y));
-FLASHBACK_ROW_BENCHMARK(exp_plain, exp_operations, 2048, for (std::size_t i = 0; i < count; ++i) y[i] = plain::exp(x[i]));
+FLASHBACK_ROW_BENCHMARK(exp_plain, exp_operations, 2048,
+                        for (std::size_t i = 0; i < count; ++i) y[i] = testing::plain::exp(x[i]));
 FLASHBACK_ROW_BENCHMARK(exp_eigen, exp_operations, 2048, OutRow(y, index(count)) = Row(x, index(count)).exp());
 // These change a row in place; y starts as zeros, which cost what other numbers cost.
 FLASHBACK_ROW_BENCHMARK(silu_times_kernel, exp_operations + 4, 5632, simd::silu_times(y, a, count));
-FLASHBACK_ROW_BENCHMARK(silu_times_plain, exp_operations + 4, 5632, plain::silu_times(y, a, count));
+FLASHBACK_ROW_BENCHMARK(silu_times_plain, exp_operations + 4, 5632, testing::plain::silu_times(y, a, count));
 FLASHBACK_ROW_BENCHMARK(silu_times_eigen, exp_operations + 4, 5632, OutRow out(y, index(count));
                         out = out / (1 + (-out).exp()) * Row(a, index(count)));
 FLASHBACK_ROW_BENCHMARK(gelu_kernel, exp_operations + 6, 5632, simd::gelu(y, count));
-FLASHBACK_ROW_BENCHMARK(gelu_plain, exp_operations + 6, 5632, plain::gelu(y, count));
+FLASHBACK_ROW_BENCHMARK(gelu_plain, exp_operations + 6, 5632, testing::plain::gelu(y, count));
 FLASHBACK_ROW_BENCHMARK(relu_kernel, 1, 5632, simd::relu(y, count));
-FLASHBACK_ROW_BENCHMARK(relu_plain, 1, 5632, plain::relu(y, count));
+FLASHBACK_ROW_BENCHMARK(relu_plain, 1, 5632, testing::plain::relu(y, count));
 FLASHBACK_ROW_BENCHMARK(add_kernel, 1, 2048, simd::add(y, a, count));
-FLASHBACK_ROW_BENCHMARK(add_plain, 1, 2048, plain::add(y, a, count));
+FLASHBACK_ROW_BENCHMARK(add_plain, 1, 2048, testing::plain::add(y, a, count));
 FLASHBACK_ROW_BENCHMARK(rotate_pairs_kernel, 3, 64, simd::rotate_pairs(y, a, b, count / 2));
-FLASHBACK_ROW_BENCHMARK(rotate_pairs_plain, 3, 64, plain::rotate_pairs(y, a, b, count / 2));
+FLASHBACK_ROW_BENCHMARK(rotate_pairs_plain, 3, 64, testing::plain::rotate_pairs(y, a, b, count / 2));
 FLASHBACK_ROW_BENCHMARK(rotate_halves_kernel, 3, 64, simd::rotate_halves(y, a, b, count / 2));
-FLASHBACK_ROW_BENCHMARK(rotate_halves_plain, 3, 64, plain::rotate_halves(y, a, b, count / 2));
+FLASHBACK_ROW_BENCHMARK(rotate_halves_plain, 3, 64, testing::plain::rotate_halves(y, a, b, count / 2));
 
 constexpr std::size_t head_dim = 64;
 constexpr std::size_t heads = 8;  // that share keys and values, at one position
@@ -259,7 +259,7 @@ void attention_kernel(benchmark::State& state) {
 void attention_plain(benchmark::State& state) {
     attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
         for (std::size_t h = 0; h < heads; ++h)
-            plain::attend<float>(q + h * head_dim, tile, head_dim, position, out + h * head_dim);
+            testing::plain::attend<float>(q + h * head_dim, tile, head_dim, position, out + h * head_dim);
     });
 }
 void attention_eigen(benchmark::State& state) {

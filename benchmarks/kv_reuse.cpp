@@ -1,4 +1,4 @@
-// What reuse is worth: 64 tokens behind a history, on a small transformer with random weights.
+// What reuse is worth: 64 tokens after a history, on a small transformer with random weights.
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/testing/null_model.hpp"

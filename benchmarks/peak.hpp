@@ -16,7 +16,7 @@ inline double peak(std::size_t threads) {
     static std::map<std::size_t, double> known;
     if (!known.contains(threads)) {
         flashback::ThreadPool pool{threads};
-        known[threads] = flashback::simd::f32_peak(pool);
+        known[threads] = flashback::f32_peak(pool);
     }
     return known[threads];
 }

@@ -39,7 +39,7 @@ std::shared_ptr<const Transformer> shape_of_1b() {
     return model;
 }
 
-/// Evaluates range(0) tokens behind range(1) others, with range(2) threads.
+/// Evaluates range(0) tokens after range(1) others, with range(2) threads.
 void evaluate(benchmark::State& state, const std::shared_ptr<const Transformer>& model) {
     const auto count = static_cast<std::size_t>(state.range(0));
     const auto before = static_cast<std::size_t>(state.range(1));

@@ -1,9 +1,8 @@
 /// \file A complete FlashBack decoder: a language model writes, and every 16 tokens it reads a passage that fits its text.
 ///
-/// 01_decoder [CORPUS]: a folder of texts, a dictionary or JSON lines (see read_corpus); by default six short documents.
-#include "documents.hpp"
+/// 01_decoder [MODEL [CORPUS]]: a GGUF file; and a folder of texts, a text file or JSON lines (see read_corpus). By default those of
+/// this repository, if it is started at the top of it.
 #include "flashback/flashback.hpp"
-#include "models/default_model.hpp"
 
 #include <exception>
 #include <iostream>
@@ -12,21 +11,21 @@
 namespace fb = flashback;
 
 int main(int argc, char** argv) try {
-    const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
+    const auto file = fb::GgufFile::open(argc > 1 ? argv[1] : "examples/models/flashback-base-5m.gguf");
     const auto tokenizer = fb::load_tokenizer(file);
     fb::Session session{fb::load_model(file)};  // shared weights, one KV cache
-    const fb::Bm25Index index{argc > 1 ? fb::read_corpus(argv[1]).documents : flashback_examples::a_few_documents(), tokenizer};
+    const fb::Bm25Index index{fb::read_corpus(argc > 2 ? argv[2] : "CONTRIBUTING.md").documents, tokenizer};
 
     const auto policies = fb::Policies{}
-                              .schedule(fb::EveryNTokens{16})  // ask again every 16 tokens
-                              .query(fb::LastNTokens{32})      // for what the newest 32 tokens say
-                              .layout(fb::AppendPassages{})   // [BOS][text][passage]: the text stays evaluated
+                              .schedule(fb::EveryNTokens{16})  // retrieve every 16 tokens
+                              .query(fb::LastNTokens{32})      // search for what the newest 32 tokens say
+                              .layout(fb::AppendPassages{})    // [BOS][text][passage]: the text stays evaluated
                               .sampler(fb::TruncatedSampling{{.temperature = 0.8f, .top_p = 0.95f, .seed = 3}});
 
     fb::Decoder decoder{session, index, policies};
     const std::string prompt = "An operating system is the program that controls a computer, and a compiler is";
     std::cout << prompt;
-    const auto run = decoder.generate(tokenizer.encode(prompt), {.max_tokens = 64, .masked = session.model().text_ends},
+    const auto run = decoder.generate(tokenizer.encode(prompt), {.max_tokens = 64, .ignore_eos = true},
                                       [&](fb::TokenId t) { std::cout << tokenizer.decode(t) << std::flush; });
     std::cout << "\n\n"
               << run.stats.retrievals << " retrievals; " << run.stats.counts.evaluated << " tokens evaluated, "

@@ -14,7 +14,7 @@ namespace fb = flashback;
 
 namespace {
 
-/// Retrieves whenever the text since the last retrieval has cost the model more than so many nats: when it is at a loss.
+/// Retrieves whenever the text since the last retrieval has cost the model at least `budget` nats: it is at a loss.
 struct OnSurprise {
     double budget;
     double spent = 0;

@@ -38,7 +38,7 @@ public:
     int n_past() const { return static_cast<int>(cache_.size()); }
     void kv_cache_seq_rm(int from) { cache_.erase(cache_.begin() + from, cache_.end()); }
 
-    /// Evaluates tokens behind those in the cache; 0 if that went well.
+    /// Evaluates tokens after those in the cache; 0 if that went well.
     int decode(const std::int32_t* tokens, int n_tokens) {
         cache_.insert(cache_.end(), tokens, tokens + n_tokens);
         std::uint64_t state = 1;
@@ -136,7 +136,7 @@ std::vector<fb::TokenId> by_their_loop(ToyRuntime& runtime) {
     return {context.begin() + static_cast<std::ptrdiff_t>(prompt.size()), context.end()};
 }
 
-/// A cache whose size moved behind the decoder's back holds something that the decoder does not know: that is an error.
+/// If the size of a cache changes without the decoder's knowing, it holds something that the decoder does not know: an error.
 int meddle() {
     ToyRuntime runtime;
     RuntimeModel model{runtime};

@@ -1,4 +1,4 @@
-/// \file What it is worth to keep keys and values: passages behind the text, in front of it, and behind it without reusing
+/// \file What it is worth to keep keys and values: passages after the text, in front of it, and after it without reusing
 /// anything, after texts of several lengths.
 ///
 /// 04_kv_reuse [REPETITIONS]: times are the best of so many (default 3); counts are the same every time and everywhere.
@@ -34,7 +34,7 @@ public:
     Bench(const std::shared_ptr<const fb::Transformer>& model, fb::ExecutorRef executor, int repetitions)
         : session_(model, {.executor = executor}), repetitions_(repetitions) {}
 
-    /// Generates behind a text that was evaluated before, as in the middle of a long text.
+    /// Generates after a text that was evaluated before, as in the middle of a long text.
     template <class Layout, class Reuse>
     Measured run(const std::vector<fb::TokenId>& text, const Layout& layout, const Reuse& reuse) {
         Measured best;

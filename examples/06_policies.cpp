@@ -40,7 +40,7 @@ struct OnDoubt {
     }
 };
 
-/// Asks for the newest sentence, from behind the last full stop but one.
+/// Asks for the newest sentence: what follows the last full stop but one.
 struct LastSentence {
     TokenId full_stop;
 
@@ -52,7 +52,7 @@ struct LastSentence {
     }
 };
 
-/// The first tokens of a passage behind one marking token.
+/// The first tokens of a passage, after one marking token.
 struct Shortened {
     std::array<TokenId, 1> marker;
     std::size_t most_tokens;

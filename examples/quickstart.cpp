@@ -1,6 +1,6 @@
-/// \file What examples/quickstart.sh runs: the whole of FlashBack. A language model with an adapter that was tuned to read passages
-/// behind its text writes while it retrieves from an encyclopaedia; what it costs to put the passages behind the text, in front of
-/// it, or behind it without reusing anything; and how well it predicts entries that neither it nor the adapter was trained on.
+/// \file What examples/quickstart.sh runs: the whole of FlashBack. A language model writes while it retrieves from an encyclopaedia; its
+/// adapter was tuned to read passages after the text. The program measures what passages cost after the text, in front of it, and after it
+/// without reuse; and how well the model predicts entries that neither it nor the adapter was trained on.
 
 #include "flashback/flashback.hpp"
 #include "models/default_model.hpp"
@@ -43,8 +43,8 @@ constexpr std::size_t heldout_strides = 192;
 struct System {
     fb::Tokenizer tokenizer;
     std::shared_ptr<const fb::Transformer> model;
-    std::shared_ptr<const fb::PackedAdapter> adapter;         // for passages behind the text
-    std::shared_ptr<const fb::PackedAdapter> repeat_adapter;  // the same with the newest tokens once more behind them
+    std::shared_ptr<const fb::PackedAdapter> adapter;         // for passages after the text
+    std::shared_ptr<const fb::PackedAdapter> repeat_adapter;  // the same with the newest tokens once more after them
     fb::Bm25Index index;
     fb::ThreadPool& pool;
 

@@ -39,13 +39,17 @@ if(FLASHBACK_INSTALL)
   endforeach()
 endif()
 
-# A wrong policy is refused where it is named, in words: one test for each file of refusals/.
+# A wrong policy is refused where it is named, in words: one test for each file of refusals/. What they include is compiled once.
+set(refusals_header "${PROJECT_BINARY_DIR}/tests/refusals/first.hpp")
+add_test(NAME refusals_header COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals.sh --precompile ${refusals_header} ${CMAKE_CXX_COMPILER}
+         "${include_options}" COMMAND_EXPAND_LISTS)
+set_tests_properties(refusals_header PROPERTIES LABELS build TIMEOUT 600 FIXTURES_SETUP refusals_header)
 file(GLOB refusals CONFIGURE_DEPENDS refusals/*.cpp)
 foreach(refusal IN LISTS refusals)
   cmake_path(GET refusal STEM name)
   add_test(NAME refusal_${name} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals.sh ${refusal} ${CMAKE_CXX_COMPILER} "${include_options}"
-           COMMAND_EXPAND_LISTS)
-  set_tests_properties(refusal_${name} PROPERTIES LABELS build TIMEOUT 600)
+           -include ${refusals_header} COMMAND_EXPAND_LISTS)
+  set_tests_properties(refusal_${name} PROPERTIES LABELS build TIMEOUT 600 FIXTURES_REQUIRED refusals_header)
 endforeach()
 add_test(NAME refusals_right COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals_right.sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals ${CMAKE_CXX_COMPILER}
          "${include_options}" COMMAND_EXPAND_LISTS)

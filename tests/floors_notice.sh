@@ -25,7 +25,7 @@ notice train/trainer.hpp '#include "flashback/eval/perplexity.hpp"' 'train/train
 notice model/session.hpp '#include "flashback/simd/detail/bf16_lanes.hpp"' 'simd/detail is for simd alone'
 notice files/load.hpp '#include "flashback/model/detail/run_lora.hpp"' 'model/detail is for model alone'
 notice data/example.hpp '#include "flashback/retrieval/detail/json_line.hpp"' 'retrieval/detail is for retrieval alone'
-notice testing/null_model.hpp '#include "flashback/simd/lanes.hpp"' 'testing/null_model.hpp (floor 1) includes simd (floor 2)'
+notice testing/null_model.hpp '#include "flashback/simd/fma.hpp"' 'testing/null_model.hpp (floor 1) includes simd (floor 2)'
 notice tensor/dtype.hpp '#include <nlohmann/json.hpp>' 'tensor may include the standard library'
 notice policy/query.hpp '#include <nlohmann/json.hpp>' 'policy may include the standard library'
 notice testing/null_model.hpp '#include <xsimd/xsimd.hpp>' 'testing may include the standard library'

@@ -1,4 +1,4 @@
-# Checks that each of the 52 groups of hostile input has tests that exist, or a reason why not: cmake -DTESTS=... [-DTABLE=...] -P
+# Checks that each group of hostile input, the 52 of the plan and those that were added, has tests that exist, or a reason why not: cmake -DTESTS=... [-DTABLE=...] -P
 # hostile_cases.cmake
 cmake_minimum_required(VERSION 3.25)
 if(NOT TABLE)
@@ -32,11 +32,12 @@ foreach(line IN LISTS lines)
     endif()
   endforeach()
 endforeach()
-if(NOT expected EQUAL 53)
-  list(APPEND missing "the table ends before group ${expected}, expected 52 groups")
+if(expected LESS 53)
+  list(APPEND missing "the table ends before group ${expected}, expected at least 52 groups")
 endif()
 if(missing)
   list(JOIN missing "\n  " text)
   message(FATAL_ERROR "hostile_cases.md:\n  ${text}")
 endif()
-message(STATUS "52 groups of hostile input, ${tests} mentions of tests, all of them there")
+math(EXPR groups "${expected} - 1")
+message(STATUS "${groups} groups of hostile input, ${tests} mentions of tests, all of them there")

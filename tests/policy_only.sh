@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# flashback::policy needs the standard library only: compiles tests/build/policy_only.cpp, policy_any.cpp and every header
+# flashback::policy needs the standard library only: compiles tests/build/policy_only.cpp, policy_any.cpp, policy_errors.cpp and every header
 # against a copy of core, policy, decoder and testing and nothing else, without exceptions and RTTI, runs the programs, and
 # measures the compiler's user time. The umbrella is measured too; its target is 10 seconds.
 #
@@ -19,6 +19,12 @@ for program in "$source/tests/build/policy_only.cpp" "$source/tests/build/policy
     "$compiler" -std=c++20 -O1 -Wall -Wextra -Werror -fno-exceptions -fno-rtti -I "$work/include" "$program" -pthread -o "$work/program"
     "$work/program"
 done
+
+# A program without exceptions that breaks a promise says which before it ends.
+"$compiler" -std=c++20 -O1 -Wall -Wextra -Werror -fno-exceptions -fno-rtti -I "$work/include" "$source/tests/build/policy_errors.cpp" -o "$work/program"
+"$work/program"
+if (ulimit -c 0 && "$work/program" breaks) 2>"$work/said"; then echo "expected an end by abort" >&2; exit 1; fi
+grep -qx 'flashback: EveryNTokens needs a stride of at least 1 token, found 0 (contract)' "$work/said" || { cat "$work/said" >&2; exit 1; }
 
 TIMEFORMAT=%U
 compiles_within() {  # milliseconds, folder of the headers, header

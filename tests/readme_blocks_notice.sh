@@ -1,24 +1,29 @@
 #!/bin/sh
-# The test of the blocks in examples/README.md can fail: it must notice one changed token, a line left out, and blocks that are
-# not marked as C++.
+# The test of the pages' blocks can fail: it must notice one changed token, a line left out, blocks that are not marked as C++,
+# and a README.md that grows too long.
 #
 # readme_blocks_notice.sh SOURCE_DIR
 set -eu
 source=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp "$source"/examples/*.cpp "$work"
-cmake -DEXAMPLES="$source/examples" -P "$source/tests/readme_blocks.cmake"
-notice() {  # sed script, words of the message
-    sed "$1" "$source/examples/README.md" >"$work/README.md"
-    ! cmp -s "$work/README.md" "$source/examples/README.md" || { echo "$1 changes nothing" >&2; exit 1; }
-    if cmake -DEXAMPLES="$work" -P "$source/tests/readme_blocks.cmake" >"$work/log" 2>&1; then
-        echo "$1 was not noticed" >&2
+mkdir "$work/examples"
+cp "$source"/examples/*.cpp "$work/examples"
+cmake -DROOT="$source" -P "$source/tests/readme_blocks.cmake"
+notice() {  # page, sed script, words of the message
+    cp "$source/README.md" "$work"
+    cp "$source/examples/README.md" "$work/examples"
+    sed "$2" "$source/$1" >"$work/$1"
+    ! cmp -s "$work/$1" "$source/$1" || { echo "$2 changes nothing in $1" >&2; exit 1; }
+    if cmake -DROOT="$work" -P "$source/tests/readme_blocks.cmake" >"$work/log" 2>&1; then
+        echo "$2 was not noticed in $1" >&2
         exit 1
     fi
-    grep -q "$2" "$work/log" || { cat "$work/log" >&2; exit 1; }
+    grep -q "$3" "$work/log" || { cat "$work/log" >&2; exit 1; }
 }
-notice 's/if (++doubts > most_doubts)/if (++doubts >= most_doubts)/' 'has a block that no program of examples/ has'
-notice '/append(out, parts.documents)/d' 'has a block that no program of examples/ has'
-notice 's/^```cpp/```/' 'has 0 blocks'
-echo "three broken pages were noticed"
+notice examples/README.md 's/if (++doubts > most_doubts)/if (++doubts >= most_doubts)/' 'has a block that no program of examples/ has'
+notice examples/README.md '/append(out, parts.head);/d' 'has a block that no program of examples/ has'
+notice examples/README.md 's/^```cpp/```/' 'examples/README.md has 0 blocks'
+notice README.md 's/fb::EveryNTokens{16}/fb::EveryNTokens{17}/' 'README.md has a block that no program of examples/ has'
+notice README.md 'p' 'words, expected at most 1800'
+echo "five broken pages were noticed"

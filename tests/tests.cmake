@@ -1,19 +1,21 @@
 flashback_add_test(core THREADS SOURCES tensor/aligned_buffer.cpp core/any_retriever.cpp tensor/blocks.cpp
                    tensor/dequantize.cpp tensor/dtype.cpp core/error.cpp core/executor.cpp tensor/quantize.cpp
-                   core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp
+                   core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp core/batch_retriever.cpp
+                   core/members.cpp
                    APART support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
                    policy/overflow.cpp policy/policies.cpp policy/query.cpp core/random.cpp
                    policy/reuse.cpp policy/schedule.cpp policy/stopping.cpp policy/wrapper.cpp
                    policy/any_policy.cpp policy/combined_schedules.cpp policy/facts.cpp policy/layout.cpp
-                   policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp
+                   policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp policy/softmax.cpp
+                   policy/optional_members.cpp
                    APART support/allocations.cpp)
 flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_writer.cpp
-                   format/mapped_file.cpp format/atomic_file.cpp format/safetensors.cpp
+                   format/mapped_file.cpp format/atomic_file.cpp format/folder.cpp format/json_tree.cpp format/safetensors.cpp
                    format/module_pattern.cpp format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp
                    APART support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
-                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/tokenizer.cpp text/unicode.cpp)
+                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/token_finder.cpp text/tokenizer.cpp text/unicode.cpp)
 flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/write_model.cpp
                    files/byte_level_bpe.cpp files/hostile.cpp files/llama_cpp.cpp files/load.cpp files/tokenizer_folder.cpp
                    files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)
@@ -43,7 +45,8 @@ flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cp
                    decoder/calls.cpp decoder/cancellation.cpp decoder/counts.cpp decoder/drop_oldest.cpp
                    decoder/failures.cpp decoder/generation.cpp decoder/logits.cpp decoder/meanest.cpp
                    decoder/meddling.cpp decoder/rewind.cpp decoder/stopping.cpp decoder/window.cpp
-                   decoder/fingerprint.cpp)
+                   decoder/fingerprint.cpp decoder/generator.cpp decoder/last_word.cpp
+                   decoder/method.cpp decoder/sticky.cpp decoder/trust.cpp)
 flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp decoder/quiet_session.cpp
                    APART support/allocations.cpp support/allocations_count.cpp)
 # One source, several times with other options; each in an inline namespace of its own, or the linker would keep one of them.

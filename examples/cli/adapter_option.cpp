@@ -31,7 +31,6 @@ void add_adapter(CLI::App& command, AdapterOption& adapter) {
                 }
             },
             "A LoRA adapter, a folder in the layout of PEFT or a GGUF file, and by what to scale it; by default 1")
-        ->check([](const std::string& text) { return text.empty() ? "found no name, expected that of a folder or file" : ""; })
         ->type_name("DIR|FILE[:SCALE]");
 }
 

@@ -1,9 +1,11 @@
 #include "bench_runs.hpp"
 
-#include "flashback/core/error.hpp"
+#include "files_of_command.hpp"
 #include "flashback/model/random_transformer.hpp"
+#include "flashback/text/unicode.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <fstream>
 #include <iomanip>
 #include <iostream>
@@ -74,7 +76,7 @@ std::string read_shape(const std::string& text, BenchSettings& settings) {
 
 std::string cell(const Json& value) {
     if (value.is_null()) return "-";
-    if (value.is_string()) return value.get<std::string>();
+    if (value.is_string()) return fb::harmless(value.get<std::string>());
     if (!value.is_number_float()) return value.dump();
     const auto number = value.get<double>();
     std::ostringstream text;
@@ -171,22 +173,20 @@ void write_csv(std::ostream& out, const Json& runs) {
 }
 
 void bench_with(const BenchOptions& options) {
-    std::ofstream csv;
-    const auto check = [&] {
-        if (!options.csv.empty() && !csv) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", options.csv, "'");
-    };
-    if (!options.csv.empty()) csv.open(options.csv);
-    check();  // before minutes are spent
+    FilesOfCommand files;
+    files.reads("--model", options.settings.model);
+    files.writes_if_given("--csv", options.csv);
+    files.check();  // before minutes are spent
     const Json json = bench(options.settings);
-    if (!options.csv.empty()) {
-        write_csv(csv, json["runs"]);
-        csv.close();
-        check();
-    }
     if (options.json) {
         print(json);
     } else {
         print_bench(json);
+    }
+    if (!options.csv.empty()) {  // if it fails, the result is there
+        std::ostringstream rows;
+        write_csv(rows, json["runs"]);
+        write_whole(options.csv, rows.str());
     }
 }
 
@@ -196,11 +196,12 @@ void add_bench(CLI::App& app, Command& run) {
     auto options = std::make_shared<BenchOptions>();
     BenchSettings& settings = options->settings;
     CLI::App& command = *app.add_subcommand("bench", "Measure how fast this machine evaluates a model, and what reuse saves");
-    const auto count = [&](const char* name, std::size_t& value, long least, const char* meaning) {
-        command.add_option(name, value, meaning)->check(at_least(least))->capture_default_str();
+    const auto count = [&](const char* name, std::size_t& value, std::uint64_t least, const char* meaning,
+                           std::uint64_t most = most_count) {
+        command.add_option(name, value, meaning)->transform(at_least(least, most))->capture_default_str();
     };
-    const auto counts = [&](const char* name, std::vector<std::size_t>& values, long least, const char* meaning) {
-        return command.add_option(name, values, meaning)->delimiter(',')->check(at_least(least))->type_name("N,N,...");
+    const auto counts = [&](const char* name, std::vector<std::size_t>& values, std::uint64_t least, const char* meaning) {
+        return command.add_option(name, values, meaning)->delimiter(',')->transform(at_least(least))->type_name("N,N,...");
     };
     command
         .add_option("--mode", settings.mode,
@@ -217,10 +218,11 @@ void add_bench(CLI::App& app, Command& run) {
         ->transform(CLI::CheckedTransformer(layouts))
         ->type_name("LAYOUT,...")
         ->default_str("append,prepend");
-    count("--init", settings.init, 1, "loop: tokens of the text at the start");
-    count("--length", settings.length, 2, "loop: tokens of text and passage at the end");
+    constexpr std::uint64_t longest = 1 << 24;  // all its retrievals are counted at once
+    count("--init", settings.init, 1, "loop: tokens of the text at the start", longest);
+    count("--length", settings.length, 2, "loop: tokens of text and passage at the end", longest);
     command.add_option("--sample", settings.samples, "loop: time N retrievals, evenly spaced, and interpolate the others")
-        ->check(at_least(1))
+        ->transform(at_least(1))
         ->type_name("N");
     auto* model = command
                       .add_option("--model", settings.model,
@@ -236,8 +238,9 @@ void add_bench(CLI::App& app, Command& run) {
             "Random weights instead of a model: llama2-7b, llama2-13b or tinyllama-1.1b, and their type")
         ->type_name("SHAPE:DTYPE")
         ->excludes(model);
-    command.add_option("--repetitions", settings.repetitions, "Times each run; by default 3, in a loop 1")->check(at_least(1));
-    command.add_option("--warmup", settings.warmup, "Times before that; by default 1, in a loop 0")->check(at_least(0));
+    command.add_option("--repetitions", settings.repetitions, "Times each run; by default 3, in a loop 1")
+        ->transform(at_least(1));
+    command.add_option("--warmup", settings.warmup, "Times before that; by default 1, in a loop 0")->transform(at_least(0));
     add_cache(command, settings.cache);
     add_threads(command, settings.threads);
     count("--peak-memory", settings.peak_memory, 1, "MiB to read for the bandwidth of memory: many times the caches");

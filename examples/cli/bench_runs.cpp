@@ -1,5 +1,6 @@
 #include "bench_runs.hpp"
 
+#include "engine.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/measure/machine_peaks.hpp"
@@ -20,7 +21,7 @@ namespace fb = flashback;
 
 Json giga(std::optional<double> value) { return value ? Json(*value / 1e9) : Json(nullptr); }
 
-Json to_json(const fb::simd::MachinePeaks& peaks) {
+Json to_json(const fb::MachinePeaks& peaks) {
     return {{"threads", peaks.threads},
             {"f32_gops", giga(peaks.f32)},
             {"bf16_gops", giga(peaks.bf16)},
@@ -47,11 +48,11 @@ public:
         : settings_(settings),
           pool_(start_threads(settings.threads)),
           model_(model()),
-          peaks_(fb::simd::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),
-          session_(model_, {.window = window(), .piece = 512, .executor = pool_, .cache = settings.cache}),
+          peaks_(fb::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),
+          session_(session_of(model_, {.window = window(), .piece = 512, .executor = pool_, .cache = settings.cache})),
           cost_(fb::cost_of(*model_, session_.cache_element())) {}
 
-    const fb::simd::MachinePeaks& peaks() const { return peaks_; }
+    const fb::MachinePeaks& peaks() const { return peaks_; }
 
     Json prefill(std::size_t context, std::size_t m) {
         const auto runs = repeated([&] { return fb::time_prefill(session_, context, m); });
@@ -208,7 +209,7 @@ private:
     fb::RunTimeOptions options_;
     fb::ThreadPool pool_;
     std::shared_ptr<const fb::Transformer> model_;
-    fb::simd::MachinePeaks peaks_;
+    fb::MachinePeaks peaks_;
     fb::Session session_;
     fb::ModelCost cost_;
 };
@@ -227,7 +228,7 @@ Json bench_machine(const BenchSettings& settings) {
     const double seconds = 0.2 * static_cast<double>(settings.repetitions.value_or(3));
     for (const std::size_t threads : thread_counts(settings.threads)) {
         fb::ThreadPool pool = start_threads(threads);
-        last = to_json(fb::simd::measure_peaks(pool, {.seconds = seconds, .bytes = settings.peak_memory << 20}));
+        last = to_json(fb::measure_peaks(pool, {.seconds = seconds, .bytes = settings.peak_memory << 20}));
         Json run = last;
         // There are no tokens here; the fields are those of every mode.
         for (const char* name : {"tokens_per_second", "median_tokens_per_second"}) run[name] = nullptr;

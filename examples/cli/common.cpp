@@ -3,28 +3,61 @@
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/files/write_model.hpp"
+#include "flashback/format/atomic_file.hpp"
+#include "flashback/text/unicode.hpp"
 #include "models/default_model.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <limits>
+#include <new>
 #include <sstream>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 namespace cli {
 
-CLI::Validator at_least(long least) {
-    return CLI::Validator{[least](std::string& input) -> std::string {
-                              long value = 0;
-                              const bool number = CLI::detail::lexical_cast(input, value);
-                              if (number && value >= least) return {};
-                              return "found " + input + ", expected a whole number of at least " + std::to_string(least);
+namespace {
+
+/// Takes decimal digits that are a number of a range, and puts it there without zeros in front.
+template <class Number>
+CLI::Validator decimal(Number least, Number most, std::string expected, std::string description) {
+    return CLI::Validator{[=](std::string& input) -> std::string {
+                              Number value = 0;
+                              const char* const end = input.data() + input.size();
+                              const auto [rest, error] = std::from_chars(input.data(), end, value);
+                              const bool digits = rest == end && error != std::errc::invalid_argument;
+                              const bool beyond = error == std::errc::result_out_of_range && !input.starts_with('-');
+                              if (digits && (beyond || value > most))
+                                  return "found " + input + ", expected at most " + std::to_string(most);
+                              if (!digits || error != std::errc{} || value < least)
+                                  return "found " + input + ", expected " + expected;
+                              input = std::to_string(value);
+                              return {};
                           },
-                          "N >= " + std::to_string(least)};
+                          std::move(description)};
+}
+
+}  // namespace
+
+CLI::Validator at_least(std::uint64_t least, std::uint64_t most) {
+    return decimal(least, most, "a whole number of at least " + std::to_string(least), "N >= " + std::to_string(least));
+}
+
+CLI::Validator any_seed() {
+    constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
+    return decimal(std::uint64_t{0}, most, "a whole number from 0 to " + std::to_string(most), "");
+}
+
+CLI::Validator token_number() {
+    using Limits = std::numeric_limits<flashback::TokenId>;
+    return decimal(Limits::min(), Limits::max(), "the number of a token", "");
 }
 
 namespace {
@@ -73,7 +106,7 @@ flashback::ModelSource open_model(const std::string& model) {
 std::shared_ptr<const flashback::Transformer> load_weights(const flashback::ModelSource& source,
                                                            flashback::ExecutorRef executor) {
     auto model = flashback::load_model(source, executor);
-    for (const std::string& note : model->notes) std::cerr << "flashback: " << note << "\n";
+    for (const std::string& note : model->notes) std::cerr << "flashback: " << flashback::harmless(note) << "\n";
     return model;
 }
 
@@ -92,14 +125,17 @@ void add_cache(CLI::App& command, std::optional<flashback::DType>& cache) {
 void add_threads(CLI::App& command, std::size_t& threads) {
     threads = std::max(1u, std::thread::hardware_concurrency());
     command.add_option("--threads", threads, "Threads to use; they change no bit of the result")
-        ->check(at_least(1))
+        ->transform(at_least(1, 1 << 20))
         ->capture_default_str();
 }
 
 flashback::ThreadPool start_threads(std::size_t threads) {
     try {
         return flashback::ThreadPool{threads};
-    } catch (const std::exception& error) {  // the system has no more threads, or no memory for them
+    } catch (const std::bad_alloc&) {
+        FLASHBACK_THROW(flashback::ErrorCode::io, "cannot start the ", threads,
+                        " threads of --threads: there is no memory for them");
+    } catch (const std::exception& error) {  // the system has no more threads
         FLASHBACK_THROW(flashback::ErrorCode::io, "cannot start the ", threads, " threads of --threads: ", error.what());
     }
 }
@@ -149,10 +185,10 @@ flashback::DType dtype_named(const std::string& name) {
     FLASHBACK_THROW(flashback::ErrorCode::contract, "no weights are written as '", name, "'");
 }
 
-void check_other(const std::string& in, const std::string& out) {
-    std::error_code absent;
-    if (!std::filesystem::equivalent(in, out, absent)) return;
-    FLASHBACK_THROW(flashback::ErrorCode::io, "'", out, "' is what is read, expected another file to write");
+void write_whole(const std::string& file, std::string_view text) {
+    flashback::AtomicFile whole{file};
+    whole.write(text);
+    whole.finish();
 }
 
 void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,

@@ -16,10 +16,12 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cli {
@@ -43,8 +45,17 @@ void add_score(CLI::App& app, Command& run);
 void add_search(CLI::App& app, Command& run);
 void add_tokenize(CLI::App& app, Command& run);
 
-/// A whole number of at least `least`.
-CLI::Validator at_least(long least);
+/// What a count may be at most: products of two fit into 64 bits.
+inline constexpr std::uint64_t most_count = 2147483647;
+
+/// A whole number of at least `least`, in decimal digits: 010 is ten. A transformation, as CLI11 would take 010 for eight and 2^64 + 1 for 2^64 - 1.
+CLI::Validator at_least(std::uint64_t least, std::uint64_t most = most_count);
+
+/// A whole number from 0 to 2^64 - 1 that chooses what is drawn at random; a transformation.
+CLI::Validator any_seed();
+
+/// The number of a token, also one that no vocabulary has, such as -1; a transformation.
+CLI::Validator token_number();
 
 /// A number from `least` to `most`.
 CLI::Validator number_from(double least, double most);
@@ -67,9 +78,9 @@ flashback::DType dtype_named(const std::string& name);
 void write_gguf(const std::string& file, const flashback::Transformer& model, const flashback::ModelSource& source,
                 const flashback::Vocabulary* vocabulary, flashback::DType type);
 
-/// Refuses to write over a file that is read.
+/// Writes a file whole or not at all.
 /// Throws    Error{io}
-void check_other(const std::string& in, const std::string& out);
+void write_whole(const std::string& file, std::string_view text);
 
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);

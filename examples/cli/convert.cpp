@@ -1,13 +1,14 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/files/load_adapter.hpp"
+#include "flashback/files/write_model.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/model/merge_adapter.hpp"
 #include "flashback/tensor/dtype.hpp"
-#include "training_run.hpp"
 
 #include <filesystem>
 #include <iostream>
@@ -32,15 +33,17 @@ struct ConvertOptions {
 };
 
 void convert(const ConvertOptions& options) {
+    FilesOfCommand files;
+    files.reads("argument in", options.in);
+    files.reads("--adapter", options.adapter.path);
+    files.writes("argument out", options.out, options.force);
     const fb::ModelSource source = fb::ModelSource::open(options.in);
     if (source.gguf() && !options.adapter.given()) {
         FLASHBACK_THROW(fb::ErrorCode::unsupported, "'", options.in,
                         "' is a GGUF file already, expected a Hugging Face folder, or an --adapter to merge into it; flashback "
                         "quantize gives it another type");
     }
-    check_other(options.in, options.out);
-    if (options.adapter.given()) check_other(options.adapter.path, options.out);
-    check_writable(options.out, options.force);
+    files.check();
     fb::ThreadPool pool = start_threads(options.threads);
     auto model = load_weights(source, pool);
     if (options.adapter.given())

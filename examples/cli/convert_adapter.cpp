@@ -1,5 +1,6 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/files/load_adapter.hpp"
@@ -7,11 +8,9 @@
 #include "flashback/files/save_gguf_adapter.hpp"
 
 #include <cstddef>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
-#include <system_error>
 
 namespace cli {
 namespace {
@@ -37,10 +36,13 @@ std::size_t pairs_of(const fb::Adapter& adapter) {
 }
 
 void convert_adapter(const ConvertAdapterOptions& options) {
-    std::error_code ignored;
-    if (!options.force && std::filesystem::exists(options.out, ignored))
-        FLASHBACK_THROW(fb::ErrorCode::io, "'", options.out, "' exists already; --force replaces it");
     const bool to_folder = kind_of(options.in) == "file";
+    FilesOfCommand files;
+    files.reads("argument in", options.in);
+    files.reads("--model", options.model);
+    to_folder ? files.writes_adapter("argument out", options.out, options.force)
+              : files.writes("argument out", options.out, options.force);
+    files.check();
     const auto model = fb::load_model(open_model(options.model));
     fb::Adapter adapter = fb::load_adapter(options.in, *model);
     const std::size_t rows = adapter.embedding_ids.size();

@@ -1,19 +1,48 @@
 #include "engine.hpp"
 
 #include "common.hpp"
+#include "flashback/core/error.hpp"
+#include "progress.hpp"
 
 #include <memory>
+#include <new>
+#include <stdexcept>
 #include <utility>
 
 namespace cli {
+
+namespace {
+
+[[noreturn]] void refuse_window(const flashback::Transformer& model, const flashback::SessionOptions& options) {
+    const flashback::TransformerConfig& c = model.config;
+    const std::size_t window = options.window > 0 ? options.window : c.window;
+    const auto element = flashback::layout_of(options.cache.value_or(model.default_cache_element())).block_bytes;
+    const double bytes = 2.0 * static_cast<double>(c.layers) * static_cast<double>(c.kv_heads) *
+                         static_cast<double>(c.head_dim) * static_cast<double>(element) * static_cast<double>(window);
+    FLASHBACK_THROW(flashback::ErrorCode::window, "there is no memory for a window of ", window,
+                    " positions, whose keys and values take ", formatted("%.3g", bytes / (1 << 30)), " GiB");
+}
+
+}  // namespace
+
+flashback::Session session_of(std::shared_ptr<const flashback::Transformer> model, const flashback::SessionOptions& options) {
+    try {
+        return flashback::Session{model, options};
+    } catch (const std::bad_alloc&) {
+        refuse_window(*model, options);
+    } catch (const std::length_error&) {  // more than any machine has
+        refuse_window(*model, options);
+    }
+}
+
 namespace {
 
 flashback::Session open_session(const flashback::ModelSource& source, flashback::ExecutorRef executor,
                                 std::optional<flashback::DType> cache, const AdapterOption& adapter) {
     auto model = load_weights(source, executor);
     auto packed = open_adapter(adapter, *model);
-    return flashback::Session{
-        std::move(model), {.executor = executor, .cache = cache, .adapter = std::move(packed), .adapter_scale = adapter.scale}};
+    return session_of(std::move(model),
+                      {.executor = executor, .cache = cache, .adapter = std::move(packed), .adapter_scale = adapter.scale});
 }
 
 }  // namespace

@@ -8,10 +8,15 @@
 #include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 
 namespace cli {
+
+/// A session of a model, whose window may be larger than the memory of this machine.
+/// Throws    Error{window} if there is no memory for it
+flashback::Session session_of(std::shared_ptr<const flashback::Transformer> model, const flashback::SessionOptions& options);
 
 /// A session, and the threads that it evaluates with.
 struct Engine {

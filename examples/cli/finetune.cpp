@@ -1,5 +1,6 @@
 #include "adapter_option.hpp"
 #include "common.hpp"
+#include "engine.hpp"
 #include "finetune_options.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/fingerprint.hpp"
@@ -22,36 +23,18 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
-
-#include <unistd.h>
 
 namespace cli {
 namespace {
 
 namespace fb = flashback;
-
-/// Refuses a folder that could not be written later, when the work is done.
-void check_folder(const std::string& folder, bool replace) {
-    std::error_code unknown;
-    if (std::filesystem::exists(std::filesystem::path{folder} / fb::peft_config_file, unknown) && !replace)
-        FLASHBACK_THROW(fb::ErrorCode::io, "'", folder, "' holds an adapter already; --force replaces it");
-    // It may be made with folders above it: the first of them that exists has to take it.
-    std::filesystem::path there = std::filesystem::absolute(folder).lexically_normal();
-    while (there.has_relative_path() && !std::filesystem::exists(there, unknown)) there = there.parent_path();
-    if (!std::filesystem::is_directory(there, unknown))
-        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': '", there.string(), "' exists and is no folder");
-    if (::access(there.c_str(), W_OK) != 0)
-        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", folder, "': the folder '", there.string(), "' is not writable");
-}
 
 fb::TrainingTargets targets_of(const FinetuneOptions& o, const Markers& markers) {
     if (o.all) return {.all = true};
@@ -185,7 +168,7 @@ fb::RetrievalPerplexity measured(const fb::Trainer& trainer, bool all, const Str
     const auto adapter = all ? nullptr : std::make_shared<const fb::PackedAdapter>(trainer.adapter(), model->config);
     std::vector<fb::Session> sessions;
     for (std::size_t i = 0; i < fb::ExecutorRef{pool}.concurrency(); ++i)
-        sessions.emplace_back(model, fb::SessionOptions{.adapter = adapter});
+        sessions.push_back(session_of(model, {.adapter = adapter}));
     return fb::retrieval_perplexity(std::span{sessions}, policies, data.text.tokens(), data.found,
                                     {.masked = masked, .executor = pool});
 }
@@ -214,13 +197,9 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lor
 }
 
 void finetune(const FinetuneOptions& o) {
+    o.files().check();
     const fb::ModelSource file = open_model(o.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
-    o.all ? check_writable(o.out, o.force) : check_folder(o.out, o.force);
-    if (o.all && !o.model.empty()) check_other(o.model, o.out);
-    if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
-    if (!o.run.log.empty()) check_writable(o.run.log, true);
-    if (!o.examples_cache.empty()) check_writable(o.examples_cache, true);
     const Markers markers = markers_of({o.with_markers() ? "on" : "off", o.markers.ids}, tokenizer);  // fixed stand there, too
 
     fb::ThreadPool pool = start_threads(o.threads);
@@ -297,7 +276,7 @@ void add_finetune(CLI::App& app, Command& run) {
         "--force");
     command.callback([o, &run] {
         o->check();
-        o->run.settle(o->out, {{"--examples-cache", o->examples_cache}});
+        o->run.settle(o->out);
         run = [o] { finetune(*o); };
     });
 }

@@ -48,7 +48,7 @@ void FinetuneOptions::add(CLI::App& command) {
             ->check(CLI::IsMember(names))
             ->capture_default_str());
     shape_.push_back(command.add_option("--rank", lora.rank, "Of the LoRA")
-                         ->check(at_least(1))
+                         ->transform(at_least(1))
                          ->check(CLI::Range(1, 1 << 16))
                          ->capture_default_str());
     shape_.push_back(command.add_option("--alpha", lora.alpha, "The LoRA is scaled by alpha / rank")
@@ -60,7 +60,7 @@ void FinetuneOptions::add(CLI::App& command) {
     adapted_.push_back(
         command.add_option("--adapter", adapter, "Begin with the numbers of this adapter")->type_name("DIR|FILE"));
     command.add_option("--stride", retrieval.stride, "Tokens to predict for each retrieval")
-        ->check(at_least(1))
+        ->transform(at_least(1))
         ->capture_default_str();
     add_passages(command, retrieval);
     add_repeat(command, retrieval.repeat);
@@ -68,13 +68,13 @@ void FinetuneOptions::add(CLI::App& command) {
         .add_option("--context-min", least_context,
                     "The fewest tokens of text and passages in front of a stride, each of which gets a random number; by "
                     "default half of the window")
-        ->check(at_least(1));
+        ->transform(at_least(1));
     command
         .add_option("--context-max", most_context,
                     "The most of them, behind which the first stride begins; by default all that a stride leaves of the "
                     "window, less 1, "
                     "and the first stride begins behind a whole window")
-        ->check(at_least(1));
+        ->transform(at_least(1));
     command
         .add_option(
             "--examples-cache", examples_cache,
@@ -90,7 +90,7 @@ void FinetuneOptions::add(CLI::App& command) {
                 "beside passages, and from token N on")
             ->type_name("FILE");
     command.add_option("--valid-strides", valid_strides, "With the first N strides of --valid")
-        ->check(at_least(1))
+        ->transform(at_least(1))
         ->needs(validation)
         ->capture_default_str();
     run.add(command, validation);
@@ -124,6 +124,19 @@ void FinetuneOptions::check() const {
             throw CLI::ValidationError(option->get_name() + " is of a LoRA, found " +
                                        (all ? "--all-params" : "--lora-targets none"));
     }
+}
+
+FilesOfCommand FinetuneOptions::files() const {
+    FilesOfCommand files;
+    files.reads("--model", model);
+    files.reads("--train", retrieval.text);
+    files.reads("--corpus", retrieval.corpus);
+    files.reads("--valid", valid);
+    files.reads("--adapter", adapter);
+    all ? files.writes("--out", out, force) : files.writes_adapter("--out", out, force);
+    files.writes_if_given("--examples-cache", examples_cache);
+    run.name_files(files);
+    return files;
 }
 
 }  // namespace cli

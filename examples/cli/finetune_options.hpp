@@ -1,6 +1,7 @@
 /// \file What `finetune` is asked to do.
 #pragma once
 
+#include "files_of_command.hpp"
 #include "flashback/train/targets.hpp"
 #include "markers.hpp"
 #include "retrieval_setup.hpp"
@@ -50,6 +51,8 @@ struct FinetuneOptions {
     /// Refuses options that contradict each other.
     /// Throws    CLI::ValidationError
     void check() const;
+    /// What a run reads and writes.
+    FilesOfCommand files() const;
 
 private:
     const CLI::Option* markers_option_ = nullptr;

@@ -5,6 +5,7 @@
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/text/unicode.hpp"
 #include "retrieval_setup.hpp"
 
 #include <iomanip>
@@ -76,8 +77,8 @@ void print_summary(const fb::Generation& generation, const GenerateSettings& set
         if (retrieval.passages.empty()) std::cerr << "nothing found";
         for (std::size_t i = 0; i < retrieval.passages.size(); ++i) {
             const auto& p = retrieval.passages[i];
-            std::cerr << (i ? ", " : "") << p.id << " \"" << p.title << "\" (" << p.tokens << " tokens, score " << p.score
-                      << ')';
+            std::cerr << (i ? ", " : "") << fb::harmless(p.id) << " \"" << fb::harmless(p.title) << "\" (" << p.tokens
+                      << " tokens, score " << p.score << ')';
         }
         std::cerr << "; evaluated " << retrieval.counts.evaluated << ", reused " << retrieval.counts.reused << '\n';
     }
@@ -104,7 +105,7 @@ public:
 private:
     void show(std::string_view text) {
         if (text.size() <= shown_) return;
-        std::cout << text.substr(shown_) << std::flush;
+        std::cout << fb::harmless(text.substr(shown_), "\n\t") << std::flush;
         shown_ = text.size();
     }
 

@@ -2,10 +2,8 @@
 
 #include "retrieval_setup.hpp"
 
-#include <charconv>
 #include <cstdint>
 #include <string>
-#include <system_error>
 
 namespace cli {
 
@@ -15,8 +13,8 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     const auto choice = [&](const char* name, std::string& value, std::vector<std::string> values, const char* meaning) {
         command.add_option(name, value, meaning)->check(CLI::IsMember(std::move(values)))->capture_default_str();
     };
-    const auto count = [&](const char* name, std::size_t& value, long least, const char* meaning) {
-        command.add_option(name, value, meaning)->check(at_least(least))->capture_default_str();
+    const auto count = [&](const char* name, std::size_t& value, std::uint64_t least, const char* meaning) {
+        command.add_option(name, value, meaning)->transform(at_least(least))->capture_default_str();
     };
     const auto number = [&](const char* name, float& value, double least, double most, const char* meaning) {
         command.add_option(name, value, meaning)->check(number_from(least, most))->capture_default_str();
@@ -27,8 +25,10 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
         ->type_name("PATH");
     settings.prompt.add(command, "prompt", "The text to continue");
 
-    choice("--layout", settings.layout, {"append", "prepend", "none"},
-           "Where passages stand: behind the text, in front of it, or no retrieval");
+    choice("--layout", settings.layout, {"append", "sticky", "prepend", "none"},
+           "Where passages stand: after the text (append), after it until they are found again, and then where they are "
+           "(sticky), in "
+           "front of it (prepend), or no retrieval");
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
     choice("--markers", settings.markers.choice, {"auto", "on", "off"},
@@ -56,12 +56,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     number("--min-p", settings.sampling.min_p, 0, 1,
            "Sample among the tokens that have at least this part of the likeliest one's probability");
     command.add_option("--seed", settings.sampling.seed, "The same seed gives the same text")
-        ->check([](const std::string& text) {  // CLI11 would take -1 for 2^64 - 1
-            std::uint64_t seed = 0;
-            const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
-            if (error == std::errc{} && rest == text.data() + text.size()) return std::string{};
-            return "found " + text + ", expected a whole number from 0 to 18446744073709551615";
-        })
+        ->transform(any_seed())
         ->capture_default_str();
     number("--repetition-penalty", settings.repetition.penalty, 1e-3, 1e3,
            "Make tokens of the newest text less likely; 1: do not");

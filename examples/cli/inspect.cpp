@@ -3,15 +3,16 @@
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
+#include "flashback/text/unicode.hpp"
 #include "inspect_adapter.hpp"
 #include "inspect_folder.hpp"
+#include "inspect_weights.hpp"
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <iomanip>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -44,29 +45,6 @@ Json value_json(const fb::GgufValue& value) {
             }
         },
         value);
-}
-
-std::uint64_t elements(const fb::GgufTensor& tensor) {
-    std::uint64_t count = 1;
-    for (const std::uint64_t dim : tensor.dims) count *= dim;
-    return count;
-}
-
-/// Tensors, weights and bytes, by element type.
-Json weights_json(const fb::GgufFile& file) {
-    Json types = Json::object();
-    std::uint64_t all_elements = 0;
-    std::uint64_t all_bytes = 0;
-    for (const fb::GgufTensor& tensor : file.tensors()) {
-        Json& type = types[std::string{fb::layout_of(tensor.type).name}];
-        if (type.is_null()) type = {{"tensors", 0}, {"weights", 0}, {"bytes", 0}};
-        type["tensors"] = type["tensors"].get<std::uint64_t>() + 1;
-        type["weights"] = type["weights"].get<std::uint64_t>() + elements(tensor);
-        type["bytes"] = type["bytes"].get<std::uint64_t>() + tensor.data.size();
-        all_elements += elements(tensor);
-        all_bytes += tensor.data.size();
-    }
-    return {{"tensors", file.tensors().size()}, {"weights", all_elements}, {"bytes", all_bytes}, {"types", types}};
 }
 
 Json vocabulary_json(const fb::ModelSource& source) {
@@ -116,57 +94,35 @@ Json inspection(const fb::ModelSource& source, const InspectSettings& settings) 
         if (key.starts_with(architecture + '.'))
             parameters[std::string{key.substr(architecture.size() + 1)}] = value_json(value);
     }
+    std::vector<ListedTensor> tensors;
+    for (const fb::GgufTensor& tensor : file.tensors()) tensors.push_back(listed(tensor));
     Json json{{"file", file.name()},
               {"format", "GGUF " + std::to_string(file.version())},
               {"architecture", architecture},
               {"name", file.text("general.name").value_or("")},
               {"hyper_parameters", parameters},
-              {"weights", weights_json(file)},
+              {"weights", weights_json(tensors, pool)},
               {"vocabulary", vocabulary_json(source)},
               {"fingerprint", fingerprint.str()},
               {"obstacle", obstacle_json(file)}};
-    if (settings.tensors) {
-        json["tensors"] = Json::array();
-        for (const fb::GgufTensor& tensor : file.tensors()) {
-            json["tensors"].push_back(
-                {{"name", tensor.name},
-                 {"type", fb::layout_of(tensor.type).name},
-                 {"dims", std::vector(tensor.dims.begin(), tensor.dims.begin() + static_cast<std::ptrdiff_t>(tensor.rank))},
-                 {"bytes", tensor.data.size()}});
-        }
-    }
+    if (settings.tensors) json["tensors"] = tensors_json(tensors, "dims");
     return json;
 }
 
-std::string plain(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
-
 void print_file(const Json& json) {
-    const auto line = [](const std::string& name, const Json& value) {
-        std::cout << std::left << std::setw(20) << name << plain(value) << '\n';
-    };
-    for (const char* name : {"file", "format", "architecture", "name", "fingerprint"}) line(name, json[name]);
-    const Json& weights = json["weights"];
-    line("weights",
-         plain(weights["weights"]) + " in " + plain(weights["tensors"]) + " tensors, " + plain(weights["bytes"]) + " bytes");
-    for (const auto& [type, sums] : weights["types"].items())
-        line("  " + type,
-             plain(sums["weights"]) + " in " + plain(sums["tensors"]) + " tensors, " + plain(sums["bytes"]) + " bytes");
+    for (const char* name : {"file", "format", "architecture", "name", "fingerprint"}) print_line(name, json[name]);
+    print_weights(json["weights"], true);
     std::cout << "hyper-parameters\n";
     for (const auto& [name, value] : json["hyper_parameters"].items())
-        std::cout << "  " << std::left << std::setw(36) << name << plain(value) << '\n';
+        std::cout << "  " << std::left << std::setw(36) << fb::harmless(name) << shown(value) << '\n';
     if (json["vocabulary"].is_null()) {
-        line("vocabulary", "none");
+        print_line("vocabulary", "none");
     } else {
         std::cout << "vocabulary\n";
-        for (const auto& [name, value] : json["vocabulary"].items()) line("  " + name, value);
+        for (const auto& [name, value] : json["vocabulary"].items()) print_line("  " + name, value);
     }
-    if (json.contains("tensors")) {
-        std::cout << "tensors\n";
-        for (const Json& tensor : json["tensors"])
-            std::cout << "  " << std::left << std::setw(30) << plain(tensor["name"]) << std::setw(6) << plain(tensor["type"])
-                      << plain(tensor["dims"]) << '\n';
-    }
-    line("can be run", json["obstacle"].is_null() ? std::string{"yes"} : "no: " + plain(json["obstacle"]));
+    if (json.contains("tensors")) print_tensors(json["tensors"], "dims", 30);
+    print_line("can be run", json["obstacle"].is_null() ? std::string{"yes"} : "no: " + shown(json["obstacle"]));
 }
 
 }  // namespace

@@ -10,16 +10,14 @@
 #include "flashback/format/safetensors.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/tensor/dtype.hpp"
+#include "inspect_weights.hpp"
 
 #include <algorithm>
-#include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <sstream>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace cli {
@@ -27,46 +25,16 @@ namespace {
 
 namespace fb = flashback;
 
-/// A tensor of either kind of file; the last side of the shape runs fastest.
-struct Tensor {
-    std::string name;
-    std::string type;
-    std::vector<std::uint64_t> shape;
-    std::uint64_t bytes;
-};
-
-std::vector<Tensor> tensors_of(const fb::SafetensorsFile& file) {
-    std::vector<Tensor> list;
-    for (const fb::SafeTensor& t : file.tensors()) list.push_back({t.name, std::string{t.dtype}, t.shape, t.data.size()});
+/// The last side of a shape runs fastest.
+std::vector<ListedTensor> tensors_of(const fb::SafetensorsFile& file) {
+    std::vector<ListedTensor> list;
+    for (const fb::SafeTensor& tensor : file.tensors()) list.push_back(listed(tensor));
     return list;
 }
-std::vector<Tensor> tensors_of(const fb::GgufFile& file) {
-    std::vector<Tensor> list;
-    for (const fb::GgufTensor& t : file.tensors()) {
-        std::vector<std::uint64_t> shape{t.dims.begin(), t.dims.begin() + static_cast<std::ptrdiff_t>(t.rank)};
-        std::ranges::reverse(shape);
-        list.push_back({std::string{t.name}, std::string{fb::layout_of(t.type).name}, std::move(shape), t.data.size()});
-    }
+std::vector<ListedTensor> tensors_of(const fb::GgufFile& file) {
+    std::vector<ListedTensor> list;
+    for (const fb::GgufTensor& tensor : file.tensors()) std::ranges::reverse(list.emplace_back(listed(tensor)).shape);
     return list;
-}
-
-/// Tensors, weights and bytes, by element type.
-Json weights_json(const std::vector<Tensor>& tensors) {
-    Json types = Json::object();
-    std::uint64_t all_weights = 0;
-    std::uint64_t all_bytes = 0;
-    for (const Tensor& tensor : tensors) {
-        std::uint64_t weights = 1;
-        for (const std::uint64_t side : tensor.shape) weights *= side;
-        Json& type = types[tensor.type];
-        if (type.is_null()) type = {{"tensors", 0}, {"weights", 0}, {"bytes", 0}};
-        type["tensors"] = type["tensors"].get<std::uint64_t>() + 1;
-        type["weights"] = type["weights"].get<std::uint64_t>() + weights;
-        type["bytes"] = type["bytes"].get<std::uint64_t>() + tensor.bytes;
-        all_weights += weights;
-        all_bytes += tensor.bytes;
-    }
-    return {{"tensors", tensors.size()}, {"weights", all_weights}, {"bytes", all_bytes}, {"types", types}};
 }
 
 /// The fingerprint of the adapter on top of the model, or why it cannot be used with it.
@@ -86,27 +54,14 @@ void try_on(const std::string& adapter_path, const fb::ModelSource& file, Json& 
 }
 
 void print_adapter(const Json& json) {
-    const auto plain = [](const Json& value) {
-        return value.is_string() ? value.get<std::string>() : value.is_null() ? std::string{"none"} : value.dump();
-    };
-    const auto line = [&](const std::string& name, const Json& value) {
-        std::cout << std::left << std::setw(20) << name << plain(value) << '\n';
-    };
     for (const char* name : {"folder", "file", "format", "base_model", "architecture", "rank", "alpha", "scale", "dropout",
                              "target_modules", "replaced_rows", "fingerprint"}) {
-        if (json.contains(name)) line(name, json[name]);
+        if (json.contains(name)) print_line(name, json[name]);
     }
-    const Json& weights = json["weights"];
-    line("weights",
-         plain(weights["weights"]) + " in " + plain(weights["tensors"]) + " tensors, " + plain(weights["bytes"]) + " bytes");
-    if (json.contains("tensors")) {
-        std::cout << "tensors\n";
-        for (const Json& tensor : json["tensors"])
-            std::cout << "  " << std::left << std::setw(76) << plain(tensor["name"]) << std::setw(6) << plain(tensor["type"])
-                      << plain(tensor["shape"]) << '\n';
-    }
-    line("model", json["model"]);
-    line("can be used with it", json["obstacle"].is_null() ? std::string{"yes"} : "no: " + plain(json["obstacle"]));
+    print_weights(json["weights"], false);
+    if (json.contains("tensors")) print_tensors(json["tensors"], "shape", 76);
+    print_line("model", json["model"]);
+    print_line("can be used with it", json["obstacle"].is_null() ? std::string{"yes"} : "no: " + shown(json["obstacle"]));
 }
 
 Json peft_json(const std::string& folder) {
@@ -135,25 +90,20 @@ Json gguf_json(const fb::GgufFile& file) {
 }  // namespace
 
 void inspect_adapter(const std::string& adapter, const fb::ModelSource& model, bool tensors, bool as_json) {
-    Json json;
-    std::vector<Tensor> list;
+    const auto inspected = [&](Json json, const auto& file) {
+        const std::vector<ListedTensor> list = tensors_of(file);
+        json["weights"] = weights_json(list, {});
+        try_on(adapter, model, json);
+        if (!json.contains("replaced_rows")) json["replaced_rows"] = nullptr;
+        if (tensors) json["tensors"] = tensors_json(list, "shape");
+        as_json ? print(json) : print_adapter(json);
+    };
     if (kind_of(adapter) == "file") {
         const fb::GgufFile file = fb::GgufFile::open(adapter);
-        json = gguf_json(file);
-        list = tensors_of(file);
+        inspected(gguf_json(file), file);
     } else {
-        json = peft_json(adapter);
-        list = tensors_of(fb::SafetensorsFile::open(std::filesystem::path{adapter} / fb::peft_tensors_file));
+        inspected(peft_json(adapter), fb::SafetensorsFile::open(std::filesystem::path{adapter} / fb::peft_tensors_file));
     }
-    json["weights"] = weights_json(list);
-    try_on(adapter, model, json);
-    if (!json.contains("replaced_rows")) json["replaced_rows"] = nullptr;
-    if (tensors) {
-        json["tensors"] = Json::array();
-        for (const Tensor& tensor : list)
-            json["tensors"].push_back({{"name", tensor.name}, {"type", tensor.type}, {"shape", tensor.shape}});
-    }
-    as_json ? print(json) : print_adapter(json);
 }
 
 }  // namespace cli

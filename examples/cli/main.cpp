@@ -5,13 +5,44 @@
 /// that make no sense.
 
 #include "common.hpp"
-#include "flashback/core/error.hpp"
 #include "flashback/core/version.hpp"
+#include "flashback/text/unicode.hpp"
 
+#include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <exception>
 #include <iostream>
 #include <new>
+#include <stdexcept>
+#include <string>
 #include <string_view>
+
+#include <unistd.h>
+
+namespace {
+
+/// No option that names a file or a folder takes "": it would be as if the option were absent.
+void refuse_empty_names(CLI::App& app) {
+    const auto named = [](const CLI::Option* option) {
+        const std::string type = option->get_type_name();
+        return type.starts_with("FILE") || type.starts_with("DIR") || type.starts_with("PATH");
+    };
+    for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+        for (CLI::Option* option : command->get_options(named)) {
+            option->check(
+                [](const std::string& text) { return text.empty() ? "found no name, expected that of a folder or file" : ""; });
+        }
+    }
+}
+
+/// One sentence on standard error.
+int fail(std::string_view sentence, int status) {
+    std::cerr << "flashback: " << flashback::harmless(sentence) << '\n';
+    return status;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
     CLI::App app{"Generates text with a language model while it retrieves passages from a corpus."};
@@ -33,32 +64,33 @@ int main(int argc, char** argv) {
     cli::add_search(app, run);
     cli::add_tokenize(app, run);
 
+    refuse_empty_names(app);
+
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
         const std::string_view first = argc > 1 ? argv[1] : "-";
-        if (!first.starts_with('-') && app.get_subcommands([&](const CLI::App* c) { return c->get_name() == first; }).empty()) {
-            std::cerr << "flashback: there is no command '" << first << "'; see flashback --help\n";
-        } else {
-            std::cerr << "flashback: " << error.what() << "; see flashback --help\n";
-        }
-        return 2;
+        if (!first.starts_with('-') && app.get_subcommands([&](const CLI::App* c) { return c->get_name() == first; }).empty())
+            return fail("there is no command '" + std::string{first} + "'; see flashback --help", 2);
+        return fail(std::string{error.what()} + "; see flashback --help", 2);
     }
+    const std::string command = app.get_subcommands().front()->get_name();
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error in words, as a full disk is
     try {
         run();
+        errno = 0;
         std::cout.flush();
-        if (!std::cout) {
-            std::cerr << "flashback: cannot write to standard output\n";
-            return 1;
-        }
-        return 0;
-    } catch (const flashback::Error& error) {
-        std::cerr << "flashback: " << error.what() << '\n';
+        if (std::cout) return 0;
+        if (errno == 0) static_cast<void>(::write(STDOUT_FILENO, "\n", 1) < 0);  // fails as an earlier write did, and says why
+        return fail(std::string{"cannot write to standard output: "} + std::strerror(errno == 0 ? EIO : errno), 1);
+    } catch (const CLI::ValidationError& error) {  // options that contradict each other, which the file system shows
+        return fail(std::string{error.what()} + "; see flashback --help", 2);
     } catch (const std::bad_alloc&) {
-        std::cerr << "flashback: there is not enough memory\n";
+        return fail("the command " + command + " needs more memory than there is", 1);
+    } catch (const std::length_error&) {  // more than any machine has
+        return fail("the command " + command + " needs more memory than there is", 1);
     } catch (const std::exception& error) {
-        std::cerr << "flashback: " << error.what() << '\n';
+        return fail(error.what(), 1);
     }
-    return 1;
 }

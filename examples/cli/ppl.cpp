@@ -119,14 +119,14 @@ void add_ppl(CLI::App& app, Command& run) {
     command
         .add_option("--window", options->window,
                     "Tokens of a window, which is evaluated from scratch with BOS in front; by default what the model holds")
-        ->check(at_least(1));
+        ->transform(at_least(1));
     command
         .add_option("--stride", options->stride,
                     "A window begins N tokens behind the one before it, and its last N tokens count; by default --window. With "
                     "--layout: a retrieval every N tokens; by default 16")
-        ->check(at_least(1));
+        ->transform(at_least(1));
     command.add_option("--tokens", options->tokens, "Read the first N tokens only; 0: all")
-        ->check(at_least(0))
+        ->transform(at_least(0))
         ->capture_default_str();
     command
         .add_option("--against", options->against,

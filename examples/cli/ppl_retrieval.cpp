@@ -1,5 +1,7 @@
 #include "ppl_retrieval.hpp"
 
+#include "files_of_command.hpp"
+#include "engine.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
 #include "flashback/files/load.hpp"
@@ -13,7 +15,6 @@
 #include <chrono>
 #include <iomanip>
 #include <iostream>
-#include <optional>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -48,15 +49,14 @@ struct Measured {
 };
 
 /// A row for each stride, so that two runs over the same strides can be compared stride by stride.
-void write_log(fb::AtomicFile& log, const fb::RetrievedStrides& strides, const std::vector<double>& nats) {
+void write_log(const std::string& log, const fb::RetrievedStrides& strides, const std::vector<double>& nats) {
     std::ostringstream rows;
     rows << "at,context,passages,nats_per_token\n" << std::setprecision(9);
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const fb::RetrievedStride stride = strides[i];
         rows << stride.at << ',' << stride.context << ',' << stride.found << ',' << nats[i] << '\n';
     }
-    log.write(rows.str());
-    log.finish();
+    write_whole(log, rows.str());
 }
 
 void print_json(const RetrievalPplSettings& settings, const std::string& model, fb::DType cache, const Measured& m) {
@@ -117,8 +117,13 @@ void print_text(const RetrievalPplSettings& settings, const Measured& m) {
 }  // namespace
 
 void ppl_with_retrieval(const RetrievalPplSettings& settings) {
-    std::optional<fb::AtomicFile> log;  // found to be writable before anything is measured
-    if (!settings.log.empty()) log.emplace(settings.log);
+    FilesOfCommand files;
+    files.reads("--model", settings.model);
+    files.reads("--text", settings.text);
+    files.reads("--corpus", settings.corpus);
+    files.reads("--adapter", settings.adapter.path);
+    files.writes_if_given("--log", settings.log);
+    files.check();  // before anything is measured
     const fb::ModelSource file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::TextStream text = read_stream(settings, tokenizer);
@@ -158,8 +163,8 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     std::vector<fb::Session> sessions;
     const std::size_t most = (strides.size() + fb::RetrievalPerplexity::run - 1) / fb::RetrievalPerplexity::run;
     for (std::size_t i = 0; i < std::min(settings.threads, most); ++i)
-        sessions.emplace_back(
-            weights, fb::SessionOptions{.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale});
+        sessions.push_back(
+            session_of(weights, {.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale}));
     if (!settings.keep_markers) m.masked = markers.ids;
     {
         const ProgressLine line{"evaluating"};
@@ -178,28 +183,28 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
             FLASHBACK_THROW(fb::ErrorCode::corpus, "the predicted tokens of '", settings.text,
                             "' have no blank for --per word");
     }
-    if (log) write_log(*log, strides, m.found.stride_nats);
     if (settings.json) {
         print_json(settings, file.name(), sessions.front().cache_element(), m);
     } else {
         print_text(settings, m);
     }
+    if (!settings.log.empty()) write_log(settings.log, strides, m.found.stride_nats);  // if it fails, the result is there
 }
 
 void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, const std::vector<std::string>& without) {
-    auto* layout =
-        command
-            .add_option(
-                "--layout", settings.layout,
-                "Measure with retrieval, passages standing behind the text (append), in front of it (prepend), or in place "
-                "of its oldest tokens (overwrite); none: the same strides and contexts without passages")
-            ->check(CLI::IsMember({"none", "append", "prepend", "overwrite"}));
+    auto* layout = command
+                       .add_option("--layout", settings.layout,
+                                   "Measure with retrieval, passages standing after the text (append), where they stood for "
+                                   "the stride before if they are "
+                                   "found again (sticky, which needs --hold), in front of the text (prepend), or in place of "
+                                   "its oldest tokens (overwrite); none: the same strides and contexts without passages")
+                       ->check(CLI::IsMember({"none", "append", "sticky", "prepend", "overwrite"}));
     for (const std::string& name : without) layout->excludes(command.get_option(name));
     const auto choice = [&](const char* name, std::string& value, std::vector<std::string> values, const char* meaning) {
         command.add_option(name, value, meaning)->check(CLI::IsMember(std::move(values)))->capture_default_str()->needs(layout);
     };
-    const auto count = [&](const char* name, std::size_t& value, long least, const char* meaning) {
-        return command.add_option(name, value, meaning)->check(at_least(least))->needs(layout);
+    const auto count = [&](const char* name, std::size_t& value, std::uint64_t least, const char* meaning) {
+        return command.add_option(name, value, meaning)->transform(at_least(least))->needs(layout);
     };
     command.add_option("--corpus", settings.corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
         ->type_name("PATH")

@@ -1,4 +1,5 @@
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/data/packed_text.hpp"
 #include "flashback/data/shuffled_passes.hpp"
@@ -165,13 +166,17 @@ Json summary(const PretrainOptions& o, const fb::PackedText& data, const std::ve
 }
 
 void pretrain(const PretrainOptions& o) {
+    FilesOfCommand files;
+    files.reads("--tokenizer", o.tokenizer);
+    for (const std::string& train : o.train) files.reads("--train", train);
+    files.reads("--valid", o.valid);
+    files.writes("--out", o.out, o.force);
+    o.run.name_files(files);
+    files.check();
     const fb::ModelSource file = open_model(o.tokenizer);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::TokenId end = end_of_document(tokenizer, file.name());
     const fb::TransformerConfig config = config_of(o, tokenizer.size());
-    check_writable(o.out, o.force);
-    if (!o.run.checkpoint.empty() && !o.run.passing_checkpoint) check_writable(o.run.checkpoint, true);
-    if (!o.run.log.empty()) check_writable(o.run.log, true);
 
     fb::ThreadPool pool = start_threads(o.threads);
     const fb::PackedText data = read_data(o, tokenizer, end, pool);
@@ -233,7 +238,7 @@ void add_pretrain(CLI::App& app, Command& run) {
     command.add_option("--name", o->name, "What the model is called; by default as the file");
     add_dtype(command, o->dtype, {"f32", "f16", "bf16"})->capture_default_str();
     const auto size = [&](const char* option, std::size_t& value, const char* meaning) {
-        return command.add_option(option, value, meaning)->check(at_least(1))->check(CLI::Range(1, 1 << 24));
+        return command.add_option(option, value, meaning)->transform(at_least(1))->check(CLI::Range(1, 1 << 24));
     };
     size("--layers", o->layers, "Blocks of the model")->required();
     size("--width", o->width, "Width of the residual stream")->required();
@@ -241,7 +246,7 @@ void add_pretrain(CLI::App& app, Command& run) {
     size("--kv-heads", o->kv_heads, "Heads of keys and values; by default --heads");
     size("--hidden", o->hidden, "Width of the feed-forward layers; by default 8/3 of --width, up to a multiple of 64");
     command.add_option("--window", o->window, "Tokens of a sequence, and positions of the model")
-        ->check(at_least(2))
+        ->transform(at_least(2))
         ->check(CLI::Range(2, 1 << 20))
         ->capture_default_str();
     o->optimiser.add(command, "Sequences", "Of the first weights and of the order of the sequences");
@@ -253,7 +258,7 @@ void add_pretrain(CLI::App& app, Command& run) {
         .add_option(
             "--valid-window", o->valid_window,
             "Tokens of a window of --valid, which is evaluated from scratch with BOS in front; at most what the model holds")
-        ->check(at_least(1))
+        ->transform(at_least(1))
         ->needs(valid)
         ->capture_default_str();
     o->run.add(command, valid);

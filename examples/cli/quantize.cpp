@@ -1,5 +1,6 @@
 #include "flashback/tensor/quantize.hpp"
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
@@ -20,7 +21,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 namespace cli {
@@ -174,12 +174,11 @@ void print_conversion(const Json& json) {
 
 void quantize(const QuantizeOptions& options) {
     const Target target = *std::ranges::find(targets, options.dtype, &Target::name);
+    FilesOfCommand files;
+    files.reads("argument in", options.in);
+    files.writes("argument out", options.out, options.force);
+    files.check();
     const fb::GgufFile file = fb::GgufFile::open(options.in);
-    check_other(options.in, options.out);
-    std::error_code absent;
-    if (!options.force && std::filesystem::exists(options.out, absent)) {
-        FLASHBACK_THROW(fb::ErrorCode::io, "'", options.out, "' exists already; --force replaces it");
-    }
     const Plan plan = plan_for(file, target.type);
     const std::optional<std::size_t> head = options.untie ? std::optional{embedding_of(file)} : std::nullopt;
 

@@ -12,7 +12,7 @@ namespace fb = flashback;
 
 void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed) {
     const auto count = [&](const char* name, std::size_t& value, const char* meaning) {
-        CLI::Option* option = command.add_option(name, value, meaning)->check(at_least(1))->capture_default_str();
+        CLI::Option* option = command.add_option(name, value, meaning)->transform(at_least(1))->capture_default_str();
         if (needed != nullptr) option->needs(needed);
     };
     count("--query-tokens", settings.query_tokens, "The N tokens in front of a stride are its query");
@@ -26,7 +26,7 @@ CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat) {
             "--repeat", repeat,
             "With --layout append: behind the passages the newest N tokens of the text stand once more, which helps a model "
             "that is not tuned to passages there")
-        ->check(at_least(0))
+        ->transform(at_least(0))
         ->capture_default_str();
 }
 
@@ -39,6 +39,7 @@ void check_repeat(const std::string& layout, std::size_t repeat) {
 
 fb::AnyLayout layout_of(const std::string& name, std::size_t repeat) {
     if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependPassages{}};
+    if (name == "sticky") return fb::AnyLayout{fb::Sticky{}};
     return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendPassages{}};
 }
 

@@ -41,7 +41,7 @@ CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat);
 /// Refuses --repeat with a layout that leaves the end of the text where it is.
 void check_repeat(const std::string& layout, std::size_t repeat);
 
-/// "append", with so many tokens repeated, or "prepend".
+/// "append", with so many tokens repeated, "sticky", or "prepend" ("overwrite" differs in the text that is read, not in the layout).
 flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat);
 
 /// The text of the settings, from a file or from standard input, as tokens of its documents. Behind each stands the end of a text where the

@@ -11,6 +11,9 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <span>
+#include <string>
+#include <vector>
 
 namespace cli {
 namespace {
@@ -26,6 +29,15 @@ struct ScoreOptions {
     std::size_t threads = 1;
     bool json = false;
 };
+
+/// Refuses logits that give no probabilities.
+void check_logits(std::span<const float> logits, std::size_t place, const std::string& model) {
+    const auto bad = std::ranges::find_if_not(logits, [](float x) { return std::isfinite(x); });
+    if (bad == logits.end()) return;
+    FLASHBACK_THROW(flashback::ErrorCode::logits, "behind token ", place, " of the text the logit of token ",
+                    bad - logits.begin(), " is no finite number: the weights of '", model,
+                    "' are none, or too large; flashback inspect says which");
+}
 
 /// Natural logarithms of the probabilities that logits mean.
 std::vector<double> log_softmax(std::span<const float> logits) {
@@ -72,7 +84,9 @@ void score(const ScoreOptions& options) {
     Json top = Json::array();
     double total = 0;
     for (std::size_t i = 0; i < tokens.size(); ++i) {
-        const std::vector<double> scores = log_softmax(logits.subspan(i * session.vocab_size(), session.vocab_size()));
+        const auto some = logits.subspan(i * session.vocab_size(), session.vocab_size());
+        check_logits(some, i, file.name());
+        const std::vector<double> scores = log_softmax(some);
         if (i + 1 < tokens.size()) {
             const double logprob = scores[static_cast<std::size_t>(tokens[i + 1])];
             logprobs.push_back(logprob);
@@ -117,9 +131,10 @@ void add_score(CLI::App& app, Command& run) {
     options->text.add(command, "text", "The text to score, with BOS in front as the model asks");
     command.add_option("--tokens", options->tokens, "The tokens to score, taken as they stand")
         ->delimiter(',')
+        ->transform(token_number())
         ->type_name("ID,ID,...");
     command.add_option("--top", options->top, "How many of the likeliest next tokens to show")
-        ->check(at_least(0))
+        ->transform(at_least(0))
         ->capture_default_str();
     add_cache(command, options->cache);
     add_threads(command, options->threads);

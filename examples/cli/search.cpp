@@ -1,12 +1,16 @@
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/text/unicode.hpp"
 
-#include <fstream>
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <sstream>
+#include <string>
+#include <string_view>
 #include <unordered_set>
 
 namespace cli {
@@ -32,6 +36,13 @@ flashback::Bm25Index open_index(const SearchOptions& options) {
             {.passage_tokens = options.passage_tokens}};
 }
 
+/// A text whose lines begin with blanks, so that none of them looks like another hit.
+std::string indented(std::string_view text) {
+    std::string out = "    ";
+    for (const char c : flashback::harmless(text, "\n\t")) out += c == '\n' ? std::string{"\n    "} : std::string{c};
+    return out;
+}
+
 void search_one(const SearchOptions& options) {
     const std::string query = options.query.read();
     const flashback::Bm25Index index = open_index(options);
@@ -47,8 +58,9 @@ void search_one(const SearchOptions& options) {
     std::cerr << index.passages().documents().size() << " documents, " << index.passages().size() << " passages, "
               << hits.size() << " hits\n";
     for (const flashback::Passage& hit : hits) {
-        std::cout << std::fixed << std::setprecision(4) << hit.score << "  " << hit.id << "  " << hit.title << '\n'
-                  << hit.text << "\n\n";
+        std::cout << std::fixed << std::setprecision(4) << hit.score << "  " << flashback::harmless(hit.id) << "  "
+                  << flashback::harmless(hit.title) << '\n'
+                  << indented(hit.text) << "\n\n";
     }
 }
 
@@ -66,14 +78,20 @@ std::vector<std::pair<std::string_view, double>> best_documents(const flashback:
 }
 
 void write_run(const SearchOptions& options) {
+    FilesOfCommand files;
+    files.reads("--corpus", options.corpus);
+    files.reads("--queries", options.queries);
+    files.reads("--model", options.model);
+    files.writes("--run", options.run_file, /*replace=*/true);
+    files.check();
     const flashback::Corpus queries = open_corpus(options.queries);
     const flashback::Bm25Index index = open_index(options);
-    std::ofstream run{options.run_file};
+    std::ostringstream run;
     run << std::fixed << std::setprecision(6);
     const auto column = [](std::string_view id) {
         if (id.empty() || id.find_first_of(" \t\n\r") != id.npos) {
-            FLASHBACK_THROW(flashback::ErrorCode::corpus, "a TREC run separates columns by blanks and cannot hold the id '", id,
-                            "'");
+            FLASHBACK_THROW(flashback::ErrorCode::corpus, "a TREC run separates columns by blanks and cannot hold the id '",
+                            flashback::printable(id), "'");
         }
         return id;
     };
@@ -83,8 +101,7 @@ void write_run(const SearchOptions& options) {
             run << column(query.id) << " Q0 " << column(id) << ' ' << ++rank << ' ' << score << " flashback\n";
         }
     }
-    run.close();
-    if (!run) FLASHBACK_THROW(flashback::ErrorCode::io, "cannot write '", options.run_file, "'");
+    write_whole(options.run_file, run.str());
     if (options.json) {
         print({{"documents", index.passages().documents().size()},
                {"passages", index.passages().size()},
@@ -113,11 +130,11 @@ void add_search(CLI::App& app, Command& run) {
     queries->excludes(command.get_option("--query"))->excludes(command.get_option("--query-file"));
     queries->needs(run_file);
     run_file->needs(queries);
-    command.add_option("--top-k", options->top_k, "How many hits a query")->check(at_least(0))->capture_default_str();
+    command.add_option("--top-k", options->top_k, "How many hits a query")->transform(at_least(0))->capture_default_str();
     command.add_flag("--whole", options->whole, "Search whole documents instead of passages");
     add_model(command, options->model);
     command.add_option("--passage-tokens", options->passage_tokens, "The most tokens of a passage")
-        ->check(at_least(1))
+        ->transform(at_least(1))
         ->capture_default_str();
     add_json(command, options->json);
     command.footer(

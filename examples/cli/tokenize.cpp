@@ -1,6 +1,7 @@
 #include "common.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
+#include "flashback/text/unicode.hpp"
 
 #include <iostream>
 #include <memory>
@@ -38,7 +39,7 @@ void decode(const TokenizeOptions& options, const flashback::Tokenizer& tokenize
     if (options.json) {
         print({{"tokens", options.decode}, {"text", text}});
     } else {
-        std::cout << text << '\n';
+        std::cout << flashback::harmless(text, "\n\t") << '\n';
     }
 }
 
@@ -49,7 +50,10 @@ void add_tokenize(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("tokenize", "Show the tokens of a text, or the text of tokens");
     add_model(command, options->model);
     options->text.add(command, "text", "The text to tokenise");
-    command.add_option("--decode", options->decode, "Tokens to turn into text")->delimiter(',')->type_name("ID,ID,...");
+    command.add_option("--decode", options->decode, "Tokens to turn into text")
+        ->delimiter(',')
+        ->transform(token_number())
+        ->type_name("ID,ID,...");
     command.add_flag("--bos", options->bos, "Put BOS in front");
     add_json(command, options->json);
     command.footer(

@@ -2,23 +2,21 @@
 
 #include "common.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/format/folder.hpp"
+#include "training_log.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <iostream>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <string_view>
 #include <system_error>
 #include <utility>
-
-#include <unistd.h>
 
 namespace cli {
 namespace {
@@ -41,11 +39,14 @@ std::string parse_interval(const std::string& text, RunOptions& options) {
     return {};
 }
 
-/// A path that is the same for all names of it, also of a file that is not there yet.
-std::filesystem::path path_of(const std::string& file) {
-    std::error_code unknown;
-    const std::filesystem::path absolute = std::filesystem::weakly_canonical(std::filesystem::absolute(file), unknown);
-    return absolute.has_filename() ? absolute : absolute.parent_path();
+/// What a run has taken so far, as the note of its checkpoint says.
+/// Throws    Error{format} if it says something else
+double seconds_in(const std::string& note, const std::string& checkpoint) {
+    const Json json = Json::parse(note, nullptr, /*allow_exceptions=*/false);
+    const auto found = json.is_object() ? json.find("seconds") : json.end();
+    if (found != json.end() && found->is_number() && found->get<double>() >= 0) return found->get<double>();
+    FLASHBACK_THROW(fb::ErrorCode::format, "the note of the checkpoint '", checkpoint, "' is ", fb::printable(note),
+                    ", expected the seconds of the run, as in {\"seconds\":12.5}");
 }
 
 /// The checkpoint of a run. One that nobody asked for goes with all that belongs to it, once nothing needs it.
@@ -53,10 +54,8 @@ class RunCheckpoint {
 public:
     RunCheckpoint(const RunOptions& options, const fb::RunDescription& description) : passing_(options.passing_checkpoint) {
         if (options.checkpoint.empty()) return;
-        if (passing_) {  // what is written may make this folder, too
-            std::error_code later;
-            std::filesystem::create_directories(std::filesystem::path{options.checkpoint}.parent_path(), later);
-        }
+        if (passing_)
+            folder_.emplace(std::filesystem::path{options.checkpoint}.parent_path());  // what is written may make it, too
         file_.emplace(options.checkpoint, description);
     }
     RunCheckpoint(const RunCheckpoint&) = delete;
@@ -80,8 +79,15 @@ public:
             FLASHBACK_THROW(error.code(), error.what(), "; remove the file to begin anew, or give --checkpoint another one");
         }
     }
-    void write(fb::Trainer& trainer, double seconds) {
-        if (file_) file_->write(trainer, Json{{"seconds", seconds}}.dump());
+    /// Why it cannot be written, and then it is what it was; nothing if it is written.
+    std::string write(fb::Trainer& trainer, double seconds) {
+        try {
+            if (file_) file_->write(trainer, Json{{"seconds", seconds}}.dump());
+            return {};
+        } catch (const fb::Error& error) {
+            if (error.code() != fb::ErrorCode::io) throw;
+            return error.what();
+        }
     }
     /// What was trained is written.
     void finish() {
@@ -91,6 +97,7 @@ public:
 
 private:
     bool passing_;
+    std::optional<fb::MadeFolder> folder_;
     std::optional<fb::CheckpointFile> file_;
 };
 
@@ -115,12 +122,12 @@ void RunOptions::add(CLI::App& command, CLI::Option* valid) {
     command.add_option("--log", log, "Write a row of CSV for each step into this file; a run from the start replaces it")
         ->type_name("FILE");
     command.add_option("--valid-every", valid_every, "Validate every N steps as well as at the end; 0: at the end only")
-        ->check(at_least(0))
+        ->transform(at_least(0))
         ->needs(valid)
         ->capture_default_str();
 }
 
-void RunOptions::settle(const std::string& out, const std::vector<std::pair<std::string, std::string>>& others) {
+void RunOptions::settle(const std::string& out) {
     passing_checkpoint = checkpoint.empty();
     if (checkpoint == "none") {
         if (every_->count() > 0) throw CLI::ValidationError("--checkpoint-every needs a checkpoint, found --checkpoint none");
@@ -128,22 +135,17 @@ void RunOptions::settle(const std::string& out, const std::vector<std::pair<std:
     } else if (checkpoint.empty()) {
         checkpoint = path_of(out).string() + ".checkpoint";
     }
-    auto files = others;
-    files.insert(files.end(), {{"--out", out}, {"--log", log}, {"--checkpoint", checkpoint}});
-    for (auto a = files.begin(); a != files.end(); ++a) {
-        for (auto b = files.begin(); b != a; ++b) {
-            if (!a->second.empty() && !b->second.empty() && path_of(a->second) == path_of(b->second)) {
-                throw CLI::ValidationError(b->first + " and " + a->first + " are both '" + a->second +
-                                           "', expected different files");
-            }
-        }
-    }
+}
+
+void RunOptions::name_files(FilesOfCommand& files) const {
+    files.writes_if_given("--log", log);
+    files.keeps_checkpoint("--checkpoint", checkpoint, passing_checkpoint);
 }
 
 void OptimiserOptions::add(CLI::App& command, const std::string& examples, const std::string& seeds) {
-    auto* const count = command.add_option("--steps", steps, "Steps of the optimiser")->check(at_least(1));
+    auto* const count = command.add_option("--steps", steps, "Steps of the optimiser")->transform(at_least(1));
     steps == 0 ? count->required() : count->capture_default_str();
-    command.add_option("--batch", batch, examples + " of a step")->check(at_least(1))->capture_default_str();
+    command.add_option("--batch", batch, examples + " of a step")->transform(at_least(1))->capture_default_str();
     command.add_option("--lr", lr, "The greatest learning rate")->check(number_from(0, 1e30))->capture_default_str();
     command.add_option("--warmup-ratio", warmup_ratio, "Share of the steps in which the learning rate rises")
         ->check(number_from(0, 1))
@@ -160,7 +162,7 @@ void OptimiserOptions::add(CLI::App& command, const std::string& examples, const
     command.add_option("--clip", clip, "The greatest norm of a gradient; 0: any")
         ->check(number_from(0, 1e30))
         ->capture_default_str();
-    command.add_option("--seed", seed, seeds)->capture_default_str();
+    command.add_option("--seed", seed, seeds)->transform(any_seed())->capture_default_str();
 }
 
 fb::TrainerOptions OptimiserOptions::trainer_options(std::vector<fb::TokenId> cut_columns, fb::ExecutorRef executor) const {
@@ -194,80 +196,21 @@ std::string shortest(double number) {
     return text;
 }
 
-void check_writable(const std::string& file, bool replace) {
-    std::error_code unknown;
-    const std::filesystem::path path{file};
-    const auto status = std::filesystem::status(path, unknown);
-    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", file, "': it exists and is no regular file");
-    }
-    if (std::filesystem::exists(status) && !replace) {
-        FLASHBACK_THROW(fb::ErrorCode::io, "'", file, "' exists already; --force replaces it");
-    }
-    const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
-    if (!std::filesystem::is_directory(folder, unknown)) {
-        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", file, "': there is no folder '", folder, "'");
-    }
-    if (::access(folder.c_str(), W_OK) != 0) {
-        FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", file, "': the folder '", folder, "' is not writable");
-    }
-}
-
 StopSignals::StopSignals() {
     stop_received = 0;
-    interrupt_ = std::signal(SIGINT, receive);
-    terminate_ = std::signal(SIGTERM, receive);
+    for (std::size_t i = 0; i < stopping_signals.size(); ++i) {
+        before_[i] = std::signal(stopping_signals[i], receive);
+        if (before_[i] == SIG_IGN) std::signal(stopping_signals[i], SIG_IGN);  // by nohup, say
+    }
 }
 
 StopSignals::~StopSignals() {
-    if (interrupt_ != SIG_ERR) std::signal(SIGINT, interrupt_);
-    if (terminate_ != SIG_ERR) std::signal(SIGTERM, terminate_);
+    for (std::size_t i = 0; i < stopping_signals.size(); ++i) {
+        if (before_[i] != SIG_ERR) std::signal(stopping_signals[i], before_[i]);
+    }
 }
 
 bool StopSignals::received() noexcept { return stop_received != 0; }
-
-TrainingLog::TrainingLog(std::string file, std::uint64_t steps_done) : file_(std::move(file)) {
-    if (file_.empty()) return;
-    // What was logged behind the checkpoint is done again. A killed run may have left half a row. The file is cut, not written
-    // again: a run that is killed here must not lose the rows of steps that are never done again.
-    std::size_t kept = 0;
-    if (std::error_code unknown; steps_done > 0 && std::filesystem::exists(file_, unknown)) {
-        const std::string all = read_text(file_);
-        for (std::size_t end; (end = all.find('\n', kept)) != all.npos; kept = end + 1) {
-            std::uint64_t step = 0;
-            std::from_chars(all.data() + kept, all.data() + end, step);  // leaves 0 for the head
-            if (step > steps_done) break;
-        }
-        std::filesystem::resize_file(file_, kept, unknown);
-        if (unknown) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "': ", unknown.message());
-    }
-    out_.open(file_, std::ios::binary | (kept > 0 ? std::ios::app : std::ios::trunc));
-    if (kept == 0) out_ << "step,loss,gradient_norm,learning_rate,tokens,seconds,valid_nats\n" << std::flush;
-    if (!out_) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "'");
-}
-
-void TrainingLog::add(const fb::StepResult& step, double seconds, std::optional<double> valid_nats) {
-    if (file_.empty()) return;
-    out_ << formatted("%llu,%.9g,%.9g,%.9g,%zu,%.2f,", static_cast<unsigned long long>(step.number), step.loss,
-                      step.gradient_norm, static_cast<double>(step.learning_rate), step.tokens, seconds)
-         << (valid_nats ? formatted("%.9g", *valid_nats) : "") << '\n'
-         << std::flush;
-    if (!out_) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "'");
-}
-
-void TrainingLog::add_validation(double valid_nats) {
-    if (file_.empty()) return;
-    constexpr std::streamoff open_row = 2;  // ",\n"
-    std::ifstream written{file_, std::ios::binary};
-    std::array<char, open_row> end{};
-    if (!written.seekg(-open_row, std::ios::end).read(end.data(), open_row) || end[0] != ',') return;
-    std::error_code unknown;
-    std::filesystem::resize_file(file_, std::filesystem::file_size(file_, unknown) - 1, unknown);
-    if (unknown) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "': ", unknown.message());
-    out_.seekp(0, std::ios::end);
-    out_ << formatted("%.9g", valid_nats) << '\n' << std::flush;
-    if (!out_) FLASHBACK_THROW(fb::ErrorCode::io, "cannot write the log '", file_, "'");
-}
 
 void describe(const RunResult& result, std::uint64_t steps, Json& json) {
     const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
@@ -285,8 +228,7 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
     RunCheckpoint checkpoint{options, description};
     if (const auto note = checkpoint.read(trainer)) {
         result.resumed_from = trainer.state().steps;
-        const Json before = Json::parse(*note, nullptr, /*allow_exceptions=*/false);
-        if (before.is_object()) result.seconds = before.value("seconds", 0.0);
+        result.seconds = seconds_in(*note, options.checkpoint);
         std::cerr << "flashback: goes on behind step " << result.resumed_from << " of " << steps << ", from '"
                   << options.checkpoint << "'\n";
     }
@@ -305,6 +247,7 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
         seconds_of_validation += seconds_since(before);
         return nats;
     };
+    std::string told;  // why the checkpoint was not written when it was tried last
     for (std::uint64_t done = result.resumed_from; done < steps;) {
         const fb::StepResult now = parts.step(done++);
         result.loss = now.loss;
@@ -320,13 +263,17 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
         const bool due = options.checkpoint_steps > 0 ? done % options.checkpoint_steps == 0
                                                       : seconds_since(written) >= options.checkpoint_seconds;
         if (due || last || stopped) {
-            checkpoint.write(trainer, result.seconds);
+            const std::string failure = checkpoint.write(trainer, result.seconds);
             written = std::chrono::steady_clock::now();
-        }
-        if (stopped) {
-            progress.clear();
-            FLASHBACK_THROW(fb::ErrorCode::io, "the run was stopped behind step ", done, " of ", steps,
-                            "; the same command goes on from there");
+            if (!failure.empty() || stopped) progress.clear();
+            if (stopped) {
+                FLASHBACK_THROW(
+                    fb::ErrorCode::io, "the run was stopped behind step ", done, " of ", steps,
+                    failure.empty() ? "; the same command goes on from there" : "; its newest steps are lost: ", failure);
+            }
+            // What is trained may fit where its checkpoint does not.
+            if (!failure.empty() && failure != told) std::cerr << "flashback: " << failure << "; the run goes on without\n";
+            told = failure;
         }
     }
     result.tokens_per_second =

@@ -1,20 +1,21 @@
-/// \file What commands that train share: checkpoints at intervals, progress, a log, a way to stop.
+/// \file What commands that train share: checkpoints at intervals, a way to stop, what they came to.
 #pragma once
 
 #include "common.hpp"
+#include "files_of_command.hpp"
 #include "flashback/train/checkpoint.hpp"
 #include "flashback/train/trainer.hpp"
 #include "progress.hpp"
 
 #include <CLI/CLI.hpp>
 
+#include <array>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <functional>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace cli {
@@ -31,9 +32,10 @@ struct RunOptions {
     /// Adds --checkpoint, --checkpoint-every, --log and --valid-every, which goes with the option `valid`.
     void add(CLI::App& command, CLI::Option* valid);
     /// Says where the checkpoint stands: beside `out`, if --checkpoint says nothing.
-    /// Throws    CLI::ValidationError for --checkpoint-every without a checkpoint, or where two files are one: `out` and `others`, by the
-    ///           options that name them, --checkpoint and --log
-    void settle(const std::string& out, const std::vector<std::pair<std::string, std::string>>& others = {});
+    /// Throws    CLI::ValidationError for --checkpoint-every without a checkpoint
+    void settle(const std::string& out);
+    /// Names the log and the checkpoint.
+    void name_files(FilesOfCommand& files) const;
 
 private:
     const CLI::Option* every_ = nullptr;
@@ -59,11 +61,11 @@ struct OptimiserOptions {
 std::string hexadecimal(std::uint64_t number);
 std::string shortest(double number);
 
-/// Refuses a file that could not be written later, when the work is done.
-/// Throws    Error{io} if it exists and `replace` is false, or is a folder, or its folder is absent or not writable
-void check_writable(const std::string& file, bool replace);
+/// Signals that end a run behind its step instead of within it: Ctrl-C, what the system asks with, a terminal that is closed, and a
+/// reader of its output that is gone.
+inline constexpr std::array stopping_signals{SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 
-/// Ctrl-C and SIGTERM end a run behind its step, as long as this exists.
+/// Receives the stopping signals as long as it exists; those that the caller of the program ignores stay ignored.
 class StopSignals {
 public:
     StopSignals();
@@ -74,22 +76,7 @@ public:
     static bool received() noexcept;
 
 private:
-    void (*interrupt_)(int) = nullptr;
-    void (*terminate_)(int) = nullptr;
-};
-
-/// The log of a run as CSV, a row a step. A run that goes on from a step goes on behind the row of that step.
-class TrainingLog {
-public:
-    /// Throws    Error{io}
-    TrainingLog(std::string file, std::uint64_t steps_done);
-    void add(const flashback::StepResult& step, double seconds, std::optional<double> valid_nats);
-    /// Completes the last row, unless an earlier part of the run has done so.
-    void add_validation(double valid_nats);
-
-private:
-    std::string file_;
-    std::ofstream out_;
+    std::array<void (*)(int), stopping_signals.size()> before_{};
 };
 
 /// What a run came to.

@@ -112,7 +112,7 @@ class GgufWriter;
 class SafetensorsFile;
 class SafetensorsFolder;
 class SafetensorsWriter;
-class AtomicFile;
+class MadeFolder;
 class ModulePattern;
 struct PeftConfig;
 

@@ -14,7 +14,7 @@ int main() {
     AnyPolicies policies{AnySchedule{EveryNTokens{4}},     AnyQuery{LastNTokens{2}},
                          AnyWrapper{MarkerTokens{48, 49}}, AnyLayout{PrependPassages{}},
                          AnyReuse{RecomputeAll{}},         AnySampler{Greedy{}},
-                         AnyOverflow{DropOldest{}},        AnyStopping{StopStrings{{"?"}, [](TokenId) { return '.'; }}}};
+                         AnyOverflow{DropOldest{}},        AnyStopping{StopStrings{{"?"}, [](TokenId) { return "."; }}}};
     Decoder decoder{model, documents, policies};
     const std::array<TokenId, 3> prompt{1, 2, 3};
     const auto run = decoder.generate(prompt, {.max_tokens = 12});

@@ -292,7 +292,7 @@ TEST_CASE("convert --adapter: a file with the adapter in its weights, as the lib
     REQUIRE(tool({"quantize", FLASHBACK_TEST_MODEL, small, "--dtype", "q8_0"}).status == 0);
     check_refused(tool({"convert", small, out, "--adapter", a, "--force"}), 1, "an adapter cannot be merged into");
     check_refused(tool({"convert", FLASHBACK_TEST_MODEL, out, "--adapter", a}), 1, "exists already; --force replaces it");
-    check_refused(tool({"convert", out, out, "--adapter", a, "--force"}), 1, "is what is read");
+    check_refused(tool({"convert", out, out, "--adapter", a, "--force"}), 1, "is what argument in reads");
     CHECK(tool_json({"score", "--model", out, "--text", compiler_text}) == found);
 }
 

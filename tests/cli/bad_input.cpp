@@ -169,13 +169,14 @@ TEST_CASE("quantize: files that are missing, the same, there already or not to b
     };
     refused_in_all_forms(1, "nowhere.gguf': No such file", {"quantize", "nowhere.gguf", out, "--dtype", "q8_0"});
     refused_in_all_forms(1, "is no GGUF file", {"quantize", folder.write("text.gguf", "some text"), out, "--dtype", "q8_0"});
-    refused_in_all_forms(1, "is what is read, expected another file", to(in, {"--force"}));
-    refused_in_all_forms(1, "is what is read, expected another file", to((folder.path() / "link.gguf").string(), {"--force"}));
+    refused_in_all_forms(1, "is what argument in reads, expected another file", to(in, {"--force"}));
+    refused_in_all_forms(1, "is what argument in reads, expected another file",
+                         to((folder.path() / "link.gguf").string(), {"--force"}));
     refused_in_all_forms(1, "there.gguf' exists already; --force replaces it", to(there));
     refused_in_all_forms(1, "exists already", to(folder.path().string()));
     refused_in_all_forms(1, "it exists and is a folder, expected a file", to(folder.path().string(), {"--force"}));
     refused_in_all_forms(1, "/dev/null': it exists and is no regular file", to("/dev/null", {"--force"}));
-    refused_in_all_forms(1, "nowhere/out.gguf': No such file", to((folder.path() / "nowhere" / "out.gguf").string()));
+    refused_in_all_forms(1, "nowhere/out.gguf': there is no folder", to((folder.path() / "nowhere" / "out.gguf").string()));
     CHECK(std::ifstream{there}.get() == 'a');
     CHECK(std::distance(std::filesystem::directory_iterator{folder.path()}, {}) == 4);  // in, there, link, text
 }

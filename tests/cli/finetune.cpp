@@ -317,8 +317,8 @@ TEST_CASE("finetune --all-params: a whole model learns, and is a file that every
     refused(2, "--dtype", {"--dtype", "q8_0"});
     check_refused_at_last(2, "--dtype requires --all-params", w.arguments("no", {"--dtype", "f32"}));
     check_refused_at_last(1, "exists already; --force replaces it", arguments("whole.gguf", {"--steps", "1"}));
-    check_refused_at_last(1, "exists and is no regular file", arguments("", {"--steps", "1", "--force"}));
-    check_refused_at_last(1, "is what is read, expected another file to write", arguments("tiny.gguf", {"--force"}));
+    check_refused_at_last(1, "it exists and is a folder", arguments("", {"--steps", "1", "--force"}));
+    check_refused_at_last(1, "is what --model reads, expected another file to write", arguments("tiny.gguf", {"--force"}));
 }
 
 TEST_CASE("finetune: passages are found once, whatever the layout and the markers") {
@@ -342,9 +342,10 @@ TEST_CASE("finetune: passages are found once, whatever the layout and the marker
     CHECK(tool(w.arguments("fourth", {"--steps", "3", "--examples-cache", cache})).status == 0);
     CHECK(read_file(cache) == bytes);
     CHECK(numbers_of(w.path("fourth")) == numbers_of(w.path("plain")));
+    const std::string others = w.folder.write("others.jsonl", documents_to_retrieve(9));
     check_refused_at_last(1, "is no file of retrieved strides",
-                          w.arguments("no", {"--steps", "3", "--examples-cache", w.texts}));
-    CHECK(read_file(w.texts) == documents_to_retrieve(60));
+                          w.arguments("no", {"--steps", "3", "--examples-cache", others}));
+    CHECK(read_file(others) == documents_to_retrieve(9));
 }
 
 TEST_CASE("finetune: what makes no sense is refused in words, and writes nothing") {

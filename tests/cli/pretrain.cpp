@@ -60,11 +60,7 @@ TEST_CASE("pretrain: killed and resumed, it writes the bytes of a run that was n
     auto parts = options;
     parts.insert(parts.end(), {"--log", path("parts.csv"), "--checkpoint", path("ckpt"), "--checkpoint-every", "7"});
     const auto all = pretrain_arguments(train, path("parts.gguf"), parts);
-    std::string command = "exec " + quoted(FLASHBACK_TOOL);
-    for (const auto& argument : all) command += ' ' + quoted(argument);
-    // Killed behind 20 steps at least; the rows of the log count them.
-    const Result killed = shell("(" + command + ") & while [ \"$(cat " + quoted(path("parts.csv")) +
-                                " 2>/dev/null | wc -l)\" -lt 21 ]; do sleep 0.01; done; kill -KILL $!; wait $! || true");
+    signalled("KILL", 21, path("parts.csv"), all);  // behind 20 steps at least; the rows of the log count them
     CHECK_FALSE(std::filesystem::exists(path("parts.gguf")));
     folder.write("ckpt.part0", "of a run that was killed while it wrote");
     const json resumed = tool_json(all);
@@ -102,12 +98,6 @@ TEST_CASE("pretrain, finetune: a run keeps a checkpoint beside what it writes, w
     };
     const std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));
     const std::string model = tiny_model(folder);
-    const auto stopped = [&](const std::vector<std::string>& all, const std::string& log) {
-        std::string command = "exec " + quoted(FLASHBACK_TOOL);
-        for (const auto& argument : all) command += ' ' + quoted(argument);
-        return shell("(" + command + ") & while [ \"$(cat " + quoted(log) +
-                     " 2>/dev/null | wc -l)\" -lt 9 ]; do sleep 0.01; done; kill -TERM $!; wait $!");
-    };
     const std::vector<std::string> options{"--steps", "150", "--log", path("log.csv")};
     for (const bool tuning : {false, true}) {
         CAPTURE(tuning);
@@ -125,7 +115,7 @@ TEST_CASE("pretrain, finetune: a run keeps a checkpoint beside what it writes, w
         none.insert(none.end(), {"--checkpoint", "none"});
         REQUIRE(tool(with(whole, none)).status == 0);
         std::filesystem::remove(path("log.csv"));
-        const Result ended = stopped(with(out, named), path("log.csv"));
+        const Result ended = signalled("TERM", 9, path("log.csv"), with(out, named));
         CHECK(ended.status == 1);
         CHECK(ended.err.find("the same command goes on from there") != ended.err.npos);
         const std::string checkpoint = path(tuning ? "deep/adapter.checkpoint" : "out.gguf.checkpoint");

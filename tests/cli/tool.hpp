@@ -49,11 +49,16 @@ inline Result shell(std::string command, const std::string& input = "") {
     return {WEXITSTATUS(status), read_file(out), read_file(err)};
 }
 
-/// Runs `flashback ARGUMENTS...`; `input` is its standard input.
-inline Result tool(const std::vector<std::string>& arguments, const std::string& input = "") {
+/// `flashback ARGUMENTS...` as a line of the shell.
+inline std::string command_line(const std::vector<std::string>& arguments) {
     std::string command = quoted(FLASHBACK_TOOL);
     for (const auto& argument : arguments) command += ' ' + quoted(argument);
-    return shell(command, input);
+    return command;
+}
+
+/// Runs `flashback ARGUMENTS...`; `input` is its standard input.
+inline Result tool(const std::vector<std::string>& arguments, const std::string& input = "") {
+    return shell(command_line(arguments), input);
 }
 
 /// The JSON object that the tool prints with --json.

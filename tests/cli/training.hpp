@@ -110,6 +110,14 @@ inline std::string without_seconds(const std::string& log) {
     return kept;
 }
 
+/// Starts a run and sends it a signal when its log has so many lines. `before` stands in front of it, in its own shell.
+inline Result signalled(const std::string& signal, std::size_t lines, const std::string& log,
+                        const std::vector<std::string>& arguments, const std::string& before = "") {
+    return shell("(" + before + "exec " + command_line(arguments) + ") & while [ \"$(cat " + quoted(log) +
+                 " 2>/dev/null | wc -l)\" -lt " + std::to_string(lines) + " ]; do sleep 0.01; done; kill -" + signal +
+                 " $!; wait $!");
+}
+
 /// As check_refused; what a command says of its data before it refuses something does not count.
 inline void check_refused_at_last(int status, const std::string& words, const std::vector<std::string>& arguments) {
     Result result = tool(arguments);

@@ -2,19 +2,52 @@
 
 #include "flashback/core/executor.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <new>
 #include <set>
 #include <thread>
 #include <vector>
 
+#include <pthread.h>
+#include <time.h>
+
 #include <doctest/doctest.h>
 
 using namespace flashback;
 
 static_assert(Executor<ThreadPool>);
+
+namespace {
+
+/// The threads of a pool, in tasks that wait for each other.
+std::vector<::pthread_t> ids_of(ThreadPool& pool) {
+    std::vector<::pthread_t> ids(pool.concurrency());
+    std::atomic<std::size_t> there = 0;
+    pool.run(ids.size(), [&](std::size_t i) {
+        ids[i] = ::pthread_self();
+        for (++there; there < ids.size();) std::this_thread::yield();
+    });
+    return ids;
+}
+
+#if !defined(__SANITIZE_THREAD__)  // it keeps signals back
+std::atomic<bool> held = false;
+std::atomic<int> stopped = 0;
+
+/// A handler of a signal: the thread is as good as one that the system does not run.
+void stop_for_a_while(int /*signal*/) {
+    for (++stopped; held;) {
+        const ::timespec moment{0, 1'000'000};
+        ::nanosleep(&moment, nullptr);
+    }
+}
+#endif
+
+}  // namespace
 
 TEST_CASE("every task runs exactly once") {
     for (std::size_t threads = 1; threads <= 4; ++threads) {
@@ -69,13 +102,44 @@ TEST_CASE("the caller waits for a slow task") {
     CHECK(finished);
 }
 
-TEST_CASE("tasks run in as many threads as the pool has") {
+TEST_CASE("tasks run in as many threads as the pool has, if they take their time") {
     ThreadPool pool{3};
-    std::vector<std::thread::id> ids(3);
-    pool.run(3, [&](std::size_t i) { ids[i] = std::this_thread::get_id(); });
-    CHECK(std::set<std::thread::id>(ids.begin(), ids.end()).size() == 3);
-    CHECK(ids[0] == std::this_thread::get_id());
+    for (int round = 0; round < 20; ++round) {
+        const auto ids = ids_of(pool);
+        CHECK(std::set<::pthread_t>(ids.begin(), ids.end()).size() == 3);
+        CHECK(std::ranges::find(ids, ::pthread_self()) != ids.end());
+    }
 }
+
+#if !defined(__SANITIZE_THREAD__)
+TEST_CASE("a round waits for no thread that the system does not run: others do its part") {
+    ThreadPool pool{4};
+    const std::vector<::pthread_t> ids = ids_of(pool);
+    std::signal(SIGUSR1, stop_for_a_while);
+    held = true;
+    stopped = 0;
+    for (const ::pthread_t id : ids) {
+        if (id != ::pthread_self()) ::pthread_kill(id, SIGUSR1);
+    }
+    while (stopped < 3) std::this_thread::yield();
+    std::atomic<bool> done = false;
+    std::thread release{[&] {  // so that the test fails and does not hang
+        for (int i = 0; i < 2000 && !done; ++i) std::this_thread::sleep_for(std::chrono::milliseconds{10});
+        held = false;
+    }};
+    for (std::size_t round = 0; round < 100; ++round) {
+        std::vector<int> seen(round);
+        pool.run(round, [&](std::size_t i) { ++seen[i]; });
+        CHECK(seen == std::vector<int>(round, 1));
+    }
+    CHECK(held);
+    done = true;
+    release.join();
+    const auto again = ids_of(pool);  // those that were away do nothing of what is over, and go on
+    CHECK(std::set<::pthread_t>(again.begin(), again.end()) == std::set<::pthread_t>(ids.begin(), ids.end()));
+    std::signal(SIGUSR1, SIG_DFL);
+}
+#endif
 
 TEST_CASE("what a task throws in any thread reaches the caller through a reference, and ends nothing") {
     ThreadPool pool{3};

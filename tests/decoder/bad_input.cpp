@@ -107,7 +107,7 @@ TEST_CASE("An empty prompt is one where there is a head") {
     NoPassages nothing;
     Decoder silent{model, nothing};
     CHECK(error_of(ErrorCode::contract, [&] { silent.generate({}, {.head = TokenSpan{}}); }) ==
-          "a context needs at least 1 token, but head, documents and context are all empty");
+          "a context needs at least 1 token, but head, passages and context are all empty");
     CHECK(model.size() == size);
 }
 

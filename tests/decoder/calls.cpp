@@ -89,7 +89,9 @@ struct Wrapper : Logging {
 };
 struct Layout : Logging {
     void operator()(const LayoutParts& parts, TokenBuffer& out) const {
-        write(line("layout", parts.head.size(), parts.documents.size(), parts.context.size()));
+        std::size_t tokens = 0;  // of all passages
+        for (const TokenSpan passage : parts.passages) tokens += passage.size();
+        write(line("layout", parts.head.size(), tokens, parts.context.size()));
         AppendPassages{}(parts, out);
     }
 };
@@ -120,7 +122,7 @@ struct Stopping : Logging {
     }
     void reset() const { write("reset stopping"); }
 };
-struct Documents : Logging {
+struct Library : Logging {
     Tokens one{5, 6};
     Tokens two{9};
     std::vector<Passage> found{{"a", "", "", one}, {"b", "", "", two}};
@@ -138,7 +140,7 @@ Log calls_of(std::size_t window, std::vector<Decision> script, std::size_t stop_
     Log log;
     const Logging to{&log};
     Model model{to, window};
-    Documents documents{to};
+    Library library{to};
     Policies policies{Schedule{to, std::move(script)},
                       QueryFrom{to},
                       Wrapper{to},
@@ -147,7 +149,7 @@ Log calls_of(std::size_t window, std::vector<Decision> script, std::size_t stop_
                       Sampling{to},
                       Overflowing{to},
                       Stopping{to, stop_at}};
-    Decoder decoder{model, documents, policies};
+    Decoder decoder{model, library, policies};
     decoder.generate(Tokens{7, 8}, {.max_tokens = max_tokens, .passages = 2}, Callback{to});
     return log;
 }

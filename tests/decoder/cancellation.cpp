@@ -179,10 +179,10 @@ TEST_CASE("A model that gives no logits without having been stopped is an error 
     } model;
     NoPassages nothing;
     Decoder decoder{model, nothing, Policies{}.schedule(Never{})};
-    CHECK(error_of(ErrorCode::logits, [&] { decoder.generate(Tokens{3, 4}); }) == "the model gave no logits for 3 tokens");
+    CHECK(error_of(ErrorCode::engine, [&] { decoder.generate(Tokens{3, 4}); }) == "the model gave no logits for 3 tokens");
     CHECK(model.size() == 3);
     model.silent_from = model.evaluations + 2;
-    CHECK(error_of(ErrorCode::logits, [&] {
+    CHECK(error_of(ErrorCode::engine, [&] {
               decoder.generate(Tokens{3, 4}, {.ignore_eos = true});
           }) == "the model gave no logits for 1 tokens");
     CHECK(decoder.partial().tokens.size() == 2);
@@ -196,7 +196,7 @@ TEST_CASE("A model that gives no logits without having been stopped is an error 
     static_assert(InterruptibleModel<SilentInterruptible>);
     Decoder interruptible{other, nothing};
     std::stop_source source;
-    CHECK(error_of(ErrorCode::logits, [&] {
+    CHECK(error_of(ErrorCode::engine, [&] {
               interruptible.generate(Tokens{3, 4}, options_with(source));
           }) == "the model gave no logits for 3 tokens");
 }
@@ -211,7 +211,7 @@ TEST_CASE("A model that tells no tokens and gave no logits once can be used agai
     } model;
     NoPassages nothing;
     Decoder decoder{model, nothing};
-    CHECK(error_of(ErrorCode::logits, [&] { decoder.generate(Tokens{3, 4}); }) == "the model gave no logits for 2 tokens");
+    CHECK(error_of(ErrorCode::engine, [&] { decoder.generate(Tokens{3, 4}); }) == "the model gave no logits for 2 tokens");
     model.silent = false;
     CHECK(decoder.generate(Tokens{3, 4}, {.max_tokens = 5, .ignore_eos = true}).tokens.size() == 5);
 }

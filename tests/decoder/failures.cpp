@@ -104,6 +104,6 @@ TEST_CASE("A prompt and a head that are both empty are refused in words") {
     NoPassages nothing;
     Decoder decoder{model, nothing};
     CHECK(error_of(ErrorCode::contract, [&] { decoder.generate({}); }) ==
-          "a context needs at least 1 token, but head, documents and context are all empty");
+          "a context needs at least 1 token, but head, passages and context are all empty");
     CHECK(model.size() == 0);
 }

@@ -28,7 +28,7 @@ static_assert(FingerprintedModel<Adaptable<NullModel>> && !FingerprintedModel<Nu
 const GenerateOptions options{.max_tokens = 6, .ignore_eos = true};
 const std::string sentence =
     "the model has the fingerprint 8, but this decoder filled its cache when it was 7: weights, adapter "
-    "or element of the cache have changed, and it cannot be reused";
+    "or element of the cache have changed, and it cannot be reused; truncate it to 0, and everything is evaluated anew";
 
 template <class Base>
 void changed_between_generations() {

@@ -65,7 +65,7 @@ TEST_CASE("Markers and masked tokens are never generated, and the model's logits
 }
 
 TEST_CASE("A sampler that takes a masked token, one that is no number or one that is none is refused in words") {
-    const auto refused = [](TokenId wanted, float logit) {
+    const auto refused = [](TokenId wanted, float logit, ErrorCode code = ErrorCode::contract) {
         FullNullModel model;
         model.change_logits = [&](std::size_t, std::span<float> logits) {
             if (wanted >= 0) logits[static_cast<std::size_t>(wanted)] = logit;
@@ -75,19 +75,19 @@ TEST_CASE("A sampler that takes a masked token, one that is no number or one tha
         Decoder decoder{model, nothing,
                         Policies{}.wrapper(MarkerTokens{18, 19}).sampler([&](std::span<const float>) { return wanted; })};
         const std::string sentence =
-            error_of(ErrorCode::contract, [&] { decoder.generate(Tokens{4}, {.ignore_eos = true, .masked = masked}); });
+            error_of(code, [&] { decoder.generate(Tokens{4}, {.ignore_eos = true, .masked = masked}); });
         CHECK(decoder.partial().tokens.empty());
         CHECK(model.size() == 2);
         return sentence;
     };
     for (const TokenId token : {18, 19, 6}) {
-        CHECK(refused(token, 1) ==
-              "the sampler took token " + std::to_string(token) + ", which is masked or not a number: its logit is -inf");
+        CHECK(refused(token, 1) == "the sampler took token " + std::to_string(token) + ", which is masked: its logit is -inf");
     }
     CHECK(refused(3, -std::numeric_limits<float>::infinity()) ==
-          "the sampler took token 3, which is masked or not a number: its logit is -inf");
-    CHECK(refused(3, std::numeric_limits<float>::quiet_NaN()) ==
-          "the sampler took token 3, which is masked or not a number: its logit is nan");
+          "the sampler took token 3, which is masked: its logit is -inf");
+    // These are found before the sampler is asked.
+    CHECK(refused(3, std::numeric_limits<float>::quiet_NaN(), ErrorCode::logits) == "the logit of token 3 is not a number");
+    CHECK(refused(3, std::numeric_limits<float>::infinity(), ErrorCode::logits) == "the logit of token 3 is +infinity");
     CHECK(refused(-1, 0) == "the sampler took token -1, but the model has 20 logits");
 }
 

@@ -1,5 +1,5 @@
 // The meanest model of each concept: no copies, no moves, nothing but what the concept asks for, and results that are merely
-// convertible to what it names. All of them together are a decoder that works.
+// convertible to what it names, if it takes those. All of them together are a decoder that works.
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/policy/any_policy.hpp"
 
@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <type_traits>
@@ -69,7 +70,7 @@ struct MeanFullModel : MeanModel {
     }
     Just<std::size_t> window() const { return {12}; }
     const std::array<TokenId, 1>& head() const { return bos; }
-    Just<bool> is_end(const long token) const { return {token == 7}; }
+    bool is_end(const long token) const { return token == 7; }
     const std::vector<TokenId>& tokens() const { return list; }
 };
 
@@ -83,11 +84,13 @@ struct MeanRetriever : Pinned {
 
 struct MeanSchedule {
     std::unique_ptr<int> asked = std::make_unique<int>(0);
-    Just<Decision> operator()(const StepView&) & { return {Decision{++*asked % 3 == 1}}; }
+    const Decision& operator()(const StepView&) & { return said = ++*asked % 3 == 1; }
+    int reset() & { return *asked = 0; }
+    Decision said = false;
 };
 
 struct MeanQuery {
-    Just<Query> operator()(StepView step) { return {Query{step.kept()}}; }
+    Just<TokenSpan> operator()(StepView step) { return {step.kept()}; }
 };
 struct MeanWrapper {
     std::vector<TokenId> both{6, 7};
@@ -106,26 +109,26 @@ struct MeanLayout {
     }
 };
 struct MeanReuse {
-    Just<std::size_t> operator()(TokenSpan, TokenSpan) const { return {0}; }
+    std::size_t nothing = 0;
+    const std::size_t& operator()(TokenSpan, TokenSpan) const { return nothing; }
 };
-struct IntReuse {
-    int operator()(TokenSpan, TokenSpan) const { return 0; }
+struct ShortReuse {
+    std::uint16_t operator()(TokenSpan, TokenSpan) const { return 0; }
 };
 struct MeanSampler {
     std::unique_ptr<int> moves_only{};
-    Just<TokenId> operator()(std::span<const float> logits) { return {Greedy{}(logits)}; }
-};
-struct LongSampler {
-    long operator()(std::span<const float> logits, StepView) { return Greedy{}(logits); }
+    TokenId taken = 0;
+    TokenId& operator()(std::span<const float> logits) { return taken = Greedy{}(logits); }
 };
 struct MeanOverflow {
-    Just<std::size_t> operator()(FullWindow full) const { return {full.wanted - full.window}; }
+    std::unique_ptr<std::size_t> drop = std::make_unique<std::size_t>(0);
+    const std::size_t& operator()(FullWindow full) const { return *drop = full.wanted - full.window; }
 };
-struct IntOverflow {
-    int operator()(FullWindow full) const { return static_cast<int>(full.wanted - full.window); }
+struct ShortOverflow {
+    std::uint16_t operator()(FullWindow full) const { return static_cast<std::uint16_t>(full.wanted - full.window); }
 };
 struct MeanStopping {
-    Just<bool> operator()(StepView step) { return {step.generated() == 40}; }
+    bool operator()(StepView step) { return step.generated() == 40; }
 };
 
 static_assert(LanguageModel<MeanModel> && !RemembersTokens<MeanModel> && !std::is_move_constructible_v<MeanModel>);
@@ -133,8 +136,8 @@ static_assert(LanguageModel<MeanFullModel> && RemembersTokens<MeanFullModel>);
 static_assert(Retriever<MeanRetriever> && RetrievalSchedule<MeanSchedule> && !std::is_copy_constructible_v<MeanSchedule>);
 static_assert(!RetrievalSchedule<const MeanSchedule>);
 static_assert(QueryBuilder<MeanQuery> && MarkerWrapper<MeanWrapper> && ContextLayout<MeanLayout>);
-static_assert(KVReuse<MeanReuse> && KVReuse<IntReuse> && Overflow<MeanOverflow> && Overflow<IntOverflow>);
-static_assert(Sampler<MeanSampler> && Sampler<LongSampler> && StoppingCriterion<MeanStopping>);
+static_assert(KVReuse<MeanReuse> && KVReuse<ShortReuse> && Overflow<MeanOverflow> && Overflow<ShortOverflow>);
+static_assert(Sampler<MeanSampler> && StoppingCriterion<MeanStopping>);
 
 using MeanPolicies =
     Policies<MeanSchedule, MeanQuery, MeanWrapper, MeanLayout, MeanReuse, MeanSampler, MeanOverflow, MeanStopping>;
@@ -167,28 +170,30 @@ TEST_CASE("The meanest models of all concepts together are a decoder that works"
     CHECK(full.held <= 12);
 }
 
-TEST_CASE("Policies that give other whole numbers than the concepts name are taken without a warning") {
+TEST_CASE("Policies that give other unsigned numbers than the concepts name are taken without a warning") {
     MeanFullModel model;
     MeanRetriever retriever;
-    Decoder decoder{
-        model, retriever,
-        Policies{}.reuse(IntReuse{}).sampler(LongSampler{}).overflow(IntOverflow{}).stopping([](const StepView& step) {
-            return step.generated() == 15 ? 1 : 0;
-        })};
+    Decoder decoder{model, retriever,
+                    Policies{}.reuse(ShortReuse{}).overflow(ShortOverflow{}).stopping([](const StepView& step) {
+                        return step.generated() == 15;
+                    })};
     const Generation generation = decoder.generate(Tokens{1, 2}, {.max_tokens = 30, .ignore_eos = true});
     CHECK(generation.tokens.size() == 15);
     CHECK(generation.stats.dropped > 0);
-    AnyPolicies any{AnySchedule{},        AnyQuery{MeanQuery{}},     AnyWrapper{MeanWrapper{}},  AnyLayout{MeanLayout{}},
-                    AnyReuse{IntReuse{}}, AnySampler{LongSampler{}}, AnyOverflow{IntOverflow{}}, AnyStopping{MeanStopping{}}};
+    AnyPolicies any{AnySchedule{},          AnyQuery{MeanQuery{}}, AnyWrapper{MeanWrapper{}},    AnyLayout{MeanLayout{}},
+                    AnyReuse{ShortReuse{}}, AnySampler{},          AnyOverflow{ShortOverflow{}}, AnyStopping{MeanStopping{}}};
     Decoder erased{model, retriever, any};
     CHECK(erased.generate(Tokens{1, 2}, {.max_tokens = 15, .ignore_eos = true}).tokens.size() == 15);
 }
 
-TEST_CASE("A policy that can only be moved goes into the slot that is set last") {
+TEST_CASE("A policy that can only be moved goes into its slot, set last or before others") {
     MeanModel model;
     NoPassages nothing;
     Decoder decoder{model, nothing, Policies{}.stopping(MeanStopping{}).schedule(MeanSchedule{})};
     CHECK(decoder.generate(Tokens{1}, {.max_tokens = 9}).retrievals.size() == 3);
+    MeanModel second;
+    Decoder other{second, nothing, Policies{}.schedule(MeanSchedule{}).stopping(MeanStopping{})};
+    CHECK(other.generate(Tokens{1}, {.max_tokens = 9}).retrievals.size() == 3);
     Decoder sampling{model, nothing, Policies{}.sampler(MeanSampler{})};
     sampling.policies().sampler() = MeanSampler{};
 }

@@ -29,7 +29,8 @@ TEST_CASE("A model whose size moved between two generations is refused, and noth
                  [&] {
                      decoder.generate(Tokens{3, 4, 5});
                  }) ==
-        "the model holds 2 tokens, but this decoder left 1 in it: something else changed it, and its cache cannot be trusted");
+        "the model holds 2 tokens, but this decoder left 1 in it: something else changed it, and its cache cannot be trusted; "
+        "truncate it to 0, and the next generation evaluates everything anew");
     CHECK(model.evaluations == evaluations);
     CHECK(decoder.partial().tokens.empty());
 }

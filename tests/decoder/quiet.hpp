@@ -14,8 +14,8 @@ namespace flashback_test {
 
 /// Between the first token behind a retrieval and the last one before the next, nothing is allocated; at retrievals something
 /// is, so the counter works. `warm` generations go before.
-template <class Model, class Documents, class P>
-void check_quiet(Model& model, Documents& retriever, const P& policies, std::size_t warm = 0) {
+template <class Model, class RetrieverT, class P>
+void check_quiet(Model& model, RetrieverT& retriever, const P& policies, std::size_t warm = 0) {
     constexpr std::size_t tokens = 160;
     flashback::Decoder decoder{model, retriever, policies};
     std::vector<flashback::TokenId> prompt(20);

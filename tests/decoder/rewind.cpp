@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -18,12 +19,15 @@ using namespace flashback_test;
 
 namespace {
 
-/// Says what it is told to at each step, and goes on after that.
-auto scripted(std::vector<Decision> script) {
-    return [script, at = std::size_t{0}](const StepView&) mutable {
-        return at < script.size() ? script[at++] : Decision::go_on();
-    };
-}
+/// Says what it is told to at each step, and goes on after that, in the next generations as well.
+struct Scripted {
+    std::vector<Decision> script;
+    std::size_t at = 0;
+
+    Decision operator()(const StepView&) { return at < script.size() ? script[at++] : Decision::go_on(); }
+    static void reset() {}
+};
+Scripted scripted(std::vector<Decision> script) { return {std::move(script)}; }
 
 const Decision go = Decision::go_on();
 const GenerateOptions ten{.max_tokens = 10, .ignore_eos = true};

@@ -42,14 +42,14 @@ struct Setting {
 /// What the schedule of a setting says; both sides ask it.
 struct Script {
     std::size_t stride;
-    std::size_t rewind;
+    std::size_t back;  // how many tokens are taken back at each retrieval but the first
     std::size_t stop_at;
 
     flashback::Decision operator()(const flashback::StepView& step) const {
         if (step.generated() >= stop_at) return flashback::Decision::stop();
         if (step.retrievals == 0) return true;
         if (step.since_retrieval < stride) return false;
-        return flashback::Decision::retrieve(std::min(rewind, step.generated()));
+        return flashback::Decision::retrieve(std::min(back, step.generated()));
     }
 };
 
@@ -72,9 +72,9 @@ struct Expected {
 inline void add(Tokens& out, const Tokens& tokens) { out.insert(out.end(), tokens.begin(), tokens.end()); }
 
 /// What the model should hold, or nothing if that is more than the window and nothing can be dropped. Drops.
-inline std::optional<Tokens> wanted_context(const Setting& s, const Tokens& documents, const Tokens& context,
+inline std::optional<Tokens> wanted_context(const Setting& s, const Tokens& passages, const Tokens& context,
                                             std::size_t& dropped) {
-    const std::size_t fixed = s.head.size() + documents.size();
+    const std::size_t fixed = s.head.size() + passages.size();
     if (fixed + context.size() - dropped > s.window) {
         if (!s.keep || fixed >= s.window) return std::nullopt;
         const auto part = static_cast<std::size_t>(*s.keep * static_cast<double>(s.window - fixed));
@@ -82,8 +82,8 @@ inline std::optional<Tokens> wanted_context(const Setting& s, const Tokens& docu
     }
     const Tokens text(context.begin() + static_cast<std::ptrdiff_t>(dropped), context.end());
     Tokens wanted = s.head;
-    add(wanted, s.prepend ? documents : text);
-    add(wanted, s.prepend ? text : documents);
+    add(wanted, s.prepend ? passages : text);
+    add(wanted, s.prepend ? text : passages);
     return wanted;
 }
 
@@ -92,7 +92,7 @@ inline Expected expected_generation(RandomRetriever& retriever, const Tokens& pr
     Expected e;
     e.held = s.held;
     Tokens context = prompt;
-    Tokens documents;
+    Tokens passages;
     std::size_t retrieved_at = 0;
     std::size_t unread = 0;  // of the oldest text
     const Script script{s.stride, s.rewind, s.stop_at};
@@ -102,7 +102,7 @@ inline Expected expected_generation(RandomRetriever& retriever, const Tokens& pr
             ++e.restored;
         }
         const std::size_t unread_before = unread;
-        const std::optional<Tokens> wanted = wanted_context(s, documents, context, unread);
+        const std::optional<Tokens> wanted = wanted_context(s, passages, context, unread);
         e.dropped += unread - unread_before;
         if (!wanted) {
             e.refused = e.counts.requested == 0;
@@ -134,12 +134,12 @@ inline Expected expected_generation(RandomRetriever& retriever, const Tokens& pr
             e.tokens.resize(e.tokens.size() - rewind);
             e.rewinds += rewind > 0 ? 1 : 0;
             const Tokens query(context.end() - std::min<std::ptrdiff_t>(32, std::ssize(context)), context.end());
-            documents.clear();
+            passages.clear();
             std::vector<std::size_t> lengths;
             for (const Passage& passage : retriever.retrieve({query}, s.passages)) {
-                if (!s.markers.empty()) documents.push_back(s.markers[0]);
-                documents.insert(documents.end(), passage.tokens.begin(), passage.tokens.end());
-                if (!s.markers.empty()) documents.push_back(s.markers[1]);
+                if (!s.markers.empty()) passages.push_back(s.markers[0]);
+                passages.insert(passages.end(), passage.tokens.begin(), passage.tokens.end());
+                if (!s.markers.empty()) passages.push_back(s.markers[1]);
                 lengths.push_back(passage.tokens.size());
             }
             const std::optional<TokenCounts> counts = plan();

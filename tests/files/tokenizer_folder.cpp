@@ -48,7 +48,7 @@ TEST_CASE("vocab.json and merges.txt are the tokenizer of GPT-2") {
     CHECK(t.size() == 260);
     CHECK(t.encode("ab ab") == std::vector<TokenId>{258, 259});
     CHECK(t.head().empty());
-    CHECK(t.document_head().empty());
+    CHECK(t.passage_head().empty());
     CHECK(t.vocabulary().kinds[256] == TokenKind::control);
     CHECK(t.encode("</s>").size() == 4);
 }
@@ -60,8 +60,8 @@ TEST_CASE("with OPT </s> stands in front of texts, and of retrieved documents un
     const Tokenizer t{read_tokenizer_files(folder.path())};
     REQUIRE(t.head().size() == 1);
     CHECK(t.head()[0] == 256);
-    REQUIRE(t.document_head().size() == 1);
-    CHECK(t.document_head()[0] == 256);
+    REQUIRE(t.passage_head().size() == 1);
+    CHECK(t.passage_head()[0] == 256);
     CHECK(t.vocabulary().eos == 256);
 
     const std::vector<Document> documents{{"d", "", "ab ab ab ab"}};
@@ -70,7 +70,7 @@ TEST_CASE("with OPT </s> stands in front of texts, and of retrieved documents un
     const Passage first = with.passages()[0];
     CHECK(std::vector<TokenId>{first.tokens.begin(), first.tokens.end()} == std::vector<TokenId>{256, 258, 259});
     CHECK(first.text == "ab ab");
-    const Bm25Index without{documents, t, {.passage_tokens = 3, .document_head = false}};
+    const Bm25Index without{documents, t, {.passage_tokens = 3, .passage_head = false}};
     const Passage bare = without.passages()[0];
     CHECK(std::vector<TokenId>{bare.tokens.begin(), bare.tokens.end()} == std::vector<TokenId>{258, 259, 259});
     check_error(ErrorCode::contract, "a passage needs at least 2 token", [&] {
@@ -80,7 +80,7 @@ TEST_CASE("with OPT </s> stands in front of texts, and of retrieved documents un
     folder.write("tokenizer_config.json", R"({"add_bos_token": false})");
     const Tokenizer off{read_tokenizer_files(folder.path())};
     CHECK(off.head().empty());
-    CHECK(off.document_head().empty());
+    CHECK(off.passage_head().empty());
 }
 
 TEST_CASE("the files beside the tokens name special and added tokens") {
@@ -97,7 +97,7 @@ TEST_CASE("the files beside the tokens name special and added tokens") {
     CHECK(v.bos == 256);
     CHECK(v.eos == 258);
     CHECK(v.add_bos);
-    CHECK_FALSE(v.bos_in_documents);
+    CHECK_FALSE(v.bos_in_passages);
     for (const std::size_t id : {256u, 257u, 258u, 260u}) CHECK(v.kinds[id] == TokenKind::control);
     CHECK(v.kinds[261] == TokenKind::user_defined);
     CHECK(t.encode("a<tool>b") == std::vector<TokenId>{'a', 261, 'b'});

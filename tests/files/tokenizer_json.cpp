@@ -79,7 +79,7 @@ TEST_CASE("a tokenizer.json of characters is read with all that it says") {
     CHECK(v.add_bos);
     CHECK(v.add_space_prefix);
     CHECK(v.fuse_unknown);
-    CHECK_FALSE(v.bos_in_documents);
+    CHECK_FALSE(v.bos_in_passages);
 }
 
 TEST_CASE("characters are merged by the ranks of pairs, not by what the pieces spell") {

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -72,5 +73,23 @@ TEST_CASE("A symbolic link stays one, and what cannot be written is refused befo
     CHECK(std::filesystem::is_symlink(folder.path() / "link"));
     CHECK(bytes_of(target) == "new");
     check_error(ErrorCode::io, "it exists and is a folder", [&] { AtomicFile{folder.path()}; });
+    std::filesystem::create_symlink("nowhere", folder.path() / "dangling");
+    check_error(ErrorCode::io, "it is a symbolic link to 'nowhere', which is not there",
+                [&] { AtomicFile{folder.path() / "dangling"}; });
+    CHECK(std::filesystem::is_symlink(folder.path() / "dangling"));
     check_error(ErrorCode::io, "No such file or directory", [&] { AtomicFile{folder.path() / "no" / "where"}; });
+}
+
+TEST_CASE("The temporary files of a target are those with its name and a number, and no others") {
+    const TemporaryFolder folder;
+    const std::filesystem::path target = folder.path() / "target";
+    for (const char* name :
+         {"target.part1", "target.part10", "target.part", "target.part1x", "target.parts", "other.part0", "part0"})
+        folder.write(name, "");
+    AtomicFile file{target};
+    CHECK(temporary_files_of(target) ==
+          std::vector{folder.path() / "target.part0", folder.path() / "target.part1", folder.path() / "target.part10"});
+    file.finish();
+    CHECK(temporary_files_of(target).size() == 2);
+    check_error(ErrorCode::io, "cannot read the folder", [&] { temporary_files_of(folder.path() / "no" / "where"); });
 }

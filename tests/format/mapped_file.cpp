@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,6 +62,31 @@ TEST_CASE("what is no file is refused by name") {
     check_error(ErrorCode::io, "cannot open '/nowhere/at/all'", [] { MappedFile{"/nowhere/at/all"}; });
     check_error(ErrorCode::io, "'/' is a folder, expected a file", [] { MappedFile{"/"}; });
     check_error(ErrorCode::io, "'/dev/null' is no regular file", [] { MappedFile{"/dev/null"}; });
+}
+
+TEST_CASE("hostile 31: a pipe is refused at once, though nobody writes to it") {
+    const std::filesystem::path pipe = std::filesystem::temp_directory_path() / "flashback_test_pipe";
+    std::filesystem::remove(pipe);
+    REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+    const ::pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        ::alarm(10);  // ends one that waits
+        int refused = 0;
+        for (const FileAccess access : {FileAccess::map, FileAccess::copy}) {
+            try {
+                MappedFile{pipe, access};
+            } catch (const Error& error) {
+                refused += std::string_view{error.what()}.ends_with("pipe' is no regular file, expected a file") ? 1 : 0;
+            }
+        }
+        ::_exit(refused);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 2);
+    std::filesystem::remove(pipe);
 }
 
 TEST_CASE("hostile 31: a copy of a file stays what it was, whatever happens to the file") {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -63,6 +64,13 @@ bool holds(const ContiguousKVCache& cache, std::size_t positions, float shift = 
 }
 
 }  // namespace
+
+TEST_CASE("hostile 19: a cache of more bytes than 64 bits count is no small one") {
+    constexpr std::size_t many = std::size_t{1} << 20;
+    for (const std::size_t heads : {many, many / 2, many * many})  // 2^64 bytes for the first, which is 0 in 64 bits
+        CHECK_THROWS_AS((ContiguousKVCache{{.layers = many, .kv_heads = heads, .head_dim = 2, .positions = many}}),
+                        std::bad_alloc);
+}
 
 TEST_CASE("A new cache holds nothing and takes whole tiles of memory") {
     const ContiguousKVCache cache{shape};

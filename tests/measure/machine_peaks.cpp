@@ -13,7 +13,7 @@ TEST_CASE("Peaks are numbers above 0, for any number of threads and any amount o
     for (const std::size_t threads : {1u, 2u}) {
         ThreadPool pool{threads};
         for (const std::size_t bytes : {std::size_t{0}, std::size_t{1000}, std::size_t{3} << 20}) {
-            const simd::MachinePeaks peaks = simd::measure_peaks(pool, {.seconds = 0, .bytes = bytes});
+            const MachinePeaks peaks = measure_peaks(pool, {.seconds = 0, .bytes = bytes});
             CHECK(peaks.threads == threads);
             CHECK((peaks.f32 > 0 && std::isfinite(peaks.f32)));
             CHECK((peaks.read > 0 && std::isfinite(peaks.read)));
@@ -26,12 +26,12 @@ TEST_CASE("Peaks are numbers above 0, for any number of threads and any amount o
 TEST_CASE("Peaks of instructions that this translation unit may not use are absent") {
     const ExecutorRef serial;
 #if !defined(__AVX512BF16__)
-    CHECK_FALSE(simd::bf16_peak(serial, 0).has_value());
+    CHECK_FALSE(bf16_peak(serial, 0).has_value());
 #endif
 #if defined(FLASHBACK_SIMD_INT_LOOPS)
-    CHECK_FALSE(simd::int8_peak(serial, 0).has_value());
+    CHECK_FALSE(int8_peak(serial, 0).has_value());
 #else
-    CHECK(simd::int8_peak(serial, 0).has_value());
+    CHECK(int8_peak(serial, 0).has_value());
 #endif
-    CHECK(simd::f32_peak(serial, 0) > 0);
+    CHECK(f32_peak(serial, 0) > 0);
 }

@@ -71,7 +71,7 @@ TEST_CASE("Bytes of tensors are those of a GGUF file") {
 TEST_CASE("The least seconds follow from the peaks") {
     const ModelCost cost{
         .type = DType::bf16, .operations = 100, .attention_operations = 2, .weight_bytes = 50, .cache_bytes = 4};
-    const simd::MachinePeaks peaks{.threads = 1, .f32 = 10, .bf16 = 20, .int8 = {}, .read = 5};
+    const MachinePeaks peaks{.threads = 1, .f32 = 10, .bf16 = 20, .int8 = {}, .read = 5};
     CHECK(cost.product_peak(peaks) == 20);
     CHECK(ModelCost{.type = DType::q8_0}.product_peak(peaks) == 10);  // no such instruction: that of f32
     CHECK(ModelCost{.type = DType::f16}.product_peak(peaks) == 10);

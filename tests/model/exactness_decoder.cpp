@@ -84,6 +84,7 @@ TEST_CASE("At every retrieval the decoder has the logits of an evaluation from s
     for (std::size_t stride = 1; stride <= 20; stride += sanitized ? 5 : 1) {
         reuse_equals_recomputation<AppendPassages>(model, stride, 5 * stride, stride % 4);
         reuse_equals_recomputation<AppendAndRepeat>(model, stride, 5 * stride, stride % 4);
+        reuse_equals_recomputation<Sticky>(model, stride, 5 * stride, stride % 4);
         reuse_equals_recomputation<PrependPassages>(model, stride, 5 * stride, stride % 4);
     }
 }

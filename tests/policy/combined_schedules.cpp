@@ -29,6 +29,14 @@ struct Scripted {
     void reset() const { ++*resets; }
 };
 
+/// Retrieves when it is asked the second time.
+struct Counting {
+    int count = 0;
+
+    bool operator()(const StepView&) { return ++count == 2; }
+    void reset() { count = 0; }
+};
+
 /// A schedule that takes the place of another exactly where `retrievals` says.
 StepView after(std::size_t retrievals, std::size_t since = 0) { return {context, 3, retrievals, since}; }
 
@@ -115,7 +123,7 @@ TEST_CASE("at_most lets so many retrievals pass and every stop") {
 
 TEST_CASE("schedules without a reset are left as they are") {
     std::size_t asked = 0;
-    auto schedule = any_of([&asked](const StepView&) mutable { return ++asked == 2; }, Never{});
+    auto schedule = any_of([&asked](const StepView&) { return ++asked == 2; }, Never{});
     schedule.reset();
     CHECK_FALSE(schedule(before_first).retrieves());
     schedule.reset();
@@ -123,8 +131,7 @@ TEST_CASE("schedules without a reset are left as they are") {
 }
 
 TEST_CASE("copies of a combined schedule have memories of their own") {
-    const auto counting = [count = 0](const StepView&) mutable { return ++count == 2; };
-    auto one = all_of(counting);
+    auto one = all_of(Counting{});
     CHECK_FALSE(one(before_first).retrieves());
     auto two = one;
     CHECK(one(before_first).retrieves());

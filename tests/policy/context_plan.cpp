@@ -22,7 +22,7 @@ const Tokens head{1};
 const Tokens context{10, 11, 12};
 const Tokens first{20, 21};
 const Tokens second{30};
-const std::array<TokenSpan, 2> documents{first, second};
+const std::array<Passage, 2> passages{Passage{.tokens = first}, Passage{.tokens = second}};
 
 Tokens list(TokenSpan tokens) { return {tokens.begin(), tokens.end()}; }
 
@@ -31,25 +31,25 @@ const auto prepend_marked = append_marked.layout(PrependPassages{});
 
 }  // namespace
 
-TEST_CASE("append puts documents behind the context and keeps all in front of them") {
+TEST_CASE("append puts passages behind the context and keeps all in front of them") {
     PlanScratch scratch;
     const Tokens held{1, 10, 11, 100, 40, 101, 12};
-    const ContextPlan plan = plan_context(append_marked, held, {head, documents, context}, scratch);
+    const ContextPlan plan = plan_context(append_marked, held, {head, passages, context}, scratch);
     CHECK(list(plan.wanted) == Tokens{1, 10, 11, 12, 100, 20, 21, 101, 100, 30, 101});
     CHECK(plan.keep == 3);
     CHECK(list(plan.feed) == Tokens{12, 100, 20, 21, 101, 100, 30, 101});
 }
 
-TEST_CASE("prepend puts documents in front of the context and keeps the head alone") {
+TEST_CASE("prepend puts passages in front of the context and keeps the head alone") {
     PlanScratch scratch;
     const Tokens held{1, 10, 11, 12};
-    const ContextPlan plan = plan_context(prepend_marked, held, {head, documents, context}, scratch);
+    const ContextPlan plan = plan_context(prepend_marked, held, {head, passages, context}, scratch);
     CHECK(list(plan.wanted) == Tokens{1, 100, 20, 21, 101, 100, 30, 101, 10, 11, 12});
     CHECK(plan.keep == 1);
     CHECK(plan.feed.size() == 10);
 }
 
-TEST_CASE("no documents means no markers") {
+TEST_CASE("no passages mean no markers") {
     PlanScratch scratch;
     CHECK(list(plan_context(append_marked, {}, {head, {}, context}, scratch).wanted) == Tokens{1, 10, 11, 12});
     CHECK(list(plan_context(prepend_marked, {}, {head, {}, context}, scratch).wanted) == Tokens{1, 10, 11, 12});
@@ -57,7 +57,7 @@ TEST_CASE("no documents means no markers") {
 
 TEST_CASE("nothing held means everything is fed") {
     PlanScratch scratch;
-    const ContextPlan plan = plan_context(Policies{}, {}, {head, documents, context}, scratch);
+    const ContextPlan plan = plan_context(Policies{}, {}, {head, passages, context}, scratch);
     CHECK(plan.keep == 0);
     CHECK(list(plan.feed) == list(plan.wanted));
 }
@@ -88,9 +88,9 @@ TEST_CASE("each part alone is enough, all empty is refused") {
     PlanScratch scratch;
     CHECK(list(plan_context(Policies{}, {}, {head, {}, {}}, scratch).feed) == head);
     CHECK(list(plan_context(Policies{}, {}, {{}, {}, context}, scratch).feed) == context);
-    CHECK(list(plan_context(Policies{}, {}, {{}, documents, {}}, scratch).feed) == Tokens{20, 21, 30});
+    CHECK(list(plan_context(Policies{}, {}, {{}, passages, {}}, scratch).feed) == Tokens{20, 21, 30});
     CHECK_THROWS_WITH_AS(plan_context(Policies{}, context, {}, scratch),
-                         "a context needs at least 1 token, but head, documents and context are all empty", Error);
+                         "a context needs at least 1 token, but head, passages and context are all empty", Error);
 }
 
 TEST_CASE("a reuse policy that keeps what is not valid is refused") {
@@ -118,7 +118,7 @@ TEST_CASE("keep and feed give the wanted sequence, whatever was held") {
     for (int round = 0; round < 5000; ++round) {
         const Tokens held = tokens(12), a = tokens(3), b = tokens(3), text = tokens(6);
         const Tokens bos{0};
-        const std::array<TokenSpan, 2> found{a, b};
+        const std::array<Passage, 2> found{Passage{.tokens = a}, Passage{.tokens = b}};
         const ContextParts parts{bos, std::span{found}.first(random() % 3), text};
         const ContextPlan plan =
             round % 2 ? plan_context(append_marked, held, parts, scratch) : plan_context(prepend_marked, held, parts, scratch);
@@ -134,7 +134,7 @@ TEST_CASE("keep and feed give the wanted sequence, whatever was held") {
 TEST_CASE("a warm scratch allocates nothing") {
     PlanScratch scratch;
     const Tokens held{1, 10, 11};
-    const ContextParts parts{head, documents, context};
+    const ContextParts parts{head, passages, context};
     REQUIRE(flashback_test::allocations_of([&] { plan_context(append_marked, held, parts, scratch); }).calls > 0);
     std::size_t fed = 0;
     const auto calls = flashback_test::allocations_of([&] {

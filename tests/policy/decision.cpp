@@ -1,5 +1,6 @@
 #include "flashback/policy/decision.hpp"
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <type_traits>
@@ -17,16 +18,20 @@ static_assert(std::is_nothrow_constructible_v<Decision, bool> && !std::is_defaul
 static_assert(noexcept(either(Decision::stop(), Decision::stop())) && noexcept(both(Decision::stop(), Decision::stop())));
 static_assert(either(Decision::retrieve(2), true) == Decision::retrieve(2), "bools mix with decisions at compile time");
 
-/// Every kind, and retrievals that take back different numbers of tokens.
+/// Every kind, and those that take tokens back with different numbers of them.
 std::vector<Decision> every_decision() {
-    std::vector<Decision> all{Decision::go_on(), Decision::stop()};
-    for (std::size_t rewind = 0; rewind < 4; ++rewind) all.push_back(Decision::retrieve(rewind));
-    all.push_back(Decision::retrieve(static_cast<std::size_t>(-1)));
+    std::vector<Decision> all{Decision::go_on(), Decision::prefetch(), Decision::stop()};
+    for (const std::size_t rewind : {std::size_t{0}, std::size_t{1}, std::size_t{2}, static_cast<std::size_t>(-1)}) {
+        all.push_back(Decision::retrieve(rewind));
+        all.push_back(Decision::drop_passages(rewind));
+    }
     return all;
 }
 
-/// 0 goes on, 1 retrieves, 2 stops.
-int strength(Decision decision) { return decision.stops() ? 2 : decision.retrieves() ? 1 : 0; }
+/// 0 goes on, 1 prefetches, 2 drops passages, 3 retrieves, 4 stops.
+int strength(Decision decision) {
+    return decision.stops() ? 4 : decision.retrieves() ? 3 : decision.drops_passages() ? 2 : decision.prefetches() ? 1 : 0;
+}
 
 template <class Combine>
 void check_semilattice(const Combine& combine, Decision neutral, Decision absorbing) {
@@ -50,10 +55,16 @@ TEST_CASE("a bool retrieves or goes on, and takes nothing back") {
     CHECK(Decision{true}.rewind() == 0);
 }
 
-TEST_CASE("a decision is exactly one of three kinds, and only a retrieval takes tokens back") {
-    CHECK((!Decision::go_on().retrieves() && !Decision::go_on().stops() && Decision::go_on().rewind() == 0));
-    CHECK((!Decision::stop().retrieves() && Decision::stop().stops() && Decision::stop().rewind() == 0));
-    CHECK((Decision::retrieve(7).retrieves() && !Decision::retrieve(7).stops() && Decision::retrieve(7).rewind() == 7));
+TEST_CASE("a decision is exactly one of five kinds, and only those that plan again take tokens back") {
+    const auto is = [](Decision decision, bool prefetches, bool drops, bool retrieves, bool stops) {
+        return decision.prefetches() == prefetches && decision.drops_passages() == drops && decision.retrieves() == retrieves &&
+               decision.stops() == stops;
+    };
+    CHECK((is(Decision::go_on(), false, false, false, false) && Decision::go_on().rewind() == 0));
+    CHECK((is(Decision::prefetch(), true, false, false, false) && Decision::prefetch().rewind() == 0));
+    CHECK((is(Decision::drop_passages(7), false, true, false, false) && Decision::drop_passages(7).rewind() == 7));
+    CHECK((is(Decision::retrieve(7), false, false, true, false) && Decision::retrieve(7).rewind() == 7));
+    CHECK((is(Decision::stop(), false, false, false, true) && Decision::stop().rewind() == 0));
     const std::vector<Decision> all = every_decision();
     for (std::size_t i = 0; i < all.size(); ++i) {
         for (std::size_t j = 0; j < all.size(); ++j) CHECK((all[i] == all[j]) == (i == j));

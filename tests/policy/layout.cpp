@@ -11,9 +11,10 @@ using namespace flashback;
 namespace {
 
 constexpr std::array<TokenId, 1> head{1};
-constexpr std::array<TokenId, 2> documents{2, 3};
+constexpr std::array<TokenId, 2> passage{2, 3};
+constexpr std::array<TokenSpan, 1> passages{passage};
 constexpr std::array<TokenId, 2> context{4, 5};
-constexpr LayoutParts parts{head, documents, context};
+constexpr LayoutParts parts{head, passages, context};
 
 }  // namespace
 
@@ -43,7 +44,7 @@ TEST_CASE("empty parts add nothing") {
     AppendAndRepeat{1}(LayoutParts{head, {}, context}, out);  // nothing stands between the context and what follows
     CHECK(out == TokenBuffer{1, 4, 5});
     out = {};
-    AppendAndRepeat{1}(LayoutParts{head, documents, {}}, out);
+    AppendAndRepeat{1}(LayoutParts{head, passages, {}}, out);
     CHECK(out == TokenBuffer{1, 2, 3});
 }
 

@@ -103,11 +103,11 @@ TEST_CASE("a setter replaces its slot and keeps the others") {
 TEST_CASE("lambdas are policies in every slot") {
     std::size_t asked = 0;
     auto policies = Policies{}
-                        .schedule([&asked](const StepView&) mutable { return ++asked % 2 == 0; })
+                        .schedule([&asked](const StepView&) { return ++asked % 2 == 0; })
                         .query([](const StepView& step) { return Query{step.context.first(1)}; })
                         .wrapper([](TokenSpan passage, TokenBuffer& out) { append(out, passage.first(1)); })
                         .layout([](const LayoutParts& parts, TokenBuffer& out) { append(out, parts.context); })
-                        .reuse([](TokenSpan, TokenSpan) { return 0; })
+                        .reuse([](TokenSpan, TokenSpan) { return std::size_t{0}; })
                         .sampler([](std::span<const float> logits) { return static_cast<TokenId>(logits.size()); })
                         .overflow([](const FullWindow& full) { return full.wanted - full.window; })
                         .stopping([](const StepView& now) { return now.generated() == 1; });

@@ -31,8 +31,9 @@ TEST_CASE("the preset of FlashBack is the paper's: stride 16, query 32, the pass
     CHECK(flashback_preset.wrapper().markers()[0] == 100);
     CHECK(flashback_preset.wrapper().markers()[1] == 101);
     constexpr std::array<TokenId, 1> one{1}, two{2}, three{3};
+    const std::array<TokenSpan, 1> passages{two};
     TokenBuffer out;
-    flashback_preset.layout()({one, two, three}, out);
+    flashback_preset.layout()({one, passages, three}, out);
     CHECK(out == TokenBuffer{1, 3, 2});
 }
 
@@ -40,8 +41,9 @@ TEST_CASE("the preset of In-Context RALM is the paper's: stride 4, query 32, the
     CHECK(ralm_preset.schedule().stride() == 4);
     CHECK(query_length(ralm_preset) == 32);
     constexpr std::array<TokenId, 1> one{1}, two{2}, three{3};
+    const std::array<TokenSpan, 1> passages{two};
     TokenBuffer out;
-    ralm_preset.layout()({one, two, three}, out);
+    ralm_preset.layout()({one, passages, three}, out);
     CHECK(out == TokenBuffer{1, 2, 3});
 }
 

@@ -1,4 +1,4 @@
-// Refused: flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)
+// Refused: flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out), and return nothing
 #include "flashback/policy/any_policy.hpp"
 
 using namespace flashback;

@@ -1,4 +1,4 @@
-// Refused: flashback: an Overflow must be callable, when const, as overflow(const FullWindow&) and return the number of tokens to drop
+// Refused: flashback: an Overflow must be callable, when const, as overflow(const FullWindow&) and return the number of tokens to drop, as std::size_t
 #include "flashback/policy/any_policy.hpp"
 
 using namespace flashback;

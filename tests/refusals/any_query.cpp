@@ -1,4 +1,4 @@
-// Refused: flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query
+// Refused: flashback: a QueryBuilder must be callable as builder(const StepView&) and return Query, tokens or text
 #include "flashback/policy/any_policy.hpp"
 
 using namespace flashback;

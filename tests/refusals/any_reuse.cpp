@@ -1,4 +1,4 @@
-// Refused: flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and return a length
+// Refused: flashback: a KVReuse must be callable, when const, as reuse(TokenSpan held, TokenSpan wanted) and return std::size_t
 #include "flashback/policy/any_policy.hpp"
 
 using namespace flashback;

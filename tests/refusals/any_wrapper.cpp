@@ -1,4 +1,4 @@
-// Refused: flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out)
+// Refused: flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out) or wrapper(const Passage&, std::size_t rank, TokenBuffer& out), and return nothing
 #include "flashback/policy/any_policy.hpp"
 
 using namespace flashback;

@@ -1,4 +1,4 @@
-// Refused: flashback: a LanguageModel must have evaluate(TokenSpan), truncate(std::size_t), size() and vocab_size()
+// Refused: flashback: a LanguageModel must have evaluate(TokenSpan), which returns a span of logits that live on in the model, truncate(std::size_t), and, const, size() and vocab_size()
 #include "generate.hpp"
 
 using namespace flashback;

@@ -1,4 +1,4 @@
-// Refused: flashback: the policies of a Decoder are a Policies, or have its members: schedule, query, wrapper, layout, reuse, sampler, overflow, stopping, reset
+// Refused: flashback: the policies of a Decoder are a Policies, or have its members, with policies that fit: schedule, query, wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals
 #include "generate.hpp"
 
 using namespace flashback;

@@ -43,7 +43,7 @@ std::vector<float> attend(const Head& head) {
         cache.write(0, 0, p, (held ? head.keys[p] : nan).data(), (held ? head.values[p] : nan).data());
     }
     std::vector<float> out(d, std::numeric_limits<float>::quiet_NaN());
-    simd::plain::attend<float>(
+    testing::plain::attend<float>(
         head.query.data(), [&](std::size_t t) { return cache.tile(0, 0, t); }, d, head.keys.size() - 1, out.data());
     return out;
 }

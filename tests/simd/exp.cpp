@@ -8,7 +8,7 @@
 
 #include <doctest/doctest.h>
 
-using flashback::simd::plain::exp;
+using flashback::testing::plain::exp;
 
 namespace {
 

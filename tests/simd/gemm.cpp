@@ -49,7 +49,7 @@ TEST_CASE("gemm has the bits of plain loops, for every shape, layout and start")
                             const std::size_t panel = as_panels ? rows * 16 : 16;
                             const std::size_t row = as_panels ? 16 : panels * 16;
                             simd::gemm(left, right, {found.data(), panel, row}, {rows, panels, depth}, start);
-                            simd::plain::gemm(left, right, {expected.data(), panel, row}, {rows, panels, depth}, start);
+                            testing::plain::gemm(left, right, {expected.data(), panel, row}, {rows, panels, depth}, start);
                             CAPTURE(rows);
                             CAPTURE(panels);
                             CAPTURE(depth);

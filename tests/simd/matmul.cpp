@@ -106,7 +106,7 @@ TEST_CASE("Every output is that of the plain loop, whatever tile it falls into")
                     std::size_t wrong = 0;
                     for (std::size_t r = 0; r < rows; ++r) {
                         for (std::size_t o = 0; o < stride; ++o) {
-                            const float expected = o < outputs ? simd::plain::dot(type, w.row(o), x.row(r), inputs)
+                            const float expected = o < outputs ? testing::plain::dot(type, w.row(o), x.row(r), inputs)
                                                    : o < simd::padded(outputs) ? 0.0f
                                                                                : 7.0f;
                             if (y[r * stride + o] != expected) ++wrong;
@@ -190,7 +190,7 @@ TEST_CASE("A number that is none reaches every output that reads it, and no othe
                 bool right = true;
                 for (std::size_t r = 0; r < rows; ++r) {
                     for (std::size_t o = 0; o < 33; ++o) {
-                        right = right && same(y[r * 48 + o], simd::plain::dot(type, w.row(o), x.row(r), inputs));
+                        right = right && same(y[r * 48 + o], testing::plain::dot(type, w.row(o), x.row(r), inputs));
                         right = right && std::isfinite(y[r * 48 + o]) == (r + 1 < rows);
                     }
                 }

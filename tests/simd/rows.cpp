@@ -27,7 +27,7 @@ std::vector<float> random_values(std::size_t count, double most, std::uint64_t s
 TEST_CASE("tree_sum adds all 16 parts") {
     float part[16];
     for (std::size_t j = 0; j < 16; ++j) part[j] = static_cast<float>(1u << j);
-    CHECK(plain::tree_sum(part) == 65535.0f);
+    CHECK(testing::plain::tree_sum(part) == 65535.0f);
 }
 
 TEST_CASE("rms_norm is that of doubles, for widths that are no multiple of 16 too") {
@@ -37,7 +37,7 @@ TEST_CASE("rms_norm is that of doubles, for widths that are no multiple of 16 to
         x.resize(padded(n));
         const std::vector<float> weight = random_values(n, 2, n + 1);
         std::vector<float> y(n + 1, 77.0f);
-        plain::rms_norm(x.data(), weight.data(), n, 1e-5f, y.data());
+        testing::plain::rms_norm(x.data(), weight.data(), n, 1e-5f, y.data());
         double squares = 0;
         for (const float value : x) squares += static_cast<double>(value) * static_cast<double>(value);
         const double root = std::sqrt(squares / static_cast<double>(n) + static_cast<double>(1e-5f));
@@ -55,7 +55,7 @@ TEST_CASE("rms_norm of zeros is zeros") {
     const std::vector<float> x(16);
     const std::vector<float> weight(16, 2.0f);
     std::vector<float> y(16, 5.0f);
-    plain::rms_norm(x.data(), weight.data(), 16, 1e-5f, y.data());
+    testing::plain::rms_norm(x.data(), weight.data(), 16, 1e-5f, y.data());
     for (const float value : y) CHECK(value == 0.0f);
 }
 
@@ -70,7 +70,7 @@ TEST_CASE("rotate_pairs turns each pair by its angle") {
             sine[i] = std::sin(angles[i]);
         }
         std::vector<float> x = before;
-        plain::rotate_pairs(x.data(), cosine.data(), sine.data(), pairs);
+        testing::plain::rotate_pairs(x.data(), cosine.data(), sine.data(), pairs);
         for (std::size_t i = 0; i < pairs; ++i) {
             const double a = static_cast<double>(before[2 * i]);
             const double b = static_cast<double>(before[2 * i + 1]);
@@ -89,7 +89,7 @@ TEST_CASE("rotate_pairs by an angle of 0 changes no bit") {
     const std::vector<float> cosine(8, 1.0f);
     const std::vector<float> sine(8, 0.0f);
     std::vector<float> x = before;
-    plain::rotate_pairs(x.data(), cosine.data(), sine.data(), 8);
+    testing::plain::rotate_pairs(x.data(), cosine.data(), sine.data(), 8);
     CHECK(x == before);
 }
 
@@ -100,7 +100,7 @@ TEST_CASE("silu_times is that of doubles") {
     gate[2] = -80.0f;
     const std::vector<float> before = gate;
     const std::vector<float> up = random_values(1001, 3, 2);
-    plain::silu_times(gate.data(), up.data(), 1000);
+    testing::plain::silu_times(gate.data(), up.data(), 1000);
     for (std::size_t i = 0; i < 1000; ++i) {
         const double z = static_cast<double>(before[i]);
         const double exact = z / (1 + std::exp(-z)) * static_cast<double>(up[i]);
@@ -113,13 +113,13 @@ TEST_CASE("silu_times is that of doubles") {
 TEST_CASE("silu_times goes to 0 for large negative values and to the product for large positive ones") {
     std::vector<float> gate{-1e4f, -89.0f, -std::numeric_limits<float>::max(), 1e4f, 100.0f};
     const std::vector<float> up{2.0f, 2.0f, 2.0f, 2.0f, -3.0f};
-    plain::silu_times(gate.data(), up.data(), gate.size());
+    testing::plain::silu_times(gate.data(), up.data(), gate.size());
     CHECK(gate == std::vector<float>{0.0f, 0.0f, 0.0f, 2e4f, -300.0f});
 }
 
 TEST_CASE("add adds the second row to the first") {
     std::vector<float> x{1.0f, 2.0f, 3.0f};
     const std::vector<float> y{0.5f, -2.0f, 100.0f};
-    plain::add(x.data(), y.data(), 2);
+    testing::plain::add(x.data(), y.data(), 2);
     CHECK(x == std::vector<float>{1.5f, 0.0f, 3.0f});
 }

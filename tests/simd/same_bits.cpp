@@ -4,7 +4,6 @@
 #include "flashback/simd/activation.hpp"
 #include "flashback/simd/attention.hpp"
 #include "flashback/simd/elementwise.hpp"
-#include "flashback/simd/exp.hpp"
 #include "flashback/simd/norm.hpp"
 #include "flashback/simd/softmax.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
@@ -25,7 +24,6 @@
 #include <doctest/doctest.h>
 
 using namespace flashback;
-namespace plain = flashback::simd::plain;
 
 namespace {
 
@@ -118,7 +116,7 @@ void check_row(double most, std::size_t least_length, const Kernel& kernel, cons
 
 TEST_CASE("exp of a row is the plain exp") {
     const auto one_by_one = [](float* x, std::size_t n) {
-        for (std::size_t i = 0; i < n; ++i) x[i] = plain::exp(x[i]);
+        for (std::size_t i = 0; i < n; ++i) x[i] = testing::plain::exp(x[i]);
     };
     check_row(
         100, 0, [](float* x, std::size_t n) { simd::exp(x, n, x); }, one_by_one);
@@ -129,7 +127,7 @@ TEST_CASE("exp of a row is the plain exp") {
     simd::exp(x.data(), x.size(), y.data());
     std::size_t different = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
-        const float expected = plain::exp(x[i]);
+        const float expected = testing::plain::exp(x[i]);
         if (std::isnan(expected) ? !std::isnan(y[i]) : std::memcmp(&expected, &y[i], sizeof(float)) != 0) ++different;
     }
     CHECK(different == 0);
@@ -138,11 +136,14 @@ TEST_CASE("exp of a row is the plain exp") {
 TEST_CASE("Activations are the plain ones") {
     for (const double most : {1.0, 10.0, 100.0}) {
         check_row(
-            most, 0, [](float* x, std::size_t n) { simd::silu(x, n); }, [](float* x, std::size_t n) { plain::silu(x, n); });
+            most, 0, [](float* x, std::size_t n) { simd::silu(x, n); },
+            [](float* x, std::size_t n) { testing::plain::silu(x, n); });
         check_row(
-            most, 0, [](float* x, std::size_t n) { simd::gelu(x, n); }, [](float* x, std::size_t n) { plain::gelu(x, n); });
+            most, 0, [](float* x, std::size_t n) { simd::gelu(x, n); },
+            [](float* x, std::size_t n) { testing::plain::gelu(x, n); });
         check_row(
-            most, 0, [](float* x, std::size_t n) { simd::relu(x, n); }, [](float* x, std::size_t n) { plain::relu(x, n); });
+            most, 0, [](float* x, std::size_t n) { simd::relu(x, n); },
+            [](float* x, std::size_t n) { testing::plain::relu(x, n); });
         check_row(
             most, 0,
             [](float* x, std::size_t n) {
@@ -151,7 +152,7 @@ TEST_CASE("Activations are the plain ones") {
             },
             [](float* x, std::size_t n) {
                 const Row up{n, 3, 2, 5};
-                plain::silu_times(x, up.data(), n);
+                testing::plain::silu_times(x, up.data(), n);
             });
     }
 }
@@ -159,7 +160,7 @@ TEST_CASE("Activations are the plain ones") {
 TEST_CASE("Sums and scaling are the plain ones") {
     check_row(
         3, 0, [](float* x, std::size_t n) { simd::add(x, Row(n, 5, 2, 6).data(), n); },
-        [](float* x, std::size_t n) { plain::add(x, Row(n, 5, 2, 6).data(), n); });
+        [](float* x, std::size_t n) { testing::plain::add(x, Row(n, 5, 2, 6).data(), n); });
     check_row(
         3, 0, [](float* x, std::size_t n) { simd::scale(x, 0.3f, n); },
         [](float* x, std::size_t n) {
@@ -172,14 +173,14 @@ TEST_CASE("Norms and softmax are the plain ones") {
     const auto bias = [](std::size_t n) { return Row(n, 9, 1, 8); };
     check_row(
         3, 1, [&](float* x, std::size_t n) { simd::rms_norm(x, weight(n).data(), n, 1e-5f, x); },
-        [&](float* x, std::size_t n) { plain::rms_norm(x, weight(n).data(), n, 1e-5f, x); });
+        [&](float* x, std::size_t n) { testing::plain::rms_norm(x, weight(n).data(), n, 1e-5f, x); });
     check_row(
         3, 1, [&](float* x, std::size_t n) { simd::layer_norm(x, weight(n).data(), bias(n).data(), n, 1e-5f, x); },
-        [&](float* x, std::size_t n) { plain::layer_norm(x, weight(n).data(), bias(n).data(), n, 1e-5f, x); });
+        [&](float* x, std::size_t n) { testing::plain::layer_norm(x, weight(n).data(), bias(n).data(), n, 1e-5f, x); });
     for (const double most : {1.0, 200.0}) {
         check_row(
             most, 0, [](float* x, std::size_t n) { simd::softmax(x, n, x); },
-            [](float* x, std::size_t n) { plain::softmax(x, n, x); });
+            [](float* x, std::size_t n) { testing::plain::softmax(x, n, x); });
     }
 }
 
@@ -199,7 +200,7 @@ TEST_CASE("Rotations are the plain ones") {
             tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { simd::rotate_pairs(x, c, s, pairs); });
         },
         [&](float* x, std::size_t n) {
-            tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { plain::rotate_pairs(x, c, s, pairs); });
+            tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { testing::plain::rotate_pairs(x, c, s, pairs); });
         });
     check_row(
         3, 0,
@@ -207,7 +208,7 @@ TEST_CASE("Rotations are the plain ones") {
             tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { simd::rotate_halves(x, c, s, pairs); });
         },
         [&](float* x, std::size_t n) {
-            tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { plain::rotate_halves(x, c, s, pairs); });
+            tables(n / 2, [&](auto* c, auto* s, std::size_t pairs) { testing::plain::rotate_halves(x, c, s, pairs); });
         });
 }
 
@@ -237,7 +238,7 @@ TEST_CASE_TEMPLATE("Attention of several queries is the plain attention of each,
                     for (std::size_t a = 0; a < count; ++a) {
                         const std::size_t position = start + a / heads;
                         queries.push_back({q.data() + a * d, out.data() + a * d, position});
-                        plain::attend<Element>(q.data() + a * d, tile, d, position, expected.data() + a * d);
+                        testing::plain::attend<Element>(q.data() + a * d, tile, d, position, expected.data() + a * d);
                     }
                     simd::attend<Element>(queries, tile, d);
                     CHECK(out == expected);
@@ -264,7 +265,7 @@ TEST_CASE("Attention to scores that are no numbers is the plain attention") {
             Row expected = out;
             const simd::AttentionQuery query{q.data(), out.data(), 99};
             simd::attend<float>({&query, 1}, tile, d);
-            plain::attend<float>(q.data(), tile, d, 99, expected.data());
+            testing::plain::attend<float>(q.data(), tile, d, 99, expected.data());
             CHECK(out == expected);
             if (special != -infinity) CHECK(std::isnan(out.data()[0]));
         }

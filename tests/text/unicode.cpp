@@ -1,6 +1,7 @@
 #include "flashback/text/unicode.hpp"
 
 #include <cstddef>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -234,6 +235,26 @@ TEST_CASE("bytes that are no UTF-8 and NUL end a word") {
     CHECK(words("ab\xff"
                 "cd\xe2\x82") == Words{"ab", "cd"});
     CHECK(words("ab\0cd"sv) == Words{"ab", "cd"});
+}
+
+TEST_CASE("hostile 43: what stands on a terminal does not steer it, and keeps its letters") {
+    for (const std::string_view text :
+         {"", "A title, 100 %", "na\u00efve \u4e2d\u6587 \u0627\u0644 \u05d0 \U0001f600 e\u0301 \u200d"})
+        CHECK(harmless(text) == text);
+    CHECK(harmless("\x1b[2J\x1b]0;x\a") == "\ufffd[2J\ufffd]0;x\ufffd");
+    CHECK(harmless("a\u009b2Jb\x7f") == "a\ufffd2Jb\ufffd");
+    CHECK(harmless("a\xff\xc3") == "a\ufffd\ufffd");
+    CHECK(harmless("one\ntwo\tthree\r\0four"sv) == "one\ufffdtwo\ufffdthree\ufffd\ufffdfour");
+    CHECK(harmless("one\ntwo\tthree\r\x1b", "\n\t") == "one\ntwo\tthree\ufffd\ufffd");
+    std::set<char32_t> replaced;
+    for (char32_t c = 0; c <= 0x10ffff; ++c) {
+        if ((c < 0xd800 || c > 0xdfff) && harmless(utf8(c)) != utf8(c)) replaced.insert(c);
+    }
+    std::set<char32_t> expected{0x61c,  0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202b,
+                                0x202c, 0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069};
+    for (char32_t c = 0; c < 0x20; ++c) expected.insert(c);
+    for (char32_t c = 0x7f; c < 0xa0; ++c) expected.insert(c);
+    CHECK(replaced == expected);
 }
 
 }  // namespace test_text_unicode

@@ -1,7 +1,8 @@
 // The derivative of each operation against finite differences in double.
+#include "flashback/simd/backward.hpp"
+#include "flashback/train/detail/activation_backward.hpp"
 #include "flashback/train/detail/attention.hpp"
 #include "flashback/train/detail/linear.hpp"
-#include "flashback/train/detail/row_operations.hpp"
 #include "train/helpers.hpp"
 
 #include <algorithm>
@@ -82,8 +83,8 @@ TEST_CASE("the derivative of rms_norm") {
         const auto f = [&] { return weighed(rms_norm64({x}, weight, 0.1), dy); };
         std::vector<float> dx(n, 2.0f);
         std::vector<float> dweight(n, 3.0f);
-        detail::rms_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
-                                  {as_floats(dy).data(), dx.data(), dweight.data()});
+        simd::rms_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
+                                {as_floats(dy).data(), dx.data(), dweight.data()});
         for (float& g : dx) g -= 2.0f;  // it adds
         for (float& g : dweight) g -= 3.0f;
         check("x", dx, x, f);
@@ -103,13 +104,13 @@ TEST_CASE("the derivative of silu(gate) times up, and its ends") {
     };
     std::vector<float> dgate = as_floats(gate);
     std::vector<float> dup = as_floats(up);
-    detail::silu_times_backward(dgate.data(), dup.data(), as_floats(dy).data(), 35);
+    simd::silu_times_backward(dgate.data(), dup.data(), as_floats(dy).data(), 35);
     check("gate", dgate, gate, f);
     check("up", dup, up, f);
 
     std::vector<float> far{-200, 200};
     std::vector<float> ones{1, 1};
-    detail::silu_times_backward(far.data(), ones.data(), std::vector<float>{1, 1}.data(), 2);
+    simd::silu_times_backward(far.data(), ones.data(), std::vector<float>{1, 1}.data(), 2);
     CHECK(far == std::vector<float>{0, 1});
     CHECK(ones == std::vector<float>{0, 200});
 }
@@ -125,16 +126,16 @@ TEST_CASE("the derivative of layer_norm") {
         std::vector<float> dx(n, 1.0f);  // what is there is added to
         std::vector<float> dweight(n);
         std::vector<float> dbias(n);
-        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
-                                    {as_floats(dy).data(), dx.data(), dweight.data(), dbias.data()});
+        simd::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
+                                  {as_floats(dy).data(), dx.data(), dweight.data(), dbias.data()});
         for (float& value : dx) value -= 1;
         if (n > 1) check("x", dx, x, f);  // one number alone is its own mean
         if (n == 1) CHECK(std::abs(dx[0]) < 1e-6f);
         if (n > 1) check("weight", dweight, weight, f);
         check("bias", dbias, bias, f);
         std::vector<float> again(n, 1.0f);
-        detail::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
-                                    {as_floats(dy).data(), again.data(), nullptr, nullptr});
+        simd::layer_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
+                                  {as_floats(dy).data(), again.data(), nullptr, nullptr});
         for (float& value : again) value -= 1;
         CHECK(again == dx);
     }
@@ -172,7 +173,7 @@ TEST_CASE("cross entropy and its derivative, with columns cut and without, far f
         for (const std::vector<TokenId>& cut : {std::vector<TokenId>{}, std::vector<TokenId>{0, 40}}) {
             std::vector<float> gradient = as_floats(logits);
             for (const TokenId id : cut) gradient[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
-            const double loss = detail::cross_entropy(gradient.data(), 41, 7);
+            const double loss = simd::cross_entropy(gradient.data(), 41, 7);
             CHECK(loss == doctest::Approx(cross_entropy64(logits, 7, cut)).epsilon(1e-5));
             for (const TokenId id : cut) CHECK(gradient[static_cast<std::size_t>(id)] == 0);
             if (offset == 0.0) check("logits", gradient, logits, [&] { return cross_entropy64(logits, 7, cut); });
@@ -182,7 +183,7 @@ TEST_CASE("cross entropy and its derivative, with columns cut and without, far f
 
 TEST_CASE("a target of probability nearly 0 has a finite loss") {
     std::vector<float> logits{300, -300};
-    CHECK(detail::cross_entropy(logits.data(), 2, 1) == doctest::Approx(600));
+    CHECK(simd::cross_entropy(logits.data(), 2, 1) == doctest::Approx(600));
     CHECK(logits == std::vector<float>{1, -1});
 }
 

@@ -46,7 +46,7 @@ TEST_CASE("AdamW follows its formula, decay apart from the gradient") {
     for (std::uint64_t step = 1; step <= 5; ++step) {
         std::vector<float> gradient(n);
         for (std::size_t i = 0; i < n; ++i) gradient[i] = std::sin(static_cast<float>(i * step));
-        adamw(options, {step, 0.01f, 0.5f}, {gradient.data(), parameter.data(), m.data(), v.data(), n, 0.3f});
+        adamw(options, {step, 0.01f, 0.5f}, {gradient.data(), parameter.data(), m.data(), v.data(), n}, 0.3f);
         for (std::size_t i = 0; i < n; ++i) {
             const double g = 0.5 * static_cast<double>(gradient[i]);
             m64[i] = 0.8 * m64[i] + 0.2 * g;

@@ -7,7 +7,6 @@
 
 #include <concepts>
 #include <cstddef>
-#include <deque>
 #include <memory>
 #include <ranges>
 #include <span>
@@ -60,7 +59,7 @@ public:
 
 private:
     /// Copies of what passages view, for answers that live until the next query only.
-    using Texts = std::deque<detail::OwnedPassage>;
+    using Texts = std::vector<detail::OwnedPassage>;
 
     struct Interface {
         Interface() = default;
@@ -96,7 +95,11 @@ private:
                 texts.clear();
                 for (std::size_t i = 0; i < queries.size(); ++i) {
                     retrieve(queries[i], k, found[i]);
-                    for (Passage& passage : found[i]) passage = texts.emplace_back(passage).view();
+                    for (const Passage& passage : found[i]) texts.emplace_back(passage);
+                }
+                auto text = texts.begin();  // only now, since the copies moved while they became more
+                for (std::vector<Passage>& answer : found) {
+                    for (Passage& passage : answer) passage = (text++)->view();
                 }
             }
         }

@@ -21,7 +21,8 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `e.concurrency()`      | `std::size_t` | how many tasks may run at once, >= 1                                       |
 /// | `e.run(count, task)`   |               | calls `task(i)` for all i < count, in any order; returns when all are done |
 ///
-/// Tasks do not throw; ExecutorRef sees to it. No result depends on the concurrency.
+/// Tasks do not throw; ExecutorRef makes sure of that. No result depends on the concurrency. The threads must round as the
+/// caller's thread does (rule R10).
 template <class E>
 concept Executor = requires(E& executor, std::size_t count, void (&task)(std::size_t)) {
     { executor.concurrency() } -> std::convertible_to<std::size_t>;
@@ -58,8 +59,8 @@ public:
     /// How many tasks may run at once; 1 if the executor says 0.
     std::size_t concurrency() const { return object_ ? std::max(concurrency_(object_), std::size_t{1}) : 1; }
 
-    /// Calls `task(i)` for all i < count. Where tasks throw, the others are done all the same, or not begun; then one of what was
-    /// thrown is thrown here.
+    /// Calls `task(i)` for all i < count. If a task throws, the tasks that have begun are finished, others may not begin at
+    /// all, and then what was thrown first is thrown here.
     template <class Task>
     void run(std::size_t count, Task&& task) const {
         if (!object_ || count <= 1) return SerialExecutor::run(count, task);
@@ -90,12 +91,12 @@ private:
     using Call = void (*)(void*, std::size_t);
 
 #if defined(__cpp_exceptions)
-    /// An exception that leaves a task would end the program where the executor has threads.
+    /// If an exception left a task on a thread of the executor, it would end the program.
     template <class Task>
     struct Guarded {
         Task& task;
         std::atomic<bool> failed = false;
-        std::exception_ptr failure = nullptr;  // written by the one that failed first
+        std::exception_ptr failure = nullptr;  // written by the first that failed
 
         void operator()(std::size_t i) noexcept {
             if (failed.load(std::memory_order_relaxed)) return;

@@ -4,8 +4,6 @@
 #include "flashback/core/config.hpp"
 
 #include <concepts>
-#include <functional>
-#include <memory>
 #include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -25,9 +23,8 @@ public:
         requires(!std::same_as<std::remove_cv_t<F>, FunctionRef> && std::is_invocable_r_v<Result, F&, Args...> &&
                  std::is_object_v<F>)
     constexpr FunctionRef(F& callable) noexcept  // NOLINT(*-explicit-*): a reference is made as one is bound
-        : object_(const_cast<std::remove_const_t<F>*>(std::addressof(callable))),
-          call_([](void* object, Args... args) -> Result {
-              return static_cast<Result>(std::invoke(*static_cast<F*>(object), static_cast<Args>(args)...));
+        : object_(const_cast<std::remove_const_t<F>*>(&callable)), call_([](void* object, Args... args) -> Result {
+              return static_cast<Result>((*static_cast<F*>(object))(static_cast<Args>(args)...));
           }) {}
 
     /// Whether it refers to something.

@@ -46,8 +46,8 @@ concept LanguageModel = requires(M& model, const M& held, TokenSpan tokens, std:
     { model.evaluate(tokens) } -> std::convertible_to<std::span<const float>>;
     { model.evaluate(tokens) } -> detail::Borrowed;
     model.truncate(length);
-    { held.size() } -> std::convertible_to<std::size_t>;
-    { held.vocab_size() } -> std::convertible_to<std::size_t>;
+    { held.size() } -> detail::Whole;
+    { held.vocab_size() } -> detail::Whole;
 };
 
 /// A model that can branch: `m.fork()` is a second model that holds the same tokens and goes its own way.
@@ -68,7 +68,7 @@ concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) 
 /// before the last token. Then the logits are an empty span, `size()` says how many tokens were appended, and the next call goes
 /// on from there. Without a request it is `m.evaluate(tokens)`.
 template <class M>
-concept InterruptibleModel = LanguageModel<M> && requires(M& model, TokenSpan tokens, std::stop_token stop) {
+concept InterruptibleModel = LanguageModel<M> && requires(M& model, TokenSpan tokens, const std::stop_token& stop) {
     { model.evaluate(tokens, stop) } -> std::convertible_to<std::span<const float>>;
     { model.evaluate(tokens, stop) } -> detail::Borrowed;
 };
@@ -84,14 +84,20 @@ concept RemembersTokens = requires(const M& model) {
 /// positions were evaluated, these are no use any more.
 template <class M>
 concept FingerprintedModel = requires(const M& model) {
-    { model.fingerprint() } -> std::convertible_to<std::uint64_t>;
+    { model.fingerprint() } -> detail::Whole;
 };
 
 namespace detail {
 
+/// Whether `evaluate` cannot be given a stop token, or answers to it as InterruptibleModel wants.
+template <class M>
+concept StopsOrNot = InterruptibleModel<M> || !requires(M & model, TokenSpan tokens, const std::stop_token& stop) {
+    model.evaluate(tokens, stop);
+};
+
 template <class M>
 concept HasWindow = requires(const M& model) {
-    { model.window() } -> std::convertible_to<std::size_t>;
+    { model.window() } -> Whole;
 };
 
 template <class M>
@@ -112,7 +118,13 @@ constexpr bool checked_model() {
         LanguageModel<M>,
         "flashback: a LanguageModel must have evaluate(TokenSpan), which returns a span of logits that live on in the model, "
         "truncate(std::size_t), and, const, size() and vocab_size()");
-    static_assert(!NamesWindow<M> || HasWindow<M>, "flashback: window() of a LanguageModel must be const and return a length");
+    static_assert(
+        !LanguageModel<M> || StopsOrNot<M>,
+        "flashback: evaluate(TokenSpan, std::stop_token) of a LanguageModel must return a span of logits that live on "
+        "in the model, as evaluate(TokenSpan) does");
+    static_assert(
+        !NamesWindow<M> || HasWindow<M>,
+        "flashback: window() of a LanguageModel must be const and return a whole number: the most positions it can hold");
     static_assert(
         !NamesHead<M> || HasHead<M>,
         "flashback: head() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");

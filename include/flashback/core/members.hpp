@@ -4,32 +4,49 @@
 #include "flashback/core/config.hpp"
 
 #include <concepts>
+#include <cstddef>
 #include <functional>
 #include <ranges>
 #include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and with any signature. A class that
-/// derives from it and from one more owner of the name cannot say which of the two is meant; a final class is asked for a member
-/// that is not overloaded.
-#define FLASHBACK_DETAIL_MEMBER(Concept, name)           \
-    struct Owner##Concept {                              \
-        int name;                                        \
-    };                                                   \
-    template <class T>                                   \
-    struct Or##Concept : T, Owner##Concept {};           \
-    template <class T>                                   \
-    constexpr bool names_##Concept() {                   \
-        if constexpr (!std::is_class_v<T>) {             \
-            return false;                                \
-        } else if constexpr (std::is_final_v<T>) {       \
-            return requires { &T::name; };               \
-        } else {                                         \
-            return !requires { &Or##Concept<T>::name; }; \
-        }                                                \
-    }                                                    \
-    template <class T>                                   \
+/// Whether a pointer to member points to a number or an enumeration: nothing that is meant to be called.
+template <class Pointer>
+constexpr bool points_to_number = false;
+template <class T, class Number>
+constexpr bool points_to_number<Number T::*> = std::is_arithmetic_v<Number> || std::is_enum_v<Number>;
+
+/// Becomes whatever a function wants.
+struct Anything {
+    template <class T>
+    operator T() const;  // NOLINT(*-explicit-*): it is never called
+};
+
+/// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and with any signature, but for a public number.
+/// A class that derives from it and from one more owner of the name cannot say which of the two is meant. From a final class or a
+/// union nothing derives: they are asked for a public member that is not overloaded, or that can be called with at most two arguments.
+#define FLASHBACK_DETAIL_MEMBER(Concept, name)                              \
+    struct Owner##Concept {                                                 \
+        int name;                                                           \
+    };                                                                      \
+    template <class T>                                                      \
+    struct Or##Concept : T, Owner##Concept {};                              \
+    template <class T>                                                      \
+    constexpr bool names_##Concept() {                                      \
+        if constexpr (!std::is_class_v<T> && !std::is_union_v<T>) {         \
+            return false;                                                   \
+        } else if constexpr (requires { &T::name; }) {                      \
+            return !points_to_number<std::remove_cv_t<decltype(&T::name)>>; \
+        } else if constexpr (std::is_final_v<T> || std::is_union_v<T>) {    \
+            return requires(T & owner) { owner.name(); }                    \
+            || requires(T & owner, Anything any) { owner.name(any); }       \
+            || requires(T & owner, Anything any) { owner.name(any, any); }; \
+        } else {                                                            \
+            return !requires { &Or##Concept<T>::name; };                    \
+        }                                                                   \
+    }                                                                       \
+    template <class T>                                                      \
     concept Names##Concept = names_##Concept<std::remove_cv_t<T>>()
 
 FLASHBACK_DETAIL_MEMBER(Reset, reset);
@@ -59,6 +76,11 @@ concept Borrowed = std::is_lvalue_reference_v<Result> || std::ranges::borrowed_r
 /// A number of things: an unsigned integer. A signed one could be -1 and would be read as 2^64 - 1.
 template <class Result>
 concept Count = std::unsigned_integral<std::remove_cvref_t<Result>> && !std::same_as<std::remove_cvref_t<Result>, bool>;
+
+/// A whole number of any type and sign, as other runtimes count: neither 0.5 nor true.
+template <class Result>
+concept Whole = std::convertible_to<Result, std::size_t> && !std::floating_point<std::remove_cvref_t<Result>> &&
+                !std::same_as<std::remove_cvref_t<Result>, bool>;
 
 /// What a value is, or what a std::reference_wrapper refers to.
 template <class T>

@@ -37,8 +37,8 @@ struct Vocabulary {
     std::vector<std::string> merges = {};
     /// "gpt2" only: whether a word that is a token is taken without merging; by default with "llama-bpe" alone.
     std::optional<bool> whole_words = {};
-    bool normal_form_c = false;     ///< whether texts are put into Unicode's normal form C before they are tokenised
-    bool bos_in_documents = false;  ///< whether `bos` also stands in front of each retrieved document, as OPT's tokenizer does
+    bool normal_form_c = false;    ///< whether texts are put into Unicode's normal form C before they are tokenised
+    bool bos_in_passages = false;  ///< whether `bos` also stands in front of each passage, as OPT's tokenizer does
 
     std::size_t size() const noexcept { return pieces.size(); }
 };

@@ -17,7 +17,7 @@ struct TrainingExample {
     std::vector<std::uint32_t> targets;  ///< positions, ascending, from 1 to tokens.size() - 1
 };
 
-/// The last `count` tokens are the targets; all but the first if there are fewer.
+/// The last `count` tokens are the targets; if there are fewer, all but the first.
 inline TrainingExample predict_last(TokenBuffer tokens, std::size_t count) {
     TrainingExample example;
     const std::size_t most = tokens.empty() ? 0 : tokens.size() - 1;
@@ -28,7 +28,7 @@ inline TrainingExample predict_last(TokenBuffer tokens, std::size_t count) {
     return example;
 }
 
-/// Every token but the first is a target: pre-training.
+/// For pre-training: every token but the first is a target.
 inline TrainingExample predict_all(TokenBuffer tokens) {
     const std::size_t count = tokens.size();
     return predict_last(std::move(tokens), count);

@@ -13,9 +13,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Documents as one row of tokens, cut into sequences of one length. A document has `begin` in front, if there is such a token, and
-/// `end` behind. A sequence that starts inside a document has `begin` in front too, as a decoder or `perplexity` puts it in front of
-/// a text that was cut. `begin` is never predicted.
+/// Documents as one row of tokens, cut into sequences of one length. Each document has `begin` in front, if there is such a
+/// token, and `end` after it. A sequence that starts inside a document also has `begin` in front: a decoder and `perplexity`
+/// put it in front of a text that was cut, too. `begin` is never predicted.
 class PackedText {
 public:
     /// Throws    Error{contract} for sequences of fewer than 2 tokens
@@ -24,12 +24,12 @@ public:
     /// Appends a document, which is any tokens but `begin`.
     void add(TokenSpan document);
 
-    /// Tokens of a sequence.
+    /// How many tokens a sequence has.
     std::size_t length() const noexcept { return length_; }
     std::size_t documents() const noexcept { return documents_; }
-    /// All tokens, those behind the last whole sequence included.
+    /// All tokens, including those after the last whole sequence.
     std::size_t tokens() const noexcept { return tokens_.size(); }
-    /// Whole sequences; what is left over is not read.
+    /// The number of whole sequences; the rest is not read.
     std::size_t sequences() const noexcept { return tokens_.size() / length_; }
 
     /// A sequence as a training example: every token but the first and `begin` is predicted.

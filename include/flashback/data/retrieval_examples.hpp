@@ -12,9 +12,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// How training walks through a text: every stride has its own context, uniform from half the window to all that a stride leaves of
-/// it; 256 to 495 tokens in a window of 512. The first stride begins behind a window; where contexts are made shorter, it can begin behind
-/// the longest.
+/// How training walks through a text. Every stride has its own context length: a random number from half the window to all that
+/// a stride leaves of it (256 to 495 tokens for a window of 512). The first stride begins after a whole window. If you shorten
+/// the contexts, it can begin after the longest of them.
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, context sampling
 inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, StrideOptions options = {}) {
     FLASHBACK_ASSERT(window / 2 > 0 && options.stride + 1 + window / 2 <= window, "a window of ", window,
@@ -26,12 +26,14 @@ inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, St
     return options;
 }
 
-/// Examples by their number, each made when it is asked for: head, context and passages as the policies lay them out, and the
-/// tokens of the stride, which are the targets. Passages take room from the context: both together have the length that the stride
-/// was given; where head and markers do not fit into the window beside that, the oldest tokens of the context go.
+/// Examples by number, each made when it is asked for. An example is head, context and passages as the policies lay them out,
+/// and then the tokens of the stride, which are the targets. Passages take room from the context: both together have the length
+/// that the stride was given. If head and markers do not fit into the window beside that, the oldest tokens of the context are
+/// left out.
 ///
 /// Prepare the strides once with `retrieve_strides` or `cached_strides`: they serve every layout and wrapper.
-/// Requires  the text lives as long; threads may ask for examples at once, if they may call the policies at once
+/// Requires  the text lives as long; if several threads ask for examples at once, they must be allowed to call the policies at
+///           once
 /// Source    FlashBack (arXiv 2405.04065), section 3.3, and data_prepare.py and run.py of the official code
 template <class P>
 class RetrievalExamples {

@@ -1,5 +1,5 @@
-/// \file A text in strides, each with the passages that are found for it: what perplexity with retrieval is measured on, and what
-/// training examples are made of.
+/// \file A text in strides, each with the passages that were found for it. Perplexity with retrieval is measured on them, and
+/// training examples are made of them.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -24,19 +24,19 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// How a text is walked through. The strides begin at `init`, `init + stride`, ...; each has a context, the tokens in front of it
-/// that may be read, and passages that its query found.
+/// How a text is walked through. The strides begin at `init`, `init + stride`, and so on. Each has a context, which is the
+/// tokens before it that may be read, and the passages that its query found.
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code: init 512, stride 16, passages of 128 tokens
 struct StrideOptions {
-    std::size_t init = 512;            ///< tokens in front of the first stride
+    std::size_t init = 512;            ///< tokens before the first stride
     std::size_t stride = 16;           ///< tokens to predict for each retrieval
-    std::size_t strides = 0;           ///< the most of them; 0: all that are whole
+    std::size_t strides = 0;           ///< at most so many strides; 0: all that are whole
     std::size_t context = 256;         ///< tokens of a context
     std::size_t most_context = 0;      ///< if not 0, contexts are random, uniform from `context` to this
-    std::uint64_t seed = 0;            ///< of random contexts: that of a stride depends on this and on its number
+    std::uint64_t seed = 0;            ///< for random contexts; the context of a stride depends on this and on its number
     std::size_t hold = 0;              ///< if not 0, contexts grow over so many tokens of strides before their start moves on
     std::size_t passages = 1;          ///< for each stride; 0: nothing is searched
-    std::size_t passage_tokens = 128;  ///< what is kept of each passage
+    std::size_t passage_tokens = 128;  ///< passages are cut to so many tokens
     ExecutorRef executor = {};         ///< searches several strides at once, if the retriever can be asked when it is const
     std::function<void(std::size_t done, std::size_t all)> progress = {};  ///< called now and then, in the caller's thread
 };
@@ -44,9 +44,9 @@ struct StrideOptions {
 /// A stride and what was found for it.
 struct RetrievedStride {
     std::size_t at = 0;       ///< where its first token is in the text
-    std::size_t context = 0;  ///< how many tokens in front of it may be read
+    std::size_t context = 0;  ///< how many tokens before it may be read
     std::size_t found = 0;    ///< number of passages
-    TokenSpan passages = {};  ///< their tokens, each cut, one passage behind the other, the best first
+    TokenSpan passages = {};  ///< their tokens, one passage after the other, the best first; each is cut
 };
 
 /// The strides of a text. Copies share the passages.
@@ -57,25 +57,25 @@ public:
         std::uint64_t at = 0;
         std::uint32_t context = 0;
         std::uint32_t found = 0;
-        std::uint64_t end = 0;  ///< of its passages among all tokens; those of the next stride begin there
+        std::uint64_t end = 0;  ///< where its passages end among all tokens; those of the next stride begin there
 
         bool operator==(const Entry&) const = default;
     };
 
     RetrievedStrides() = default;
-    /// Takes views of what `owner` keeps alive.
+    /// Takes views of data that `owner` keeps alive.
     /// Requires  ends ascend up to the number of tokens
     RetrievedStrides(std::size_t stride, std::size_t retrievals, std::span<const Entry> entries, TokenSpan tokens,
                      std::shared_ptr<const void> owner)
         : stride_(stride), retrievals_(retrievals), entries_(entries), tokens_(tokens), owner_(std::move(owner)) {}
 
     std::size_t size() const noexcept { return entries_.size(); }
-    /// Tokens of each stride.
+    /// How many tokens each stride has.
     std::size_t stride() const noexcept { return stride_; }
-    /// How many of the strides a retriever was asked for.
+    /// For how many of the strides a retriever was asked.
     std::size_t retrievals() const noexcept { return retrievals_; }
 
-    /// A stride; its view is valid as long as a copy of this object.
+    /// A stride; its view is valid as long as a copy of this object lives.
     /// Requires  i < size()
     RetrievedStride operator[](std::size_t i) const noexcept {
         const std::size_t begin = i == 0 ? 0 : entries_[i - 1].end;
@@ -97,13 +97,13 @@ private:
 
 namespace detail {
 
-/// Strides that own what they are made of.
+/// Strides that own their data.
 struct OwnedStrides {
     std::vector<RetrievedStrides::Entry> entries;
     TokenBuffer tokens;
 };
 
-/// Where each stride is and how long its context is; nothing of what was found.
+/// Where each stride is and how long its context is, without passages.
 /// Throws    Error{contract} for options that make no sense, or a text without a whole stride
 inline std::vector<RetrievedStrides::Entry> walk(std::size_t tokens, const StrideOptions& o) {
     const std::size_t most = std::max(o.context, o.most_context) + (o.hold > o.stride ? o.hold - o.stride : 0);
@@ -184,13 +184,13 @@ std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& que
 
 }  // namespace detail
 
-/// Walks through a text and finds the passages of each stride. No passage is from a document that a token of the stride or of its
-/// context is from: `forbidden(passage, source)` says whether it is.
+/// Walks through a text and finds the passages of each stride. A passage must not come from a document to which a token of the
+/// stride or of its context belongs: `forbidden(passage, source)` tells whether it does.
 ///
-/// The query is made of the text in front of the stride, by a copy of `query` for each thread.
+/// The query is made of the text before the stride; each thread uses its own copy of `query`.
 /// Throws    Error{contract} for options that make no sense, a text without a whole stride, or passages without tokens; what
 ///           the retriever throws
-/// Cost      one search a stride; another one for four times as many candidates where too many of them are forbidden
+/// Cost      one search for each stride; if too many candidates are forbidden, another search for four times as many
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, which takes 2k candidates and no more
 template <class R, QueryBuilder QueryFrom, class Forbidden = FromSource>
 RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const QueryFrom& query, const StrideOptions& options,
@@ -247,15 +247,15 @@ struct PlannedStride {
 /// What of a stride's context is read beside its passages.
 struct StrideLayout {
     TokenSpan head = {};
-    bool passages_replace_text = false;  ///< they take the place of as many of the oldest tokens of the context
+    bool passages_replace_text = false;  ///< passages take the place of as many of the oldest tokens of the context
     std::size_t window = 0;  ///< if not 0, the most tokens of context, passages and stride; the oldest of the context go
 };
 
-/// Plans what a model should hold in front of a stride, by the policies that decode. All passages stand in one pair of markers.
-/// Throws    Error{contract} if passages that replace text leave none of it; Error{window} if head, passages and stride do not leave
-///           room for a token of it; as `plan_context`
-/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code: passages and text have a fixed length together,
-///           and several passages stand in one pair of markers; Ram et al. 2023, In-Context RALM: passages replace text
+/// Plans what a model should hold before a stride, by the policies that decode. All passages stand in one pair of markers.
+/// Throws    Error{contract} if passages that replace text leave none of it; Error{window} if head, passages and stride leave
+///           no room for a token of it; as `plan_context`
+/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code: passages and text together have a fixed
+///           length, and several passages stand in one pair of markers; Ram et al. 2023, In-Context RALM: passages replace text
 template <class P>
 ContextPlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& planned, const StrideLayout& how,
                         PlanScratch& scratch) {

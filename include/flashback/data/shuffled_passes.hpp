@@ -1,4 +1,4 @@
-/// \file The order of training.
+/// \file The order in which training reads its examples.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -13,18 +13,18 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Passes over some things, each in a new random order, which a seed and the number of the pass determine alone: a run that goes on
-/// at any place reads what it would have read.
+/// Passes over a number of things, each pass in a new random order. The order depends only on a seed and the number of the
+/// pass, so a run that continues at any place reads what it would have read.
 /// Source    Fisher and Yates 1938, Durstenfeld 1964, for each order
 class ShuffledPasses {
 public:
-    /// Throws    Error{contract} for no things
+    /// Throws    Error{contract} if there is nothing to order
     ShuffledPasses(std::size_t count, std::uint64_t seed) : order_(count), seed_(seed) {
         FLASHBACK_ASSERT(count > 0, "passes over nothing, expected at least 1 thing to shuffle");
     }
 
     /// Which thing comes at a place, counted from 0 over all passes.
-    /// Cost      that of shuffling where the pass is another than that of the call before
+    /// Cost      a shuffle, if the pass is another one than at the last call
     std::size_t operator[](std::uint64_t place) {
         const std::uint64_t pass = place / order_.size();
         if (pass != pass_) {
@@ -39,7 +39,7 @@ public:
 private:
     std::vector<std::size_t> order_;
     std::uint64_t seed_;
-    std::uint64_t pass_ = std::numeric_limits<std::uint64_t>::max();  ///< that `order_` is of
+    std::uint64_t pass_ = std::numeric_limits<std::uint64_t>::max();  ///< the pass that `order_` belongs to
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -1,4 +1,4 @@
-/// \file Retrieved strides in a file, because finding passages takes long and what was found serves many runs.
+/// \file Keeps retrieved strides in a file: finding passages takes long, and what was found serves many runs.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -16,8 +16,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A number for everything that strides depend on: the text, the options, and `search`, the caller's number for all that decides what
-/// is found: the corpus, the retriever and its settings, the query builder, what is forbidden.
+/// A number for everything that strides depend on: the text, the options, and `search`. That is the caller's number for
+/// everything that decides what is found: the corpus, the retriever and its settings, the query builder, what is forbidden.
 /// Cost      about the time to read the text
 std::uint64_t strides_key(const TextStream& text, const StrideOptions& options, std::uint64_t search);
 
@@ -25,16 +25,16 @@ std::uint64_t strides_key(const TextStream& text, const StrideOptions& options, 
 /// Cost      about the time to read it
 std::uint64_t corpus_key(std::span<const Document> documents);
 
-/// Writes strides to a file, whole or not at all; `key` says what they depend on.
+/// Writes strides to a file, as a whole or not at all; `key` is the number for everything that they depend on.
 /// Throws    Error{io}
 void write_strides(const std::filesystem::path& path, const RetrievedStrides& strides, std::uint64_t key);
 
-/// Reads strides from a file, which stays mapped, or its copy in memory, as long as they live.
+/// Reads strides from a file. The file stays mapped, or its copy in memory, as long as they live.
 /// Throws    Error{io}; as `parse_strides`
 RetrievedStrides read_strides(const std::filesystem::path& path, std::uint64_t key, FileAccess access = FileAccess::map);
 
-/// The strides that a file holds, or those that `make()` gives, which are then written to it. A file of strides that is damaged or
-/// of other strides is replaced; `on_replace(sentence)` tells why.
+/// The strides in a file; or, if it has none, those that `make()` gives, which are then written to it. A file that is damaged
+/// or holds other strides is replaced; `on_replace(sentence)` tells why.
 /// Throws    Error{format} for a file of another kind, which is not touched; Error{io}; what `make` throws
 template <class Make, class OnReplace>
 RetrievedStrides cached_strides(const std::filesystem::path& path, std::uint64_t key, const Make& make,

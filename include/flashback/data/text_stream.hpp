@@ -1,4 +1,4 @@
-/// \file A text of several documents as one sequence of tokens that knows which document each of them is from.
+/// \file Several documents as one sequence of tokens, which knows the document of each token.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -17,14 +17,14 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A document by the names that a corpus may know it by.
+/// A document, by the names under which a corpus may know it.
 struct SourceDocument {
     std::string id;
     std::string title;
-    std::size_t end = 0;  ///< behind its last token in the stream
+    std::size_t end = 0;  ///< the place after its last token in the stream
 };
 
-/// Documents one behind the other, as tokens.
+/// Documents as tokens, one after the other.
 class TextStream {
 public:
     /// Puts a document at the end.
@@ -43,13 +43,14 @@ private:
     std::vector<SourceDocument> documents_;
 };
 
-/// The stream of some documents: each tokenised by itself, with `end` behind it or, without one, a newline where it has none.
+/// The stream of some documents. Each is tokenised by itself and followed by `end`; if there is no `end`, by a newline, unless
+/// it ends with one.
 /// Throws    Error{vocabulary} if a document cannot be tokenised
 TextStream text_stream(std::span<const Document> documents, const Tokenizer& tokenizer, std::optional<TokenId> end = {});
 
 namespace detail {
 
-/// A title without what collections spell in different ways: case, blanks and quotation marks.
+/// A title without case, blanks and quotation marks, which collections spell in different ways.
 inline std::string title_key(std::string_view title) {
     std::string key;
     while (!title.empty()) {
@@ -69,14 +70,16 @@ inline bool has_run(TokenSpan tokens, TokenSpan run) {
 
 /// What a passage must not be from.
 struct StrideSource {
-    std::span<const SourceDocument> documents;  ///< that a token of the context or of the stride is from
-    TokenSpan tokens;                           ///< of the context, of the stride, and some behind it
+    std::span<const SourceDocument> documents;  ///< documents that a token of the context or of the stride is from
+    TokenSpan tokens;                           ///< of the context, of the stride, and some tokens after it
 };
 
-/// Says whether a passage is from a document that a stride is from: by its id, which is that of the document or `id#number` as
-/// Passages writes it; by its title, in which case, blanks and quotation marks do not count; or by its text, if it has `run` tokens
-/// in a row in common with the context, the stride and what comes next. Titles alone are not enough: one document in ten of FOLDOC
-/// has several, and collections differ in which of them they give.
+/// Tells whether a passage comes from a document of a stride. It is known in three ways:
+/// - by its id: that of the document, or `id#number` as Passages writes it;
+/// - by its title, without case, blanks and quotation marks;
+/// - by its text, if it has `run` tokens in a row in common with the context, the stride and what comes next.
+///
+/// Titles alone are not enough: one document in ten of FOLDOC has several, and collections give different ones.
 /// Cost      a comparison for each pair of a token of the passage and one of the source
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, for titles
 struct FromSource {

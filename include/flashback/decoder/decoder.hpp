@@ -20,6 +20,22 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
+namespace detail {
+
+/// Refuses, in words, what tokens cannot be handed to.
+template <class OnToken>
+constexpr bool checked_on_token() {
+    using Result = std::invoke_result_t<OnToken&, TokenId>;
+    static_assert(std::same_as<std::remove_cvref_t<Result>, bool> || !std::is_scalar_v<std::remove_cvref_t<Result>>,
+                  "flashback: on_token(TokenId) must return nothing, or bool: false cancels the generation");
+    static_assert(!NamesRewind<OnToken> || Rewinds<OnToken>,
+                  "flashback: rewind of on_token is called as rewind(std::size_t tokens) when tokens are taken back: this one "
+                  "cannot be");
+    return true;
+}
+
+}  // namespace detail
+
 /// Generates text while it retrieves. Refers to the model and the retriever, which must outlive it; holds the policies.
 ///
 /// It works with every LanguageModel, ours or another engine's. Between two calls the model keeps its cache, and the next
@@ -28,9 +44,10 @@ template <class Model, class RetrieverT, class PoliciesT>
 class Decoder {
     static_assert(detail::checked_model<Model>());
     static_assert(detail::checked_retriever<RetrieverT>());
-    static_assert(detail::PolicySet<PoliciesT>,
-                  "flashback: the policies of a Decoder are a Policies, or have its members: schedule, query, wrapper, layout, "
-                  "reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
+    static_assert(
+        detail::PolicySet<PoliciesT>,
+        "flashback: the policies of a Decoder are a Policies, or have its members, with policies that fit: schedule, query, "
+        "wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
 
 public:
     /// Refers to a model and a retriever, holds the policies, and calls none of them yet.
@@ -58,6 +75,7 @@ public:
     /// it has a member `rewind(n)`, that is told when a schedule takes the newest n tokens back.
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
+        static_assert(detail::checked_on_token<detail::Unwrapped<std::remove_reference_t<OnToken>>>());
         const Generation last = generator_.take();  // which the prompt may view
         check_same_model();
         check_untouched_since_last();
@@ -87,7 +105,7 @@ private:
     /// Does what the generator needs.
     template <class OnToken>
     void answer(const GenerateOptions& options, OnToken& on_token) {
-        const Need& need = generator_.need();
+        const Need need = generator_.need();
         switch (need.kind) {
             case Need::Kind::search: {
                 auto&& found = retriever_->retrieve(need.query, need.passages);
@@ -101,7 +119,7 @@ private:
                 generator_.resume();
                 break;
             case Need::Kind::rewind:
-                if constexpr (requires { on_token.rewind(need.length); }) on_token.rewind(need.length);
+                detail::rewind_policy(on_token, need.length);
                 generator_.resume();
                 break;
             case Need::Kind::truncate:

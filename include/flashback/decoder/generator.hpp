@@ -11,6 +11,7 @@
 #include "flashback/policy/context_plan.hpp"
 #include "flashback/policy/policies.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -25,7 +26,7 @@ namespace flashback::inline FLASHBACK_ISA {
 ///
 ///     generator.start(prompt, options, {.vocab_size = engine.vocab_size()});
 ///     for (;;) {
-///         const Need& need = generator.need();
+///         const Need need = generator.need();
 ///         switch (need.kind) {
 ///             case Need::Kind::search: generator.found(index.retrieve(need.query, need.passages)); break;
 ///             case Need::Kind::truncate: engine.truncate(need.length); generator.truncated(engine.size()); break;
@@ -35,13 +36,14 @@ namespace flashback::inline FLASHBACK_ISA {
 ///         }
 ///     }
 ///
-/// Between two generations it remembers what the model holds. Errors throw, unless `on_error` was given a handler.
+/// Between two generations it remembers what the model holds. A copy goes its own way from where this one is: drive it over a fork
+/// of the model. Errors throw, unless `on_error` was given a handler.
 template <class PoliciesT>
 class Generator {
     static_assert(
         detail::PolicySet<PoliciesT>,
-        "flashback: the policies of a Generator are a Policies, or have its members: schedule, query, wrapper, layout, "
-        "reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
+        "flashback: the policies of a Generator are a Policies, or have its members, with policies that fit: schedule, query, "
+        "wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
 
 public:
     using Kind = Need::Kind;
@@ -61,14 +63,30 @@ public:
     /// Throws    Error{contract} if the number of logits is 0; what policies throw
     void start(TokenSpan prompt, const GenerateOptions& options, const ModelFacts& facts) {
         state_.begin(prompt, options, facts, policies_.wants_surprisals());
-        need_ = {};
+        kind_ = Kind::done;
         if (facts.vocab_size == 0) return fail(ErrorCode::contract, "a model needs at least 1 logit, found 0");
         policies_.reset();
         next_token();
     }
 
     /// What is to be done next; `done` before the first `start`.
-    const Need& need() const noexcept { return need_; }
+    Need need() const noexcept {
+        Need need{.kind = kind_};
+        switch (kind_) {
+            case Kind::search:
+            case Kind::prefetch:
+                need.query = state_.query.view();
+                need.query.context = state_.context;
+                need.passages = state_.options.passages;
+                break;
+            case Kind::rewind: need.length = rewind_; break;
+            case Kind::truncate: need.length = keep_; break;
+            case Kind::evaluate: need.tokens = feed(); break;
+            case Kind::token: need.token = state_.context.back(); break;
+            case Kind::done: need.stop = state_.result.stop; break;
+        }
+        return need;
+    }
 
     /// The answer to `search`: what was found, the best first. It is copied.
     /// Throws    Error{contract} if nothing is searched for; what policies throw
@@ -76,7 +94,7 @@ public:
         if (!answers(Kind::search)) return;
         const double seconds = detail::GenerationState::since(state_.needed);
         state_.result.stats.seconds.retrieve += seconds;
-        state_.stand(passages);
+        state_.standing.assign(passages);
         state_.report_retrieval(rewind_);
         state_.retrieval->seconds = seconds;
         take_back();
@@ -86,21 +104,21 @@ public:
     /// Throws    Error{contract} if another answer is needed; Error{window} if the first context does not fit into the window; what
     ///           policies throw
     void resume() {
-        if (need_.kind == Kind::token) {
+        if (kind_ == Kind::token) {
             stopping_ ? conclude(StopReason::stop_string) : next_token();
-        } else if (need_.kind == Kind::rewind) {
+        } else if (kind_ == Kind::rewind) {
             plan();
-        } else if (need_.kind == Kind::prefetch) {
+        } else if (kind_ == Kind::prefetch) {
             evaluate_newest();
         } else {
             fail(ErrorCode::contract, "a generator goes on after a token, a rewind or a hint to prefetch, but it needs ",
-                 to_string(need_.kind));
+                 to_string(kind_));
         }
     }
 
     /// Ends the generation now, whatever it needs, with what it has.
     void cancel() {
-        if (need_.kind == Kind::token && stopping_) return conclude(StopReason::stop_string);
+        if (kind_ == Kind::token && stopping_) return conclude(StopReason::stop_string);
         finish(StopReason::cancelled);
     }
 
@@ -108,12 +126,12 @@ public:
     /// Throws    Error{contract} if no truncation is needed; Error{engine} if the model was not cut to the length that was needed
     void truncated(std::size_t size) {
         if (!answers(Kind::truncate)) return;
-        if (size != need_.length) {
-            return fail(ErrorCode::engine, "the model holds ", size, " positions after it was cut to ", need_.length,
+        if (size != keep_) {
+            return fail(ErrorCode::engine, "the model holds ", size, " positions after it was cut to ", keep_,
                         ": its truncate does not do what it says");
         }
-        state_.held.resize(need_.length);
-        need_evaluation();
+        state_.held.resize(keep_);
+        ask(Kind::evaluate);
     }
 
     /// The answer to `evaluate`: the logits after the last token, valid until the next evaluation, and how many positions the model
@@ -123,18 +141,19 @@ public:
     ///           sampler takes a token that has none; what policies throw
     void evaluated(std::span<const float> logits, std::size_t size) {
         if (!answers(Kind::evaluate)) return;
+        const TokenSpan tokens = feed();
         const std::size_t before = state_.held.size();
-        const std::size_t all = before + need_.tokens.size();
-        const std::size_t done = size < before || size > all ? 0 : size - before;  // of the tokens
-        append(state_.held, need_.tokens.first(logits.empty() ? done : need_.tokens.size()));
-        count(logits.empty() ? done : need_.tokens.size());
+        const std::size_t all = before + tokens.size();
+        const std::size_t done = logits.empty() ? std::clamp(size, before, all) - before : tokens.size();
+        append(state_.held, tokens.first(done));
+        count(done);
         if (logits.empty()) {
             if (state_.options.stop.stop_requested()) return finish(StopReason::cancelled);
-            return fail(ErrorCode::engine, "the model gave no logits for ", need_.tokens.size(), " tokens");
+            return fail(ErrorCode::engine, "the model gave no logits for ", tokens.size(), " tokens");
         }
         if (size != all) {
             return fail(ErrorCode::engine, "the model holds ", size, " positions, expected ", all, ": it held ", before,
-                        " and was given ", need_.tokens.size(), " more");
+                        " and was given ", tokens.size(), " more");
         }
         if (logits.size() != state_.model.vocab_size) {
             return fail(ErrorCode::engine, "the model gave ", logits.size(), " logits, but its vocab_size() is ",
@@ -176,21 +195,20 @@ private:
     }
 
     bool answers(Kind kind) {
-        if (need_.kind == kind) return true;
-        fail(ErrorCode::contract, "a generator was given the answer to ", to_string(kind), ", but it needs ",
-             to_string(need_.kind));
+        if (kind_ == kind) return true;
+        fail(ErrorCode::contract, "a generator was given the answer to ", to_string(kind), ", but it needs ", to_string(kind_));
         return false;
     }
 
     void ask(Kind kind) {
-        need_.kind = kind;
+        kind_ = kind;
         state_.needed = detail::GenerationState::Clock::now();
     }
 
     void finish(StopReason reason) {
         state_.result.stop = reason;
         state_.result.stats.seconds.total = detail::GenerationState::since(state_.began);
-        need_ = {.kind = Kind::done, .stop = reason};
+        kind_ = Kind::done;
     }
 
     /// The text is about to end, and the schedule has the last word.
@@ -221,7 +239,7 @@ private:
             }
         }
         if (decision.drops_passages()) {
-            state_.stand({});
+            state_.standing.assign({});
             take_back();
         } else if (decision.retrieves() || decision.prefetches()) {
             make_query();
@@ -235,9 +253,6 @@ private:
         StepView asking = state_.step();
         asking.rewind = rewind_;
         state_.query.assign(policies_.query()(asking));
-        need_.query = state_.query.view();
-        need_.query.context = state_.context;
-        need_.passages = state_.options.passages;
     }
 
     /// Takes tokens back, tells everyone, and plans.
@@ -245,7 +260,6 @@ private:
         if (rewind_ == 0) return plan();
         state_.rewind(rewind_);
         policies_.rewind(rewind_);
-        need_.length = rewind_;
         ask(Kind::rewind);
     }
 
@@ -259,8 +273,8 @@ private:
                 planned_ = true;
                 keep_ = plan.keep;
                 held_before_ = state_.held.size();
-                need_.tokens = plan.feed;
                 state_.reserve_for(plan.wanted.size());
+                state_.laid_out = state_.scratch.wanted;
                 break;
             }
             const FullWindow full{window, plan.wanted.size(), state_.context.size() - state_.dropped};
@@ -269,9 +283,7 @@ private:
             state_.dropped += drop;
             state_.result.stats.dropped += drop;
         }
-        if (keep_ == held_before_) return need_evaluation();
-        need_.length = keep_;
-        ask(Kind::truncate);
+        ask(keep_ < held_before_ ? Kind::truncate : Kind::evaluate);
     }
 
     void refuse(const FullWindow& full) {
@@ -285,11 +297,14 @@ private:
         const bool first = state_.result.stats.counts.requested == 0;
         if (first || state_.held.size() >= state_.model.window) return plan();
         planned_ = false;
-        need_.tokens = TokenSpan{state_.context}.last(1);
-        need_evaluation();
+        state_.laid_out.push_back(state_.context.back());
+        ask(Kind::evaluate);
     }
 
-    void need_evaluation() { ask(Kind::evaluate); }
+    /// What is evaluated next: the rest of the plan, or the newest token.
+    TokenSpan feed() const {
+        return planned_ ? TokenSpan{state_.scratch.wanted}.subspan(keep_) : TokenSpan{state_.context}.last(1);
+    }
 
     /// Counts an evaluation, of which `done` tokens were evaluated.
     void count(std::size_t done) {
@@ -310,8 +325,7 @@ private:
     }
 
     void sample(std::span<const float> all) {
-        state_.taken_from = {};  // what it viewed may be gone
-        const std::span<const float> logits = state_.without_masked(all, markers_of(policies_.wrapper()));
+        const std::span<const float> logits = state_.newest.without(all, markers_of(policies_.wrapper()), state_.masked.tokens);
         if (const auto bad = detail::GenerationState::first_bad(logits)) {
             return fail(ErrorCode::logits, "the logit of token ", *bad,
                         logits[*bad] > 0 ? " is +infinity" : " is not a number");
@@ -329,13 +343,12 @@ private:
         if (!state_.options.ignore_eos && state_.model.is_end && state_.model.is_end(token)) return conclude(StopReason::eos);
         state_.push(token, logits);
         stopping_ = policies_.stopping()(state_.step());
-        need_.token = token;
         ask(Kind::token);
     }
 
     FLASHBACK_NO_UNIQUE_ADDRESS PoliciesT policies_;
     detail::GenerationState state_;
-    Need need_;
+    Kind kind_ = Kind::done;
     ErrorHandler on_error_;
     std::size_t rewind_ = 0;       // of the decision that is being carried out
     std::size_t keep_ = 0;         // of the plan that is being carried out

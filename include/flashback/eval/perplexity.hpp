@@ -19,48 +19,48 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How a text is cut for `perplexity`. Each window is evaluated from scratch, with the head in front of it.
 struct PerplexityOptions {
-    std::size_t window = 0;              ///< tokens of a window; 0: as many as the model holds beside the head
-    std::size_t stride = 0;              ///< how far a window begins behind the one before it; 0: window, so that none overlap
-    std::size_t block = 128;             ///< tokens whose logits are in memory at once; changes no result
+    std::size_t window = 0;   ///< tokens of a window; 0: as many as the model holds beside the head
+    std::size_t stride = 0;   ///< how many tokens after the last one a window begins; 0: window, so that none overlap
+    std::size_t block = 128;  ///< tokens whose logits are in memory at once; changes no result
     std::optional<TokenSpan> head = {};  ///< tokens in front of every window; by default what the (first) model asks for
     TokenSpan masked = {};               ///< tokens that have no probability: marking tokens
-    ExecutorRef executor = {};           ///< shares out the softmax of a block
+    ExecutorRef executor = {};           ///< divides the softmax of a block between threads
 };
 
 /// How well a model predicts a text.
 struct Perplexity {
-    std::size_t tokens = 0;     ///< that were predicted
-    std::size_t windows = 0;    ///< that they were read in
+    std::size_t tokens = 0;     ///< tokens that were predicted
+    std::size_t windows = 0;    ///< windows in which they were read
     double nats = 0;            ///< mean of -ln p(token): nats per token
     double standard_error = 0;  ///< of that mean, as if tokens were independent; NaN for a single token
 
     double perplexity() const { return std::exp(nats); }
-    /// Of the perplexity: that of the mean, carried through the exponential.
+    /// The standard error of the perplexity: that of the mean, carried through the exponential.
     double perplexity_standard_error() const { return perplexity() * standard_error; }
 };
 
-/// One token of a text and what a model said of it.
+/// One token of a text, and how likely a model found it.
 struct TokenScore {
     std::size_t index;  ///< of the token in the text
     TokenId token;
     double nats;        ///< -ln of its probability
-    TokenId likeliest;  ///< what the model would have said
+    TokenId likeliest;  ///< the token that the model found likeliest
 };
 
 /// Two models on the same text.
 struct ModelComparison {
     Perplexity reference;
     Perplexity other;
-    double same_likeliest = 0;    ///< share of the tokens where both find the same token the likeliest (top-1 agreement)
+    double same_likeliest = 0;    ///< share of the tokens for which both find the same token likeliest (top-1 agreement)
     double relative_entropy = 0;  ///< mean Kullback-Leibler divergence of the other from the reference, nats
 
-    /// Of the perplexities: other / reference - 1.
+    /// The relative difference of the perplexities: other / reference - 1.
     double relative_difference() const { return std::expm1(other.nats - reference.nats); }
 };
 
 namespace detail {
 
-/// The options as they are meant, once they are known to make sense.
+/// The options with their defaults filled in, if they make sense.
 inline TextWindows checked_windows(TokenSpan tokens, const PerplexityOptions& options, TokenSpan head, std::size_t holds) {
     FLASHBACK_ASSERT(!tokens.empty(), "perplexity needs a text of at least 1 token, found none");
     FLASHBACK_ASSERT(options.block > 0, "perplexity needs blocks of at least 1 token, found 0");
@@ -80,7 +80,7 @@ inline TextWindows checked_windows(TokenSpan tokens, const PerplexityOptions& op
     return {head, std::min(window, tokens.size()), std::min(stride, tokens.size()), options.block};
 }
 
-/// What may be predicted, once it is known that all of the text from a token on may.
+/// The ids that may be predicted, if all of the text from a token on is among them.
 inline OpenIds checked_ids(TokenSpan tokens, std::size_t vocab, TokenSpan masked, std::size_t first = 0) {
     for (std::size_t i = first; i < tokens.size(); ++i) {
         const TokenId token = tokens[i];
@@ -106,11 +106,11 @@ inline void check_score(const TokenScore& score) {
 
 }  // namespace detail
 
-/// How well a model predicts a text without retrieval, and `on_score(TokenScore)` for each token that counts, in order. A
-/// token counts in the first window that holds it: all of the first window, the last `stride` tokens of the others.
+/// How well a model predicts a text without retrieval; `on_score(TokenScore)` is called for each token that counts, in order. A
+/// token counts in the first window that holds it: all tokens of the first window, and the last `stride` tokens of the others.
 /// Throws    Error{window} for windows that the model cannot hold; Error{contract} for a text without a token to predict, a
-///           stride beyond the window, or an id that is masked or that the model does not have; Error{logits} where logits
-///           give a token no probability; what the model throws
+///           stride beyond the window, or an id that is masked or that the model does not have; Error{logits} if logits give a
+///           token no probability; what the model throws
 /// Cost      each window once; holds the logits of one block. What the model held is forgotten
 /// Source    Jelinek et al. 1977, Perplexity: a measure of the difficulty of speech recognition tasks
 template <ScoringModel Model, std::invocable<const TokenScore&> OnScore>
@@ -140,14 +140,14 @@ Perplexity perplexity(Model& model, TokenSpan tokens, const PerplexityOptions& o
     return {mean.count(), windows, mean.mean(), mean.standard_error()};
 }
 
-/// The same without a look at each token.
+/// The same, without a call for each token.
 template <ScoringModel Model>
 Perplexity perplexity(Model& model, TokenSpan tokens, const PerplexityOptions& options = {}) {
     return perplexity(model, tokens, options, [](const TokenScore&) {});
 }
 
-/// How well two models predict the same text, and how far they agree: what quantised weights cost, say. Both read the head of
-/// the first.
+/// How well two models predict the same text, and how far they agree. It shows, for example, what quantised weights cost. Both
+/// read the head of the first.
 /// Throws    Error{vocabulary} for models with different numbers of logits; else as `perplexity`
 /// Cost      that of two perplexities; holds the logits of one block of each
 template <ScoringModel Reference, ScoringModel Other>

@@ -1,9 +1,9 @@
-/// \file How well a model predicts a text when passages are found for every few tokens of it.
+/// \file How well a model predicts a text if passages are found for every few tokens of it.
 ///
-/// The protocol: the text is cut into strides; for each, a query made of the text in front of it finds passages; the model reads
-/// head, context and passages in the order that a layout gives them, and then the tokens of the stride, each of which is predicted
-/// from all before it. `retrieve_strides` does the first half, once for all layouts, wrappers and models that are compared;
-/// `retrieval_perplexity` the second.
+/// The text is cut into strides. For each stride, a query made of the text before it finds passages. The model reads head,
+/// context and passages in the order that a layout gives them, and then the tokens of the stride. Each of these is predicted
+/// from all before it. `retrieve_strides` does the first half, once for all layouts, wrappers and models that are compared.
+/// `retrieval_perplexity` does the second half.
 ///
 ///     const RetrievedStrides strides = retrieve_strides(text, index, LastNTokens{32}, {.init = 512, .context = 365});
 ///     const auto append = retrieval_perplexity(session, Policies{}.layout(AppendPassages{}), text.tokens(), strides);
@@ -34,40 +34,40 @@ struct RetrievalPerplexityOptions {
     std::optional<TokenSpan> head = {};  ///< tokens in front of everything; by default what the (first) model asks for
     TokenSpan masked = {};               ///< tokens that have no probability, besides the wrapper's markers
     bool passages_replace_text = false;  ///< passages take the place of the oldest tokens of the context: In-Context RALM
-    ExecutorRef executor = {};           ///< runs the models at once; no result depends on it or on how many they are
+    ExecutorRef executor = {};           ///< runs the models at once; it changes no result, and neither does their number
     std::function<void(std::size_t done, std::size_t all)> progress = {};  ///< strides; called in the caller's thread
 };
 
 /// How well a model predicts the strides of a text.
 struct RetrievalPerplexity {
-    /// Strides that are read in one go, each run beginning with an empty cache; more models than runs are of no use.
+    /// Strides that are read in one go, starting with an empty cache. So more models than there are runs do not help.
     static constexpr std::size_t run = 32;
 
     std::size_t strides = 0;
-    std::size_t tokens = 0;      ///< that were predicted: all of all strides
-    std::size_t retrievals = 0;  ///< strides that a retriever was asked for
-    std::size_t passages = 0;    ///< that it gave
-    std::size_t copied = 0;      ///< strides whose tokens stand in their passages in one piece: the answer was given away
+    std::size_t tokens = 0;      ///< tokens that were predicted: all of all strides
+    std::size_t retrievals = 0;  ///< strides for which a retriever was asked
+    std::size_t passages = 0;    ///< passages that it gave
+    std::size_t copied = 0;      ///< strides that stand word for word in their passages: the answer was given away
     TokenCounts counts = {};  ///< requested: what was wanted in front of each stride, and all of the stride but its last token
     double nats = 0;          ///< mean of -ln p(token): nats per token
     double standard_error =
         0;  ///< of that mean, from the means of the strides, as if these were independent; NaN for one stride
     std::vector<double> stride_nats = {};  ///< the mean of each stride: to compare two runs stride by stride
     std::vector<double> place_nats =
-        {};  ///< the mean of the first tokens of all strides, of the second, ...: how far a passage parts them from their text
+        {};  ///< the mean of the first tokens of all strides, of the second, ...: what the distance to their text costs
 
     double perplexity() const { return std::exp(nats); }
-    /// Of the perplexity: that of the mean, carried through the exponential.
+    /// The standard error of the perplexity: that of the mean, carried through the exponential.
     double perplexity_standard_error() const { return perplexity() * standard_error; }
-    /// The perplexity per word where the tokens that were predicted have so many words.
+    /// The perplexity per word, if the predicted tokens are so many words.
     /// Source    Ram et al. 2023, In-Context RALM: e to the sum of -ln p(token) over the number of blanks of the text
     double perplexity_per(std::size_t words) const {
         return std::exp(nats * static_cast<double>(tokens) / static_cast<double>(words));
     }
 };
 
-/// The mean of the differences of two runs over the same strides, first less second, nats per token: what they differ in is much
-/// surer than either is, as hard strides are hard for both.
+/// The mean of the differences of two runs over the same strides, first minus second, in nats per token. The difference is
+/// known much better than either mean, because strides that are hard are hard for both.
 struct StrideDifference {
     double nats = 0;
     double standard_error = 0;
@@ -84,7 +84,7 @@ inline StrideDifference stride_difference(const RetrievalPerplexity& a, const Re
 
 namespace detail {
 
-/// Evaluates runs of strides, each from an empty cache, so that no count depends on who evaluates which.
+/// Evaluates runs of strides, each from an empty cache, so that no count depends on which model evaluates which run.
 template <LanguageModel Model, class P>
 class StrideScorer {
 public:
@@ -153,8 +153,8 @@ private:
     TokenCounts counts_;
 };
 
-/// Refuses strides of another text, and what does not fit into a window, before anything is evaluated. Gives the text
-/// up to the last token that is predicted.
+/// Before anything is evaluated, refuses strides of another text and strides that do not fit into a window. Gives the text up
+/// to the last token that is predicted.
 template <class P>
 TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStrides& strides, const StrideLayout& layout,
                         std::size_t window) {
@@ -177,16 +177,16 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
 
 }  // namespace detail
 
-/// How well a model predicts strides behind their contexts and passages, as `policies` lays them out: wrapper, layout and reuse
-/// of a Policies. Several models, which must be the same but for what they hold, share the strides out; each is used by one
-/// thread at a time.
+/// How well a model predicts strides after their contexts and passages. `policies` lays these out: wrapper, layout and reuse of
+/// a Policies. If there are several models, they divide the strides between them. They must be equal in everything but what
+/// they hold; each is used by one thread at a time.
 ///
-/// Strides are read in runs of 32, of which each begins with an empty cache: so counts depend on `reuse`, and on how many models
-/// there are nothing does. Contexts that slide along with the strides have no common prefix but the head, whatever the layout;
-/// what a layout can reuse shows where `StrideOptions::hold` holds their start.
+/// Strides are read in runs of 32, and each run begins with an empty cache. So the number of models changes no count; `reuse`
+/// does. If contexts slide along with the strides, they have only the head in common, and no layout can reuse more. To see what
+/// a layout can reuse, let `StrideOptions::hold` keep their start in place.
 /// Throws    Error{window} before anything is evaluated, if the model cannot hold what a stride needs; Error{contract} for no
-///           models, strides that are not of this text, and an id that is masked or that the model does not have;
-///           Error{logits} where logits give a token no probability; what the models throw
+///           models, strides that are not of this text, and an id that is masked or that the model does not have; Error{logits}
+///           if logits give a token no probability; what the models throw
 /// Cost      each stride once; what the models held is forgotten
 /// Source    FlashBack (arXiv 2405.04065), run.py of the official code; Ram et al. 2023, In-Context RALM, for passages that
 ///           replace text

@@ -17,9 +17,9 @@ struct ModelConfig {
     std::vector<TokenId> ends = {};  ///< tokens that end a text: eos_token_id
 };
 
-/// Reads the text of a config.json of Llama, Mistral, Qwen2, GPT-2 or OPT; `file` is the name for the sentences of errors.
-/// Throws    Error{format} for what is no JSON of this form, and for a number that is missing or impossible; Error{unsupported} for
-///           another model, and for every field that says something and is not known to leave the arithmetic alone
+/// Reads the text of a config.json of Llama, Mistral, Qwen2, GPT-2 or OPT; `file` is the name that errors give it.
+/// Throws    Error{format} if it is not JSON of this form, and for a number that is missing or impossible; Error{unsupported}
+///           for another model, and for every field that says something, unless it is known to change no arithmetic
 /// Source    huggingface/transformers, models/*/configuration_*.py and modeling_*.py; modeling_rope_utils.py
 ModelConfig parse_config_json(std::string_view json, const std::string& file);
 

@@ -1,4 +1,4 @@
-/// \file From a model file to a model and a tokenizer.
+/// \file Loads models and tokenizers.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -13,12 +13,12 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The vocabulary of a GGUF file. Where the file does not say whether texts begin with BOS, those of SentencePiece ("llama")
-/// and of the pre-tokenizer "llama-bpe" do if they name a BOS token, and others do not: so does llama.cpp read them.
-/// Throws    Error{vocabulary} if it has none or contradicts itself, and if one of byte-level BPE ("gpt2") has no merges
+/// The vocabulary of a GGUF file. If the file does not say whether texts begin with BOS, we do as llama.cpp: they do for
+/// SentencePiece ("llama") and for the pre-tokenizer "llama-bpe" if there is a BOS token, and not for others.
+/// Throws    Error{vocabulary} if the file has none or it contradicts itself, and if a byte-level BPE ("gpt2") has no merges
 Vocabulary read_vocabulary(const GgufFile& file);
 
-/// That of a GGUF file or of a Hugging Face folder (read_tokenizer_files).
+/// The same for a GGUF file or a Hugging Face folder (read_tokenizer_files).
 inline Vocabulary read_vocabulary(const ModelSource& source) {
     return source.gguf() ? read_vocabulary(*source.gguf()) : read_tokenizer_files(source.name());
 }
@@ -36,22 +36,28 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess ac
     return load_tokenizer(ModelSource::open(path, access));
 }
 
-/// The model of a GGUF file, its weights repacked. F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are; Q4_1, Q5_0, Q5_1,
-/// Q2_K, Q3_K and Q5_K become Q8_0, and Transformer::notes says so.
+/// The model of a GGUF file, with its weights repacked. F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are. Q4_1,
+/// Q5_0, Q5_1, Q2_K, Q3_K and Q5_K become Q8_0, and Transformer::notes says so.
 /// Throws    Error{format} if a tensor is missing or has another shape than the hyper-parameters say; Error{unsupported} for a
 ///           tensor type or a tensor that is not known here; Error{vocabulary} if the file has a vocabulary that contradicts
 ///           itself or has more tokens than the embedding has rows; with a path also what GgufFile::open throws
-/// Cost      as many bytes as the tensors of the file have; reads each tensor twice in a row, to hash it (Transformer::fingerprint)
-///           and to repack it, the rows of a matrix in parallel if an executor is given, and gives its pages back as it goes
+/// Cost      as many bytes as the tensors of the file have. Each tensor is read twice in a row, to hash it
+///           (Transformer::fingerprint) and to repack it, with the rows of a matrix in parallel if an executor is given; its
+///           pages are given back on the way
 std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
 
-/// The model of a Hugging Face folder of Llama, Mistral, Qwen2, GPT-2 or OPT, its weights repacked: F32, F16 and BF16, run as they
-/// are. Names may lack the prefix that the class of the saved model gives them. Rows of queries and keys are moved so that the pairs
-/// which Llama, Mistral and Qwen2 rotate stand side by side; GPT-2's matrices are turned over, and its fused one divided. Of a tied
-/// head and the embedding one may be absent. Causal masks and rotary frequencies that are stored as tensors are ignored. Tokenizer
-/// files say what stands in front of texts, if there are any; config.json and generation_config.json what ends them.
-/// Throws    Error{io}; Error{format} if a tensor is missing or has another shape than config.json says; Error{unsupported} for a
-///           field, a tensor type or a tensor that is not known here; Error{vocabulary} as for GGUF
+/// The model of a Hugging Face folder of Llama, Mistral, Qwen2, GPT-2 or OPT, with its weights repacked: F32, F16 and BF16,
+/// which are run as they are.
+///
+/// - Names may lack the prefix that the class of the saved model gives them.
+/// - Rows of queries and keys are moved, so that the pairs that Llama, Mistral and Qwen2 rotate stand side by side. GPT-2's
+///   matrices are transposed, and its fused one is divided.
+/// - If head and embedding are tied, one of them may be absent.
+/// - Causal masks and rotary frequencies that are stored as tensors are ignored.
+/// - Tokenizer files, if there are any, say what stands in front of texts; config.json and generation_config.json say what ends
+///   them.
+/// Throws    Error{io}; Error{format} if a tensor is missing or has another shape than config.json says; Error{unsupported} for
+///           a field, a tensor type or a tensor that is not known here; Error{vocabulary} as for GGUF
 /// Cost      reads the weights twice, to repack and to hash them; the rows of a matrix in parallel if an executor is given
 std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder, ExecutorRef executor = {},
                                                      FileAccess access = FileAccess::map);

@@ -1,4 +1,4 @@
-/// \file From the files of an adapter to an adapter.
+/// \file Loads adapters.
 #pragma once
 
 #include "flashback/format/gguf.hpp"
@@ -10,28 +10,30 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What an adapter is used with.
+/// What must be known to load an adapter.
 struct LoadAdapterOptions {
-    std::size_t tokens = 0;               ///< how many the vocabulary has, where it gained some beyond the rows of the model
+    std::size_t tokens = 0;  ///< how many tokens the vocabulary has, if it gained some beyond the rows of the model
     FileAccess access = FileAccess::map;  ///< how the files are read
 };
 
 /// The adapter in a folder of PEFT, or in a GGUF file for llama.cpp.
 ///
-/// A folder of PEFT holds LoRA pairs of F32, F16 or BF16 for linear layers of blocks, and rows of the input embedding: the trained ones
-/// (`trainable_token_indices`), or all (`modules_to_save`), of which those are kept that are not the model's own, as they are or
-/// rounded to its type; that matrix is read row by row. Rows beyond the model's belong to tokens that the vocabulary gains. The output
-/// head stays that of the model. Rows of B of queries and keys are put into the order of this model, which rotates other pairs than
-/// Hugging Face's; GPT-2's `c_attn`, which is three layers here, comes apart.
+/// A folder of PEFT holds two things:
+/// - LoRA pairs of F32, F16 or BF16 for linear layers of blocks. Rows of B of queries and keys are moved into the order of this
+///   model, which rotates other pairs than Hugging Face's. GPT-2's `c_attn` is three layers here and is taken apart.
+/// - Rows of the input embedding: only the trained ones (`trainable_token_indices`), or the whole matrix (`modules_to_save`).
+///   The whole matrix is read row by row, and a row is kept unless it is the model's own, as it is or rounded to the model's
+///   type. Rows beyond the model's belong to tokens that the vocabulary gains. The output head stays that of the model.
 ///
-/// A GGUF file holds pairs of any type that can be read. What its pair for `token_embd.weight` adds becomes rows that replace the
-/// model's, exact but for one rounding.
-/// Throws    Error{io}, Error{format}, Error{unsupported}, Error{vocabulary}: a file is absent or damaged, says something that is not
-///           implemented, does not fit the model or the vocabulary, or changes nothing; the sentence names the tensor or the field
+/// A GGUF file holds pairs of any type that can be read. If it has a pair for `token_embd.weight`, what that adds becomes rows
+/// that replace the model's, exact but for one rounding.
+/// Throws    Error{io}, Error{format}, Error{unsupported}, Error{vocabulary}: a file is absent or damaged, says something that
+///           is not implemented, does not fit the model or the vocabulary, or changes nothing; the sentence names the tensor or
+///           the field
 Adapter load_adapter(const std::filesystem::path& files, const Transformer& model, const LoadAdapterOptions& options = {});
 
 /// The adapter in a GGUF file that is open.
-/// Throws    as above, but for Error{io}
+/// Throws    as above, except Error{io}
 Adapter load_adapter(const GgufFile& file, const Transformer& model);
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -1,4 +1,4 @@
-/// \file A model on disk, in whichever form it came.
+/// \file A model on disk, in any of its forms.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -17,7 +17,7 @@ namespace flashback::inline FLASHBACK_ISA {
 class ModelSource {
 public:
     /// A folder is only looked at when something of it is loaded.
-    /// Throws    what GgufFile::open throws for a path that is no folder
+    /// Throws    for a path that is not a folder, what GgufFile::open throws
     static ModelSource open(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
         std::error_code unknown;
         if (!std::filesystem::is_directory(path, unknown)) return ModelSource{GgufFile::open(path, access)};
@@ -37,7 +37,7 @@ public:
     /// How the files are read.
     FileAccess access() const noexcept { return access_; }
 
-    /// Whether there is a vocabulary; without one, what works on ids still works.
+    /// Whether there is a vocabulary. Without one, what works on ids still works.
     bool has_tokenizer() const { return gguf_ ? gguf_->find("tokenizer.ggml.tokens") != nullptr : has_tokenizer_files(name_); }
 
 private:

@@ -1,6 +1,7 @@
-/// \file From an adapter to the folder that PEFT reads.
+/// \file Writes an adapter as a folder that PEFT reads.
 #pragma once
 
+#include "flashback/format/folder.hpp"
 #include "flashback/model/adapter.hpp"
 
 #include <cstddef>
@@ -9,17 +10,20 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What the files say besides the numbers.
+/// What the files say besides numbers.
 struct SaveAdapterOptions {
     std::string base_model = {};  ///< base_model_name_or_path: where PEFT looks for the model
     float dropout = 0;            ///< lora_dropout of the training
 };
 
-/// Writes an adapter as PEFT does, for a model of the same shape: `load_adapter` gives the same bits again, and PEFT the same outputs
-/// with Hugging Face's form of the model, whose embedding must have been given rows for new tokens before. Numbers are F32. The folder is made if it is not there; other files in it stay.
+/// Writes an adapter as PEFT does, for a model of the same shape. Numbers are F32. The folder is made if it is not there, and goes
+/// again if nothing could be written; other files in it stay.
 ///
-/// Both files are complete on the disk before either appears. A program that is killed between the two leaves a folder without a
-/// configuration, which is refused, and never an old one beside new numbers.
+/// `load_adapter` gives back the same bits. PEFT gives the same outputs with Hugging Face's form of the model; if the adapter
+/// has rows for new tokens, the embedding of that model must be enlarged first.
+///
+/// Both files are complete on the disk before either appears. If the program is killed between the two, the folder has no
+/// configuration, and is refused. An old configuration never stands beside new numbers.
 /// Throws    Error{contract} if the adapter does not fit the model or changes nothing; Error{io}
 void save_adapter(const Adapter& adapter, const TransformerConfig& model, const std::filesystem::path& folder,
                   const SaveAdapterOptions& options = {});

@@ -1,4 +1,4 @@
-/// \file From an adapter to the GGUF file that llama.cpp reads.
+/// \file Writes an adapter as a GGUF file that llama.cpp reads.
 #pragma once
 
 #include "flashback/model/adapter.hpp"
@@ -8,16 +8,20 @@
 #include <filesystem>
 
 namespace flashback::inline FLASHBACK_ISA {
-/// Writes an adapter as llama.cpp reads it, for a model in the order of rows of its GGUF file: a pair of F32 for each linear layer, and
-/// one for `token_embd.weight` where rows are replaced, which adds to the model's rows what the adapter's are more. `load_adapter`
-/// gives the same pairs again, and the same rows but for a rounding of that difference.
+/// Writes an adapter in the form that llama.cpp reads, with rows in the order of the model's GGUF file.
 ///
-/// The file has one alpha; where a pair has another, its B is multiplied. llama.cpp's scale, unlike that of a session, is also one of
-/// rows: they come out right at 1.
-/// Throws    Error{contract} if the adapter does not fit the model or changes nothing; Error{unsupported} for a family that GGUF has
-///           not, for tokens that the model lacks, and for rows where the output head is tied to the embedding; Error{io}
-/// Cost      4 bytes a number of the pairs; the pair for rows holds a number for each token of the model and each row, at most as many
-///           rows as the embedding is wide
+/// - Each linear layer gets a pair of F32.
+/// - If the adapter replaces rows of the input embedding, there is one more pair, for `token_embd.weight`. It adds the
+///   difference between the adapter's rows and the model's.
+/// - The file has one alpha. If a pair has another, its B is multiplied to make up for that.
+///
+/// `load_adapter` gives back the same pairs. It also gives back the same rows, except for the rounding of the difference. A
+/// scale in llama.cpp multiplies that difference too, and a scale of a session does not: so rows are right only at scale 1.
+/// Throws    Error{contract} if the adapter does not fit the model or changes nothing; Error{unsupported} for a family that
+///           GGUF does not have, for tokens that the model lacks, and for rows if the output head is tied to the embedding;
+///           Error{io}
+/// Cost      4 bytes for each number of the pairs. The pair for rows has one number for each token of the model and each row;
+///           rows count at most as many as the embedding is wide
 /// Source    ggml-org/llama.cpp, convert_lora_to_gguf.py (keys and names), src/llama-adapter.cpp (shapes)
 void save_gguf_adapter(const Adapter& adapter, const Transformer& model, const std::filesystem::path& target);
 

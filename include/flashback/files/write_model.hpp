@@ -1,4 +1,4 @@
-/// \file From a model to a model file.
+/// \file Writes a model as a model file.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -17,16 +17,21 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Throws    Error{unsupported}
 void check_gguf_writable(const TransformerConfig& c);
 
-/// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, whole or not at all: matrices as `type`, or as f16
-/// where their rows are no whole blocks of it, norms, biases and positions as f32, hyper-parameters, and the tokenizer of another file, whose EOS becomes the first token that ends a text of
-/// this model. Rows stand in the order of the architecture. llama.cpp runs the file, but for Qwen2 whose heads do not make up its width.
-/// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are no finite numbers, or
-///           would be none as `type`; Error{io}
+/// Writes a model of the families Llama, Mistral, Qwen2 or GPT-2 as a GGUF file, as a whole or not at all.
+///
+/// - Matrices are written as `type`, or as f16 if their rows cannot be cut into whole blocks of it; norms, biases and positions
+///   as f32. Rows stand in the order of the architecture.
+/// - The tokenizer is copied from another file. Its EOS becomes the first token that ends a text of this model.
+///
+/// llama.cpp runs the file, except for a Qwen2 whose heads together are not as wide as the model.
+/// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are not finite
+///           numbers, or would not be as `type`; Error{io}
 /// Cost      one row at a time beside the model
 /// Source    llama.cpp's names of keys and tensors (gguf-py/gguf/constants.py)
 void write_model(const std::filesystem::path& target, const Transformer& model, const GgufFile& tokenizer, DType type);
 
-/// The same with a vocabulary in memory, which unused tokens fill up to the rows of the embedding as llama.cpp expects; null: none.
+/// The same with a vocabulary in memory, or with none (null). Unused tokens fill it up to the rows of the embedding, as
+/// llama.cpp expects.
 /// Throws    also Error{vocabulary} for more tokens than the embedding has rows
 void write_model(const std::filesystem::path& target, const Transformer& model, const Vocabulary* vocabulary, DType type);
 

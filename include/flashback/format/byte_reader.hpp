@@ -1,4 +1,4 @@
-/// \file Reading a file front to back without ever passing its end.
+/// \file Reads a file from front to back and never past its end.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -18,10 +18,10 @@ namespace flashback::inline FLASHBACK_ISA {
 static_assert(std::endian::native == std::endian::little,
               "flashback: model files are little-endian, and so must the machine be");
 
-/// A position in the bytes of a file. Every read checks what is left first; nothing is allocated.
+/// A position in the bytes of a file. Every read first checks how many bytes are left; nothing is allocated.
 class ByteReader {
 public:
-    /// `file` is the name for the sentences of errors.
+    /// `file` is the name that errors give the file.
     ByteReader(std::span<const std::byte> bytes, std::string file) : bytes_(bytes), file_(std::move(file)) {}
 
     std::size_t position() const noexcept { return position_; }

@@ -1,4 +1,4 @@
-/// \file What is in a folder.
+/// \file What is in a folder, and folders that are made.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -10,13 +10,15 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include <dirent.h>
+#include <unistd.h>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The names of what is in a folder, in their order. (The iterators of libstdc++ 12 end the program where memory is short.)
+/// The sorted names of what is in a folder. (The iterators of libstdc++ 12 end the program if memory is short.)
 /// Throws    Error{io} for a folder that cannot be read; std::bad_alloc
 inline std::vector<std::string> folder_entries(const std::filesystem::path& folder) {
     const auto refuse = [&](int error) {
@@ -29,7 +31,7 @@ inline std::vector<std::string> folder_entries(const std::filesystem::path& fold
     if (!open) refuse(errno);
     std::vector<std::string> names;
     for (;;) {
-        errno = 0;  // the end and an error differ in nothing else
+        errno = 0;  // only this tells an error from the end
         const ::dirent* entry = ::readdir(open.get());
         if (entry == nullptr) break;
         const std::string_view name = entry->d_name;
@@ -39,5 +41,36 @@ inline std::vector<std::string> folder_entries(const std::filesystem::path& fold
     std::ranges::sort(names);
     return names;
 }
+
+/// A folder that is made, with those above it, for what is going to be written into it. What is still empty when this ends goes again:
+/// a program that could write nothing leaves no folder behind.
+class MadeFolder {
+public:
+    /// A folder that is there already, or a part of its path, is left alone.
+    /// Throws    Error{io} if it cannot be made, or something else has its name
+    explicit MadeFolder(const std::filesystem::path& folder) {
+        std::error_code error;
+        std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
+        if (!path.has_filename()) path = path.parent_path();
+        for (std::filesystem::path above = path; above.has_relative_path(); above = above.parent_path()) {
+            if (std::filesystem::exists(above, error)) break;
+            made_.push_back(above);
+        }
+        std::filesystem::create_directories(path, error);
+        if (!error) return;
+        remove_empty();
+        FLASHBACK_THROW(ErrorCode::io, "cannot make the folder '", folder.string(), "': ", error.message());
+    }
+    MadeFolder(const MadeFolder&) = delete;
+    MadeFolder& operator=(const MadeFolder&) = delete;
+    ~MadeFolder() { remove_empty(); }
+
+private:
+    void remove_empty() noexcept {
+        for (const std::filesystem::path& folder : made_) ::rmdir(folder.c_str());  // does nothing if something is in it
+    }
+
+    std::vector<std::filesystem::path> made_;  ///< the innermost first
+};
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -37,14 +37,14 @@ enum class GgufType : std::uint32_t {
     f64 = 12,
 };
 
-/// An array in the metadata, still as it lies in the file.
+/// An array in the metadata, as it lies in the file.
 struct GgufArray {
     GgufType type{};
     std::size_t count = 0;
     std::span<const std::byte> bytes;  ///< checked: exactly `count` elements
 };
 
-/// A metadata value; integers of all widths become 64 bits wide, and both float types double.
+/// A metadata value. Integers of all widths become 64 bits wide, and both float types become double.
 using GgufValue = std::variant<std::uint64_t, std::int64_t, double, bool, std::string_view, GgufArray>;
 
 /// A tensor of a file.
@@ -57,22 +57,22 @@ struct GgufTensor {
 };
 
 /// A GGUF file: metadata by key, tensors by name. Everything that it says of itself (counts, lengths, types, shapes, offsets)
-/// is checked against the bytes that are there before anything is allocated, so that a hostile file gives an Error.
+/// is checked against the bytes that are there before anything is allocated. So a hostile file gives an Error.
 ///
-/// Bytes behind the last tensor are left alone. Views point into the file and are valid as long as this object.
+/// Bytes after the last tensor are ignored. Views point into the file and are valid as long as this object lives.
 /// Source    The GGUF specification, ggml-org/ggml docs/gguf.md, versions 2 and 3
 class GgufFile {
 public:
-    /// Opens a file; see MappedFile for what may happen to it meanwhile.
-    /// Throws    Error{io} if it cannot be opened; Error{format} if it is damaged or no GGUF file; Error{unsupported} for a
-    ///           big-endian file, another version, a tensor type that is not known or a part of a split model
+    /// Opens a file; MappedFile says what must not happen to it meanwhile.
+    /// Throws    Error{io} if it cannot be opened; Error{format} if it is damaged or not a GGUF file; Error{unsupported} for a
+    ///           big-endian file, another version, an unknown tensor type or a part of a split model
     static GgufFile open(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
         MappedFile file{path, access};
         const auto bytes = file.bytes();
         return GgufFile{std::move(file), bytes, path.string()};
     }
 
-    /// Reads a file that is in memory already and stays there; `name` is for the sentences of errors.
+    /// Reads a file that is already in memory and stays there; `name` is what errors call it.
     /// Throws    as `open`, without Error{io}
     static GgufFile view(std::span<const std::byte> bytes, std::string name) {
         return GgufFile{std::nullopt, bytes, std::move(name)};
@@ -86,7 +86,7 @@ public:
     std::uint32_t version() const noexcept { return version_; }
     const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const noexcept { return metadata_; }
     const std::vector<GgufTensor>& tensors() const noexcept { return tensors_; }
-    /// The metadata once more, in the same order, as it lies in the file: of each entry its type and its value, without the key.
+    /// The metadata again, in the same order, as it lies in the file: the type and the value of each entry, without the key.
     const std::vector<std::span<const std::byte>>& raw_metadata() const noexcept { return raw_metadata_; }
 
     /// The value of a key, or nothing.

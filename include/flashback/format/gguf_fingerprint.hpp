@@ -1,4 +1,4 @@
-/// \file What makes the model of one GGUF file another than that of a second.
+/// \file A number that tells the models of two GGUF files apart.
 #pragma once
 
 #include "flashback/core/executor.hpp"
@@ -22,9 +22,9 @@ inline std::uint64_t fingerprint(const GgufTensor& tensor) noexcept {
     return one.value();
 }
 
-/// The fingerprint of a file whose tensors were hashed before, one by one.
+/// The fingerprint of a file whose tensors have been hashed one by one.
 /// Shape     `of_tensor(const GgufTensor&)` gives `fingerprint(tensor)`
-/// Throws    Error{format} if the architecture is no text
+/// Throws    Error{format} if the architecture is not text
 template <class OfTensor>
 std::uint64_t fingerprint_of(const GgufFile& file, const OfTensor& of_tensor) {
     Fingerprint all;
@@ -70,8 +70,8 @@ std::uint64_t fingerprint_of(const GgufFile& file, const OfTensor& of_tensor) {
 }
 
 /// The fingerprint of a file's weights (names, shapes, types and values of all tensors) and hyper-parameters (the keys of its
-/// architecture). The order of either in the file does not matter, and neither do name, tokenizer and templates.
-/// Throws    Error{format} if the architecture is no text
+/// architecture). Their order in the file does not matter. Name, tokenizer and templates do not count.
+/// Throws    Error{format} if the architecture is not text
 /// Cost      reads all weights once, the tensors in parallel if an executor is given
 inline std::uint64_t fingerprint(const GgufFile& file, ExecutorRef executor = {}) {
     const std::vector<GgufTensor>& tensors = file.tensors();

@@ -1,4 +1,4 @@
-/// \file Writing GGUF files: whole or not at all.
+/// \file Writes GGUF files, as a whole or not at all.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -34,19 +34,19 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Source    The GGUF specification, ggml-org/ggml docs/gguf.md, version 3
 class GgufWriter {
 public:
-    /// Creates the temporary file, so that a target that cannot be written is found before any work is done. A target that
-    /// exists will be replaced; a symbolic link stays one, and what it points to is replaced.
-    /// Throws    Error{io} if that is impossible, or if the target exists and is no regular file
+    /// Creates the temporary file. So a target that cannot be written is found before any work is done. A target that exists
+    /// will be replaced; if it is a symbolic link, the link stays and the file that it points to is replaced.
+    /// Throws    Error{io} if that is impossible, or if the target exists and is not a regular file
     explicit GgufWriter(const std::filesystem::path& target) : file_(target) {}
 
-    /// Takes over the metadata of a file whose keys begin with `prefix`, by default all, byte for byte; keys that are there already
-    /// are replaced.
+    /// Copies, byte for byte, the metadata of a file whose keys begin with `prefix`; by default all. Keys that are there
+    /// already are replaced.
     /// Requires  nothing was written yet
     GgufWriter& copy_metadata(const GgufFile& file, std::string_view prefix = {});
 
-    /// Replaces or adds an entry; a new one comes behind the others.
-    /// Requires  nothing was written yet; a key of 1 to 65535 characters without NUL; general.alignment is a power of two up
-    ///           to 2^20
+    /// Replaces an entry, or adds it after the others.
+    /// Requires  nothing was written yet; a key of 1 to 65535 characters without NUL; general.alignment is a power of two up to
+    ///           2^20
     /// Throws    Error{contract} otherwise
     GgufWriter& set(std::string_view key, std::uint32_t number);
     GgufWriter& set(std::string_view key, std::same_as<float> auto number);
@@ -66,13 +66,14 @@ public:
 
     /// Announces the next tensor.
     /// Shape     dims: the first runs fastest
-    /// Requires  nothing was written yet; a name of 1 to 63 characters, of no other tensor; 1 to 4 dimensions, none of them 0;
-    ///           a known type whose blocks fill the rows
+    /// Requires  nothing was written yet; a name of 1 to 63 characters that no other tensor has; 1 to 4 dimensions, none of
+    ///           them 0; a known type whose blocks fill the rows
     /// Throws    Error{contract} otherwise
     GgufWriter& add_tensor(std::string_view name, std::span<const std::uint64_t> dims, DType type);
 
-    /// Appends bytes to the tensor that is not complete yet; the first call writes the metadata. Padding comes by itself.
-    /// Requires  no more bytes than that tensor still lacks
+    /// Appends bytes to the first tensor that is not complete. The first call writes the metadata. Padding is added where it is
+    /// needed.
+    /// Requires  at most as many bytes as that tensor still lacks
     /// Throws    Error{contract} otherwise; Error{io} if the disk is full or fails
     void write(std::span<const std::byte> bytes);
 
@@ -84,7 +85,7 @@ public:
 
 private:
     struct Tensor {
-        std::string record;  ///< all that stands in the file but the offset
+        std::string record;  ///< what the file says of the tensor, without the offset
         std::uint64_t bytes;
     };
 

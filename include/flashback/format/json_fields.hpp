@@ -1,4 +1,4 @@
-/// \file An object of JSON whose fields are checked one by one.
+/// \file A JSON object whose fields are checked one by one.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -19,11 +19,11 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// Files of a tokenizer have a field for each token.
-inline constexpr std::size_t most_tokenizer_bytes = std::size_t{1} << 26;
-inline constexpr std::size_t most_tokens = std::size_t{1} << 21;
+/// Files of a tokenizer have a field for each token, and up to three elements for each merge.
+inline constexpr JsonTree::Most most_of_tokenizers{
+    .bytes = std::size_t{1} << 26, .fields = std::size_t{1} << 21, .elements = std::size_t{1} << 22};
 
-/// A value as it may stand in a message.
+/// A value as a message may show it.
 inline std::string shown(const JsonTree& value) { return printable(value.text()); }
 
 }  // namespace detail
@@ -32,8 +32,8 @@ inline std::string shown(const JsonTree& value) { return printable(value.text())
 /// Requires  the object outlives it
 class JsonFields {
 public:
-    /// `file` is the name for the sentences of errors, `where` the object in it, "" for the whole.
-    /// Throws    Error{format} for a value that is no object
+    /// `file` is the name that errors give the file, `where` the object in it; "" is the whole file.
+    /// Throws    Error{format} if the value is not an object
     JsonFields(const JsonTree& object, const std::string& file, std::string where = {});
     JsonFields(const JsonTree&& object, const std::string& file, std::string where = {}) = delete;
 
@@ -48,19 +48,20 @@ public:
     /// Throws    Error{format} for a value of another type
     std::optional<bool> flag(const std::string& field) const;
     std::optional<std::string> text(const std::string& field) const;
-    /// A number of a size that a float holds.
+    /// A number that a float can hold.
     std::optional<double> number(const std::string& field) const;
     /// A whole number from `least` to 2^31 - 1.
     std::optional<std::size_t> count(const std::string& field, std::uint64_t least = 1) const;
     std::size_t count_of(const std::string& field, const JsonTree& value, std::uint64_t least = 1) const;
     /// A list; null if the field is absent or null.
     const JsonTree::Array* list(const std::string& field) const;
-    /// Tokens, a single one or a list; none if the field is absent or null.
+    /// Tokens: a single one or a list; none if the field is absent or null.
     std::vector<TokenId> tokens(const std::string& field) const;
     /// An object; nothing if the field is absent or null.
     std::optional<JsonFields> object(const std::string& field) const;
 
-    /// Calls `visit(name, value)` for each field that nobody asked for and that says something: not null, false, 0, "" or empty.
+    /// Calls `visit(name, value)` for each field that nobody asked for and that says something: it is not null, false, 0, "" or
+    /// empty.
     template <class Visit>
     void others(const Visit& visit) const {
         for (const auto& [name, value] : object_.object()) {
@@ -93,7 +94,7 @@ private:
 struct OptionalJson {
     OptionalJson(const std::filesystem::path& folder, const char* file) : name((folder / file).string()) {
         present = std::filesystem::exists(name);
-        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, detail::most_tokenizer_bytes, detail::most_tokens);
+        if (present) json = JsonTree::parse(MappedFile{name}.text(), name, detail::most_of_tokenizers);
     }
     JsonFields fields() const { return {json, name}; }
 

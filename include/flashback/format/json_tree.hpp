@@ -73,11 +73,17 @@ public:
 
     static bool is_utf8(const std::string& text);
 
-    /// The JSON of a file: lists and objects lie at most 16 deep in each other, no object has a field twice, and all together have at
-    /// most `most_fields`.
+    /// How much a file may ask for: an element of a list takes 40 bytes here and 2 there.
+    struct Most {
+        std::size_t bytes = std::size_t{16} << 20;
+        std::size_t fields = 10000;                   ///< of all objects together
+        std::size_t elements = std::size_t{1} << 17;  ///< of all lists together
+    };
+
+    /// The JSON of a file: lists and objects lie at most 16 deep in each other, no object has a field twice, and nothing is beyond `most`.
     /// Throws    Error{format} for anything else, and for a number that no double holds
-    static JsonTree parse(std::string_view text, const std::string& file, std::size_t most_bytes = std::size_t{16} << 20,
-                          std::size_t most_fields = 10000);
+    static JsonTree parse(std::string_view text, const std::string& file, const Most& most);
+    static JsonTree parse(std::string_view text, const std::string& file) { return parse(text, file, Most{}); }
 
 private:
     template <class T>

@@ -23,22 +23,23 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How the bytes of a file come into memory.
 enum class FileAccess : std::uint8_t {
-    map,   ///< when they are touched, without a copy; the file must not shrink meanwhile
-    copy,  ///< all at once, into memory of our own, whatever happens to the file later
+    map,   ///< pages come when they are touched, without a copy; the file must not shrink meanwhile
+    copy,  ///< all at once, into memory of our own; later changes of the file do no harm
 };
 
 /// The bytes of a file, mapped into memory or, on request, copied.
 ///
-/// A mapped file must not shrink while it is mapped: reading past its new end ends the program (SIGBUS), and nothing here can prevent
-/// that. Nor must it be rewritten in place: what was checked would no longer be what is there. Files that others may change are opened
-/// with FileAccess::copy; files that are only ever replaced under their name, as AtomicFile does, are safe either way.
+/// While a file is mapped, it must not shrink: reading past its new end ends the program (SIGBUS), and nothing here can prevent
+/// that. It must not be rewritten in place either, because then it is no longer what was checked. Open files that others may
+/// change with FileAccess::copy. Files that are only replaced under their name, as AtomicFile does, are always safe.
 class MappedFile {
 public:
-    /// Throws    Error{io} if the file cannot be opened or read, is no regular file, or shrinks while it is copied; with
+    /// Throws    Error{io} if the file cannot be opened or read, is not a regular file, or shrinks while it is copied; with
     ///           FileAccess::copy std::bad_alloc
     /// Cost      map: no reading, pages come when they are touched; copy: reads the file, and holds as many bytes
     explicit MappedFile(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
-        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        // Opening a pipe would wait until somebody writes to it; it is refused below.
+        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         if (file < 0) FLASHBACK_THROW(ErrorCode::io, "cannot open '", path.string(), "': ", std::strerror(errno));
         const std::unique_ptr<const int, Close> closer{&file};
         struct stat status {};
@@ -78,7 +79,8 @@ public:
     /// The bytes as characters.
     std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
 
-    /// Says that a part will not be read soon: its memory goes back to the system, and comes again when it is touched. A copy stays.
+    /// Says that a part will not be read soon: its memory goes back to the system and is read again when it is touched. A copy
+    /// keeps its memory.
     void release(std::span<const std::byte> part) const noexcept {
         if (copy_) return;
         const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));

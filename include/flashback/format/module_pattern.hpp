@@ -1,4 +1,4 @@
-/// \file Regular expressions over the names of modules, in time that is linear in the name.
+/// \file Regular expressions over the names of modules, in time that is linear in the length of the name.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -13,16 +13,16 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A regular expression of Python's `re`, as the configurations of PEFT hold them. It says whether a name matches, not where, so that
-/// all matches are followed at once and no expression takes exponential time. Characters are bytes.
+/// A regular expression of Python's `re`, as PEFT's configurations have them. It only tells whether a name matches. So all
+/// matches are followed at once, and no expression takes exponential time. Characters are bytes.
 ///
-/// Known are literals, `.`, classes, `\d \w \s \D \W \S`, groups, `|`, `* + ? {m,n}` with or without a lazy `?`, `^ $ \A \Z \b \B`. What looks
-/// around, refers back, is possessive or sets flags is refused.
+/// It knows literals, `.`, classes, `\d \w \s \D \W \S`, groups, `|`, `* + ? {m,n}` with or without a lazy `?`, `^ $ \A \Z \b
+/// \B`. It refuses expressions that look around, refer back, are possessive or set flags.
 /// Source    Thompson 1968, Regular expression search algorithm; Python, library reference, "re"
 class ModulePattern {
 public:
-    /// Throws    Error{format} for what is no regular expression or a program of more than 4096 steps; Error{unsupported} for a
-    ///           construct that is not known
+    /// Throws    Error{format} for text that is not a regular expression, or becomes a program of more than 4096 steps;
+    ///           Error{unsupported} for a construct that is not known
     ModulePattern(std::string text);  // NOLINT(google-explicit-constructor): a name is the usual pattern
     ModulePattern(const char* text) : ModulePattern(std::string{text}) {}  // NOLINT(google-explicit-constructor)
 
@@ -32,14 +32,14 @@ public:
     /// Whether the whole name matches: `re.fullmatch(text, name)`.
     bool matches(std::string_view name) const;
 
-    /// Whether the name, or the end of it behind a dot, matches: `re.match(rf"(.*\.)?({text})$", name)`.
+    /// Whether the name, or its end after a dot, matches: `re.match(rf"(.*\.)?({text})$", name)`.
     bool matches_end(std::string_view name) const;
 
 private:
     friend class PatternParser;
 
     enum class Step : std::uint8_t { set, split, jump, begin, end, border, no_border };
-    /// Steps go on to the next one; `split` and `jump` to the distances that they name.
+    /// A step goes on to the next one; `split` and `jump` go on at the distances that they name.
     struct Instruction {
         Step step;
         std::uint16_t set = 0;

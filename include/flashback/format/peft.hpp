@@ -1,4 +1,4 @@
-/// \file The folder of an adapter as PEFT lays it out: adapter_config.json and adapter_model.safetensors.
+/// \file The folder of an adapter in PEFT's layout: adapter_config.json and adapter_model.safetensors.
 #pragma once
 
 #include "flashback/core/tokens.hpp"
@@ -22,7 +22,7 @@ namespace flashback::inline FLASHBACK_ISA {
 inline constexpr std::string_view peft_config_file = "adapter_config.json";
 inline constexpr std::string_view peft_tensors_file = "adapter_model.safetensors";
 
-/// What adapter_config.json says of a LoRA for a causal language model, as far as it changes the arithmetic or is worth knowing.
+/// What adapter_config.json says of a LoRA for a causal language model, if it changes the arithmetic or is worth knowing.
 /// Modules are named as in the model that PEFT wraps, e.g. "model.layers.0.self_attn.q_proj".
 /// Source    huggingface/peft: tuners/lora/config.py (the fields), tuners/tuners_utils.py check_target_module_exists (what is a
 ///           target), utils/other.py get_pattern_key (which pattern counts)
@@ -30,17 +30,17 @@ struct PeftConfig {
     std::string base_model = {};   ///< the name of the model that it was trained for
     std::size_t rank = 8;          ///< r
     double alpha = 8;              ///< lora_alpha
-    double dropout = 0;            ///< lora_dropout; no part of inference
+    double dropout = 0;            ///< lora_dropout; inference does not use it
     bool rank_stabilised = false;  ///< use_rslora: scale = alpha / sqrt(rank), else alpha / rank
-    /// Whether the layers of the base hold their weights transposed, as GPT-2's do. A and B are stored alike either way.
+    /// Whether the layers of the base hold their weights transposed, as GPT-2's do. A and B are stored the same either way.
     bool fan_in_fan_out = false;
-    std::vector<std::string> target_modules = {};       ///< e.g. "q_proj": names, or the ends of names behind a dot
-    std::optional<ModulePattern> target_pattern = {};   ///< instead of names: an expression for whole names
+    std::vector<std::string> target_modules = {};       ///< e.g. "q_proj": names, or the ends of names after a dot
+    std::optional<ModulePattern> target_pattern = {};   ///< instead of names: one expression for whole names
     bool all_linear = false;                            ///< instead of names: "all-linear", every linear layer of a block
-    std::vector<std::string> exclude_modules = {};      ///< names or ends of names of what is no target after all
-    std::optional<ModulePattern> exclude_pattern = {};  ///< instead of names: an expression for whole names
+    std::vector<std::string> exclude_modules = {};      ///< names, or ends of names, that are taken out of the targets
+    std::optional<ModulePattern> exclude_pattern = {};  ///< instead of names: one expression for whole names
     std::vector<std::size_t> layers_to_transform = {};  ///< the layers in which `target_modules` counts; empty: all
-    std::vector<std::string> layers_pattern = {};       ///< what stands in front of the layer's number; empty: anything
+    std::vector<std::string> layers_pattern = {};       ///< what stands before the layer's number; empty: anything
     std::vector<std::pair<ModulePattern, std::size_t>> rank_pattern = {};  ///< other ranks, by module; the first that matches
     std::vector<std::pair<ModulePattern, double>> alpha_pattern = {};      ///< other alphas, by module
     std::vector<TokenId> token_indices = {};                               ///< input embedding rows that are replaced
@@ -49,13 +49,13 @@ struct PeftConfig {
     /// The rank of a module.
     std::size_t rank_of(std::string_view module) const { return of_pattern(rank_pattern, module, rank); }
 
-    /// What B A is multiplied with in a module.
+    /// The factor of B A in a module.
     double scale_of(std::string_view module) const {
         const auto r = static_cast<double>(rank_of(module));
         return of_pattern(alpha_pattern, module, alpha) / (rank_stabilised ? std::sqrt(r) : r);
     }
 
-    /// Whether the file leaves open what the targets are: PEFT then has a list of its own for every kind of model.
+    /// Whether the file does not name its targets: then PEFT has a list of its own for every kind of model.
     bool open() const noexcept { return target_modules.empty() && !target_pattern && !all_linear; }
 
     /// Whether a linear layer of a block is a target.
@@ -70,7 +70,7 @@ struct PeftConfig {
         return among(target_modules) && (layers_to_transform.empty() || in_layers(module));
     }
 
-    /// Whether a name is that of a module or the end of it, behind a dot.
+    /// Whether a name is that of a module, or the end of it after a dot.
     static bool names(std::string_view name, std::string_view module) noexcept {
         return module == name ||
                (module.ends_with(name) && module.size() > name.size() && module[module.size() - name.size() - 1] == '.');
@@ -83,7 +83,7 @@ private:
         return found == patterns.end() ? otherwise : found->second;
     }
 
-    /// Whether the number in a name, behind what `layers_pattern` says and in front of more, is that of a layer to transform.
+    /// Whether the name contains the number of a layer to transform: after what `layers_pattern` says, and before more.
     bool in_layers(std::string_view module) const {
         for (std::size_t dot = module.find('.'); dot != module.npos; dot = module.find('.', dot + 1)) {
             std::size_t layer = 0;
@@ -101,9 +101,10 @@ private:
     }
 };
 
-/// Reads the text of an adapter_config.json; `file` is the name for the sentences of errors.
-/// Throws    Error{format} for what is no JSON of this form, or no number where one should be; Error{unsupported} for another kind of
-///           adapter, and for every field that is set and would change the arithmetic in a way that is not implemented
+/// Reads the text of an adapter_config.json; `file` is the name that errors give it.
+/// Throws    Error{format} if it is not JSON of this form, or lacks a number where one should be; Error{unsupported} for
+///           another kind of adapter, and for every field that is set and would change the arithmetic in a way that is not
+///           implemented
 PeftConfig parse_peft_config(std::string_view json, const std::string& file);
 
 /// The text of an adapter_config.json for inference.

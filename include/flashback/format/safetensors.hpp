@@ -1,4 +1,4 @@
-/// \file Reading safetensors files: untrusted bytes in, checked tensors out.
+/// \file Reads safetensors files: untrusted bytes go in, checked tensors come out.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -23,21 +23,24 @@ namespace flashback::inline FLASHBACK_ISA {
 struct SafeTensor {
     std::string name;
     std::string_view dtype;            ///< as the file names it, e.g. "BF16"
-    std::optional<DType> type;         ///< the same where this library has it; not for BOOL, U8 to U64, F8_E5M2 and F8_E4M3
+    std::optional<DType> type;         ///< the same type here; none for BOOL, U8 to U64, F8_E5M2 and F8_E4M3
     std::vector<std::uint64_t> shape;  ///< the last dimension runs fastest; none for a single number
     std::span<const std::byte> data;   ///< in the file, at any address
 };
 
 /// A safetensors file whose header was checked; the tensors are views into it.
 ///
-/// Everything is checked when the file is opened, and nothing is allocated whose size the bytes of the header do not justify: the
-/// header's length against the file and against 100,000,000 bytes; that it begins with `{` and is JSON of the expected form and
-/// nothing else; names against each other; shapes times element size against offsets; that the data, in order of the offsets,
-/// follow each other without a gap from the first byte to the last. The header may end in spaces.
+/// Everything is checked when the file is opened, and nothing is allocated that the size of the header does not justify.
+/// Checked are:
+/// - the header's length, against the file and against 100,000,000 bytes;
+/// - that the header begins with `{` and is JSON of the expected form and nothing else (it may end in spaces);
+/// - that no name occurs twice;
+/// - shapes times element size, against the offsets;
+/// - that the data, in order of the offsets, follow each other without a gap from the first byte to the last.
 /// Source    huggingface/safetensors, README.md, "Format"
 class SafetensorsFile {
 public:
-    /// Opens a file; see MappedFile for what may happen to it meanwhile.
+    /// Opens a file; MappedFile says what must not happen to it meanwhile.
     /// Throws    Error{io}, Error{format}; Error{unsupported} for an element type that is not known
     static SafetensorsFile open(const std::filesystem::path& path, FileAccess access = FileAccess::map);
 

@@ -17,11 +17,11 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What a `model.safetensors.index.json` says: tensors and the shards that have them, by name, in its order.
+/// What a `model.safetensors.index.json` says: the names of tensors and of the shards that have them, in its order.
 using SafetensorsIndex = std::vector<std::pair<std::string, std::string>>;
 
-/// Reads the text of an index; `file` is the name for the sentences of errors.
-/// Throws    Error{format} for what is no JSON of this form, and for a shard that is not a .safetensors file of the same folder
+/// Reads the text of an index; `file` is the name that errors give it.
+/// Throws    Error{format} if it is not JSON of this form, or names a shard that is not a .safetensors file of the same folder
 SafetensorsIndex parse_safetensors_index(std::string_view json, const std::string& file);
 
 /// All tensors of a folder: of `model.safetensors`, or else of the shards that `model.safetensors.index.json` lists.

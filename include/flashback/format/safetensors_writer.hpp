@@ -1,4 +1,4 @@
-/// \file Writing safetensors files: whole or not at all.
+/// \file Writes safetensors files, as a whole or not at all.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -38,17 +38,17 @@ public:
 
     /// Announces the next tensor.
     /// Shape     shape: the last dimension runs fastest
-    /// Requires  nothing was written yet; a name in UTF-8, of no other tensor and not `__metadata__`; F32, F16, BF16, F64 or I8 to
-    ///           I64; less than 2^62 bytes
+    /// Requires  nothing was written yet; a name in UTF-8 that no other tensor has and that is not `__metadata__`; F32, F16,
+    ///           BF16, F64 or I8 to I64; less than 2^62 bytes
     /// Throws    Error{contract} otherwise
     SafetensorsWriter& add_tensor(std::string_view name, std::vector<std::uint64_t> shape, DType type);
 
     /// Appends bytes to the data; the first call writes the header.
-    /// Requires  no more bytes than all tensors have
+    /// Requires  at most as many bytes as all tensors still lack
     /// Throws    Error{contract} otherwise; Error{io} if the disk is full or fails
     void write(std::span<const std::byte> bytes);
 
-    /// Sees to it that all bytes are on the disk, without making the file appear; see AtomicFile::sync.
+    /// Makes sure that all bytes are on the disk, but does not make the file appear; see AtomicFile::sync.
     /// Requires  all tensors are complete
     /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed
     void sync();

@@ -1,4 +1,5 @@
-/// \file The tokenizer in a Hugging Face folder: tokenizer.json, or vocab.json and merges.txt, and the files beside them.
+/// \file The tokenizer in a Hugging Face folder: tokenizer.json, or vocab.json and merges.txt, and other files that say
+/// something of them.
 #pragma once
 
 #include "flashback/core/vocabulary.hpp"
@@ -9,13 +10,17 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The vocabulary in the text of a tokenizer.json: BPE, either of bytes (pre-tokenizer and decoder ByteLevel, words split as GPT-2,
-/// Llama 3 or Qwen 2 split them, perhaps behind the normalizer NFC) or of characters with U+2581 for a space (normalizers Prepend and Replace), as converters of
-/// SentencePiece leave it; merges are then those of ranks. Special added tokens become control tokens, others user-defined ones.
-/// BOS is what TemplateProcessing puts in front of a text. `file` is the name for the sentences of errors.
-/// Throws    Error{format} for what is no JSON of this form; Error{vocabulary} for tokens that contradict each other;
-///           Error{unsupported} for a model, normalizer, pre-tokenizer, post-processor or decoder that is not known here, and for each
-///           setting that would tokenise in another way
+/// The vocabulary in the text of a tokenizer.json. It must be BPE, in one of two forms:
+/// - over bytes: pre-tokenizer and decoder ByteLevel, words split as GPT-2, Llama 3 or Qwen 2 split them, perhaps after the
+///   normalizer NFC;
+/// - over characters with U+2581 for a space: normalizers Prepend and Replace, as converters of SentencePiece leave it. Merges
+///   then have ranks.
+///
+/// Special added tokens become control tokens, other added tokens become user-defined ones. BOS is what TemplateProcessing puts
+/// in front of a text. `file` is the name that errors give the file.
+/// Throws    Error{format} if it is not JSON of this form; Error{vocabulary} for tokens that contradict each other;
+///           Error{unsupported} for a model, normalizer, pre-tokenizer, post-processor or decoder that is not known here, and
+///           for each setting that would tokenise in another way
 /// Source    huggingface/tokenizers, tokenizers/src: models/bpe, normalizers, pre_tokenizers, processors/template.rs,
 ///           tokenizer/added_vocabulary.rs
 Vocabulary parse_tokenizer_json(std::string_view json, const std::string& file);
@@ -23,12 +28,12 @@ Vocabulary parse_tokenizer_json(std::string_view json, const std::string& file);
 /// Whether a folder has a tokenizer: tokenizer.json, or vocab.json and merges.txt.
 bool has_tokenizer_files(const std::filesystem::path& folder);
 
-/// The vocabulary of a folder: tokenizer.json, or else vocab.json and merges.txt, which are byte-level BPE with the words of GPT-2.
-/// What tokenizer_config.json, special_tokens_map.json, added_tokens.json and config.json say of BOS, EOS and special tokens counts
-/// too; `add_bos_token` decides whether BOS stands in front of texts. With OPT it does unless the files say otherwise, and then in
-/// front of retrieved documents too.
+/// The vocabulary of a folder. It is tokenizer.json, or else vocab.json and merges.txt, which are byte-level BPE with the words
+/// of GPT-2. What tokenizer_config.json, special_tokens_map.json, added_tokens.json and config.json say of BOS, EOS and special
+/// tokens counts too. `add_bos_token` decides whether BOS stands in front of texts. With OPT it does unless the files say
+/// otherwise, and then it also stands in front of passages.
 /// Throws    as parse_tokenizer_json; Error{io}; Error{vocabulary} if the folder has no tokenizer
-/// Source    huggingface/transformers: models/gpt2/tokenization_gpt2.py; FlashBack's data_prepare.py for OPT's documents
+/// Source    huggingface/transformers: models/gpt2/tokenization_gpt2.py; FlashBack's data_prepare.py for OPT's passages
 Vocabulary read_tokenizer_files(const std::filesystem::path& folder);
 
 }  // namespace flashback::inline FLASHBACK_ISA

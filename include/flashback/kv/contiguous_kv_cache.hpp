@@ -3,28 +3,29 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/kv/kv_cache.hpp"
-#include "flashback/simd/half_lanes.hpp"
+#include "flashback/simd/cache_element.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/tensor/huge_pages.hpp"
 
 #include <algorithm>
 #include <cstddef>
+#include <new>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 /// Keys and values in one block.
 /// Shape     (layers, kv_heads, tiles, keys and values of a tile)
-/// Cost      layers · kv_heads · head_dim · 8 bytes a position (4 for f16 and bf16), rounded up to 64 positions; the pages of
-///           positions that were never written are not touched
+/// Cost      layers · kv_heads · head_dim · 8 bytes a position (4 for f16 and bf16), rounded up to 64 positions; positions that
+///           were never written take no memory pages
 class ContiguousKVCache {
 public:
-    /// Throws    Error{contract} for another element than f32, f16 or bf16; std::bad_alloc
+    /// Throws    Error{contract} for an element other than f32, f16 or bf16; std::bad_alloc, also for more bytes than an object can have
     explicit ContiguousKVCache(const KVShape& shape)
         : shape_(shape),
           element_bytes_(layout_of(shape.element).block_bytes),
           tiles_((shape.positions + tile_positions - 1) / tile_positions) {
         FLASHBACK_ASSERT(takes(shape.element), "a KV cache of ", layout_of(shape.element).name, ", expected F32, F16 or BF16");
-        memory_ = in_huge_pages(AlignedBuffer<std::byte>{shape.layers * shape.kv_heads * tiles_ * tile_bytes()});
+        memory_ = in_huge_pages(AlignedBuffer<std::byte>{bytes_of(shape)});
     }
 
     /// Whether a cache can have elements of a type.
@@ -78,6 +79,13 @@ public:
     }
 
 private:
+    /// A file chooses the factors: their product may leave 64 bits.
+    std::size_t bytes_of(const KVShape& shape) const {
+        std::size_t bytes = 2 * tile_positions * element_bytes_;
+        for (const std::size_t factor : {shape.layers, shape.kv_heads, shape.head_dim, tiles_})
+            if (__builtin_mul_overflow(bytes, factor, &bytes)) throw std::bad_array_new_length{};
+        return bytes;
+    }
     std::size_t tile_bytes() const noexcept { return 2 * tile_positions * shape_.head_dim * element_bytes_; }
     std::size_t offset(std::size_t layer, std::size_t head, std::size_t t) const noexcept {
         return ((layer * shape_.kv_heads + head) * tiles_ + t) * tile_bytes();

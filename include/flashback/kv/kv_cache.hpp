@@ -13,7 +13,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// What a KV cache is made for.
 struct KVShape {
     std::size_t layers = 0;
-    std::size_t kv_heads = 0;  ///< heads of keys and values; fewer than query heads where these share them
+    std::size_t kv_heads = 0;  ///< heads of keys and values; fewer than query heads if these share them
     std::size_t head_dim = 0;
     std::size_t positions = 0;   ///< the most positions that it can hold
     DType element = DType::f32;  ///< f32, f16 or bf16: what keys and values are rounded to (rule R6)
@@ -21,7 +21,7 @@ struct KVShape {
     constexpr bool operator==(const KVShape&) const = default;
 };
 
-/// Storage of keys and values, and nothing of what they mean: reuse is a policy (KVReuse).
+/// Storage of keys and values. It knows nothing of what they mean: reuse is a policy (KVReuse).
 ///
 /// | expression                        | result        | meaning                                                       |
 /// |-----------------------------------|---------------|---------------------------------------------------------------|

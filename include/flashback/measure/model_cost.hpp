@@ -1,8 +1,8 @@
-/// \file What a model costs by its shape alone: operations and bytes, and the time that a machine needs for them at least.
+/// \file What a model costs, from its shape alone: operations and bytes, and the least time that a machine needs for them.
 ///
-/// Counted as reference figures are: 2 operations for each element of the matrices of the layers, embedding and head not
-/// counted, attention apart; bytes of a decoded token are those of every tensor that it needs, as a GGUF file stores them,
-/// and those of the keys and values that it reads.
+/// The counts are those of reference figures. Operations are 2 for each element of the matrices of the layers; embedding and
+/// head do not count, and attention is counted separately. The bytes of a decoded token are those of every tensor that it
+/// needs, as a GGUF file stores them, and those of the keys and values that it reads.
 #pragma once
 
 #include "flashback/measure/machine_peaks.hpp"
@@ -48,8 +48,8 @@ inline std::vector<TensorSize> layer_matrices(const Transformer& model) {
     return sizes;
 }
 
-/// Every tensor that a decoded token needs: layers, norms and head, but not the tables of embeddings and positions, of which it
-/// needs a row.
+/// Every tensor that a decoded token needs: layers, norms and head. The tables of embeddings and positions are left out,
+/// because a token needs only a row of them.
 inline std::vector<TensorSize> tensors_of_a_token(const Transformer& model) {
     std::vector<TensorSize> sizes;
     each_tensor(
@@ -62,41 +62,40 @@ inline std::vector<TensorSize> tensors_of_a_token(const Transformer& model) {
     return sizes;
 }
 
-/// What tokens cost, by the shape of a model.
+/// What tokens cost, from the shape of a model.
 struct ModelCost {
     DType type = DType::f32;          ///< of most elements of the layers' matrices
-    double operations = 0;            ///< of the layers' products, for a token
+    double operations = 0;            ///< of the layers' products, for one token
     double attention_operations = 0;  ///< for a token and each position that it attends to
-    double weight_bytes = 0;          ///< that a decoded token reads
+    double weight_bytes = 0;          ///< bytes of weights that a decoded token reads
     double cache_bytes = 0;           ///< keys and values of a position
 
     /// Bytes that a decoded token reads if it attends to so many positions, its own included.
     double decode_bytes(double positions) const noexcept { return weight_bytes + positions * cache_bytes; }
 
-    /// The peak that products with these weights are measured by: that of their own instruction if the machine has it.
-    double product_peak(const simd::MachinePeaks& peaks) const noexcept {
+    /// The peak with which products of these weights are compared: that of their own instruction if the machine has it.
+    double product_peak(const MachinePeaks& peaks) const noexcept {
         const bool floats = type == DType::f32 || type == DType::f16;
         if (floats) return peaks.f32;
         return (type == DType::bf16 ? peaks.bf16 : peaks.int8).value_or(peaks.f32);
     }
 
-    /// The least time for evaluating `count` tokens at once behind `before` others: products at the peak of their type,
-    /// attention at that of f32.
-    double prefill_seconds(const simd::MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
+    /// The least time to evaluate `count` tokens at once after `before` others: products at the peak of their type, attention
+    /// at that of f32.
+    double prefill_seconds(const MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
         const auto n = static_cast<double>(count);
         const double attended = n * static_cast<double>(before) + n * (n + 1) / 2;
         return n * operations / product_peak(peaks) + attended * attention_operations / peaks.f32;
     }
 
-    /// The least time for evaluating `count` tokens one by one behind `before` others: all that they read, at the speed of
-    /// memory.
-    double decode_seconds(const simd::MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
+    /// The least time to evaluate `count` tokens one by one after `before` others: all that they read, at the speed of memory.
+    double decode_seconds(const MachinePeaks& peaks, std::size_t before, std::size_t count) const noexcept {
         const auto n = static_cast<double>(count);
         return n * decode_bytes(static_cast<double>(before) + (n + 1) / 2) / peaks.read;
     }
 };
 
-/// What the tokens of a model cost, with keys and values of a type.
+/// What the tokens of a model cost, if keys and values have the given type.
 inline ModelCost cost_of(const Transformer& model, DType cache = DType::f32) {
     const TransformerConfig& c = model.config;
     ModelCost cost;
@@ -112,7 +111,7 @@ inline ModelCost cost_of(const Transformer& model, DType cache = DType::f32) {
         }
     }
     for (const TensorSize& tensor : tensors_of_a_token(model)) cost.weight_bytes += tensor.bytes();
-    // A product of the query with each key and one of each weight with a value.
+    // One product of the query with each key, and one of each weight with a value.
     cost.attention_operations = 4.0 * static_cast<double>(c.layers * c.heads * c.head_dim);
     cost.cache_bytes = TensorSize{2.0 * static_cast<double>(c.layers * c.kv_heads * c.head_dim), cache}.bytes();
     return cost;

@@ -1,7 +1,7 @@
-/// \file What a retrieval takes: the run-time test of the paper and its parts, timed by the clock on the wall.
+/// \file What a retrieval takes in wall-clock time: the run-time test of the paper, and its parts.
 ///
-/// All texts are random tokens without a head. Passages begin with token 0 or 1 in turn, which texts do not hold and samplers
-/// do not take: so that no prefix is shared by chance, and counts depend on lengths alone.
+/// All texts are random tokens without a head. Passages begin with token 0 and 1 in turn; texts do not contain these, and
+/// samplers do not take them. So no prefix is shared by chance, and counts depend on lengths alone.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -23,7 +23,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A model whose parts of a run can be timed: the cache is filled for them by looking at what it holds.
+/// A model whose parts of a run can be timed: it tells what it holds, so that the cache can be filled before.
 template <class M>
 concept TimeableModel = LanguageModel<M> && RemembersTokens<M>;
 
@@ -31,7 +31,7 @@ namespace detail {
 
 inline constexpr std::array<TokenId, 2> passage_starts{0, 1};
 
-/// Random text: for the same seed the shorter is the beginning of the longer.
+/// Random text. With the same seed, a shorter text is the beginning of a longer one.
 inline TokenBuffer random_text(std::size_t vocab, std::size_t count, std::uint64_t seed) {
     FLASHBACK_ASSERT(vocab > passage_starts.size(), "a run-time test needs a vocabulary of at least 3 tokens, found ", vocab);
     SplitMix64 random{seed};
@@ -71,7 +71,7 @@ void check_window(const Model& model, std::span<const RetrievalLengths> retrieva
     }
 }
 
-/// Generates `count` tokens behind a text with the decoder, as a layout asks.
+/// Generates `count` tokens after a text with the decoder, in a layout.
 template <class Model, class Schedule>
 RunTime generate_with(Model& model, RunTimeLayout layout, Schedule schedule, TokenSpan text, std::size_t count,
                       const RunTimeOptions& options) {
@@ -94,7 +94,7 @@ RunTime generate_with(Model& model, RunTimeLayout layout, Schedule schedule, Tok
     return run(policies);
 }
 
-/// Brings a model to hold a text and nothing else.
+/// Makes a model hold a text and nothing else.
 template <class Model>
 void hold(Model& model, TokenSpan text) {
     const std::size_t common = common_prefix(model.tokens(), text);
@@ -104,7 +104,7 @@ void hold(Model& model, TokenSpan text) {
 
 }  // namespace detail
 
-/// Evaluates `count` tokens at once behind `before` others, which are brought into the cache beforehand and not timed.
+/// Evaluates `count` tokens at once after `before` others. Those are brought into the cache first and not timed.
 /// Throws    what the model throws: Error{window} if they do not fit, Error{contract} for no tokens
 template <TimeableModel Model>
 RunTime time_prefill(Model& model, std::size_t before, std::size_t count, std::uint64_t seed = 1) {
@@ -116,7 +116,7 @@ RunTime time_prefill(Model& model, std::size_t before, std::size_t count, std::u
     return {.reused = before, .prefill_tokens = count, .prefill_seconds = time.count()};
 }
 
-/// Evaluates `count` tokens one by one behind `before` others, which are brought into the cache beforehand and not timed.
+/// Evaluates `count` tokens one by one after `before` others. Those are brought into the cache first and not timed.
 /// Throws    as `time_prefill`
 template <TimeableModel Model>
 RunTime time_decode(Model& model, std::size_t before, std::size_t count, std::uint64_t seed = 1) {
@@ -128,8 +128,8 @@ RunTime time_decode(Model& model, std::size_t before, std::size_t count, std::ui
     return {.reused = before, .decode_tokens = count, .decode_seconds = time.count()};
 }
 
-/// One retrieval behind `history` tokens of text, and `decoded` single tokens behind it. What of the text the layout reuses
-/// is brought into the cache beforehand and not timed; what else would be in it costs nothing to cut off.
+/// One retrieval after `history` tokens of text, and `decoded` single tokens after it. The part of the text that the layout
+/// reuses is brought into the cache first and not timed. Cutting off the rest costs nothing.
 /// Throws    as `time_prefill`
 template <TimeableModel Model>
 RunTime time_retrieval(Model& model, RunTimeLayout layout, std::size_t history, std::size_t decoded,
@@ -155,9 +155,9 @@ RunTime time_loop(Model& model, RunTimeLayout layout, std::size_t init, std::siz
                                  expected.retrievals + expected.decode_tokens, options);
 }
 
-/// The paper's run-time test, estimated: the first retrieval and `samples` of the others, evenly spaced, are timed on a cache
-/// filled to their history; the seconds of those between two of them are interpolated, and all are summed. Counts are those
-/// of the whole.
+/// An estimate of the paper's run-time test. The first retrieval and `samples` of the others, evenly spaced, are timed on a
+/// cache that is filled to their history. The seconds of those in between are interpolated, and all are summed. Counts are
+/// those of the whole test.
 /// Throws    as `time_loop`; Error{contract} for 0 samples
 template <TimeableModel Model>
 RunTime sample_loop(Model& model, RunTimeLayout layout, std::size_t init, std::size_t length, std::size_t samples,

@@ -1,4 +1,5 @@
-/// \file The retrievals of a run-time test by their lengths, and what follows from these alone: counts, a prediction, a bound.
+/// \file The retrievals of a run-time test by their lengths, and what follows from lengths alone: counts, a prediction, a
+/// bound.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -13,8 +14,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Where the passage stands and what is reused: KV reuse behind the text, a passage in front of it, or behind it without
-/// reuse.
+/// Where the passage stands and what is reused: after the text with KV reuse, in front of it, or after it without reuse.
 enum class RunTimeLayout { append, prepend, recompute };
 
 /// The name of a layout, e.g. "append".
@@ -40,7 +40,7 @@ struct RetrievalLengths {
     std::size_t history;  ///< tokens of the text
     std::size_t kept;     ///< positions that are reused
     std::size_t fed;      ///< tokens that are evaluated at once
-    std::size_t decoded;  ///< tokens that are evaluated one by one behind them
+    std::size_t decoded;  ///< tokens that are evaluated one by one after them
 
     constexpr bool operator==(const RetrievalLengths&) const = default;
 };
@@ -57,8 +57,8 @@ struct RunTime {
     std::size_t evaluated() const noexcept { return prefill_tokens + decode_tokens; }
     double seconds() const noexcept { return prefill_seconds + decode_seconds; }
 
-    /// What a decoded token costs, as a multiple of what a prefilled one costs: c of the model of token counts. 0 without
-    /// either.
+    /// What a decoded token costs, as a multiple of what a prefilled one costs: the c in the model of token counts. 0 if there
+    /// are no tokens of one of the two kinds.
     double cost_ratio() const noexcept {
         if (decode_tokens == 0 || prefill_tokens == 0) return 0;
         return decode_seconds / static_cast<double>(decode_tokens) / (prefill_seconds / static_cast<double>(prefill_tokens));
@@ -73,8 +73,7 @@ struct RunTime {
     }
 };
 
-/// How many times faster one run is than another by their token counts alone, if a decoded token costs `cost_ratio` prefilled
-/// ones.
+/// How many times faster one run is than another by token counts alone, if a decoded token costs `cost_ratio` prefilled ones.
 inline double predicted_speedup(const RunTime& slow, const RunTime& fast, double cost_ratio) noexcept {
     const auto cost = [&](const RunTime& run) {
         return static_cast<double>(run.prefill_tokens) + cost_ratio * static_cast<double>(run.decode_tokens);
@@ -82,7 +81,7 @@ inline double predicted_speedup(const RunTime& slow, const RunTime& fast, double
     return cost(slow) / cost(fast);
 }
 
-/// A retrieval behind `history` tokens of text that the cache holds already, the newest `stride` of them behind the last
+/// A retrieval after `history` tokens of text that the cache holds already; the newest `stride` of them stand after the last
 /// passage.
 constexpr RetrievalLengths lengths_of(RunTimeLayout layout, std::size_t history, std::size_t decoded,
                                       const RunTimeOptions& options) noexcept {
@@ -90,8 +89,9 @@ constexpr RetrievalLengths lengths_of(RunTimeLayout layout, std::size_t history,
     return {history, kept, history - kept + options.passage, decoded};
 }
 
-/// The retrievals of the paper's run-time test: a text of `init` tokens grows while text and passage are shorter than
-/// `length`, with a new passage every `stride` tokens. The first is evaluated whole, whatever the layout.
+/// The retrievals of the paper's run-time test. A text of `init` tokens grows, with a new passage every `stride` tokens, as
+/// long as text and passage together are shorter than `length`. The first retrieval is evaluated as a whole, whatever the
+/// layout.
 /// Throws    Error{contract} if nothing is generated, or for a stride or an initial text of 0 tokens
 /// Source    FlashBack (arXiv 2405.04065), run-time test; push_back_simulate and push_front_simulate of the official code
 inline std::vector<RetrievalLengths> retrievals_of(RunTimeLayout layout, std::size_t init, std::size_t length,
@@ -118,15 +118,14 @@ inline RunTime counts_of(std::span<const RetrievalLengths> retrievals) noexcept 
 }
 
 /// The least time that retrievals take on a machine with these peaks.
-inline double least_seconds(std::span<const RetrievalLengths> retrievals, const ModelCost& cost,
-                            const simd::MachinePeaks& peaks) {
+inline double least_seconds(std::span<const RetrievalLengths> retrievals, const ModelCost& cost, const MachinePeaks& peaks) {
     double seconds = 0;
     for (const RetrievalLengths& r : retrievals)
         seconds += cost.prefill_seconds(peaks, r.kept, r.fed) + cost.decode_seconds(peaks, r.kept + r.fed, r.decoded);
     return seconds;
 }
 
-/// Which of `count` things are looked at if it is to be `samples` of them, evenly spaced, the first and the last among them.
+/// The indices of `samples` of `count` things: evenly spaced from the first to the last; a single one is in the middle.
 inline std::vector<std::size_t> evenly_spaced(std::size_t count, std::size_t samples) {
     std::vector<std::size_t> chosen;
     samples = std::min(samples, count);
@@ -135,15 +134,15 @@ inline std::vector<std::size_t> evenly_spaced(std::size_t count, std::size_t sam
     return chosen;
 }
 
-/// What a retrieval took that was timed.
+/// How long a retrieval took that was timed.
 struct RetrievalSample {
     std::size_t index;             ///< which retrieval it was
-    double prefill_seconds;        ///< of all its tokens at once
-    double decoded_token_seconds;  ///< of each token behind them
+    double prefill_seconds;        ///< for all its tokens at once
+    double decoded_token_seconds;  ///< for each token after them
 };
 
-/// Adds the seconds of retrievals of which only some were timed: those between two samples are interpolated, those in front
-/// of the first and behind the last take as long as it.
+/// Adds the seconds of retrievals of which only some were timed. Those between two samples are interpolated; those before the
+/// first or after the last sample take as long as that sample.
 /// Requires  samples in ascending order of their index, at least one if there are retrievals
 inline void add_interpolated(RunTime& sum, std::span<const RetrievalLengths> retrievals,
                              std::span<const RetrievalSample> samples) {

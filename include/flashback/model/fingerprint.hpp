@@ -1,4 +1,4 @@
-/// \file What makes a model in memory, or an adapter, another than a second one.
+/// \file A number that tells models in memory, or adapters, apart.
 #pragma once
 
 #include "flashback/core/executor.hpp"
@@ -26,8 +26,8 @@ inline std::uint64_t fingerprint(const simd::PackedMatrix& w) noexcept {
     return one.value();
 }
 
-/// The fingerprint of a model that was made in memory: of its hyper-parameters and all weights, whatever they were made of. That
-/// of a model from a file is the file's (`fingerprint(const GgufFile&)`), so that both never meet.
+/// The fingerprint of a model that was made in memory: of its hyper-parameters and all weights, whatever they were made from. A
+/// model from a file has the fingerprint of the file (`fingerprint(const GgufFile&)`), so the two kinds never agree.
 /// Cost      reads all weights once, the matrices in parallel if an executor is given
 inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor = {}) {
     Fingerprint all;
@@ -51,7 +51,7 @@ inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor 
     return all.value();
 }
 
-/// The fingerprint of an adapter: of all that changes what it does.
+/// The fingerprint of an adapter: of everything that changes what it does.
 inline std::uint64_t fingerprint(const Adapter& adapter) {
     Fingerprint all;
     for (const AdapterLayer& layer : adapter.layers) {

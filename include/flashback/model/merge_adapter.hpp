@@ -1,4 +1,4 @@
-/// \file An adapter as a part of the weights.
+/// \file Puts an adapter into the weights of a model.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -41,7 +41,7 @@ inline simd::PackedMatrix merged(const simd::PackedMatrix& w, const LoraPair& pa
             for (std::size_t r = 0; r < pair.rank; ++r) {
                 const auto b = static_cast<double>(pair.b[o * pair.rank + r]);
                 const float* a = pair.a.data() + r * w.inputs();
-                // The products are exact, so that no compiler changes a bit by fusing them with the sums.
+                // The products are exact, so a compiler that fuses them with the sums changes no bit.
                 for (std::size_t i = 0; i < added.size(); ++i) added[i] += b * static_cast<double>(a[i]);
             }
             for (std::size_t i = 0; i < added.size(); ++i)
@@ -55,12 +55,13 @@ inline simd::PackedMatrix merged(const simd::PackedMatrix& w, const LoraPair& pa
 
 }  // namespace detail
 
-/// A model with an adapter in its weights: as fast as the model itself, and with other rounding than the adapter beside it, since sums
-/// are rounded to the type of the matrix. Replaced embedding rows go into the input embedding; where the head is tied to it, the new
-/// model has a head of its own, with the rows of the old one.
-/// Throws    Error{contract} if the adapter does not fit the model, or for a scale that is no number; Error{unsupported} if a matrix that
-///           it changes is quantised; std::bad_alloc
-/// Cost      the memory of a second model; rank multiply-adds in double a changed weight, in parallel if an executor is given
+/// A model with an adapter in its weights. It is as fast as the model itself. It rounds differently from the adapter beside the
+/// model, because the sums are rounded to the type of the matrix. Replaced embedding rows go into the input embedding. If the
+/// head is tied to it, the new model gets a head of its own with the old rows.
+/// Throws    Error{contract} if the adapter does not fit the model, or the scale is not a number; Error{unsupported} if a
+///           matrix that it changes is quantised; std::bad_alloc
+/// Cost      the memory of a second model; for each changed weight `rank` multiply-adds in double, in parallel if an executor
+///           is given
 /// Source    Hu et al. 2021, LoRA, section 4.1
 inline std::shared_ptr<const Transformer> merged(const Transformer& model, const Adapter& adapter, float scale = 1,
                                                  ExecutorRef executor = {}) {

@@ -1,4 +1,4 @@
-/// \file Looking at the values of a forward pass while it runs.
+/// \file Lets you look at the values of a forward pass while it runs.
 #pragma once
 
 #include "flashback/core/config.hpp"
@@ -10,9 +10,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What a forward pass shows, in its order; what a model does not have is left out.
+/// What a forward pass shows, in this order; what a model does not have is left out.
 enum class Stage : std::uint8_t {
-    token,             ///< (width) row of the embedding, behind its projection
+    token,             ///< (width) the row of the embedding, after its projection
     position,          ///< (width) row of the table of positions
     stream,            ///< (width) what goes into the first block
     attention_norm,    ///< (width)
@@ -20,11 +20,11 @@ enum class Stage : std::uint8_t {
     key,               ///< (kv_heads · head_dim) before rotation
     value,             ///< (kv_heads · head_dim)
     attended,          ///< (heads · head_dim)
-    attention_output,  ///< (width) behind the output matrix
-    attention_stream,  ///< (width) the residual stream, which has it
+    attention_output,  ///< (width) after the output matrix
+    attention_stream,  ///< (width) the residual stream with that added
     ffn_norm,          ///< (width)
-    gate,              ///< (hidden) before the activation; only where there is a gate
-    up,                ///< (hidden) before the activation, or what the activated gate is multiplied with
+    gate,              ///< (hidden) before the activation; only if there is a gate
+    up,                ///< (hidden) before the activation, or the factor of the activated gate
     activated,         ///< (hidden)
     ffn_output,        ///< (width)
     block,             ///< (width) what the block gives

@@ -36,7 +36,8 @@ public:
     /// What is added to a linear layer; null for nothing.
     const PackedLora* lora(std::size_t layer, LinearModule m) const noexcept;
 
-    /// What replaces the input embedding of a token, or what a token that the model lacks has for one; null for nothing.
+    /// The row that replaces the input embedding of a token, or that a token beyond the model has as its embedding; null if
+    /// there is none.
     /// Shape     (row_width)
     const float* embedding_row(TokenId token) const noexcept;
 
@@ -44,7 +45,7 @@ public:
     const std::vector<TokenId>& embedding_ids() const noexcept { return ids_; }
     /// The greatest rank.
     std::size_t most_rank() const noexcept { return most_rank_; }
-    /// That of the adapter.
+    /// The fingerprint of the adapter.
     std::uint64_t fingerprint() const noexcept { return fingerprint_; }
 
 private:
@@ -62,14 +63,14 @@ private:
     std::size_t most_rank_ = 0;
     std::vector<TokenId> ids_;
     std::vector<float> rows_;            ///< (ids, row_width)
-    std::vector<std::uint32_t> row_of_;  ///< of each token, those that the model lacks too: its row + 1, or 0
+    std::vector<std::uint32_t> row_of_;  ///< for each token, also those beyond the model: its row + 1, or 0
     std::uint64_t fingerprint_;
 };
 
 /// An adapter in use, or none.
 struct AdapterUse {
     const PackedAdapter* adapter = nullptr;
-    float scale = 1;  ///< of what LoRA adds; replaced embedding rows are what they are
+    float scale = 1;  ///< of what LoRA adds; it does not change replaced embedding rows
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -1,4 +1,4 @@
-/// \file Models without a file: a shape, a type and random weights. To measure with; they say nothing that means anything.
+/// \file Models without a file: a shape, a type and random weights. They are for measuring; their output means nothing.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -27,9 +27,9 @@ inline constexpr std::array<std::string_view, 7> known_shapes{"llama2-7b", "llam
 /// Source    Touvron et al. 2023, Llama 2; Zhang et al. 2024, TinyLlama; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT, table 1
 std::optional<TransformerConfig> shape_of(std::string_view name);
 
-/// A model with random weights of a type: the same for the same seed, whatever the executor. Norms are 1, biases 0, the
-/// head is tied where that of the family is (GPT-2, OPT), and texts have neither head nor end.
-/// Throws    Error{unsupported} for a type that has no random weights; Error{contract} for a shape that is none
+/// A model with random weights of a type. It is the same for the same seed, whatever the executor. Norms are 1 and biases 0.
+/// The head is tied if that of the family is (GPT-2, OPT). Texts have no head and no end.
+/// Throws    Error{unsupported} for a type that has no random weights; Error{contract} for an impossible shape
 /// Cost      the memory of the weights; about a second for 10^9 of them
 std::shared_ptr<const Transformer> random_transformer(const TransformerConfig& config, DType type, std::uint64_t seed = 1,
                                                       ExecutorRef executor = {});

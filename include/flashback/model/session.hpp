@@ -28,19 +28,19 @@ namespace flashback::inline FLASHBACK_ISA {
 /// The settings of a session.
 struct SessionOptions {
     std::size_t window = 0;     ///< the most positions to hold; 0 = as many as the model was trained for, also the limit
-    std::size_t piece = 256;    ///< tokens evaluated at once: bounds the scratch memory, changes no bit of the logits
+    std::size_t piece = 256;    ///< tokens evaluated at once: limits the scratch memory, changes no bit of the logits
     ExecutorRef executor = {};  ///< must outlive the session
     std::optional<DType> cache =
         {};  ///< element of the KV cache: f32, f16 or bf16; by default Transformer::default_cache_element()
     std::shared_ptr<const PackedAdapter> adapter = {};  ///< LoRA and input embedding rows on top of the model; null: none
-    float adapter_scale = 1;                            ///< times the LoRA's own scale; replaced rows are what they are
+    float adapter_scale = 1;                            ///< times the LoRA's own scale; it does not change replaced rows
 };
 
-/// A model with its KV cache. Logits are a function of the tokens held and of nothing else, to the bit: not of how they were
-/// split into calls, what was cut off before, or the number of threads.
+/// A model with its KV cache. Logits are a function of the tokens held and of nothing else, to the bit. It does not matter how
+/// the tokens were split into calls, what was cut off before, or how many threads work.
 ///
-/// Move-only; `fork` makes a branch, visibly. Belongs to one thread at a time; the weights are shared.
-/// Requires  a session that was moved from is assigned to or destroyed, nothing else
+/// It is move-only; `fork` makes a branch, visibly. It belongs to one thread at a time; the weights are shared.
+/// Requires  a session that was moved from is only assigned to or destroyed
 template <class Cache>
 class BasicSession {
     static_assert(KVCache<Cache>, "flashback: the cache of a session must satisfy KVCache (see flashback/kv/kv_cache.hpp)");
@@ -71,9 +71,9 @@ public:
     std::size_t window() const noexcept { return options_.window; }
     /// What keys and values are rounded to.
     DType cache_element() const noexcept { return cache_.shape().element; }
-    /// What keys and values depend on besides the tokens: the fingerprint of the model, the element that they are rounded to, and the
-    /// adapter with its scale. Where it differs, a cache is no use.
-    /// Requires  a model that has one: what gives models in this library gives it
+    /// What keys and values depend on besides the tokens: the fingerprint of the model, the element type that they are rounded
+    /// to, and the adapter with its scale. If it differs, a cache is of no use.
+    /// Requires  a model that has a fingerprint; every model that this library makes has one
     std::uint64_t fingerprint() const noexcept {
         Fingerprint all;
         all.add(model_->fingerprint);
@@ -91,13 +91,13 @@ public:
     /// Whether a token ends a text.
     bool is_end(TokenId token) const noexcept { return model_->is_end(token); }
 
-    /// Appends tokens and gives the logits after the last, valid until the next call. Where `stop` was requested before a piece
-    /// of `SessionOptions::piece` tokens, the pieces evaluated so far stay, and there are no logits: the span is empty; size()
-    /// and tokens() say how far it came, and the next call goes on from there.
+    /// Appends tokens and gives the logits after the last, valid until the next call. If `stop` is requested before a piece of
+    /// `SessionOptions::piece` tokens, the pieces evaluated so far stay, and there are no logits: the span is empty. size() and
+    /// tokens() say how far it came, and the next call goes on from there.
     /// Shape     (vocab_size()), or (0) when stopped
-    /// Requires  `tokens` is no view of this session's own `tokens()`
-    /// Throws    Error{contract} for no tokens or an id for which neither the model nor its adapter has an input row, Error{window} if
-    ///           they do not fit; then nothing has changed
+    /// Requires  `tokens` is not a view of this session's own `tokens()`
+    /// Throws    Error{contract} for no tokens, or an id for which neither the model nor its adapter has an input row;
+    ///           Error{window} if they do not fit; then nothing has changed
     /// Cost      allocates nothing; the head is evaluated for the last token only
     std::span<const float> evaluate(TokenSpan tokens, std::stop_token stop = {}) {
         check(tokens);
@@ -107,7 +107,7 @@ public:
         return {logits_.data(), whole ? vocab_size() : 0};
     }
 
-    /// Appends tokens and gives the logits after each of them, valid until the next call; stopped as `evaluate` is.
+    /// Appends tokens and gives the logits after each of them, valid until the next call; it stops as `evaluate` does.
     /// Shape     (tokens.size(), vocab_size()) row-major, or (0) when stopped
     /// Throws    as `evaluate`, and std::bad_alloc
     /// Cost      holds (tokens.size() + 16) · vocab_size() floats: evaluate long texts in blocks
@@ -200,7 +200,7 @@ private:
         return rest.empty();
     }
 
-    static constexpr std::size_t rows_of_logits = 16;  // that share one reading of the head
+    static constexpr std::size_t rows_of_logits = 16;  // so many share one reading of the head
 
     std::shared_ptr<const Transformer> model_;
     SessionOptions options_;

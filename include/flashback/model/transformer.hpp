@@ -1,4 +1,4 @@
-/// \file A transformer: its weights, immutable once loaded and shared by all sessions.
+/// \file A transformer: its weights, which never change after loading and are shared by all sessions.
 #pragma once
 
 #include "flashback/core/tokens.hpp"
@@ -28,7 +28,7 @@ struct TransformerLayer {
     simd::PackedMatrix gate;                                       ///< (hidden, width)
     simd::PackedMatrix up;                                         ///< (hidden, width)
     simd::PackedMatrix down;                                       ///< (width, hidden)
-    std::array<std::vector<float>, linear_modules.size()> biases;  ///< (outputs) each, by LinearModule, where it has one
+    std::array<std::vector<float>, linear_modules.size()> biases;  ///< (outputs) each, by LinearModule, if it has one
 
     const simd::PackedMatrix& operator[](LinearModule m) const noexcept {
         const std::array<const simd::PackedMatrix*, 7> all{&q, &k, &v, &output, &gate, &up, &down};
@@ -36,32 +36,32 @@ struct TransformerLayer {
     }
     simd::PackedMatrix& operator[](LinearModule m) noexcept { return const_cast<simd::PackedMatrix&>(std::as_const(*this)[m]); }
 
-    /// What is added to the product of a linear layer.
+    /// The bias of a linear layer, which is added to its product.
     const std::vector<float>& bias(LinearModule m) const noexcept { return biases[static_cast<std::size_t>(m)]; }
     std::vector<float>& bias(LinearModule m) noexcept { return biases[static_cast<std::size_t>(m)]; }
 };
 
-/// A model: load_model makes one, sessions share it. Pairs of rotary elements stand side by side, 2 i and 2 i + 1 of a head, in
-/// the rows of q and k and of their biases; what reads files of another order moves the rows.
+/// A model: load_model makes one, sessions share it. The two elements of a rotary pair stand side by side, at 2 i and 2 i + 1
+/// of a head, in the rows of q and k and of their biases. The readers of files move rows that have another order.
 /// Source    Touvron et al. 2023, Llama 2; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT
 struct Transformer {
     TransformerConfig config;
     simd::PackedMatrix embedding;   ///< (vocab, row_width)
-    simd::PackedMatrix positions;   ///< (position_rows, width): added to the embedding, where positions are learned
-    simd::PackedMatrix project_in;  ///< (width, embedding_width): what the embedding goes through, where there is such a width
+    simd::PackedMatrix positions;   ///< (position_rows, width): added to the embedding, if positions are learned
+    simd::PackedMatrix project_in;  ///< (width, embedding_width): projects rows of the embedding, if they have another width
     std::vector<TransformerLayer> layers;
-    std::vector<float> output_norm, output_norm_bias;  ///< (width), where there is a final norm
+    std::vector<float> output_norm, output_norm_bias;  ///< (width), if there is a final norm
     simd::PackedMatrix project_out;                    ///< (embedding_width, width): what goes to the head
-    std::optional<simd::PackedMatrix> head;            ///< (vocab, row_width); absent where the head is tied to the embedding
+    std::optional<simd::PackedMatrix> head;            ///< (vocab, row_width); absent if the head is tied to the embedding
     std::vector<double> rotary_frequencies;            ///< (rotary_dim / 2), radians a position
     std::vector<TokenId> text_head;                    ///< tokens in front of every text: BOS, or none
     std::vector<TokenId> text_ends;                    ///< tokens that end a text
-    std::uint64_t fingerprint = 0;   ///< tells models apart: of weights and hyper-parameters (of the file, if it is from one)
-    std::vector<std::string> notes;  ///< what was changed while loading, a sentence each
+    std::uint64_t fingerprint = 0;   ///< tells models apart: from weights and hyper-parameters (of the file, if there is one)
+    std::vector<std::string> notes;  ///< what was changed while loading, one sentence for each
 
     const simd::PackedMatrix& output_matrix() const noexcept { return head ? *head : embedding; }
 
-    /// What keys and values are rounded to unless a session says otherwise: f16 for quantised weights, else f32.
+    /// What keys and values are rounded to by default: f16 for quantised weights, else f32.
     DType default_cache_element() const noexcept {
         const auto quantised = [](const simd::PackedMatrix& w) { return simd::operand_of(w.type()) == simd::Operand::int8; };
         return !layers.empty() && quantised(layers.front().up) ? DType::f16 : DType::f32;

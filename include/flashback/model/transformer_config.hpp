@@ -1,4 +1,4 @@
-/// \file The hyper-parameters of a transformer: one block, and what models choose in it.
+/// \file The hyper-parameters of a transformer: one block for all families, and what each model chooses in it.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -13,19 +13,19 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Whose names a model has in files. No arithmetic depends on it.
+/// Which family's names a model has in files. The arithmetic does not depend on it.
 enum class Family : std::uint8_t { llama, mistral, qwen2, gpt2, opt };
 
-/// How a row is normalised: by its root mean square, or by its mean and variance and with a bias.
+/// How a row is normalised: by its root mean square; or by its mean and variance, with a bias.
 enum class Norm : std::uint8_t { rms, layer };
 
-/// How a position is told: queries and keys are turned by it, or a row of a table is added to the embedding.
+/// How the model knows a position: queries and keys are rotated by it, or a row of a table is added to the embedding.
 enum class Positions : std::uint8_t { rotary, learned };
 
 /// The function between the matrices of the feed-forward layer; `gelu_tanh` is GPT-2's form of GELU.
 enum class Activation : std::uint8_t { silu, gelu_tanh, relu };
 
-/// The hyper-parameters of a model. What is not said is Llama's.
+/// The hyper-parameters of a model. The defaults are Llama's.
 struct TransformerConfig {
     std::string name = {};
     Family family = Family::llama;
@@ -34,7 +34,7 @@ struct TransformerConfig {
     std::size_t layers = 0;
     std::size_t width = 0;  ///< of the residual stream
     std::size_t embedding_width =
-        0;                     ///< of the rows of embedding and head, where they are projected to the stream and back; else 0
+        0;                     ///< of the rows of embedding and head, if they are projected to the stream and back; else 0
     std::size_t heads = 0;     ///< of queries
     std::size_t kv_heads = 0;  ///< of keys and values; divides `heads`
     std::size_t head_dim = 0;
@@ -42,30 +42,30 @@ struct TransformerConfig {
 
     Norm norm = Norm::rms;
     float norm_epsilon = 0;
-    bool post_norm = false;  ///< norms stand behind the sums of the residual stream (OPT-350m), not in front of what reads it
-    bool final_norm = true;  ///< one more behind the last block
+    bool post_norm = false;  ///< norms come after the sums of the residual stream (OPT-350m) instead of before what reads it
+    bool final_norm = true;  ///< one more norm after the last block
 
     Positions positions = Positions::rotary;
-    std::size_t rotary_dim = 0;  ///< how much of a head is rotated, from its start; even; 0 where positions are learned
+    std::size_t rotary_dim = 0;  ///< how much of a head is rotated, from its start; even; 0 if positions are learned
     double rotary_base = 10000;  ///< theta of RoPE
     double rotary_linear = 1;    ///< what positions are divided by: linear scaling
     std::vector<float> rotary_factors = {};  ///< (rotary_dim / 2): what each frequency is divided by (Llama 3), or empty
     std::size_t position_offset = 0;         ///< row of the first position in the table; OPT: 2
 
     Activation activation = Activation::silu;
-    bool gated = true;  ///< down(act(gate) · up), where not: down(act(up)); only SiLU is
+    bool gated = true;  ///< true: down(act(gate) · up); false: down(act(up)); only SiLU can be gated
 
-    bool qkv_bias = false;     ///< what is added to queries, keys and values (Qwen2)
-    bool output_bias = false;  ///< to the output of attention
-    bool ffn_bias = false;     ///< to the products of the feed-forward layer
+    bool qkv_bias = false;     ///< a bias is added to queries, keys and values (Qwen2)
+    bool output_bias = false;  ///< and to the output of attention
+    bool ffn_bias = false;     ///< and to the products of the feed-forward layer
 
     /// How many numbers a row of the embedding has.
     std::size_t row_width() const noexcept { return embedding_width == 0 ? width : embedding_width; }
-    /// Rows of the table of positions; 0 where there is none.
+    /// Rows of the table of positions; 0 if there is none.
     std::size_t position_rows() const noexcept { return positions == Positions::learned ? window + position_offset : 0; }
     /// Whether the blocks have a linear layer.
     bool has(LinearModule m) const noexcept { return m != LinearModule::gate || gated; }
-    /// Whether something is added to the product of a linear layer.
+    /// Whether a linear layer has a bias.
     bool has_bias(LinearModule m) const noexcept {
         return has(m) && (m < LinearModule::output ? qkv_bias : m == LinearModule::output ? output_bias : ffn_bias);
     }
@@ -88,8 +88,8 @@ struct TransformerConfig {
     }
 };
 
-/// The choices of a family; the sizes are still to say. OPT-350m differs from the others of its family: its norms stand behind the
-/// sums, it has none behind the last block, and its embedding is projected.
+/// The choices of a family; the sizes are still to be set. OPT-350m differs from the rest of its family: its norms come after
+/// the sums, it has no norm after the last block, and its embedding is projected.
 /// Source    Touvron et al. 2023, Llama 2; Jiang et al. 2023, Mistral 7B; Yang et al. 2024, Qwen2; Radford et al. 2019, GPT-2;
 ///           Zhang et al. 2022, OPT
 inline TransformerConfig choices_of(Family family) {
@@ -106,7 +106,7 @@ inline TransformerConfig choices_of(Family family) {
     return c;
 }
 
-/// Radians by which a position turns each pair of a head: base^(-2 i / rotary_dim), over what scaling says.
+/// By how many radians one position turns each pair of a head: base^(-2 i / rotary_dim), divided by what the scaling says.
 /// Shape     (rotary_dim / 2)
 /// Source    Su et al. 2021, RoFormer, equation 15
 inline std::vector<double> rotary_frequencies_of(const TransformerConfig& c) {
@@ -118,7 +118,7 @@ inline std::vector<double> rotary_frequencies_of(const TransformerConfig& c) {
     return frequencies;
 }
 
-/// The scaling of Llama 3 by its four numbers.
+/// The four numbers of Llama 3's scaling.
 struct Llama3Scaling {
     double factor = 8;
     double low_frequency_factor = 1;
@@ -126,8 +126,8 @@ struct Llama3Scaling {
     double original_window = 8192;
 };
 
-/// What Llama 3 divides each frequency by: nothing where a wave is short beside the window that the model was first trained for,
-/// `factor` where it is long, and between the two a mean.
+/// What Llama 3 divides each frequency by: 1 if its wave is short compared with the window of the first training, `factor` if
+/// it is long, and a mean in between.
 /// Shape     (rotary_dim / 2), for TransformerConfig::rotary_factors
 /// Source    Grattafiori et al. 2024, The Llama 3 herd of models, section 3.4; transformers, _compute_llama3_parameters
 inline std::vector<float> llama3_rotary_factors(double base, std::size_t rotary_dim, const Llama3Scaling& scaling) {
@@ -148,7 +148,7 @@ inline std::vector<float> llama3_rotary_factors(double base, std::size_t rotary_
     return factors;
 }
 
-/// Refuses hyper-parameters of which no model can be made.
+/// Refuses hyper-parameters that no model can have.
 /// Throws    Error{contract}
 inline void check_shape(const TransformerConfig& c) {
     FLASHBACK_ASSERT(c.vocab > 0 && c.window > 0 && c.layers > 0 && c.width > 0 && c.head_dim > 0 && c.hidden > 0,

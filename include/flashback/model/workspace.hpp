@@ -11,7 +11,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The activations of a piece of up to `rows` tokens. Rows are padded to whole panels and kept apart in the cache.
+/// The activations of a piece of up to `rows` tokens. Rows are padded to whole panels, and their distance keeps them from
+/// evicting each other from the cache.
 struct Workspace {
     Workspace(const TransformerConfig& c, std::size_t piece, std::size_t lora_rank = 0)
         : rows(piece),

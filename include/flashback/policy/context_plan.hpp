@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -20,6 +21,8 @@ struct ContextParts {
     TokenSpan head;                     ///< BOS, system text
     std::span<const Passage> passages;  ///< the best first; not yet wrapped
     TokenSpan context;                  ///< the prompt and what was generated
+    /// What was laid out last for this text, and the text since; by default what is held. A layout may leave passages where they stand.
+    std::optional<TokenSpan> standing = {};
 };
 
 /// Room for plans; reuse it and planning allocates nothing. A plan views it and is valid until its next use.
@@ -37,6 +40,14 @@ struct ContextPlan {
 };
 
 namespace detail {
+
+/// What a plan takes of its policies.
+template <class P>
+concept PlansContexts = requires(const P& policies) {
+    requires MarkerWrapper<std::remove_reference_t<decltype(policies.wrapper())>>;
+    requires ContextLayout<std::remove_reference_t<decltype(policies.layout())>>;
+    requires KVReuse<std::remove_reference_t<decltype(policies.reuse())>>;
+};
 
 /// Writes each passage with what marks it to `scratch.wrapped`, and views of them to `scratch.passages`.
 template <class W>
@@ -71,12 +82,12 @@ void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& 
 template <class P>
 ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& parts, PlanScratch& scratch,
                          ErrorHandler on_error = {}) {
-    static_assert(
-        requires { policies.wrapper(), policies.layout(), policies.reuse(); },
-        "flashback: plan_context takes wrapper(), layout() and reuse() of its policies, as Policies has them");
+    static_assert(detail::PlansContexts<P>,
+                  "flashback: plan_context takes wrapper(), layout() and reuse() of its policies, as Policies has them");
     detail::wrap_all(policies.wrapper(), parts.passages, scratch);
     scratch.wanted.clear();
-    policies.layout()(LayoutParts{parts.head, scratch.passages, parts.context, held}, scratch.wanted);
+    policies.layout()(LayoutParts{parts.head, scratch.passages, parts.context, held, parts.standing.value_or(held)},
+                      scratch.wanted);
     const TokenSpan wanted = scratch.wanted;
     if (wanted.empty()) {
         detail::report(on_error, ErrorCode::contract,

@@ -17,14 +17,17 @@ struct LayoutParts {
     TokenSpan head;                       ///< BOS, system text
     std::span<const TokenSpan> passages;  ///< each as the wrapper wrote it, the best first
     TokenSpan context;                    ///< the prompt and what was generated, less what was dropped from its front
-    TokenSpan held = {};                  ///< what the model holds now: what stays in front costs nothing
+    TokenSpan held = {};                  ///< what the model holds now: what stays in front of it costs nothing
+    TokenSpan standing = {};  ///< what was laid out last for this text, and the text since: where passages stand now
 };
 
-/// Puts the parts in order: `layout(parts, out)` appends to `out`. Callable when const. The optional members are those of a
+/// Puts the parts in order: `layout(parts, out)` appends to `out`. Callable when const. One that looks at `held` may give another text
+/// in a session that has a past; one that looks at `standing` does not. The optional members are those of a
 /// RetrievalSchedule.
 template <class L>
 concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) {
-    layout(parts, out);
+    { layout(parts, out) } -> detail::GivesNoTokens;
+    requires !detail::WritesToACopy<L, LayoutParts>;
 };
 
 namespace detail {
@@ -35,8 +38,10 @@ concept FittingLayout = ContextLayout<L> && FitsOptionally<L>;
 /// Refuses, in words, what is no ContextLayout.
 template <class L>
 constexpr bool checked_layout() {
-    static_assert(ContextLayout<L>,
-                  "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out)");
+    static_assert(
+        ContextLayout<L>,
+        "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out), and "
+        "return nothing");
     if constexpr (ContextLayout<L>) checked_optional_members<L>();
     return true;
 }
@@ -78,9 +83,9 @@ struct AppendAndRepeat {
 };
 
 /// AppendPassages, but a passage that is found again stays where it stands in the text: to find the same passages again costs one
-/// token, and not the passages and all that was generated since. A passage that is new stands at the end; one that is not found again
-/// goes.
-/// Cost      at most that of AppendPassages, and a comparison of what is held with the parts
+/// token, and not the passages and all that was generated since. A passage that is new stands at the end, and one that is not found
+/// again goes; what stood after it is read anew anyway, and so the passages there are put at the end, too.
+/// Cost      at most that of AppendPassages, and a comparison of what stands with the parts
 /// Source    ours
 struct Sticky {
     /// So many passages of an answer can stay; those after them are always put at the end.
@@ -90,18 +95,18 @@ struct Sticky {
         append(out, parts.head);
         std::uint64_t placed = 0;  // a bit for each passage
         std::size_t read = 0;      // of the context
-        if (starts_with(parts.held, parts.head)) {
-            // What is held is read as text with passages in between, as far as it is that.
-            TokenSpan held = parts.held.subspan(parts.head.size());
-            while (!held.empty()) {
-                const std::size_t i = standing(parts, held, parts.context.subspan(read), placed);
+        if (starts_with(parts.standing, parts.head)) {
+            // What stands is read as text with passages in between, as far as it is that.
+            TokenSpan rest = parts.standing.subspan(parts.head.size());
+            while (!rest.empty()) {
+                const std::size_t i = next_passage(parts, rest, parts.context.subspan(read), placed);
                 if (i < parts.passages.size()) {
                     placed |= std::uint64_t{1} << i;
                     append(out, parts.passages[i]);
-                    held = held.subspan(parts.passages[i].size());
-                } else if (read < parts.context.size() && parts.context[read] == held[0]) {
+                    rest = rest.subspan(parts.passages[i].size());
+                } else if (read < parts.context.size() && parts.context[read] == rest[0]) {
                     out.push_back(parts.context[read++]);
-                    held = held.subspan(1);
+                    rest = rest.subspan(1);
                 } else {
                     break;
                 }
@@ -118,12 +123,13 @@ private:
         return tokens.size() >= front.size() && std::ranges::equal(tokens.first(front.size()), front);
     }
 
-    /// The passage, not placed yet, that `held` begins with; if none, how many passages there are. Tokens that the text has too are
-    /// text: after them what is held goes on in the same way, whichever of the two they were.
-    static constexpr std::size_t standing(const LayoutParts& parts, TokenSpan held, TokenSpan context, std::uint64_t placed) {
+    /// The passage, not placed yet, that `rest` begins with; if none, how many passages there are. Tokens that the text goes on with too
+    /// are text: what follows them is the same, whichever of the two they were.
+    static constexpr std::size_t next_passage(const LayoutParts& parts, TokenSpan rest, TokenSpan context,
+                                              std::uint64_t placed) {
         for (std::size_t i = 0; i < std::min(parts.passages.size(), most_standing); ++i) {
             const TokenSpan passage = parts.passages[i];
-            if ((placed >> i & 1) == 0 && !passage.empty() && starts_with(held, passage) && !starts_with(context, passage))
+            if ((placed >> i & 1) == 0 && !passage.empty() && starts_with(rest, passage) && !starts_with(context, passage))
                 return i;
         }
         return parts.passages.size();

@@ -14,6 +14,7 @@
 #include "flashback/policy/truncated_sampling.hpp"
 #include "flashback/policy/wrapper.hpp"
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -68,11 +69,11 @@ class Policies {
 
 public:
     constexpr Policies() = default;
-    constexpr Policies(Schedule schedule, QueryFrom query, Wrapper wrapper, Layout layout, Reuse reuse, Sampling sampler,
-                       Overflowing overflow, Stopping stopping, Method method = {})
-        : slots_(std::move(schedule), std::move(query), std::move(wrapper), std::move(layout), std::move(reuse),
-                 std::move(sampler), std::move(overflow), std::move(stopping)),
-          method_(std::move(method)) {}
+    constexpr Policies(Schedule when, QueryFrom what, Wrapper around, Layout where, Reuse kept, Sampling taken,
+                       Overflowing dropped, Stopping ended, Method all = {})
+        : slots_(std::move(when), std::move(what), std::move(around), std::move(where), std::move(kept), std::move(taken),
+                 std::move(dropped), std::move(ended)),
+          method_(std::move(all)) {}
 
     constexpr decltype(auto) schedule() noexcept { return get<at_schedule, detail::ScheduleSlot>(*this); }
     constexpr decltype(auto) schedule() const noexcept { return get<at_schedule, detail::ScheduleSlot>(*this); }
@@ -93,110 +94,110 @@ public:
 
     /// These policies with another schedule.
     template <class P>
-    constexpr auto schedule(P schedule) const& {
+    constexpr auto schedule(P policy) const& {
         static_assert(detail::checked_schedule<Checked<P>>());
-        return with<at_schedule, detail::FittingSchedule<Checked<P>>>(*this, std::move(schedule));
+        return with<at_schedule, detail::FittingSchedule<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
-    constexpr auto schedule(P schedule) && {
+    constexpr auto schedule(P policy) && {
         static_assert(detail::checked_schedule<Checked<P>>());
-        return with<at_schedule, detail::FittingSchedule<Checked<P>>>(std::move(*this), std::move(schedule));
+        return with<at_schedule, detail::FittingSchedule<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another query builder.
     template <class P>
-    constexpr auto query(P query) const& {
+    constexpr auto query(P policy) const& {
         static_assert(detail::checked_query<Checked<P>>());
-        return with<at_query, detail::FittingQuery<Checked<P>>>(*this, std::move(query));
+        return with<at_query, detail::FittingQuery<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
-    constexpr auto query(P query) && {
+    constexpr auto query(P policy) && {
         static_assert(detail::checked_query<Checked<P>>());
-        return with<at_query, detail::FittingQuery<Checked<P>>>(std::move(*this), std::move(query));
+        return with<at_query, detail::FittingQuery<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another wrapper.
     template <class P>
-    constexpr auto wrapper(P wrapper) const& {
+    constexpr auto wrapper(P policy) const& {
         static_assert(detail::checked_wrapper<Checked<P>>());
-        return with<at_wrapper, detail::FittingWrapper<Checked<P>>>(*this, std::move(wrapper));
+        return with<at_wrapper, detail::FittingWrapper<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
-    constexpr auto wrapper(P wrapper) && {
+    constexpr auto wrapper(P policy) && {
         static_assert(detail::checked_wrapper<Checked<P>>());
-        return with<at_wrapper, detail::FittingWrapper<Checked<P>>>(std::move(*this), std::move(wrapper));
+        return with<at_wrapper, detail::FittingWrapper<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another layout.
     template <class P>
-    constexpr auto layout(P layout) const& {
+    constexpr auto layout(P policy) const& {
         static_assert(detail::checked_layout<Checked<P>>());
-        return with<at_layout, detail::FittingLayout<Checked<P>>>(*this, std::move(layout));
+        return with<at_layout, detail::FittingLayout<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
-    constexpr auto layout(P layout) && {
+    constexpr auto layout(P policy) && {
         static_assert(detail::checked_layout<Checked<P>>());
-        return with<at_layout, detail::FittingLayout<Checked<P>>>(std::move(*this), std::move(layout));
+        return with<at_layout, detail::FittingLayout<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another rule of reuse.
     template <class P>
-    constexpr auto reuse(P reuse) const& {
+    constexpr auto reuse(P policy) const& {
         static_assert(detail::checked_reuse<Checked<P>>());
-        return with<at_reuse, detail::FittingReuse<Checked<P>>>(*this, std::move(reuse));
+        return with<at_reuse, detail::FittingReuse<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
-    constexpr auto reuse(P reuse) && {
+    constexpr auto reuse(P policy) && {
         static_assert(detail::checked_reuse<Checked<P>>());
-        return with<at_reuse, detail::FittingReuse<Checked<P>>>(std::move(*this), std::move(reuse));
+        return with<at_reuse, detail::FittingReuse<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another sampler.
     template <class P>
-    constexpr auto sampler(P sampler) const& {
+    constexpr auto sampler(P policy) const& {
         static_assert(detail::checked_sampler<Checked<P>>());
-        return with<at_sampler, detail::FittingSampler<Checked<P>>>(*this, std::move(sampler));
+        return with<at_sampler, detail::FittingSampler<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
-    constexpr auto sampler(P sampler) && {
+    constexpr auto sampler(P policy) && {
         static_assert(detail::checked_sampler<Checked<P>>());
-        return with<at_sampler, detail::FittingSampler<Checked<P>>>(std::move(*this), std::move(sampler));
+        return with<at_sampler, detail::FittingSampler<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another rule for a full window.
     template <class P>
-    constexpr auto overflow(P overflow) const& {
+    constexpr auto overflow(P policy) const& {
         static_assert(detail::checked_overflow<Checked<P>>());
-        return with<at_overflow, detail::FittingOverflow<Checked<P>>>(*this, std::move(overflow));
+        return with<at_overflow, detail::FittingOverflow<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
-    constexpr auto overflow(P overflow) && {
+    constexpr auto overflow(P policy) && {
         static_assert(detail::checked_overflow<Checked<P>>());
-        return with<at_overflow, detail::FittingOverflow<Checked<P>>>(std::move(*this), std::move(overflow));
+        return with<at_overflow, detail::FittingOverflow<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another stopping criterion.
     template <class P>
-    constexpr auto stopping(P stopping) const& {
+    constexpr auto stopping(P policy) const& {
         static_assert(detail::checked_stopping<Checked<P>>());
-        return with<at_stopping, detail::FittingStopping<Checked<P>>>(*this, std::move(stopping));
+        return with<at_stopping, detail::FittingStopping<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
-    constexpr auto stopping(P stopping) && {
+    constexpr auto stopping(P policy) && {
         static_assert(detail::checked_stopping<Checked<P>>());
-        return with<at_stopping, detail::FittingStopping<Checked<P>>>(std::move(*this), std::move(stopping));
+        return with<at_stopping, detail::FittingStopping<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with the slots that a method has members for filled by it. A slot that is set after it is another policy's.
     template <class M>
-    constexpr auto method(M method) const& {
+    constexpr auto method(M policy) const& {
         static_assert(detail::checked_method<Checked<M>>());
-        return with_method(*this, std::move(method));
+        return with_method(*this, std::move(policy));
     }
     template <class M>
-    constexpr auto method(M method) && {
+    constexpr auto method(M policy) && {
         static_assert(detail::checked_method<Checked<M>>());
-        return with_method(std::move(*this), std::move(method));
+        return with_method(std::move(*this), std::move(policy));
     }
 
     /// Calls `reset()` of every policy that has one: the start of a generation.
@@ -219,10 +220,21 @@ public:
     }
 
 private:
+    /// Calls `call` with each policy: with one that several slots refer to, once.
     template <class Call>
     constexpr void each(Call call) {
-        std::apply([&](auto&... slot) { (call(slot), ...); }, slots_);
-        call(method_);
+        std::array<detail::Referred, std::tuple_size_v<Slots> + 1> met{};
+        std::size_t count = 0;
+        const auto call_once = [&]<class P>(P& policy) {
+            if constexpr (!std::same_as<P, Checked<P>>) {
+                const auto referred = detail::referred(detail::unwrap(policy));
+                if (std::find(met.begin(), met.end(), referred) != met.end()) return;
+                met[count++] = referred;
+            }
+            call(policy);
+        };
+        std::apply([&](auto&... slot) { (call_once(slot), ...); }, slots_);
+        call_once(method_);
     }
 
     /// The policy in a slot, or the method as that.
@@ -236,6 +248,17 @@ private:
         }
     }
 
+    /// Refuses, in words, to copy what cannot be copied. `Kept` are the slots that are not replaced, and the method.
+    template <class Self, class... Kept>
+    static constexpr bool can_keep() {
+        constexpr bool can = !std::is_lvalue_reference_v<Self> || (std::copy_constructible<Kept> && ...);
+        static_assert(
+            can,
+            "flashback: one of these policies can be moved but not copied: set the others in one chain with it, or by "
+            "std::move(policies).schedule(...)");
+        return can;
+    }
+
     // A policy that does not fit was refused in words by now; without it the rest of the program compiles, and that sentence
     // is the only error.
     template <Slot Replaced, bool Fits, class Self, class P>
@@ -244,15 +267,20 @@ private:
             return std::forward<Self>(self);
         } else {
             return [&]<std::size_t... I>(std::index_sequence<I...>) {
-                const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
-                    if constexpr (J == Replaced) {
-                        return std::move(policy);
-                    } else {
-                        return std::get<J>(std::forward<Self>(self).slots_);
-                    }
-                };
-                return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>..., Method>{
-                    slot(std::integral_constant<std::size_t, I>{})..., std::forward<Self>(self).method_};
+                if constexpr (can_keep<Self, std::conditional_t<I == Replaced, NoMethod, std::tuple_element_t<I, Slots>>...,
+                                       Method>()) {
+                    const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
+                        if constexpr (J == Replaced) {
+                            return std::move(policy);
+                        } else {
+                            return std::get<J>(std::forward<Self>(self).slots_);
+                        }
+                    };
+                    return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>..., Method>{
+                        slot(std::integral_constant<std::size_t, I>{})..., std::forward<Self>(self).method_};
+                } else {
+                    return Policies<>{};
+                }
             }
             (std::make_index_sequence<std::tuple_size_v<Slots>>{});
         }
@@ -267,15 +295,19 @@ private:
             detail::fills<Inner, detail::ReuseSlot, true>,     detail::fills<Inner, detail::SamplerSlot, false>,
             detail::fills<Inner, detail::OverflowSlot, true>,  detail::fills<Inner, detail::StoppingSlot, false>};
         return [&]<std::size_t... I>(std::index_sequence<I...>) {
-            const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
-                if constexpr (filled[J]) {
-                    return detail::OfMethod{};
-                } else {
-                    return std::get<J>(std::forward<Self>(self).slots_);
-                }
-            };
-            return Policies<std::conditional_t<filled[I], detail::OfMethod, std::tuple_element_t<I, Slots>>..., M>{
-                slot(std::integral_constant<std::size_t, I>{})..., std::move(method)};
+            if constexpr (can_keep<Self, std::conditional_t<filled[I], NoMethod, std::tuple_element_t<I, Slots>>...>()) {
+                const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
+                    if constexpr (filled[J]) {
+                        return detail::OfMethod{};
+                    } else {
+                        return std::get<J>(std::forward<Self>(self).slots_);
+                    }
+                };
+                return Policies<std::conditional_t<filled[I], detail::OfMethod, std::tuple_element_t<I, Slots>>..., M>{
+                    slot(std::integral_constant<std::size_t, I>{})..., std::move(method)};
+            } else {
+                return Policies<>{};
+            }
         }
         (std::make_index_sequence<std::tuple_size_v<Slots>>{});
     }
@@ -292,14 +324,14 @@ namespace detail {
 /// What a decoder takes for its policies.
 template <class P>
 concept PolicySet = requires(P& policies, const P& fixed, std::size_t tokens) {
-    policies.schedule();
-    policies.query();
-    fixed.wrapper();
-    fixed.layout();
-    fixed.reuse();
-    policies.sampler();
-    fixed.overflow();
-    policies.stopping();
+    requires RetrievalSchedule<std::remove_reference_t<decltype(policies.schedule())>>;
+    requires QueryBuilder<std::remove_reference_t<decltype(policies.query())>>;
+    requires MarkerWrapper<std::remove_reference_t<decltype(fixed.wrapper())>>;
+    requires ContextLayout<std::remove_reference_t<decltype(fixed.layout())>>;
+    requires KVReuse<std::remove_reference_t<decltype(fixed.reuse())>>;
+    requires Sampler<std::remove_reference_t<decltype(policies.sampler())>>;
+    requires Overflow<std::remove_reference_t<decltype(fixed.overflow())>>;
+    requires StoppingCriterion<std::remove_reference_t<decltype(policies.stopping())>>;
     policies.reset();
     policies.rewind(tokens);
     { fixed.wants_surprisals() } -> std::same_as<bool>;

@@ -30,6 +30,11 @@ concept SamplesLogits = requires(S& sampler, std::span<const float> logits) {
 };
 
 template <class S>
+concept TakesStep = requires(S& sampler, std::span<const float> logits, const StepView& step) {
+    sampler(logits, step);
+};
+
+template <class S>
 concept SamplesStep = requires(S& sampler, std::span<const float> logits, const StepView& step) {
     { sampler(logits, step) } -> detail::TokenResult;
 };
@@ -41,7 +46,7 @@ concept SamplesStep = requires(S& sampler, std::span<const float> logits, const 
 /// asks. The optional members are those of a RetrievalSchedule. A sampler that draws by the position of its token (`step.context.size()`)
 /// gives the same text after a rewind, in a fork and under speculation.
 template <class S>
-concept Sampler = detail::SamplesLogits<S> || detail::SamplesStep<S>;
+concept Sampler = detail::SamplesStep<S> ||(detail::SamplesLogits<S> && !detail::TakesStep<S>);
 
 namespace detail {
 
@@ -55,6 +60,16 @@ constexpr bool checked_sampler() {
                   "flashback: a Sampler must be callable as sampler(std::span<const float> logits) or sampler(logits, const "
                   "StepView&) and return TokenId");
     if constexpr (Sampler<S>) checked_optional_members<S>();
+    return true;
+}
+
+/// Refuses, in words, what RepetitionPenalty cannot hand the logits to.
+template <class Inner>
+constexpr bool checked_repetition_penalty() {
+    static_assert(Sampler<Unwrapped<Inner>>,
+                  "flashback: RepetitionPenalty hands the logits to a Sampler: callable as sampler(logits) or "
+                  "sampler(logits, const StepView&), giving TokenId");
+    if constexpr (Sampler<Unwrapped<Inner>>) checked_optional_members<Unwrapped<Inner>>();
     return true;
 }
 
@@ -102,9 +117,7 @@ struct RepetitionOptions {
 /// Source    Keskar et al. 2019, CTRL, section 4.1
 template <class Inner>
 class RepetitionPenalty {
-    static_assert(Sampler<detail::Unwrapped<Inner>>,
-                  "flashback: RepetitionPenalty hands the logits to a Sampler: callable as sampler(logits) or "
-                  "sampler(logits, const StepView&), giving TokenId");
+    static_assert(detail::checked_repetition_penalty<Inner>());
 
 public:
     /// Throws    Error{contract} if the penalty is not a number above 0

@@ -10,13 +10,14 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 /// Ends a generation: `stopping(step)` is asked after every token, which then is the newest, and gives true, a
-/// bool, to stop. The optional members are those of a RetrievalSchedule.
+/// bool, to stop. One that changes when it is called has a `reset()`. The optional members are those of a RetrievalSchedule.
 template <class S>
 concept StoppingCriterion = requires(S& stopping, const StepView& step) {
     { stopping(step) } -> std::same_as<bool>;
@@ -25,14 +26,31 @@ concept StoppingCriterion = requires(S& stopping, const StepView& step) {
 namespace detail {
 
 template <class S>
-concept FittingStopping = StoppingCriterion<S> && FitsOptionally<S>;
+concept StopsAfresh = StoppingCriterion<const S> || Resets<S>;
+
+template <class S>
+concept FittingStopping = StoppingCriterion<S> && StopsAfresh<S> && FitsOptionally<S>;
+
+template <class Text>
+concept TextOrCharacter = std::same_as < std::remove_cvref_t<Text>,
+char > || std::convertible_to<Text, std::string_view>;
+
+template <class D>
+concept GivesText = requires(Unwrapped<D>& detokenize, TokenId token) {
+    { detokenize(token) } -> TextOrCharacter;
+};
 
 /// Refuses, in words, what is no StoppingCriterion.
 template <class S>
 constexpr bool checked_stopping() {
     static_assert(StoppingCriterion<S>,
                   "flashback: a StoppingCriterion must be callable as stopping(const StepView&) and return bool");
-    if constexpr (StoppingCriterion<S>) checked_optional_members<S>();
+    if constexpr (StoppingCriterion<S>) {
+        static_assert(StopsAfresh<S>,
+                      "flashback: a StoppingCriterion that changes when it is called must have reset(), or a second generation "
+                      "would start with what the first one left");
+        checked_optional_members<S>();
+    }
     return true;
 }
 
@@ -49,6 +67,9 @@ struct NeverStop {
 /// `Detokenize` is any callable that gives the text that a token adds: `[&](TokenId t) { return tokenizer.decode(t); }`.
 template <class Detokenize>
 class StopStrings {
+    static_assert(detail::GivesText<Detokenize>,
+                  "flashback: the detokenizer of StopStrings must be callable as detokenize(TokenId) and return text");
+
 public:
     /// Throws    Error{contract} if a string is empty
     StopStrings(std::vector<std::string> strings, Detokenize detokenize)

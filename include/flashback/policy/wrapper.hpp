@@ -17,12 +17,19 @@ namespace detail {
 
 template <class W>
 concept WrapsTokens = requires(const W& wrapper, TokenSpan passage, TokenBuffer& out) {
-    wrapper(passage, out);
+    { wrapper(passage, out) } -> GivesNoTokens;
+    requires !WritesToACopy<W, TokenSpan>;
+};
+
+template <class W>
+concept TakesPassages = requires(const W& wrapper, const Passage& passage, std::size_t rank, TokenBuffer& out) {
+    wrapper(passage, rank, out);
 };
 
 template <class W>
 concept WrapsPassages = requires(const W& wrapper, const Passage& passage, std::size_t rank, TokenBuffer& out) {
-    wrapper(passage, rank, out);
+    { wrapper(passage, rank, out) } -> GivesNoTokens;
+    requires !WritesToACopy<W, Passage, std::size_t>;
 };
 
 }  // namespace detail
@@ -33,7 +40,7 @@ concept WrapsPassages = requires(const W& wrapper, const Passage& passage, std::
 /// An optional `markers()`, const, names the ids that the wrapper adds, as a view of what lives on in it; they are masked before
 /// every sampling, so that no text can contain them. The other optional members are those of a RetrievalSchedule.
 template <class W>
-concept MarkerWrapper = detail::WrapsTokens<W> || detail::WrapsPassages<W>;
+concept MarkerWrapper = detail::WrapsPassages<W> ||(detail::WrapsTokens<W> && !detail::TakesPassages<W>);
 
 namespace detail {
 
@@ -51,7 +58,7 @@ template <class W>
 constexpr bool checked_wrapper() {
     static_assert(MarkerWrapper<W>,
                   "flashback: a MarkerWrapper must be callable, when const, as wrapper(TokenSpan passage, TokenBuffer& out) or "
-                  "wrapper(const Passage&, std::size_t rank, TokenBuffer& out)");
+                  "wrapper(const Passage&, std::size_t rank, TokenBuffer& out), and return nothing");
     if constexpr (MarkerWrapper<W>) {
         static_assert(
             !NamesMarkers<W> || NamesItsMarkers<W>,

@@ -14,22 +14,22 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The settings of a BM25 index; the defaults are those of Pyserini and Anserini.
+/// The settings of a BM25 index. The defaults are those of Pyserini and Anserini.
 struct Bm25Options {
     std::size_t passage_tokens = 128;  ///< documents are cut into passages of at most so many tokens
-    bool document_head = true;         ///< whether Tokenizer::document_head stands in front of each: OPT's `</s>`
-    double k1 = 0.9;                   ///< >= 0: how soon more occurrences of a word count no more
-    double b = 0.4;                    ///< in [0, 1]: how much long passages are held back
+    bool passage_head = true;          ///< whether Tokenizer::passage_head stands in front of each: OPT's `</s>`
+    double k1 = 0.9;                   ///< >= 0: how soon more occurrences of a word stop counting
+    double b = 0.4;                    ///< in [0, 1]: how much a passage is marked down for being long
 };
 
 /// An index over passages that scores a query q against a passage d as
 ///
 ///     sum over words w of q:  ln(1 + (N - n + 0.5) / (n + 0.5)) · tf / (tf + k1 (1 - b + b |d| / average |d|))
 ///
-/// where n of N passages have the word and d has it tf times. A word that the query repeats counts each time. Words are
-/// runs of Unicode letters, marks and digits in lower case; no stemming and no stop words. Immutable: threads may search at
-/// once. Satisfies Retriever.
-/// Source    Robertson and Zaragoza 2009, The probabilistic relevance framework, section 3.4; this idf and no factor k1 + 1,
+/// Here n of N passages have the word, and d has it tf times. A word that the query repeats counts each time. Words are runs of
+/// Unicode letters, marks and digits in lower case. There is no stemming and there are no stop words. The index is immutable,
+/// so several threads may search at once. It satisfies Retriever.
+/// Source    Robertson and Zaragoza 2009, The probabilistic relevance framework, section 3.4; this idf, and no factor k1 + 1,
 ///           as in Lucene 8 and later
 class Bm25Index {
 public:
@@ -50,9 +50,9 @@ public:
         double score;
     };
 
-    /// The best k passages that share a word with the query; of equal scores, the one whose document id and then whose place
-    /// in the document comes first. The views are valid as long as this index.
-    /// Throws    Error{contract} for a query of tokens where the index has no tokenizer
+    /// The best k passages that share a word with the query. If scores are equal, the order is by document id, then by place in
+    /// the document. The views are valid as long as this index lives.
+    /// Throws    Error{contract} for a query of tokens if the index has no tokenizer
     /// Cost      one addition for each posting of each word of the query
     std::vector<Passage> retrieve(const Query& query, std::size_t k) const;
 
@@ -62,7 +62,7 @@ public:
 private:
     struct Posting {
         std::uint32_t passage;
-        float score;  // finished: a query only adds (Lù 2024, BM25S)
+        float score;  // complete, so that a query only adds (Lù 2024, BM25S)
     };
 
     void fill(std::vector<Passage>& found, std::string_view text, std::size_t k) const;

@@ -23,7 +23,7 @@ struct Document {
 /// A collection of documents.
 struct Corpus {
     std::vector<Document> documents;
-    std::size_t replaced = 0;  ///< places where the files were no UTF-8 and got U+FFFD
+    std::size_t replaced = 0;  ///< places where the files were not UTF-8 and got U+FFFD
 };
 
 /// How a file of plain text falls into documents.

@@ -1,4 +1,4 @@
-/// \file Documents cut into passages, tokenised once.
+/// \file Documents cut into passages, and tokenised once.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -14,12 +14,14 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The passages of a collection: owns the documents, their tokens and the texts; gives views.
+/// The passages of a collection. It owns the documents, their tokens and the texts, and gives views.
 class Passages {
 public:
-    /// Cuts documents into passages of at most `most_tokens` tokens: at a sentence end where one lies in the last quarter,
-    /// else between two words there. `head` are tokens in front of each, which count (Tokenizer::document_head, say).
-    /// Throws    Error{contract} unless `most_tokens` is more than the head has; Error{vocabulary} if a document cannot be tokenised
+    /// Cuts documents into passages of at most `most_tokens` tokens: at the end of a sentence if there is one in the last
+    /// quarter, else between two words there. The tokens of `head` stand in front of each and count (e.g.
+    /// Tokenizer::passage_head).
+    /// Throws    Error{contract} unless `most_tokens` is more than the head has; Error{vocabulary} if a document cannot be
+    ///           tokenised
     /// Cost      tokenises everything once
     Passages(std::vector<Document> documents, const Tokenizer& tokenizer, std::size_t most_tokens, TokenSpan head = {});
 
@@ -31,8 +33,8 @@ public:
     /// Number of passages.
     std::size_t size() const noexcept { return entries_.size(); }
 
-    /// A passage, without score; its views are valid as long as this object. The id is that of the document where this is its
-    /// only passage, else `id#1`, `id#2`, ...
+    /// A passage, without score; its views are valid as long as this object lives. The id is that of the document if it has no
+    /// other passage, else `id#1`, `id#2`, ...
     /// Requires  i < size()
     Passage operator[](std::size_t i) const;
 

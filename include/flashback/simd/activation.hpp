@@ -1,14 +1,14 @@
 /// \file The activations of feed-forward layers, element by element.
 #pragma once
 
-#include "flashback/simd/exp.hpp"
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/exp.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 
 #include <cstddef>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// x / (1 + e^-x) in every lane; NaN for -infinity, -0 for what is below -88.7.
+/// x / (1 + e^-x) in every lane; NaN for -infinity, -0 below -88.7.
 FLASHBACK_SIMD_INLINE Lanes silu(const Lanes& x) noexcept { return x / (Lanes::all(1.0f) + exp(Lanes::all(0.0f) - x)); }
 
 /// x = silu(x), where silu(x) = x / (1 + e^-x).

@@ -1,13 +1,14 @@
-/// \file Rows of activations in the form in which a type of weights multiplies them.
+/// \file Rows of activations, in the form in which a type of weights multiplies them.
 ///
-/// What an element becomes depends on its row alone (rules R1 and R4), and is the same for every number of rows: weights of F32
-/// and F16 take it as it is, those of BF16 round it to bfloat16, quantised weights take 8-bit integers with one scale for each 32.
+/// What an element becomes depends on its row alone (rules R1 and R4) and is the same for every number of rows. Weights of F32
+/// and F16 take it as it is; those of BF16 round it to bfloat16; quantised weights take 8-bit integers with one scale for 32 of
+/// them.
 #pragma once
 
-#include "flashback/simd/byte_lanes.hpp"
 #include "flashback/simd/detail/bf16_lanes.hpp"
-#include "flashback/simd/half_lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/byte_lanes.hpp"
+#include "flashback/simd/detail/half_lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/tensor/dtype.hpp"
 
@@ -19,7 +20,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// What the activations become for a product.
+/// The form of activations in a product.
 enum class Operand : std::uint8_t { f32, bf16, int8 };
 
 /// Elements that share a scale.
@@ -65,14 +66,15 @@ inline void quantise_block(const float* x, ActivationQuad* to, ActivationBlock& 
     const Lanes most = Lanes::all(infinity);
     const auto magnitude = [&](const Lanes& v) {
         const Lanes positive = max(v, none - v);
-        return where_less(positive, most, positive, most);  // infinity also for NaN
+        return where_less(positive, most, positive, most);  // for NaN, too, this gives infinity
     };
     const float greatest = tree_max(max(magnitude(low), magnitude(high)));
-    // Below, the inverse could overflow: as good as zeros. An infinite one makes the scale NaN and so all that it scales.
+    // Below 2^-100 the inverse could overflow; such a block counts as zeros. If one element is infinite, the scale is NaN, and
+    // so is all that it scales.
     const bool some = greatest > 0x1p-100f;
     block.scale = some ? (greatest < infinity ? greatest / 127.0f : infinity - infinity) : 0.0f;
     const Lanes inverse = Lanes::all(some ? 127.0f / greatest : 0.0f);
-    // Adding 1.5 · 2^23 rounds to an integer, to nearest even, and leaves it in the lowest bits.
+    // Adding 1.5 · 2^23 rounds to the nearest integer (ties to even) and leaves it in the lowest bits.
     const Lanes magic = Lanes::all(0x1.8p23f);
     float whole[activation_block];
     (low * inverse + magic).store(whole);
@@ -89,7 +91,7 @@ inline void quantise_block(const float* x, ActivationQuad* to, ActivationBlock& 
 
 }  // namespace detail
 
-/// Memory for rows of activations in every form but f32, which stays where it is.
+/// Memory for rows of activations in every form but f32. Rows of f32 stay where they are.
 class ActivationBuffer {
 public:
     ActivationBuffer() = default;

@@ -18,11 +18,11 @@ struct AttentionQuery {
     std::size_t position;  ///< it attends to this position and to all before
 };
 
-/// Queries that go over the tiles together: keys and values are read once for all of them.
+/// How many queries go over the tiles together: keys and values are read once for all of them.
 inline constexpr std::size_t attention_queries = 16;
 
-/// Each query attends to all positions up to its own: out = softmax(q Kᵀ) V. The bits are those of plain::attend for each query
-/// alone; a score that is NaN or +infinity makes every element of its out NaN, and positions beyond are not used in any way.
+/// Each query attends to all positions up to its own: out = softmax(q Kᵀ) V. The bits are those of testing::plain::attend for each query
+/// alone. A score that is NaN or +infinity makes every element of its out NaN. Later positions are not used in any way.
 /// Shape     q, out of each query (d)   `tile(t)` gives the keys and values of the positions [64 t, 64 t + 64), each an Element
 /// Requires  at most attention_queries of them, positions ascending
 /// Cost      2 · (position + 1) · d multiply-adds for each query
@@ -39,7 +39,7 @@ inline void attend(std::span<const AttentionQuery> queries, const Tiles& tile, s
     }
     std::size_t first = 0;
     for (std::size_t start = 0; start <= queries.back().position; start += tile_positions) {
-        while (queries[first].position < start) ++first;  // these have seen all that they may
+        while (queries[first].position < start) ++first;  // these have seen all that they may see
         const KVTile keys_and_values = tile(start / tile_positions);
         detail::QueryState* query = states + first;
         detail::QueryState* const end = states + count;

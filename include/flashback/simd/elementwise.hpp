@@ -1,7 +1,8 @@
 /// \file Sums, scaling and rotation of a row, element by element.
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/exp.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -57,6 +58,13 @@ inline void rotate_halves(float* x, const float* cosine, const float* sine, std:
         fma(a, c, b * (s * minus_one)).store_first(x + i, count);
         fma(b, c, a * s).store_first(x + pairs + i, count);
     });
+}
+
+/// y = e^x, element by element.
+/// Shape     x, y (n); they may be the same row
+FLASHBACK_SIMD_INLINE void exp(const float* x, std::size_t n, float* y) noexcept {
+    each_lanes(n, [&](std::size_t i, auto count)
+                      FLASHBACK_SIMD_LAMBDA { exp(Lanes::load_first(x + i, count)).store_first(y + i, count); });
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

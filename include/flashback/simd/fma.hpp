@@ -1,16 +1,17 @@
-/// \file The one place where products are added: rounding is decided here, not by the compiler (rule R8).
+/// \file The one place where products are added: we decide how they are rounded, not the compiler (rule R8;
+/// include/flashback/README.md has the rules).
 ///
-/// Every a * b + c of the forward path is an explicit `fma`. Where the instruction set has a fused multiply-add it is
-/// used; where it has none, the product and the sum are rounded one after the other. Both are the same at every call, and the
-/// same for one float as for a batch of them.
+/// Every a * b + c of the forward path is an explicit `fma`. If the instruction set has a fused multiply-add, it is used;
+/// otherwise the product and the sum are rounded one after the other. Either way it is the same at every call, and the same for
+/// one float as for a batch of them.
 #pragma once
 
 #include "flashback/core/config.hpp"
 
 #include <cstddef>
 
-// Floats of a register that the kernels use. FLASHBACK_SIMD_PORTABLE asks for the batch of one float that processors without
-// a body of their own get.
+// How many floats a register of the kernels holds. FLASHBACK_SIMD_PORTABLE asks for the batch of one float that is used on
+// processors without a body of their own.
 #if defined(FLASHBACK_SIMD_PORTABLE)
 #define FLASHBACK_SIMD_FLOATS 1
 #elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
@@ -33,9 +34,9 @@
 #error "flashback: -ffast-math breaks bit-exact reuse; define FLASHBACK_ALLOW_FAST_MATH to do without that promise"
 #endif
 
-/// Small pieces of kernels: their accumulators live in registers only if they are inlined.
+/// For small pieces of kernels: their accumulators stay in registers only if the pieces are inlined.
 #define FLASHBACK_SIMD_INLINE [[gnu::always_inline]] inline
-/// Stands behind the parameters of a lambda: g++ leaves some of them functions in large programs, with the lanes in memory.
+/// Stands after the parameters of a lambda: in large programs g++ does not inline some of them and keeps the lanes in memory.
 #define FLASHBACK_SIMD_LAMBDA __attribute__((always_inline))
 
 namespace flashback::inline FLASHBACK_ISA::simd {
@@ -43,9 +44,9 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 #if FLASHBACK_SIMD_FLOATS == 1
 using Batch = float;
 #else
-// Named here and not left to xsimd::default_arch, so that a type of batch belongs to one value of FLASHBACK_ISA: two
-// translation units with different flags then share no function of xsimd either. One register may serve several instruction
-// sets, so the name is our own, on top of xsimd's; the kernels use plain arithmetic of floats, in which these do not differ.
+// Named here instead of taking xsimd::default_arch, so that a type of batch belongs to one value of FLASHBACK_ISA: then
+// translation units with different flags share no function of xsimd either. One register may serve several instruction sets, so
+// the name is our own, on top of xsimd's. The kernels only use plain arithmetic of floats, in which those sets do not differ.
 #if FLASHBACK_SIMD_FLOATS == 16
 using RegisterArch = xsimd::avx512bw;
 #elif FLASHBACK_SIMD_FLOATS == 8
@@ -61,7 +62,7 @@ using RegisterArch = xsimd::neon;
 #define FLASHBACK_SIMD_OWN_ARCH
 struct BatchArch : RegisterArch {};
 #else
-using BatchArch = RegisterArch;  // of no other instruction set that is told apart here
+using BatchArch = RegisterArch;  // no other instruction set that is told apart here has these registers
 #endif
 #endif
 
@@ -70,7 +71,7 @@ using BatchArch = RegisterArch;  // of no other instruction set that is told apa
 #if defined(FLASHBACK_SIMD_OWN_ARCH)
 namespace xsimd::types {
 
-// Holds what the other holds, but is not derived from it: its functions would be shared.
+// Holds the same register, but is not derived from it: then its functions would be shared.
 template <class T>
 struct simd_register<T, ::flashback::simd::BatchArch> {
     using register_type = typename simd_register<T, ::flashback::simd::RegisterArch>::register_type;
@@ -91,16 +92,17 @@ using Batch = xsimd::batch<float, BatchArch>;
 #endif
 inline constexpr std::size_t batch_floats = FLASHBACK_SIMD_FLOATS;
 
-/// a * b + c, rounded once where the instruction set can, else twice; never a choice of the compiler.
+/// a * b + c, rounded once if the instruction set can do that, else twice; the compiler has no choice.
 FLASHBACK_SIMD_INLINE float fma(float a, float b, float c) noexcept {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
     return __builtin_fmaf(a, b, c);
 #else
-    return a * b + c;  // without the instruction there is nothing that a compiler could contract this to
+    return a * b + c;  // without the instruction, no compiler can contract this
 #endif
 }
 
-/// The same number, as the result of an operation of its own: no compiler contracts what stands before with what comes after.
+/// The same number, as the result of an operation of its own: no compiler can contract what stands before with what comes
+/// after.
 FLASHBACK_SIMD_INLINE float rounded(float x) noexcept {
 #if defined(__x86_64__)
     asm("" : "+x"(x));
@@ -113,7 +115,7 @@ FLASHBACK_SIMD_INLINE float rounded(float x) noexcept {
 }
 
 #if FLASHBACK_SIMD_FLOATS > 1
-/// `fma` in every lane: the intrinsics, because xsimd 8.1 computes x * y + z for AVX-512.
+/// `fma` in every lane. It uses the intrinsics, because xsimd 8.1 computes x * y + z for AVX-512.
 FLASHBACK_SIMD_INLINE Batch fma(const Batch& a, const Batch& b, const Batch& c) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 16
     return _mm512_fmadd_ps(a, b, c);

@@ -1,4 +1,4 @@
-/// \file The products of training: C = A B and C += A B in f32, where A, B and C lie in memory as they are, or as panels.
+/// \file The products of training, C = A B and C += A B in f32. A, B and C are read as they lie in memory, or as panels.
 #pragma once
 
 #include "flashback/simd/detail/gemm_tile.hpp"
@@ -7,22 +7,22 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// The left factor: rows as they lie, or the transpose of what lies there.
+/// The left factor: rows as they lie in memory, or their transpose.
 struct GemmRows {
     const float* data;
     std::size_t stride;
     bool transposed = false;  ///< false: element (r, k) is data[r · stride + k]; true: data[k · stride + r]
 };
 
-/// The right factor: columns in panels of 16. The 16 of panel p at k are data[p · panel + k · step + (0..15)].
+/// The right factor: columns in panels of 16. Those of panel p at k are data[p · panel + k · step + (0..15)].
 ///
-/// A matrix of rows is {data, 16, stride}; a PackedMatrix of f32, whose outputs are the columns, {data, inputs · 16, 16}.
+/// A matrix of rows is {data, 16, stride}; a PackedMatrix of f32, whose outputs are the columns, is {data, inputs · 16, 16}.
 struct GemmPanels {
     const float* data;
     std::size_t panel, step;
 };
 
-/// The product, its columns in panels of 16. The 16 of panel p in row r are data[p · panel + r · row + (0..15)].
+/// The product, its columns in panels of 16. Those of panel p in row r are data[p · panel + r · row + (0..15)].
 struct GemmResult {
     float* data;
     std::size_t panel, row;
@@ -36,10 +36,10 @@ struct GemmShape {
 /// What C holds before: nothing that matters, or a sum to which the product is added.
 enum class GemmStart : bool { zero, accumulate };
 
-/// C = A B or C += A B: every element is one chain of multiply-adds, k ascending, which begins at 0 or at what C holds. The bits
-/// are those of plain::gemm, however it is cut into calls along rows and panels.
+/// C = A B or C += A B. Every element is one chain of multiply-adds, k ascending, which begins at 0 or at what C holds. The
+/// bits are those of testing::plain::gemm, however the rows and panels are divided among calls.
 /// Shape     A (rows, depth)   B (depth, 16 panels)   C (rows, 16 panels): all 16 columns of each panel are read and written
-/// Requires  C shares nothing with A and B
+/// Requires  C shares no memory with A and B
 /// Cost      rows · depth · 16 panels multiply-adds
 /// Source    Goto and van de Geijn 2008, Anatomy of high-performance matrix multiplication
 inline void gemm(const GemmRows& a, const GemmPanels& b, const GemmResult& c, const GemmShape& shape,

@@ -8,8 +8,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// A stride of at least n floats for the rows of a product: an odd number of cache lines, since rows that lie a power of two
-/// apart share a few lines of the cache and evict each other.
+/// A stride of at least n floats for the rows of a product. It is an odd number of cache lines: rows whose distance is a power
+/// of two share a few lines of the cache and evict each other.
 constexpr std::size_t row_stride(std::size_t n) noexcept { return (padded(n) / panel_outputs | 1) * panel_outputs; }
 
 /// The panels [first, last) of a matrix.
@@ -26,7 +26,7 @@ struct MatmulResult {
 
 /// Some outputs of y = x Wᵀ: those of some panels. Every output is one chain of multiply-adds, k
 /// ascending: for weights of floats one each (BF16: of products of bfloat16), for quantised weights one for each exact sum of 32.
-/// The bits are those of plain::matmul, whatever the number of rows and panels.
+/// The bits are those of testing::plain::matmul, whatever the number of rows and panels.
 /// Shape     a (rows, inputs()), converted for operand_of(w.type()) unless that is f32; y (rows, y.stride), of which 16 per
 ///           panel are written, the padding of the last panel included
 /// Requires  y.stride >= 16 * panels; y at any address of a float, rows best with a stride of row_stride()

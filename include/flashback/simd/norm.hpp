@@ -1,8 +1,8 @@
 /// \file The norms of a row (rule R4).
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 
 #include <cmath>
 #include <cstddef>
@@ -38,7 +38,7 @@ inline void layer_norm(const float* x, const float* weight, const float* bias, s
     const Lanes mean = Lanes::all(average);
     Lanes squares = Lanes::all(0.0f);
     each_lanes(n, [&](std::size_t i, auto count) FLASHBACK_SIMD_LAMBDA {
-        // What is beyond the row counts as the mean itself.
+        // Lanes beyond the row hold the mean, so they add nothing.
         const Lanes off = Lanes::load_first(x + i, count, average) - mean;
         squares = fma(off, off, squares);
     });

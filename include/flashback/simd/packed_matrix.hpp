@@ -1,4 +1,4 @@
-/// \file A weight matrix repacked so that the lanes of a vector run across its outputs.
+/// \file A weight matrix that is repacked so that the lanes of a vector run across its outputs.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -15,20 +15,20 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// The matrix of a linear layer: F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K, about as many bytes as in a GGUF file.
+/// The matrix of a linear layer: F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K. It has about as many bytes as in a GGUF file.
 /// Shape     (outputs, inputs); stored as panels of 16 outputs, missing outputs as zeros (rule R3)
 class PackedMatrix {
 public:
     PackedMatrix() = default;
 
-    /// Throws    Error{contract} for a type that is not multiplied as it is, or inputs that are no multiple of its block
+    /// Throws    Error{contract} for a type that is not multiplied as it is, or if inputs is not a multiple of its block
     PackedMatrix(DType type, std::size_t outputs, std::size_t inputs)
         : type_(type), outputs_(outputs), inputs_(inputs), panel_bytes_(checked_panel_bytes(type, inputs)) {
         values_ = in_huge_pages(AlignedBuffer<std::byte>{panels() * panel_bytes_});
         if (outputs != padded(outputs)) std::fill_n(values_.data() + values_.size() - panel_bytes_, panel_bytes_, std::byte{});
     }
 
-    /// The matrix whose weights are `value(output, input)`, asked for row by row, rounded to F32, F16, BF16, Q8_0 or Q4_0.
+    /// The matrix whose weights are `value(output, input)`, asked for row by row and rounded to F32, F16, BF16, Q8_0 or Q4_0.
     /// Throws    as the constructor; Error{contract} for another type
     template <class Value>
     static PackedMatrix of(DType type, std::size_t outputs, std::size_t inputs, const Value& value) {
@@ -49,7 +49,7 @@ public:
         return detail::with_format(type, [](auto) {});
     }
 
-    /// The same matrix once more.
+    /// A copy of the matrix.
     /// Throws    std::bad_alloc
     PackedMatrix copy() const {
         PackedMatrix w;
@@ -66,7 +66,7 @@ public:
     std::size_t bytes() const noexcept { return values_.size(); }
     const std::byte* panel(std::size_t p) const noexcept { return values_.data() + p * panel_bytes_; }
 
-    /// The bytes of a panel that are weights: what is between them and the next panel was never written.
+    /// The bytes of a panel that are weights; what lies between them and the next panel was never written.
     std::span<const std::byte> panel_weights(std::size_t p) const noexcept {
         std::size_t bytes = 0;
         detail::with_format(type_, [&](auto format) { bytes = format.bytes(inputs_); });

@@ -1,4 +1,4 @@
-/// \file The width of everything: sixteen outputs side by side.
+/// \file The width that everything shares: sixteen outputs side by side.
 #pragma once
 
 #include "flashback/core/config.hpp"
@@ -7,7 +7,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// Outputs that lie side by side in a panel: one AVX-512 vector, two of AVX2, four of SSE2 or NEON.
+/// How many outputs lie side by side in a panel: one AVX-512 vector, two of AVX2, four of SSE2 or NEON.
 inline constexpr std::size_t panel_outputs = 16;
 
 /// The least multiple of `panel_outputs` that is >= n.

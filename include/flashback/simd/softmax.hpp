@@ -1,17 +1,17 @@
 /// \file The softmax of a row (rule R4).
 #pragma once
 
-#include "flashback/simd/exp.hpp"
-#include "flashback/simd/lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/exp.hpp"
+#include "flashback/simd/detail/lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 
 #include <cstddef>
 #include <limits>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// y = e^(x - max(x)) / sum of them. -infinity has the probability 0; all is NaN where x has a NaN, a +infinity or nothing but
-/// -infinity.
+/// y = e^(x - max(x)) / sum of these. -infinity has the probability 0. All of y is NaN if x has a NaN or a +infinity, or if it
+/// is all -infinity.
 /// Shape     x, y (n); they may be the same row
 inline void softmax(const float* x, std::size_t n, float* y) noexcept {
     constexpr float infinity = std::numeric_limits<float>::infinity();

@@ -23,7 +23,7 @@ inline void transpose_square(const float* from, std::size_t from_stride, float* 
         b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
         b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
     }
-    // Now quarters of registers hold columns of four rows: a[4 g + c] those of the rows 4 g .. 4 g + 3.
+    // Now each quarter of a register holds one column of four rows: a[4 g + c] has those of the rows 4 g .. 4 g + 3.
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < 16; i += 4) {
         const auto pairs = [&](std::size_t low, std::size_t high, bool upper) {

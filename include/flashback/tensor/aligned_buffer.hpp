@@ -14,7 +14,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// An array of fixed length on a 64-byte border, from 4 MiB on the border of a huge page. Its values are indeterminate until written.
+/// An array of fixed length on a 64-byte border; from 4 MiB on the border of a huge page. Its values are indeterminate until
+/// they are written.
 template <class T>
     requires std::is_trivially_copyable_v<T>
 class AlignedBuffer {
@@ -24,7 +25,7 @@ public:
     /// Throws    std::bad_alloc; std::bad_array_new_length if so many values are more bytes than an object can have
     explicit AlignedBuffer(std::size_t count) : data_(allocated(bytes_of(count))), size_(count) {}
 
-    /// Leaves the other one empty.
+    /// Leaves the other buffer empty.
     AlignedBuffer(AlignedBuffer&& other) noexcept : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
     AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
         data_ = std::move(other.data_);

@@ -1,8 +1,8 @@
 /// \file The blocks in which GGUF stores quantised weights, byte for byte.
 ///
 /// Every struct has the size and the order of the file. Bytes of a file may lie anywhere, so read a block with memcpy. `d` and
-/// its like are binary16 numbers (`half_to_float`). Which bits belong to which element stands at each struct, with e counting
-/// the elements of the block and `/` and `%` those of integers; `dequantize` is the same in code.
+/// the like are binary16 numbers (`half_to_float`). Each struct says which bits belong to which element: e counts the elements
+/// of the block, and `/` and `%` are those of integers. `dequantize` is the same in code.
 /// Source    llama.cpp: ggml-common.h and the functions dequantize_row_* of ggml-quants.c
 #pragma once
 
@@ -82,7 +82,7 @@ struct BlockQ3_K {
 };
 
 /// 256 weights of 4 bits in groups of 32: weight e = d s n - dmin m, with {s, m} = k4_scale(scales, e / 32) and n a nibble of
-/// q[e / 64 * 32 + e % 32]: the low one where e / 32 is even, the high one where it is odd.
+/// q[e / 64 * 32 + e % 32]: the low one if e / 32 is even, the high one if it is odd.
 struct BlockQ4_K {
     static constexpr DType type = DType::q4_k;
     static constexpr std::size_t elements = 256;
@@ -103,9 +103,9 @@ struct BlockQ5_K {
     std::uint8_t q[128];
 };
 
-/// 256 weights of 6 bits in groups of 16: weight e = d s (n - 32) with s = scales[e / 16]. Of each half of 128 weights, of
-/// which r = e % 128 counts one, n has the low nibble (r < 64) or the high nibble of low[e / 128 * 64 + r % 64], and above it
-/// two bits of high[e / 128 * 32 + r % 32], from bit r / 32 * 2.
+/// 256 weights of 6 bits in groups of 16: weight e = d s (n - 32) with s = scales[e / 16]. With r = e % 128, the place in a
+/// half of the block, n has the low nibble (r < 64) or the high nibble of low[e / 128 * 64 + r % 64], and above it two bits of
+/// high[e / 128 * 32 + r % 32], from bit r / 32 * 2.
 struct BlockQ6_K {
     static constexpr DType type = DType::q6_k;
     static constexpr std::size_t elements = 256;
@@ -125,8 +125,8 @@ struct K4Scale {
 /// Requires  i < 8
 constexpr K4Scale k4_scale(const std::uint8_t (&scales)[12], std::size_t i) noexcept {
     const auto byte = [](int value) { return static_cast<std::uint8_t>(value); };
-    // Bytes 0 to 3 and 4 to 7 hold the first four whole; the others have their low bits in bytes 8 to 11 and their upper two
-    // on top of the first four.
+    // Bytes 0 to 3 and 4 to 7 hold the first four scales and minima whole. The others have their low bits in bytes 8 to 11, and
+    // their upper two bits on top of the first four.
     if (i < 4) return {byte(scales[i] & 63), byte(scales[i + 4] & 63)};
     return {byte((scales[i + 4] & 15) | scales[i - 4] >> 6 << 4), byte(scales[i + 4] >> 4 | scales[i] >> 6 << 4)};
 }
@@ -141,7 +141,7 @@ constexpr int k3_scale(const std::uint8_t (&scales)[12], std::size_t i) noexcept
 
 namespace detail {
 
-/// A block as the file has it: no padding, nothing but bytes, and as large as the table of types says.
+/// A block as in the file: it has no padding, consists of bytes, and is as large as the table of types says.
 template <class Block>
 inline constexpr bool matches_layout = std::is_trivially_copyable_v<Block>&& std::has_unique_object_representations_v<Block> &&
                                        sizeof(Block) == layout_of(Block::type).block_bytes&& Block::elements ==

@@ -1,4 +1,4 @@
-/// \file From weights as they are stored to floats.
+/// \file Turns weights as they are stored into floats.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -13,8 +13,8 @@ namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
 // Products of a binary16 scale, the 6 bits (Q6_K: 8) of a group's scale and the bits of a weight have at most 24 significant
-// bits, so they are exact, and only the sum with a minimum is rounded. A compiler that fuses the two changes nothing: these
-// are the same bits under all options, and llama.cpp's.
+// bits, so they are exact, and only the sum with a minimum is rounded. It changes nothing if a compiler fuses the two: the bits
+// are the same under all options, and those of llama.cpp.
 
 inline void unpack(const BlockQ4_0& block, float* to) noexcept {
     const float d = half_to_float(block.d);
@@ -33,7 +33,7 @@ inline void unpack(const BlockQ4_1& block, float* to) noexcept {
     }
 }
 
-/// The fifth bits of 32 weights, bit e that of weight e.
+/// The fifth bits of 32 weights; bit e belongs to weight e.
 inline std::uint32_t fifth_bits(const std::uint8_t (&high)[4]) noexcept {
     return high[0] | static_cast<std::uint32_t>(high[1]) << 8 | static_cast<std::uint32_t>(high[2]) << 16 |
            static_cast<std::uint32_t>(high[3]) << 24;
@@ -180,7 +180,7 @@ constexpr bool can_dequantize(DType type) noexcept {
 /// Shape     from: count elements in blocks as `layout_of(type)` says; to: count
 /// Requires  `can_dequantize(type)`; count is a multiple of the block's elements; `from` and `to` do not overlap
 /// Throws    Error{contract} otherwise
-/// Cost      no allocation; one multiplication an element, and one addition where the type has minima
+/// Cost      no allocation; one multiplication for each element, and one addition if the type has minima
 /// Source    llama.cpp: the functions dequantize_row_* of ggml-quants.c; the same bits
 inline void dequantize(DType type, const std::byte* from, std::size_t count, float* to) {
     const DTypeLayout layout = layout_of(type);

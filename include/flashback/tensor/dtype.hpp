@@ -88,7 +88,7 @@ constexpr std::uint16_t float_to_half(float value) noexcept {
     std::uint32_t half;
     if (magnitude > 0x7f800000u) {
         half = 0x7e00u | (magnitude >> 13 & 0x3ffu);
-    } else if (magnitude >= 0x477ff000u) {  // 65520 lies in the middle between 65504 and what infinity stands for
+    } else if (magnitude >= 0x477ff000u) {  // 65520 is the middle between 65504 and the number that infinity stands for
         half = 0x7c00u;
     } else if (magnitude < 0x38800000u) {  // below 2^-14: adding 0.5 rounds at 2^-24, the step of the subnormals
         half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);

@@ -1,4 +1,4 @@
-/// \file The shape in which keys and values meet attention; kernels read it, caches store it.
+/// \file The form of keys and values that caches store and attention reads.
 #pragma once
 
 #include "flashback/core/config.hpp"
@@ -7,11 +7,11 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Positions of a tile, counted from position 0. Part of the recipe of attention (rule R7): whatever the page size of a
+/// Positions of a tile, counted from position 0. They are a part of how attention sums (rule R7): whatever the page size of a
 /// cache or the length of a call, sums are taken tile by tile.
 inline constexpr std::size_t tile_positions = 64;
 
-/// Keys that lie side by side, so that the lanes of a vector run across keys and no score is a horizontal sum.
+/// How many keys lie side by side, so that the lanes of a vector run across keys and no score needs a horizontal sum.
 inline constexpr std::size_t key_group = 16;
 
 /// The keys and values of 64 consecutive positions of one head, in the element type of their cache: f32, f16 or bf16.

@@ -1,4 +1,4 @@
-/// \file From floats to weights as they are stored.
+/// \file Turns floats into weights as they are stored.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -15,11 +15,11 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-// A compiler may fuse a product with the sum that follows it, which rounds once instead of twice and turns ties into other
-// integers. llama.cpp's reference rounds twice, so both quantisers below only compare after the product: comparisons cannot be
+// A compiler may fuse a product with the sum that follows it. That rounds once instead of twice and turns ties into other
+// integers. llama.cpp's reference rounds twice. So after the product, both quantisers below only compare: comparisons cannot be
 // fused, and the bytes are the same under all options.
 
-/// The integer nearest to a number, ties away from zero, within -127 to 127; 0 for a NaN.
+/// The integer nearest to a number, ties away from zero, from -127 to 127; 0 for a NaN.
 constexpr std::int8_t rounded_to_q8(float x) noexcept {
     if (!(x > -127.0f)) return x <= -127.0f ? -127 : 0;
     if (x >= 127.0f) return 127;
@@ -32,7 +32,7 @@ inline BlockQ8_0 packed_q8_0(const float* from) noexcept {
     float most = 0;
     for (std::size_t i = 0; i < BlockQ8_0::elements; ++i) {
         const float magnitude = std::fabs(from[i]);
-        if (magnitude > most || std::isnan(magnitude)) most = magnitude;  // nothing is greater than a NaN: it stays
+        if (magnitude > most || std::isnan(magnitude)) most = magnitude;  // no number is greater than a NaN, so it stays
     }
     const float d = most / 127.0f;
     const float inverse = d != 0 ? 1.0f / d : 0.0f;
@@ -60,7 +60,7 @@ inline constexpr std::array<float, 15> q4_0_thresholds = [] {
 
 inline BlockQ4_0 packed_q4_0(const float* from) noexcept {
     float most = 0;
-    float extreme = 0;  // with its sign: it becomes level 0, which lies one step further from the middle than level 15
+    float extreme = 0;  // with its sign; it becomes level 0, which is one step further from the middle than level 15
     for (std::size_t i = 0; i < BlockQ4_0::elements; ++i) {
         const float magnitude = std::fabs(from[i]);
         if (magnitude > most || std::isnan(magnitude)) {
@@ -82,7 +82,7 @@ inline BlockQ4_0 packed_q4_0(const float* from) noexcept {
     return block;
 }
 
-/// Writes count / elements pieces that `pack` makes of `elements` floats each.
+/// Writes count / elements pieces, each made by `pack` from `elements` floats.
 template <std::size_t elements, class Pack>
 void pack_all(const float* from, std::size_t count, std::byte* to, Pack pack) noexcept {
     for (std::size_t i = 0; i < count; i += elements) {
@@ -102,8 +102,8 @@ constexpr bool can_quantize(DType type) noexcept {
 /// Floats as weights of a type, each value rounded to the nearest (F16, BF16: `float_to_half`, `float_to_bf16`).
 ///
 /// Q8_0: d = the largest magnitude / 127, weight = x / d, ties away from zero. Q4_0: d = the value of largest magnitude / -8,
-/// weight = min(15, int(x / d + 8.5)). The weights are those of the scale before it becomes binary16. Any floats are taken: a
-/// block with a NaN, an infinity or a scale beyond binary16 gets a scale that is no finite number, so that it shows.
+/// weight = min(15, int(x / d + 8.5)). The weights are computed with the scale before it becomes binary16. Any floats are
+/// accepted. A block with a NaN, an infinity or a scale beyond binary16 gets a scale that is not finite, so that it shows.
 /// Shape     from: count; to: count elements in blocks as `layout_of(type)` says, at any address
 /// Requires  `can_quantize(type)`; count is a multiple of the block's elements; `from` and `to` do not overlap
 /// Throws    Error{contract} otherwise

@@ -1,4 +1,4 @@
-/// \file A model and a retriever that cost nothing: to test and to measure everything around them.
+/// \file A model and a retriever that cost nothing, to test and measure everything around them.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -11,8 +11,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::testing {
 
-/// A LanguageModel whose likeliest next token depends on its newest token and on how many it holds. Satisfies the minimum of
-/// the concept and nothing more.
+/// A LanguageModel whose likeliest next token depends on its newest token and on how many it holds. It has the minimum of the
+/// concept and nothing more.
 class NullModel {
 public:
     /// Throws    Error{contract} if the vocabulary is empty

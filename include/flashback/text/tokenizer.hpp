@@ -17,19 +17,19 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Whether the name of a pre-tokenizer is one of Llama 3's.
 bool splits_as_llama3(std::string_view pre_tokenizer) noexcept;
 
-/// Turns text into the tokens of a vocabulary and back. A value: copies share one immutable state, which threads may use at
-/// once. The vocabulary chooses the algorithm:
+/// Turns text into the tokens of a vocabulary and back. It is a value: copies share one immutable state, which several threads
+/// may use at once. The vocabulary chooses the algorithm:
 ///
-///     model "llama"   SentencePiece BPE: characters, merged by the scores of tokens, or by the ranks of pairs where a vocabulary
-///                     has merges in place of scores; the rest becomes byte tokens
-///     model "gpt2"    byte-level BPE: bytes, merged by the ranks of pairs within the words of a pre-tokenizer, which is
+///     model "llama"   SentencePiece BPE: characters are merged by the scores of tokens, or by the ranks of pairs if the
+///                     vocabulary has merges instead of scores; what is left becomes byte tokens
+///     model "gpt2"    byte-level BPE: bytes are merged by the ranks of pairs, within the words of a pre-tokenizer, which is
 ///                     "gpt-2", "llama-bpe" (also called "llama3" or "llama-v3") or "qwen2"
 ///
-/// Control tokens (BOS, marking tokens) never come from text, whatever it spells; put them by id. User-defined tokens are
-/// found in a text before anything else, the longest first. Text is taken byte by byte where it is no UTF-8; it is
-/// put into normal form C only where a vocabulary says so. Merges that name a piece which is no normal token are left out: real
+/// Control tokens (BOS, marking tokens) never come from text, whatever it spells; put them by id. User-defined tokens are found
+/// in a text before anything else, the longest first. Bytes that are not UTF-8 are taken one by one. A text is put into normal
+/// form C only if the vocabulary asks for it. Merges that name a piece which is not a normal token are left out: real
 /// vocabularies have some that nothing reaches.
-/// Requires  one that was moved from is only assigned to or destroyed
+/// Requires  a tokenizer that was moved from is only assigned to or destroyed
 /// Source    Kudo and Richardson 2018, SentencePiece; Sennrich et al. 2016 and Radford et al. 2019, byte-level BPE; text around
 ///           user-defined tokens as llama.cpp treats it
 class Tokenizer {
@@ -46,8 +46,8 @@ public:
     /// The tokens that the model wants in front of every text: BOS, or none. Valid as long as a copy of this tokenizer lives.
     TokenSpan head() const noexcept;
 
-    /// The tokens that the model wants in front of every retrieved document: BOS with OPT, else none. Valid as `head` is.
-    TokenSpan document_head() const noexcept;
+    /// The tokens that the model wants in front of every passage that is retrieved: BOS for OPT, else none. Valid as `head` is.
+    TokenSpan passage_head() const noexcept;
 
     /// The id of a token by its text, control tokens included; nothing if there is none.
     std::optional<TokenId> find(std::string_view piece) const;
@@ -70,14 +70,14 @@ public:
     /// Throws    Error{contract} for an id that the vocabulary does not have
     std::string decode(TokenId token) const;
 
-    /// The text that tokens add behind other tokens. It may end inside a UTF-8 character; StreamDecoder holds that back.
+    /// The text that tokens add after other tokens. It may end inside a UTF-8 character; StreamDecoder holds such a rest back.
     /// Throws    Error{contract} for an id that the vocabulary does not have
     std::string decode(TokenSpan tokens) const;
 
-    /// The text of tokens that are a whole text, without head: the inverse of `encode`, without the spaces that it put in
-    /// front. With SentencePiece two things do not come back: U+2581, which pieces use for a space, and what became the
-    /// unknown token. With byte-level BPE all bytes of the text do, or of
-    /// its normal form where the vocabulary asks for one.
+    /// The text of tokens that are a whole text, without head. It is the inverse of `encode`, and leaves out the space that
+    /// `encode` put in front. With SentencePiece two things do not come back: U+2581, which pieces use for a space, and what
+    /// became the unknown token. With byte-level BPE all bytes of the text come back, or of its normal form if the vocabulary
+    /// asks for one.
     /// Throws    Error{contract} for an id that the vocabulary does not have
     std::string decode_whole(TokenSpan tokens) const;
 
@@ -93,7 +93,7 @@ private:
     std::shared_ptr<const State> state_;
 };
 
-/// Decodes tokens one at a time and gives whole UTF-8 characters only.
+/// Decodes tokens one at a time and gives only whole UTF-8 characters.
 class StreamDecoder {
 public:
     /// Starts at the beginning of a text.
@@ -103,7 +103,7 @@ public:
     /// Throws    Error{contract} for an id that the vocabulary does not have
     std::string push(TokenId token);
 
-    /// What is left at the end of a text: bytes of a character that never became complete.
+    /// What is left at the end of a text: the bytes of a character that was never completed.
     std::string finish() { return std::exchange(pending_, {}); }
 
 private:

@@ -12,15 +12,15 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A character of a text and the bytes that it takes there.
+/// A character of a text, and how many bytes it takes there.
 struct CodePoint {
     char32_t value = 0;
     std::size_t bytes = 0;
-    bool valid = true;  ///< false: the bytes are no UTF-8, and `value` is U+FFFD
+    bool valid = true;  ///< false: the bytes are not UTF-8, and `value` is U+FFFD
 };
 
-/// The first character of a text. Overlong forms, surrogates and values beyond U+10FFFF are not valid; the longest prefix
-/// that could have begun a character is then taken as one U+FFFD.
+/// The first character of a text. Overlong forms, surrogates and values beyond U+10FFFF are not valid. The longest prefix that
+/// could have begun a character then counts as one U+FFFD.
 /// Requires  `text` is not empty
 /// Source    The Unicode Standard 15.0, table 3-7
 constexpr CodePoint first_code_point(std::string_view text) noexcept {
@@ -41,7 +41,7 @@ constexpr CodePoint first_code_point(std::string_view text) noexcept {
     return {value, length, true};
 }
 
-/// Puts a character at the end of `out`, in UTF-8.
+/// Appends a character to `out`, in UTF-8.
 inline void append_utf8(std::string& out, char32_t c) {
     if (c < 0x80) {
         out += static_cast<char>(c);
@@ -68,13 +68,13 @@ constexpr std::size_t incomplete_utf8(std::string_view text) noexcept {
     return 0;
 }
 
-/// A text made valid, and how many characters had to be replaced for it.
+/// A text made valid, and how many places had to be replaced for that.
 struct ValidText {
     std::string text;
     std::size_t replaced = 0;
 };
 
-/// Puts U+FFFD where a text is no UTF-8.
+/// Puts U+FFFD in place of bytes that are not UTF-8.
 inline ValidText replace_invalid_utf8(std::string_view text) {
     ValidText result;
     result.text.reserve(text.size());
@@ -89,6 +89,26 @@ inline ValidText replace_invalid_utf8(std::string_view text) {
         text.remove_prefix(c.bytes);
     }
     return result;
+}
+
+/// A text of anybody's as it may stand on a terminal: U+FFFD in place of each control character (ESC is one, and C1 are), of each character
+/// that changes the direction of writing or ends a line, and of what is no UTF-8. Letters of all scripts stay, and the ASCII characters `kept`.
+/// Source    The Unicode Standard 15.0, general category Cc, property Bidi_Control, U+2028 and U+2029
+inline std::string harmless(std::string_view text, std::string_view kept = {}) {
+    constexpr char32_t replacement = 0xfffd;
+    const auto steers = [kept](char32_t c) {
+        if (c < 0x80 && kept.find(static_cast<char>(c)) != kept.npos) return false;
+        return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f ||
+               (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+    };
+    std::string out;
+    out.reserve(text.size());
+    while (!text.empty()) {
+        const CodePoint c = first_code_point(text);
+        append_utf8(out, c.valid && !steers(c.value) ? c.value : replacement);
+        text.remove_prefix(c.bytes);
+    }
+    return out;
 }
 
 namespace detail {
@@ -114,11 +134,11 @@ constexpr bool is_word_character(char32_t c) noexcept {
     return kind != detail::CodePointClass::other && kind != detail::CodePointClass::space;
 }
 
-/// Whether a character is white space: Unicode's property White_Space, which `\s` of regular expressions stands for.
+/// Whether a character is white space: Unicode's property White_Space, which is what `\s` means in regular expressions.
 /// Cost      a few comparisons for ASCII, a binary search for others
 constexpr bool is_white_space(char32_t c) noexcept { return detail::class_of(c) == detail::CodePointClass::space; }
 
-/// The lower case of a character: Unicode's simple mapping, one character for one.
+/// The lower case of a character: Unicode's simple mapping, which gives exactly one character.
 constexpr char32_t to_lower(char32_t c) noexcept {
     if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
     const auto* it = std::ranges::lower_bound(detail::lower_ranges, c, {}, &detail::LowerRange::last);
@@ -126,8 +146,8 @@ constexpr char32_t to_lower(char32_t c) noexcept {
     return static_cast<char32_t>(static_cast<std::int32_t>(c) + it->delta);
 }
 
-/// Calls `on_word(std::string_view)` for each word of a text: a longest run of word characters, in lower case. The view is
-/// valid during the call.
+/// Calls `on_word(std::string_view)` for each word of a text: word characters in a row, as many as there are, in lower case.
+/// The view is valid during the call.
 template <class OnWord>
 void for_each_word(std::string_view text, OnWord&& on_word) {
     std::string word;

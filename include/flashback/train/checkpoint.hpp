@@ -1,9 +1,8 @@
-/// \file Checkpoints: what a run needs to go on after it was ended, however that happened.
+/// \file Checkpoints: what a run needs to go on after it has ended in any way.
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/fingerprint.hpp"
-#include "flashback/format/folder.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/gguf_writer.hpp"
 #include "flashback/train/detail/checkpoint_reader.hpp"
@@ -19,9 +18,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The checkpoint of one run: a GGUF file with the parameters and the moments of AdamW by name, in f32, the number of steps, the
-/// description of the run, a note of the caller's and a checksum of all this. Belongs to one run at a time, which a lock on the file
-/// `PATH.lock` guards; the system gives the lock back when the process ends, in whatever way.
+/// The checkpoint of one run: a GGUF file with the parameters and the moments of AdamW by name, in f32, the number of steps,
+/// the description of the run, a note of the caller's, and a checksum of all this. Only one run at a time may use it; a lock on
+/// the file `PATH.lock` ensures that. The system releases the lock when the process ends, in whatever way.
 ///
 ///     CheckpointFile checkpoint{"run.ckpt", {{"lr", "0.001"}, {"data", hash}}};
 ///     checkpoint.read(trainer);                         // nothing, if there is none yet
@@ -31,7 +30,7 @@ namespace flashback::inline FLASHBACK_ISA {
 ///     }
 class CheckpointFile {
 public:
-    /// Takes the lock, and removes what a run that was killed while it wrote has left behind.
+    /// Takes the lock. Removes what is left of a run that was killed while it wrote.
     /// Throws    Error{io} if the folder is not there or not writable, or if another run holds the lock
     CheckpointFile(std::filesystem::path path, RunDescription run);
     CheckpointFile(const CheckpointFile&) = delete;
@@ -40,18 +39,20 @@ public:
 
     const std::filesystem::path& path() const noexcept { return path_; }
 
-    /// Writes the state of a trainer, whole or not at all: under another name, to the disk, then over the checkpoint before it.
+    /// Writes the state of a trainer, as a whole or not at all: first under another name, then to the disk, then over the old
+    /// checkpoint.
     /// Throws    Error{io}, and then the checkpoint is as it was
     void write(Trainer& trainer, std::string_view note = {});
 
-    /// Puts a trainer where the checkpoint has it and gives the note that was written with it; nothing, if there is no checkpoint.
+    /// Brings a trainer to the state of the checkpoint and gives the note that was written with it; nothing if there is no
+    /// checkpoint.
     /// Requires  the trainer has the options of the run
     /// Throws    Error{format} if the file is damaged, or is no checkpoint; Error{contract} if it is one of another run; Error{io};
     ///           then the trainer is as it was
     std::optional<std::string> read(Trainer& trainer) const;
 
 private:
-    /// Gives the lock back also where the constructor throws behind it.
+    /// A member of its own, so that the lock is also released if the constructor throws later.
     struct Lock {
         int file = -1;
         Lock() = default;

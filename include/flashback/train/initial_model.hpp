@@ -1,4 +1,4 @@
-/// \file A model that knows nothing yet: where pre-training begins.
+/// \file A model that knows nothing yet, as a start for pre-training.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -16,7 +16,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How initial weights are drawn.
 struct InitialOptions {
-    double deviation = 0.02;  ///< of a normal distribution; over sqrt(2 layers) for what is added to the residual stream
+    double deviation = 0.02;  ///< of a normal distribution; divided by sqrt(2 layers) for what is added to the residual stream
     bool tied = true;         ///< the head is the embedding
     std::uint64_t seed = 0;
 };

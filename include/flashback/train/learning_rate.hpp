@@ -11,15 +11,16 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// How the learning rate falls behind the warm-up.
+/// How the learning rate falls after the warm-up.
 enum class Decay : std::uint8_t { constant, linear, cosine };
 
-/// A linear warm-up from 0, then a decay to 0 at the last step; the numbers of Hugging Face's get_*_schedule_with_warmup.
+/// A linear warm-up from 0, then a decay to 0 at the last step. The numbers are those of Hugging Face's
+/// get_*_schedule_with_warmup.
 /// Source    Loshchilov and Hutter 2017, SGDR, equation 5, without restarts (cosine)
 struct LearningRate {
     float peak = 1e-4f;
     Decay decay = Decay::cosine;
-    double warmup_ratio = 0.1;  ///< of all steps, rounded up
+    double warmup_ratio = 0.1;  ///< share of all steps, rounded up
     std::uint64_t steps = 1000;
 
     std::uint64_t warmup_steps() const noexcept {

@@ -15,18 +15,18 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// One tensor among the trained parameters.
 struct Parameter {
-    /// How its elements lie: matrices of linear layers and embeddings in panels of 16 outputs, (panels, inputs, 16) with zeros for
-    /// missing outputs, as simd::PackedMatrix has them; norms and marker rows row by row.
+    /// How its elements lie. Matrices of linear layers and embeddings lie in panels of 16 outputs, (panels, inputs, 16) with
+    /// zeros for missing outputs, as in simd::PackedMatrix. Norms and marker rows lie row by row.
     enum class Order : std::uint8_t { panels, rows };
 
     std::string name;  ///< as GGUF has it, e.g. "blk.0.attn_q.weight"; "blk.0.attn_q.lora_a", "....lora_b", "markers"
     std::size_t outputs = 0;
     std::size_t inputs = 0;
     Order order = Order::panels;
-    bool decays = true;      ///< norms do not
+    bool decays = true;      ///< false for norms
     std::size_t offset = 0;  ///< of its first element in the array
 
-    /// Floats that it takes in the array.
+    /// How many floats it takes in the array.
     std::size_t size() const noexcept { return (order == Order::panels ? simd::padded(outputs) : outputs) * inputs; }
 
     /// Where an element lies in the array.
@@ -36,7 +36,7 @@ struct Parameter {
         return offset + output / lanes * inputs * lanes + input * lanes + output % lanes;
     }
 
-    /// The tensor out of an array of parameters, gradients or moments.
+    /// The tensor, taken out of an array of parameters, gradients or moments.
     /// Shape     (outputs, inputs) row-major
     std::vector<float> read(const float* array) const {
         std::vector<float> values;
@@ -72,7 +72,7 @@ public:
     auto begin() const noexcept { return parameters_.begin(); }
     auto end() const noexcept { return parameters_.end(); }
 
-    /// Floats of the whole array.
+    /// How many floats the whole array has.
     std::size_t size() const noexcept { return size_; }
 
     /// How many elements train, without padding.

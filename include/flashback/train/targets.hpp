@@ -19,7 +19,7 @@ struct LoraOptions {
     std::vector<LinearModule> modules = {};  ///< none: no LoRA; the official FlashBack has q and v
     std::size_t rank = 16;
     float alpha = 32;
-    float dropout = 0.05f;         ///< of what enters A; rounded to a multiple of 2^-16
+    float dropout = 0.05f;         ///< for what enters A; rounded to a multiple of 2^-16
     bool rank_stabilised = false;  ///< scale = alpha / sqrt(rank)
 
     float scale() const noexcept {
@@ -29,14 +29,14 @@ struct LoraOptions {
     bool has(LinearModule module) const noexcept { return std::ranges::find(modules, module) != modules.end(); }
 };
 
-/// What trains; everything else is frozen and costs no gradient of its own.
+/// What trains. Everything else is frozen and needs no gradient of its own.
 struct TrainingTargets {
     LoraOptions lora = {};
-    std::vector<TokenId> markers = {};  ///< exactly these rows of the input embedding; a tied head keeps those of the model
+    std::vector<TokenId> markers = {};  ///< exactly these rows of the input embedding; a tied head keeps the model's rows
     bool all = false;                   ///< every parameter of the model, instead of the two above
 
-    /// Throws    Error{contract} for nothing to train, for `all` beside something else, for modules, ids,
-    ///           ranks or dropouts that are none
+    /// Throws    Error{contract} for nothing to train, for `all` together with something else, for impossible modules, ids,
+    ///           ranks or dropouts
     void check(const TransformerConfig& c) const {
         FLASHBACK_ASSERT(all || !lora.modules.empty() || !markers.empty(),
                          "nothing trains: expected modules of a LoRA, markers, or all parameters");

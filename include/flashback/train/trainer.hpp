@@ -1,9 +1,10 @@
-/// \file The trainer: batches of examples in, better parameters out.
+/// \file The trainer: batches of examples go in, better parameters come out.
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/model/adapter.hpp"
+#include "flashback/simd/backward.hpp"
 #include "flashback/train/adamw.hpp"
 #include "flashback/train/detail/export.hpp"
 #include "flashback/train/detail/pass.hpp"
@@ -22,15 +23,15 @@ struct TrainerOptions {
     LearningRate learning_rate = {};
     AdamWOptions adamw = {};
     float clip = 1;                         ///< the greatest norm of the whole gradient; 0: any
-    std::vector<TokenId> cut_columns = {};  ///< ids whose columns are cut before the softmax: the marking tokens
-    std::uint64_t seed = 0;                 ///< of the first A of a LoRA, and of dropout
+    std::vector<TokenId> cut_columns = {};  ///< ids that are left out of the softmax: the marking tokens
+    std::uint64_t seed = 0;                 ///< for the first A of a LoRA, and for dropout
     ExecutorRef executor = {};              ///< must outlive the trainer; changes no bit of any result
 };
 
 /// What a step did.
 struct StepResult {
     std::uint64_t number = 0;  ///< of this step, from 1
-    double loss = 0;           ///< nats for each target, in front of the step
+    double loss = 0;           ///< nats for each target, before the step
     double gradient_norm = 0;  ///< before clipping
     float learning_rate = 0;
     std::size_t targets = 0;
@@ -45,8 +46,8 @@ struct LossSum {
     double mean() const noexcept { return nats / static_cast<double>(targets); }
 };
 
-/// What a run must keep to go on, bit for bit, as if it had never stopped: three arrays that are laid out as Trainer::layout()
-/// says, and the number of steps done. The batches are the caller's.
+/// What a run must keep to go on, bit for bit, as if it had never stopped: three arrays in the layout of Trainer::layout(), and
+/// the number of steps done. The caller keeps track of the batches.
 struct TrainerState {
     std::span<float> parameters;
     std::span<float> first_moments;   ///< m of AdamW
@@ -54,10 +55,12 @@ struct TrainerState {
     std::uint64_t& steps;
 };
 
-/// Trains a model of any family, or a LoRA and marker rows on top of it. The gradient of a batch is a sum over its examples in their order,
-/// each computed by one thread, so that neither the number of threads nor how a batch is cut into calls of `accumulate` changes a bit.
+/// Trains a model of any family, or a LoRA and marker rows on top of it. The gradient of a batch is a sum over its examples in
+/// order, and one thread computes each of them. So no bit depends on the number of threads, or on how a batch is divided among
+/// calls of `accumulate`.
 ///
-/// Belongs to one thread at a time. A frozen model of f32 is shared; of matrices of other types it keeps copies in f32.
+/// A trainer belongs to one thread at a time. A frozen model of f32 is shared; of matrices of other types the trainer keeps
+/// copies in f32.
 /// Source    Liu et al. 2024, FlashBack, section 3 (marking tokens and LoRA)
 class Trainer {
 public:
@@ -100,7 +103,7 @@ public:
     /// Throws    Error{contract} if it has other modules, ranks, scales or rows than train; then nothing has changed
     void load(const Adapter& adapter);
 
-    /// The LoRA and the marker rows as they are now; empty where all parameters train.
+    /// The LoRA and the marker rows as they are now; empty if all parameters train.
     Adapter adapter() const { return detail::adapter_of(net_); }
     /// The model as it is now, to evaluate or to write; without LoRA and marker rows.
     std::shared_ptr<const Transformer> model() const { return detail::model_of(net_); }
@@ -109,7 +112,7 @@ public:
     std::size_t bytes() const noexcept;
 
 private:
-    static constexpr std::size_t together_floats = std::size_t{48} << 20;  // of gradients that wait to be added: 192 MiB
+    static constexpr std::size_t together_floats = std::size_t{48} << 20;  // gradients that wait to be added: 192 MiB
     static constexpr std::size_t most_together = 64;                       // examples
     static constexpr std::size_t chunk = 4096;                             // parameters that one sum of squares covers
 

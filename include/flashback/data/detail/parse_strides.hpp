@@ -1,4 +1,4 @@
-/// \file What a file of retrieved strides is, and how its bytes are read.
+/// \file The format of a file of retrieved strides, and how it is read.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -19,7 +19,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// The beginning of a file of strides; entries, tokens and a fingerprint of all before it follow.
+/// How a file of strides begins. Entries, tokens and a fingerprint of all before it follow.
 struct StrideFileHeader {
     char magic[8];
     std::uint32_t version;
@@ -45,7 +45,7 @@ inline std::uint64_t stride_checksum(const StrideFileHeader& header, std::span<c
 }
 
 /// The header of a file of strides.
-/// Throws    Error{format} if it is none
+/// Throws    Error{format} if it is not one
 inline StrideFileHeader stride_header(std::span<const std::byte> bytes, const std::string& name) {
     StrideFileHeader header{};
     if (bytes.size() >= sizeof(header)) std::memcpy(&header, bytes.data(), sizeof(header));
@@ -58,10 +58,10 @@ inline StrideFileHeader stride_header(std::span<const std::byte> bytes, const st
 
 }  // namespace detail
 
-/// The strides in the bytes of a file, of which they are views; `owner` keeps the bytes alive, and `name` stands in messages.
+/// The strides in the bytes of a file, as views of these; `owner` keeps the bytes alive, and `name` stands in messages.
 /// Requires  the bytes begin on an 8-byte border
-/// Throws    Error{format} for a file that is damaged or of another kind, and for one with another key: what it was made of is not
-///           what was asked for
+/// Throws    Error{format} for a file that is damaged or of another kind, and for one with another key, which was made of
+///           something else than what was asked for
 /// Cost      about the time to read the bytes; allocates nothing
 inline RetrievedStrides parse_strides(std::span<const std::byte> bytes, const std::string& name, std::uint64_t key,
                                       std::shared_ptr<const void> owner) {

@@ -24,6 +24,78 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
+/// Copies of passages and views of them.
+class StandingPassages {
+public:
+    StandingPassages() = default;
+    StandingPassages(StandingPassages&&) noexcept = default;
+    StandingPassages& operator=(StandingPassages&&) noexcept = default;
+    ~StandingPassages() = default;
+    StandingPassages(const StandingPassages& other) : owned_(other.owned_) { make_views(); }
+    StandingPassages& operator=(const StandingPassages& other) {
+        if (this != &other) *this = StandingPassages{other};
+        return *this;
+    }
+
+    void assign(std::span<const Passage> found) {
+        std::vector<OwnedPassage> copies;  // what is found may view those that stand
+        for (const Passage& passage : found) copies.emplace_back(passage);
+        owned_ = std::move(copies);
+        make_views();
+    }
+    std::span<const Passage> views() const noexcept { return views_; }
+
+private:
+    void make_views() {
+        views_.clear();
+        for (const OwnedPassage& passage : owned_) views_.push_back(passage.view());
+    }
+
+    std::vector<OwnedPassage> owned_;
+    std::vector<Passage> views_;
+};
+
+/// Logits that a token is taken from: a view of the model's, or a copy in which some tokens have no probability. A copy of this has the
+/// logits themselves, since the model may go.
+class NewestLogits {
+public:
+    NewestLogits() = default;
+    NewestLogits(NewestLogits&&) noexcept = default;
+    NewestLogits& operator=(NewestLogits&&) noexcept = default;
+    ~NewestLogits() = default;
+    NewestLogits(const NewestLogits& other) : own_(other.view_.begin(), other.view_.end()), view_(own_) {}
+    NewestLogits& operator=(const NewestLogits& other) {
+        if (this != &other) *this = NewestLogits{other};
+        return *this;
+    }
+
+    std::span<const float> view() const noexcept { return view_; }
+
+    /// They are no longer there.
+    void forget() noexcept { view_ = {}; }
+
+    /// The logits themselves, or the copy if there are tokens to mask. They are not shown until a token was taken from them.
+    std::span<const float> without(std::span<const float> logits, TokenSpan markers, TokenSpan masked) {
+        view_ = {};
+        if (markers.empty() && masked.empty()) return logits;
+        own_.assign(logits.begin(), logits.end());
+        for (const TokenSpan ids : {markers, masked}) {
+            for (const TokenId id : ids) {
+                if (id >= 0 && static_cast<std::size_t>(id) < own_.size()) {
+                    own_[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
+                }
+            }
+        }
+        return own_;
+    }
+
+    void show(std::span<const float> logits) noexcept { view_ = logits; }
+
+private:
+    std::vector<float> own_;
+    std::span<const float> view_;
+};
+
 /// The text, the passages that stand, what the model holds, and the result so far.
 class GenerationState {
 public:
@@ -49,9 +121,10 @@ public:
         collects_surprisals = surprisals || given.surprisals;
         if (collects_surprisals) result.surprisals.reserve(reserved);
         prompt_tokens = prompt.size();
-        passages.clear();
+        standing.assign({});
+        laid_out.clear();
         retrieval.reset();
-        taken_from = {};
+        newest.forget();
         retrieved_at = dropped = put_off = 0;
     }
 
@@ -60,22 +133,14 @@ public:
                 .prompt_tokens = prompt_tokens,
                 .retrievals = result.stats.retrievals,
                 .since_retrieval = result.tokens.size() - retrieved_at,
-                .logits = taken_from,
+                .logits = newest.view(),
                 .rewind = 0,
-                .passages = passages,
+                .passages = standing.views(),
                 .dropped = dropped,
                 .surprisals = result.surprisals};
     }
 
-    ContextParts parts() const { return {head.tokens, passages, TokenSpan{context}.subspan(dropped)}; }
-
-    /// The passages that stand from now on, copied.
-    void stand(std::span<const Passage> found) {
-        standing.clear();
-        for (const Passage& passage : found) standing.emplace_back(passage);
-        passages.clear();
-        for (const OwnedPassage& passage : standing) passages.push_back(passage.view());
-    }
+    ContextParts parts() const { return {head.tokens, standing.views(), TokenSpan{context}.subspan(dropped), laid_out}; }
 
     /// The report of a search whose answer stands now.
     void report_retrieval(std::size_t rewind) {
@@ -86,8 +151,9 @@ public:
                               .passages = {},
                               .counts = {},
                               .seconds = 0};
-        for (const OwnedPassage& passage : standing) {
-            retrieval->passages.push_back({passage.id, passage.title, passage.text, passage.score, passage.tokens.size()});
+        for (const Passage& passage : standing.views()) {
+            retrieval->passages.push_back({std::string{passage.id}, std::string{passage.title}, std::string{passage.text},
+                                           passage.score, passage.tokens.size()});
         }
     }
 
@@ -98,31 +164,17 @@ public:
         if (collects_surprisals) result.surprisals.resize(result.tokens.size());
         if (dropped >= context.size()) dropped = 0;  // behind what was dropped there is room for it again
         retrieved_at = std::min(retrieved_at, result.tokens.size());
-        taken_from = {};
+        newest.forget();
         ++result.stats.rewinds;
         result.stats.rewound += tokens;
     }
 
-    /// Puts a token that was taken from logits behind the text.
+    /// Puts a token that was taken from `logits` behind the text.
     void push(TokenId token, std::span<const float> logits) {
         result.tokens.push_back(token);
         context.push_back(token);
-        taken_from = logits;
+        newest.show(logits);
         if (collects_surprisals) result.surprisals.push_back(surprisal(logits, token));
-    }
-
-    /// The logits, or a copy of them in which markers and masked tokens have no probability.
-    std::span<const float> without_masked(std::span<const float> logits, TokenSpan markers) {
-        if (markers.empty() && masked.tokens.empty()) return logits;
-        masked_logits.assign(logits.begin(), logits.end());
-        for (const TokenSpan ids : {markers, TokenSpan{masked.tokens}}) {
-            for (const TokenId id : ids) {
-                if (id >= 0 && static_cast<std::size_t>(id) < logits.size()) {
-                    masked_logits[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
-                }
-            }
-        }
-        return masked_logits;
     }
 
     /// The first logit that no token can be taken beside: NaN or +infinity.
@@ -137,6 +189,7 @@ public:
     void reserve_for(std::size_t wanted) {
         const std::size_t rest = result.tokens.capacity() - result.tokens.size();
         held.reserve(wanted + rest);
+        laid_out.reserve(wanted + rest);
         // And for the plan of a window that fills up before the next retrieval.
         if (wanted <= model.window && rest > model.window - wanted) scratch.wanted.reserve(model.window + 1);
     }
@@ -156,13 +209,12 @@ public:
     Generation result;
     TokenBuffer context;                 // the prompt and what was generated
     TokenBuffer held;                    // what the model holds
-    std::vector<OwnedPassage> standing;  // of the last retrieval
-    std::vector<Passage> passages;       // views of them
+    TokenBuffer laid_out;                // by the last plan, and the text since; what is held, whatever the model held before
+    StandingPassages standing;           // of the last retrieval
     std::optional<Retrieval> retrieval;  // found, and not yet read by the model
     OwnedQuery query;
     PlanScratch scratch;
-    std::vector<float> masked_logits;
-    std::span<const float> taken_from;  // the logits that the newest token was taken from
+    NewestLogits newest;  // what the newest token was taken from
     std::size_t prompt_tokens = 0;
     std::size_t retrieved_at = 0;
     std::size_t dropped = 0;  // oldest tokens of the context that are no longer read

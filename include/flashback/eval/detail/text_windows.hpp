@@ -14,7 +14,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// How a text is read: windows of `window` tokens with `head` in front, each beginning `stride` tokens behind the one before.
+/// How a text is read: in windows of `window` tokens with `head` in front, each beginning `stride` tokens after the one before.
 struct TextWindows {
     TokenSpan head;
     std::size_t window;
@@ -22,11 +22,11 @@ struct TextWindows {
     std::size_t block;
 };
 
-/// Reads a text window by window, all models side by side, and calls `visit(first, count, logits...)` for each block of tokens
-/// [first, first + count): a token is visited in the first window that holds it, with the logits of all models in front of it.
-/// The first token of a window has no logits in front of it where there is no head, and is then left out.
+/// Reads a text window by window with all models side by side, and calls `visit(first, count, logits...)` for each block of
+/// tokens [first, first + count). A token is visited in the first window that holds it, with the logits that all models gave
+/// before it. If there is no head, the first token of a window has no such logits and is left out.
 /// Shape     logits (count, vocab)
-/// Cost      tokens in front of those that count are evaluated without logits; gives the number of windows
+/// Cost      tokens before those that count are evaluated without logits; gives the number of windows
 template <class Visit, class... Models>
 std::size_t each_block(TokenSpan tokens, const TextWindows& how, const Visit& visit, Models&... models) {
     const auto logits_of_all = [](auto& model, TokenSpan feed) {
@@ -43,7 +43,7 @@ std::size_t each_block(TokenSpan tokens, const TextWindows& how, const Visit& vi
         const std::size_t end = std::min(begin + how.window, tokens.size());
         const std::size_t first = how.head.empty() ? std::max(counted, begin + 1) : counted;
         counted = end;
-        // The logits behind read[i] are about the token begin + i + 1 - head: nothing is read behind the last one.
+        // The logits after read[i] predict the token begin + i + 1 - head. Nothing is read after the last one.
         read.assign(how.head.begin(), how.head.end());
         append(read, tokens.subspan(begin, end - begin));
         read.pop_back();
@@ -58,7 +58,7 @@ std::size_t each_block(TokenSpan tokens, const TextWindows& how, const Visit& vi
     return windows;
 }
 
-/// The tokens that may be predicted: all but those that are masked, as ranges of ids.
+/// The tokens that may be predicted: all that are not masked, as ranges of ids.
 class OpenIds {
 public:
     OpenIds(std::size_t vocab, TokenSpan masked) {
@@ -92,7 +92,7 @@ private:
 
 /// What one row of logits means.
 struct RowFacts {
-    std::size_t likeliest = 0;  ///< the id of the greatest logit; the lowest of equals
+    std::size_t likeliest = 0;  ///< the id of the greatest logit; the lowest such id if there are several
     double most = -std::numeric_limits<double>::infinity();
     double total = 0;  ///< sum of e^(logit - most); NaN if a logit is NaN or +infinity
 
@@ -116,7 +116,8 @@ inline RowFacts facts_of(std::span<const float> logits, const OpenIds& open) {
     return facts;
 }
 
-/// The relative entropy of what two rows of logits mean, in nats: how many more the second needs for what the first says.
+/// The relative entropy of the distributions of two rows of logits, in nats: how many more the second needs for what the first
+/// says.
 inline double relative_entropy(std::span<const float> p, const RowFacts& of_p, std::span<const float> q, const RowFacts& of_q,
                                const OpenIds& open) {
     double sum = 0;
@@ -130,7 +131,7 @@ inline double relative_entropy(std::span<const float> p, const RowFacts& of_p, s
     return std::max(0.0, sum / of_p.total);
 }
 
-/// A mean and how sure it is, one value at a time.
+/// A mean and its standard error, one value at a time.
 /// Source    Welford 1962, Note on a method for calculating corrected sums of squares and products
 class RunningMean {
 public:

@@ -1,4 +1,4 @@
-/// \file The linear layers of a block as the files of adapters name and divide them.
+/// \file The linear layers of a block, as the files of adapters name and divide them.
 #pragma once
 
 #include "flashback/files/detail/rotary_rows.hpp"
@@ -14,13 +14,13 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A linear layer of a file: one of ours, or in GPT-2 those of queries, keys and values on top of each other.
+/// A linear layer of a file: one of ours; or, in GPT-2, queries, keys and values on top of each other.
 struct FileModule {
     std::string name;
     std::vector<LinearModule> parts;
 };
 
-/// The linear layers of a block as files divide them, `name(m)` being that of the layer which holds a part.
+/// The linear layers of a block as files divide them; `name(m)` is the name of the layer that holds our layer m.
 template <class Name>
 std::vector<FileModule> file_modules(const TransformerConfig& c, const Name& name) {
     std::vector<FileModule> modules;
@@ -44,7 +44,8 @@ inline std::size_t outputs(const TransformerConfig& c, const FileModule& module)
 }
 inline std::size_t inputs(const TransformerConfig& c, const FileModule& module) { return c.inputs(module.parts.front()); }
 
-/// The order of the rows of queries and keys in a file: pairs that are rotated stand side by side, as here, or half a head apart.
+/// The order of the rows of queries and keys in a file. The two elements of a rotated pair stand side by side, as here, or half
+/// a head apart.
 enum class RotaryRows : std::uint8_t { pairs, halves };
 
 /// The columns of some rows of B that are not all 0.
@@ -60,8 +61,8 @@ inline std::vector<std::size_t> columns_in_use(const float* b, std::size_t rows,
     return columns;
 }
 
-/// Gives the pair of a layer of a file to our layers. Several of them share A and divide the rows of B; what of a rank only adds zeros
-/// to a part is left out there, so that what `joined` put together comes apart again.
+/// Gives the pair of a layer of a file to our layers. If there are several, they share A and divide the rows of B. Ranks that
+/// only add zeros to a part are left out there, so that what `joined` put together comes apart again.
 inline void divide(const TransformerConfig& c, const FileModule& module, const LoraPair& whole, RotaryRows order,
                    AdapterLayer& layer) {
     const std::size_t width = inputs(c, module);
@@ -88,8 +89,8 @@ inline void divide(const TransformerConfig& c, const FileModule& module, const L
     }
 }
 
-/// The pair of a layer of a file: that of our layer, or of several, which share A where they have the same, and else get ranks of
-/// their own.
+/// The pair of a layer of a file: that of our layer, or of several. Several share A if they have the same one; otherwise each
+/// gets ranks of its own.
 inline LoraPair joined(const TransformerConfig& c, const FileModule& module, const AdapterLayer& layer, RotaryRows order) {
     std::vector<LinearModule> present;
     for (const LinearModule m : module.parts) {

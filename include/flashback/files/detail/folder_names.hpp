@@ -1,4 +1,4 @@
-/// \file What Hugging Face's files call the tensors of a model, and how they hold them.
+/// \file How Hugging Face's files name the tensors of a model, and how they hold them.
 #pragma once
 
 #include "flashback/model/adapter.hpp"
@@ -23,7 +23,7 @@ struct FolderTensor {
     std::size_t part = 0;                ///< which of them it is
 };
 
-/// What stands in front of all names of a file, the longest first: the class of the model that was saved decides.
+/// What stands in front of all names of a file, the longest first. It depends on the class of the model that was saved.
 inline std::array<std::string_view, 3> folder_prefixes(Family family) {
     switch (family) {
         case Family::gpt2: return {"transformer.", "", ""};

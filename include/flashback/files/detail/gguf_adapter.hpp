@@ -1,4 +1,4 @@
-/// \file How a GGUF LoRA becomes an adapter.
+/// \file Turns a GGUF LoRA into an adapter.
 #pragma once
 
 #include "flashback/files/detail/adapter_modules.hpp"
@@ -31,8 +31,8 @@ inline std::vector<FileModule> gguf_modules(const TransformerConfig& c, std::siz
 }
 
 /// From a file to an adapter.
-/// Source    ggml-org/llama.cpp, src/llama-adapter.cpp and llama-graph.cpp: alpha is that of the whole file, the scale alpha / rank, or 1
-///           without an alpha; what is added to an embedding is B A[token], A having a row for every token
+/// Source    ggml-org/llama.cpp, src/llama-adapter.cpp and llama-graph.cpp: there is one alpha for the whole file; the scale is
+///           alpha / rank, or 1 without an alpha; what is added to an embedding is B A[token], and A has a row for every token
 class GgufAdapterLoader {
 public:
     GgufAdapterLoader(const GgufFile& file, const Transformer& model) : file_(file), model_(model), c_(model.config) {}

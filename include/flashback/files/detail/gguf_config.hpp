@@ -24,7 +24,8 @@ public:
 
     std::string key(std::string_view name) const { return prefix_ + std::string{name}; }
 
-    /// A number from 1 to 2^31 - 1: no tensor of a real model has a longer side, and products of two of them cannot wrap.
+    /// A number from 1 to 2^31 - 1. No tensor of a real model has a longer side, and products of two such numbers cannot
+    /// overflow.
     std::size_t count(std::string_view name) const {
         const auto value = file_.integer(key(name));
         if (!value) FLASHBACK_THROW(ErrorCode::format, "'", file_.name(), "' lacks the key ", key(name));
@@ -112,7 +113,7 @@ inline void read_rotary(const GgufFile& file, const GgufKeys& keys, TransformerC
     }
 }
 
-/// What would change the arithmetic and is not implemented.
+/// Settings that would change the arithmetic and are not implemented.
 inline void refuse_settings(const GgufFile& file, const GgufKeys& keys, const TransformerConfig& c) {
     for (const char* name : {"expert_count", "attention.clamp_kqv", "logit_scale", "residual_scale", "embedding_scale",
                              "attention.scale", "rope.scaling.attn_factor"}) {

@@ -12,7 +12,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// What GGUF calls the architecture of a family; empty where it has none.
+/// The name of the architecture of a family in GGUF; empty if it has none.
 constexpr std::string_view gguf_architecture(Family family) noexcept {
     switch (family) {
         case Family::llama:
@@ -24,7 +24,7 @@ constexpr std::string_view gguf_architecture(Family family) noexcept {
     return {};
 }
 
-/// The rows of one tensor of ours in a tensor of the file: all of them in our order, unless something is said.
+/// The rows of one of our tensors in a tensor of the file. By default it is all of them, in our order.
 struct GgufPlace {
     std::string tensor;
     std::size_t first_row = 0;
@@ -32,13 +32,13 @@ struct GgufPlace {
     const TransformerConfig* c = nullptr;
     std::optional<LinearModule> halves;  ///< rows stand in the order of rotated halves
 
-    /// Where a row of the file, counted from `first_row`, is in ours.
+    /// Where a row of the file, counted from `first_row`, stands in ours.
     std::size_t ours(std::size_t row) const noexcept { return halves ? row_from_halves(*c, *halves, row) : row; }
 };
 
-/// Where a tensor of ours stands: GPT-2 has queries, keys and values in one, and Qwen2 keeps the rotary pairs of its rows apart, as
-/// Hugging Face does.
-/// Requires  the hyper-parameters outlive what is given
+/// Where one of our tensors stands. GPT-2 has queries, keys and values in one tensor. Qwen2 keeps the rows of a rotary pair
+/// half a head apart, as Hugging Face does.
+/// Requires  the hyper-parameters outlive the result
 /// Source    ggml-org/llama.cpp, src/llama-model.cpp (the rope types of architectures), gguf-py/gguf/tensor_mapping.py
 inline GgufPlace gguf_place(const TransformerConfig& c, const TensorId& id, std::size_t rows) {
     GgufPlace place{to_string(id), 0, rows, &c, {}};

@@ -56,7 +56,7 @@ FLASHBACK_DETAIL_ONCE Vocabulary read_vocabulary(const GgufFile& file) {
     v.bos = special("tokenizer.ggml.bos_token_id");
     v.eos = special("tokenizer.ggml.eos_token_id");
     v.unknown = special("tokenizer.ggml.unknown_token_id");
-    // Models of SentencePiece and Llama 3 say so only where they do without.
+    // Files of SentencePiece and Llama 3 mention it only if they go without.
     const bool sentencepiece = v.model == "llama";
     const bool llama3 = v.model == "gpt2" && splits_as_llama3(v.pre);
     v.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or((sentencepiece || llama3) && v.bos.has_value());
@@ -64,7 +64,7 @@ FLASHBACK_DETAIL_ONCE Vocabulary read_vocabulary(const GgufFile& file) {
         FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' wants BOS in front of every text, but names no BOS token");
     }
     v.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(sentencepiece);
-    if (file.boolean(detail::key_by_rank).value_or(false)) v.scores.clear();  // llama.cpp needs them all the same
+    if (file.boolean(detail::key_by_rank).value_or(false)) v.scores.clear();  // llama.cpp needs the scores even so
     v.fuse_unknown = file.boolean(detail::key_fuse_unknown).value_or(false);
     v.normal_form_c = file.boolean(detail::key_normal_form_c).value_or(false);
     v.whole_words = file.boolean(detail::key_whole_words);

@@ -64,7 +64,7 @@ public:
         return packed;
     }
 
-    /// A sentence for each type that is not run as it is.
+    /// One sentence for each type that is not run as it is.
     std::vector<std::string> notes() const {
         std::vector<std::string> sentences;
         for (const auto& [type, count] : converted_) {
@@ -74,13 +74,13 @@ public:
         return sentences;
     }
 
-    /// That of the file.
+    /// The fingerprint of the file.
     /// Requires  all tensors were taken
     std::uint64_t fingerprint() const {
         return fingerprint_of(file_, [&](const GgufTensor& tensor) { return taken_.at(tensor.name); });
     }
 
-    /// Refuses a file with tensors that nobody took: they would change the result if they were known.
+    /// Refuses a file with tensors that nobody took: if they were known, they would change the result.
     void refuse_others() const {
         for (const GgufTensor& tensor : file_.tensors()) {
             if (!taken_.contains(tensor.name)) {
@@ -104,12 +104,12 @@ private:
                             layout_of(tensor->type).name,
                             ", expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K");
         }
-        // Now: its pages are given back while it is repacked.
+        // Hash it now: its pages are given back while it is repacked.
         if (!taken_.contains(tensor->name)) taken_.emplace(tensor->name, flashback::fingerprint(*tensor));
         return *tensor;
     }
 
-    static constexpr std::size_t rows_at_once = 128;  // between two times that pages of the file are given back
+    static constexpr std::size_t rows_at_once = 128;  // then pages of the file are given back
 
     const GgufFile& file_;
     ExecutorRef executor_;

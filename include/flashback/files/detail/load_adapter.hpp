@@ -16,7 +16,7 @@ FLASHBACK_DETAIL_ONCE Adapter load_adapter(const GgufFile& file, const Transform
 }
 
 FLASHBACK_DETAIL_ONCE Adapter load_adapter(const std::filesystem::path& files, const Transformer& model,
-                                             const LoadAdapterOptions& options) {
+                                           const LoadAdapterOptions& options) {
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(files, ignored))
         return detail::PeftLoader{files, model, options.tokens, options.access}.load();

@@ -1,4 +1,4 @@
-/// \file How the files of a Hugging Face folder become a model.
+/// \file Turns the files of a Hugging Face folder into a model.
 #pragma once
 
 #include "flashback/files/config_json.hpp"
@@ -64,7 +64,7 @@ public:
         const std::size_t first_output = place.part * outputs;
         simd::PackedMatrix packed{*tensor.type, outputs, inputs};
         executor_.run_ranges(outputs, simd::panel_outputs, [&](std::size_t first, std::size_t last) {
-            std::vector<std::byte> row(inputs * bytes);  // the file's bytes may stand at any address
+            std::vector<std::byte> row(inputs * bytes);  // in the file, bytes may stand at any address
             for (std::size_t o = first; o < last; ++o) {
                 const std::byte* from = tensor.data.data();
                 if (place.transposed) {
@@ -89,7 +89,7 @@ public:
     }
     void ignore(const std::string& name) { taken_.insert(name); }
 
-    /// Refuses a folder with tensors that nobody took: they would change the result if they were known.
+    /// Refuses a folder with tensors that nobody took: if they were known, they would change the result.
     void refuse_others() const {
         for (const SafeTensor* tensor : files_.tensors()) {
             if (taken_.contains(tensor->name) || is_known_buffer(tensor->name)) continue;
@@ -131,7 +131,7 @@ private:
     std::unordered_set<std::string> taken_;
 };
 
-/// Embedding and head: of a tied pair a file may have either, or both if they are the same.
+/// Embedding and head. If they are tied, a file may have either of them, or both if they are equal.
 inline void take_embedding_and_head(FolderWeights& weights, const ModelConfig& config, const std::string& folder,
                                     Transformer& model) {
     const TransformerConfig& c = model.config;
@@ -167,7 +167,7 @@ inline std::vector<TokenId> text_ends_of(const std::filesystem::path& folder, co
 }  // namespace detail
 
 FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path& folder,
-                                                                             ExecutorRef executor, FileAccess access) {
+                                                                           ExecutorRef executor, FileAccess access) {
     const std::string config_file = (folder / "config.json").string();
     const ModelConfig config = parse_config_json(MappedFile{config_file}.text(), config_file);
     const SafetensorsFolder files = SafetensorsFolder::open(folder, access);
@@ -175,7 +175,7 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model_folder(const
     model->config = config.shape;
     const TransformerConfig& c = model->config;
     if (model->config.name.empty()) model->config.name = std::filesystem::weakly_canonical(folder).filename().string();
-    // A layer count from a damaged file must not reserve anything: as many layers need as many tensors.
+    // A layer count from a damaged file must not reserve anything: so many layers need at least as many tensors.
     if (c.layers > files.tensors().size()) {
         FLASHBACK_THROW(ErrorCode::format, "'", config_file, "' says that there are ", c.layers,
                         " layers, but the weights have ", files.tensors().size(), " tensors");

@@ -1,4 +1,4 @@
-/// \file How a GGUF file becomes a model.
+/// \file Turns a GGUF file into a model.
 #pragma once
 
 #include "flashback/files/detail/gguf_config.hpp"
@@ -18,7 +18,7 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFi
     auto model = std::make_shared<Transformer>();
     model->config = read_config(file);
     const TransformerConfig& c = model->config;
-    // A layer count from a damaged file must not reserve anything: as many layers need as many tensors.
+    // A layer count from a damaged file must not reserve anything: so many layers need at least as many tensors.
     if (c.layers > file.tensors().size()) {
         FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "' says that it has ", c.layers, " layers, but has ",
                         file.tensors().size(), " tensors");

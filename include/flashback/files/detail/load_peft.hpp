@@ -1,4 +1,4 @@
-/// \file How the folder of a PEFT adapter becomes an adapter.
+/// \file Turns the folder of a PEFT adapter into an adapter.
 #pragma once
 
 #include "flashback/files/detail/adapter_modules.hpp"
@@ -43,7 +43,7 @@ public:
     const std::string& file() const noexcept { return file_.name(); }
     bool has(const std::string& name) const { return by_name_.contains(name); }
 
-    /// The rows of a tensor, whose shape must have two sides.
+    /// The rows of a tensor, which must have two dimensions.
     std::size_t rows(const std::string& name) const {
         const auto found = by_name_.find(name);
         if (found == by_name_.end()) refuse("lacks the tensor ", peft_prefix, name);
@@ -90,7 +90,7 @@ public:
         return all;
     }
 
-    /// Refuses a file with tensors that nobody took: none is silently ignored.
+    /// Refuses a file with tensors that nobody took; none is silently ignored.
     void refuse_others() const {
         for (const SafeTensor& tensor : file_.tensors()) {
             if (!taken_.contains(&tensor)) {
@@ -111,7 +111,7 @@ private:
         FLASHBACK_THROW(ErrorCode::format, "'", file(), "': tensor ", tensor.name, ' ', parts...);
     }
 
-    /// The name without what PEFT puts into it where a state is saved that was not stripped of it.
+    /// The name without what PEFT puts into it when a state is saved without removing that.
     static std::string plain(std::string name) {
         for (const std::string_view part : {".modules_to_save", ".default"}) {
             const std::size_t at = name.find(part);
@@ -140,7 +140,7 @@ public:
 
     std::size_t count() const noexcept { return matrix_.outputs(); }
 
-    /// Whether a row is that of the model, as it is or rounded to the type that the model has it in.
+    /// Whether a row is the model's own, as it is or rounded to the model's type.
     bool has(std::size_t index, const std::vector<float>& row) {
         if (index >= count()) return false;
         matrix_.row(index, own_.data());
@@ -228,7 +228,7 @@ private:
         check_new_rows(name);
     }
 
-    /// The whole embedding is read row by row; what is kept are the rows that are not the model's own.
+    /// Reads the whole embedding row by row, and keeps the rows that are not the model's own.
     void take_whole_embedding() {
         const std::string name = peft_embedding(c_) + ".weight";
         if (!config_.whole_embedding && !tensors_.has(name)) return;
@@ -243,7 +243,8 @@ private:
         });
     }
 
-    /// An output head that was saved beside the embedding stays the model's; its rows beyond would be logits that there are not.
+    /// An output head that was saved beside the embedding is not used: the model's stays. Its additional rows would be logits
+    /// that the model does not have.
     void check_head() {
         const std::string name = "lm_head.weight";
         if (!tensors_.has(name)) return;

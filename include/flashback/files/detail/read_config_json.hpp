@@ -1,4 +1,4 @@
-/// \file How config.json becomes hyper-parameters.
+/// \file Turns config.json into hyper-parameters.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -14,7 +14,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// Fields that change no logit of a model that is trained: names, training, generation, and what is read elsewhere.
+/// Fields that change no logit of a trained model: names, training, generation, and what is read elsewhere.
 inline constexpr std::array harmless_config_fields{"_attn_implementation",
                                                    "_name_or_path",
                                                    "activation_dropout",
@@ -106,7 +106,7 @@ private:
         if (!(*value > 0)) fields.refuse_value(field, *fields.find(field), "a number above 0");
         return *value;
     }
-    /// Refuses a field that is there and not `value`.
+    /// Refuses a field that is there and is not `value`.
     void only(const char* field, const JsonTree& value) const {
         if (const JsonTree* found = f_.find(field); found && found->text() != value.text())
             f_.unsupported_value(field, *found, shown(value));
@@ -184,7 +184,7 @@ private:
 
     void read_sliding_window() {
         const auto sliding = f_.count("sliding_window");
-        // In Qwen2 it counts only where this says so.
+        // In Qwen2 it counts only if this field says so.
         const bool used = f_.flag("use_sliding_window").value_or(c_.family != Family::qwen2);
         if (used && sliding && *sliding < c_.window) {
             f_.unsupported("has a sliding_window of ", *sliding, ", expected none that is smaller than the ", c_.window,
@@ -223,7 +223,7 @@ private:
         const std::size_t word_width = f_.count("word_embed_proj_dim").value_or(c_.width);
         c_.embedding_width = word_width == c_.width ? 0 : word_width;
         divide_heads("hidden_size");
-        c_.norm_epsilon = 1e-5f;  // what PyTorch takes, and OPT never says otherwise
+        c_.norm_epsilon = 1e-5f;  // PyTorch's default, which OPT always uses
         c_.post_norm = !f_.flag("do_layer_norm_before").value_or(true);
         c_.final_norm = !c_.post_norm && !f_.flag("_remove_final_layer_norm").value_or(false);
         activation("activation_function", {"relu"});

@@ -9,8 +9,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Where a row of Hugging Face's order stands in ours. Their rotation pairs the elements i and rotary_dim / 2 + i of a head, that of
-/// models from GGUF the elements 2 i and 2 i + 1, so that their converters moved the rows of q and k; the others stay.
+/// Where a row in Hugging Face's order stands in ours. Their rotation pairs the elements i and rotary_dim / 2 + i of a head;
+/// GGUF models, and ours, pair the elements 2 i and 2 i + 1. So the rows of q and k are moved; the others stay.
 /// Source    ggml-org/llama.cpp, convert_hf_to_gguf.py, LlamaModel.permute
 inline std::size_t row_from_halves(const TransformerConfig& c, LinearModule m, std::size_t row) noexcept {
     const std::size_t in_head = row % c.head_dim;
@@ -19,7 +19,7 @@ inline std::size_t row_from_halves(const TransformerConfig& c, LinearModule m, s
     return row - in_head + 2 * (in_head % half) + in_head / half;
 }
 
-/// Rows of Hugging Face's order in ours.
+/// Moves rows from Hugging Face's order into ours.
 /// Shape     values (outputs of m, inputs) row-major
 inline std::vector<float> from_halves(const TransformerConfig& c, LinearModule m, const std::vector<float>& values,
                                       std::size_t inputs) {
@@ -29,7 +29,7 @@ inline std::vector<float> from_halves(const TransformerConfig& c, LinearModule m
     return ours;
 }
 
-/// The same the other way round.
+/// The same in the other direction.
 inline std::vector<float> to_halves(const TransformerConfig& c, LinearModule m, const std::vector<float>& values,
                                     std::size_t inputs) {
     std::vector<float> theirs(values.size());

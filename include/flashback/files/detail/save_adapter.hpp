@@ -5,6 +5,7 @@
 #include "flashback/files/detail/load_peft.hpp"
 #include "flashback/files/save_adapter.hpp"
 #include "flashback/format/atomic_file.hpp"
+#include "flashback/format/folder.hpp"
 #include "flashback/format/peft.hpp"
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/model/adapter.hpp"
@@ -25,15 +26,15 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// An alpha that gives a scale again to the last bit: a whole number if there is one.
+/// An alpha from which the scale follows again to the last bit; a whole number if there is one.
 inline double alpha_of(const LoraPair& pair) {
     const auto rank = static_cast<double>(pair.rank);
-    const double exact = static_cast<double>(pair.scale) * rank;  // 24 bits times 31: no rounding
+    const double exact = static_cast<double>(pair.scale) * rank;  // 24 bits times 31: exact
     const double whole = std::round(exact);
     return static_cast<float>(whole / rank) == pair.scale ? whole : exact;
 }
 
-/// The number that a person would write for a float: 0.05, and not what 0.05f is to the last digit.
+/// The number that a person would write for a float: 0.05, not all the digits of 0.05f.
 inline double shortest(float value) {
     std::array<char, 64> text{};
     double number = 0;
@@ -54,13 +55,13 @@ T most_frequent(const std::map<T, std::size_t>& counts, T otherwise) {
     return otherwise;
 }
 
-/// A pair under the name of the layer that it is for.
+/// A pair with the name of its layer.
 struct NamedPair {
     std::string module;
     LoraPair pair;
 };
 
-/// The pairs of all layers that have one, with the order of rotary rows that a file wants.
+/// The pairs of all layers that have one, with their rotary rows in the order that the file wants.
 template <class Modules>
 std::vector<NamedPair> named_pairs(const Adapter& adapter, const TransformerConfig& c, RotaryRows order,
                                    const Modules& modules) {
@@ -74,10 +75,10 @@ std::vector<NamedPair> named_pairs(const Adapter& adapter, const TransformerConf
     return pairs;
 }
 
-/// The end of a module's name that the same module has in every layer, e.g. "q_proj" or "attn.c_proj".
+/// The end of a module's name that this module has in every layer, e.g. "q_proj" or "attn.c_proj".
 inline std::string in_every_layer(const TransformerConfig& c, const std::string& module) {
     std::size_t dot = module.rfind('.');
-    if (c.family == Family::gpt2) dot = module.rfind('.', dot - 1);  // c_proj alone would be two modules
+    if (c.family == Family::gpt2) dot = module.rfind('.', dot - 1);  // "c_proj" alone would name two modules
     return module.substr(dot + 1);
 }
 
@@ -120,9 +121,7 @@ FLASHBACK_DETAIL_ONCE void save_adapter(const Adapter& adapter, const Transforme
     const PeftConfig config = detail::peft_config_of(pairs, model, adapter, options);
     FLASHBACK_ASSERT(!config.target_modules.empty() || !config.token_indices.empty(),
                      "an adapter that changes nothing is saved");
-    std::error_code failure;
-    std::filesystem::create_directories(folder, failure);
-    if (failure) FLASHBACK_THROW(ErrorCode::io, "cannot make the folder '", folder.string(), "': ", failure.message());
+    const MadeFolder made{folder};  // in front of the files: where they cannot be written, it is empty and goes
 
     struct Tensor {
         std::string name;
@@ -149,6 +148,7 @@ FLASHBACK_DETAIL_ONCE void save_adapter(const Adapter& adapter, const Transforme
     for (const Tensor& t : tensors) numbers.write(std::as_bytes(std::span{t.values}));
     config_file.sync();
     numbers.sync();
+    std::error_code failure;
     if (std::filesystem::remove(config_path, failure); failure)
         FLASHBACK_THROW(ErrorCode::io, "cannot replace '", config_path.string(), "': ", failure.message());
     numbers.finish();

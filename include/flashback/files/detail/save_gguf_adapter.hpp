@@ -20,8 +20,8 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// The rows that an adapter replaces, as a pair whose product is added to the embedding: `a` names the rows, `b` holds what is added.
-/// Where there are more rows than numbers in one, it is the other way round.
+/// The rows that an adapter replaces, as a pair whose product is added to the embedding: `a` selects the rows, and `b` holds
+/// what is added to them. If there are more rows than numbers in a row, `a` and `b` change roles.
 class EmbeddingPair {
 public:
     EmbeddingPair(const Adapter& adapter, const Transformer& model, double alpha)
@@ -66,7 +66,7 @@ private:
     std::size_t width_;
     const std::vector<TokenId>& ids_;
     std::size_t rank_;
-    std::vector<float> added_;  ///< (ids, width): what is added to each row, over the scale of the file
+    std::vector<float> added_;  ///< (ids, width): what is added to each row, divided by the scale of the file
     std::map<TokenId, std::size_t> place_;
 };
 
@@ -100,7 +100,7 @@ FLASHBACK_DETAIL_ONCE void save_gguf_adapter(const Adapter& adapter, const Trans
     for (const auto& [module, pair] : pairs) {
         if (pair.scale != 0) ++alphas[static_cast<float>(detail::alpha_of(pair))];
     }
-    const float alpha = detail::most_frequent(alphas, 1.0f);  // 0 would be a scale of 1
+    const float alpha = detail::most_frequent(alphas, 1.0f);  // 0 would mean a scale of 1
     for (auto& [module, pair] : pairs) {
         const double scale = static_cast<double>(alpha) / static_cast<double>(pair.rank);
         if (static_cast<float>(scale) == pair.scale) continue;

@@ -16,8 +16,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Scores in the order of merges: that of a piece is minus the rank of the first merge that makes it. llama.cpp merges by them, and
-/// so any two neighbours that together are a piece.
+/// Scores that follow the order of merges: the score of a piece is minus the rank of the first merge that makes it. llama.cpp
+/// merges by scores, and so it merges any two neighbours that together are a piece.
 inline std::vector<float> scores_of_merges(const Vocabulary& v) {
     std::unordered_map<std::string, std::size_t> ranks;
     for (std::size_t i = 0; i < v.merges.size(); ++i) {
@@ -33,7 +33,7 @@ inline std::vector<float> scores_of_merges(const Vocabulary& v) {
     return scores;
 }
 
-/// `rows`: of the embedding; tokens that are not used make up what the vocabulary lacks.
+/// `rows` is the number of rows of the embedding; unused tokens are added until there are as many.
 /// Throws    Error{vocabulary} for more tokens than rows
 inline void write_vocabulary(const Vocabulary& v, std::size_t rows, GgufWriter& writer) {
     if (v.size() > rows) {

@@ -97,12 +97,12 @@ FLASHBACK_DETAIL_ONCE std::optional<JsonFields> JsonFields::object(const std::st
 }
 
 FLASHBACK_DETAIL_ONCE void JsonFields::refuse_value(const std::string& field, const JsonTree& value,
-                                                                 std::string_view expected) const {
+                                                    std::string_view expected) const {
     refuse("has ", detail::shown(value), " for ", printable(field), ", expected ", expected);
 }
 
 FLASHBACK_DETAIL_ONCE void JsonFields::unsupported_value(const std::string& field, const JsonTree& value,
-                                                                      std::string_view expected) const {
+                                                         std::string_view expected) const {
     unsupported("has ", detail::shown(value), " for ", printable(field), ", expected ", expected);
 }
 

@@ -12,7 +12,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Compiles by recursive descent; what an expression becomes is a list of steps with relative jumps, so that it can be copied.
+/// Compiles by recursive descent. An expression becomes a list of steps with relative jumps, so that it can be copied.
 class PatternParser {
 public:
     explicit PatternParser(ModulePattern& pattern) : pattern_(pattern), text_(pattern.text_) {}
@@ -78,7 +78,7 @@ private:
     };
     static constexpr std::size_t without_end = std::numeric_limits<std::size_t>::max();
 
-    /// What stands behind something that may be repeated.
+    /// Reads what follows something that may be repeated.
     std::optional<Counts> quantifier() {
         if (take('*')) return Counts{0, without_end};
         if (take('+')) return Counts{1, without_end};
@@ -177,7 +177,7 @@ private:
         }
     }
 
-    /// The characters of an escape; `at_` stands on what follows the backslash.
+    /// The characters of an escape; `at_` is at the character after the backslash.
     Set escaped() {
         const char c = text_[at_++];
         const auto between = [](Set set, char first, char last) {
@@ -204,7 +204,7 @@ private:
         return just(c);
     }
 
-    /// A class; `at_` stands behind the bracket.
+    /// A class; `at_` is after the bracket.
     Set bracket() {
         const bool others = take('^');
         Set set;
@@ -240,9 +240,7 @@ private:
     std::size_t at_ = 0;
 };
 
-FLASHBACK_DETAIL_ONCE ModulePattern::ModulePattern(std::string text) : text_(std::move(text)) {
-    PatternParser{*this}.parse();
-}
+FLASHBACK_DETAIL_ONCE ModulePattern::ModulePattern(std::string text) : text_(std::move(text)) { PatternParser{*this}.parse(); }
 
 FLASHBACK_DETAIL_ONCE bool ModulePattern::matches(std::string_view name) const { return run(name, false); }
 FLASHBACK_DETAIL_ONCE bool ModulePattern::matches_end(std::string_view name) const { return run(name, true); }
@@ -251,12 +249,12 @@ FLASHBACK_DETAIL_ONCE bool ModulePattern::run(std::string_view name, bool at_eve
     std::vector<std::size_t> now;                           // steps of type `set` that wait for a character
     std::vector<std::size_t> next;                          // the same one character later
     std::vector<std::size_t> open;                          // steps to be followed
-    std::vector<std::size_t> seen(program_.size() + 1, 0);  // the position at which a step was met last, + 1
+    std::vector<std::size_t> seen(program_.size() + 1, 0);  // the position at which each step was met last, plus 1
     const auto is_word = [&](std::size_t i) {
         const char c = i < name.size() ? name[i] : ' ';
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
     };
-    // Follows what takes no character; whether the end of the program is reached.
+    // Follows all steps that take no character. Tells whether the end of the program is reached.
     const auto follow = [&](std::size_t from, std::size_t position) {
         bool reached = false;
         open.assign(1, from);

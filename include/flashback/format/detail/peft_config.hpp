@@ -1,4 +1,4 @@
-/// \file How adapter_config.json is read and written.
+/// \file Reads and writes adapter_config.json.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -14,7 +14,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// Fields that say nothing about the arithmetic of an adapter that is trained already.
+/// Fields that change nothing about the arithmetic of an adapter that is trained already.
 inline constexpr std::array peft_harmless_fields{
     std::string_view{"auto_mapping"},   std::string_view{"base_model_name_or_path"},
     std::string_view{"inference_mode"}, std::string_view{"lora_dropout"},
@@ -106,7 +106,7 @@ public:
             FLASHBACK_THROW(error.code(), "'", file_, "', ", field, ": ", error.what());
         }
     }
-    /// Names, or an expression for whole names.
+    /// Names, or one expression for whole names.
     void modules(const char* field, std::vector<std::string>& names, std::optional<ModulePattern>& pattern) const {
         const Json* value = find(field);
         if (!value) return;
@@ -116,7 +116,7 @@ public:
             names = texts(field, *value);
         }
     }
-    /// An object of patterns of module names, and of what `read` makes of the values.
+    /// An object whose names are patterns of module names; `read` converts the values.
     template <class T, class Read>
     std::vector<std::pair<ModulePattern, T>> pattern(const char* field, const Read& read) const {
         std::vector<std::pair<ModulePattern, T>> entries;
@@ -138,7 +138,7 @@ public:
     [[noreturn]] void unsupported(const Parts&... parts) const {
         FLASHBACK_THROW(ErrorCode::unsupported, "'", file_, "' ", parts...);
     }
-    /// A value as it may stand in a message.
+    /// A value as a message may show it.
     static std::string shown(const Json& value) { return printable(value.text()); }
 
 private:
@@ -245,7 +245,7 @@ FLASHBACK_DETAIL_ONCE PeftConfig parse_peft_config(std::string_view json, const 
     if (const std::string bias = fields.text("bias"); !bias.empty() && bias != "none")
         fields.unsupported("has the bias '", printable(bias), "', expected none");
     if (const Json* start = fields.find("init_lora_weights"); start && start->is_string()) {
-        // The others change the weights of the model that they are trained on.
+        // The other kinds change the weights of the model that they are trained on.
         const auto name = start->as<std::string>();
         if (name != "gaussian" && name != "eva" && name != "orthogonal") {
             fields.unsupported("has init_lora_weights '", printable(name),

@@ -21,7 +21,7 @@ public:
 
     const std::string& file() const noexcept { return file_; }
 
-    /// Adds a token, or sees that the one that is there has the same id.
+    /// Adds a token. If it is there already, checks that it has the same id.
     /// Throws    Error{vocabulary}
     void add(const std::string& piece, std::size_t id) {
         if (piece.empty()) refuse("has a token without text, id ", id);
@@ -30,7 +30,7 @@ public:
             refuse("gives the token '", printable(piece), "' the id ", id, ", but it has the id ", at->second);
     }
     /// Adds the tokens of an object, text -> id.
-    /// Throws    Error{vocabulary} for an id that is no whole number from 0
+    /// Throws    Error{vocabulary} for an id that is not a whole number >= 0
     void add_all(const JsonTree::Object& object) {
         ids_.reserve(object.size());
         for (const auto& [piece, id] : object) {
@@ -52,7 +52,7 @@ public:
     std::size_t size() const noexcept { return ids_.size(); }
 
     /// Puts pieces and kinds into a vocabulary.
-    /// Throws    Error{vocabulary} unless the ids are all numbers from 0 on
+    /// Throws    Error{vocabulary} unless the ids are 0, 1, 2, ... without a gap
     void give(Vocabulary& v) const {
         std::vector<const std::string*> pieces(size());
         for (const auto& [piece, id] : ids_) {
@@ -83,9 +83,9 @@ private:
     std::unordered_map<std::string, TokenKind> kinds_;
 };
 
-/// An added token: special ones are put by id alone, others are found in texts. `normalizes`: whether the vocabulary changes texts
-/// before it looks for some of them.
-/// Throws    Error{unsupported} for one that is found in another way than as its plain text
+/// Adds an added token. Special ones are only put by id; others are found in texts. `normalizes` tells whether the vocabulary
+/// changes a text before it looks for some of them.
+/// Throws    Error{unsupported} for a token that is found in another way than as its plain text
 inline void add_added_token(PieceTable& table, const JsonFields& token, std::size_t id, bool normalizes) {
     const std::string content = token.text("content").value_or("");
     table.add(content, id);

@@ -1,4 +1,4 @@
-/// \file The reader behind GgufFile: one pass over the file, every number checked before it is used.
+/// \file The reader of GgufFile: one pass over the file, with every number checked before it is used.
 #pragma once
 
 #include "flashback/format/detail/gguf_limits.hpp"
@@ -11,11 +11,11 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-// The least bytes that a record can have: with them a count is checked before anything is reserved for it.
+// The fewest bytes that a record can have. A count is checked with them before anything is reserved for it.
 inline constexpr std::size_t gguf_least_entry = 8 + 1 + 4 + 1;
 inline constexpr std::size_t gguf_least_tensor = 8 + 1 + 4 + 8 + 4 + 8;
 
-/// Bytes of a value of a type that is neither string nor array; 0 for those and for numbers that name no type.
+/// Bytes of one value of a type; 0 for strings, arrays and numbers that name no type.
 constexpr std::size_t gguf_bytes(GgufType type) noexcept {
     switch (type) {
         case GgufType::u8:
@@ -93,7 +93,7 @@ inline GgufValue gguf_value(ByteReader& reader, std::string_view key) {
                     static_cast<std::uint32_t>(type), ", expected 0 to 12");
 }
 
-/// The shape and type of a tensor, and the bytes that it takes.
+/// The shape and type of a tensor, and how many bytes it takes.
 inline std::uint64_t gguf_tensor_bytes(ByteReader& reader, GgufTensor& tensor) {
     const auto refuse = [&](const auto&... parts) {
         FLASHBACK_THROW(ErrorCode::format, "'", reader.file(), "': tensor ", printable(tensor.name), " ", parts...);
@@ -222,7 +222,7 @@ FLASHBACK_DETAIL_ONCE void GgufFile::read_tensors(ByteReader& reader, std::uint6
     reader.take(padding(reader.position()), "the padding before the tensor data");
     const std::uint64_t data_bytes = reader.left();
     const auto data = reader.take(data_bytes, "the tensor data");
-    std::uint64_t expected = 0;  // <= data_bytes + alignment at every step, so that no sum below can wrap
+    std::uint64_t expected = 0;  // at every step <= data_bytes + alignment, so no sum below can overflow
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
         if (offsets[i] != expected) {
             FLASHBACK_THROW(ErrorCode::format, "'", name_, "': tensor ", printable(tensors_[i].name), " lies at offset ",

@@ -22,7 +22,7 @@ namespace detail {
 /// Builds a tree of what the parser finds.
 class JsonTreeBuilder : public nlohmann::json_sax<nlohmann::json> {
 public:
-    JsonTreeBuilder(const std::string& file, std::size_t most_fields) : file_(file), most_fields_(most_fields) {}
+    JsonTreeBuilder(const std::string& file, const JsonTree::Most& most) : file_(file), most_(most) {}
 
     JsonTree root;
 
@@ -38,7 +38,7 @@ public:
     bool end_object() override { return close(); }
     bool end_array() override { return close(); }
     bool key(string_t& value) override {
-        if (++fields_ > most_fields_) refuse("has more than ", most_fields_, " fields");
+        if (++fields_ > most_.fields) refuse("has more than ", most_.fields, " fields");
         if (!open_.back().names.insert(value).second) refuse("has the field ", printable(value), " twice");
         key_ = std::move(value);
         return true;
@@ -70,6 +70,7 @@ private:
         } else if (open_.back().object) {
             open_.back().fields.emplace_back(std::move(key_), std::move(value));
         } else {
+            if (++elements_ > most_.elements) refuse("has more than ", most_.elements, " elements in lists");
             open_.back().elements.push_back(std::move(value));
         }
         return true;
@@ -89,7 +90,9 @@ private:
     const std::string& file_;
     std::vector<Open> open_;
     std::string key_;
-    std::size_t most_fields_, fields_ = 0;
+    const JsonTree::Most most_;
+    std::size_t fields_ = 0;
+    std::size_t elements_ = 0;
 };
 
 }  // namespace detail
@@ -163,10 +166,9 @@ FLASHBACK_DETAIL_ONCE void JsonTree::write(std::string& out, bool in_lines, std:
     }
 }
 
-FLASHBACK_DETAIL_ONCE JsonTree JsonTree::parse(std::string_view text, const std::string& file, std::size_t most_bytes,
-                                               std::size_t most_fields) {
-    detail::JsonTreeBuilder builder{file, most_fields};
-    if (text.size() > most_bytes) builder.refuse("has ", text.size(), " bytes, expected at most ", most_bytes);
+FLASHBACK_DETAIL_ONCE JsonTree JsonTree::parse(std::string_view text, const std::string& file, const Most& most) {
+    detail::JsonTreeBuilder builder{file, most};
+    if (text.size() > most.bytes) builder.refuse("has ", text.size(), " bytes, expected at most ", most.bytes);
     if (text.find('\0') != text.npos) builder.refuse("has a NUL byte");  // where the parser would see its end
     nlohmann::json::sax_parse(text, &builder);
     return std::move(builder.root);

@@ -1,4 +1,4 @@
-/// \file How the header of a safetensors file becomes tensors.
+/// \file Turns the header of a safetensors file into tensors.
 #pragma once
 
 #include "flashback/format/byte_reader.hpp"
@@ -16,7 +16,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// Takes the events of the parser, which neither recurses nor builds anything, and refuses what a header cannot be.
+/// Takes the events of the parser, which does not recurse and builds nothing, and refuses what a header must not have.
 class SafetensorsHeader : public nlohmann::json_sax<nlohmann::json> {
 public:
     explicit SafetensorsHeader(const std::string& file) : file_(file) {}
@@ -125,7 +125,7 @@ private:
     const std::string& file_;
     Place place_ = Place::outside;
     std::string key_;
-    std::vector<std::uint64_t>* list_ = nullptr;  // that is being read
+    std::vector<std::uint64_t>* list_ = nullptr;  // the list that is being read
     std::unordered_set<std::string> names_, keys_;
 };
 
@@ -150,7 +150,7 @@ FLASHBACK_DETAIL_ONCE SafetensorsFile SafetensorsFile::view(std::span<const std:
     const auto text = reader.take(length, "the header");
     const std::string_view json{reinterpret_cast<const char*>(text.data()), text.size()};
     if (!json.starts_with('{')) refuse("the header does not begin with {");
-    if (json.find('\0') != json.npos) refuse("the header has a NUL byte");  // where the parser would see its end
+    if (json.find('\0') != json.npos) refuse("the header has a NUL byte");  // the parser would take it for the end
     detail::SafetensorsHeader header{file.name_};
     nlohmann::json::sax_parse(json, &header);
     file.metadata_ = std::move(header.metadata);

@@ -1,4 +1,4 @@
-/// \file How the index of a folder of safetensors files is read.
+/// \file Reads the index of a folder of safetensors files.
 #pragma once
 
 #include "flashback/format/json_fields.hpp"
@@ -15,7 +15,7 @@ namespace detail {
 inline constexpr std::size_t safetensors_most_index_bytes = std::size_t{16} << 20;
 inline constexpr std::size_t safetensors_most_listed = 1'000'000;
 
-/// Whether a text is the name of a file of weights and nothing that leads elsewhere.
+/// Whether a text is the plain name of a file of weights, so that it leads nowhere else.
 inline bool is_shard_name(std::string_view name) {
     constexpr std::string_view ending = ".safetensors";
     const auto plain = [](char c) { return c != '/' && c != '\\' && c != '\0'; };
@@ -25,7 +25,8 @@ inline bool is_shard_name(std::string_view name) {
 }  // namespace detail
 
 FLASHBACK_DETAIL_ONCE SafetensorsIndex parse_safetensors_index(std::string_view json, const std::string& file) {
-    const auto tree = JsonTree::parse(json, file, detail::safetensors_most_index_bytes, detail::safetensors_most_listed);
+    const auto tree = JsonTree::parse(
+        json, file, {.bytes = detail::safetensors_most_index_bytes, .fields = detail::safetensors_most_listed});
     const JsonFields fields{tree, file};
     if (!fields.object("weight_map")) fields.refuse("lacks the field weight_map");
     SafetensorsIndex index;

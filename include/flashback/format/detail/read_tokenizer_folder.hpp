@@ -1,4 +1,4 @@
-/// \file How the tokenizer files of a Hugging Face folder become one vocabulary.
+/// \file Turns the tokenizer files of a Hugging Face folder into one vocabulary.
 #pragma once
 
 #include "flashback/format/detail/piece_table.hpp"
@@ -21,11 +21,11 @@ struct TokenizerSettings {
     std::vector<std::string> special;                        ///< texts of special tokens
     std::vector<std::pair<std::string, std::size_t>> added;  ///< texts and ids of added tokens
     std::optional<std::size_t> bos_id, eos_id;               ///< of the model
-    bool opt = false;                                        ///< whether the model is one
+    bool opt = false;                                        ///< whether the model is OPT
     bool said = false;                                       ///< whether any file names special tokens
 };
 
-/// The text of a token, which a file gives as such or as an object with content; nothing if it is absent.
+/// The text of a token. A file gives it as text, or as an object with `content`; nothing if it is absent.
 inline std::optional<std::string> token_text(const JsonFields& fields, const char* field) {
     const JsonTree* value = fields.find(field);
     if (!value || value->is_string()) return fields.text(field);
@@ -33,7 +33,7 @@ inline std::optional<std::string> token_text(const JsonFields& fields, const cha
     return token->text("content");
 }
 
-/// What tokenizer_config.json or special_tokens_map.json says; what was said before stays.
+/// Adds what tokenizer_config.json or special_tokens_map.json says; what was said before stays.
 inline void read_special_tokens(const OptionalJson& file, TokenizerSettings& settings) {
     const JsonFields fields = file.fields();
     settings.said = settings.said || file.present;
@@ -53,7 +53,7 @@ inline void read_special_tokens(const OptionalJson& file, TokenizerSettings& set
     }
 }
 
-/// The settings of a folder; refuses those that would tokenise in another way.
+/// Reads the settings of a folder; refuses those that would tokenise in another way.
 inline TokenizerSettings read_tokenizer_settings(const std::filesystem::path& folder) {
     TokenizerSettings settings;
     const OptionalJson config{folder, "tokenizer_config.json"};
@@ -107,7 +107,7 @@ inline std::vector<std::string> read_merge_lines(std::string_view text) {
 /// vocab.json and merges.txt, with the tokens that other files add.
 inline Vocabulary read_vocab_and_merges(const std::filesystem::path& folder, const TokenizerSettings& settings) {
     const OptionalJson vocab{folder, "vocab.json"};
-    vocab.fields();  // an object
+    vocab.fields();  // checks that it is an object
     PieceTable table{vocab.name};
     table.add_all(vocab.json.object());
     for (const auto& [content, id] : settings.added) {
@@ -162,7 +162,7 @@ inline void apply(const TokenizerSettings& settings, const std::string& file, Vo
                         "' wants BOS in front of every text, but no file beside it names a BOS "
                         "token that it has");
     }
-    v.bos_in_documents = v.add_bos && settings.opt;
+    v.bos_in_passages = v.add_bos && settings.opt;
 }
 
 }  // namespace detail
@@ -185,7 +185,7 @@ FLASHBACK_DETAIL_ONCE Vocabulary read_tokenizer_files(const std::filesystem::pat
                             : detail::read_vocab_and_merges(folder, settings);
     if (!one_file) {
         v.add_bos = settings.opt;
-        // Their usual names, where no file says which tokens are special.
+        // If no file says which tokens are special, these are their usual names.
         if (!settings.said) settings.special = {"<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>"};
         if (!settings.bos && !settings.bos_id) settings.bos = "<|endoftext|>";
         if (!settings.eos && !settings.eos_id) settings.eos = "<|endoftext|>";

@@ -1,4 +1,4 @@
-/// \file How tokenizer.json becomes a vocabulary.
+/// \file Turns tokenizer.json into a vocabulary.
 #pragma once
 
 #include "flashback/format/detail/piece_table.hpp"
@@ -31,7 +31,7 @@ public:
         read_added_tokens();
         read_post_processor();
         check_decoder();
-        for (const char* harmless : {"version", "truncation", "padding"}) all_.find(harmless);  // the last two are for batches
+        for (const char* harmless : {"version", "truncation", "padding"}) all_.find(harmless);  // the last two concern batches
         all_.others([&](const std::string& name, const JsonTree& value) {
             all_.unsupported_value(name, value, "a tokenizer without it");
         });
@@ -42,7 +42,7 @@ public:
 private:
     bool by_bytes() const { return v_.model == "gpt2"; }
 
-    /// The steps of a part of the file, those of a sequence one by one.
+    /// The steps of a part of the file; those of a sequence one by one.
     std::vector<TokenizerStep> steps(const char* part, const char* list) const {
         std::vector<TokenizerStep> found;
         const auto part_fields = all_.object(part);
@@ -65,7 +65,7 @@ private:
     [[noreturn]] void unknown_step(const char* part, const std::string& type, const char* expected) const {
         all_.unsupported("has the ", part, " '", printable(type), "', expected ", expected);
     }
-    /// Refuses a setting of a step that is not what is implemented.
+    /// Refuses a setting that differs from what is implemented.
     static void must_be(const JsonFields& step, const char* field, const JsonTree& value, std::string_view expected = {}) {
         const JsonTree* found = step.find(field);
         if (!found || found->text() != value.text()) {
@@ -103,7 +103,7 @@ private:
             split.unsupported("has the regular expression '", printable(regex), "', expected that of GPT-2, Llama 3 or Qwen 2");
     }
 
-    /// The name of a split of words by its regular expression; "" if it is not known.
+    /// The name of a regular expression that splits words; "" if it is not known.
     static std::string pre_of(std::string_view regex) {
         constexpr std::string_view gpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
         constexpr std::string_view llama3 =
@@ -161,7 +161,7 @@ private:
         });
     }
 
-    /// <0x00> to <0xFF>; it may be that there are none.
+    /// <0x00> to <0xFF>; a vocabulary may also have none of them.
     void mark_byte_tokens(const JsonTree::Object& vocab) {
         constexpr std::string_view digits = "0123456789ABCDEF";
         for (const auto& [piece, id] : vocab) {
@@ -190,7 +190,7 @@ private:
             if (!pair) model.refuse("has the merge ", shown(merge), ", expected two pieces");
             const auto left = merge.array()[0].as<std::string>();
             const auto right = merge.array()[1].as<std::string>();
-            // No text reaches a piece with a space: it is another character by then.
+            // No text can reach a piece with a space in it: the space has become another character by then.
             if (left.find(' ') == left.npos && right.find(' ') == right.npos) v_.merges.push_back(left + ' ' + right);
         }
     }
@@ -219,7 +219,7 @@ private:
 
     void read_post_processor() {
         for (const auto& [type, fields] : steps("post_processor", "processors")) {
-            if (type == "ByteLevel") continue;  // it moves offsets into the text, no tokens
+            if (type == "ByteLevel") continue;  // it moves offsets into the text, not tokens
             if (type != "TemplateProcessing") unknown_step("post-processor", type, "TemplateProcessing or ByteLevel");
             const JsonTree::Array* parts = fields.list("single");
             if (!parts) fields.refuse("lacks the field single");
@@ -276,7 +276,7 @@ private:
 }  // namespace detail
 
 FLASHBACK_DETAIL_ONCE Vocabulary parse_tokenizer_json(std::string_view json, const std::string& file) {
-    const JsonTree tree = JsonTree::parse(json, file, detail::most_tokenizer_bytes, detail::most_tokens);
+    const JsonTree tree = JsonTree::parse(json, file, detail::most_of_tokenizers);
     return detail::TokenizerJson{tree, file}.read();
 }
 

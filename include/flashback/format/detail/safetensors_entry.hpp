@@ -15,7 +15,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// An element type of safetensors: its name, its bytes, and what it is called here.
+/// An element type of safetensors: its name, its bytes, and its type in this library.
 struct SafetensorsType {
     std::string_view name;
     std::size_t bytes;
@@ -41,7 +41,7 @@ inline constexpr std::array<SafetensorsType, 15> safetensors_types{{{"F32", 4, D
 inline constexpr std::uint64_t safetensors_most_header = 100'000'000;
 inline constexpr std::string_view safetensors_metadata = "__metadata__";
 
-/// A tensor as the header describes it; nothing is checked against the data yet.
+/// A tensor as the header describes it. It is not yet checked against the data.
 struct SafetensorsEntry {
     std::string name;
     const SafetensorsType* type = nullptr;
@@ -49,7 +49,7 @@ struct SafetensorsEntry {
     std::optional<std::vector<std::uint64_t>> offsets;
 };
 
-/// Bytes of a tensor; nothing if 64 bits do not hold them.
+/// Bytes of a tensor; nothing if 64 bits cannot hold the number.
 inline std::optional<std::uint64_t> bytes_of(const SafetensorsEntry& entry) {
     std::uint64_t bytes = entry.type->bytes;
     if (std::ranges::find(*entry.shape, 0u) != entry.shape->end()) return 0;

@@ -44,7 +44,7 @@ FLASHBACK_DETAIL_ONCE void check_fits(const Adapter& adapter, const TransformerC
             const LoraPair& pair = adapter.layers[l][m];
             const auto check = [&](const char* name, const std::vector<float>& values, std::size_t outputs,
                                    std::size_t inputs) {
-                // By division, since the product could wrap for a rank that is none.
+                // By division, because the product could overflow for an impossible rank.
                 const bool right = inputs == 0 || outputs == 0
                                        ? values.empty()
                                        : values.size() % inputs == 0 && values.size() / inputs == outputs;

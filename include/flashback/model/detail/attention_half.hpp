@@ -1,4 +1,4 @@
-/// \file The half of a block that attends.
+/// \file The half of a block that does attention.
 #pragma once
 
 #include "flashback/core/executor.hpp"
@@ -88,7 +88,7 @@ void rotate_and_store(const Piece& piece, std::size_t layer, Cache& cache) {
     });
 }
 
-/// Heads that share keys and values, and rows beside each other, attend together; which ones, changes no bit.
+/// Heads that share keys and values, and neighbouring rows, attend together. How they are grouped changes no bit.
 template <KVCache Cache>
 void attend_all(const Piece& piece, std::size_t layer, const Cache& cache) {
     const TransformerConfig& c = piece.model.config;

@@ -1,4 +1,4 @@
-/// \file What both halves of a block are made of: conversion, biases, norms and the sum of the residual stream.
+/// \file What both halves of a block consist of: conversion, biases, norms, and the sum of the residual stream.
 #pragma once
 
 #include "flashback/core/executor.hpp"
@@ -46,7 +46,7 @@ inline RunLora lora_of(const Piece& piece, std::size_t layer, LinearModule modul
     return {piece.adapter, layer, module, work.lora_down.data() + slot * work.rows * work.lora_stride, work.lora_stride};
 }
 
-/// Adds the biases of some panels of outputs, behind the product and what LoRA adds to it.
+/// Adds the biases of some panels of outputs, after the product and what LoRA adds to it.
 inline void add_bias(const std::vector<float>& bias, std::size_t first_panel, std::size_t last_panel, std::size_t rows,
                      float* y, std::size_t y_stride) noexcept {
     const std::size_t begin = first_panel * simd::panel_outputs;
@@ -54,7 +54,7 @@ inline void add_bias(const std::vector<float>& bias, std::size_t first_panel, st
     for (std::size_t r = 0; begin < end && r < rows; ++r) simd::add(y + r * y_stride + begin, bias.data() + begin, end - begin);
 }
 
-/// y = norm(x); the same row may be both.
+/// y = norm(x); x and y may be the same row.
 inline void norm_row(const TransformerConfig& c, const std::vector<float>& weight, const std::vector<float>& bias,
                      const float* x, float* y) noexcept {
     if (c.norm == Norm::layer) return simd::layer_norm(x, weight.data(), bias.data(), c.width, c.norm_epsilon, y);

@@ -11,8 +11,9 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// What is added to one product: `down` first, for all rows, then `up` beside the product that it is added to. Does nothing where the
-/// adapter has nothing. The bits are those of one row at a time and one thread: gemm's are, however it is cut.
+/// What is added to one product. First `down` runs for all rows, then `up` beside the product to which it adds. Both do nothing
+/// if the adapter has nothing for it. The bits are those of one row at a time in one thread, because gemm's are, however it is
+/// cut.
 class RunLora {
 public:
     RunLora() = default;
@@ -55,10 +56,10 @@ private:
     std::size_t low_stride_ = 0;
 };
 
-// Rows that a thread takes at least: fewer are no work worth waking it for.
+// A thread takes at least so many rows; fewer are not worth waking it for.
 inline constexpr std::size_t rows_of_lora = 8;
 
-/// The first half of what is added to some products of the same rows, cut between threads by rows.
+/// The first half of what is added to some products of the same rows; the rows are divided between threads.
 template <class... Loras>
 void run_down(const ExecutorRef& executor, const float* x, std::size_t x_stride, std::size_t rows, const Loras&... loras) {
     if (!(loras.present() || ...)) return;

@@ -2,9 +2,12 @@
 #pragma once
 
 #include "flashback/core/members.hpp"
+#include "flashback/core/tokens.hpp"
 
 #include <concepts>
 #include <cstddef>
+#include <memory>
+#include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
@@ -22,6 +25,22 @@ template <class P>
 concept SaysWhetherSurprisals = requires(const P& policy) {
     { policy.wants_surprisals() } -> std::same_as<bool>;
 };
+
+/// A callable with one signature, which can be tried with other arguments without a look at its body.
+template <class F>
+concept OneSignature = std::is_pointer_v<F> || std::is_function_v<F> || requires {
+    &F::operator();
+};
+
+/// A callable that takes its last argument, what it is to write to, by value or const.
+template <class F, class... Args>
+concept WritesToACopy = OneSignature<F> && requires(const F& call, const Args&... args, const TokenBuffer& out) {
+    call(args..., out);
+};
+
+/// What a callable that writes to an argument may return: no tokens, which nobody would read.
+template <class Result>
+concept GivesNoTokens = std::is_lvalue_reference_v<Result> || !std::convertible_to<Result, TokenSpan>;
 
 /// Calls `reset()` of a policy, or of what a std::reference_wrapper refers to, if it has that.
 template <class P>
@@ -42,6 +61,23 @@ constexpr bool wants_surprisals(const P& policy) {
         return unwrap(policy).wants_surprisals();
     } else {
         return false;
+    }
+}
+
+/// Which object is referred to. The first member of an object is at the same address, but of another type.
+struct Referred {
+    const void* object = nullptr;
+    const void* type = nullptr;
+    constexpr bool operator==(const Referred&) const = default;
+};
+template <class T>
+inline constexpr char type_tag = 0;
+template <class T>
+constexpr Referred referred(T& object) {
+    if constexpr (std::is_function_v<T>) {
+        return {};  // has no members to call
+    } else {
+        return {std::addressof(object), &type_tag<std::remove_const_t<T>>};
     }
 }
 

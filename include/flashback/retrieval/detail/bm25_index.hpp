@@ -23,7 +23,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 FLASHBACK_DETAIL_ONCE Bm25Index::Bm25Index(std::vector<Document> documents, Tokenizer tokenizer, const Bm25Options& options)
     : passages_(std::move(documents), tokenizer, options.passage_tokens,
-                options.document_head ? tokenizer.document_head() : TokenSpan{}),
+                options.passage_head ? tokenizer.passage_head() : TokenSpan{}),
       tokenizer_(std::move(tokenizer)) {
     build(options);
 }

@@ -9,8 +9,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Whether the text between the tokens before and after `at` is a good place to cut: 2 behind a sentence or a paragraph, 1
-/// between two words, 0 inside a word.
+/// How good it is to cut at `at`, between two tokens: 2 after a sentence or a paragraph, 1 between two words, 0 inside a word.
 inline int cut_quality(const Tokenizer& tokenizer, TokenSpan tokens, std::size_t at) {
     const std::string after = tokenizer.decode(tokens[at]);
     if (after.empty() || (after[0] != ' ' && after[0] != '\n')) return 0;
@@ -25,8 +24,8 @@ inline int cut_quality(const Tokenizer& tokenizer, TokenSpan tokens, std::size_t
 
 inline bool is_white(const std::string& text) { return text.find_first_not_of(" \t\n\r") == text.npos; }
 
-/// The end of a passage that starts at `begin`: behind the last sentence that ends in its last quarter, else between two
-/// words there, else after `most` tokens, though never inside a character.
+/// The end of a passage that starts at `begin`: after the last sentence that ends in its last quarter, else between two words
+/// there, else after `most` tokens; but never inside a character.
 inline std::size_t passage_end(const Tokenizer& tokenizer, TokenSpan tokens, std::size_t begin, std::size_t most) {
     if (tokens.size() - begin <= most) return tokens.size();
     const std::size_t limit = begin + most;

@@ -1,4 +1,4 @@
-/// \file One line of JSON that is a document: its texts, and nothing else kept.
+/// \file One line of JSON that is a document. Only its texts are kept.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -17,12 +17,12 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The fields of a document in a line of JSON. What else is there is read over, not kept: a tree would take a hundred bytes for one
-/// bracket, and the destructor of nlohmann's ends the program where memory is short.
+/// The fields of a document in a line of JSON. Everything else is read over and not kept: a tree would take a hundred bytes for
+/// one bracket, and the destructor of nlohmann's trees ends the program if memory is short.
 class JsonLine : private nlohmann::json_sax<nlohmann::json> {
 public:
-    /// `where` is the name of the line for the sentences of errors, `like` an object as expected. It stays there.
-    /// Throws    Error{corpus} for what is no JSON, or no object
+    /// `where` is what errors call the line, and must outlive this object. `like` is an object as expected.
+    /// Throws    Error{corpus} if the line is not JSON, or not an object
     JsonLine(std::string_view line, const std::string& where, std::string_view like) : where_(where) {
         const bool json = nlohmann::json::sax_parse(line, static_cast<nlohmann::json_sax<nlohmann::json>*>(this));
         if (!json || whole_ != object_) {
@@ -34,8 +34,8 @@ public:
         return std::ranges::any_of(fields_, [&](const Field& field) { return field.name == name && field.type != nullptr; });
     }
 
-    /// A string, or a whole number as text, under the first of the names that is there.
-    /// Throws    Error{corpus} if none is, or it is of another type
+    /// A string, or a whole number as text: the first field with one of the names.
+    /// Throws    Error{corpus} if there is none, or it has another type
     std::string text(std::initializer_list<std::string_view> names) const {
         for (const std::string_view name : names) {
             const auto* const field = std::ranges::find(fields_, name, &Field::name);

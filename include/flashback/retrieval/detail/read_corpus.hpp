@@ -82,7 +82,7 @@ inline void read_whole(const std::string& text, const std::string& stem, Corpus&
     corpus.documents.push_back({stem, {}, text});
 }
 
-/// Refuses a collection without documents, or with two of the same id.
+/// Refuses a collection that has no documents, or two with the same id.
 inline void check_documents(const Corpus& corpus, const std::string& name, const char* without) {
     if (corpus.documents.empty()) FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' holds no ", without);
     std::unordered_set<std::string_view> ids;

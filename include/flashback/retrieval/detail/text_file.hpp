@@ -13,7 +13,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Bytes as text: UTF-8, without byte order mark and CR. Counts what had to be replaced.
+/// Bytes as text: UTF-8, without byte order mark and without the CR of line ends. Counts what had to be replaced.
 inline std::string text_of(std::string_view bytes, const std::string& name, std::size_t& replaced) {
     if (bytes.starts_with("\x1f\x8b")) {
         FLASHBACK_THROW(ErrorCode::corpus, "'", name, "' is compressed, expected text; unpack it first (zcat)");
@@ -24,7 +24,7 @@ inline std::string text_of(std::string_view bytes, const std::string& name, std:
     if (bytes.starts_with("\xef\xbb\xbf")) bytes.remove_prefix(3);
     ValidText valid = replace_invalid_utf8(bytes);
     replaced += valid.replaced;
-    // CR LF only: a CR that stands alone is text.
+    // Only CR LF: a CR by itself is text.
     std::string text;
     text.reserve(valid.text.size());
     for (std::size_t i = 0; i < valid.text.size(); ++i) {
@@ -34,7 +34,7 @@ inline std::string text_of(std::string_view bytes, const std::string& name, std:
     return text;
 }
 
-/// Takes the first line off a text; without its end.
+/// Takes the first line off a text and gives it without its line end.
 inline std::string_view take_line(std::string_view& text) {
     const std::size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);

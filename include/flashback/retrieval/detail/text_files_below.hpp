@@ -12,7 +12,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The .txt and .md files of a folder and of those in it, sorted; links to folders are not followed.
+/// The .txt and .md files of a folder and of the folders in it, sorted; links to folders are not followed.
 /// Throws    Error{io}
 inline std::vector<std::filesystem::path> text_files_below(const std::filesystem::path& folder) {
     std::vector<std::filesystem::path> files;

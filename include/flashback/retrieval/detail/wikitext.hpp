@@ -11,7 +11,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The title in a line ` = Title = `, and nothing in any other: ` = = Section = = `, say.
+/// The title in a line ` = Title = `; nothing for any other line, such as ` = = Section = = `.
 inline std::string_view wikitext_title(std::string_view line) {
     while (!line.empty() && is_blank(line.back())) line.remove_suffix(1);
     constexpr std::string_view left = " = ";
@@ -21,7 +21,7 @@ inline std::string_view wikitext_title(std::string_view line) {
     return title.front() == '=' || title.back() == '=' ? std::string_view{} : title;
 }
 
-/// A title as it is written elsewhere: WikiText has "3 @-@ D" for "3-D".
+/// A title as it is written elsewhere: "3-D" for WikiText's "3 @-@ D".
 inline std::string plain_title(std::string_view title) {
     std::string plain{title};
     for (const char c : {'-', ',', '.'}) {

@@ -1,9 +1,9 @@
 /// \file The inner loops of attention: up to four queries with the keys and values of one tile (rule R7).
 #pragma once
 
-#include "flashback/simd/exp.hpp"
-#include "flashback/simd/half_lanes.hpp"
-#include "flashback/simd/reduce.hpp"
+#include "flashback/simd/detail/exp.hpp"
+#include "flashback/simd/detail/half_lanes.hpp"
+#include "flashback/simd/detail/reduce.hpp"
 #include "flashback/tensor/kv_tile.hpp"
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
 
-// Accumulators of a tile: queries times groups of keys, or queries times 16 elements of a value.
+// Accumulators of a tile: queries times groups of keys, or queries times groups of 16 elements of a value.
 #if FLASHBACK_SIMD_FLOATS == 16
 inline constexpr std::size_t tile_queries = 4;
 inline constexpr std::size_t tile_groups = 4;
@@ -24,16 +24,16 @@ inline constexpr std::size_t tile_queries = 2;
 inline constexpr std::size_t tile_groups = 1;
 #endif
 
-/// One query head at one position, and its sums while it goes over the tiles.
+/// One query head at one position, and its sums on the way over the tiles.
 struct QueryState {
     const float* q;        ///< (d)
     float* out;            ///< (d)
-    std::size_t position;  ///< sees this one and all before
+    std::size_t position;  ///< it sees this position and all before
     float most;            ///< the greatest score so far
     float total;           ///< sum of e^(score - most)
 };
 
-/// Scores of `Queries` queries with `Groups` groups of keys: each one chain over d.
+/// Scores of `Queries` queries with `Groups` groups of keys. Each score is one chain over d.
 /// Shape     keys (Groups, d, 16)   score (Queries, 64), of which 16 · Groups are written
 template <std::size_t Queries, std::size_t Groups, class Element>
 inline void score_groups(const QueryState* queries, const Element* keys, std::size_t d, float* score) noexcept {
@@ -63,7 +63,8 @@ inline void score_groups(const QueryState* queries, const Element* keys, std::si
     }
 }
 
-/// Turns the scores of one query into weights e^(score - most) and updates its sums; what it wrote before counts `scale` times.
+/// Turns the scores of one query into weights e^(score - most) and updates its sums. What was added before now counts `scale`
+/// times.
 /// Shape     score (64); the positions from `count` on count as -infinity
 inline float weigh_scores(QueryState& query, std::size_t count, float* score) noexcept {
     constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -78,7 +79,7 @@ inline float weigh_scores(QueryState& query, std::size_t count, float* score) no
     const Lanes least = Lanes::all(most);
     part = Lanes::all(0.0f);
     for (std::size_t g = 0; g < groups; ++g) {
-        const Lanes weight = exp(scores[g] - least);  // 0 where nothing is visible, which leaves the sum as it is
+        const Lanes weight = exp(scores[g] - least);  // 0 for positions that are not visible, which leaves the sum as it is
         weight.store(score + g * key_group);
         part = part + weight;
     }
@@ -150,7 +151,7 @@ inline void add_all_values(QueryState* queries, const WeightedValues<Element>& v
         add_values<Queries, 1>(queries, v, from, std::min(panel_outputs, d - from), first, count);
 }
 
-/// `Queries` queries, positions ascending, go over one tile that starts at `tile_start`, which all of them see.
+/// `Queries` queries, positions ascending, go over one tile that starts at `tile_start`; all of them see its first position.
 template <std::size_t Queries, class Element>
 void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::size_t tile_start) noexcept {
     float score[Queries * tile_positions];
@@ -166,7 +167,7 @@ void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::si
         for (; g < groups; ++g) score_groups<Queries, 1>(queries, keys + g * d * key_group, d, score + g * key_group);
     }
     for (std::size_t a = 0; a < Queries; ++a) scale[a] = weigh_scores(queries[a], visible(a), score + a * tile_positions);
-    // First the positions that all see, then what the later ones see besides.
+    // First the positions that all queries see, then those that only the later ones see.
     const std::size_t common = visible(0);
     add_all_values<Queries, Element>(queries, {values, d, score, scale}, 0, common);
     if constexpr (Queries > 1) {
@@ -179,7 +180,7 @@ void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::si
 
 #define FLASHBACK_DETAIL_ATTEND(kind, queries, Element) \
     kind template void attend_tile<queries, Element>(QueryState*, const KVTile&, std::size_t, std::size_t) noexcept;
-/// Every kind of attention, `kind` being `extern` or nothing.
+/// Every kind of attention; `kind` is `extern` or nothing.
 #define FLASHBACK_DETAIL_ATTENDS(kind)                 \
     FLASHBACK_DETAIL_ATTEND(kind, 1, float)            \
     FLASHBACK_DETAIL_ATTEND(kind, 1, Half)             \

@@ -1,10 +1,11 @@
-/// \file Products of pairs of bfloat16, added to sixteen floats: what `vdpbf16ps` does, and the same without it.
+/// \file Products of pairs of bfloat16, added to sixteen floats: with `vdpbf16ps`, or with other instructions that give the
+/// same bits.
 ///
-/// The instruction adds the product of the odd element first, then that of the even one, each as a fused multiply-add; it takes
-/// subnormal numbers for zeros. (Measured on Zen 4; so says the pseudocode of Intel's manual.)
+/// The instruction first adds the product of the odd elements and then that of the even ones, each as a fused multiply-add. It
+/// treats subnormal numbers as zeros. (Measured on Zen 4; the pseudocode of Intel's manual says the same.)
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 #include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>
@@ -35,7 +36,7 @@ struct ActivationPair {
 };
 
 /// Rounds a row of activations.
-/// Shape     from (n); to (n / 2, rounded up): behind an odd last element stands a zero
+/// Shape     from (n); to (n / 2, rounded up): an odd last element is followed by a zero
 inline void round_pairs(const float* from, std::size_t n, ActivationPair* to) noexcept {
     std::size_t i = 0;
 #if defined(FLASHBACK_SIMD_DOT_BF16)

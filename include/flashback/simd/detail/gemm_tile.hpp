@@ -1,8 +1,8 @@
 /// \file The inner loops of gemm: one tile of rows and panels with its accumulators in registers.
 #pragma once
 
+#include "flashback/simd/detail/lanes.hpp"
 #include "flashback/simd/detail/matmul_tile.hpp"
-#include "flashback/simd/lanes.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
 
-/// What gemm multiplies; see there.
+/// What gemm multiplies; gemm.hpp explains it.
 struct GemmOperands {
     const float* a;
     std::size_t a_stride;
@@ -20,7 +20,7 @@ struct GemmOperands {
     std::size_t c_panel, c_row;
 };
 
-/// A block of k of one tile. Sums that were begun before are loaded and go on: an output is one chain.
+/// One block of k of one tile. Sums that were begun earlier are loaded and continued: an output is one chain.
 template <bool Transposed, std::size_t Rows, std::size_t Panels>
 inline void gemm_tile(const GemmOperands& g, std::size_t row, std::size_t panel, std::size_t first, std::size_t count,
                       bool begun) noexcept {
@@ -53,7 +53,7 @@ inline void gemm_tile(const GemmOperands& g, std::size_t row, std::size_t panel,
     }
 }
 
-/// Some panels with all rows, block of k by block of k, in tiles that are as equal as they can be.
+/// Some panels with all rows, one block of k after the other, in tiles that are as equal as possible.
 template <bool Transposed, std::size_t Panels>
 inline void gemm_panels(const GemmOperands& g, std::size_t rows, std::size_t panel, std::size_t depth,
                         bool accumulate) noexcept {

@@ -11,14 +11,15 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
 
-/// How a product is cut. The accumulators of a tile are independent chains: at least latency times throughput of an instruction
-/// (4 · 2), at most what fits into the registers beside a line of weights of each panel and an activation.
+/// How a product is cut. The accumulators of a tile are independent chains. There are at least latency times throughput of an
+/// instruction (4 · 2), and at most as many as fit into the registers, beside a line of weights of each panel and an
+/// activation.
 struct TileShape {
     std::size_t rows, panels;
-    std::size_t row_panels;   ///< of a single row: enough lines under way to keep the memory busy
+    std::size_t row_panels;   ///< for a single row: enough lines on their way to keep the memory busy
     std::size_t row_ahead;    ///< bytes: how far ahead a single row asks for each panel; 0 leaves it to the processor
-    std::size_t short_block;  ///< inputs, where rows are few and the weights come from memory: each block asks for the next one
-    std::size_t long_block;   ///< inputs, where rows are many and weights wait for the next rows in the cache
+    std::size_t short_block;  ///< inputs, if there are few rows and weights come from memory: each block asks for the next one
+    std::size_t long_block;   ///< inputs, if there are many rows and weights wait in the cache for the next rows
 };
 
 template <class Format>
@@ -37,23 +38,23 @@ consteval TileShape tile_shape() noexcept {
     }
 }
 
-// At most as many rows share one reading of the weights from memory in short blocks.
+// Up to so many rows share one reading of the weights from memory, in short blocks.
 inline constexpr std::size_t few_rows = 32;
 
-// An address and no pointer: behind the last panel there may be nothing.
+// An address instead of a pointer: after the last panel there may be nothing.
 FLASHBACK_SIMD_INLINE const void* address_ahead(const std::byte* from, std::size_t bytes) noexcept {
     return reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + bytes);
 }
 FLASHBACK_SIMD_INLINE void prefetch(const std::byte* from, std::size_t bytes_ahead) noexcept {
     __builtin_prefetch(address_ahead(from, bytes_ahead));
 }
-/// Into the second cache only: lines on their way into the first one take the place of loads (measured: Q8_0 at m = 1 reads 0.68 of
-/// what memory gives with the one, 0.92 without any, 0.99 with this).
+/// Into the second-level cache only. Lines on their way into the first level take the place of loads (measured: Q8_0 at m = 1
+/// reads 0.68 of what memory gives with prefetching into the first level, 0.92 without prefetching, 0.99 with this).
 FLASHBACK_SIMD_INLINE void prefetch_far(const std::byte* from, std::size_t bytes_ahead) noexcept {
     __builtin_prefetch(address_ahead(from, bytes_ahead), 0, 2);
 }
 
-/// Where the panels of a tile and their outputs are. The same panel may stand there twice: both then do the same.
+/// Where the panels of a tile and their outputs are. A panel may be listed twice; then the same work is done twice.
 template <std::size_t Panels>
 struct TilePanels {
     const std::byte* weights[Panels];
@@ -89,7 +90,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& block
     for (std::size_t p = 0; p < Panels; ++p) weights[p] = panels.weights[p] + first / Format::step_inputs * Format::step_bytes;
     for (std::size_t step = 0; step < steps; ++step) {
 #if defined(FLASHBACK_TEST_BREAK_R2)
-        // The exactness test must notice an order that depends on the tile.
+        // The exactness test must notice an order of sums that depends on the tile.
         const std::size_t s = Rows == 1 ? step : steps - 1 - step;
 #else
         const std::size_t s = step;
@@ -114,7 +115,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& block
     }
 }
 
-/// The same for quantised weights: for each 32 inputs an exact sum of integers, then one multiply-add with both scales.
+/// The same for quantised weights: for every 32 inputs an exact sum of integers, then one multiply-add with both scales.
 template <class Format, std::size_t Rows, std::size_t Panels, bool Prefetch>
     requires(Format::operand == Operand::int8)
 inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part, const Activations& a,
@@ -187,7 +188,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
     }
 }
 
-/// One block of k of some panels with all rows, in tiles that are as equal as they can be. The first tile asks for the next block.
+/// One block of k of some panels with all rows, in tiles that are as equal as possible. The first tile asks for the next block.
 template <class Format, std::size_t Panels, bool Prefetch>
 inline void matmul_block(const TilePanels<Panels>& panels, const TileBlock& block, const Activations& a,
                          std::size_t rows) noexcept {
@@ -209,7 +210,7 @@ inline void matmul_block(const TilePanels<Panels>& panels, const TileBlock& bloc
     }
 }
 
-/// Bytes of the lines of `inputs` inputs.
+/// How many bytes the lines of `inputs` inputs have.
 template <class Format>
 constexpr std::size_t bytes_of_lines(std::size_t inputs) noexcept {
     if constexpr (Format::operand == Operand::int8) {
@@ -219,14 +220,14 @@ constexpr std::size_t bytes_of_lines(std::size_t inputs) noexcept {
     }
 }
 
-/// Some panels with all rows, block of k by block of k.
+/// Some panels with all rows, one block of k after the other.
 template <class Format, std::size_t Panels, bool Prefetch>
 inline void matmul_panels(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t panel_bytes, const Activations& a,
                           std::size_t rows, std::size_t y_stride) noexcept {
     constexpr std::size_t block = Prefetch ? tile_shape<Format>().short_block : tile_shape<Format>().long_block;
     for (std::size_t k = 0; k < inputs || k == 0; k += block) {
         const std::size_t count = std::min(block, inputs - k);
-        // The next block, or the first one of the next panels.
+        // Asks for the next block, or for the first one of the next panels.
         const std::size_t ahead =
             k + block < inputs ? bytes_of_lines<Format>(block) : Panels * panel_bytes - bytes_of_lines<Format>(k);
         matmul_block<Format, Panels, Prefetch>(panels, {inputs, k, count, y_stride, ahead}, a, rows);

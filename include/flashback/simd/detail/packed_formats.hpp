@@ -1,7 +1,7 @@
-/// \file How the weights of sixteen outputs lie beside each other, type by type, and how blocks of GGUF get there.
+/// \file How the weights of sixteen outputs lie beside each other, for each type, and how GGUF's blocks get there.
 ///
-/// A panel holds, for each 32 inputs of a quantised type, lines of 64 bytes with four inputs of sixteen outputs (two times four
-/// where weights have 4 bits), and behind all lines the scales. It has as many bytes as sixteen rows in the file.
+/// For every 32 inputs of a quantised type, a panel holds lines of 64 bytes. A line has four inputs of sixteen outputs, or two
+/// times four if weights have 4 bits. The scales come after all lines. A panel has as many bytes as sixteen rows in the file.
 #pragma once
 
 #include "flashback/simd/activations.hpp"
@@ -60,7 +60,7 @@ struct ElementFormat {
 using F32Format = ElementFormat<float, DType::f32>;
 using F16Format = ElementFormat<Half, DType::f16>;
 
-/// BF16: pairs of inputs, (inputs / 2 rounded up, 16, 2); a missing last one is 0.
+/// BF16: pairs of inputs, (inputs / 2 rounded up, 16, 2); if the last one is missing, it is 0.
 struct BF16Format {
     static constexpr DType type = DType::bf16;
     static constexpr Operand operand = Operand::bf16;
@@ -94,12 +94,12 @@ FLASHBACK_SIMD_INLINE Lanes half_scales(const std::byte* from) noexcept {
     return load_lanes(reinterpret_cast<const Half*>(from));
 }
 
-/// What types with one scale for each 32 weights share, whose lines take `BlockBytes` and hold each weight plus 2^OffsetBits: the
-/// scales stand behind all lines, (blocks, 16).
+/// What the types with one scale for 32 weights share. Their lines take `BlockBytes` and hold each weight plus 2^OffsetBits.
+/// The scales come after all lines, (blocks, 16).
 template <std::size_t BlockBytes, int OffsetBits>
 struct OneScale {
     static constexpr Operand operand = Operand::int8;
-    static constexpr std::size_t halves = 1;  // sums of integers in a block
+    static constexpr std::size_t halves = 1;  // how many sums of integers a block has
     static constexpr std::size_t block_bytes = BlockBytes;
     static constexpr std::size_t scale_bytes = panel_outputs * sizeof(Half);
 
@@ -113,7 +113,7 @@ struct OneScale {
     FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
         return {half_scales(panel + scale_at(blocks, b, 0))};
     }
-    /// What takes the offset of the weights away again.
+    /// Takes the offset of the weights away again.
     FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
         return IntLanes::all(a.minus_sum).template ints_left<OffsetBits>();
     }
@@ -134,8 +134,8 @@ struct OneScale {
 /// Q8_0: (blocks, 8, 64) bytes of weight + 128, then the scales.
 struct Q8_0Format : OneScale<8 * line_bytes, 7> {
     static constexpr DType type = DType::q8_0;
-    static constexpr std::size_t steps = 8;  // of loading lines
-    static constexpr std::size_t lines = 1;  // that a step gives
+    static constexpr std::size_t steps = 8;  // how often lines are loaded
+    static constexpr std::size_t lines = 1;  // how many lines a step gives
 
     /// Which four of the 32 inputs the line `i` of a step holds.
     static constexpr std::size_t quad(std::size_t step, std::size_t /*i*/) noexcept { return step; }
@@ -162,8 +162,8 @@ struct Q8_0Format : OneScale<8 * line_bytes, 7> {
     }
 };
 
-/// What the types of 4 bits share: line l holds the inputs 4 l .. 4 l + 3 of a block in its lower nibbles and 16 more in the
-/// upper ones, so that the second half of a block follows from the same load.
+/// What the types of 4 bits share. Line l holds the inputs 4 l .. 4 l + 3 of a block in its lower nibbles, and the inputs 16
+/// further on in its upper ones. So the second half of a block needs no other load.
 struct Nibbles {
     static constexpr std::size_t steps = 4;
     static constexpr std::size_t lines = 2;
@@ -174,7 +174,8 @@ struct Nibbles {
         const IntLanes both = IntLanes::load(block + step * line_bytes);
         return (i == 0 ? both : both.bytes_right<4>()).masked(0x0f);
     }
-    /// Stores the lower four bits of the element k of a block; the bytes must be zero before.
+    /// Stores the lower four bits of element k of a block.
+    /// Requires  the bytes are zero before
     static void put(std::byte* block, std::size_t lane, std::size_t k, unsigned nibble) noexcept {
         block[k % 16 / line_inputs * line_bytes + lane * line_inputs + k % line_inputs] |= std::byte(nibble << (k / 16 * 4));
     }

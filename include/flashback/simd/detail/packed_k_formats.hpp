@@ -11,8 +11,8 @@ namespace flashback::inline FLASHBACK_ISA::simd::detail {
 inline constexpr std::size_t super_block = 256;
 inline constexpr std::size_t blocks_together = super_block / activation_block;
 
-/// Q4_K: (blocks, 4, 64) bytes of two weights, then for each block the scales and the minima as 8-bit integers, (blocks, 2, 16),
-/// then what these are scaled by, (super-blocks, 2, 16).
+/// Q4_K: (blocks, 4, 64) bytes of two weights; then for each block the scales and the minima as 8-bit integers, (blocks, 2,
+/// 16); then the scales of these, (super-blocks, 2, 16).
 struct Q4_KFormat : Nibbles {
     static constexpr DType type = DType::q4_k;
     static constexpr Operand operand = Operand::int8;
@@ -84,8 +84,8 @@ struct Q4_KFormat : Nibbles {
     }
 };
 
-/// Q6_K: (blocks, 4, 64) bytes of the lower four bits of two weights and (blocks, 2, 64) of the upper two of four, then for each
-/// block the scales of its halves as 8-bit integers, (blocks, 2, 16), then what these are scaled by, (super-blocks, 16).
+/// Q6_K: (blocks, 4, 64) bytes of the lower four bits of two weights, and (blocks, 2, 64) of the upper two bits of four; then
+/// for each block the scales of its halves as 8-bit integers, (blocks, 2, 16); then the scales of these, (super-blocks, 16).
 struct Q6_KFormat : Nibbles {
     static constexpr DType type = DType::q6_k;
     static constexpr Operand operand = Operand::int8;
@@ -101,7 +101,7 @@ struct Q6_KFormat : Nibbles {
     static std::size_t super(std::size_t blocks, std::size_t b) noexcept {
         return small(blocks, blocks) + b / blocks_together * super_bytes;
     }
-    /// Line s / 2 of the upper bits has those of the lines s of the lower ones: two bits for each half.
+    /// Line s / 2 of the upper bits belongs to the lines s of the lower ones: two bits for each half.
     FLASHBACK_SIMD_INLINE static IntLanes line(const std::byte* block, std::size_t step, std::size_t i) noexcept {
         const IntLanes upper = IntLanes::load(block + nibble_bytes + step / 2 * line_bytes);
         const IntLanes low = nibbles(block, step, i);
@@ -145,7 +145,7 @@ struct Q6_KFormat : Nibbles {
                 for (std::size_t s = 0; s < 2; ++s)
                     write_as(to + nibble_bytes + s * line_bytes + lane * line_inputs, std::uint32_t{0});
                 for (std::size_t k = 0; k < activation_block; ++k) {
-                    const std::size_t quarter = i % 4;  // of 128 weights, whose bits lie beside those of the others
+                    const std::size_t quarter = i % 4;  // of 128 weights, whose bits lie beside those of the other quarters
                     const unsigned low = unsigned{block.low[i / 4 * 64 + quarter % 2 * 32 + k]} >> (quarter / 2 * 4) & 0xfu;
                     const unsigned high = unsigned{block.high[i / 4 * 32 + k]} >> (quarter * 2) & 3u;
                     put(to, lane, k, low);
@@ -167,7 +167,7 @@ struct Q6_KFormat : Nibbles {
     }
 };
 
-/// Calls `call(Format{})` with the format of a type; whether the type has one.
+/// Calls `call(Format{})` with the format of a type. Tells whether the type has one.
 template <class Call>
 constexpr bool with_format(DType type, const Call& call) {
     switch (type) {
@@ -186,7 +186,7 @@ constexpr bool with_format(DType type, const Call& call) {
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// What activations become for weights of a type.
+/// The form of activations for a type of weights.
 constexpr Operand operand_of(DType type) noexcept {
     Operand operand = Operand::f32;
     detail::with_format(type, [&](auto format) { operand = format.operand; });

@@ -1,8 +1,8 @@
 /// \file Attention of one query head at one position, as plain loops over key tiles of 64 positions (rule R7).
 #pragma once
 
+#include "flashback/simd/cache_element.hpp"
 #include "flashback/simd/fma.hpp"
-#include "flashback/simd/half_lanes.hpp"
 #include "flashback/tensor/kv_tile.hpp"
 #include "flashback/testing/plain/exp.hpp"
 #include "flashback/testing/plain/rows.hpp"
@@ -11,9 +11,9 @@
 #include <cstddef>
 #include <limits>
 
-namespace flashback::inline FLASHBACK_ISA::simd::plain {
+namespace flashback::inline FLASHBACK_ISA::testing::plain {
 
-/// The sums of an attention while it goes over the tiles.
+/// The sums of an attention on its way over the tiles.
 struct AttentionState {
     float most = -std::numeric_limits<float>::infinity();  ///< the greatest score so far
     float total = 0;                                       ///< sum of e^(score - most)
@@ -37,7 +37,8 @@ inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::
         float sum[key_group] = {};
         const Element* group = keys + g * d * key_group;
         for (std::size_t i = 0; i < d; ++i) {
-            for (std::size_t j = 0; j < key_group; ++j) sum[j] = fma(to_float(group[i * key_group + j]), q[i], sum[j]);
+            for (std::size_t j = 0; j < key_group; ++j)
+                sum[j] = simd::fma(simd::to_float(group[i * key_group + j]), q[i], sum[j]);
         }
         for (std::size_t j = 0; j < key_group; ++j) {
             const bool visible = g * key_group + j < count;
@@ -50,16 +51,16 @@ inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::
     for (std::size_t g = 0; g < groups; ++g) {
         for (std::size_t j = 0; j < key_group; ++j) {
             float& s = score[g * key_group + j];
-            s = exp(s - most);  // 0 where nothing is visible, which leaves the sum as it is
+            s = exp(s - most);  // 0 for positions that are not visible, which leaves the sum as it is
             part[j] += s;
         }
     }
     const float scale = exp(state.most - most);
-    state.total = fma(state.total, scale, tree_sum(part));
+    state.total = simd::fma(state.total, scale, tree_sum(part));
     state.most = most;
     for (std::size_t i = 0; i < d; ++i) out[i] *= scale;
     for (std::size_t t = 0; t < count; ++t) {
-        for (std::size_t i = 0; i < d; ++i) out[i] = fma(score[t], to_float(values[t * d + i]), out[i]);
+        for (std::size_t i = 0; i < d; ++i) out[i] = simd::fma(score[t], simd::to_float(values[t * d + i]), out[i]);
     }
 }
 
@@ -79,4 +80,4 @@ inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t
     for (std::size_t i = 0; i < d; ++i) out[i] = out[i] / state.total;
 }
 
-}  // namespace flashback::inline FLASHBACK_ISA::simd::plain
+}  // namespace flashback::inline FLASHBACK_ISA::testing::plain

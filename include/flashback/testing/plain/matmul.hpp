@@ -13,17 +13,17 @@
 #include <limits>
 #include <vector>
 
-namespace flashback::inline FLASHBACK_ISA::simd::plain {
+namespace flashback::inline FLASHBACK_ISA::testing::plain {
 
 /// One output for weights of F32 and F16: one chain of multiply-adds, k ascending (rule R2).
 /// Shape     w, x (n)
 inline float dot(const float* w, const float* x, std::size_t n) noexcept {
     float sum = 0;
-    for (std::size_t k = 0; k < n; ++k) sum = fma(w[k], x[k], sum);
+    for (std::size_t k = 0; k < n; ++k) sum = simd::fma(w[k], x[k], sum);
     return sum;
 }
 
-/// x, and zero if it is subnormal, where `vdpbf16ps` is used: it knows no subnormal numbers.
+/// x, or zero if it is subnormal and `vdpbf16ps` is used: that instruction knows no subnormal numbers.
 inline float flushed(float x) noexcept {
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
     return std::fabs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x;
@@ -32,22 +32,25 @@ inline float flushed(float x) noexcept {
 #endif
 }
 
-/// One output for weights of BF16: activations are rounded to bfloat16, and of each pair of products the odd one is added first.
+/// One output for weights of BF16. Activations are rounded to bfloat16, and of each pair of products the odd one is added
+/// first.
 /// Shape     w, x (n)
 inline float dot_bf16(const float* w, const float* x, std::size_t n) noexcept {
     const auto add = [&](std::size_t k, float sum) {
-        return flushed(fma(flushed(w[k]), flushed(bf16_to_float(float_to_bf16(x[k]))), sum));
+        return flushed(simd::fma(flushed(w[k]), flushed(bf16_to_float(float_to_bf16(x[k]))), sum));
     };
     float sum = 0;
     for (std::size_t k = 0; k + 1 < n; k += 2) {
         sum = add(k + 1, sum);
-        sum = rounded(add(k, sum));  // kept apart: g++ 12.2 at -O3 without FMA loses products when it vectorises this loop
+        sum =
+            simd::rounded(add(k, sum));  // kept apart: g++ 12.2 at -O3 without FMA loses products when it vectorises this loop
     }
     if (n % 2 != 0) sum = add(n - 1, sum);
     return sum;
 }
 
-/// 32 activations as integers from -127 to 127 with one scale; all zeros below 2^-100, a scale of NaN if one is not finite.
+/// 32 activations as integers from -127 to 127 with one scale. If all are below 2^-100 they become zeros; if one is not finite
+/// the scale is NaN.
 struct QuantisedBlock {
     float scale;
     int q[32];
@@ -62,11 +65,11 @@ inline QuantisedBlock quantise(const float* x) noexcept {
     if (std::isinf(most)) return block.scale = std::numeric_limits<float>::quiet_NaN(), block;
     block.scale = most / 127.0f;
     const float inverse = 127.0f / most;
-    for (int i = 0; i < 32; ++i) block.q[i] = static_cast<int>(std::nearbyint(rounded(x[i] * inverse)));
+    for (int i = 0; i < 32; ++i) block.q[i] = static_cast<int>(std::nearbyint(simd::rounded(x[i] * inverse)));
     return block;
 }
 
-/// The sum of w[k] q[k] over 32 weights, which are whole numbers.
+/// The sum of w[k] q[k] over 32 weights that are whole numbers.
 template <class Weight>
 int dot_of_integers(const QuantisedBlock& x, std::size_t first, std::size_t last, const Weight& weight) noexcept {
     int sum = 0;
@@ -74,25 +77,25 @@ int dot_of_integers(const QuantisedBlock& x, std::size_t first, std::size_t last
     return sum;
 }
 
-/// Adds block `i` of 32 weights: an exact sum of integers, then one multiply-add with both scales (rule R2). Where 256 weights share a
-/// block of the file, `i` counts its parts.
+/// Adds block `i` of 32 weights: an exact sum of integers, then one multiply-add with both scales (rule R2). If 256 weights
+/// share a block of the file, `i` counts the parts of 32.
 inline float add_block(const BlockQ8_0& w, std::size_t /*i*/, const QuantisedBlock& x, float sum) noexcept {
     const int dot = dot_of_integers(x, 0, 32, [&](std::size_t k) { return w.q[k]; });
-    return fma(static_cast<float>(dot), rounded(half_to_float(w.d) * x.scale), sum);
+    return simd::fma(static_cast<float>(dot), simd::rounded(half_to_float(w.d) * x.scale), sum);
 }
 inline float add_block(const BlockQ4_0& w, std::size_t /*i*/, const QuantisedBlock& x, float sum) noexcept {
     const int dot = dot_of_integers(x, 0, 32, [&](std::size_t k) { return (w.q[k % 16] >> (k / 16 * 4) & 15) - 8; });
-    return fma(static_cast<float>(dot), rounded(half_to_float(w.d) * x.scale), sum);
+    return simd::fma(static_cast<float>(dot), simd::rounded(half_to_float(w.d) * x.scale), sum);
 }
 /// The minimum counts once for all 32.
 inline float add_block(const BlockQ4_K& w, std::size_t i, const QuantisedBlock& x, float sum) noexcept {
     const auto small = k4_scale(w.scales, i);
     const int dot = dot_of_integers(x, 0, 32, [&](std::size_t k) { return w.q[i / 2 * 32 + k] >> (i % 2 * 4) & 15; });
     const int total = dot_of_integers(x, 0, 32, [](std::size_t) { return 1; });
-    sum = fma(static_cast<float>(dot * small.scale), rounded(half_to_float(w.d) * x.scale), sum);
-    return fma(static_cast<float>(-total * small.min), rounded(half_to_float(w.dmin) * x.scale), sum);
+    sum = simd::fma(static_cast<float>(dot * small.scale), simd::rounded(half_to_float(w.d) * x.scale), sum);
+    return simd::fma(static_cast<float>(-total * small.min), simd::rounded(half_to_float(w.dmin) * x.scale), sum);
 }
-/// Two scales for 16 weights each are whole numbers too.
+/// The two scales, one for each 16 weights, are whole numbers as well.
 inline float add_block(const BlockQ6_K& w, std::size_t i, const QuantisedBlock& x, float sum) noexcept {
     const auto weight = [&](std::size_t k) {
         const std::size_t quarter = i % 4;
@@ -101,7 +104,7 @@ inline float add_block(const BlockQ6_K& w, std::size_t i, const QuantisedBlock& 
     };
     const int dot =
         dot_of_integers(x, 0, 16, weight) * w.scales[2 * i] + dot_of_integers(x, 16, 32, weight) * w.scales[2 * i + 1];
-    return fma(static_cast<float>(dot), rounded(half_to_float(w.d) * x.scale), sum);
+    return simd::fma(static_cast<float>(dot), simd::rounded(half_to_float(w.d) * x.scale), sum);
 }
 
 /// One output for quantised weights.
@@ -118,7 +121,7 @@ float dot_blocks(const std::byte* w, const float* x, std::size_t n) noexcept {
     return sum;
 }
 
-/// One output for weights of any type that is multiplied as it is: what every product computes.
+/// One output for weights of any type that is multiplied as it is: this is what every product computes.
 /// Shape     w: n weights as GGUF stores them   x (n)
 inline float dot(DType type, const std::byte* w, const float* x, std::size_t n) {
     switch (type) {
@@ -133,4 +136,4 @@ inline float dot(DType type, const std::byte* w, const float* x, std::size_t n) 
     return type == DType::bf16 ? dot_bf16(values.data(), x, n) : dot(values.data(), x, n);
 }
 
-}  // namespace flashback::inline FLASHBACK_ISA::simd::plain
+}  // namespace flashback::inline FLASHBACK_ISA::testing::plain

@@ -8,13 +8,13 @@
 #include <cmath>
 #include <cstddef>
 
-namespace flashback::inline FLASHBACK_ISA::simd::plain {
+namespace flashback::inline FLASHBACK_ISA::testing::plain {
 
 /// The sum of 16 partial sums by one fixed tree.
-inline float tree_sum(const float (&part)[panel_outputs]) noexcept {
-    float sum[panel_outputs];
-    for (std::size_t j = 0; j < panel_outputs; ++j) sum[j] = part[j];
-    for (std::size_t width = panel_outputs / 2; width > 0; width /= 2) {
+inline float tree_sum(const float (&part)[simd::panel_outputs]) noexcept {
+    float sum[simd::panel_outputs];
+    for (std::size_t j = 0; j < simd::panel_outputs; ++j) sum[j] = part[j];
+    for (std::size_t width = simd::panel_outputs / 2; width > 0; width /= 2) {
         for (std::size_t j = 0; j < width; ++j) sum[j] += sum[j + width];
     }
     return sum[0];
@@ -24,9 +24,10 @@ inline float tree_sum(const float (&part)[panel_outputs]) noexcept {
 /// Shape     x, y, weight (n)
 /// Source    Zhang and Sennrich 2019, Root mean square layer normalization, equation 4
 inline void rms_norm(const float* x, const float* weight, std::size_t n, float epsilon, float* y) noexcept {
-    float squares[panel_outputs] = {};
-    for (std::size_t i = 0; i < n; i += panel_outputs) {
-        for (std::size_t j = 0; j < panel_outputs && i + j < n; ++j) squares[j] = fma(x[i + j], x[i + j], squares[j]);
+    float squares[simd::panel_outputs] = {};
+    for (std::size_t i = 0; i < n; i += simd::panel_outputs) {
+        for (std::size_t j = 0; j < simd::panel_outputs && i + j < n; ++j)
+            squares[j] = simd::fma(x[i + j], x[i + j], squares[j]);
     }
     const float scale = 1.0f / std::sqrt(tree_sum(squares) / static_cast<float>(n) + epsilon);
     for (std::size_t i = 0; i < n; ++i) y[i] = x[i] * scale * weight[i];
@@ -37,16 +38,16 @@ inline void rms_norm(const float* x, const float* weight, std::size_t n, float e
 /// Source    Ba, Kiros and Hinton 2016, Layer normalization, equation 4
 inline void layer_norm(const float* x, const float* weight, const float* bias, std::size_t n, float epsilon,
                        float* y) noexcept {
-    float total[panel_outputs] = {};
-    for (std::size_t i = 0; i < n; ++i) total[i % panel_outputs] += x[i];
+    float total[simd::panel_outputs] = {};
+    for (std::size_t i = 0; i < n; ++i) total[i % simd::panel_outputs] += x[i];
     const float mean = tree_sum(total) / static_cast<float>(n);
-    float squares[panel_outputs] = {};
+    float squares[simd::panel_outputs] = {};
     for (std::size_t i = 0; i < n; ++i) {
         const float off = x[i] - mean;
-        squares[i % panel_outputs] = fma(off, off, squares[i % panel_outputs]);
+        squares[i % simd::panel_outputs] = simd::fma(off, off, squares[i % simd::panel_outputs]);
     }
     const float scale = 1.0f / std::sqrt(tree_sum(squares) / static_cast<float>(n) + epsilon);
-    for (std::size_t i = 0; i < n; ++i) y[i] = fma(rounded((x[i] - mean) * scale), weight[i], bias[i]);
+    for (std::size_t i = 0; i < n; ++i) y[i] = simd::fma(simd::rounded((x[i] - mean) * scale), weight[i], bias[i]);
 }
 
 /// Rotates the adjacent pairs (x[2i], x[2i+1]) by angles given as cosine and sine.
@@ -58,8 +59,8 @@ inline void rotate_pairs(float* x, const float* cosine, const float* sine, std::
         const float b = x[2 * i + 1];
         const float b_sine = b * sine[i];
         const float a_sine = a * sine[i];
-        x[2 * i] = fma(a, cosine[i], -b_sine);
-        x[2 * i + 1] = fma(b, cosine[i], a_sine);
+        x[2 * i] = simd::fma(a, cosine[i], -b_sine);
+        x[2 * i + 1] = simd::fma(b, cosine[i], a_sine);
     }
 }
 
@@ -70,8 +71,8 @@ inline void rotate_halves(float* x, const float* cosine, const float* sine, std:
     for (std::size_t i = 0; i < pairs; ++i) {
         const float a = x[i];
         const float b = x[pairs + i];
-        x[i] = fma(a, cosine[i], -rounded(b * sine[i]));
-        x[pairs + i] = fma(b, cosine[i], rounded(a * sine[i]));
+        x[i] = simd::fma(a, cosine[i], -simd::rounded(b * sine[i]));
+        x[pairs + i] = simd::fma(b, cosine[i], simd::rounded(a * sine[i]));
     }
 }
 
@@ -80,10 +81,10 @@ inline void rotate_halves(float* x, const float* cosine, const float* sine, std:
 inline void softmax(const float* x, std::size_t n, float* y) noexcept {
     float most = -__builtin_inff();
     for (std::size_t i = 0; i < n; ++i) most = most < x[i] ? x[i] : most;
-    float sums[panel_outputs] = {};
+    float sums[simd::panel_outputs] = {};
     for (std::size_t i = 0; i < n; ++i) {
         y[i] = exp(x[i] - most);
-        sums[i % panel_outputs] += y[i];
+        sums[i % simd::panel_outputs] += y[i];
     }
     const float total = tree_sum(sums);
     for (std::size_t i = 0; i < n; ++i) y[i] = y[i] / total;
@@ -101,7 +102,7 @@ inline void silu(float* x, std::size_t n) noexcept {
 /// Source    Hendrycks and Gimpel 2016, Gaussian error linear units, section 2
 inline void gelu(float* x, std::size_t n) noexcept {
     for (std::size_t i = 0; i < n; ++i) {
-        const float exponent = x[i] * fma(-0.07135481283f, x[i] * x[i], -1.5957691216f);
+        const float exponent = x[i] * simd::fma(-0.07135481283f, x[i] * x[i], -1.5957691216f);
         x[i] = x[i] / (1.0f + exp(exponent));
     }
 }
@@ -125,4 +126,4 @@ inline void add(float* x, const float* y, std::size_t n) noexcept {
     for (std::size_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
-}  // namespace flashback::inline FLASHBACK_ISA::simd::plain
+}  // namespace flashback::inline FLASHBACK_ISA::testing::plain

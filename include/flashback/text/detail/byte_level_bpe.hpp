@@ -15,7 +15,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The character that stands for each byte in pieces: itself where it is printable in Latin-1, else one from U+0100 on.
+/// The character that stands for each byte in pieces: the byte itself if it is printable in Latin-1, else a character from
+/// U+0100 on.
 /// Source    Radford et al. 2019, the encoder of GPT-2
 inline constexpr std::array<char32_t, 256> byte_characters = [] {
     std::array<char32_t, 256> characters{};
@@ -35,7 +36,7 @@ inline constexpr std::array<int, 0x144> character_bytes = [] {
     return bytes;
 }();
 
-/// The bytes that a piece stands for, added to `out`; whether all its characters stand for bytes.
+/// Adds the bytes that a piece stands for to `out`; tells whether all its characters stand for bytes.
 inline bool add_bytes_of_piece(std::string_view piece, std::string& out) {
     while (!piece.empty()) {
         const CodePoint c = first_code_point(piece);
@@ -49,9 +50,9 @@ inline bool add_bytes_of_piece(std::string_view piece, std::string& out) {
 /// The algorithm "gpt2" of a vocabulary.
 class ByteLevelBpe {
 public:
-    /// Throws    Error{unsupported} for a pre-tokenizer that is not known or a space in front of texts; Error{vocabulary} for two
-    ///           normal tokens of one text, a normal token with a character that stands for no byte and a byte token, and as
-    ///           RankedMerges
+    /// Throws    Error{unsupported} for a pre-tokenizer that is not known, or for a vocabulary that wants a space in front of
+    ///           texts; Error{vocabulary} for two normal tokens with the same text, a normal token with a character that stands
+    ///           for no byte, and a byte token; and as RankedMerges
     explicit ByteLevelBpe(const IndexedVocabulary& index)
         : split_(pre_tokenizer_of(index.vocabulary.pre)),
           whole_words_(index.vocabulary.whole_words.value_or(split_ == PreTokenizer::llama_bpe)),
@@ -79,13 +80,13 @@ public:
         }
     }
 
-    /// Adds the tokens of a text that no user-defined token is in.
-    /// Throws    Error{vocabulary} for a byte that is no token
+    /// Adds the tokens of a text that contains no user-defined token.
+    /// Throws    Error{vocabulary} for a byte that has no token
     void encode(const IndexedVocabulary& index, std::string_view text, bool /*at_start*/, std::vector<TokenId>& out) const {
         BytePairScratch scratch;
         std::string spelled;
         for_each_bpe_word(split_, text, [&](std::string_view word) {
-            if (whole_words_) {  // its tokens are not all reached by merges
+            if (whole_words_) {  // not all of its tokens are reached by merges
                 spelled.clear();
                 for (const char c : word) append_utf8(spelled, byte_characters[static_cast<unsigned char>(c)]);
                 if (const auto whole = index.find_normal(spelled)) {
@@ -115,7 +116,7 @@ private:
     PreTokenizer split_;
     bool whole_words_;
     RankedMerges merges_;
-    std::array<TokenId, 256> bytes_;  ///< the token of each byte; -1 where there is none
+    std::array<TokenId, 256> bytes_;  ///< the token of each byte; -1 if it has none
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

@@ -14,7 +14,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// What two neighbours become, and when: the lowest rank first.
+/// What two neighbours become. The lowest rank is merged first.
 struct RankedMerge {
     std::uint32_t rank;
     TokenId token;
@@ -23,18 +23,18 @@ struct RankedMerge {
 /// The merges of a vocabulary.
 class RankedMerges {
 public:
-    /// None.
+    /// No merges.
     RankedMerges() = default;
 
-    /// Merges that name a piece which is no normal token are left out: real models have some that nothing reaches. Of equal
+    /// Merges that name a piece which is not a normal token are left out: real models have some that nothing reaches. Of equal
     /// merges the first counts.
-    /// Throws    Error{vocabulary} for a merge that is not two pieces with a space between
+    /// Throws    Error{vocabulary} for a merge that is not two pieces with a space between them
     explicit RankedMerges(const IndexedVocabulary& index) {
         table_.reserve(index.vocabulary.merges.size());
         for (std::size_t i = 0; i < index.vocabulary.merges.size(); ++i) add_merge(index, i);
     }
 
-    /// What two tokens become; null if they are no merge.
+    /// What two tokens become; null if they are not merged.
     const RankedMerge* operator()(TokenId left, TokenId right) const {
         const auto it = table_.find(key(left, right));
         return it == table_.end() ? nullptr : &it->second;
@@ -62,7 +62,7 @@ private:
     std::unordered_map<std::uint64_t, RankedMerge> table_;
 };
 
-/// The memory of merging, kept from word to word.
+/// The memory that merging needs, kept from word to word.
 struct BytePairScratch {
     struct Symbol {
         TokenId token;  ///< -1: it became a part of the symbol before it
@@ -71,9 +71,9 @@ struct BytePairScratch {
     struct Pair {
         RankedMerge merge;
         std::size_t left, right;          ///< symbols
-        TokenId left_token, right_token;  ///< what they were: a pair whose symbols changed meanwhile is none any more
+        TokenId left_token, right_token;  ///< what they were; if a symbol has changed meanwhile, the pair is void
 
-        /// The order of merging: the lowest rank, and of equals the leftmost pair.
+        /// The order of merging: the lowest rank first, and of equal ranks the leftmost pair.
         bool operator<(const Pair& other) const noexcept {
             return merge.rank != other.merge.rank ? merge.rank > other.merge.rank : left > other.left;
         }
@@ -84,9 +84,9 @@ struct BytePairScratch {
     void push(TokenId token) { symbols.push_back({token, symbols.size() - 1, symbols.size() + 1}); }
 };
 
-/// Merges the symbols of a word, the pair of lowest rank first, until no pair of neighbours is a merge; then clears them.
-/// Requires  `find(left, right)` gives a pointer to the RankedMerge of two tokens, or null (RankedMerges is one); `on_token(TokenId)`
-///           takes the tokens in order
+/// Merges the symbols of a word, always the pair of lowest rank, until no two neighbours can be merged; then clears them.
+/// Requires  `find(left, right)` gives a pointer to the RankedMerge of two tokens, or null (RankedMerges is such a function);
+///           `on_token(TokenId)` takes the tokens in order
 /// Cost      n log n for n symbols; `find` is called less than 3 n times
 /// Source    Sennrich, Haddow and Birch 2016, Neural machine translation of rare words with subword units, section 3.2
 template <class Find, class OnToken>

@@ -1,11 +1,10 @@
-/// \file What all tokenizers know of a vocabulary, and check of it.
+/// \file What all tokenizers know of a vocabulary, and what they check.
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/vocabulary.hpp"
+#include "flashback/text/detail/token_finder.hpp"
 
-#include <algorithm>
-#include <array>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -16,7 +15,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A vocabulary whose tokens can be found by text. It holds views into itself: not to be copied or moved.
+/// A vocabulary whose tokens can be found by text. It holds views into itself, so it must not be copied or moved.
 class IndexedVocabulary {
 public:
     /// Throws    Error{vocabulary} if the vocabulary contradicts itself
@@ -25,8 +24,9 @@ public:
         add_head();
         all.reserve(vocabulary.size());
         normal.reserve(vocabulary.size());
-        for (std::size_t i = 0; i < vocabulary.size(); ++i) add_token(i);
-        sort_user_defined();
+        std::vector<TokenFinder::Entry> marks;
+        for (std::size_t i = 0; i < vocabulary.size(); ++i) add_token(i, marks);
+        user_defined = TokenFinder{std::move(marks)};
     }
     IndexedVocabulary(const IndexedVocabulary&) = delete;
     IndexedVocabulary& operator=(const IndexedVocabulary&) = delete;
@@ -42,21 +42,12 @@ public:
         return it->second;
     }
 
-    /// The longest user-defined token that a text begins with.
-    /// Requires  `text` is not empty
-    std::optional<TokenId> user_defined_at(std::string_view text) const {
-        for (const TokenId id : user_defined[static_cast<unsigned char>(text[0])]) {
-            if (text.starts_with(piece(id))) return id;
-        }
-        return {};
-    }
-
     const Vocabulary vocabulary;
     std::unordered_map<std::string_view, TokenId> all;     ///< every token by its text, the first of several
     std::unordered_map<std::string_view, TokenId> normal;  ///< those that merging may produce
-    std::array<std::vector<TokenId>, 256> user_defined;    ///< by first byte, the longest first
+    TokenFinder user_defined;                              ///< finds those that stand for themselves in a text
     std::vector<TokenId> head;                             ///< what stands in front of every text
-    std::vector<TokenId> document_head;                    ///< what stands in front of every retrieved document
+    std::vector<TokenId> passage_head;                     ///< what stands in front of every passage
 
 private:
     void check_sizes() const {
@@ -80,14 +71,14 @@ private:
     }
 
     void add_head() {
-        if (!vocabulary.add_bos && !vocabulary.bos_in_documents) return;
+        if (!vocabulary.add_bos && !vocabulary.bos_in_passages) return;
         if (!vocabulary.bos)
             FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary wants BOS in front of every text, but names no BOS token");
         if (vocabulary.add_bos) head.push_back(*vocabulary.bos);
-        if (vocabulary.bos_in_documents) document_head.push_back(*vocabulary.bos);
+        if (vocabulary.bos_in_passages) passage_head.push_back(*vocabulary.bos);
     }
 
-    void add_token(std::size_t i) {
+    void add_token(std::size_t i, std::vector<TokenFinder::Entry>& marks) {
         const std::string& text = vocabulary.pieces[i];
         const auto id = static_cast<TokenId>(i);
         all.emplace(text, id);
@@ -95,7 +86,7 @@ private:
             case TokenKind::normal: normal.emplace(text, id); return;
             case TokenKind::user_defined:
                 if (text.empty()) FLASHBACK_THROW(ErrorCode::vocabulary, "the user-defined token ", i, " has no text");
-                user_defined[static_cast<unsigned char>(text[0])].push_back(id);
+                marks.emplace_back(text, id);
                 return;
             case TokenKind::byte:
             case TokenKind::unknown:
@@ -103,21 +94,6 @@ private:
             case TokenKind::unused: return;
         }
         FLASHBACK_THROW(ErrorCode::vocabulary, "token ", i, " has kind ", unsigned(vocabulary.kinds[i]), ", expected 1 to 6");
-    }
-
-    void sort_user_defined() {
-        for (auto& ids : user_defined) {
-            std::ranges::sort(ids, [this](TokenId a, TokenId b) {
-                if (piece(a).size() != piece(b).size()) return piece(a).size() > piece(b).size();
-                const int order = piece(a).compare(piece(b));
-                return order != 0 ? order < 0 : a < b;
-            });
-            const auto twice = std::ranges::adjacent_find(ids, {}, [this](TokenId id) { return std::string_view{piece(id)}; });
-            if (twice != ids.end()) {
-                FLASHBACK_THROW(ErrorCode::vocabulary, "the user-defined tokens ", twice[0], " and ", twice[1],
-                                " have the same text '", printable(piece(*twice)), "'");
-            }
-        }
     }
 };
 

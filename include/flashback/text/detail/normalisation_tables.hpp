@@ -9,7 +9,7 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 struct CombiningRange {
     char32_t first, last, combining;
 };
-/// The canonical decomposition of a character; the second part is 0 where there is one only.
+/// The canonical decomposition of a character; the second part is 0 if there is only one.
 struct Decomposition {
     char32_t character, first, second;
 };

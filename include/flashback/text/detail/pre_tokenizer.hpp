@@ -1,4 +1,4 @@
-/// \file How byte-level BPE splits a text into words before it merges.
+/// \file Splits a text into words, before byte-level BPE merges.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -11,20 +11,22 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The splits that are known. Each is a regular expression, matched again and again from where the last match ended; the
-/// functions below are those expressions by hand, because std::regex knows neither Unicode nor an upper bound of its time.
+/// The splits that are known. Each is a regular expression that is matched again and again, each time from where the last match
+/// ended. The functions below are those expressions written by hand, because std::regex knows no Unicode and has no upper bound
+/// of its time.
 ///
 ///     gpt2       's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 ///     llama_bpe  (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}
 ///                | ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 ///     qwen2      as llama_bpe, but \p{N} instead of \p{N}{1,3}
 ///
-/// Under (?i) the long s U+017F is an s: so match the engines that the models were trained with (Oniguruma in Hugging Face's
-/// tokenizers, Rust's regex in tiktoken), though not llama.cpp. A byte that is no UTF-8 is a character of no class.
+/// Under (?i) the long s U+017F counts as an s. The engines that the models were trained with match like that (Oniguruma in
+/// Hugging Face's tokenizers, Rust's regex in tiktoken); llama.cpp does not. A byte that is not UTF-8 is a character of no
+/// class.
 /// Source    Radford et al. 2019, the encoder of GPT-2; the files tokenizer.json of Llama 3 and Qwen 2
 enum class PreTokenizer : std::uint8_t { gpt2, llama_bpe, qwen2 };
 
-/// The split of a GGUF name; nothing if it is not known.
+/// The split with a GGUF name; nothing if it is not known.
 inline std::optional<PreTokenizer> find_pre_tokenizer(std::string_view name) noexcept {
     if (name == "gpt-2") return PreTokenizer::gpt2;
     if (name == "llama-bpe" || name == "llama3" || name == "llama-v3") return PreTokenizer::llama_bpe;
@@ -32,9 +34,9 @@ inline std::optional<PreTokenizer> find_pre_tokenizer(std::string_view name) noe
     return {};
 }
 
-/// The split of a GGUF name.
-/// Throws    Error{unsupported} for one that is not known, and for none: llama.cpp takes a split of its own then, which no
-///           model was trained with
+/// The split with a GGUF name.
+/// Throws    Error{unsupported} if it is not known, and if there is no name: llama.cpp then takes a split of its own, with
+///           which no model was trained
 inline PreTokenizer pre_tokenizer_of(std::string_view name) {
     if (const auto found = find_pre_tokenizer(name)) return *found;
     constexpr std::string_view expected = "expected 'gpt-2', 'llama-bpe' or 'qwen2'";
@@ -42,7 +44,7 @@ inline PreTokenizer pre_tokenizer_of(std::string_view name) {
     FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the pre-tokenizer '", printable(name), "', ", expected);
 }
 
-/// The rules of the splits, at any place of a text.
+/// The rules of the splits, at any place in a text.
 class WordScanner {
 public:
     explicit WordScanner(std::string_view text) noexcept : text_(text) {}
@@ -72,12 +74,12 @@ private:
     Character at(std::size_t i) const noexcept {
         if (i >= text_.size()) return {};
         const CodePoint c = first_code_point(text_.substr(i));
-        // One byte at a time, so that broken text is split as llama.cpp splits it.
+        // One byte at a time, so that broken text is split as in llama.cpp.
         if (!c.valid) return {c.value, 1, CodePointClass::other};
         return {c.value, c.bytes, class_of(c.value)};
     }
 
-    /// Where the characters from `i` on end that `matches` takes.
+    /// The end of the characters from `i` on that `matches` accepts.
     template <class Matches>
     std::size_t skip(std::size_t i, Matches matches) const noexcept {
         for (Character c = at(i); matches(c); c = at(i)) i += c.bytes;
@@ -100,7 +102,7 @@ private:
         return two ? i + 3 : i;
     }
 
-    /// \s+(?!\S)|\s+ where white space begins at `i`, and with `newlines` \s*[\r\n]+ before them.
+    /// \s+(?!\S)|\s+ if white space begins at `i`; with `newlines`, \s*[\r\n]+ comes before these two.
     std::size_t space_end(std::size_t i, bool newlines) const noexcept {
         std::size_t end = i, last = i, behind_newline = i;
         for (Character c = at(i); c.is_space(); c = at(end)) {
@@ -109,7 +111,7 @@ private:
             if (c.is_newline()) behind_newline = end;
         }
         if (newlines && behind_newline > i) return behind_newline;
-        // The last space belongs to the word behind, unless it is the only one.
+        // The last space belongs to the next word, unless it is the only one.
         return end < text_.size() && last > i ? last : end;
     }
 
@@ -142,7 +144,7 @@ private:
     std::string_view text_;
 };
 
-/// Calls `on_word(std::string_view)` for the words of a text in order; together they are the text.
+/// Calls `on_word(std::string_view)` for the words of a text in order. Together they are the whole text.
 /// Cost      each character is looked at a bounded number of times
 template <class OnWord>
 void for_each_bpe_word(PreTokenizer kind, std::string_view text, const OnWord& on_word) {

@@ -1,5 +1,5 @@
-/// \file SentencePiece BPE: characters are merged by the scores of tokens or the ranks of pairs, and what is no token becomes its
-/// bytes.
+/// \file SentencePiece BPE: characters are merged by the scores of tokens or the ranks of pairs. What is not a token becomes
+/// its bytes.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -23,18 +23,18 @@ struct BpeMerge {
     float score;
     std::size_t left;   ///< symbol
     std::size_t right;  ///< symbol
-    std::size_t bytes;  ///< of both together: a merge whose symbols changed meanwhile no longer has as many
+    std::size_t bytes;  ///< of both together; if it differs, a symbol has changed meanwhile and the merge is void
 
-    /// The order of merging: the highest score, and of equals the leftmost pair.
+    /// The order of merging: the highest score first, and of equal scores the leftmost pair.
     bool operator<(const BpeMerge& other) const noexcept {
         return score != other.score ? score < other.score : left > other.left;
     }
 };
 
-/// Splits a text into pieces: characters at first, then the best-scored pair of neighbours that is a token is merged until no
-/// pair is.
-/// Requires  `score(text)` gives a pointer to the score of a token, or null for a text that is none; `on_piece(text)` takes
-///           the pieces in order, of which those that are no tokens are single characters
+/// Splits a text into pieces. At first each character is a piece; then the pair of neighbours that is the token with the best
+/// score is merged, until no pair is a token.
+/// Requires  `score(text)` gives a pointer to the score of a token, or null if the text is not a token; `on_piece(text)` takes
+///           the pieces in order; pieces that are not tokens are single characters
 /// Cost      n log n for n characters
 /// Source    Kudo and Richardson 2018, SentencePiece, section 3.1
 template <class Score, class OnPiece>
@@ -100,7 +100,7 @@ public:
         }
     }
 
-    /// Adds the tokens of a text that no user-defined token is in; `at_start` as a whole text begins.
+    /// Adds the tokens of a text that contains no user-defined token; `at_start` says that a whole text begins there.
     /// Throws    Error{vocabulary} for a character that no token, byte token or unknown token covers
     void encode(const IndexedVocabulary& index, std::string_view text, bool at_start, std::vector<TokenId>& out) const {
         const Vocabulary& v = index.vocabulary;
@@ -156,7 +156,7 @@ public:
 private:
     static constexpr std::string_view space_mark = "\xe2\x96\x81";  // U+2581, which stands for a space in pieces
 
-    /// A token, or a character that is none: then its bytes if all of them have tokens, else the unknown token.
+    /// Adds a token; or, for a character that is not a token, its bytes if all of them have tokens, else the unknown token.
     void add_piece(const IndexedVocabulary& index, std::string_view piece, std::vector<TokenId>& out) const {
         const Vocabulary& v = index.vocabulary;
         if (const auto id = index.find_normal(piece)) {
@@ -177,7 +177,7 @@ private:
     }
 
     RankedMerges merges_;
-    std::array<TokenId, 256> bytes_;  ///< byte tokens; -1 where there is none
+    std::array<TokenId, 256> bytes_;  ///< byte tokens; -1 if there is none
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

@@ -31,7 +31,7 @@ struct Tokenizer::State {
 
     explicit State(Vocabulary v) : index(known(std::move(v))), algorithm(algorithm_of(index)) {}
 
-    /// The vocabulary, if there is an algorithm for it.
+    /// The vocabulary, if it names an algorithm that is known.
     static Vocabulary known(Vocabulary v) {
         if (v.model == "llama" || v.model == "gpt2") return v;
         FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", printable(v.model),
@@ -55,7 +55,7 @@ FLASHBACK_DETAIL_ONCE std::size_t Tokenizer::size() const noexcept { return voca
 
 FLASHBACK_DETAIL_ONCE TokenSpan Tokenizer::head() const noexcept { return state_->index.head; }
 
-FLASHBACK_DETAIL_ONCE TokenSpan Tokenizer::document_head() const noexcept { return state_->index.document_head; }
+FLASHBACK_DETAIL_ONCE TokenSpan Tokenizer::passage_head() const noexcept { return state_->index.passage_head; }
 
 FLASHBACK_DETAIL_ONCE std::optional<TokenId> Tokenizer::find(std::string_view piece) const {
     const auto it = state_->index.all.find(piece);
@@ -121,20 +121,22 @@ FLASHBACK_DETAIL_ONCE void Tokenizer::encode_raw(std::string_view text, bool at_
 
 FLASHBACK_DETAIL_ONCE std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
     std::vector<TokenId> out;
+    const auto marks = state_->index.user_defined.find(text);
     bool at_start = true;
-    for (std::size_t begin = 0, at = 0; at <= text.size(); ++at) {
-        const auto special = at < text.size() ? state_->index.user_defined_at(text.substr(at)) : std::nullopt;
-        if (!special && at < text.size()) continue;
-        if (at > begin) {
-            encode_raw(text.substr(begin, at - begin), at_start, out);
-            at_start = false;
-        }
-        if (!special) break;
-        out.push_back(*special);
+    std::size_t begin = 0;
+    const auto encode_up_to = [&](std::size_t end) {
+        if (end == begin) return;
+        encode_raw(text.substr(begin, end - begin), at_start, out);
+        at_start = false;
+    };
+    for (auto mark = marks.rbegin(); mark != marks.rend(); ++mark) {
+        if (mark->at < begin) continue;  // within the one before
+        encode_up_to(mark->at);
+        out.push_back(mark->token);
         at_start = true;
-        begin = at + piece(*special).size();
-        at = begin - 1;
+        begin = mark->at + piece(mark->token).size();
     }
+    encode_up_to(text.size());
     return out;
 }
 

@@ -1,6 +1,7 @@
 /// \file Causal attention of training: forward and backward, in blocks of 64 queries.
 #pragma once
 
+#include "flashback/simd/backward.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/gemm.hpp"
 #include "flashback/simd/softmax.hpp"
@@ -89,7 +90,7 @@ inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t fi
 /// out = softmax(q Kᵀ) V for every head, each position of the range seeing itself and all before.
 /// Shape     q, out (rows, heads · head_dim), those of the range   k, v (rows, kv_heads · head_dim)
 /// Requires  q is scaled by 1/sqrt(head_dim) already
-/// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and those of half a block of queries more in each row
+/// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and for each row half a block of queries more
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1; Ainslie et al. 2023, GQA, section 2.2
 inline void attention_forward(const AttentionShape& shape, const Attending<ConstRowSpan>& x, const RowRange& range, RowSpan out,
                               AttentionScratch& s) noexcept {
@@ -141,17 +142,8 @@ inline void attention_backward(const AttentionShape& shape, const Attending<RowS
                 simd::gemm(s.out_gradient.left(), s.values_across.right(), s.weights_gradient.result(),
                            {count, panels_of(last), d});
                 for (std::size_t r = 0; r < count; ++r) {
-                    simd::Lanes sums = simd::Lanes::all(0.0f);
-                    const float* o = out.row(first + r) + h * d;
-                    const float* dy = s.out_gradient.row(r);
-                    simd::each_lanes(d, [&](std::size_t i, auto n) FLASHBACK_SIMD_LAMBDA {
-                        sums = simd::fma(simd::Lanes::load_first(o + i, n), simd::Lanes::load_first(dy + i, n), sums);
-                    });
-                    const simd::Lanes mean = simd::Lanes::all(simd::tree_sum(sums));
-                    const float* p = s.weights.row(r);
-                    float* dp = s.weights_gradient.row(r);
-                    for (std::size_t i = 0; i < last; i += simd::panel_outputs)
-                        (simd::Lanes::load(p + i) * (simd::Lanes::load(dp + i) - mean)).store(dp + i);
+                    simd::attention_scores_backward(out.row(first + r) + h * d, s.out_gradient.row(r), d, s.weights.row(r),
+                                                    s.weights_gradient.row(r), last);
                 }
                 simd::gemm(s.weights_gradient.left_transposed(), s.q.right(), s.keys_gradient.result(),
                            {last, panels_of(d), count}, GemmStart::accumulate);

@@ -3,7 +3,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/fingerprint.hpp"
-#include "flashback/format/folder.hpp"
+#include "flashback/format/atomic_file.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/gguf_writer.hpp"
 #include "flashback/train/checkpoint.hpp"
@@ -14,7 +14,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -91,18 +90,10 @@ FLASHBACK_DETAIL_ONCE std::optional<std::string> CheckpointFile::read(Trainer& t
 }
 
 FLASHBACK_DETAIL_ONCE void CheckpointFile::remove_leftovers() const {
-    const std::string stem = path_.filename().string() + ".part";
-    const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path{"."};
     std::vector<std::filesystem::path> leftovers;
-    std::vector<std::string> names;
     try {
-        names = folder_entries(folder);
-    } catch (const Error&) {  // leftovers stay, and harm nothing
-    }
-    for (const std::string& name : names) {
-        const std::string_view rest = name.starts_with(stem) ? std::string_view{name}.substr(stem.size()) : "";
-        const bool digits = std::ranges::all_of(rest, [](char c) { return c >= '0' && c <= '9'; });
-        if (!rest.empty() && digits) leftovers.push_back(folder / name);
+        leftovers = temporary_files_of(path_);
+    } catch (const Error&) {  // they stay, and harm nothing
     }
     std::error_code ignored;
     for (const auto& leftover : leftovers) std::filesystem::remove(leftover, ignored);

@@ -1,4 +1,4 @@
-/// \file What the file of a checkpoint must hold, and how it is read.
+/// \file What a checkpoint file must contain, and how it is read.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -20,18 +20,18 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What makes a run the run that it is: its options and a hash of its data, as texts by name. Two runs that agree in all of them
-/// do the same, to the bit.
+/// What identifies a run: its options and a hash of its data, as texts by name. Two runs that agree in all of these do the
+/// same, to the bit.
 using RunDescription = std::vector<std::pair<std::string, std::string>>;
 
 namespace detail {
 
 inline constexpr std::string_view checkpoint_architecture = "flashback-checkpoint-1";
 inline constexpr std::string_view checkpoint_run_prefix = "run.";
-/// Behind the names of parameters: they themselves, and both moments of AdamW.
+/// Endings of the names of parameters: for the parameters themselves, and for both moments of AdamW.
 inline constexpr std::array<const char*, 3> checkpoint_suffixes{"", ".m", ".v"};
 
-/// The checksum of a checkpoint before its tensors are added, each by name and bytes.
+/// The checksum of a checkpoint before its tensors are added. Each is added by name and bytes.
 inline Fingerprint begin_checkpoint_sum(std::uint64_t steps, std::string_view note, const RunDescription& run) {
     Fingerprint sum;
     sum.add(steps);
@@ -43,13 +43,13 @@ inline Fingerprint begin_checkpoint_sum(std::uint64_t steps, std::string_view no
     return sum;
 }
 
-/// Reads a GGUF file as a checkpoint: what it says of itself at once, then whatever is asked for.
+/// Reads a GGUF file as a checkpoint: first what it says of itself, then what is asked for.
 class CheckpointReader {
 public:
-    /// Parameters or moments: of each parameter of a layout its tensor, (outputs, inputs) row-major.
+    /// Parameters or moments: for each parameter of a layout its tensor, (outputs, inputs) row-major.
     using Values = std::vector<std::vector<float>>;
 
-    /// Throws    Error{format} if it is none, or is damaged
+    /// Throws    Error{format} if it is not a checkpoint, or is damaged
     explicit CheckpointReader(const GgufFile& file) : file_(file) {
         if (file.text("general.architecture") != checkpoint_architecture)
             FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "' is no checkpoint, but another GGUF file");
@@ -65,7 +65,7 @@ public:
     std::string note;
     RunDescription run;
 
-    /// Throws    Error{format} if one byte of what counts is not what was written
+    /// Throws    Error{format} if one byte that counts differs from what was written
     /// Cost      reads the file
     void check_sum() const {
         Fingerprint sum = begin_checkpoint_sum(steps, note, run);
@@ -76,7 +76,7 @@ public:
         if (sum.value() != number("checkpoint.sum")) damaged("what it holds does not give its checksum");
     }
 
-    /// Throws    Error{contract} if it is of a run of another description
+    /// Throws    Error{contract} if it belongs to a run with another description
     void check_run(const RunDescription& expected) const {
         const auto value_in = [](const RunDescription& description, const std::string& name) {
             const auto it = std::ranges::find(description, name, &RunDescription::value_type::first);
@@ -95,7 +95,7 @@ public:
         compare(run);
     }
 
-    /// Throws    Error{contract} if it lacks one, which makes it one of another run
+    /// Throws    Error{contract} if one is missing: then it belongs to another run
     Values values(const ParameterLayout& layout, const char* suffix) const {
         Values all;
         for (const Parameter& p : layout) all.push_back(tensor(p, suffix));

@@ -11,13 +11,13 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Sets elements to 0 with a probability and multiplies the others so that the expectation stays.
-/// Source    Srivastava et al. 2014, Dropout, section 4; Hu et al. 2021, LoRA (where it stands)
+/// Sets elements to 0 with some probability and multiplies the others so that the expected value stays.
+/// Source    Srivastava et al. 2014, Dropout, section 4; Hu et al. 2021, LoRA (where it is applied)
 struct Dropout {
     static constexpr std::uint64_t whole = 1u << 16;
 
     std::uint64_t dropped = 0;  ///< of 2^16
-    std::uint64_t key = 0;      ///< of seed, step, example and module
+    std::uint64_t key = 0;      ///< made of seed, step, example and module
     std::size_t first = 0;      ///< which row of the example row 0 is
 
     static Dropout of(float probability) noexcept {
@@ -29,11 +29,12 @@ struct Dropout {
         return static_cast<float>(static_cast<double>(whole) / static_cast<double>(whole - dropped));
     }
 
-    /// y = x with elements dropped: always the same for a key and a row.
+    /// y = x with elements dropped; for a key and a row always the same ones.
     /// Shape     x, y (n); they may be the same row
     /// Cost      64 random bits for four elements
     void apply(std::size_t row, const float* x, std::size_t n, float* y) const noexcept {
-        // The numbers of SplitMix64{start}, each from its place alone, and their quarters: plain loops that compilers vectorise.
+        // The numbers of SplitMix64{start}, each computed from its place alone, and their quarters: plain loops that compilers
+        // vectorise.
         const std::uint64_t start = random_key(key, first + row);
         const float kept = factor();
         const auto limit = static_cast<std::uint16_t>(dropped);

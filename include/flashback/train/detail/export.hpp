@@ -1,4 +1,4 @@
-/// \file Trained parameters as what the rest of the library knows: an adapter, a model.
+/// \file Turns trained parameters into what the rest of the library knows: an adapter, a model.
 #pragma once
 
 #include "flashback/model/adapter.hpp"
@@ -34,7 +34,7 @@ inline Adapter adapter_of(const Network& net) {
     return adapter;
 }
 
-/// Puts an adapter where the LoRA and the marker rows are.
+/// Writes the numbers of an adapter into the LoRA and the marker rows.
 /// Throws    Error{contract} if it is not exactly what trains; then nothing has changed
 inline void take_adapter(Network& net, const Adapter& adapter) {
     check_fits(adapter, net.config);

@@ -13,10 +13,10 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Where something that is frozen has its gradient.
+/// In place of an offset of a gradient: this is frozen and has none.
 inline constexpr std::size_t frozen = std::numeric_limits<std::size_t>::max();
 
-/// A matrix of f32 in panels, as simd::PackedMatrix lays it out, and where its gradient lies if it trains.
+/// A matrix of f32 in panels, as in simd::PackedMatrix, and where its gradient lies if it trains.
 struct Matrix {
     const float* data = nullptr;  ///< (panels, inputs, 16)
     std::size_t outputs = 0;
@@ -30,7 +30,7 @@ struct Matrix {
 
 /// A row of numbers: the weight of a norm, a bias.
 struct Vector {
-    const float* data = nullptr;  ///< null where there is none
+    const float* data = nullptr;  ///< null if there is none
     std::size_t gradient = frozen;
 
     bool trains() const noexcept { return gradient != frozen; }
@@ -39,7 +39,7 @@ struct Vector {
 /// A linear layer and what LoRA adds to it: y = W x + scale · B A dropout(x) + bias, summed in this order.
 struct Linear {
     Matrix w;
-    Matrix a, b;  ///< (rank, inputs), (outputs, rank); of no outputs without LoRA
+    Matrix a, b;  ///< (rank, inputs), (outputs, rank); without LoRA they have no outputs
     float scale = 0;
     Vector bias = {};  ///< (outputs)
 
@@ -74,8 +74,8 @@ inline void multiply(const Matrix& w, ConstRowSpan x, std::size_t rows, RowSpan 
     simd::gemm(x.left(), w.right(), y.result(), {rows, panels_of(w.outputs), w.inputs}, start);
 }
 
-/// dx = dy W, or dx += dy W. The panels of W have their lanes across outputs; here they must lie across inputs, so some columns at
-/// a time are turned, which costs 1 % of the product with 500 rows.
+/// dx = dy W, or dx += dy W. The panels of W have their lanes across outputs; here they must lie across inputs. So some columns
+/// at a time are transposed, which costs 1 % of the product with 500 rows.
 inline void multiply_back(const Matrix& w, ConstRowSpan dy, std::size_t rows, RowSpan dx, simd::GemmStart start,
                           LinearScratch& scratch) noexcept {
     constexpr std::size_t lanes = simd::panel_outputs;
@@ -137,7 +137,8 @@ inline void linear_forward(const Linear& m, ConstRowSpan x, RowSpan y, const Lin
     for (std::size_t r = 0; m.bias.data && r < rows; ++r) simd::add(y.row(r), m.bias.data, m.w.outputs);
 }
 
-/// The gradients of what trains in m and, unless there is no dx, of x: set, or added to what is there; that of a bias is added.
+/// The gradients of what trains in m, and of x if dx is wanted. They are set or added to what is there; the gradient of the
+/// bias is added.
 /// Source    Hu et al. 2021, LoRA, equation 3
 inline void linear_backward(const Linear& m, ConstRowSpan x, ConstRowSpan dy, RowSpan dx, float* gradients,
                             const LinearRun& run) noexcept {

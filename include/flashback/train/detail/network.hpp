@@ -1,4 +1,4 @@
-/// \file The model as training sees it: trained parameters in one array, all else where the frozen model has it.
+/// \file The model as training sees it: trained parameters in one array, everything else in the frozen model.
 #pragma once
 
 #include "flashback/core/random.hpp"
@@ -24,7 +24,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The weight of a norm and, where its kind has one, its bias.
+/// The weight of a norm and, if its kind has one, its bias.
 struct NormVectors {
     Vector weight, bias;
 };
@@ -94,22 +94,22 @@ public:
     AlignedBuffer<float> parameters;
     std::vector<NetworkLayer> layers;
     NormVectors output_norm;
-    Matrix embedding, positions;     ///< only where they train
-    Matrix project_in, project_out;  ///< of no outputs where embedding and stream have the same width
-    Matrix head;                     ///< the embedding again where it is tied
+    Matrix embedding, positions;     ///< only if they train
+    Matrix project_in, project_out;  ///< they have no outputs if embedding and stream have the same width
+    Matrix head;                     ///< the embedding again if it is tied
     std::vector<TokenId> markers;
     Vector marker_rows;  ///< (markers, row_width)
     bool tied = false;
 
-    /// What trains and is evaluated first: -1 the embedding, 2 l attention of layer l, 2 l + 1 its feed-forward half, 2 · layers
-    /// the output. Backward goes no further.
+    /// The earliest part that trains: -1 is the embedding, 2 l the attention of layer l, 2 l + 1 its feed-forward half, 2 ·
+    /// layers the output. The backward pass stops there.
     std::ptrdiff_t lowest = 0;
     std::size_t rank = 0;
 
-    /// The frozen model; where all trains, only its shape and its special tokens.
+    /// The frozen model. If everything trains, only its shape and its special tokens are left.
     const std::shared_ptr<const Transformer>& base() const noexcept { return base_; }
 
-    /// Of the copies of frozen matrices.
+    /// Bytes of the copies of frozen matrices.
     std::size_t converted_bytes() const noexcept {
         std::size_t sum = 0;
         for (const simd::PackedMatrix& copy : converted_) sum += copy.bytes();
@@ -129,7 +129,7 @@ private:
     static std::size_t offset_of(const Matrix& m, std::size_t row) noexcept {
         return row / simd::panel_outputs * m.panel_floats() + row % simd::panel_outputs;
     }
-    /// A row of a matrix, which the frozen model has if it does not train.
+    /// A row of a matrix. If the matrix does not train, the row is in the frozen model.
     static void row_of(const Matrix& m, const simd::PackedMatrix& frozen_one, std::size_t row, float* to) noexcept {
         if (!m.trains()) return frozen_one.row(row, to);
         const float* from = m.data + offset_of(m, row);
@@ -162,7 +162,7 @@ private:
             layout.add("markers", targets.markers.size(), config.row_width(), Parameter::Order::rows, true);
     }
 
-    /// A matrix as f32; one of another type is kept beside.
+    /// A matrix as f32. If it has another type, the converted copy is kept.
     Matrix as_f32(const simd::PackedMatrix& w, std::deque<simd::PackedMatrix>& kept) const {
         const simd::PackedMatrix* source = &w;
         if (w.type() != DType::f32) {
@@ -191,7 +191,7 @@ private:
         return {parameters.data() + p.offset, p.offset};
     }
 
-    /// The weights where they train, in one array; else where the frozen model has them.
+    /// The weights: in one array if they train, else in the frozen model.
     void take(bool all) {
         const auto matrix = [&](const TensorId& id, const simd::PackedMatrix& from) {
             if (from.outputs() == 0) return Matrix{};
@@ -225,7 +225,8 @@ private:
         head = tied && all ? embedding : matrix({TensorRole::head}, base_->output_matrix());
     }
 
-    /// A is uniform in ±1/sqrt(inputs), as PEFT's Kaiming initialisation with a = sqrt(5) is; B is 0, so that nothing changes at first.
+    /// A is uniform in ±1/sqrt(inputs), like PEFT's Kaiming initialisation with a = sqrt(5). B is 0, so that nothing changes at
+    /// first.
     void take_lora(const LoraOptions& lora, std::uint64_t seed) {
         if (lora.modules.empty()) return;
         rank = lora.rank;

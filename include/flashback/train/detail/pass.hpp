@@ -1,10 +1,11 @@
-/// \file One example, forward and back. A single thread; the bits depend on weights, example and dropout key alone.
+/// \file One example, forward and backward, in a single thread. The bits depend only on weights, example and dropout key.
 #pragma once
 
 #include "flashback/data/example.hpp"
 #include "flashback/model/activation.hpp"
+#include "flashback/simd/backward.hpp"
 #include "flashback/simd/norm.hpp"
-#include "flashback/train/detail/row_operations.hpp"
+#include "flashback/train/detail/activation_backward.hpp"
 #include "flashback/train/detail/workspace.hpp"
 
 #include <algorithm>
@@ -18,12 +19,12 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 /// A pass over one example.
 class Pass {
 public:
-    /// Requires  `work` has room for the example; without dropout, `dropout` is inactive
+    /// Requires  `work` has room for the example; to have no dropout, `dropout` is inactive
     Pass(const Network& net, const TrainingExample& example, std::span<const TokenId> cut, const Dropout& dropout,
          TrainingWorkspace& work)
         : net_(net), example_(example), cut_(cut), dropout_(dropout), work_(work), rows_(example.tokens.size()) {}
 
-    /// The sum of the cross entropy of all targets; NaN where the model overflows.
+    /// The sum of the cross entropy of all targets; NaN if the model overflows.
     double forward() noexcept {
         const std::size_t layers = net_.layers.size();
         embed();
@@ -34,8 +35,8 @@ public:
         return predict();
     }
 
-    /// The gradients of that sum, into an array that is laid out as the parameters are: of matrices set, of norms, embedding and
-    /// marker rows added to what is there.
+    /// Writes the gradients of that sum into an array with the layout of the parameters. Those of matrices are set; those of
+    /// norms, embedding and marker rows are added to what is there.
     /// Requires  forward() was the last that used the workspace; once only
     void backward(float* gradients) noexcept {
         gradients_ = gradients;
@@ -60,13 +61,13 @@ private:
         return {dropout_.dropped, random_key(dropout_.key, l, m), begin};
     }
 
-    /// The first row whose output of a block matters: behind the last block only those in front of targets are read, so there
-    /// everything but keys and values begins with them.
+    /// The first row for which the output of a block matters. After the last block only the rows before targets are read, so in
+    /// that block everything but keys and values begins with them.
     std::size_t first_row(std::size_t l) const noexcept {
         return l + 1 < net_.layers.size() ? 0 : example_.targets.front() - 1;
     }
 
-    // Each works on the rows from `begin` on, and leaves those before alone.
+    // Each of these works on the rows from `begin` on, and does not touch the rows before.
     void run(std::size_t l, LinearModule m, ConstRowSpan x, RowSpan y, std::size_t begin, simd::GemmStart start) noexcept {
         linear_forward(net_.layers[l][m], x.from(begin), y.from(begin),
                        {rows_ - begin, start, dropout(l, m, begin), work_.linear});
@@ -104,13 +105,13 @@ private:
         if (!norm.weight.data) {
             simd::add(dx, dy, c.width);
         } else if (c.norm == Norm::layer) {
-            layer_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight, dbias});
+            simd::layer_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight, dbias});
         } else {
-            rms_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight});
+            simd::rms_norm_backward(x, norm.weight.data, c.width, c.norm_epsilon, {dy, dx, dweight});
         }
     }
 
-    /// What a half of a block reads: the norm of the stream, or where norms stand behind the sums the stream itself.
+    /// What a half of a block reads: the norm of the stream, or the stream itself if norms come after the sums.
     ConstRowSpan read(const Rows& x, const NormVectors& norm, std::size_t begin) noexcept {
         if (net_.config.post_norm) return x;
         normalise(x, norm, begin, rows_, work_.normed);
@@ -128,14 +129,15 @@ private:
             }
         }
     }
-    /// Where the output of a half of a block is summed up: the stream behind it, or what a norm makes the stream of.
+    /// Where the output of a half of a block is summed up: in the stream after it; or, if norms come after the sums, in what
+    /// the norm reads.
     Rows& sum_of(Rows& behind, Rows& in_front_of_norm) const noexcept {
         return net_.config.post_norm ? in_front_of_norm : behind;
     }
     void finish_sum(const Rows& sum, const NormVectors& norm, std::size_t begin, Rows& behind) const noexcept {
         if (net_.config.post_norm) normalise(sum, norm, begin, rows_, behind);
     }
-    /// The gradient of the stream becomes that of the sum.
+    /// Turns the gradient of the stream into that of the sum.
     void finish_sum_back(const Rows& sum, const NormVectors& norm, std::size_t begin) noexcept {
         if (!net_.config.post_norm) return;
         for (std::size_t t = begin; t < rows_; ++t) {
@@ -238,7 +240,7 @@ private:
         const TransformerConfig& c = net_.config;
         for (std::size_t t = begin; t < rows_; ++t) {
             if (c.gated) {
-                silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
+                simd::silu_times_backward(s.gate.row(t), s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
             } else {
                 activation_backward(c.activation, s.up.row(t), work_.hidden_gradient.row(t), c.hidden);
             }
@@ -289,11 +291,11 @@ private:
             float* logits = work_.logits.row(i);
             for (const TokenId id : cut_) logits[id] = -std::numeric_limits<float>::infinity();
             const auto target = static_cast<std::size_t>(example_.tokens[example_.targets[i]]);
-            loss += cross_entropy(logits, net_.config.vocab, target);
-            // Where norms stand behind the sums, it is the sum that may overflow.
+            loss += simd::cross_entropy(logits, net_.config.vocab, target);
+            // If norms come after the sums, it is the sum that may overflow.
             const float* sum =
                 net_.config.post_norm ? work_.layers.back().ffn_sum.row(example_.targets[i] - 1) : work_.target_x.row(i);
-            if (!has_norm(sum, net_.config.width)) loss = std::numeric_limits<double>::quiet_NaN();
+            if (!simd::has_norm(sum, net_.config.width)) loss = std::numeric_limits<double>::quiet_NaN();
         }
         return loss;
     }

@@ -11,7 +11,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A view of rows, as a span is one of elements.
+/// A view of rows, as a span is a view of elements.
 template <class Float>
 struct RowSpanOf {
     Float* data = nullptr;  ///< null: no rows at all
@@ -32,7 +32,7 @@ struct RowSpanOf {
 using RowSpan = RowSpanOf<float>;
 using ConstRowSpan = RowSpanOf<const float>;
 
-/// Rows of up to `width` elements. What lies behind them is 0 and stays so: products read whole panels.
+/// Rows of up to `width` elements. What lies after them in memory is 0 and stays 0: products read whole panels.
 class Rows {
 public:
     Rows() = default;

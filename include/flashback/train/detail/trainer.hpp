@@ -4,6 +4,9 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/model/adapter.hpp"
+#include "flashback/simd/backward.hpp"
+#include "flashback/simd/elementwise.hpp"
+#include "flashback/simd/packed_panel.hpp"
 #include "flashback/train/adamw.hpp"
 #include "flashback/train/detail/export.hpp"
 #include "flashback/train/detail/pass.hpp"
@@ -194,10 +197,8 @@ FLASHBACK_DETAIL_ONCE double Trainer::sum_of_squares() const {
     options_.executor.run_ranges(size, chunk, [&](std::size_t begin, std::size_t end) {
         for (std::size_t at = begin; at < end; at += chunk) {
             double part = 0;
-            for (std::size_t i = at; i < std::min(at + chunk, end); i += simd::panel_outputs) {
-                const simd::Lanes g = simd::Lanes::load(sum_.data() + i);
-                part += static_cast<double>(simd::tree_sum(g * g));
-            }
+            for (std::size_t i = at; i < std::min(at + chunk, end); i += simd::panel_outputs)
+                part += static_cast<double>(simd::sum_of_squares(sum_.data() + i));
             parts[at / chunk] = part;
         }
     });
@@ -213,7 +214,8 @@ FLASHBACK_DETAIL_ONCE void Trainer::update(float rate, float factor) {
             const std::size_t at = p.offset + begin;
             adamw(options_.adamw, {steps_, rate, factor},
                   {sum_.data() + at, net_.parameters.data() + at, first_moments_.data() + at, second_moments_.data() + at,
-                   end - begin, decay});
+                   end - begin},
+                  decay);
         });
     }
 }

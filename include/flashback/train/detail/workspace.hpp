@@ -1,4 +1,4 @@
-/// \file What one example leaves behind on its way forward, for its way back.
+/// \file What the forward pass of one example leaves for the backward pass.
 #pragma once
 
 #include "flashback/train/detail/attention.hpp"
@@ -13,7 +13,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// What the backward pass needs of one block; norms, attention weights and activations are computed anew.
+/// What the backward pass needs of one block; norms, attention weights and activations are computed again.
 struct SavedLayer {
     SavedLayer(const TransformerConfig& c, std::size_t rows)
         : x(rows, c.width),
@@ -30,9 +30,9 @@ struct SavedLayer {
     Rows x;                       ///< (rows, width): what enters the block
     Rows q, k, v;                 ///< rotated; queries scaled; become their gradients
     Rows attended;                ///< (rows, heads · head_dim)
-    Rows middle;                  ///< (rows, width): behind attention
-    Rows gate, up;                ///< (rows, hidden); become their gradients; no gate without gates
-    Rows attention_sum, ffn_sum;  ///< (rows, width): in front of norms that stand behind sums, where they do
+    Rows middle;                  ///< (rows, width): after attention
+    Rows gate, up;                ///< (rows, hidden); become their gradients; no gate if the model has none
+    Rows attention_sum, ffn_sum;  ///< (rows, width): what norms read, if they come after the sums
 
     std::size_t bytes() const noexcept {
         return x.bytes() + q.bytes() + k.bytes() + v.bytes() + attended.bytes() + middle.bytes() + gate.bytes() + up.bytes() +
@@ -42,10 +42,10 @@ struct SavedLayer {
 
 /// The memory of one thread.
 struct TrainingWorkspace {
-    /// Makes room for examples of so many tokens and targets; what is there stays if it is enough.
+    /// Makes room for examples of so many tokens and targets; if there is enough room already, it stays.
     void reserve(const Network& net, std::size_t tokens, std::size_t targets) {
         if (tokens > capacity) {
-            *this = TrainingWorkspace{};  // the old one first, and no capacity before there is the memory for it
+            *this = TrainingWorkspace{};  // frees the old one first; its capacity is 0 until there is memory for the new one
             const std::size_t rows = (tokens + 63) / 64 * 64;
             make_rows(net.config, net.rank, rows);
             make_angles(net.frequencies, rows);
@@ -66,14 +66,14 @@ struct TrainingWorkspace {
     std::size_t capacity = 0;         ///< tokens
     std::size_t target_capacity = 0;  ///< targets
     std::vector<SavedLayer> layers;
-    Rows embedded, embedded_gradient;  ///< (tokens, embedding_width): in front of the projection, where there is one
-    Rows x;                            ///< behind the last block
+    Rows embedded, embedded_gradient;  ///< (tokens, embedding_width): before the projection, if there is one
+    Rows x;                            ///< after the last block
     Rows normed, normed_gradient;      ///< (tokens, width)
     Rows gradient;                     ///< (tokens, width): of the residual stream
     Rows attended_gradient;            ///< (tokens, heads · head_dim)
     Rows hidden, hidden_gradient;      ///< (tokens, hidden): what the feed-forward layer activates
     Rows target_x, target_normed;      ///< (targets, width)
-    Rows target_projected;             ///< (targets, embedding_width), where there is such a width
+    Rows target_projected;             ///< (targets, embedding_width), if there is such a width
     Rows logits;                       ///< (targets, vocab); become their gradients
     Rows cosine, sine, minus_sine;     ///< (tokens, rotary_dim / 2)
     LinearScratch linear;

@@ -1,16 +1,16 @@
-/// \file Dot products of bytes, sixteen outputs side by side: exact 32-bit sums, so their order is free.
+/// \file Dot products of bytes, sixteen outputs side by side. The 32-bit sums are exact, so their order is free.
 ///
-/// A line of 64 bytes holds four weights (u8) of each of sixteen outputs. Where the processor has `vpdpbusd` four products of
-/// every output are one instruction; elsewhere bytes are widened and `pmaddwd` takes two, or a loop takes all.
+/// A line of 64 bytes holds four weights (u8) of each of sixteen outputs. If the processor has `vpdpbusd`, one instruction
+/// takes four products of every output. Otherwise bytes are widened, and `pmaddwd` takes two products, or a loop takes all.
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
-// Which instruction multiplies bytes: 512-bit or 256-bit vpdpbusd, pmaddwd of any width, or none.
+// The instruction that multiplies bytes: 512-bit or 256-bit vpdpbusd, pmaddwd of any width, or none.
 #if FLASHBACK_SIMD_FLOATS == 16 && defined(__AVX512VNNI__)
 #define FLASHBACK_SIMD_DOT_BYTES
 #elif FLASHBACK_SIMD_FLOATS == 8 && defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
@@ -23,7 +23,7 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 inline constexpr std::size_t line_inputs = 4;
 inline constexpr std::size_t line_bytes = line_inputs * panel_outputs;
 
-/// Four consecutive activations of a row, as `add_dots` wants them.
+/// Four consecutive activations of a row, in the form that `add_dots` wants.
 struct ActivationQuad {
 #if defined(FLASHBACK_SIMD_DOT_BYTES)
     std::int8_t k[4];
@@ -149,12 +149,12 @@ struct IntLanes {
     FLASHBACK_SIMD_INLINE static IntLanes widen(const std::int8_t* from) noexcept {
         return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::widen_bytes(from + i * batch_ints); });
     }
-    /// The bits of every byte that `byte_mask` has too.
+    /// The bits that every byte has in common with `byte_mask`.
     FLASHBACK_SIMD_INLINE IntLanes masked(std::uint8_t byte_mask) const noexcept {
         const auto four = static_cast<std::int32_t>(byte_mask * 0x01010101u);
         return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::mask_bytes(part[i], four); });
     }
-    /// Every byte shifted right; the upper bits become those of the next byte and are for a mask to remove.
+    /// Every byte shifted right. The upper bits come from the next byte; a mask must remove them.
     template <int N>
     FLASHBACK_SIMD_INLINE IntLanes bytes_right() const noexcept {
         return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::right<N>(part[i]); });
@@ -209,7 +209,7 @@ struct IntLanes {
 };
 #endif
 
-/// A line of weights as `add_dots` wants it.
+/// A line of weights, in the form that `add_dots` wants.
 struct WeightLine {
 #if defined(FLASHBACK_SIMD_DOT_BYTES) || defined(FLASHBACK_SIMD_INT_LOOPS)
     IntLanes bytes;
@@ -224,7 +224,7 @@ struct WeightLine {
 #endif
 };
 
-/// sum + the four products of every output with the activations of a row.
+/// sum + the four products of each output with the activations of a row.
 FLASHBACK_SIMD_INLINE IntLanes add_dots(const IntLanes& sum, const WeightLine& line, const ActivationQuad& quad) noexcept {
 #if defined(FLASHBACK_SIMD_DOT_BYTES)
     std::int32_t four;
@@ -249,7 +249,7 @@ FLASHBACK_SIMD_INLINE IntLanes add_dots(const IntLanes& sum, const WeightLine& l
     IntLanes y = IntLanes::each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
         return detail::add_pairs(detail::add_pairs(sum.part[i], line.even.part[i], even), line.odd.part[i], odd);
     });
-    // Sums of integers may be taken in any order, and g++ takes them in one that keeps every product of a block alive (measured:
+    // Sums of integers may be taken in any order. g++ takes them in one that keeps every product of a block alive (measured:
     // 0.57 of this speed with AVX2).
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < IntLanes::batches; ++i) {

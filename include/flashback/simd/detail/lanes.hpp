@@ -1,8 +1,8 @@
-/// \file Sixteen floats side by side, whatever the width of the registers: what the kernels are written in.
+/// \file Sixteen floats side by side, whatever the width of the registers. The kernels are written in them.
 ///
 /// A panel of 16 outputs, a group of 16 keys and 16 elements of a row are one `Lanes` everywhere: one batch of AVX-512, two of
-/// AVX2, four of SSE2 or NEON. So sums have the same order on every processor, and all that have a fused multiply-add give the
-/// same bits.
+/// AVX2, four of SSE2 or NEON. So sums have the same order on every processor, and all processors that have a fused
+/// multiply-add give the same bits.
 #pragma once
 
 #include "flashback/simd/fma.hpp"
@@ -18,7 +18,7 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 
 namespace detail {
 
-// Loops over the batches of Lanes have a fixed length and must be unrolled, or the batches live in memory.
+// Loops over the batches of Lanes have a fixed length and must be unrolled; otherwise the batches live in memory.
 template <class Call>
 FLASHBACK_SIMD_INLINE void each_batch(const Call& call) noexcept {
 #pragma GCC unroll 16
@@ -62,7 +62,7 @@ struct Lanes {
         return y;
     }
 
-    /// The first `count` lanes from memory, `rest` in the others; what lies beyond is not read.
+    /// The first `count` lanes from memory, and `rest` in the others; later numbers are not read.
     FLASHBACK_SIMD_INLINE static Lanes load_first(const float* from, std::size_t count, float rest = 0) noexcept {
         if (count >= panel_outputs) return load(from);
         float whole[panel_outputs];
@@ -74,7 +74,7 @@ struct Lanes {
         detail::each_batch([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { detail::store_batch(part[i], to + i * batch_floats); });
     }
 
-    /// Stores the first `count` lanes; what lies beyond is not written.
+    /// Stores the first `count` lanes; nothing is written after them.
     FLASHBACK_SIMD_INLINE void store_first(float* to, std::size_t count) const noexcept {
         if (count >= panel_outputs) return store(to);
         float whole[panel_outputs];
@@ -83,8 +83,8 @@ struct Lanes {
     }
 };
 
-/// Calls `body(i, count)` for each 16 elements of a row, the last ones fewer. `count` is a constant 16 but for those, so that
-/// `load_first` and `store_first` are plain loads and stores.
+/// Calls `body(i, count)` for every 16 elements of a row; the last ones may be fewer. `count` is a constant 16 except for
+/// those, so that `load_first` and `store_first` are plain loads and stores.
 template <class Body>
 FLASHBACK_SIMD_INLINE void each_lanes(std::size_t n, const Body& body) noexcept {
     std::size_t i = 0;
@@ -111,7 +111,7 @@ FLASHBACK_SIMD_INLINE Lanes operator-(const Lanes& a, const Lanes& b) noexcept {
     return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return a.part[i] - b.part[i]; });
 }
 
-/// A product that is rounded by itself, whatever is added to it.
+/// A product that is rounded by itself, whatever is added to it later.
 FLASHBACK_SIMD_INLINE Lanes operator*(const Lanes& a, const Lanes& b) noexcept {
     return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return rounded(a.part[i] * b.part[i]); });
 }
@@ -129,26 +129,26 @@ FLASHBACK_SIMD_INLINE Lanes sqrt(const Lanes& a) noexcept {
     return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::sqrt_batch(a.part[i]); });
 }
 
-/// a < b ? yes : no in every lane; no where a or b is NaN.
+/// a < b ? yes : no in every lane; no if a or b is NaN.
 FLASHBACK_SIMD_INLINE Lanes where_less(const Lanes& a, const Lanes& b, const Lanes& yes, const Lanes& no) noexcept {
     return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
         return detail::select_batch(a.part[i] < b.part[i], yes.part[i], no.part[i]);
     });
 }
 
-/// a == b ? yes : no in every lane; no where a or b is NaN.
+/// a == b ? yes : no in every lane; no if a or b is NaN.
 FLASHBACK_SIMD_INLINE Lanes where_equal(const Lanes& a, const Lanes& b, const Lanes& yes, const Lanes& no) noexcept {
     return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
         return detail::select_batch(a.part[i] == b.part[i], yes.part[i], no.part[i]);
     });
 }
 
-/// std::max in every lane: a where they are equal or one of them is NaN.
+/// std::max in every lane: a if they are equal or one of them is NaN.
 FLASHBACK_SIMD_INLINE Lanes max(const Lanes& a, const Lanes& b) noexcept { return where_less(a, b, b, a); }
 
 namespace detail {
 
-// One batch, its neighbours exchanged in pairs: (x1, x0, x3, x2, ...).
+// One batch with its neighbours exchanged in pairs: (x1, x0, x3, x2, ...).
 #if FLASHBACK_SIMD_FLOATS > 1
 FLASHBACK_SIMD_INLINE Batch swap_neighbours(const Batch& x) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 16
@@ -162,7 +162,7 @@ FLASHBACK_SIMD_INLINE Batch swap_neighbours(const Batch& x) noexcept {
 #endif
 }
 
-// Half as many floats as a batch has, each twice: (x0, x0, x1, x1, ...).
+// Half as many floats as a batch has, each of them twice: (x0, x0, x1, x1, ...).
 FLASHBACK_SIMD_INLINE Batch load_twice(const float* from) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 16
     const __m256i each = _mm256_castps_si256(_mm256_loadu_ps(from));
@@ -179,8 +179,8 @@ FLASHBACK_SIMD_INLINE Batch load_twice(const float* from) noexcept {
 #endif
 }
 
-// The bits of x plus those of y shifted left by 23: x times 2^n where the last bits of y are those of n. The integer functions
-// of xsimd fall back on batches of other architectures, which would give two architectures a function in common.
+// The bits of x plus those of y shifted left by 23: this is x times 2^n if the last bits of y are those of n. The integer
+// functions of xsimd would fall back on batches of other architectures, so two architectures would have a function in common.
 FLASHBACK_SIMD_INLINE Batch add_to_exponent(const Batch& x, const Batch& y) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 16
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_castps_si512(y), 23)));
@@ -200,7 +200,7 @@ FLASHBACK_SIMD_INLINE Batch add_to_exponent(const Batch& x, const Batch& y) noex
 }
 #endif
 
-// For one float as for a batch.
+// The same for one float as for a batch.
 FLASHBACK_SIMD_INLINE float add_to_exponent(float x, float y) noexcept {
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) + (std::bit_cast<std::uint32_t>(y) << 23));
 }

@@ -1,7 +1,7 @@
 /// \file Sixteen lanes to one number, by one fixed tree (rule R4).
 #pragma once
 
-#include "flashback/simd/lanes.hpp"
+#include "flashback/simd/detail/lanes.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -19,7 +19,7 @@ FLASHBACK_SIMD_INLINE float tree_sum(const Lanes& part) noexcept {
 }
 
 /// The greatest of 16 numbers.
-/// Requires  none is NaN: lanes that start at -infinity and go through `max` never are
+/// Requires  none is NaN; lanes that start at -infinity and go through `max` never are
 FLASHBACK_SIMD_INLINE float tree_max(const Lanes& part) noexcept {
     float most[panel_outputs];
     part.store(most);

@@ -1,0 +1,40 @@
+/// \file The log of a run of training.
+#pragma once
+
+#include "flashback/train/trainer.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <sys/types.h>
+
+namespace cli {
+
+/// The log of a run as CSV, a row a step. A run that goes on from a step goes on behind the row of that step; one from the start takes
+/// the place of what was there. A row that cannot be written whole leaves no part of it.
+class TrainingLog {
+public:
+    /// Without a name it keeps nothing.
+    /// Throws    Error{io}, as every function
+    TrainingLog(std::string file, std::uint64_t steps_done);
+    TrainingLog(const TrainingLog&) = delete;
+    TrainingLog& operator=(const TrainingLog&) = delete;
+    ~TrainingLog();
+
+    void add(const flashback::StepResult& step, double seconds, std::optional<double> valid_nats);
+    /// Completes the last row, unless an earlier part of the run has done so.
+    void add_validation(double valid_nats);
+
+private:
+    /// Puts text at `at`; where that fails, the end of the file is `before` from there on, as it was.
+    void write(::off_t at, const std::string& text, std::string_view before);
+    [[noreturn]] void refuse(int error) const;
+
+    std::string file_;
+    int out_ = -1;
+    ::off_t size_ = 0;
+};
+
+}  // namespace cli

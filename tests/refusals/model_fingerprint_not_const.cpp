@@ -1,0 +1,26 @@
+// Refused: flashback: fingerprint() of a LanguageModel must be const and return std::uint64_t
+#include "generate.hpp"
+
+using namespace flashback;
+
+struct Wrong : testing::NullModel {
+    using NullModel::NullModel;
+    std::uint64_t fingerprint();
+};
+
+struct Right : testing::NullModel {
+    using NullModel::NullModel;
+    std::uint64_t fingerprint() const;
+};
+
+int main() {
+    [[maybe_unused]] Wrong wrong{8};
+    [[maybe_unused]] Right right{8};
+    testing::NullRetriever retriever{4, 8};
+#ifdef WRONG
+    Decoder decoder{wrong, retriever};
+#else
+    Decoder decoder{right, retriever};
+#endif
+    decoder.generate({});
+}

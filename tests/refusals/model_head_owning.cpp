@@ -1,0 +1,26 @@
+// Refused: flashback: head() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model
+#include "generate.hpp"
+
+using namespace flashback;
+
+struct Wrong : testing::NullModel {
+    using NullModel::NullModel;
+    std::vector<TokenId> head() const;
+};
+
+struct Right : testing::NullModel {
+    using NullModel::NullModel;
+    const std::vector<TokenId>& head() const;
+};
+
+int main() {
+    [[maybe_unused]] Wrong wrong{8};
+    [[maybe_unused]] Right right{8};
+    testing::NullRetriever retriever{4, 8};
+#ifdef WRONG
+    Decoder decoder{wrong, retriever};
+#else
+    Decoder decoder{right, retriever};
+#endif
+    decoder.generate({});
+}

@@ -1,0 +1,21 @@
+// Refused: flashback: reset of a policy is called as reset(), without arguments, at the start of each generation: this one cannot be
+#include "flashback/policy/policies.hpp"
+
+using namespace flashback;
+
+struct Wrong : Greedy {
+    void reset(int seed);
+};
+
+struct Right : Greedy {
+    void reset();
+};
+
+int main() {
+#ifdef WRONG
+    const RepetitionPenalty sampler{{}, Wrong{}};
+#else
+    const RepetitionPenalty sampler{{}, Right{}};
+#endif
+    static_cast<void>(Policies{}.sampler(sampler));
+}

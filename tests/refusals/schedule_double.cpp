@@ -1,0 +1,13 @@
+// Refused: flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and return bool or Decision
+#include "flashback/policy/policies.hpp"
+
+using namespace flashback;
+
+int main() {
+#ifdef WRONG
+    const auto policies = Policies{}.schedule([](const StepView& step) { return step.entropy(); });
+#else
+    const auto policies = Policies{}.schedule([](const StepView& step) { return step.entropy() > 2; });
+#endif
+    static_cast<void>(policies);
+}
