@@ -53,9 +53,11 @@ foreach(refusal IN LISTS refusals)
            -include ${refusals_header} COMMAND_EXPAND_LISTS)
   set_tests_properties(refusal_${name} PROPERTIES LABELS build TIMEOUT 600 FIXTURES_REQUIRED refusals_header)
 endforeach()
+add_test(NAME refusals_right COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals_right.sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals ${CMAKE_CXX_COMPILER}
+         "${include_options}" COMMAND_EXPAND_LISTS)
 add_test(NAME refusals_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals_notice.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER}
          -I${PROJECT_SOURCE_DIR}/include)
-set_tests_properties(refusals_notice PROPERTIES LABELS build TIMEOUT 600)
+set_tests_properties(refusals_right refusals_notice PROPERTIES LABELS build TIMEOUT 600)
 
 set_tests_properties(umbrella floors floors_notice fwd fwd_notice policy_only headers_alone headers_alone_notices PROPERTIES LABELS build TIMEOUT 600)
 set_tests_properties(headers_alone PROPERTIES LABELS "build;slow" RUN_SERIAL ON)

@@ -12,7 +12,8 @@ trap 'rm -rf "$work"' EXIT
 cp "$source/tests/refusals/generate.hpp" "$work"
 notice() {  # sed script, words of the message
     sed "$1" "$source/tests/refusals/schedule.cpp" >"$work/schedule.cpp"
-    if sh "$source/tests/refusals.sh" "$work/schedule.cpp" "$compiler" "$include" >"$work/log" 2>&1; then
+    if { sh "$source/tests/refusals.sh" "$work/schedule.cpp" "$compiler" "$include" &&
+        sh "$source/tests/refusals_right.sh" "$work" "$compiler" "$include"; } >"$work/log" 2>&1; then
         echo "$1 was not noticed" >&2
         exit 1
     fi

@@ -7,6 +7,7 @@
 #include "flashback/files/save_adapter.hpp"
 #include "flashback/files/write_model.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
+#include "flashback/format/peft.hpp"
 #include "flashback/model/packed_adapter.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/testing/null_model.hpp"

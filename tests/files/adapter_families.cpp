@@ -2,6 +2,8 @@
 #include "flashback/files/load_adapter.hpp"
 #include "flashback/files/save_adapter.hpp"
 #include "flashback/files/save_gguf_adapter.hpp"
+#include "flashback/format/peft.hpp"
+#include "flashback/format/safetensors.hpp"
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/model/fingerprint.hpp"
 #include "flashback/model/merge_adapter.hpp"

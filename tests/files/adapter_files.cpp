@@ -1,6 +1,8 @@
 // Adapters from and to the folders of PEFT.
 #include "flashback/files/load_adapter.hpp"
 #include "flashback/files/save_adapter.hpp"
+#include "flashback/format/peft.hpp"
+#include "flashback/format/safetensors.hpp"
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "support/errors.hpp"

@@ -1,4 +1,5 @@
 #include "flashback/files/load.hpp"
+#include "flashback/text/unicode.hpp"
 #include "support/errors.hpp"
 #include "support/gguf_bytes.hpp"
 

@@ -1,5 +1,6 @@
 // A model that is written and loaded again is the model that it was, as its type has it.
 #include "flashback/files/write_model.hpp"
+#include "flashback/tensor/dequantize.hpp"
 
 #include "flashback/files/load.hpp"
 #include "flashback/model/session.hpp"

@@ -1,4 +1,5 @@
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/text/unicode.hpp"
 
 #include "flashback/core/random.hpp"
 #include "flashback/files/load.hpp"

@@ -1,4 +1,5 @@
 #include "flashback/retrieval/passages.hpp"
+#include "flashback/text/unicode.hpp"
 
 #include "flashback/files/load.hpp"
 

@@ -1,4 +1,5 @@
 #include "flashback/text/normalise.hpp"
+#include "flashback/text/unicode.hpp"
 
 #include <random>
 #include <string>

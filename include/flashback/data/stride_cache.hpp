@@ -11,75 +11,27 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
-#include <memory>
 #include <span>
-#include <string>
-#include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 /// A number for everything that strides depend on: the text, the options, and `search`. That is the caller's number for
 /// everything that decides what is found: the corpus, the retriever and its settings, the query builder, what is forbidden.
 /// Cost      about the time to read the text
-inline std::uint64_t strides_key(const TextStream& text, const StrideOptions& options, std::uint64_t search) {
-    Fingerprint all;
-    all.add(std::as_bytes(text.tokens()));
-    for (const SourceDocument& document : text.documents()) {
-        all.add(std::string_view{document.id});
-        all.add(std::string_view{document.title});
-        all.add(std::uint64_t{document.end});
-    }
-    for (const std::uint64_t number :
-         {std::uint64_t{options.init}, std::uint64_t{options.stride}, std::uint64_t{options.strides},
-          std::uint64_t{options.context}, std::uint64_t{options.most_context}, options.seed, std::uint64_t{options.hold},
-          std::uint64_t{options.passages}, std::uint64_t{options.passage_tokens}, search})
-        all.add(number);
-    return all.value();
-}
+std::uint64_t strides_key(const TextStream& text, const StrideOptions& options, std::uint64_t search);
 
 /// A number for a collection of documents.
 /// Cost      about the time to read it
-inline std::uint64_t corpus_key(std::span<const Document> documents) {
-    Fingerprint all;
-    for (const Document& document : documents) {
-        all.add(std::string_view{document.id});
-        all.add(std::string_view{document.title});
-        all.add(std::string_view{document.text});
-    }
-    return all.value();
-}
+std::uint64_t corpus_key(std::span<const Document> documents);
 
 /// Writes strides to a file, as a whole or not at all; `key` is the number for everything that they depend on.
 /// Throws    Error{io}
-inline void write_strides(const std::filesystem::path& path, const RetrievedStrides& strides, std::uint64_t key) {
-    FLASHBACK_ASSERT(strides.stride() <= UINT32_MAX, "strides of ", strides.stride(), " tokens, expected fewer than 2^32");
-    detail::StrideFileHeader header{{},
-                                    detail::stride_version,
-                                    static_cast<std::uint32_t>(strides.stride()),
-                                    key,
-                                    strides.retrievals(),
-                                    strides.size(),
-                                    strides.tokens().size()};
-    std::memcpy(header.magic, detail::stride_magic.data(), sizeof(header.magic));
-    const std::uint64_t checksum = detail::stride_checksum(header, strides.entries(), strides.tokens());
-    AtomicFile file{path};
-    file.write(std::as_bytes(std::span{&header, 1}));
-    file.write(std::as_bytes(strides.entries()));
-    file.write(std::as_bytes(strides.tokens()));
-    file.write(std::as_bytes(std::span{&checksum, 1}));
-    file.finish();
-}
+void write_strides(const std::filesystem::path& path, const RetrievedStrides& strides, std::uint64_t key);
 
 /// Reads strides from a file. The file stays mapped, or its copy in memory, as long as they live.
 /// Throws    Error{io}; as `parse_strides`
-inline RetrievedStrides read_strides(const std::filesystem::path& path, std::uint64_t key,
-                                     FileAccess access = FileAccess::map) {
-    auto file = std::make_shared<const MappedFile>(path, access);
-    const std::span<const std::byte> bytes = file->bytes();
-    return parse_strides(bytes, path.string(), key, std::move(file));
-}
+RetrievedStrides read_strides(const std::filesystem::path& path, std::uint64_t key, FileAccess access = FileAccess::map);
 
 /// The strides in a file; or, if it has none, those that `make()` gives, which are then written to it. A file that is damaged
 /// or holds other strides is replaced; `on_replace(sentence)` tells why.
@@ -103,3 +55,7 @@ RetrievedStrides cached_strides(const std::filesystem::path& path, std::uint64_t
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_COMPILED_ONCE)
+#include "flashback/data/detail/stride_cache.hpp"
+#endif

@@ -8,13 +8,11 @@
 #include "flashback/text/tokenizer.hpp"
 #include "flashback/text/unicode.hpp"
 
-#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -30,10 +28,7 @@ struct SourceDocument {
 class TextStream {
 public:
     /// Puts a document at the end.
-    void add(std::string id, std::string title, TokenSpan tokens) {
-        append(tokens_, tokens);
-        documents_.push_back({std::move(id), std::move(title), tokens_.size()});
-    }
+    void add(std::string id, std::string title, TokenSpan tokens);
 
     TokenSpan tokens() const noexcept { return tokens_; }
     std::span<const SourceDocument> documents() const noexcept { return documents_; }
@@ -41,13 +36,7 @@ public:
     /// The documents that have a token in [begin, end).
     /// Requires  begin <= end <= tokens().size()
     /// Cost      the logarithm of the number of documents
-    std::span<const SourceDocument> documents_of(std::size_t begin, std::size_t end) const noexcept {
-        if (begin == end) return {};
-        const auto first = std::ranges::upper_bound(documents_, begin, {}, &SourceDocument::end);
-        auto last = std::ranges::upper_bound(documents_, end - 1, {}, &SourceDocument::end);
-        if (last != documents_.end()) ++last;
-        return {first, last};
-    }
+    std::span<const SourceDocument> documents_of(std::size_t begin, std::size_t end) const noexcept;
 
 private:
     TokenBuffer tokens_;
@@ -57,17 +46,7 @@ private:
 /// The stream of some documents. Each is tokenised by itself and followed by `end`; if there is no `end`, by a newline, unless
 /// it ends with one.
 /// Throws    Error{vocabulary} if a document cannot be tokenised
-inline TextStream text_stream(std::span<const Document> documents, const Tokenizer& tokenizer,
-                              std::optional<TokenId> end = {}) {
-    TextStream stream;
-    for (const Document& document : documents) {
-        const bool newline = !end && !document.text.ends_with('\n');
-        TokenBuffer tokens = tokenizer.encode(newline ? document.text + '\n' : document.text);
-        if (end) tokens.push_back(*end);
-        stream.add(document.id, document.title, tokens);
-    }
-    return stream;
-}
+TextStream text_stream(std::span<const Document> documents, const Tokenizer& tokenizer, std::optional<TokenId> end = {});
 
 namespace detail {
 
@@ -106,30 +85,16 @@ struct StrideSource {
 struct FromSource {
     std::size_t run = 16;  ///< 0: texts are not compared
 
-    bool operator()(const Passage& passage, const StrideSource& source) const {
-        const auto same = [&](const SourceDocument& document) {
-            return same_id(passage, document) || same_title(passage, document);
-        };
-        return std::ranges::any_of(source.documents, same) || shares_text(passage.tokens, source.tokens);
-    }
+    bool operator()(const Passage& passage, const StrideSource& source) const;
 
 private:
-    static bool same_id(const Passage& passage, const SourceDocument& document) {
-        if (document.id.empty() || !passage.id.starts_with(document.id)) return false;
-        const std::string_view rest = passage.id.substr(document.id.size());
-        return rest.empty() || (rest.size() > 1 && rest[0] == '#' && rest.find_first_not_of("0123456789", 1) == rest.npos);
-    }
-    static bool same_title(const Passage& passage, const SourceDocument& document) {
-        const std::string key = detail::title_key(document.title);
-        return !key.empty() && key == detail::title_key(passage.title);
-    }
-    bool shares_text(TokenSpan passage, TokenSpan source) const {
-        if (run == 0) return false;
-        for (std::size_t i = 0; i + run <= passage.size(); ++i) {
-            if (has_run(source, passage.subspan(i, run))) return true;
-        }
-        return false;
-    }
+    static bool same_id(const Passage& passage, const SourceDocument& document);
+    static bool same_title(const Passage& passage, const SourceDocument& document);
+    bool shares_text(TokenSpan passage, TokenSpan source) const;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_COMPILED_ONCE)
+#include "flashback/data/detail/text_stream.hpp"
+#endif

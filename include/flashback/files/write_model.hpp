@@ -2,10 +2,8 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
-#include "flashback/model/tensors.hpp"
+#include "flashback/fwd.hpp"
 #include "flashback/model/transformer.hpp"
-#include "flashback/tensor/dequantize.hpp"
-#include "flashback/tensor/quantize.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -9,35 +9,18 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 /// How Hugging Face's models, and so PEFT, call the linear layer that holds one of ours, e.g.
 /// "model.layers.0.self_attn.q_proj". In GPT-2, queries, keys and values are one layer, "transformer.h.0.attn.c_attn".
-inline std::string peft_module(const TransformerConfig& c, std::size_t layer, LinearModule module) {
-    using Names = std::array<std::string_view, linear_modules.size()>;
-    constexpr Names llama{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
-    constexpr Names gpt2{"attn.c_attn", "attn.c_attn", "attn.c_attn", "attn.c_proj", "", "mlp.c_fc", "mlp.c_proj"};
-    constexpr Names opt{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "", "fc1", "fc2"};
-    const bool is_gpt2 = c.family == Family::gpt2;
-    const bool is_opt = c.family == Family::opt;
-    const std::string blocks = is_gpt2 ? "transformer.h." : is_opt ? "model.decoder.layers." : "model.layers.";
-    const Names& names = is_gpt2 ? gpt2 : is_opt ? opt : llama;
-    return blocks + std::to_string(layer) + '.' + std::string{names[static_cast<std::size_t>(module)]};
-}
+std::string peft_module(const TransformerConfig& c, std::size_t layer, LinearModule module);
 
 /// How Hugging Face's models call the input embedding, e.g. "model.embed_tokens".
-inline std::string peft_embedding(const TransformerConfig& c) {
-    return c.family == Family::gpt2  ? "transformer.wte"
-           : c.family == Family::opt ? "model.decoder.embed_tokens"
-                                     : "model.embed_tokens";
-}
+std::string peft_embedding(const TransformerConfig& c);
 
 /// What is added to one linear layer: y = W x + scale · B A x. Nothing is added if the rank is 0.
 /// Source    Hu et al. 2021, LoRA, equation 3
@@ -73,40 +56,10 @@ inline std::size_t new_tokens(const Adapter& adapter, std::size_t vocab) noexcep
 
 /// Refuses an adapter that does not fit a model. The error names the tensor as PEFT does.
 /// Throws    Error{contract}
-inline void check_fits(const Adapter& adapter, const TransformerConfig& c) {
-    FLASHBACK_ASSERT(adapter.layers.empty() || adapter.layers.size() == c.layers, "an adapter of ", adapter.layers.size(),
-                     " layers does not fit a model of ", c.layers, " layers");
-    for (std::size_t l = 0; l < adapter.layers.size(); ++l) {
-        for (const LinearModule m : linear_modules) {
-            const LoraPair& pair = adapter.layers[l][m];
-            const auto check = [&](const char* name, const std::vector<float>& values, std::size_t outputs,
-                                   std::size_t inputs) {
-                // By division, because the product could overflow for an impossible rank.
-                const bool right = inputs == 0 || outputs == 0
-                                       ? values.empty()
-                                       : values.size() % inputs == 0 && values.size() / inputs == outputs;
-                FLASHBACK_ASSERT(right, "the tensor ", peft_module(c, l, m), '.', name, ".weight of an adapter has ",
-                                 values.size(), " elements, but the model asks for ", outputs, " x ", inputs);
-            };
-            FLASHBACK_ASSERT(pair.rank == 0 || c.has(m), "an adapter has a pair for the ", to_string(m), " of layer ", l,
-                             ", which the model has not");
-            check("lora_A", pair.a, pair.rank, c.inputs(m));
-            check("lora_B", pair.b, c.outputs(m), pair.rank);
-            FLASHBACK_ASSERT(std::isfinite(pair.scale), "the scale of ", peft_module(c, l, m), " in an adapter is ", pair.scale,
-                             ", expected a number");
-        }
-    }
-    FLASHBACK_ASSERT(adapter.embedding_rows.size() == adapter.embedding_ids.size() * c.row_width(), "an adapter replaces ",
-                     adapter.embedding_ids.size(), " embedding rows by ", adapter.embedding_rows.size(),
-                     " numbers, but the model asks for rows of ", c.row_width());
-    std::vector<TokenId> ids = adapter.embedding_ids;
-    std::ranges::sort(ids);
-    const std::size_t known = c.vocab + new_tokens(adapter, c.vocab);
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-        FLASHBACK_ASSERT(i == 0 || ids[i] != ids[i - 1], "an adapter replaces the embedding row ", ids[i], " twice");
-        FLASHBACK_ASSERT(ids[i] >= 0 && static_cast<std::size_t>(ids[i]) < known, "an adapter replaces the embedding row ",
-                         ids[i], ", but the model has ", c.vocab, " rows, and new ones follow on without a gap");
-    }
-}
+void check_fits(const Adapter& adapter, const TransformerConfig& c);
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_COMPILED_ONCE)
+#include "flashback/model/detail/adapter.hpp"
+#endif

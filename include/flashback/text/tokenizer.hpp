@@ -3,11 +3,6 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/vocabulary.hpp"
-#include "flashback/text/detail/byte_level_bpe.hpp"
-#include "flashback/text/detail/indexed_vocabulary.hpp"
-#include "flashback/text/detail/sentencepiece_bpe.hpp"
-#include "flashback/text/normalise.hpp"
-#include "flashback/text/unicode.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -15,10 +10,12 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
+
+/// Whether the name of a pre-tokenizer is one of Llama 3's.
+bool splits_as_llama3(std::string_view pre_tokenizer) noexcept;
 
 /// Turns text into the tokens of a vocabulary and back. It is a value: copies share one immutable state, which several threads
 /// may use at once. The vocabulary chooses the algorithm:
@@ -39,36 +36,29 @@ class Tokenizer {
 public:
     /// Throws    Error{vocabulary} if the vocabulary contradicts itself; Error{unsupported} if its algorithm or its
     ///           pre-tokenizer is not known here
-    explicit Tokenizer(Vocabulary vocabulary) : state_(std::make_shared<const State>(std::move(vocabulary))) {}
+    explicit Tokenizer(Vocabulary vocabulary);
 
-    const Vocabulary& vocabulary() const noexcept { return state_->index.vocabulary; }
+    const Vocabulary& vocabulary() const noexcept;
 
     /// The number of tokens.
-    std::size_t size() const noexcept { return vocabulary().size(); }
+    std::size_t size() const noexcept;
 
     /// The tokens that the model wants in front of every text: BOS, or none. Valid as long as a copy of this tokenizer lives.
-    TokenSpan head() const noexcept { return state_->index.head; }
+    TokenSpan head() const noexcept;
 
     /// The tokens that the model wants in front of every passage that is retrieved: BOS for OPT, else none. Valid as `head` is.
-    TokenSpan passage_head() const noexcept { return state_->index.passage_head; }
+    TokenSpan passage_head() const noexcept;
 
     /// The id of a token by its text, control tokens included; nothing if there is none.
-    std::optional<TokenId> find(std::string_view piece) const {
-        const auto it = state_->index.all.find(piece);
-        if (it == state_->index.all.end()) return {};
-        return it->second;
-    }
+    std::optional<TokenId> find(std::string_view piece) const;
 
     /// The id of a token by its text, control tokens included.
     /// Throws    Error{vocabulary} if there is none
-    TokenId id(std::string_view piece) const {
-        if (const auto found = find(piece)) return *found;
-        FLASHBACK_THROW(ErrorCode::vocabulary, "the vocabulary of ", size(), " tokens has no token '", printable(piece), "'");
-    }
+    TokenId id(std::string_view piece) const;
 
     /// The text of a token as the vocabulary spells it, e.g. "▁the", "<0x0A>" or "Ġthe".
     /// Throws    Error{contract} for an id that the vocabulary does not have
-    const std::string& piece(TokenId token) const { return vocabulary().pieces[index(token)]; }
+    const std::string& piece(TokenId token) const;
 
     /// The tokens of a text, without head.
     /// Throws    Error{vocabulary} for a character that no token, byte token or unknown token covers; with byte-level BPE for a
@@ -78,82 +68,27 @@ public:
 
     /// The bytes that a token adds to a text; nothing for control tokens.
     /// Throws    Error{contract} for an id that the vocabulary does not have
-    std::string decode(TokenId token) const {
-        std::string out;
-        add(out, token);
-        return out;
-    }
+    std::string decode(TokenId token) const;
 
     /// The text that tokens add after other tokens. It may end inside a UTF-8 character; StreamDecoder holds such a rest back.
     /// Throws    Error{contract} for an id that the vocabulary does not have
-    std::string decode(TokenSpan tokens) const {
-        std::string out;
-        for (const TokenId token : tokens) add(out, token);
-        return out;
-    }
+    std::string decode(TokenSpan tokens) const;
 
     /// The text of tokens that are a whole text, without head. It is the inverse of `encode`, and leaves out the space that
     /// `encode` put in front. With SentencePiece two things do not come back: U+2581, which pieces use for a space, and what
     /// became the unknown token. With byte-level BPE all bytes of the text come back, or of its normal form if the vocabulary
     /// asks for one.
     /// Throws    Error{contract} for an id that the vocabulary does not have
-    std::string decode_whole(TokenSpan tokens) const {
-        std::string out;
-        bool at_start = vocabulary().add_space_prefix;
-        for (const TokenId token : tokens) {
-            const std::size_t before = out.size();
-            add(out, token);
-            const bool user_defined = vocabulary().kinds[index(token)] == TokenKind::user_defined;
-            if (at_start && !user_defined && out.size() > before && out[before] == ' ') out.erase(before, 1);
-            at_start = vocabulary().add_space_prefix && user_defined;
-        }
-        return out;
-    }
+    std::string decode_whole(TokenSpan tokens) const;
 
 private:
-    struct State {
-        using Algorithm = std::variant<detail::SentencePieceBpe, detail::ByteLevelBpe>;
+    struct State;
 
-        explicit State(Vocabulary v) : index(known(std::move(v))), algorithm(algorithm_of(index)) {}
+    std::size_t index(TokenId token) const;
 
-        /// The vocabulary, if it names an algorithm that is known.
-        static Vocabulary known(Vocabulary v) {
-            if (v.model == "llama" || v.model == "gpt2") return v;
-            FLASHBACK_THROW(ErrorCode::unsupported, "the vocabulary asks for the tokenizer '", printable(v.model),
-                            "', expected 'llama' (SentencePiece BPE) or 'gpt2' (byte-level BPE)");
-        }
-        static Algorithm algorithm_of(const detail::IndexedVocabulary& index) {
-            if (index.vocabulary.model == "gpt2") return detail::ByteLevelBpe{index};
-            return detail::SentencePieceBpe{index};
-        }
+    void add(std::string& out, TokenId token) const;
 
-        detail::IndexedVocabulary index;
-        Algorithm algorithm;
-    };
-
-    std::size_t index(TokenId token) const {
-        FLASHBACK_ASSERT(token >= 0 && static_cast<std::size_t>(token) < size(), "token ", token,
-                         " is not in the vocabulary of ", size(), " tokens");
-        return static_cast<std::size_t>(token);
-    }
-
-    void add(std::string& out, TokenId token) const {
-        switch (vocabulary().kinds[index(token)]) {
-            case TokenKind::control:
-            case TokenKind::unused: return;
-            case TokenKind::user_defined: out += piece(token); return;
-            case TokenKind::normal:
-            case TokenKind::unknown:
-            case TokenKind::byte: break;
-        }
-        std::visit([&](const auto& algorithm) { algorithm.decode(state_->index, token, out); }, state_->algorithm);
-    }
-
-    void encode_raw(std::string_view text, bool at_start, std::vector<TokenId>& out) const {
-        const std::string normal = vocabulary().normal_form_c ? normal_form_c(text) : std::string{};
-        const std::string_view taken = vocabulary().normal_form_c ? std::string_view{normal} : text;
-        std::visit([&](const auto& algorithm) { algorithm.encode(state_->index, taken, at_start, out); }, state_->algorithm);
-    }
+    void encode_raw(std::string_view text, bool at_start, std::vector<TokenId>& out) const;
 
     std::shared_ptr<const State> state_;
 };
@@ -166,13 +101,7 @@ public:
 
     /// The characters that the token completes.
     /// Throws    Error{contract} for an id that the vocabulary does not have
-    std::string push(TokenId token) {
-        pending_ += tokenizer_.decode(token);
-        const std::size_t whole = pending_.size() - incomplete_utf8(pending_);
-        std::string out = pending_.substr(0, whole);
-        pending_.erase(0, whole);
-        return out;
-    }
+    std::string push(TokenId token);
 
     /// What is left at the end of a text: the bytes of a character that was never completed.
     std::string finish() { return std::exchange(pending_, {}); }
@@ -182,25 +111,8 @@ private:
     std::string pending_;
 };
 
-inline std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
-    std::vector<TokenId> out;
-    const auto marks = state_->index.user_defined.find(text);
-    bool at_start = true;
-    std::size_t begin = 0;
-    const auto encode_up_to = [&](std::size_t end) {
-        if (end == begin) return;
-        encode_raw(text.substr(begin, end - begin), at_start, out);
-        at_start = false;
-    };
-    for (auto mark = marks.rbegin(); mark != marks.rend(); ++mark) {
-        if (mark->at < begin) continue;  // within the one before
-        encode_up_to(mark->at);
-        out.push_back(mark->token);
-        at_start = true;
-        begin = mark->at + piece(mark->token).size();
-    }
-    encode_up_to(text.size());
-    return out;
-}
-
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_COMPILED_ONCE)
+#include "flashback/text/detail/tokenizer.hpp"
+#endif

@@ -58,7 +58,7 @@ FLASHBACK_DETAIL_ONCE Vocabulary read_vocabulary(const GgufFile& file) {
     v.unknown = special("tokenizer.ggml.unknown_token_id");
     // Files of SentencePiece and Llama 3 mention it only if they go without.
     const bool sentencepiece = v.model == "llama";
-    const bool llama3 = v.model == "gpt2" && detail::find_pre_tokenizer(v.pre) == detail::PreTokenizer::llama_bpe;
+    const bool llama3 = v.model == "gpt2" && splits_as_llama3(v.pre);
     v.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or((sentencepiece || llama3) && v.bos.has_value());
     if (v.add_bos && !v.bos) {
         FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' wants BOS in front of every text, but names no BOS token");
