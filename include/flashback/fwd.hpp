@@ -246,6 +246,7 @@ struct RetrievedStride;
 class RetrievedStrides;
 struct PlannedStride;
 struct StrideLayout;
+struct StreamedDocument;
 struct TrainingExample;
 template <class P>
 class RetrievalExamples;
