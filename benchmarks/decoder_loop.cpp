@@ -38,13 +38,13 @@ void plan(benchmark::State& state) {
     const auto policies = Policies{}.layout(Layout{});
     const TokenBuffer history = counting(static_cast<std::size_t>(state.range(0)));
     const TokenBuffer passage = counting(passage_tokens);
-    const std::array<TokenSpan, 1> documents{passage};
+    const std::array<Passage, 1> passages{Passage{.tokens = passage}};
     const std::array<TokenId, 1> head{1};
     PlanScratch held, scratch;
-    plan_context(policies, {}, {head, documents, TokenSpan{history}.first(history.size() - stride)}, held);
+    plan_context(policies, {}, {head, passages, TokenSpan{history}.first(history.size() - stride)}, held);
     ContextPlan planned;
     for ([[maybe_unused]] auto _ : state) {
-        planned = plan_context(policies, held.wanted, {head, documents, history}, scratch);
+        planned = plan_context(policies, held.wanted, {head, passages, history}, scratch);
         benchmark::DoNotOptimize(planned);
         benchmark::ClobberMemory();
     }

@@ -115,9 +115,9 @@ std::vector<fb::TokenId> by_their_loop(ToyRuntime& runtime) {
     for (std::size_t i = 0; i < new_tokens; ++i) {
         fb::TokenSpan feed = fb::TokenSpan{context}.last(1);
         if (i % stride == 0) {
-            const std::array<fb::TokenSpan, 1> documents{
-                search.best(fb::TokenSpan{context}.last(std::min<std::size_t>(32, context.size())))};
-            const fb::ContextParts parts{.head = {}, .documents = documents, .context = context};
+            const std::array<fb::Passage, 1> passages{
+                fb::Passage{.tokens = search.best(fb::TokenSpan{context}.last(std::min<std::size_t>(32, context.size())))}};
+            const fb::ContextParts parts{.head = {}, .passages = passages, .context = context};
             const auto plan = fb::plan_context(policies, held, parts, scratch);
             runtime.kv_cache_seq_rm(static_cast<int>(plan.keep));
             held.resize(plan.keep);

@@ -72,7 +72,7 @@ struct BeforeNewest {
         const std::size_t older = parts.context.size() - std::min(newest, parts.context.size());
         append(out, parts.head);
         append(out, parts.context.first(older));
-        append(out, parts.documents);
+        append(out, parts.passages);
         append(out, parts.context.subspan(older));
     }
 };
@@ -133,7 +133,8 @@ void test_by_hand() {
     check(std::ranges::equal(LastSentence{.full_stop = 9}(step).tokens, TokenBuffer{6, 7}), "the newest sentence");
 
     TokenBuffer out;
-    BeforeNewest{.newest = 1}({.head = {}, .documents = std::array{TokenId{40}}, .context = text}, out);
+    const std::array<TokenId, 1> passage{40};
+    BeforeNewest{.newest = 1}({.head = {}, .passages = std::array{TokenSpan{passage}}, .context = text}, out);
     check(out == TokenBuffer{5, 9, 6, 40, 7}, "the passage stands before the newest token");
 }
 

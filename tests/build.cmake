@@ -6,6 +6,8 @@ set_target_properties(test_umbrella PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJE
 add_test(NAME umbrella COMMAND test_umbrella)
 add_test(NAME floors COMMAND ${CMAKE_COMMAND} -DINCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -P ${CMAKE_CURRENT_SOURCE_DIR}/floors.cmake)
 add_test(NAME floors_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/floors_notice.sh ${PROJECT_SOURCE_DIR})
+add_test(NAME fwd COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/fwd.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
+add_test(NAME fwd_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/fwd_notice.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
 add_test(NAME policy_only COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/policy_only.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
 set(include_options "-I$<JOIN:$<TARGET_PROPERTY:flashback,INTERFACE_INCLUDE_DIRECTORIES>,;-I>")
 add_test(NAME headers_alone COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR}/include
@@ -57,5 +59,5 @@ add_test(NAME refusals_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals_no
          -I${PROJECT_SOURCE_DIR}/include)
 set_tests_properties(refusals_right refusals_notice PROPERTIES LABELS build TIMEOUT 600)
 
-set_tests_properties(umbrella floors floors_notice policy_only headers_alone headers_alone_notices PROPERTIES LABELS build TIMEOUT 600)
+set_tests_properties(umbrella floors floors_notice fwd fwd_notice policy_only headers_alone headers_alone_notices PROPERTIES LABELS build TIMEOUT 600)
 set_tests_properties(headers_alone PROPERTIES LABELS "build;slow" RUN_SERIAL ON)

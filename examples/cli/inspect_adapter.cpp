@@ -18,6 +18,7 @@
 #include <iostream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cli {
@@ -102,7 +103,8 @@ void inspect_adapter(const std::string& adapter, const fb::ModelSource& model, b
         const fb::GgufFile file = fb::GgufFile::open(adapter);
         inspected(gguf_json(file), file);
     } else {
-        inspected(peft_json(adapter), fb::SafetensorsFile::open(std::filesystem::path{adapter} / fb::peft_tensors_file));
+        Json json = peft_json(adapter);  // the configuration first: what lacks both files is told of that
+        inspected(std::move(json), fb::SafetensorsFile::open(std::filesystem::path{adapter} / fb::peft_tensors_file));
     }
 }
 

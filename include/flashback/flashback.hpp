@@ -1,4 +1,4 @@
-/// \file The umbrella: everything but what is included on request only.
+/// \file The umbrella: everything but what is included on request only. For POSIX systems; core, policy and decoder alone are for all.
 #pragma once
 
 #include "flashback/core/any_retriever.hpp"

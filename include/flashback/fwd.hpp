@@ -4,13 +4,16 @@
 /// it.
 ///
 ///     7  measure | eval | train           run-time test, what a model costs, peaks | perplexity | gradients, AdamW; LoRA, marker rows
-///     6  files | data                     what loads and saves models, tokenizers, adapters | texts, strides, training examples
+///     6  files | data                     what loads and saves models, tokenizers, adapters | strides, passages for them, training examples
 ///     5  model                            transformer, sessions, adapters, random weights; nothing about files
 ///     4  decoder                          the loop: schedule, query, retrieve, plan, evaluate, sample
-///     3  kv | retrieval                   storage of keys and values | documents, passages, BM25
+///     3  kv | retrieval                   storage of keys and values | texts as documents, passages, BM25
 ///     2  simd | text | format | policy    kernels | tokenizers | GGUF, safetensors, PEFT | token functions
 ///     1  tensor                           types of elements, block formats, buffers
 ///     0  core                             tokens, errors, concepts of models and retrievers, executors, random numbers
+///
+/// core, policy, decoder and testing need the standard library only. All else is for POSIX systems: files are mapped into memory
+/// (mmap), and large buffers ask for huge pages (madvise).
 ///
 /// testing, on floor 1: a model and a retriever that cost nothing; not in the umbrella. Its plain loops, which say what the kernels
 /// compute, stand on floor 3, for they have the types of simd.
@@ -19,22 +22,26 @@
 #include "flashback/core/config.hpp"
 
 #include <cstdint>
+#include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 // core
 class Error;
+enum class ErrorCode;
 struct Query;
 struct Passage;
 struct NoPassages;
 template <class Signature>
 class FunctionRef;
 class AnyRetriever;
+enum class TokenKind : std::uint8_t;
 struct Vocabulary;
 struct SerialExecutor;
 class ThreadPool;
 class ExecutorRef;
 class Fingerprint;
+class SplitMix64;
 
 // policy: when to retrieve
 struct StepView;
@@ -63,6 +70,7 @@ struct PrependPassages;
 struct AppendPassages;
 struct AppendAndRepeat;  // 16 tokens
 struct Sticky;
+struct LayoutParts;
 class AnyLayout;
 
 // policy: what of the KV cache is kept, and what is dropped when the window is full
@@ -103,22 +111,77 @@ using AnyPolicies = Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyRe
 
 namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book()
 
+// tensor
+enum class DType : std::uint32_t;
+struct DTypeLayout;
+struct BlockQ4_0;
+struct BlockQ4_1;
+struct BlockQ5_0;
+struct BlockQ5_1;
+struct BlockQ8_0;
+struct BlockQ2_K;
+struct BlockQ3_K;
+struct BlockQ4_K;
+struct BlockQ5_K;
+struct BlockQ6_K;
+struct K4Scale;
+struct KVTile;
+template <class T>
+    requires std::is_trivially_copyable_v<T>
+class AlignedBuffer;
+
+// simd: products, attention, and what works on rows
+namespace simd {
+class PackedMatrix;
+enum class Operand : std::uint8_t;
+struct Activations;
+struct ActivationBlock;
+class ActivationBuffer;
+struct PanelRange;
+struct MatmulResult;
+struct GemmRows;
+struct GemmPanels;
+struct GemmResult;
+struct GemmShape;
+enum class GemmStart : bool;
+enum class Half : std::uint16_t;
+enum class BFloat16 : std::uint16_t;
+struct AttentionQuery;
+struct NormGradients;
+struct AdamWElements;
+struct AdamWFactors;
+}  // namespace simd
+
 // text and format
 class Tokenizer;
 class StreamDecoder;
+struct CodePoint;
+struct ValidText;
+enum class FileAccess : std::uint8_t;
+class MappedFile;
 class AtomicFile;
+class ByteReader;
+enum class GgufType : std::uint32_t;
+struct GgufArray;
+struct GgufTensor;
 class GgufFile;
 class GgufWriter;
+struct SafeTensor;
 class SafetensorsFile;
 class SafetensorsFolder;
 class SafetensorsWriter;
+class JsonTree;
+class JsonFields;
+struct OptionalJson;
 class MadeFolder;
 class ModulePattern;
 struct PeftConfig;
 
 // kv and retrieval
+struct KVShape;
 class ContiguousKVCache;
 struct Document;
+enum class TextForm : std::uint8_t;
 struct Corpus;
 class Passages;
 struct Bm25Options;  // passages of 128 tokens, k1 0.9, b 0.4
@@ -127,6 +190,10 @@ class Bm25Index;
 // decoder
 struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
 struct Generation;
+struct RetrievedPassage;
+struct Retrieval;
+struct TokenCounts;
+struct Seconds;
 struct Statistics;
 struct ModelFacts;
 struct Need;
@@ -142,10 +209,21 @@ enum class Positions : std::uint8_t;
 enum class Activation : std::uint8_t;
 struct TransformerConfig;
 struct Llama3Scaling;  // 8, 1, 4, 8192
+enum class LinearModule : std::uint8_t;
+struct TransformerLayer;
 struct Transformer;
+enum class TensorRole : std::uint8_t;
+struct TensorId;
 struct LoraPair;
+struct AdapterLayer;
 struct Adapter;
+struct PackedLora;
 class PackedAdapter;
+struct AdapterUse;
+struct Workspace;
+struct ForwardParts;
+enum class Stage : std::uint8_t;
+struct NoObserver;
 struct SessionOptions;  // the window of the model, pieces of 256 tokens, serial, no adapter
 template <class Cache>
 class BasicSession;
@@ -166,6 +244,8 @@ struct FromSource;     // runs of 16 tokens
 struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
 struct RetrievedStride;
 class RetrievedStrides;
+struct PlannedStride;
+struct StrideLayout;
 struct TrainingExample;
 template <class P>
 class RetrievalExamples;
@@ -173,7 +253,13 @@ class PackedText;
 class ShuffledPasses;
 
 // measure
+struct PeakOptions;  // 0.1 seconds a peak, 512 MB of memory to read
+struct MachinePeaks;
+class ReadStream;
+struct TensorSize;
 struct ModelCost;
+struct RetrievalLengths;
+struct RetrievalSample;
 enum class RunTimeLayout;
 struct RunTimeOptions;
 struct RunTime;
@@ -182,7 +268,7 @@ struct RunTime;
 struct PerplexityOptions;
 struct Perplexity;
 struct ModelComparison;
-struct StrideLayout;
+struct TokenScore;
 struct RetrievalPerplexityOptions;
 struct RetrievalPerplexity;
 struct StrideDifference;
@@ -190,9 +276,16 @@ struct StrideDifference;
 // train
 struct LoraOptions;      // no modules; rank 16, alpha 32, dropout 0.05
 struct TrainingTargets;  // a LoRA, marker rows, or all
-struct LearningRate;     // 1e-4, cosine, warm-up 0.1, 1000 steps
-struct AdamWOptions;     // 0.9, 0.999, 1e-8, no decay
-struct TrainerOptions;   // clips at 1, seed 0, serial
+enum class Decay : std::uint8_t;
+struct LearningRate;  // 1e-4, cosine, warm-up 0.1, 1000 steps
+struct AdamWOptions;  // 0.9, 0.999, 1e-8, no decay
+struct AdamWStep;
+struct Parameter;
+class ParameterLayout;
+struct TrainerOptions;  // clips at 1, seed 0, serial
+struct StepResult;
+struct LossSum;
+struct TrainerState;
 class Trainer;
 struct InitialOptions;  // deviation 0.02, tied, seed 0
 class CheckpointFile;

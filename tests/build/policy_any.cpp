@@ -10,12 +10,12 @@
 int main() {
     using namespace flashback;
     testing::NullModel model{50};
-    AnyRetriever documents{testing::NullRetriever{8, 50}};
+    AnyRetriever retriever{testing::NullRetriever{8, 50}};
     AnyPolicies policies{AnySchedule{EveryNTokens{4}},     AnyQuery{LastNTokens{2}},
                          AnyWrapper{MarkerTokens{48, 49}}, AnyLayout{PrependPassages{}},
                          AnyReuse{RecomputeAll{}},         AnySampler{Greedy{}},
-                         AnyOverflow{DropOldest{}},        AnyStopping{StopStrings{{"?"}, [](TokenId) { return "."; }}}};
-    Decoder decoder{model, documents, policies};
+                         AnyOverflow{DropOldest{}},        AnyStopping{StopStrings{{"?"}, [](TokenId) { return '.'; }}}};
+    Decoder decoder{model, retriever, policies};
     const std::array<TokenId, 3> prompt{1, 2, 3};
     const auto run = decoder.generate(prompt, {.max_tokens = 12});
     return run.tokens.size() == 12 && run.stats.retrievals == 3 && run.stats.counts.reused == 0 ? 0 : 1;

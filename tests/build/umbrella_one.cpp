@@ -1,4 +1,7 @@
 // The umbrella in two translation units of one program: everything in it is inline or a template.
+#include <flashback/fwd.hpp>
+
+// What fwd.hpp declares must agree with what follows.
 #include <flashback/flashback.hpp>
 
 flashback::TokenId greedy_of_the_other_unit(std::span<const float> logits);

@@ -7,8 +7,8 @@
 
 int main() {
     flashback::testing::NullModel model{50};
-    flashback::testing::NullRetriever documents{8, 50};
-    flashback::Decoder decoder{model, documents, flashback::Policies{}.schedule(flashback::EveryNTokens{4})};
+    flashback::testing::NullRetriever retriever{8, 50};
+    flashback::Decoder decoder{model, retriever, flashback::Policies{}.schedule(flashback::EveryNTokens{4})};
     const std::array<flashback::TokenId, 3> prompt{1, 2, 3};
     const auto run = decoder.generate(prompt, {.max_tokens = 12});
     std::printf("%zu tokens, %zu retrievals, %zu positions reused\n", run.tokens.size(), run.stats.retrievals,

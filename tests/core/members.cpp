@@ -41,7 +41,13 @@ struct RvalueOnly {
     void reset() &&;
 };
 struct Data {
-    int reset;
+    std::vector<int> reset;
+};
+struct Number {
+    int reset;  // a setting, which nobody takes for the function
+};
+class PrivateNumber {
+    [[maybe_unused]] int reset;
 };
 struct Function {
     std::function<void()> reset;
@@ -94,6 +100,7 @@ struct OtherNames {
     void rewind(std::size_t);
 };
 
+static_assert(!NamesReset<Number> && NamesReset<PrivateNumber>, "of a private one nothing is known but its name");
 static_assert(!NamesReset<Nothing> && !NamesReset<OtherNames>);
 static_assert(NamesReset<Plain> && NamesReset<OneArgument> && NamesReset<Overloaded> && NamesReset<Static>);
 static_assert(NamesReset<const Plain> && NamesReset<volatile Plain> && !NamesReset<const Nothing>);
@@ -128,7 +135,7 @@ struct FinalTemplate final {
     void reset(T);
 };
 struct FinalData final {
-    int reset;
+    std::string reset;
 };
 struct FinalInherited final : OneArgument {};
 struct FinalOther final {
@@ -146,7 +153,7 @@ union UnionOneArgument {
     void reset(int);
 };
 union UnionData {
-    int reset;
+    int* reset;
 };
 static_assert(!NamesReset<FinalNothing> && !NamesReset<FinalOther> && !NamesReset<UnionNothing>);
 static_assert(NamesReset<FinalPlain> && NamesReset<const FinalPlain> && NamesReset<FinalOneArgument> &&

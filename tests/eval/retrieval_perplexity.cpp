@@ -52,23 +52,23 @@ std::vector<std::vector<double>> direct(const World& world, const StrideOptions&
     const TokenSpan text = world.text.tokens();
     for (std::size_t at = o.init; at + o.stride <= text.size() && (o.strides == 0 || strides.size() < o.strides);
          at += o.stride) {
-        TokenBuffer documents;
+        TokenBuffer wrapped;
         if (order != Order::none) {
             const std::vector<std::size_t> ranking = world.passages.ranking(text.subspan(at - 16, 16));
             for (std::size_t k = 0; k < o.passages; ++k) {
                 const TokenSpan passage = world.passages.tokens(ranking[k]);
-                append(documents, passage.first(std::min(passage.size(), o.passage_tokens)));
+                append(wrapped, passage.first(std::min(passage.size(), o.passage_tokens)));
             }
         }
-        const std::size_t length = o.context - (replace ? documents.size() : 0);
-        if (markers && !documents.empty()) {
-            documents.insert(documents.begin(), left);
-            documents.push_back(right);
+        const std::size_t length = o.context - (replace ? wrapped.size() : 0);
+        if (markers && !wrapped.empty()) {
+            wrapped.insert(wrapped.begin(), left);
+            wrapped.push_back(right);
         }
         TokenBuffer before{head.begin(), head.end()};
-        if (order == Order::prepend) append(before, documents);
+        if (order == Order::prepend) append(before, wrapped);
         append(before, text.subspan(at - length, length));
-        if (order == Order::append) append(before, documents);
+        if (order == Order::append) append(before, wrapped);
         std::vector<double>& nats = strides.emplace_back();
         for (std::size_t i = 0; i < o.stride; ++i) {
             std::vector<float> logits(vocab);

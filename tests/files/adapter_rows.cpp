@@ -230,8 +230,8 @@ TEST_CASE("a session takes tokens that only its adapter knows, and has no logits
         check_error(ErrorCode::contract, "token 37 is not in the vocabulary of 37 tokens", [&] { plain.evaluate(text); });
 
         // Marking tokens of this kind stand around passages and are never generated.
-        RandomRetriever documents{20, 8, 36, 3};
-        Decoder decoder{session, documents, Policies{}.schedule(EveryNTokens{4}).wrapper(MarkerTokens{37, 38})};
+        RandomRetriever retriever{20, 8, 36, 3};
+        Decoder decoder{session, retriever, Policies{}.schedule(EveryNTokens{4}).wrapper(MarkerTokens{37, 38})};
         session.truncate(0);
         const Generation generation = decoder.generate(TokenSpan{known}, {.max_tokens = 12, .ignore_eos = true});
         CHECK(generation.tokens.size() == 12);

@@ -123,7 +123,7 @@ constexpr bool checked_model() {
         "flashback: evaluate(TokenSpan, std::stop_token) of a LanguageModel must return a span of logits that live on "
         "in the model, as evaluate(TokenSpan) does");
     static_assert(
-        !NamesWindow<M> || HasWindow<M>,
+        (!NamesWindow<M> && !requires(const M& model) { model.window; }) || HasWindow<M>,
         "flashback: window() of a LanguageModel must be const and return a whole number: the most positions it can hold");
     static_assert(
         !NamesHead<M> || HasHead<M>,
@@ -133,7 +133,7 @@ constexpr bool checked_model() {
     static_assert(
         !NamesTokens<M> || RemembersTokens<M>,
         "flashback: tokens() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
-    static_assert(!NamesFingerprint<M> || FingerprintedModel<M>,
+    static_assert((!NamesFingerprint<M> && !requires(const M& model) { model.fingerprint; }) || FingerprintedModel<M>,
                   "flashback: fingerprint() of a LanguageModel must be const and return std::uint64_t");
     static_assert(
         !NamesWork<M> || CountsWork<M>,

@@ -19,7 +19,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The names that `shape_of` knows.
+/// The names that `shape_of` knows, in the order of its table.
 inline constexpr std::array<std::string_view, 7> known_shapes{"llama2-7b", "llama2-13b", "tinyllama-1.1b", "gpt2",
                                                               "opt-125m",  "opt-1.3b",   "opt-6.7b"};
 

@@ -31,13 +31,13 @@ concept StopsAfresh = StoppingCriterion<const S> || Resets<S>;
 template <class S>
 concept FittingStopping = StoppingCriterion<S> && StopsAfresh<S> && FitsOptionally<S>;
 
-template <class Text>
-concept TextOrCharacter = std::same_as < std::remove_cvref_t<Text>,
-char > || std::convertible_to<Text, std::string_view>;
+/// Text: exactly a char, or what a std::string_view is made of. A number would be appended as a character.
+template <class T>
+inline constexpr bool is_text = std::is_same_v<std::remove_cvref_t<T>, char> || std::is_convertible_v<T, std::string_view>;
 
 template <class D>
 concept GivesText = requires(Unwrapped<D>& detokenize, TokenId token) {
-    { detokenize(token) } -> TextOrCharacter;
+    requires is_text<decltype(detokenize(token))>;
 };
 
 /// Refuses, in words, what is no StoppingCriterion.

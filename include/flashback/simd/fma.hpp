@@ -47,6 +47,8 @@ using Batch = float;
 // Named here instead of taking xsimd::default_arch, so that a type of batch belongs to one value of FLASHBACK_ISA: then
 // translation units with different flags share no function of xsimd either. One register may serve several instruction sets, so
 // the name is our own, on top of xsimd's. The kernels only use plain arithmetic of floats, in which those sets do not differ.
+namespace detail {
+
 #if FLASHBACK_SIMD_FLOATS == 16
 using RegisterArch = xsimd::avx512bw;
 #elif FLASHBACK_SIMD_FLOATS == 8
@@ -64,6 +66,8 @@ struct BatchArch : RegisterArch {};
 #else
 using BatchArch = RegisterArch;  // no other instruction set that is told apart here has these registers
 #endif
+
+}  // namespace detail
 #endif
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd
@@ -73,13 +77,14 @@ namespace xsimd::types {
 
 // Holds the same register, but is not derived from it: then its functions would be shared.
 template <class T>
-struct simd_register<T, ::flashback::simd::BatchArch> {
-    using register_type = typename simd_register<T, ::flashback::simd::RegisterArch>::register_type;
+struct simd_register<T, ::flashback::simd::detail::BatchArch> {
+    using register_type = typename simd_register<T, ::flashback::simd::detail::RegisterArch>::register_type;
     register_type data;
     operator register_type() const noexcept { return data; }
 };
 template <class T>
-struct has_simd_register<T, ::flashback::simd::BatchArch> : has_simd_register<T, ::flashback::simd::RegisterArch> {};
+struct has_simd_register<T, ::flashback::simd::detail::BatchArch>
+    : has_simd_register<T, ::flashback::simd::detail::RegisterArch> {};
 
 }  // namespace xsimd::types
 #endif
@@ -88,7 +93,7 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 
 #if FLASHBACK_SIMD_FLOATS > 1
 /// As many floats as a register holds.
-using Batch = xsimd::batch<float, BatchArch>;
+using Batch = xsimd::batch<float, detail::BatchArch>;
 #endif
 inline constexpr std::size_t batch_floats = FLASHBACK_SIMD_FLOATS;
 

@@ -66,30 +66,33 @@ private:
 }  // namespace detail
 
 FLASHBACK_DETAIL_ONCE std::optional<TransformerConfig> shape_of(std::string_view name) {
-    const auto shape = [&](Family family, std::size_t vocab, std::size_t window, std::size_t layers, std::size_t heads,
-                           std::size_t kv_heads, std::size_t head_dim, std::size_t hidden) {
-        TransformerConfig c = choices_of(family);
-        c.name = name;
-        c.vocab = vocab;
-        c.window = window;
-        c.layers = layers;
-        c.width = heads * head_dim;
-        c.heads = heads;
-        c.kv_heads = kv_heads;
-        c.head_dim = head_dim;
-        if (c.positions == Positions::rotary) c.rotary_dim = head_dim;
-        c.hidden = hidden;
-        c.norm_epsilon = 1e-5f;
-        return c;
+    struct Known {
+        Family family;
+        std::size_t vocab, window, layers, heads, kv_heads, head_dim, hidden;
     };
-    if (name == "llama2-7b") return shape(Family::llama, 32000, 4096, 32, 32, 32, 128, 11008);
-    if (name == "llama2-13b") return shape(Family::llama, 32000, 4096, 40, 40, 40, 128, 13824);
-    if (name == "tinyllama-1.1b") return shape(Family::llama, 32000, 2048, 22, 32, 4, 64, 5632);
-    if (name == "gpt2") return shape(Family::gpt2, 50257, 1024, 12, 12, 12, 64, 3072);
-    if (name == "opt-125m") return shape(Family::opt, 50272, 2048, 12, 12, 12, 64, 3072);
-    if (name == "opt-1.3b") return shape(Family::opt, 50272, 2048, 24, 32, 32, 64, 8192);
-    if (name == "opt-6.7b") return shape(Family::opt, 50272, 2048, 32, 32, 32, 128, 16384);
-    return {};
+    constexpr std::array<Known, known_shapes.size()> known{{{Family::llama, 32000, 4096, 32, 32, 32, 128, 11008},
+                                                            {Family::llama, 32000, 4096, 40, 40, 40, 128, 13824},
+                                                            {Family::llama, 32000, 2048, 22, 32, 4, 64, 5632},
+                                                            {Family::gpt2, 50257, 1024, 12, 12, 12, 64, 3072},
+                                                            {Family::opt, 50272, 2048, 12, 12, 12, 64, 3072},
+                                                            {Family::opt, 50272, 2048, 24, 32, 32, 64, 8192},
+                                                            {Family::opt, 50272, 2048, 32, 32, 32, 128, 16384}}};
+    const auto at = static_cast<std::size_t>(std::ranges::find(known_shapes, name) - known_shapes.begin());
+    if (at == known.size()) return {};
+    const Known& shape = known[at];
+    TransformerConfig c = choices_of(shape.family);
+    c.name = name;
+    c.vocab = shape.vocab;
+    c.window = shape.window;
+    c.layers = shape.layers;
+    c.width = shape.heads * shape.head_dim;
+    c.heads = shape.heads;
+    c.kv_heads = shape.kv_heads;
+    c.head_dim = shape.head_dim;
+    if (c.positions == Positions::rotary) c.rotary_dim = shape.head_dim;
+    c.hidden = shape.hidden;
+    c.norm_epsilon = 1e-5f;
+    return c;
 }
 
 FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> random_transformer(const TransformerConfig& config, DType type,
