@@ -6,6 +6,7 @@
 #include "models/default_model.hpp"
 
 #include <nlohmann/json.hpp>
+#include <range/v3/view/enumerate.hpp>
 
 #include <algorithm>
 #include <cctype>
@@ -86,16 +87,16 @@ void print_generation(const fb::Generation& generation, const fb::Tokenizer& tok
     std::string text = prompt_text;
     fb::StreamDecoder stream{tokenizer};
     std::size_t next = 0;
-    for (std::size_t i = 0; i < generation.tokens.size(); ++i) {
+    for (const auto& [i, token] : ranges::views::enumerate(generation.tokens)) {
         if (next < generation.retrievals.size() && generation.retrievals[next].at == i)
             text += " [" + std::to_string(++next) + ']';
-        text += stream.push(generation.tokens[i]);
+        text += stream.push(token);
     }
     print_wrapped(text + stream.finish(), 118);
     std::cout << "\nThe passages:\n";
-    for (std::size_t i = 0; i < generation.retrievals.size(); ++i) {
+    for (const auto& [i, retrieval] : ranges::views::enumerate(generation.retrievals)) {
         std::cout << std::setw(4) << '[' + std::to_string(i + 1) + ']' << ' ';
-        const auto& passages = generation.retrievals[i].passages;
+        const auto& passages = retrieval.passages;
         if (passages.empty()) {
             std::cout << "nothing found\n";
         } else {

@@ -1,6 +1,7 @@
 # Proves the order of the floors: a header includes its own room or a lower floor, never a neighbour on its own floor.
 # decoder sees core and policy only, policy only core; core, tensor, policy, decoder and testing include nothing but the standard library and
 # themselves; and what stands in the detail/ of a room is seen by that room alone. Only rooms that exist have a floor.
+# range-v3 is for rooms that name it, and out of reach of the umbrella, because it costs compile time; no header includes Eigen.
 #
 # cmake -DINCLUDE_DIR=.../include -P floors.cmake
 cmake_minimum_required(VERSION 3.25)
@@ -16,6 +17,7 @@ set(rooms_7 measure eval train)
 set(only_of_policy core)
 set(only_of_decoder core policy)
 set(standard_only core tensor policy decoder testing)
+set(rooms_with_ranges retrieval data measure eval)  # of range-v3
 
 foreach(floor RANGE 7)
   foreach(room IN LISTS rooms_${floor})
@@ -73,6 +75,12 @@ foreach(header IN LISTS headers)
       continue()  # the standard library: no slash, no suffix
     elseif(room STREQUAL tensor AND line MATCHES "<sys/mman\\.h>")
       continue()  # huge pages
+    elseif(line MATCHES "<(unsupported/)?Eigen/")
+      message(SEND_ERROR "${header}: no header of the library includes Eigen: ${line}")
+    elseif(line MATCHES "<range/v3/" AND NOT room IN_LIST rooms_with_ranges)
+      message(SEND_ERROR "${header}: ${room} may not include range-v3: ${line}")
+    elseif(line MATCHES "<range/v3/(all|view|action|algorithm|numeric)\\.hpp>")
+      message(SEND_ERROR "${header}: includes a whole part of range-v3, expected single headers: ${line}")
     elseif(room IN_LIST standard_only)
       message(SEND_ERROR "${header}: ${room} may include the standard library and flashback only: ${line}")
     elseif(NOT line MATCHES "<[^>]+>")
@@ -80,3 +88,23 @@ foreach(header IN LISTS headers)
     endif()
   endforeach()
 endforeach()
+
+# What the umbrella includes, by whatever way.
+set(reached "")
+set(pending flashback.hpp)
+while(pending)
+  list(POP_FRONT pending header)
+  list(APPEND reached ${header})
+  file(STRINGS "${INCLUDE_DIR}/flashback/${header}" includes REGEX "^[ \t]*#[ \t]*include")
+  foreach(line IN LISTS includes)
+    if(line MATCHES "\"flashback/([a-z0-9_/]+\\.hpp)\"" AND NOT CMAKE_MATCH_1 IN_LIST reached AND NOT CMAKE_MATCH_1 IN_LIST pending)
+      list(APPEND pending "${CMAKE_MATCH_1}")
+    elseif(line MATCHES "<range/v3/")
+      message(SEND_ERROR "${header}: the umbrella reaches range-v3: ${line}")
+    endif()
+  endforeach()
+endwhile()
+list(LENGTH reached count)
+if(count LESS 30)
+  message(SEND_ERROR "the umbrella reaches ${count} headers, expected nearly all of the library")
+endif()

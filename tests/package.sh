@@ -51,6 +51,7 @@ request unknown 'flashback has no component "training"; there are policy and fla
 request optional 'the policies were found' 'REQUIRED COMPONENTS policy OPTIONAL_COMPONENTS training'
 request missing 'flashback::flashback needs packages that were not found: nlohmann_json 3.11.' 'REQUIRED' $no_json
 request missing_xsimd 'packages that were not found: xsimd 8.1.' 'REQUIRED' -DCMAKE_DISABLE_FIND_PACKAGE_xsimd=ON
+request missing_ranges 'packages that were not found: range-v3.' 'REQUIRED' -DCMAKE_DISABLE_FIND_PACKAGE_range-v3=ON
 request missing_optional 'the policies were found' 'REQUIRED OPTIONAL_COMPONENTS flashback' $no_json
 request notices_a_search 'find_package(nlohmann_json) was called by somebody' 'REQUIRED' \
     -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES="$source/tests/consumers/only_flashback.cmake"

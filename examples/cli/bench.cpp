@@ -14,6 +14,10 @@
 #include <set>
 #include <sstream>
 #include <string_view>
+#include <utility>
+
+#include <range/v3/view/tail.hpp>
+#include <range/v3/view/zip.hpp>
 
 namespace cli {
 namespace {
@@ -119,14 +123,15 @@ void print_table(const Json& runs) {
         if (common_fields.contains(name) || std::ranges::all_of(runs, [&](const Json& run) { return run[name].is_null(); }))
             continue;
         rows[0].push_back(title(name));
-        for (std::size_t i = 0; i < runs.size(); ++i) rows[i + 1].push_back(cell(runs[i][name]));
+        for (auto&& [row, run] : ranges::views::zip(rows | ranges::views::tail, runs)) row.push_back(cell(run[name]));
         std::size_t width = 0;
         for (const auto& row : rows) width = std::max(width, row.back().size());
         widths.push_back(width);
     }
     for (const auto& row : rows) {
-        for (std::size_t i = 0; i < row.size(); ++i)
-            std::cout << (i == 0 ? "" : "  ") << std::setw(static_cast<int>(widths[i])) << row[i];
+        const char* between = "";
+        for (const auto& [text, width] : ranges::views::zip(row, widths))
+            std::cout << std::exchange(between, "  ") << std::setw(static_cast<int>(width)) << text;
         std::cout << '\n';
     }
 }

@@ -14,6 +14,9 @@
 #include <string_view>
 #include <utility>
 
+#include <range/v3/view/cartesian_product.hpp>
+#include <range/v3/view/zip.hpp>
+
 namespace cli {
 namespace {
 
@@ -194,14 +197,14 @@ private:
         };
         const fb::RunTime* append = find(fb::RunTimeLayout::append);
         const fb::RunTime* prepend = find(fb::RunTimeLayout::prepend);
-        for (std::size_t i = 0; i < found.size(); ++i) {
-            const double ratio = (append ? *append : fastest[i]).cost_ratio();
-            found[i]["cost_ratio"] = ratio;
-            found[i]["speedup_over_prepend"] = nullptr;
-            found[i]["predicted_speedup_over_prepend"] = nullptr;
+        for (auto&& [run, time] : ranges::views::zip(found, fastest)) {
+            const double ratio = (append ? *append : time).cost_ratio();
+            run["cost_ratio"] = ratio;
+            run["speedup_over_prepend"] = nullptr;
+            run["predicted_speedup_over_prepend"] = nullptr;
             if (!prepend) continue;
-            found[i]["speedup_over_prepend"] = prepend->seconds() / fastest[i].seconds();
-            found[i]["predicted_speedup_over_prepend"] = fb::predicted_speedup(*prepend, fastest[i], ratio);
+            run["speedup_over_prepend"] = prepend->seconds() / time.seconds();
+            run["predicted_speedup_over_prepend"] = fb::predicted_speedup(*prepend, time, ratio);
         }
     }
 
@@ -258,9 +261,8 @@ Json bench(const BenchSettings& given) {
     switch (settings.mode) {
         case BenchMode::prefill:
             mode = "prefill";
-            for (const std::size_t context : settings.contexts) {
-                for (const std::size_t m : settings.m) runs.push_back(bench.prefill(context, m));
-            }
+            for (const auto& [context, m] : ranges::views::cartesian_product(settings.contexts, settings.m))
+                runs.push_back(bench.prefill(context, m));
             break;
         case BenchMode::decode:
             mode = "decode";

@@ -4,6 +4,7 @@
 #include "finetune_options.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/fingerprint.hpp"
+#include "flashback/data/ranges.hpp"
 #include "flashback/data/retrieval_examples.hpp"
 #include "flashback/data/shuffled_passes.hpp"
 #include "flashback/data/stride_cache.hpp"
@@ -30,6 +31,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <range/v3/algorithm/count_if.hpp>
 
 namespace cli {
 namespace {
@@ -127,8 +130,8 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
             std::cerr << "flashback: " << why << "; it is made anew\n";
         });
     }
-    std::size_t with_passages = 0;
-    for (std::size_t i = 0; i < data.found.size(); ++i) with_passages += data.found[i].found > 0 ? 1u : 0u;
+    const auto with_passages =
+        ranges::count_if(fb::each_stride(data.found), [](const auto& stride) { return stride.found > 0; });
     if (options.passages > 0 && with_passages == 0) {
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the corpus '", o.retrieval.corpus, "' has no passage for any stride of '",
                         o.retrieval.text, "' that is not from the document itself");

@@ -13,6 +13,8 @@
 #include <memory>
 #include <string_view>
 
+#include <range/v3/view/enumerate.hpp>
+
 namespace cli {
 namespace {
 
@@ -75,8 +77,7 @@ void print_summary(const fb::Generation& generation, const GenerateSettings& set
     for (const auto& retrieval : generation.retrievals) {
         std::cerr << "  at " << std::setw(4) << retrieval.at << ": ";
         if (retrieval.passages.empty()) std::cerr << "nothing found";
-        for (std::size_t i = 0; i < retrieval.passages.size(); ++i) {
-            const auto& p = retrieval.passages[i];
+        for (const auto& [i, p] : ranges::views::enumerate(retrieval.passages)) {
             std::cerr << (i ? ", " : "") << fb::harmless(p.id) << " \"" << fb::harmless(p.title) << "\" (" << p.tokens
                       << " tokens, score " << p.score << ')';
         }

@@ -1,8 +1,9 @@
 #include "ppl_retrieval.hpp"
 
-#include "files_of_command.hpp"
 #include "engine.hpp"
+#include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/data/ranges.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/format/atomic_file.hpp"
@@ -19,6 +20,8 @@
 #include <utility>
 #include <vector>
 
+#include <range/v3/view/zip.hpp>
+
 namespace cli {
 namespace {
 
@@ -30,8 +33,8 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 /// Blanks in the text of the tokens that are predicted.
 std::size_t words_of(const fb::Tokenizer& tokenizer, fb::TokenSpan text, const fb::RetrievedStrides& strides) {
     std::size_t blanks = 0;
-    for (std::size_t i = 0; i < strides.size(); ++i) {
-        const std::string predicted = tokenizer.decode(text.subspan(strides[i].at, strides.stride()));
+    for (const fb::RetrievedStride stride : fb::each_stride(strides)) {
+        const std::string predicted = tokenizer.decode(text.subspan(stride.at, strides.stride()));
         blanks += static_cast<std::size_t>(std::ranges::count(predicted, ' '));
     }
     return blanks;
@@ -52,10 +55,8 @@ struct Measured {
 void write_log(const std::string& log, const fb::RetrievedStrides& strides, const std::vector<double>& nats) {
     std::ostringstream rows;
     rows << "at,context,passages,nats_per_token\n" << std::setprecision(9);
-    for (std::size_t i = 0; i < strides.size(); ++i) {
-        const fb::RetrievedStride stride = strides[i];
-        rows << stride.at << ',' << stride.context << ',' << stride.found << ',' << nats[i] << '\n';
-    }
+    for (const auto& [stride, mean] : ranges::views::zip(fb::each_stride(strides), nats))
+        rows << stride.at << ',' << stride.context << ',' << stride.found << ',' << mean << '\n';
     write_whole(log, rows.str());
 }
 

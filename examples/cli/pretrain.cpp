@@ -23,6 +23,10 @@
 #include <utility>
 #include <vector>
 
+#include <range/v3/algorithm/copy.hpp>
+#include <range/v3/iterator/insert_iterators.hpp>
+#include <range/v3/view/chunk.hpp>
+
 namespace cli {
 namespace {
 
@@ -115,10 +119,9 @@ std::vector<fb::TrainingExample> read_valid(const PretrainOptions& o, const fb::
     const std::vector<fb::TokenId> tokens = tokenizer.encode(text);
     const fb::TokenSpan head = tokenizer.head();
     std::vector<fb::TrainingExample> examples;
-    for (std::size_t at = 0; at < tokens.size(); at += window) {
+    for (const auto part : tokens | ranges::views::chunk(window)) {
         fb::TokenBuffer one(head.begin(), head.end());
-        const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(at);
-        one.insert(one.end(), begin, begin + static_cast<std::ptrdiff_t>(std::min(window, tokens.size() - at)));
+        ranges::copy(part, ranges::back_inserter(one));
         if (fb::TrainingExample example = fb::predict_all(std::move(one)); !example.targets.empty())
             examples.push_back(std::move(example));
     }

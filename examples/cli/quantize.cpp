@@ -23,6 +23,8 @@
 #include <string_view>
 #include <vector>
 
+#include <range/v3/view/zip.hpp>
+
 namespace cli {
 namespace {
 
@@ -193,7 +195,7 @@ void quantize(const QuantizeOptions& options) {
     for (std::size_t i = 0; i < tensors.size(); ++i) announce(tensors[i].name, i);
     if (head) announce(head_name, *head);
     Converter converter{file, writer, pool};
-    for (std::size_t i = 0; i < tensors.size(); ++i) converter.convert(tensors[i], plan.types[i]);
+    for (const auto& [tensor, type] : ranges::views::zip(tensors, plan.types)) converter.convert(tensor, type);
     if (head) converter.convert(tensors[*head], plan.types[*head]);
     writer.finish();
 

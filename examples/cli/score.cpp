@@ -15,6 +15,10 @@
 #include <string>
 #include <vector>
 
+#include <range/v3/view/enumerate.hpp>
+#include <range/v3/view/tail.hpp>
+#include <range/v3/view/zip.hpp>
+
 namespace cli {
 namespace {
 
@@ -72,9 +76,9 @@ void score(const ScoreOptions& options) {
         flashback::append(tokens, flashback::load_tokenizer(file).encode(options.text.read()));
     }
     const std::span<const float> logits = session.evaluate_all(tokens);
-    for (std::size_t i = 1; i < tokens.size(); ++i) {
-        if (static_cast<std::size_t>(tokens[i]) >= session.vocab_size()) {
-            FLASHBACK_THROW(flashback::ErrorCode::contract, "token ", i, " is ", tokens[i],
+    for (const auto& [i, token] : ranges::views::enumerate(tokens) | ranges::views::tail) {  // the first is not predicted
+        if (static_cast<std::size_t>(token) >= session.vocab_size()) {
+            FLASHBACK_THROW(flashback::ErrorCode::contract, "token ", i, " is ", token,
                             ", but the model has probabilities for ", session.vocab_size(),
                             " tokens; what an adapter adds can only be read");
         }
@@ -103,14 +107,14 @@ void score(const ScoreOptions& options) {
         return;
     }
     std::cout << std::fixed << std::setprecision(4) << "    token   logprob  likeliest next tokens\n";
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
-        std::cout << std::setw(9) << tokens[i] << std::setw(10);
-        if (i == 0) {
+    for (const auto& [token, logprob, likeliest] : ranges::views::zip(tokens, logprobs, top)) {
+        std::cout << std::setw(9) << token << std::setw(10);
+        if (logprob.is_null()) {
             std::cout << "-";
         } else {
-            std::cout << logprobs[i].get<double>();
+            std::cout << logprob.template get<double>();
         }
-        for (const Json& entry : top[i]) std::cout << "  " << entry[0] << " (" << entry[1].get<double>() << ')';
+        for (const Json& entry : likeliest) std::cout << "  " << entry[0] << " (" << entry[1].get<double>() << ')';
         std::cout << '\n';
     }
     if (tokens.size() > 1) {

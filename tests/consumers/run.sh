@@ -21,7 +21,7 @@ else
     set -- "$@" -DFLASHBACK_FOLDER="$source"
 fi
 if [ "$part" = policy ]; then
-    for package in nlohmann_json xsimd Threads; do set -- "$@" -DCMAKE_DISABLE_FIND_PACKAGE_$package=ON; done
+    for package in nlohmann_json range-v3 xsimd Threads; do set -- "$@" -DCMAKE_DISABLE_FIND_PACKAGE_$package=ON; done
 fi
 cmake -S "$source/tests/consumers/$how" -B "$work/build" -G "$generator" -DCMAKE_CXX_COMPILER="$compiler" \
     -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
@@ -53,7 +53,7 @@ if [ "$how" = add_subdirectory ]; then
     if grep -E '^FLASHBACK_[A-Z_]+:BOOL=ON' "$cache"; then fail "an option is on although flashback is not the top-level project"; fi
     if grep -E '^(BUILD_TESTING|CMAKE_BUILD_TYPE):[A-Z]+=.' "$cache"; then fail "flashback decided for its parent project"; fi
     others=$(grep -E '^[A-Za-z_]+:(BOOL|STRING|PATH|FILEPATH)=' "$cache" | cut -d: -f1 |
-        grep -vE '^(FLASHBACK_|CMAKE_|PART$|consumer_|flashback_|FETCHCONTENT|nlohmann_json_DIR$|xsimd_DIR$)' || true)
+        grep -vE '^(FLASHBACK_|CMAKE_|PART$|consumer_|flashback_|FETCHCONTENT|nlohmann_json_DIR$|range-v3_DIR$|xsimd_DIR$)' || true)
     [ -z "$others" ] || fail "flashback left names without its prefix in the cache: $others"
     cmake --install "$work/build" --prefix "$work/prefix" >/dev/null
     [ ! -e "$work/prefix" ] || fail "flashback installed something into its parent's prefix: $(find "$work/prefix")"

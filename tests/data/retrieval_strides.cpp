@@ -3,6 +3,7 @@
 
 #include "flashback/core/any_retriever.hpp"
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/data/ranges.hpp"
 #include "flashback/policy/policies.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "support/errors.hpp"
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <range/v3/view/enumerate.hpp>
 
 using namespace flashback;
 using namespace flashback_test;
@@ -40,15 +42,12 @@ RankedPassages adversary(const TextStream& text, std::size_t others, std::uint64
     for (std::size_t i = 0; i < others; ++i)
         passages.add("other" + std::to_string(i), "Other " + std::to_string(i),
                      random_tokens(random, 5 + random.below(30), vocab));
-    std::size_t begin = 0;
-    for (std::size_t d = 0; d < text.documents().size(); ++d) {
-        const SourceDocument& document = text.documents()[d];
-        const TokenSpan own = text.tokens().subspan(begin, document.end - begin);
+    for (const auto& [d, streamed] : ranges::views::enumerate(each_document(text))) {
+        const auto& [document, own] = streamed;
         const TokenBuffer unrelated = random_tokens(random, 10, vocab);
         passages.add(document.id + "#2", "", unrelated);
         passages.add("x" + std::to_string(d), "  \"TITLE\"  " + std::to_string(d), unrelated);
         passages.add("y" + std::to_string(d), "something else", {own.begin(), own.end()});
-        begin = document.end;
     }
     return passages;
 }
@@ -96,10 +95,10 @@ TEST_CASE("Every whole stride has its place and its context; the walk asks nothi
         CHECK(all.size() == (tokens - 100) / stride);
         CHECK(all.stride() == stride);
         CHECK(all.retrievals() == 0);
-        for (std::size_t i = 0; i < all.size(); ++i) {
-            REQUIRE(all[i].at == 100 + i * stride);
-            REQUIRE(all[i].context == 60);
-            REQUIRE(all[i].passages.empty());
+        for (const auto& [i, one] : ranges::views::enumerate(each_stride(all))) {
+            REQUIRE(one.at == 100 + i * stride);
+            REQUIRE(one.context == 60);
+            REQUIRE(one.passages.empty());
         }
         CHECK(walk({.init = 100, .stride = stride, .strides = 3, .context = 60}).size() == 3);
     }
@@ -107,7 +106,7 @@ TEST_CASE("Every whole stride has its place and its context; the walk asks nothi
 
     // Held starts: the context begins at the same token until `hold` tokens of strides are through.
     const RetrievedStrides held = walk({.init = 100, .stride = 4, .context = 60, .hold = 20});
-    for (std::size_t i = 0; i < held.size(); ++i) REQUIRE(held[i].at - held[i].context == 40 + i / 5 * 20);
+    for (const auto& [i, one] : ranges::views::enumerate(each_stride(held))) REQUIRE(one.at - one.context == 40 + i / 5 * 20);
 }
 
 TEST_CASE("Random contexts are uniform, and those of a stride depend on seed and number alone") {
@@ -117,7 +116,7 @@ TEST_CASE("Random contexts are uniform, and those of a stride depend on seed and
     StrideOptions options{.init = 512, .stride = 2, .context = 256, .most_context = 495, .seed = 5, .passages = 0};
     const RetrievedStrides all = retrieve_strides(text, nothing, LastNTokens{}, options);
     std::map<std::size_t, int> seen;
-    for (std::size_t i = 0; i < all.size(); ++i) ++seen[all[i].context];
+    for (const RetrievedStride one : each_stride(all)) ++seen[one.context];
     CHECK(seen.size() == 240);
     CHECK(seen.begin()->first == 256);
     CHECK(seen.rbegin()->first == 495);
@@ -195,7 +194,7 @@ TEST_CASE("Where everything is forbidden nothing is found, and where little is l
     const RankedPassages only_itself = adversary(text, 0);
     const auto everything = [](const Passage&, const StrideSource&) { return true; };
     const RetrievedStrides none = retrieve_strides(text, only_itself, LastNTokens{}, options, everything);
-    for (std::size_t i = 0; i < none.size(); ++i) REQUIRE(none[i].found == 0);
+    for (const RetrievedStride one : each_stride(none)) REQUIRE(one.found == 0);
     CHECK(none.tokens().empty());
 
     // The one passage that is allowed stands behind hundreds that are not.
@@ -204,7 +203,7 @@ TEST_CASE("Where everything is forbidden nothing is found, and where little is l
     many.add("allowed", "", {3, 4, 5});
     const auto not_allowed = [](const Passage& passage, const StrideSource&) { return passage.id != "allowed"; };
     const RetrievedStrides one = retrieve_strides(text, many, LastNTokens{}, options, not_allowed);
-    for (std::size_t i = 0; i < one.size(); ++i) REQUIRE(one[i].found == 1);
+    for (const RetrievedStride stride : each_stride(one)) REQUIRE(stride.found == 1);
 }
 
 TEST_CASE("What a passage is from: ids, titles and texts") {
@@ -260,11 +259,10 @@ TEST_CASE("BM25 over the text itself finds other documents only") {
     const Bm25Index index{documents, tokenizer, {.passage_tokens = 64}};
     const RetrievedStrides all =
         retrieve_strides(text, index, LastNTokens{32}, {.init = 100, .stride = 16, .context = 60, .passage_tokens = 64});
-    for (std::size_t i = 0; i < all.size(); ++i) {
-        REQUIRE(all[i].found == 1);
-        const std::string found = tokenizer.decode(all[i].passages);
-        for (const SourceDocument& own : text.documents_of(all[i].at - 60, all[i].at + 16))
-            REQUIRE(found.find(own.id) == found.npos);
+    for (const RetrievedStride one : each_stride(all)) {
+        REQUIRE(one.found == 1);
+        const std::string found = tokenizer.decode(one.passages);
+        for (const SourceDocument& own : text.documents_of(one.at - 60, one.at + 16)) REQUIRE(found.find(own.id) == found.npos);
     }
 }
 

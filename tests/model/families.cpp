@@ -19,17 +19,6 @@ namespace {
 
 constexpr std::size_t length = 70;  // beyond a tile of keys
 
-double farthest(const DoubleRows& a, const DoubleRows& b) {
-    double most = 0;
-    for (std::size_t t = 0; t < a.size(); ++t) {
-        for (std::size_t i = 0; i < a[t].size(); ++i) {
-            const double off = std::abs(a[t][i] - b[t][i]);
-            if (!(off <= most)) most = off;  // keeps a NaN
-        }
-    }
-    return most;
-}
-
 /// How far the logits come to lie if every number is off by what its rounding may do: a sum of n terms by 2^-24 of their
 /// magnitudes for each of sqrt(n) steps, which is what n steps to either side come to; keys and values by what the cache rounds.
 double effect_of_rounding(DoubleTransformer model, const std::vector<TokenId>& tokens, double cache) {
@@ -41,19 +30,14 @@ double effect_of_rounding(DoubleTransformer model, const std::vector<TokenId>& t
     };
     model.cache_noise = [&] { return 1 + to_either_side() * cache; };
     double most = 0;
-    for (int run = 0; run < 4; ++run) most = std::max(most, farthest(model.logits(tokens), exact));
+    for (int run = 0; run < 4; ++run) most = std::max(most, farthest64(model.logits(tokens), exact));
     return most;
 }
 
 DoubleRows logits_of(const ModelPtr& model, const std::vector<TokenId>& tokens, DType cache) {
     Session session{model, {.cache = cache}};
     const std::span<const float> all = session.evaluate_all(tokens);
-    DoubleRows rows;
-    for (std::size_t t = 0; t < tokens.size(); ++t) {
-        const auto row = all.subspan(t * session.vocab_size(), session.vocab_size());
-        rows.emplace_back(row.begin(), row.end());
-    }
-    return rows;
+    return matrix64({all.begin(), all.end()}, index64(session.vocab_size()));
 }
 
 }  // namespace
@@ -68,14 +52,14 @@ TEST_CASE("the logits of every family are those of a plain forward pass in doubl
         const DoubleRows expected = plain.logits(tokens);
         const DoubleRows found = logits_of(model, tokens, DType::f32);
         const double tolerance = effect_of_rounding(plain, tokens, 0x1p-24);
-        const double worst = farthest(found, expected);
+        const double worst = farthest64(found, expected);
         CAPTURE(tolerance);
         CHECK(worst > 0);
         CHECK(worst <= tolerance);
         CHECK(tolerance < 1e-4);
         for (const DType cache : {DType::f16, DType::bf16}) {
             const double rounding = cache == DType::f16 ? 0x1p-11 : 0x1p-8;
-            const double off = farthest(logits_of(model, tokens, cache), expected);
+            const double off = farthest64(logits_of(model, tokens, cache), expected);
             CHECK(off > worst);
             CHECK(off <= 2 * effect_of_rounding(plain, tokens, rounding));
         }
@@ -122,7 +106,7 @@ TEST_CASE("every choice of a family is heard in its logits") {
         for (const Change& change : one.all) {
             DoubleTransformer other = in_double(*model);
             change(other);
-            CHECK(farthest(found, other.logits(tokens)) > 1e-3);
+            CHECK(farthest64(found, other.logits(tokens)) > 1e-3);
         }
     }
 }

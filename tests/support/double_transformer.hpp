@@ -8,67 +8,72 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
 
+#include <Eigen/Core>
+
 namespace flashback_test {
 
-using DoubleRows = std::vector<std::vector<double>>;
+/// A row for each token.
+using DoubleRows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// y = x Wᵀ, W row-major; 4 sums only so that it does not take for ever.
-inline DoubleRows linear64(const DoubleRows& x, const std::vector<double>& w) {
-    const std::size_t inputs = x[0].size();
-    DoubleRows y(x.size(), std::vector<double>(w.size() / inputs));
-    for (std::size_t t = 0; t < x.size(); ++t) {
-        for (std::size_t o = 0; o < y[t].size(); ++o) {
-            const double* row = w.data() + o * inputs;
-            double sum[4] = {};
-            for (std::size_t i = 0; i < inputs; ++i) sum[i % 4] += row[i] * x[t][i];
-            y[t][o] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-        }
-    }
-    return y;
+inline Eigen::Index index64(std::size_t i) { return static_cast<Eigen::Index>(i); }
+
+/// Row-major values with so many columns as a matrix.
+inline Eigen::Map<const DoubleRows> matrix64(const std::vector<double>& values, Eigen::Index columns) {
+    return {values.data(), static_cast<Eigen::Index>(values.size()) / columns, columns};
+}
+inline Eigen::Map<const Eigen::RowVectorXd> row64(const std::vector<double>& values) {
+    return {values.data(), static_cast<Eigen::Index>(values.size())};
 }
 
+/// y = x Wᵀ, W row-major.
+inline DoubleRows linear64(const DoubleRows& x, const std::vector<double>& w) { return x * matrix64(w, x.cols()).transpose(); }
+
 inline DoubleRows rms_norm64(const DoubleRows& x, const std::vector<double>& weight, double epsilon) {
-    DoubleRows y = x;
-    for (auto& row : y) {
-        double squares = 0;
-        for (const double value : row) squares += value * value;
-        const double rms = std::sqrt(squares / static_cast<double>(row.size()) + epsilon);
-        for (std::size_t i = 0; i < row.size(); ++i) row[i] *= weight[i] / rms;
-    }
-    return y;
+    const Eigen::ArrayXd rms = (x.array().square().rowwise().mean() + epsilon).sqrt();
+    return (x.array().colwise() / rms).rowwise() * row64(weight).array();
 }
 
 inline DoubleRows layer_norm64(const DoubleRows& x, const std::vector<double>& weight, const std::vector<double>& bias,
                                double epsilon) {
-    DoubleRows y = x;
-    for (auto& row : y) {
-        double mean = 0;
-        for (const double value : row) mean += value / static_cast<double>(row.size());
-        double variance = 0;
-        for (const double value : row) variance += (value - mean) * (value - mean) / static_cast<double>(row.size());
-        for (std::size_t i = 0; i < row.size(); ++i)
-            row[i] = (row[i] - mean) / std::sqrt(variance + epsilon) * weight[i] + bias[i];
-    }
-    return y;
+    const DoubleRows centred = x.colwise() - x.rowwise().mean();
+    const Eigen::ArrayXd deviation = (centred.array().square().rowwise().mean() + epsilon).sqrt();
+    return ((centred.array().colwise() / deviation).rowwise() * row64(weight).array()).rowwise() + row64(bias).array();
+}
+
+/// Each row as the probabilities that it means.
+inline DoubleRows softmax64(const DoubleRows& x) {
+    const DoubleRows e = (x.colwise() - x.rowwise().maxCoeff()).array().exp();
+    return e.array().colwise() / e.rowwise().sum().array();
+}
+
+/// Each row as the natural logarithms of the probabilities that it means.
+inline DoubleRows log_softmax64(const DoubleRows& x) {
+    const DoubleRows below = x.colwise() - x.rowwise().maxCoeff();
+    return below.array().colwise() - below.array().exp().rowwise().sum().log();
+}
+
+/// The greatest difference of two elements; NaN if there is one.
+inline double farthest64(const DoubleRows& a, const DoubleRows& b) {
+    return (a - b).cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
 }
 
 /// Rotates adjacent pairs of the first `rotated` elements of each head; angles are divided by `divisors`, or not.
 inline void rotate64(DoubleRows& x, std::size_t head_dim, std::size_t rotated, double base,
                      const std::vector<double>& divisors = {}) {
-    for (std::size_t t = 0; t < x.size(); ++t) {
-        for (std::size_t h = 0; h < x[t].size(); h += head_dim) {
+    for (Eigen::Index t = 0; t < x.rows(); ++t) {
+        for (Eigen::Index h = 0; h < x.cols(); h += index64(head_dim)) {
             for (std::size_t i = 0; i < rotated; i += 2) {
                 const double angle = static_cast<double>(t) *
                                      std::pow(base, -static_cast<double>(i) / static_cast<double>(rotated)) /
                                      (divisors.empty() ? 1.0 : divisors[i / 2]);
-                const double a = x[t][h + i];
-                const double b = x[t][h + i + 1];
-                x[t][h + i] = a * std::cos(angle) - b * std::sin(angle);
-                x[t][h + i + 1] = b * std::cos(angle) + a * std::sin(angle);
+                auto pair = x.block<1, 2>(t, h + index64(i));
+                const Eigen::Matrix2d turn{{std::cos(angle), std::sin(angle)}, {-std::sin(angle), std::cos(angle)}};
+                pair = (pair * turn).eval();
             }
         }
     }
@@ -76,22 +81,14 @@ inline void rotate64(DoubleRows& x, std::size_t head_dim, std::size_t rotated, d
 
 inline DoubleRows attention64(const DoubleRows& q, const DoubleRows& k, const DoubleRows& v, std::size_t heads,
                               std::size_t kv_heads, std::size_t d) {
-    DoubleRows out(q.size(), std::vector<double>(heads * d));
-    for (std::size_t t = 0; t < q.size(); ++t) {
-        for (std::size_t h = 0; h < heads; ++h) {
-            const std::size_t g = h / (heads / kv_heads);
-            std::vector<double> p(t + 1);
-            for (std::size_t s = 0; s <= t; ++s) {
-                for (std::size_t i = 0; i < d; ++i) p[s] += q[t][h * d + i] * k[s][g * d + i];
-                p[s] /= std::sqrt(static_cast<double>(d));
-            }
-            const double most = *std::max_element(p.begin(), p.end());
-            double total = 0;
-            for (double& score : p) total += score = std::exp(score - most);
-            for (std::size_t s = 0; s <= t; ++s) {
-                for (std::size_t i = 0; i < d; ++i) out[t][h * d + i] += p[s] / total * v[s][g * d + i];
-            }
-        }
+    DoubleRows out(q.rows(), index64(heads * d));
+    for (std::size_t h = 0; h < heads; ++h) {
+        const auto of = [d](const DoubleRows& x, std::size_t head) { return x.middleCols(index64(head * d), index64(d)); };
+        const std::size_t g = h / (heads / kv_heads);
+        DoubleRows scores = of(q, h) * of(k, g).transpose() / std::sqrt(static_cast<double>(d));
+        scores.triangularView<Eigen::StrictlyUpper>().setConstant(
+            -std::numeric_limits<double>::infinity());  // what comes later
+        out.middleCols(index64(h * d), index64(d)) = softmax64(scores) * of(v, g);
     }
     return out;
 }
@@ -101,12 +98,10 @@ inline double relu64(double x) { return x > 0 ? x : 0; }
 /// 0.7978845608 = sqrt(2 / pi).
 inline double gelu64(double x) { return x / 2 * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))); }
 
-inline double cross_entropy64(const std::vector<double>& logits, std::size_t target, const std::vector<std::int32_t>& cut) {
-    double total = 0;
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-        if (std::find(cut.begin(), cut.end(), static_cast<std::int32_t>(i)) == cut.end()) total += std::exp(logits[i]);
-    }
-    return std::log(total) - logits[target];
+inline double cross_entropy64(Eigen::RowVectorXd logits, std::size_t target, const std::vector<std::int32_t>& cut) {
+    const double logit = logits[index64(target)];
+    for (const std::int32_t id : cut) logits[id] = -std::numeric_limits<double>::infinity();
+    return std::log(logits.array().exp().sum()) - logit;
 }
 
 struct DoubleTransformer {
@@ -138,50 +133,33 @@ struct DoubleTransformer {
         const DoubleRows x = stream(tokens);
         double sum = 0;
         for (const std::uint32_t target : targets)
-            sum += cross_entropy64(head({x[target - 1]})[0], static_cast<std::size_t>(tokens[target]), cut);
+            sum += cross_entropy64(head(x.row(target - 1)), static_cast<std::size_t>(tokens[target]), cut);
         return sum;
     }
 
 private:
-    static void add(DoubleRows& x, const DoubleRows& y) {
-        for (std::size_t t = 0; t < x.size(); ++t) {
-            for (std::size_t i = 0; i < x[t].size(); ++i) x[t][i] += y[t][i];
-        }
-    }
-    static std::vector<double> row_of(const std::vector<double>& matrix, std::size_t r, std::size_t columns) {
-        const auto first = matrix.begin() + static_cast<std::ptrdiff_t>(r * columns);
-        return {first, first + static_cast<std::ptrdiff_t>(columns)};
-    }
-
     DoubleRows product(const std::string& name, const DoubleRows& x) const {
         const std::vector<double>& w = tensors.at(name);
         DoubleRows y = linear64(x, w);
-        for (std::size_t t = 0; noise && t < y.size(); ++t) {
-            for (std::size_t o = 0; o < y[t].size(); ++o) {
-                double magnitudes = 0;
-                for (std::size_t i = 0; i < x[t].size(); ++i) magnitudes += std::abs(w[o * x[t].size() + i] * x[t][i]);
-                y[t][o] += noise(y[t][o], magnitudes, x[t].size());
-            }
-        }
-        return y;
+        if (!noise) return y;
+        const DoubleRows magnitudes = x.cwiseAbs() * matrix64(w, x.cols()).cwiseAbs().transpose();
+        const auto terms = static_cast<std::size_t>(x.cols());
+        return y + y.binaryExpr(magnitudes, [&](double value, double magnitude) { return noise(value, magnitude, terms); });
     }
 
     DoubleRows linear(std::size_t l, std::size_t module, const DoubleRows& x) const {
         static const char* const names[]{"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
         const std::string name = "blk." + std::to_string(l) + '.' + names[module];
         DoubleRows y = product(name + ".weight", x);
-        if (has(name + ".bias")) add(y, DoubleRows(y.size(), tensors.at(name + ".bias")));
+        if (has(name + ".bias")) y.rowwise() += row64(tensors.at(name + ".bias"));
         const auto a = tensors.find(name + ".lora_a");
         if (a == tensors.end()) return y;
         DoubleRows dropped = x;
-        for (std::size_t t = 0; dropout && t < x.size(); ++t) {
-            for (std::size_t i = 0; i < x[t].size(); ++i) dropped[t][i] *= dropout(l, module, t, i);
+        for (Eigen::Index t = 0; dropout && t < x.rows(); ++t) {
+            for (Eigen::Index i = 0; i < x.cols(); ++i)
+                dropped(t, i) *= dropout(l, module, static_cast<std::size_t>(t), static_cast<std::size_t>(i));
         }
-        const DoubleRows added = linear64(linear64(dropped, a->second), tensors.at(name + ".lora_b"));
-        for (std::size_t t = 0; t < y.size(); ++t) {
-            for (std::size_t o = 0; o < y[t].size(); ++o) y[t][o] += lora_scale * added[t][o];
-        }
-        return y;
+        return y + lora_scale * linear64(linear64(dropped, a->second), tensors.at(name + ".lora_b"));
     }
 
     DoubleRows norm(const DoubleRows& x, const std::string& name) const {
@@ -192,31 +170,28 @@ private:
         return y;
     }
     void disturb(DoubleRows& x, std::size_t roundings) const {
-        for (auto& row : x) {
-            for (double& value : row) value += noise ? noise(value, std::abs(value), roundings) : 0;
-        }
+        for (double& value : x.reshaped()) value += noise ? noise(value, std::abs(value), roundings) : 0;
     }
     void keep(DoubleRows& x) const {
-        for (auto& row : x) {
-            for (double& value : row) value *= cache_noise ? cache_noise() : 1;
-        }
+        for (double& value : x.reshaped()) value *= cache_noise ? cache_noise() : 1;
     }
 
     /// The residual stream behind the last block.
     DoubleRows stream(const std::vector<std::int32_t>& tokens) const {
-        const std::size_t columns = has("project_in.weight") ? tensors.at("project_in.weight").size() / width : width;
-        DoubleRows x;
-        for (const std::int32_t token : tokens) {
-            const auto marker = std::find(markers.begin(), markers.end(), token);
-            x.push_back(marker == markers.end()
-                            ? row_of(tensors.at("token_embd.weight"), static_cast<std::size_t>(token), columns)
-                            : row_of(tensors.at("markers"), static_cast<std::size_t>(marker - markers.begin()), columns));
+        const Eigen::Index columns = index64(has("project_in.weight") ? tensors.at("project_in.weight").size() / width : width);
+        const auto embedding = matrix64(tensors.at("token_embd.weight"), columns);
+        DoubleRows x{index64(tokens.size()), columns};
+        for (std::size_t t = 0; t < tokens.size(); ++t) {
+            const auto marker = std::find(markers.begin(), markers.end(), tokens[t]);
+            if (marker == markers.end()) {
+                x.row(index64(t)) = embedding.row(tokens[t]);
+            } else {
+                x.row(index64(t)) = matrix64(tensors.at("markers"), columns).row(marker - markers.begin());
+            }
         }
         if (has("project_in.weight")) x = product("project_in.weight", x);
-        for (std::size_t t = 0; has("position_embd.weight") && t < x.size(); ++t) {
-            const std::vector<double> position = row_of(tensors.at("position_embd.weight"), t + position_offset, width);
-            for (std::size_t i = 0; i < width; ++i) x[t][i] += position[i];
-        }
+        if (has("position_embd.weight"))
+            x += matrix64(tensors.at("position_embd.weight"), index64(width)).middleRows(index64(position_offset), x.rows());
         for (std::size_t l = 0; l < layers; ++l) {
             const std::string block = "blk." + std::to_string(l) + '.';
             const DoubleRows a = post_norm ? x : norm(x, block + "attn_norm");
@@ -229,18 +204,18 @@ private:
             keep(v);
             DoubleRows attended = attention64(q, k, v, heads, kv_heads, head_dim);
             disturb(attended, head_dim + tokens.size());
-            add(x, linear(l, 3, attended));
+            x += linear(l, 3, attended);
             if (post_norm) x = norm(x, block + "attn_norm");
             const DoubleRows f = post_norm ? x : norm(x, block + "ffn_norm");
             DoubleRows up = linear(l, 5, f);
             const bool gated = has(block + "ffn_gate.weight");
-            const DoubleRows gate = gated ? linear(l, 4, f) : up;
-            for (std::size_t t = 0; t < up.size(); ++t) {
-                for (std::size_t i = 0; i < up[t].size(); ++i)
-                    up[t][i] = gated ? activation(gate[t][i]) * up[t][i] : activation(up[t][i]);
+            if (gated) {
+                up.array() *= linear(l, 4, f).unaryExpr(activation).array();
+            } else {
+                up = up.unaryExpr(activation).eval();
             }
             disturb(up, 4);
-            add(x, linear(l, 6, up));
+            x += linear(l, 6, up);
             if (post_norm) x = norm(x, block + "ffn_norm");
         }
         return x;

@@ -35,16 +35,7 @@ public:
 
     /// The natural logarithm of the probability of every token after every prefix.
     /// Shape     (tokens.size(), vocab)
-    std::vector<double> log_probabilities(const std::vector<std::int32_t>& tokens) const {
-        std::vector<double> out;
-        for (const std::vector<double>& row : model_.logits(tokens)) {
-            const double most = *std::max_element(row.begin(), row.end());
-            double total = 0;
-            for (const double logit : row) total += std::exp(logit - most);
-            for (const double logit : row) out.push_back(logit - most - std::log(total));
-        }
-        return out;
-    }
+    DoubleRows log_probabilities(const std::vector<std::int32_t>& tokens) const { return log_softmax64(model_.logits(tokens)); }
 
     std::size_t window, vocab = 0;
 

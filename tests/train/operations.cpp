@@ -28,12 +28,7 @@ Numbers random_numbers(SplitMix64& random, std::size_t count) {
 
 std::vector<float> as_floats(const Numbers& x) { return {x.begin(), x.end()}; }
 
-DoubleRows as_rows(const Numbers& x, std::size_t width) {
-    DoubleRows rows;
-    for (std::size_t i = 0; i < x.size(); i += width)
-        rows.emplace_back(x.begin() + static_cast<std::ptrdiff_t>(i), x.begin() + static_cast<std::ptrdiff_t>(i + width));
-    return rows;
-}
+DoubleRows as_rows(const Numbers& x, std::size_t width) { return matrix64(x, index64(width)); }
 
 detail::Rows to_library(const Numbers& x, std::size_t width) {
     detail::Rows rows{x.size() / width, width};
@@ -48,14 +43,7 @@ Numbers from_library(const detail::Rows& x, std::size_t rows, std::size_t width)
 }
 
 /// The sum of y, weighed by the gradient that comes from above.
-double weighed(const DoubleRows& y, const Numbers& dy) {
-    double sum = 0;
-    std::size_t i = 0;
-    for (const auto& row : y) {
-        for (const double value : row) sum += value * dy[i++];
-    }
-    return sum;
-}
+double weighed(const DoubleRows& y, const Numbers& dy) { return y.cwiseProduct(matrix64(dy, y.cols())).sum(); }
 
 template <class Gradient, class Function>
 void check(const char* what, const Gradient& gradient, Numbers& x, const Function& f) {
@@ -80,7 +68,7 @@ TEST_CASE("the derivative of rms_norm") {
         Numbers x = random_numbers(random, n);
         Numbers weight = random_numbers(random, n);
         const Numbers dy = random_numbers(random, n);
-        const auto f = [&] { return weighed(rms_norm64({x}, weight, 0.1), dy); };
+        const auto f = [&] { return weighed(rms_norm64(row64(x), weight, 0.1), dy); };
         std::vector<float> dx(n, 2.0f);
         std::vector<float> dweight(n, 3.0f);
         simd::rms_norm_backward(as_floats(x).data(), as_floats(weight).data(), n, 0.1f,
@@ -122,7 +110,7 @@ TEST_CASE("the derivative of layer_norm") {
         Numbers weight = random_numbers(random, n);
         Numbers bias = random_numbers(random, n);
         const Numbers dy = random_numbers(random, n);
-        const auto f = [&] { return weighed(layer_norm64({x}, weight, bias, 0.1), dy); };
+        const auto f = [&] { return weighed(layer_norm64(row64(x), weight, bias, 0.1), dy); };
         std::vector<float> dx(n, 1.0f);  // what is there is added to
         std::vector<float> dweight(n);
         std::vector<float> dbias(n);
@@ -174,9 +162,9 @@ TEST_CASE("cross entropy and its derivative, with columns cut and without, far f
             std::vector<float> gradient = as_floats(logits);
             for (const TokenId id : cut) gradient[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
             const double loss = simd::cross_entropy(gradient.data(), 41, 7);
-            CHECK(loss == doctest::Approx(cross_entropy64(logits, 7, cut)).epsilon(1e-5));
+            CHECK(loss == doctest::Approx(cross_entropy64(row64(logits), 7, cut)).epsilon(1e-5));
             for (const TokenId id : cut) CHECK(gradient[static_cast<std::size_t>(id)] == 0);
-            if (offset == 0.0) check("logits", gradient, logits, [&] { return cross_entropy64(logits, 7, cut); });
+            if (offset == 0.0) check("logits", gradient, logits, [&] { return cross_entropy64(row64(logits), 7, cut); });
         }
     }
 }
@@ -200,10 +188,7 @@ TEST_CASE("the derivative of attention, for one query to a head of keys and for 
             const Numbers dy = random_numbers(random, rows * width);
             // The library's queries are scaled already.
             const auto f = [&] {
-                DoubleRows scaled = as_rows(q, width);
-                for (auto& row : scaled) {
-                    for (double& value : row) value *= std::sqrt(static_cast<double>(d));
-                }
+                const DoubleRows scaled = as_rows(q, width) * std::sqrt(static_cast<double>(d));
                 return weighed(
                     attention64(scaled, as_rows(k, kv_heads * d), as_rows(v, kv_heads * d), kv_heads * sharing, kv_heads, d),
                     dy);
@@ -333,18 +318,15 @@ TEST_CASE("the derivative of a linear layer with LoRA, dropout and a bias") {
         dropout.key = 5;
         const detail::Linear linear{
             matrix("w"), matrix("a"), matrix("b"), 1.5f, {values.data() + layout["bias"].offset, layout["bias"].offset}};
-        DoubleRows mask(rows, Numbers(inputs, 1.0));
+        DoubleRows mask = DoubleRows::Ones(index64(rows), index64(inputs));
         for (std::size_t r = 0; dropout.active() && r < rows; ++r) {
             std::vector<float> ones(inputs, 1.0f);
             dropout.apply(r, ones.data(), inputs, ones.data());
-            mask[r].assign(ones.begin(), ones.end());
+            mask.row(index64(r)) = row64({ones.begin(), ones.end()});
         }
         const auto f = [&] {
-            DoubleRows dropped = as_rows(x, inputs);
-            for (std::size_t r = 0; r < rows; ++r) {
-                for (std::size_t i = 0; i < inputs; ++i) dropped[r][i] *= mask[r][i];
-            }
-            return weighed(DoubleRows(rows, bias), dy) + weighed(linear64(as_rows(x, inputs), w), dy) +
+            const DoubleRows dropped = as_rows(x, inputs).cwiseProduct(mask);
+            return weighed(row64(bias).replicate(index64(rows), 1), dy) + weighed(linear64(as_rows(x, inputs), w), dy) +
                    1.5 * weighed(linear64(linear64(dropped, a), b), dy);
         };
         detail::LinearScratch scratch{rows, inputs, outputs, rank};
