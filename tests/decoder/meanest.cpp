@@ -129,6 +129,7 @@ struct ShortOverflow {
 };
 struct MeanStopping {
     bool operator()(StepView step) { return step.generated() == 40; }
+    int reset() & { return 0; }
 };
 
 static_assert(LanguageModel<MeanModel> && !RemembersTokens<MeanModel> && !std::is_move_constructible_v<MeanModel>);

@@ -186,7 +186,8 @@ TEST_CASE("the loss is that of a session, for float and for quantised models") {
         double expected = 0;
         for (const std::uint32_t target : example.targets) {
             const auto row = logits.subspan((target - 1) * 100, 100);
-            expected += cross_entropy64({row.begin(), row.end()}, static_cast<std::size_t>(example.tokens[target]), {});
+            expected += cross_entropy64(Eigen::Map<const Eigen::RowVectorXf>{row.data(), std::ssize(row)}.cast<double>(),
+                                        static_cast<std::size_t>(example.tokens[target]), {});
         }
         // A session rounds activations for quantised weights; the trainer does not.
         const double found = trainer.evaluate({&example, 1}).nats;

@@ -49,10 +49,10 @@ public:
     ///           2^20
     /// Throws    Error{contract} otherwise
     GgufWriter& set(std::string_view key, std::uint32_t number);
-    GgufWriter& set(std::string_view key, std::same_as<float> auto number);
+    GgufWriter& set(std::string_view key, std::same_as<float> auto number) { return set_float(key, number); }
     GgufWriter& set(std::string_view key, std::string_view text);
+    GgufWriter& set(std::string_view key, std::same_as<bool> auto value) { return set_bool(key, value); }
 
-    GgufWriter& set(std::string_view key, std::same_as<bool> auto value);
     /// The same for lists: of texts, or of numbers of the type float or std::int32_t.
     GgufWriter& set_list(std::string_view key, std::span<const std::string> texts);
     template <class T>
@@ -84,6 +84,8 @@ public:
     void finish();
 
 private:
+    GgufWriter& set_float(std::string_view key, float number);
+    GgufWriter& set_bool(std::string_view key, bool value);
     struct Tensor {
         std::string record;  ///< what the file says of the tensor, without the offset
         std::uint64_t bytes;

@@ -45,7 +45,7 @@ FLASHBACK_DETAIL_ONCE GgufWriter& GgufWriter::set(std::string_view key, std::uin
     return *this;
 }
 
-FLASHBACK_DETAIL_ONCE GgufWriter& GgufWriter::set(std::string_view key, std::same_as<float> auto number) {
+FLASHBACK_DETAIL_ONCE GgufWriter& GgufWriter::set_float(std::string_view key, float number) {
     FLASHBACK_ASSERT(key != "general.alignment", "GgufWriter: general.alignment is a real number, expected a whole one");
     put(key, number_bytes(GgufType::f32) + number_bytes(number));
     return *this;
@@ -57,7 +57,7 @@ FLASHBACK_DETAIL_ONCE GgufWriter& GgufWriter::set(std::string_view key, std::str
     return *this;
 }
 
-FLASHBACK_DETAIL_ONCE GgufWriter& GgufWriter::set(std::string_view key, std::same_as<bool> auto value) {
+FLASHBACK_DETAIL_ONCE GgufWriter& GgufWriter::set_bool(std::string_view key, bool value) {
     FLASHBACK_ASSERT(key != "general.alignment", "GgufWriter: general.alignment is true or false, expected a number");
     put(key, number_bytes(GgufType::boolean) + static_cast<char>(value));
     return *this;
