@@ -24,7 +24,6 @@
 
 using namespace flashback;
 using namespace flashback_bench;
-namespace plain = flashback::simd::plain;
 
 namespace {
 
