@@ -133,7 +133,6 @@ void FilesOfCommand::keeps_checkpoint(const std::string& option, const std::stri
 void FilesOfCommand::check_place(const Output& output) const {
     std::error_code unknown;
     const std::filesystem::path path{output.path};
-    if (output.path.empty()) cannot_write(output.path, output.option, " is empty, expected the name of what is written");
     if (output.kind == Kind::folder) {
         if (!output.replace && std::filesystem::exists(path / fb::peft_config_file, unknown))
             FLASHBACK_THROW(fb::ErrorCode::io, "'", output.path, "' holds an adapter already; --force replaces it");

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "common.hpp"
-#include "flashback/tensor/dtype.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/safetensors.hpp"
+#include "flashback/tensor/dtype.hpp"
 
 #include <cstddef>
 #include <cstdint>

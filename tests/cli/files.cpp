@@ -158,7 +158,7 @@ TEST_CASE("a file is the same by every name: links of both kinds, and other spel
 
     // Of two files to write likewise, also where none is there yet.
     const auto both = [&](const std::string& words, const std::vector<std::string>& more) {
-        refused(2, words, joined(finetune_arguments("", corpus, path("out"), more), {"--steps", "2"}));
+        refused(2, words, joined(finetune_arguments(FLASHBACK_TEST_MODEL, corpus, path("out"), more), {"--steps", "2"}));
     };
     std::filesystem::create_hard_link(folder.write("log.csv", "old"), path("linked.csv"));
     both("--examples-cache and --log are both '" + path("linked.csv"),
@@ -194,7 +194,7 @@ TEST_CASE("a link to nothing, a name that is empty, and a file that is protected
     std::filesystem::create_symlink("nowhere/target", path("dangling"));
     const auto before = contents(folder);
     const auto finetune = [&](const std::string& out, const std::vector<std::string>& more) {
-        return joined(finetune_arguments("", texts, out, more), {"--steps", "2"});
+        return joined(finetune_arguments(FLASHBACK_TEST_MODEL, texts, out, more), {"--steps", "2"});
     };
     const std::string words = "is a symbolic link to 'nowhere/target', which is not there";
     refused(1, words, joined(pretrain_arguments(texts, path("dangling")), {"--steps", "2"}));
@@ -203,8 +203,8 @@ TEST_CASE("a link to nothing, a name that is empty, and a file that is protected
     refused(1, words, finetune(path("out"), {"--log", path("dangling")}));
     refused(1, words, finetune(path("out"), {"--checkpoint", path("dangling")}));
     refused(1, words, {"bench", "--csv", path("dangling")});
-    refused(1, "--out is empty, expected the name of what is written", joined(pretrain_arguments(texts, ""), {"--steps", "2"}));
-    refused(1, "--out is empty, expected the name of what is written", finetune("", {}));
+    refused(2, "--out: found no name", joined(pretrain_arguments(texts, ""), {"--steps", "2"}));
+    refused(2, "--out: found no name", finetune("", {}));
     CHECK(contents(folder) == before);
     CHECK(std::filesystem::is_symlink(path("dangling")));
 

@@ -132,7 +132,7 @@ TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     refused(1, "passages of up to 64 tokens in place of text leave none of contexts of 64",
             {"ppl", "--text", documents, "--corpus", "nowhere.jsonl", "--layout", "overwrite", "--init", "128", "--context",
              "64", "--passage-tokens", "64"});
-    refused(2, "--layout: sideways not in {none,append,prepend,overwrite}",
+    refused(2, "--layout: sideways not in {none,append,sticky,prepend,overwrite}",
             {"ppl", "--text", documents, "--layout", "sideways"});
     refused(2, "--window excludes --layout", with(none, {"--window", "100"}));
     refused(2, "--tokens excludes --layout", with(none, {"--tokens", "100"}));
