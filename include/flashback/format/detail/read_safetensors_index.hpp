@@ -25,8 +25,8 @@ inline bool is_shard_name(std::string_view name) {
 }  // namespace detail
 
 FLASHBACK_DETAIL_ONCE SafetensorsIndex parse_safetensors_index(std::string_view json, const std::string& file) {
-    const auto tree = JsonTree::parse(
-        json, file, {.bytes = detail::safetensors_most_index_bytes, .fields = detail::safetensors_most_listed});
+    const auto tree =
+        JsonTree::parse(json, file, {.bytes = detail::safetensors_most_index_bytes, .fields = detail::safetensors_most_listed});
     const JsonFields fields{tree, file};
     if (!fields.object("weight_map")) fields.refuse("lacks the field weight_map");
     SafetensorsIndex index;
