@@ -21,7 +21,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Rotary rows in GGUF: its `llama` pairs neighbours, its `qwen2` halves.
+/// Rotary rows in GGUF: its `llama` pairs neighbours, its `qwen2` pairs halves.
 inline RotaryRows gguf_rows(const TransformerConfig& c) noexcept {
     return c.family == Family::qwen2 ? RotaryRows::halves : RotaryRows::pairs;
 }
