@@ -31,7 +31,7 @@ struct SavedLayer {
     Rows q, k, v;                 ///< rotated; queries scaled; become their gradients
     Rows attended;                ///< (rows, heads · head_dim)
     Rows middle;                  ///< (rows, width): after attention
-    Rows gate, up;                ///< (rows, hidden); become their gradients; no gate if the model has none
+    Rows gate, up;                ///< (rows, hidden); become their gradients; `gate` is empty if the model has none
     Rows attention_sum, ffn_sum;  ///< (rows, width): what norms read, if they come after the sums
 
     std::size_t bytes() const noexcept {
