@@ -44,7 +44,7 @@ concept PassageRange = std::ranges::contiguous_range<Range> && std::ranges::size
 /// |-----------------------|-------------------------------|-----------------------------------------------------|
 /// | `r.retrieve(query, k)`| contiguous range of `Passage` | at most k passages, the best first; empty if none    |
 ///
-/// Optional members. One that is there but does not fit is refused by a decoder, by name:
+/// Optional members. If one is there but does not fit, a decoder refuses it by name:
 ///
 /// | expression                     | result                      | meaning                                                  |
 /// |--------------------------------|-----------------------------|----------------------------------------------------------|
