@@ -34,7 +34,7 @@ struct StrideOptions {
     std::size_t context = 256;         ///< tokens of a context
     std::size_t most_context = 0;      ///< if not 0, contexts are random, uniform from `context` to this
     std::uint64_t seed = 0;            ///< for random contexts; the context of a stride depends on this and on its number
-    std::size_t hold = 0;              ///< if not 0, contexts grow by this many tokens of strides before their start moves on
+    std::size_t hold = 0;              ///< if not 0, contexts keep their start for this many tokens of strides, and grow
     std::size_t passages = 1;          ///< for each stride; 0: nothing is searched
     std::size_t passage_tokens = 128;  ///< passages are cut to this many tokens
     ExecutorRef executor = {};         ///< searches several strides at once, if a const retriever can be asked
