@@ -70,7 +70,7 @@ struct ModelCost {
     double weight_bytes = 0;          ///< bytes of weights that a decoded token reads
     double cache_bytes = 0;           ///< keys and values of a position
 
-    /// Bytes that a decoded token reads if it attends to so many positions, its own included.
+    /// Bytes that a decoded token reads if it attends to this many positions, including its own.
     double decode_bytes(double positions) const noexcept { return weight_bytes + positions * cache_bytes; }
 
     /// The peak with which products of these weights are compared: that of their own instruction if the machine has it.
