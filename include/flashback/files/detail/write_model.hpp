@@ -104,7 +104,7 @@ private:
 
     static void check(const std::string& name, const std::vector<float>& values, DType type) {
         if (std::ranges::all_of(values, [](float x) { return std::isfinite(x); })) return;
-        FLASHBACK_THROW(ErrorCode::format, "a weight of ", name, " is no finite number as ", layout_of(type).name,
+        FLASHBACK_THROW(ErrorCode::format, "a weight of ", name, " is not a finite number as ", layout_of(type).name,
                         ", expected one that can be written");
     }
 

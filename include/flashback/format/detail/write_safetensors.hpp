@@ -80,7 +80,7 @@ FLASHBACK_DETAIL_ONCE void SafetensorsWriter::start() {
                (!field.second.is_string() || JsonTree::is_utf8(field.second.template as<std::string>()));
     };
     FLASHBACK_ASSERT(std::ranges::all_of(metadata_, readable) && std::ranges::all_of(tensors_, readable),
-                     "SafetensorsWriter: a name or a text is no UTF-8");
+                     "SafetensorsWriter: a name or a text is not UTF-8");
     std::string text = JsonTree{std::move(all)}.text();
     text.append((8 - text.size() % 8) % 8, ' ');  // so that the data begin at a multiple of 8
     FLASHBACK_ASSERT(text.size() <= detail::safetensors_most_header, "SafetensorsWriter: the header has ", text.size(),
