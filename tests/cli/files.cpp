@@ -323,7 +323,7 @@ TEST_CASE("what killed runs left of a file is named and stays, of a checkpoint i
     CHECK_FALSE(std::filesystem::exists(path("ckpt.part3")));
 }
 
-TEST_CASE("a run ends behind a step and keeps its state when its terminal is closed or nobody reads what it says") {
+TEST_CASE("a run ends after a step and keeps its state when its terminal is closed or nobody reads what it says") {
     std::signal(SIGHUP, SIG_DFL);  // what this program ignores, its children would
     std::signal(SIGPIPE, SIG_DFL);
     const TemporaryFolder folder;

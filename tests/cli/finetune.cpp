@@ -71,7 +71,7 @@ TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the 
         validated += row.ends_with(',') ? 0u : 1u;
     }
     REQUIRE(losses.size() == 40);
-    CHECK(validated == 3);  // behind steps 15 and 30, and at the end
+    CHECK(validated == 3);  // after steps 15 and 30, and at the end
     CHECK(std::stod(row_of_last(w.path("log.csv"))) == doctest::Approx(found["valid"]["nats_per_token"].get<double>()));
     double first = 0;
     double last = 0;

@@ -49,7 +49,7 @@ concept PassageRange = std::ranges::contiguous_range<Range> && std::ranges::size
 /// | expression                     | result                      | meaning                                                  |
 /// |--------------------------------|-----------------------------|----------------------------------------------------------|
 /// | `r.retrieve_batch(queries, k)` | contiguous range of answers | the answers to a span of queries, in their order         |
-/// | `r.prefetch(query, k)`         |                             | a search that may begin now, since this is asked soon    |
+/// | `r.prefetch(query, k)`         |                             | a hint: this will be asked soon, the search may begin    |
 /// | `r.ready()`                    | `bool`                      | whether what was prefetched is there                     |
 /// | `r.work()`                     | `std::size_t`               | tokens that models of its own have evaluated, ever: they enter the statistics |
 template <class R>

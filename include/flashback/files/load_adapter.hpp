@@ -26,7 +26,7 @@ struct LoadAdapterOptions {
 ///   Rows beyond the model's belong to tokens that the vocabulary gains. The output head stays that of the model.
 ///
 /// A GGUF file holds pairs of any type that can be read. If it has a pair for `token_embd.weight`, what that adds becomes rows
-/// that replace the model's, exact but for one rounding.
+/// that replace the model's, exact except for one rounding.
 /// Throws    Error{io}, Error{format}, Error{unsupported}, Error{vocabulary}: a file is absent or damaged, says something that
 ///           is not implemented, does not fit the model or the vocabulary, or changes nothing; the sentence names the tensor or
 ///           the field

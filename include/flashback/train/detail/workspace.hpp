@@ -42,7 +42,7 @@ struct SavedLayer {
 
 /// The memory of one thread.
 struct TrainingWorkspace {
-    /// Makes room for examples of so many tokens and targets; if there is enough room already, it stays.
+    /// Makes room for examples of this many tokens and targets, unless there is enough already.
     void reserve(const Network& net, std::size_t tokens, std::size_t targets) {
         if (tokens > capacity) {
             *this = TrainingWorkspace{};  // frees the old one first; its capacity is 0 until there is memory for the new one
