@@ -1,4 +1,5 @@
-/// \file Compiles once for a whole program what does not depend on its types: kernels, sessions, tokenizers, BM25, files, training.
+/// \file Compiles once, for a whole program, what does not depend on its types: kernels, sessions, tokenizers, BM25, files,
+/// training.
 ///
 /// Include it in one source, before other headers of the library. Compile the others with FLASHBACK_COMPILED_ONCE defined, and
 /// all of them for the same instruction set. Without that macro every translation unit compiles what it uses, and there is

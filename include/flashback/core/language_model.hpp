@@ -39,7 +39,7 @@ namespace flashback::inline FLASHBACK_ISA {
 ///
 /// `evaluate` is all or nothing: if it throws, `size()` is what it was before.
 ///
-/// The promise that reuse gives the same bits as evaluating everything anew holds for a model whose arithmetic does not depend on
+/// Reuse gives the same bits as evaluating everything anew. This promise holds for a model whose arithmetic does not depend on
 /// how its input was divided into calls. Ours is one; engines that choose their kernels by the size of a batch are not.
 template <class M>
 concept LanguageModel = requires(M& model, const M& held, TokenSpan tokens, std::size_t length) {

@@ -20,8 +20,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// One generation after another, without a model and without a retriever: `need()` says what is to be done, and the answer to it
-/// brings up the next need. Whoever drives it may batch the evaluations of several generators in one forward pass, search in
+/// One generation after another, without a model and without a retriever: `need()` says what must be done, and the answer to it
+/// leads to the next need. Whoever drives it may batch the evaluations of several generators in one forward pass, search in
 /// another thread, or wait in an event loop; the tokens are those of a Decoder, which is one way of driving it.
 ///
 ///     generator.start(prompt, options, {.vocab_size = engine.vocab_size()});
@@ -101,8 +101,8 @@ public:
     }
 
     /// The answer to `prefetch`, `rewind` and `token`: go on.
-    /// Throws    Error{contract} if another answer is needed; Error{window} if the first context does not fit into the window; what
-    ///           policies throw
+    /// Throws    Error{contract} if another answer is needed; Error{window} if the first context does not fit into the window;
+    ///           what policies throw
     void resume() {
         if (kind_ == Kind::token) {
             stopping_ ? conclude(StopReason::stop_string) : next_token();
@@ -123,7 +123,7 @@ public:
     }
 
     /// The answer to `truncate`: how many positions the model holds now.
-    /// Throws    Error{contract} if no truncation is needed; Error{engine} if the model was not cut to the length that was needed
+    /// Throws    Error{contract} if no truncation is needed; Error{engine} if the model has another length than was needed
     void truncated(std::size_t size) {
         if (!answers(Kind::truncate)) return;
         if (size != keep_) {
@@ -134,8 +134,9 @@ public:
         ask(Kind::evaluate);
     }
 
-    /// The answer to `evaluate`: the logits after the last token, valid until the next evaluation, and how many positions the model
-    /// holds now. No logits mean that the evaluation was stopped before its end, as a stop token asks for.
+    /// The answer to `evaluate`: the logits after the last token, valid until the next evaluation, and how many positions the
+    /// model holds now. Without logits it means that the evaluation was stopped before its end, because a stop token asked for
+    /// that.
     /// Throws    Error{contract} if no evaluation is needed; Error{engine} if the model does not hold what it was given, or
     ///           gave the wrong number of logits, or none although nobody asked it to stop; Error{logits} if a logit is NaN or
     ///           +infinity, or if the sampler takes a token that has none; what policies throw

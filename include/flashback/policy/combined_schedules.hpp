@@ -88,8 +88,8 @@ constexpr bool checked_at_most() {
 
 }  // namespace detail
 
-/// The strongest decision of several schedules: one that stops, else one that retrieves, and so on (`either`). Every schedule is
-/// asked at every step, so that those with a memory miss nothing. `any_of` makes one; a `std::ref` refers to a schedule elsewhere.
+/// The strongest decision of several schedules: stop, else retrieve, and so on (`either`). Every schedule is asked at every
+/// step, so that those with a memory miss nothing. `any_of` makes one; a `std::ref` refers to a schedule elsewhere.
 template <class... Schedules>
 class AnyOf : public detail::ScheduleGroup<Schedules...> {
     static_assert(detail::checked_any_of<Schedules...>());

@@ -38,12 +38,12 @@ public:
 
     constexpr bool operator==(const Decision&) const = default;
 
-    /// The stronger of two: stop, then retrieve, drop passages, prefetch, go on. It takes back as much as the one of the two that
+    /// The stronger of two: stop, then retrieve, drop passages, prefetch, go on. It takes back as many tokens as the one that
     /// takes back more.
     friend constexpr Decision either(Decision a, Decision b) noexcept {
         return Decision{std::max(a.kind_, b.kind_), std::max(a.rewind_, b.rewind_)}.normalised();
     }
-    /// The weaker of two, in the same order. It takes back as much as the one of the two that takes back more.
+    /// The weaker of two, in the same order. It takes back as many tokens as the one that takes back more.
     friend constexpr Decision both(Decision a, Decision b) noexcept {
         return Decision{std::min(a.kind_, b.kind_), std::max(a.rewind_, b.rewind_)}.normalised();
     }
