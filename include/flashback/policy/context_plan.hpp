@@ -70,8 +70,8 @@ void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& 
 
 }  // namespace detail
 
-/// Plans a context: exact for every layout, wrapper and schedule, because keys and values at position i depend on the
-/// tokens 0..i alone, and at most the common prefix of `held` and `wanted` is kept.
+/// Plans a context. This is exact for every layout, wrapper and schedule: keys and values at position i depend only on the
+/// tokens 0..i, and at most the common prefix of `held` and `wanted` is kept.
 ///
 /// If all wanted tokens are held already, the last of them is fed again: without it there are no logits.
 ///

@@ -91,9 +91,9 @@ inline ValidText replace_invalid_utf8(std::string_view text) {
     return result;
 }
 
-/// Any text, made harmless for a terminal. U+FFFD takes the place of each control character (ESC and C1 are some), of each
-/// character that changes the direction of writing or ends a line, and of bytes that are not UTF-8. Letters of all scripts
-/// stay, and so do the ASCII characters in `kept`.
+/// Any text, made harmless for a terminal. U+FFFD takes the place of control characters (such as ESC and C1), of characters
+/// that change the direction of writing or end a line, and of bytes that are not UTF-8. Letters of all scripts stay, and so do
+/// the ASCII characters in `kept`.
 /// Source    The Unicode Standard 15.0, general category Cc, property Bidi_Control, U+2028 and U+2029
 inline std::string harmless(std::string_view text, std::string_view kept = {}) {
     constexpr char32_t replacement = 0xfffd;

@@ -18,9 +18,10 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The checkpoint of one run: a GGUF file with the parameters and the moments of AdamW by name, in f32, the number of steps,
-/// the description of the run, a note by the caller, and a checksum of all this. Only one run at a time may use it; a lock on
-/// the file `PATH.lock` ensures that. The system releases the lock when the process ends, in whatever way.
+/// The checkpoint of one run. It is a GGUF file with the parameters and the moments of AdamW by name, in f32. It also has the
+/// number of steps, the description of the run, a note by the caller, and a checksum of all this. Only one run at a time may
+/// use it; a lock on the file `PATH.lock` ensures that. The system releases the lock when the process ends, however that
+/// happens.
 ///
 ///     CheckpointFile checkpoint{"run.ckpt", {{"lr", "0.001"}, {"data", hash}}};
 ///     checkpoint.read(trainer);                         // nothing, if there is none yet

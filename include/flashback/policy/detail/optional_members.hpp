@@ -81,7 +81,7 @@ constexpr Referred referred(T& object) {
     }
 }
 
-/// Refuses, in words, optional members that would never be called, or not as they are meant.
+/// Refuses, in words, optional members that would never be called, or not in the way that is meant.
 template <class P>
 constexpr bool checked_optional_members() {
     static_assert(

@@ -11,8 +11,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
 
-/// How a product is cut. The accumulators of a tile are independent chains. There are at least latency times throughput of an
-/// instruction (4 · 2), and at most as many as fit into the registers, beside a line of weights of each panel and an
+/// How a product is cut. The accumulators of a tile are independent chains. There are at least as many as latency times
+/// throughput of an instruction (4 · 2). At most they fill the registers, beside a line of weights of each panel and an
 /// activation.
 struct TileShape {
     std::size_t rows, panels;
