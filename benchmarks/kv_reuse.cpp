@@ -27,7 +27,7 @@ void generate(benchmark::State& state) {
         state.PauseTiming();
         session.truncate(0);
         session.evaluate(session.head());
-        session.evaluate(prompt);  // what the text cost before is no part of a retrieval
+        session.evaluate(prompt);  // what the text cost before does not belong to a retrieval
         state.ResumeTiming();
         stats = decoder.generate(prompt, {.max_tokens = new_tokens}).stats;
     }

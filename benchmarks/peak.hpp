@@ -1,4 +1,4 @@
-/// \file What the machine can do at most, measured in the same run as what it is compared with.
+/// \file The most that the machine can do, measured in the same run as what it is compared with.
 #pragma once
 
 #include "flashback/core/thread_pool.hpp"

@@ -1,10 +1,11 @@
 // A whole step of training: forward, backward, sum of gradients, AdamW; the default model of 5 million parameters.
 //
-// `op/s` counts, as is usual, 6 operations a parameter and token where all parameters train (2 forward, 4 backward) and 4 for a
-// LoRA, which has no gradients of frozen weights; every parameter of the model counts, attention, LoRA and optimiser do not. So
-// FlashBack's examples, which evaluate the head and all of the last block but keys and values for 16 tokens only, do less than is
-// counted: a sixth of the blocks and nearly all of the head. `MB` is what the trainer holds. And the two products of a feed-forward
-// layer that it spends most of its time with, forward and the gradient of the weights, beside Eigen's.
+// `op/s` counts, as is usual, 6 operations for each parameter and token if all parameters train (2 forward, 4 backward), and 4
+// for a LoRA, which needs no gradients of frozen weights. Every parameter of the model counts; attention, LoRA and optimiser do
+// not. FlashBack's examples evaluate the head, and all of the last block except keys and values, for only 16 tokens. So they do
+// less than is counted: a sixth of the blocks and nearly all of the head are not computed. `MB` is what the trainer holds. Two
+// more benchmarks are beside Eigen's: the products of a feed-forward layer that take most of the time, forward and the gradient
+// of the weights.
 #include "flashback/core/random.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/simd/gemm.hpp"

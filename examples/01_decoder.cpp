@@ -1,7 +1,7 @@
 /// \file A complete FlashBack decoder: a language model writes, and every 16 tokens it reads a passage that fits its text.
 ///
-/// 01_decoder [MODEL [CORPUS]]: a GGUF file; and a folder of texts, a text file or JSON lines (see read_corpus). By default those of
-/// this repository, if it is started at the top of it.
+/// 01_decoder [MODEL [CORPUS]]: a GGUF file; and a folder of texts, a text file or JSON lines (see read_corpus). By default it
+/// takes those of this repository, if it is started at its top.
 #include "flashback/flashback.hpp"
 
 #include <exception>

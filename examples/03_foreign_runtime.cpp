@@ -1,7 +1,7 @@
 /// \file The policies in a runtime that knows nothing of them, twice: once in our loop, by an adapter of four functions, and
 /// once in the loop that the runtime has already, by one pure function. Both give the same tokens.
 ///
-/// Needs the target flashback::policy only, and is built without exceptions and RTTI. So it says first how errors end it.
+/// Needs only the target flashback::policy, and is built without exceptions and RTTI. So it first says how errors end it.
 ///
 /// 03_foreign_runtime --meddle: shows what happens when something else changes the runtime between two calls.
 #include <cstdlib>
@@ -136,7 +136,7 @@ std::vector<fb::TokenId> by_their_loop(ToyRuntime& runtime) {
     return {context.begin() + static_cast<std::ptrdiff_t>(prompt.size()), context.end()};
 }
 
-/// If the size of a cache changes without the decoder's knowing, it holds something that the decoder does not know: an error.
+/// If something else changes the size of a cache, the decoder no longer knows what it holds: an error.
 int meddle() {
     ToyRuntime runtime;
     RuntimeModel model{runtime};

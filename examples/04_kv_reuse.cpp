@@ -91,7 +91,7 @@ void measure(int repetitions) {
         print(length, "behind, recomputed", recomputed);
 
         check(append.tokens == recomputed.tokens, "reuse changed the text");
-        // Each plan evaluates a passage and the stride before it, the first one the passage alone: the text never counts.
+        // Each plan evaluates a passage and the stride before it, the first one only the passage. The text never counts.
         constexpr std::size_t plans = new_tokens / stride;
         check(append.counts.evaluated == plans * passage_tokens + (plans - 1) * stride + plans * (stride - 1),
               "append evaluated another number of tokens than the paper's arithmetic says");

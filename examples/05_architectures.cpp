@@ -86,7 +86,7 @@ Reading run(const Architecture& one) {
     return reading;
 }
 
-/// Runs all that can be run here; whether each gives its own bits again, and what the first gives but for rounding.
+/// Runs all that can be run here; tells whether each gives its own bits again, and what the first gives except for rounding.
 bool agree() {
     Reading plainest;
     double most = 0;

@@ -1,7 +1,8 @@
-/// \file Four texts over one foreign runtime, whose evaluations are batched: each text is a Generator, a loop without input and output
-/// that says what it needs next, and the program answers all of them together. The tokens are those of four decoders, one after another.
+/// \file Four texts over one foreign runtime, with batched evaluations. Each text is a Generator: a loop without input and
+/// output that says what it needs next. The program answers all of them together. The tokens are those of four decoders, one
+/// after another.
 ///
-/// Needs the target flashback::policy only.
+/// Needs only the target flashback::policy.
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/policy/presets.hpp"
 
@@ -26,8 +27,8 @@ struct BatchEntry {
     fb::TokenSpan tokens;
 };
 
-/// The foreign runtime: several sequences, each with its own cache, evaluated in one pass. It has no weights; the logits of a sequence
-/// depend on all tokens that it holds.
+/// The foreign runtime: several sequences, each with its own cache, evaluated in one pass. It has no weights; the logits of a
+/// sequence depend on all tokens that it holds.
 class BatchedRuntime {
 public:
     explicit BatchedRuntime(std::size_t sequences) : caches_(sequences), logits_(sequences) {}
@@ -86,7 +87,7 @@ private:
 const auto policies = fb::presets::flashback(/*left_marker=*/48, /*right_marker=*/49);
 using Generator = fb::Generator<std::remove_const_t<decltype(policies)>>;
 
-/// All texts at once: whatever can be answered at once is, then one pass evaluates for everyone who waits for it.
+/// All texts at once: first answers whatever can be answered at once, then evaluates in one pass for all that wait for it.
 std::vector<fb::TokenBuffer> batched(std::span<const fb::TokenBuffer> prompts, const fb::GenerateOptions& options,
                                      std::size_t& passes) {
     BatchedRuntime runtime{prompts.size()};

@@ -1,6 +1,7 @@
-/// \file What examples/quickstart.sh runs: the whole of FlashBack. A language model writes while it retrieves from an encyclopaedia; its
-/// adapter was tuned to read passages after the text. The program measures what passages cost after the text, in front of it, and after it
-/// without reuse; and how well the model predicts entries that neither it nor the adapter was trained on.
+/// \file What examples/quickstart.sh runs: the whole of FlashBack. A language model writes while it retrieves from an
+/// encyclopaedia; its adapter was tuned to read passages after the text. The program measures what passages cost after the
+/// text, in front of it, and after it without reuse. It also measures how well the model predicts entries on which neither it
+/// nor the adapter was trained.
 
 #include "flashback/flashback.hpp"
 #include "models/default_model.hpp"

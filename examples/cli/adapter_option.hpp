@@ -15,15 +15,15 @@ namespace cli {
 struct AdapterOption {
     std::string path;  ///< a folder of PEFT or a GGUF file; empty: no adapter
     float scale = 1;
-    std::size_t tokens = 0;  ///< so many are used with it: it may bring rows for some behind the vocabulary
+    std::size_t tokens = 0;  ///< how many are used with it: it may bring rows for some beyond the vocabulary
 
     bool given() const noexcept { return !path.empty(); }
 };
 
-/// Adds --adapter. Behind the last colon stands a scale, unless the whole is the name of what is there.
+/// Adds --adapter. After the last colon comes a scale, unless the whole is the name of a file or folder that exists.
 void add_adapter(CLI::App& command, AdapterOption& adapter);
 
-/// The adapter, packed for a model; null where none was asked for.
+/// The adapter, packed for a model; null if none was asked for.
 /// Throws    as flashback::load_adapter
 std::shared_ptr<const flashback::PackedAdapter> open_adapter(const AdapterOption& adapter, const flashback::Transformer& model);
 

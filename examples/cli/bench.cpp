@@ -58,7 +58,7 @@ std::string lower(std::string_view text) {
     return out;
 }
 
-/// Takes "SHAPE:DTYPE" apart; why not, if it is none.
+/// Takes "SHAPE:DTYPE" apart; if it is not one, gives the reason.
 std::string read_shape(const std::string& text, BenchSettings& settings) {
     const std::size_t colon = text.find(':');
     settings.shape = fb::shape_of(text.substr(0, colon));
@@ -74,7 +74,7 @@ std::string read_shape(const std::string& text, BenchSettings& settings) {
             return {};
         }
     }
-    return "found the type '" + text.substr(colon + 1) + "', expected one of GGUF, f32 or q4_0 say";
+    return "found the type '" + text.substr(colon + 1) + "', expected one that GGUF has, such as f32 or q4_0";
 }
 
 std::string cell(const Json& value) {
@@ -113,7 +113,7 @@ std::string title(const std::string& field) {
 /// What is the same in all runs and stands above them.
 const std::set<std::string> common_fields{"model", "weights", "cache", "passage", "stride"};
 
-/// One line a run, columns aligned; a column that says nothing in any line is left out.
+/// One line for each run, with aligned columns. Columns that say nothing in any line are left out.
 void print_table(const Json& runs) {
     std::vector<std::vector<std::string>> rows(runs.size() + 1);
     std::vector<std::size_t> widths;
@@ -154,7 +154,7 @@ void print_bench(const Json& json) {
     }
 }
 
-/// One line a run, as the JSON has it.
+/// One line for each run, with the fields of the JSON.
 void write_csv(std::ostream& out, const Json& runs) {
     const auto line = [&](const Json& run, bool names) {
         bool first = true;
@@ -187,7 +187,7 @@ void bench_with(const BenchOptions& options) {
     } else {
         print_bench(json);
     }
-    if (!options.csv.empty()) {  // if it fails, the result is there
+    if (!options.csv.empty()) {  // if this fails, the result is printed already
         std::ostringstream rows;
         write_csv(rows, json["runs"]);
         write_whole(options.csv, rows.str());
@@ -209,8 +209,8 @@ void add_bench(CLI::App& app, Command& run) {
     };
     command
         .add_option("--mode", settings.mode,
-                    "machine: what it can do at most; prefill: tokens at once; decode: tokens one by one; step: one retrieval; "
-                    "loop: the paper's run-time test, a new passage every 16 tokens")
+                    "machine: the most that it can do; prefill: tokens at once; decode: tokens one by one; step: one "
+                    "retrieval; loop: the paper's run-time test, a new passage every 16 tokens")
         ->transform(CLI::CheckedTransformer(modes))
         ->type_name("MODE")
         ->default_str("prefill");
@@ -230,7 +230,7 @@ void add_bench(CLI::App& app, Command& run) {
         ->type_name("N");
     auto* model = command
                       .add_option("--model", settings.model,
-                                  "A GGUF file or a Hugging Face folder; without it, the model that is a part of this program")
+                                  "A GGUF file or a Hugging Face folder; by default the model that is part of this program")
                       ->type_name("FILE");
     command
         .add_option_function<std::string>(
@@ -242,17 +242,20 @@ void add_bench(CLI::App& app, Command& run) {
             "Random weights instead of a model: llama2-7b, llama2-13b or tinyllama-1.1b, and their type")
         ->type_name("SHAPE:DTYPE")
         ->excludes(model);
-    command.add_option("--repetitions", settings.repetitions, "Times each run; by default 3, in a loop 1")
+    command.add_option("--repetitions", settings.repetitions, "How often each run is timed; by default 3, in the mode loop 1")
         ->transform(at_least(1));
-    command.add_option("--warmup", settings.warmup, "Times before that; by default 1, in a loop 0")->transform(at_least(0));
+    command
+        .add_option("--warmup", settings.warmup, "How often each runs before that, untimed; by default 1, in the mode loop 0")
+        ->transform(at_least(0));
     add_cache(command, settings.cache);
     add_threads(command, settings.threads);
-    count("--peak-memory", settings.peak_memory, 1, "MiB to read for the bandwidth of memory: many times the caches");
+    count("--peak-memory", settings.peak_memory, 1,
+          "MiB to read to measure the bandwidth of memory: many times what the caches hold");
     command.add_option("--csv", options->csv, "Also write the runs as comma-separated values")->type_name("FILE");
     add_json(command, options->json);
     command.footer(
-        "Texts are random and positions beyond the model's window count like others. The share of the peak is that of the "
-        "operations or bytes that a run needs at least, by the peaks of the same run.\nExample:\n  flashback bench --mode "
+        "Texts are random, and positions beyond the model's window count like others. The share of the peak compares the least "
+        "operations or bytes that a run needs with the peaks that were measured beside it.\nExample:\n  flashback bench --mode "
         "prefill --m 16,144");
     command.callback([options, &run, &command] {
         for (const auto& [name, of] : readers) {

@@ -32,7 +32,7 @@ Json to_json(const fb::MachinePeaks& peaks) {
             {"read_gbs", giga(peaks.read)}};
 }
 
-/// What every run says of its speed: that of the fastest repetition, and the median.
+/// What every run says about its speed: that of the fastest repetition, and the median.
 /// Requires  at least one repetition
 void add_speed(Json& run, std::vector<double> seconds, std::size_t tokens, double share_of_peak) {
     std::ranges::sort(seconds);
@@ -92,8 +92,7 @@ public:
         return compared([&](fb::RunTimeLayout layout, Json& run) {
             const auto retrievals = fb::retrievals_of(layout, settings_.init, settings_.length, options_);
             run.update({{"init", settings_.init}, {"length", settings_.length}, {"retrievals", retrievals.size()}});
-            // How the seconds came about: null where every retrieval was timed, else how many of them were; the rest is
-            // interpolated.
+            // How many retrievals were timed, while the others are interpolated; null if all were.
             run["sampled_retrievals"] = nullptr;
             if (settings_.samples) run["sampled_retrievals"] = 1 + std::min(*settings_.samples, retrievals.size() - 1);
             return std::pair{repeated([&] {
@@ -122,8 +121,8 @@ private:
     std::shared_ptr<const fb::Transformer> model() {
         auto model = settings_.shape ? fb::random_transformer(*settings_.shape, settings_.dtype, 1, pool_)
                                      : load_weights(open_model(settings_.model), pool_);
-        // Beyond the positions that a model was trained for its text means nothing, but it takes the same time. Nobody else
-        // has the model yet.
+        // Beyond the positions that a model was trained for, its text means nothing, but takes the same time. Nobody else has
+        // the model yet.
         auto& config = std::const_pointer_cast<fb::Transformer>(model)->config;
         config.window = std::max(config.window, window());
         return model;
@@ -136,7 +135,7 @@ private:
                 {"threads", settings_.threads}};
     }
 
-    /// Repetitions of a measurement. One that takes long is warm by itself: then what should warm it up counts.
+    /// Repetitions of a measurement. One that takes long needs no warm-up: then the run for that counts, too.
     template <class Measure>
     std::vector<fb::RunTime> repeated(const Measure& measure) const {
         constexpr double long_seconds = 5;
@@ -178,7 +177,7 @@ private:
                         {"reused", one.reused},
                         {"prefill_tokens", one.prefill_tokens},
                         {"decode_tokens", one.decode_tokens}});
-            // A step is a stride of text; of a loop each evaluation gave a token.
+            // A step is a stride of text; in a loop each evaluation gave a token.
             const std::size_t text = settings_.mode == BenchMode::step ? one.decode_tokens : one.retrievals + one.decode_tokens;
             add_speed(run, seconds_of(runs), text, least / one.seconds());
             run.update({{"prefill_seconds", one.prefill_seconds}, {"decode_seconds", one.decode_seconds}});

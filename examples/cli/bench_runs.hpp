@@ -18,7 +18,7 @@ enum class BenchMode { machine, prefill, decode, step, loop };
 struct BenchSettings {
     BenchMode mode = BenchMode::prefill;
     std::vector<std::size_t> m{16, 144, 512, 2048};
-    std::vector<std::size_t> contexts;  ///< empty: what is usual for the mode
+    std::vector<std::size_t> contexts;  ///< empty: the defaults of the mode
     std::size_t steps = 32;
     std::vector<flashback::RunTimeLayout> layouts{flashback::RunTimeLayout::append, flashback::RunTimeLayout::prepend};
     std::size_t init = 512;
@@ -27,7 +27,7 @@ struct BenchSettings {
     std::string model;
     std::optional<flashback::TransformerConfig> shape;  ///< random weights instead of a model
     flashback::DType dtype = flashback::DType::f32;     ///< of the random weights
-    std::optional<flashback::DType> cache;              ///< by default what the weights ask for
+    std::optional<flashback::DType> cache;              ///< by default what suits the weights
     std::size_t threads = 1;
     std::optional<std::size_t> repetitions;
     std::optional<std::size_t> warmup;

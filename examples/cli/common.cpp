@@ -84,7 +84,7 @@ CLI::Validator number_above(double least, double most) { return number_in(least,
 
 void say_kept_as_f16(const flashback::GgufTensor& tensor, flashback::DType wanted) {
     std::cerr << "flashback: tensor " << flashback::printable(tensor.name) << " has rows of " << tensor.dims[0]
-              << " elements, no multiple of " << flashback::layout_of(wanted).block_elements << ", and is stored as F16\n";
+              << " elements, not a multiple of " << flashback::layout_of(wanted).block_elements << ", and is stored as F16\n";
 }
 
 void add_json(CLI::App& command, bool& json) {
@@ -93,8 +93,7 @@ void add_json(CLI::App& command, bool& json) {
 
 void add_model(CLI::App& command, std::string& model) {
     command
-        .add_option("--model", model,
-                    "A GGUF file or a Hugging Face folder; without it, the model that is a part of this program")
+        .add_option("--model", model, "A GGUF file or a Hugging Face folder; by default the model that is part of this program")
         ->type_name("PATH");
 }
 
@@ -168,7 +167,7 @@ std::string TextOption::read() const { return file_option_->count() == 0 ? text_
 flashback::Corpus open_corpus(const std::string& path) {
     flashback::Corpus corpus = flashback::read_corpus(path);
     if (corpus.replaced > 0) {
-        std::cerr << "flashback: '" << path << "' is no UTF-8 in " << corpus.replaced << " places, which became U+FFFD\n";
+        std::cerr << "flashback: '" << path << "' is not UTF-8 in " << corpus.replaced << " places, which became U+FFFD\n";
     }
     return corpus;
 }

@@ -45,16 +45,17 @@ void add_score(CLI::App& app, Command& run);
 void add_search(CLI::App& app, Command& run);
 void add_tokenize(CLI::App& app, Command& run);
 
-/// What a count may be at most: products of two fit into 64 bits.
+/// The most that a count may be: products of two fit into 64 bits.
 inline constexpr std::uint64_t most_count = 2147483647;
 
-/// A whole number of at least `least`, in decimal digits: 010 is ten. A transformation, as CLI11 would take 010 for eight and 2^64 + 1 for 2^64 - 1.
+/// A whole number of at least `least`, in decimal digits: 010 is ten. It is a transformation, because CLI11 by itself takes 010
+/// for eight and 2^64 + 1 for 2^64 - 1.
 CLI::Validator at_least(std::uint64_t least, std::uint64_t most = most_count);
 
 /// A whole number from 0 to 2^64 - 1 that chooses what is drawn at random; a transformation.
 CLI::Validator any_seed();
 
-/// The number of a token, also one that no vocabulary has, such as -1; a transformation.
+/// The number of a token, even one that no vocabulary has, such as -1; a transformation.
 CLI::Validator token_number();
 
 /// A number from `least` to `most`.
@@ -65,10 +66,10 @@ CLI::Validator number_above(double least, double most);
 /// What the marking tokens are called in vocabularies that have them.
 inline constexpr std::array marker_names{"<MARK_L>", "<MARK_R>"};
 
-/// Says on standard error that a tensor of a file became f16 because its rows are no whole blocks of the type that was asked for.
+/// Says on standard error that a tensor of a file became f16, because its rows cannot be cut into blocks of the wanted type.
 void say_kept_as_f16(const flashback::GgufTensor& tensor, flashback::DType wanted);
 
-/// Adds --dtype: what the weights of a GGUF file that is written become; some of f32, f16, bf16, q8_0 and q4_0.
+/// Adds --dtype: the type of the weights in a GGUF file that is written; some of f32, f16, bf16, q8_0 and q4_0.
 CLI::Option* add_dtype(CLI::App& command, std::string& dtype, const std::vector<std::string>& names);
 /// The type that --dtype names.
 flashback::DType dtype_named(const std::string& name);
@@ -93,13 +94,13 @@ flashback::ModelSource open_model(const std::string& model);
 std::shared_ptr<const flashback::Transformer> load_weights(const flashback::ModelSource& source,
                                                            flashback::ExecutorRef executor);
 
-/// Adds --cache: what keys and values are rounded to; by default what the weights ask for.
+/// Adds --cache: what keys and values are rounded to; by default what suits the weights.
 void add_cache(CLI::App& command, std::optional<flashback::DType>& cache);
 
-/// Adds --threads, which is as many as the machine runs at once.
+/// Adds --threads; by default as many as the machine runs at once.
 void add_threads(CLI::App& command, std::size_t& threads);
 
-/// A pool of so many threads.
+/// A pool of this many threads.
 /// Throws    Error{io} if the system does not give them
 flashback::ThreadPool start_threads(std::size_t threads);
 
@@ -125,7 +126,7 @@ private:
 /// A corpus; says on standard error what had to be replaced in it.
 flashback::Corpus open_corpus(const std::string& path);
 
-/// Prints one JSON object on standard output. Text that is no UTF-8, as tokens can give it, becomes U+FFFD.
+/// Prints one JSON object on standard output. Text that is not UTF-8, as tokens can give it, becomes U+FFFD.
 void print(const Json& object);
 
 /// Tokens as 1,2,3.

@@ -98,11 +98,10 @@ void add_convert(CLI::App& app, Command& run) {
     add_threads(command, options->threads);
     add_json(command, options->json);
     command.footer(
-        "Tensors whose rows are no whole blocks become f16. The file runs in llama.cpp too. With --adapter its LoRA is "
-        "added to float weights and its embedding rows take the place of the model's; a tied head becomes one of its own.\n"
-        "Example:\n  flashback convert ../shared/models/TinyStories-656K /tmp/stories.gguf --dtype q8_0\n"
-        "  flashback convert examples/models/flashback-base-5m.gguf /tmp/tuned.gguf --adapter "
-        "examples/models/flashback-adapter-5m");
+        "Tensors whose rows cannot be cut into whole blocks become f16. The file runs in llama.cpp too. With --adapter its "
+        "LoRA is added to float weights and its embedding rows take the place of the model's; a tied head becomes one of its "
+        "own.\nExample:\n  flashback convert ../shared/models/TinyStories-656K /tmp/stories.gguf --dtype q8_0\n  flashback "
+        "convert examples/models/flashback-base-5m.gguf /tmp/tuned.gguf --adapter examples/models/flashback-adapter-5m");
     command.callback([options, &run] { run = [options] { convert(*options); }; });
 }
 

@@ -80,15 +80,16 @@ void add_convert_adapter(CLI::App& app, Command& run) {
     command.add_option("in", options->in, "The folder or the GGUF file to read")->required()->type_name("DIR|FILE");
     command.add_option("out", options->out, "The GGUF file or the folder to write")->required()->type_name("FILE|DIR");
     add_model(command, options->model);
-    command.add_option("--base", options->base, "What a folder calls its base model; by default the name in the model's file")
+    command
+        .add_option("--base", options->base, "What the folder calls its base model; by default the name in the model's file")
         ->type_name("NAME");
-    command.add_flag("--no-rows", options->no_rows, "Leave out rows of the input embedding: marking tokens");
+    command.add_flag("--no-rows", options->no_rows, "Leave out rows of the input embedding (of marking tokens)");
     command.add_flag("--force", options->force, "Replace what is there");
     add_json(command, options->json);
     command.footer(
-        "llama.cpp takes rows of the input embedding for the output head too where the two are one matrix, and ends; such a\n"
-        "model takes the pairs alone (--no-rows), or needs a head of its own (flashback quantize --untie).\n"
-        "Example:\n  flashback convert-adapter examples/models/flashback-adapter-5m /tmp/adapter.gguf --no-rows");
+        "If a model's output head is its embedding, llama.cpp applies rows of the embedding to the head, too, and ends. For "
+        "such a model leave the rows out (--no-rows), or give it a head of its own (flashback quantize --untie).\nExample:\n  "
+        "flashback convert-adapter examples/models/flashback-adapter-5m /tmp/adapter.gguf --no-rows");
     command.callback([options, &run] { run = [options] { convert_adapter(*options); }; });
 }
 

@@ -26,7 +26,7 @@ namespace fb = flashback;
 
 namespace {
 
-/// What readers of folders take: models, adapters and texts.
+/// What is read in folders: models, adapters and texts.
 constexpr std::array<std::string_view, 4> read_in_folders{".json", ".safetensors", ".txt", ".md"};
 
 std::optional<FileIdentity> identity_of(const std::string& path) {
@@ -59,7 +59,7 @@ template <class... Parts>
     FLASHBACK_THROW(fb::ErrorCode::io, "cannot write '", path, "': ", why...);
 }
 
-/// A folder may be made with folders above it: the first of them that exists has to take it.
+/// A folder may be made, together with folders above it. So the first of these that exists must be writable.
 void check_folder(const std::string& folder) {
     std::error_code unknown;
     std::filesystem::path there = std::filesystem::absolute(folder).lexically_normal();
@@ -70,7 +70,8 @@ void check_folder(const std::string& folder) {
         }
         there = there.parent_path();
     }
-    if (!std::filesystem::is_directory(there, unknown)) cannot_write(folder, "'", there.string(), "' exists and is no folder");
+    if (!std::filesystem::is_directory(there, unknown))
+        cannot_write(folder, "'", there.string(), "' exists and is not a folder");
     if (::access(there.c_str(), W_OK) != 0) cannot_write(folder, "the folder '", there.string(), "': ", std::strerror(errno));
 }
 
@@ -95,7 +96,7 @@ void FilesOfCommand::add_folder(const std::string& option, const std::string& fo
     std::vector<std::string> names;
     try {
         names = fb::folder_entries(folder);
-    } catch (const fb::Error&) {  // then nothing is read in it
+    } catch (const fb::Error&) {  // then nothing in it is read
     }
     for (const std::string& name : names) {
         const std::filesystem::path path = std::filesystem::path{folder} / name;
@@ -146,7 +147,7 @@ void FilesOfCommand::check_place(const Output& output) const {
         cannot_write(output.path, "there is no folder '", folder, "'");
     }
     if (std::filesystem::exists(path, unknown) && ::access(path.c_str(), W_OK) != 0)
-        cannot_write(output.path, std::strerror(errno));  // what takes its place does not ask
+        cannot_write(output.path, std::strerror(errno));  // a file that replaces it would not ask
     const fb::AtomicFile as_it_will_be{path};
 }
 
@@ -155,8 +156,8 @@ void FilesOfCommand::name_leftovers(const Output& output) const {
         const auto there = identity_of(leftover.string());
         const auto known = [&](const Output& other) { return one_file(other.path, leftover.string()); };
         if (!there || inputs_.contains(*there) || std::ranges::any_of(outputs_, known)) continue;
-        std::cerr << "flashback: '" << leftover.string() << "' is what a killed run has left of '" << output.path
-                  << "', unless one is still writing it; remove it if none is\n";
+        std::cerr << "flashback: '" << leftover.string() << "' was left by a killed run that wrote '" << output.path
+                  << "', unless a run is writing it now; remove it if none is\n";
     }
 }
 

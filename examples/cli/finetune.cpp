@@ -49,13 +49,13 @@ fb::TrainingTargets targets_of(const FinetuneOptions& o, const Markers& markers)
     return targets;
 }
 
-/// A text and the strides of it; what stands behind the documents is as in `ppl`.
+/// A text and its strides. Documents are separated as in `ppl`.
 struct Strides {
     fb::TextStream text;
     fb::RetrievedStrides found;
 };
 
-/// What is searched, made when it is first needed: with all passages in a file it is not.
+/// What is searched. It is made when it is first needed, which it is not if a file has all passages.
 class Search {
 public:
     Search(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, fb::ExecutorRef executor)
@@ -145,7 +145,8 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
     return data;
 }
 
-/// As `ppl` has it, but no longer contexts than those of the examples: their most less the room of passages, for every layout alike.
+/// As in `ppl`, but contexts are no longer than those of the examples: their greatest length less the room of the passages, the
+/// same for every layout.
 Strides validation_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, const fb::Transformer& model,
                         const fb::AnyPolicies& policies, Search& search) {
     RetrievalSettings settings = o.retrieval;
@@ -164,7 +165,7 @@ Strides validation_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer
     return data;
 }
 
-/// Perplexity with what trains as it is, as `ppl --layout` measures it.
+/// Perplexity with what trains as it is now, measured as `ppl --layout` does.
 fb::RetrievalPerplexity measured(const fb::Trainer& trainer, bool all, const Strides& data, const fb::AnyPolicies& policies,
                                  fb::TokenSpan masked, fb::ThreadPool& pool) {
     const auto model = trainer.model();
@@ -178,7 +179,7 @@ fb::RetrievalPerplexity measured(const fb::Trainer& trainer, bool all, const Str
 
 fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lora, const fb::Transformer& model,
                             std::uint64_t data, const std::optional<fb::Adapter>& first) {
-    std::string modules;  // in one order, whatever that of the option
+    std::string modules;  // always in the same order, whatever that of the option
     for (const fb::LinearModule module : lora.modules)
         modules += (modules.empty() ? "" : ",") + std::string{fb::to_string(module)};
     const std::string trained = o.all ? "all" : modules.empty() ? "none" : modules;
@@ -192,7 +193,7 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lor
                            {"alpha", shortest(static_cast<double>(lora.alpha))},
                            {"dropout", shortest(static_cast<double>(lora.dropout))},
                            {"adapter", first ? hexadecimal(fb::fingerprint(*first)) : "none"}};
-    // Names that older checkpoints lack, only where they say something.
+    // Older checkpoints lack these names, so they are added only if they say something.
     if (o.retrieval.repeat > 0) run.emplace_back("repeat", std::to_string(o.retrieval.repeat));
     if (!o.markers.ids.empty()) run.emplace_back("marker-ids", joined(o.markers.ids));
     o.optimiser.describe(run);

@@ -23,18 +23,18 @@ void FinetuneOptions::add(CLI::App& command) {
     command.add_option("--out", out, "The folder to write: the adapter as PEFT has it; with --all-params a GGUF file")
         ->required()
         ->type_name("DIR|FILE");
-    command.add_flag("--force", force, "Replace what is there to be written");
+    command.add_flag("--force", force, "Replace what is to be written if it exists");
     command
-        .add_option("--layout", retrieval.layout,
-                    "Where passages stand: behind the text or in front of it; none: the same without passages")
+        .add_option(
+            "--layout", retrieval.layout,
+            "Where passages stand: after the text (append) or in front of it (prepend); none: the same without passages")
         ->check(CLI::IsMember({"append", "prepend", "none"}))
         ->capture_default_str();
     markers_option_ =
         command
-            .add_option(
-                "--markers", markers.choice,
-                "Marking tokens around passages: on trains their two rows, from those of the model; fixed leaves them as they "
-                "are; off has none, as --layout none has none; with --all-params on or off")
+            .add_option("--markers", markers.choice,
+                        "Marking tokens around passages. on: train their two rows, starting from the model's; fixed: leave "
+                        "these rows as they are; off: no markers, as with --layout none. With --all-params only on or off")
             ->check(CLI::IsMember({"on", "fixed", "off"}))
             ->capture_default_str();
     add_marker_ids(command, markers.ids);
@@ -47,14 +47,14 @@ void FinetuneOptions::add(CLI::App& command) {
             ->delimiter(',')
             ->check(CLI::IsMember(names))
             ->capture_default_str());
-    shape_.push_back(command.add_option("--rank", lora.rank, "Of the LoRA")
+    shape_.push_back(command.add_option("--rank", lora.rank, "The rank of the LoRA")
                          ->transform(at_least(1))
                          ->check(CLI::Range(1, 1 << 16))
                          ->capture_default_str());
     shape_.push_back(command.add_option("--alpha", lora.alpha, "The LoRA is scaled by alpha / rank")
                          ->check(number_above(0, 1e6))
                          ->capture_default_str());
-    shape_.push_back(command.add_option("--dropout", lora.dropout, "Of what enters the LoRA")
+    shape_.push_back(command.add_option("--dropout", lora.dropout, "The dropout of what enters the LoRA")
                          ->check(number_from(0, 0.99))
                          ->capture_default_str());
     adapted_.push_back(
@@ -66,14 +66,13 @@ void FinetuneOptions::add(CLI::App& command) {
     add_repeat(command, retrieval.repeat);
     command
         .add_option("--context-min", least_context,
-                    "The fewest tokens of text and passages in front of a stride, each of which gets a random number; by "
+                    "The fewest tokens of text and passages in front of a stride; each stride gets a random number of them. By "
                     "default half of the window")
         ->transform(at_least(1));
     command
         .add_option("--context-max", most_context,
-                    "The most of them, behind which the first stride begins; by default all that a stride leaves of the "
-                    "window, less 1, "
-                    "and the first stride begins behind a whole window")
+                    "The most of them; the first stride begins after that many. By default all that a stride leaves of the "
+                    "window, less 1, and the first stride begins after a whole window")
         ->transform(at_least(1));
     command
         .add_option(
@@ -81,15 +80,15 @@ void FinetuneOptions::add(CLI::App& command) {
             "Keep in this file what was found for the examples; it serves all runs with the same text, corpus and strides, "
             "whatever the layout (none searches nothing, and leaves the file alone)")
         ->type_name("FILE");
-    optimiser.add(command, "Examples", "Of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");
+    optimiser.add(command, "Examples",
+                  "The seed of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");
     auto* const validation =
         command
-            .add_option(
-                "--valid", valid,
-                "Measure the perplexity of this text, as ppl --layout does; with --context-max N in contexts that N leaves "
-                "beside passages, and from token N on")
+            .add_option("--valid", valid,
+                        "Measure the perplexity of this text, as ppl --layout does. With --context-max N, contexts are what N "
+                        "leaves beside passages, and the first stride begins at token N")
             ->type_name("FILE");
-    command.add_option("--valid-strides", valid_strides, "With the first N strides of --valid")
+    command.add_option("--valid-strides", valid_strides, "Measure only the first N strides of --valid")
         ->transform(at_least(1))
         ->needs(validation)
         ->capture_default_str();
@@ -107,7 +106,7 @@ void FinetuneOptions::check() const {
     if (all) {
         for (const CLI::Option* option : adapted_) {
             if (option->count() > 0)
-                throw CLI::ValidationError(option->get_name() + " is of an adapter, found --all-params, which leaves none");
+                throw CLI::ValidationError(option->get_name() + " belongs to an adapter, found --all-params, which makes none");
         }
         if (with_markers() && markers.choice == "fixed")
             throw CLI::ValidationError("--markers fixed would train with --all-params, expected on or off");
@@ -121,7 +120,7 @@ void FinetuneOptions::check() const {
     }
     for (const CLI::Option* option : shape_) {
         if (!with_lora && option->count() > 0)
-            throw CLI::ValidationError(option->get_name() + " is of a LoRA, found " +
+            throw CLI::ValidationError(option->get_name() + " belongs to a LoRA, found " +
                                        (all ? "--all-params" : "--lora-targets none"));
     }
 }

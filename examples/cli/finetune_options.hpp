@@ -23,7 +23,7 @@ struct FinetuneOptions {
     std::size_t valid_strides = 500;
     MarkersOption markers{.choice = "on", .ids = {}};
     bool all = false;
-    std::string dtype = "f16";  // of what all parameters give
+    std::string dtype = "f16";  // of the model file, if all parameters train
     std::vector<std::string> modules{"q", "v"};
     flashback::LoraOptions lora;
     std::string adapter;
@@ -36,7 +36,7 @@ struct FinetuneOptions {
                                .clip = 1,
                                .decay = "cosine",
                                .seed = 0};
-    std::size_t least_context = 0, most_context = 0;  // 0: as training_strides has them
+    std::size_t least_context = 0, most_context = 0;  // 0: those of training_strides
     std::string examples_cache;
     std::string out;
     bool force = false;
@@ -57,7 +57,7 @@ struct FinetuneOptions {
 private:
     const CLI::Option* markers_option_ = nullptr;
     std::vector<const CLI::Option*> shape_;    ///< of the LoRA
-    std::vector<const CLI::Option*> adapted_;  ///< what all parameters leave nothing of
+    std::vector<const CLI::Option*> adapted_;  ///< those of an adapter, which --all-params refuses
 };
 
 }  // namespace cli

@@ -20,7 +20,7 @@ namespace {
 
 namespace fb = flashback;
 
-/// A retrieval as JSON: the best passage, and all of them where more than one was asked for.
+/// A retrieval as JSON: the best passage, and all of them if more than one was asked for.
 Json to_json(const fb::Retrieval& retrieval, const fb::Tokenizer& tokenizer, bool all) {
     const auto passage_json = [](const fb::RetrievedPassage& p) {
         return Json{{"id", p.id}, {"title", p.title}, {"score", p.score}, {"text", p.text}, {"passage_tokens", p.tokens}};

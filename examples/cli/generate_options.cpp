@@ -26,13 +26,12 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     settings.prompt.add(command, "prompt", "The text to continue");
 
     choice("--layout", settings.layout, {"append", "sticky", "prepend", "none"},
-           "Where passages stand: after the text (append), after it until they are found again, and then where they are "
-           "(sticky), in "
-           "front of it (prepend), or no retrieval");
+           "Where passages stand: after the text (append), likewise but left in place if they are found again (sticky), or in "
+           "front of the text (prepend); none: no retrieval");
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
     choice("--markers", settings.markers.choice, {"auto", "on", "off"},
-           "Marking tokens around passages; auto: where the adapter has trained them");
+           "Marking tokens around passages; auto: if the adapter has trained them");
     add_marker_ids(command, settings.markers.ids);
     choice("--overflow", settings.overflow, {"stop", "drop-oldest"},
            "When the window of the model is full: stop, or drop the older half of the text and go on");
@@ -45,14 +44,15 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     count("--max-tokens", settings.max_tokens, 0, "The most tokens to generate");
     command
         .add_option("--stop", settings.stop,
-                    "Stop when the new text contains TEXT, which is not part of it; may be given several times")
+                    "Stop when the new text contains TEXT, and leave TEXT out; may be given several times")
         ->type_name("TEXT")
         ->take_all()
         ->check([](const std::string& text) { return text.empty() ? "found an empty text, expected some" : ""; });
     command.add_flag("--ignore-eos", settings.ignore_eos, "Go on when the model ends its text");
     number("--temperature", settings.sampling.temperature, 0, 1e6, "0: always the likeliest token; else sample");
     count("--top-k", settings.sampling.top_k, 0, "Sample among the K likeliest tokens; 0: among all");
-    number("--top-p", settings.sampling.top_p, 1e-6, 1, "Sample among the likeliest tokens of this probability");
+    number("--top-p", settings.sampling.top_p, 1e-6, 1,
+           "Sample among the likeliest tokens that together have this probability");
     number("--min-p", settings.sampling.min_p, 0, 1,
            "Sample among the tokens that have at least this part of the likeliest one's probability");
     command.add_option("--seed", settings.sampling.seed, "The same seed gives the same text")
@@ -60,7 +60,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
         ->capture_default_str();
     number("--repetition-penalty", settings.repetition.penalty, 1e-3, 1e3,
            "Make tokens of the newest text less likely; 1: do not");
-    count("--repetition-window", settings.repetition.window, 0, "How many of the newest tokens that means");
+    count("--repetition-window", settings.repetition.window, 0, "How many of the newest tokens --repetition-penalty counts");
     add_cache(command, settings.cache);
     add_threads(command, settings.threads);
     add_json(command, settings.json);

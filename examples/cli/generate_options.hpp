@@ -34,7 +34,7 @@ struct GenerateSettings {
     flashback::SamplingOptions sampling{.temperature = 0};
     flashback::RepetitionOptions repetition{.penalty = 1};
     AdapterOption adapter;
-    std::optional<flashback::DType> cache;  ///< by default what the weights ask for
+    std::optional<flashback::DType> cache;  ///< by default what suits the weights
     std::size_t threads = 1;
     bool json = false;
 };
@@ -44,7 +44,7 @@ void add_options(CLI::App& command, GenerateSettings& settings);
 
 using Detokenize = std::function<std::string(flashback::TokenId)>;
 
-/// All chosen at run time, but for the stop strings: the stream asks them for the text.
+/// All chosen at run time, except the stop strings: the stream asks them for the text.
 using GeneratePolicies =
     flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
                         flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>>;

@@ -139,8 +139,8 @@ void add_inspect(CLI::App& app, Command& run) {
     add_threads(command, settings->threads);
     add_json(command, settings->json);
     command.footer(
-        "The fingerprint is that of weights and hyper-parameters: equal where the models are.\nExample:\n  flashback inspect "
-        "--tensors");
+        "The fingerprint is that of weights and hyper-parameters: it is equal if the models are.\nExample:\n  flashback "
+        "inspect --tensors");
     command.callback([settings, &run] {
         run = [settings] {
             const fb::ModelSource file = open_model(settings->model);

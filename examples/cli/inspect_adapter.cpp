@@ -103,7 +103,7 @@ void inspect_adapter(const std::string& adapter, const fb::ModelSource& model, b
         const fb::GgufFile file = fb::GgufFile::open(adapter);
         inspected(gguf_json(file), file);
     } else {
-        Json json = peft_json(adapter);  // the configuration first: what lacks both files is told of that
+        Json json = peft_json(adapter);  // the configuration first: if both files are missing, the error names it
         inspected(std::move(json), fb::SafetensorsFile::open(std::filesystem::path{adapter} / fb::peft_tensors_file));
     }
 }

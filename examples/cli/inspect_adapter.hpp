@@ -8,7 +8,7 @@
 namespace cli {
 
 /// Prints what an adapter is, and whether it can be used with the model of a file.
-/// Throws    flashback::Error if it is no adapter that can be read
+/// Throws    flashback::Error if it is not an adapter that can be read
 void inspect_adapter(const std::string& adapter, const flashback::ModelSource& model, bool tensors, bool json);
 
 }  // namespace cli

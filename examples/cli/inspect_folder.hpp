@@ -7,7 +7,7 @@
 
 namespace cli {
 
-/// The same fields as for a file, but for the vocabulary.
+/// The same fields as for a file, except the vocabulary.
 /// Requires  the source is a folder
 Json inspect_folder(const flashback::ModelSource& source, flashback::ExecutorRef executor, bool tensors);
 

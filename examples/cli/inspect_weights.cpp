@@ -26,7 +26,7 @@ struct NotFinite {
     std::size_t first = 0;
 };
 
-/// The weights of a tensor that are no finite numbers; none of a type that is not read.
+/// The weights of a tensor that are not finite numbers; none if its type is not read.
 NotFinite not_finite(const ListedTensor& tensor, fb::ExecutorRef executor) {
     if (!tensor.type || !fb::can_dequantize(*tensor.type)) return {};
     constexpr std::size_t piece = 4096;  // whole blocks of every type
@@ -115,8 +115,8 @@ void print_weights(const Json& weights, bool by_type) {
     }
     const Json& strange = weights["not_finite"];
     if (strange.is_null()) return;
-    print_line("no finite numbers", shown(strange["weights"]) + " of the weights; the first is element " +
-                                        shown(strange["element"]) + " of " + shown(strange["tensor"]));
+    print_line("not finite", shown(strange["weights"]) + " of the weights; the first is element " + shown(strange["element"]) +
+                                 " of " + shown(strange["tensor"]));
 }
 
 void print_tensors(const Json& tensors, const char* shape, int width) {

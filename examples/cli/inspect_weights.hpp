@@ -20,14 +20,14 @@ namespace cli {
 struct ListedTensor {
     std::string name;
     std::string type_name;
-    std::optional<flashback::DType> type;  ///< nothing: one that this library has no name for
+    std::optional<flashback::DType> type;  ///< nothing if this library has no name for it
     std::vector<std::uint64_t> shape;
     std::span<const std::byte> data;
 };
 ListedTensor listed(const flashback::GgufTensor& tensor);
 ListedTensor listed(const flashback::SafeTensor& tensor);
 
-/// Tensors, weights and bytes, in all and by element type, and what of the weights is no finite number.
+/// Tensors, weights and bytes, in all and by element type, and which weights are not finite numbers.
 Json weights_json(const std::vector<ListedTensor>& tensors, flashback::ExecutorRef executor);
 
 /// Each tensor; its sides are called `shape`.

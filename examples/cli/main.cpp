@@ -22,7 +22,7 @@
 
 namespace {
 
-/// No option that names a file or a folder takes "": it would be as if the option were absent.
+/// Refuses "" for options that name a file or a folder: it would be as if the option were absent.
 void refuse_empty_names(CLI::App& app) {
     const auto named = [](const CLI::Option* option) {
         const std::string type = option->get_type_name();

@@ -23,7 +23,7 @@ struct MarkersOption {
 
 /// The marking tokens of a run.
 struct Markers {
-    std::vector<flashback::TokenId> ids;  ///< left and right, so far as the vocabulary has them: they have no probability
+    std::vector<flashback::TokenId> ids;  ///< left and right, if the vocabulary has them: they have no probability
     bool around = false;                  ///< whether they stand around passages
 };
 
@@ -33,12 +33,14 @@ void add_marker_ids(CLI::App& command, std::vector<flashback::TokenId>& ids);
 /// The least number of tokens that has these.
 std::size_t tokens_with(const std::vector<flashback::TokenId>& ids);
 
-/// The marking tokens that a vocabulary names, as control tokens; they have no probability, as they are never sampled.
+/// The marking tokens that a vocabulary names, as control tokens; they have no probability, because they are never sampled.
 std::vector<flashback::TokenId> named_markers(const flashback::Tokenizer& tokenizer);
 
-/// The marking tokens that were asked for: by number, else those that the vocabulary names; but where an adapter replaces the rows
-/// of exactly two other tokens, those two in its order, unless markers are `off`. `auto` is on where the adapter has rows for both.
-/// Throws    Error{vocabulary} for numbers that neither the vocabulary has nor the adapter has rows for, and if markers are wanted around passages that are not there
+/// The marking tokens that were asked for: by number, else those that the vocabulary names. But if an adapter replaces the rows
+/// of exactly two other tokens, and markers are not `off`, it is those two, in its order. `auto` is on if the adapter has rows
+/// for both.
+/// Throws    Error{vocabulary} for numbers that are neither in the vocabulary nor among the adapter's rows, and if markers are
+///           wanted but there are none
 Markers markers_of(const MarkersOption& asked, const flashback::Tokenizer& tokenizer,
                    const flashback::PackedAdapter* adapter = nullptr);
 

@@ -118,14 +118,14 @@ void add_ppl(CLI::App& app, Command& run) {
         ->required();
     command
         .add_option("--window", options->window,
-                    "Tokens of a window, which is evaluated from scratch with BOS in front; by default what the model holds")
+                    "Tokens of a window; each is evaluated from scratch with BOS in front. By default what the model holds")
         ->transform(at_least(1));
     command
         .add_option("--stride", options->stride,
-                    "A window begins N tokens behind the one before it, and its last N tokens count; by default --window. With "
+                    "A window begins N tokens after the one before it, and its last N tokens count; by default --window. With "
                     "--layout: a retrieval every N tokens; by default 16")
         ->transform(at_least(1));
-    command.add_option("--tokens", options->tokens, "Read the first N tokens only; 0: all")
+    command.add_option("--tokens", options->tokens, "Read only the first N tokens; 0: all")
         ->transform(at_least(0))
         ->capture_default_str();
     command
@@ -133,7 +133,7 @@ void add_ppl(CLI::App& app, Command& run) {
                     "Another GGUF file or folder with the same vocabulary to compare with: the unquantised model, say")
         ->type_name("FILE");
     command.add_flag("--keep-markers", options->keep_markers,
-                     "Leave marking tokens their probability, as other programs do; they are masked otherwise");
+                     "Let marking tokens keep their probability, as other programs do; by default they are masked");
     add_marker_ids(command, options->marker_ids);
     add_cache(command, options->cache);
     add_threads(command, options->threads);

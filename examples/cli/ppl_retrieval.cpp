@@ -139,7 +139,7 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
         stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size());
     if (settings.layout == "overwrite" && options.passages * options.passage_tokens >= options.context) {
         FLASHBACK_THROW(fb::ErrorCode::window, "passages of up to ", options.passages * options.passage_tokens,
-                        " tokens in place of text leave none of contexts of ", options.context,
+                        " tokens in place of text leave no text of contexts of ", options.context,
                         ", expected a longer --context, or fewer --passages or --passage-tokens");
     }
     options.executor = pool;
@@ -189,17 +189,18 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     } else {
         print_text(settings, m);
     }
-    if (!settings.log.empty()) write_log(settings.log, strides, m.found.stride_nats);  // if it fails, the result is there
+    if (!settings.log.empty())
+        write_log(settings.log, strides, m.found.stride_nats);  // if this fails, the result is printed already
 }
 
 void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, const std::vector<std::string>& without) {
-    auto* layout = command
-                       .add_option("--layout", settings.layout,
-                                   "Measure with retrieval, passages standing after the text (append), where they stood for "
-                                   "the stride before if they are "
-                                   "found again (sticky, which needs --hold), in front of the text (prepend), or in place of "
-                                   "its oldest tokens (overwrite); none: the same strides and contexts without passages")
-                       ->check(CLI::IsMember({"none", "append", "sticky", "prepend", "overwrite"}));
+    auto* layout =
+        command
+            .add_option("--layout", settings.layout,
+                        "Measure with retrieval. Passages stand after the text (append), likewise but left in place if they "
+                        "are found again (sticky, which needs --hold), in front of the text (prepend), or in place of its "
+                        "oldest tokens (overwrite); none: the same strides and contexts without passages")
+            ->check(CLI::IsMember({"none", "append", "sticky", "prepend", "overwrite"}));
     for (const std::string& name : without) layout->excludes(command.get_option(name));
     const auto choice = [&](const char* name, std::string& value, std::vector<std::string> values, const char* meaning) {
         command.add_option(name, value, meaning)->check(CLI::IsMember(std::move(values)))->capture_default_str()->needs(layout);
@@ -211,21 +212,20 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
         ->type_name("PATH")
         ->needs(layout);
     choice("--markers", settings.markers.choice, {"auto", "on", "off"},
-           "Marking tokens around passages; auto: where the adapter has trained them");
+           "Marking tokens around passages; auto: if the adapter has trained them");
     add_passages(command, settings, layout);
     add_repeat(command, settings.repeat)->needs(layout);
     count("--context", settings.context, 1,
           "Tokens of text in front of a stride, the same for every layout; by default as many as fit beside head, passages, "
           "markers "
           "and stride");
-    count("--init", settings.init, 1, "Where the first stride begins; by default behind as many tokens as the model holds");
-    count("--strides", settings.strides, 1, "Evaluate the first N strides only; by default all");
-    count(
-        "--hold", settings.hold, 1,
-        "Let contexts grow over N tokens, a multiple of --stride, before their start moves on, so that keys and values can be "
-        "reused; by default they slide");
+    count("--init", settings.init, 1, "Where the first stride begins; by default after as many tokens as the model holds");
+    count("--strides", settings.strides, 1, "Evaluate only the first N strides; by default all");
+    count("--hold", settings.hold, 1,
+          "Let contexts grow for N tokens, a multiple of --stride, before their start moves on, so that keys and values can be "
+          "reused; by default contexts slide");
     choice("--reuse", settings.reuse, {"prefix", "none"},
-           "What of the KV cache is kept from one stride to the next: the common prefix, or nothing; changes no digit");
+           "What of the KV cache is kept from one stride to the next: the common prefix, or nothing; it changes no digit");
     choice("--per", settings.per, {"token", "word"}, "Report the perplexity per word, too: per blank of the predicted text");
     command
         .add_option("--log", settings.log,
@@ -233,7 +233,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
         ->type_name("FILE")
         ->needs(layout);
     choice("--separator", settings.separator, {"auto", "newline", "eos"},
-           "What stands behind each document of the text; auto: EOS where the vocabulary has one that is not BOS");
+           "What follows each document of the text; auto: EOS if the vocabulary has one that is not BOS, else a newline");
 }
 
 void check_retrieval_options(const RetrievalPplSettings& settings) {

@@ -62,7 +62,7 @@ fb::TransformerConfig config_of(const PretrainOptions& o, std::size_t vocab) {
     const auto refuse = [](const auto&... parts) { FLASHBACK_THROW(fb::ErrorCode::contract, parts...); };
     if (c.width % c.heads != 0 || c.width / c.heads % 2 != 0)
         refuse("a width of ", c.width, " gives ", c.heads,
-               " heads no even number of elements each, expected --width to be a multiple of 2 x --heads");
+               " heads an odd number of elements or a fraction, expected --width to be a multiple of 2 x --heads");
     if (c.heads % c.kv_heads != 0) refuse("--kv-heads is ", c.kv_heads, ", expected a divisor of the ", c.heads, " heads");
     c.head_dim = c.width / c.heads;
     c.rotary_dim = c.head_dim;
@@ -90,7 +90,7 @@ std::vector<std::vector<fb::TokenId>> encode_all(const fb::Tokenizer& tokenizer,
 fb::Corpus read_texts(const std::string& file) {
     fb::Corpus found = fb::read_corpus(file, fb::TextForm::pages);
     if (found.replaced > 0) {
-        std::cerr << "flashback: '" << file << "' is no UTF-8 in " << found.replaced << " places, which became U+FFFD\n";
+        std::cerr << "flashback: '" << file << "' is not UTF-8 in " << found.replaced << " places, which became U+FFFD\n";
     }
     return found;
 }
@@ -112,7 +112,7 @@ fb::PackedText read_data(const PretrainOptions& o, const fb::Tokenizer& tokenize
     return data;
 }
 
-/// A text in windows as `ppl` cuts it: each from scratch, BOS in front.
+/// A text in windows as `ppl` cuts it: each from scratch, with BOS in front.
 std::vector<fb::TrainingExample> read_valid(const PretrainOptions& o, const fb::Tokenizer& tokenizer, std::size_t window) {
     std::string text;
     for (const fb::Document& one : read_texts(o.valid).documents) text += (text.empty() ? "" : "\n") + one.text;
@@ -226,19 +226,18 @@ void add_pretrain(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("pretrain", "Train a model of the Llama architecture from scratch");
     command
         .add_option("--tokenizer", o->tokenizer,
-                    "The GGUF file or Hugging Face folder whose vocabulary the model gets; without it, the model that is a "
-                    "part of this program")
+                    "The GGUF file or Hugging Face folder whose vocabulary the model gets; by default the model that is part "
+                    "of this program")
         ->type_name("FILE");
     command
-        .add_option(
-            "--train", o->train,
-            "Files to train on: JSON lines with a \"text\" each, or plain text, where a line with only a form feed stands "
-            "between documents")
+        .add_option("--train", o->train,
+                    "Files to train on: JSON lines with a \"text\" each, or plain text, in which a line with only a form feed "
+                    "separates documents")
         ->required()
         ->type_name("FILE");
     command.add_option("--out", o->out, "The GGUF file to write")->required()->type_name("FILE");
     command.add_flag("--force", o->force, "Replace the file to write if it exists");
-    command.add_option("--name", o->name, "What the model is called; by default as the file");
+    command.add_option("--name", o->name, "The name of the model; by default that of the file");
     add_dtype(command, o->dtype, {"f32", "f16", "bf16"})->capture_default_str();
     const auto size = [&](const char* option, std::size_t& value, const char* meaning) {
         return command.add_option(option, value, meaning)->transform(at_least(1))->check(CLI::Range(1, 1 << 24));
@@ -247,12 +246,12 @@ void add_pretrain(CLI::App& app, Command& run) {
     size("--width", o->width, "Width of the residual stream")->required();
     size("--heads", o->heads, "Heads of queries; by default one for 32 elements of --width");
     size("--kv-heads", o->kv_heads, "Heads of keys and values; by default --heads");
-    size("--hidden", o->hidden, "Width of the feed-forward layers; by default 8/3 of --width, up to a multiple of 64");
+    size("--hidden", o->hidden, "Width of the feed-forward layers; by default 8/3 of --width, rounded up to a multiple of 64");
     command.add_option("--window", o->window, "Tokens of a sequence, and positions of the model")
         ->transform(at_least(2))
         ->check(CLI::Range(2, 1 << 20))
         ->capture_default_str();
-    o->optimiser.add(command, "Sequences", "Of the first weights and of the order of the sequences");
+    o->optimiser.add(command, "Sequences", "The seed of the first weights and of the order of the sequences");
     auto* const valid = command
                             .add_option("--valid", o->valid,
                                         "Measure the perplexity of this file, whose texts are joined by newlines, as ppl does")
@@ -260,7 +259,7 @@ void add_pretrain(CLI::App& app, Command& run) {
     command
         .add_option(
             "--valid-window", o->valid_window,
-            "Tokens of a window of --valid, which is evaluated from scratch with BOS in front; at most what the model holds")
+            "Tokens of a window of --valid; each is evaluated from scratch with BOS in front. At most what the model holds")
         ->transform(at_least(1))
         ->needs(valid)
         ->capture_default_str();
@@ -268,11 +267,9 @@ void add_pretrain(CLI::App& app, Command& run) {
     add_threads(command, o->threads);
     add_json(command, o->json);
     command.footer(
-        "Documents end with </s>, which becomes the model's EOS, and are packed end to end into sequences, which are shuffled "
-        "in "
-        "each pass.\n"
-        "Example:\n  flashback pretrain --train README.md --layers 1 --width 32 --window 64 --steps 20 --out /tmp/tiny.gguf "
-        "--force");
+        "Documents end with </s>, which becomes the model's EOS. They are packed end to end into sequences, which are shuffled "
+        "in each pass.\nExample:\n  flashback pretrain --train README.md --layers 1 --width 32 --window 64 --steps 20 --out "
+        "/tmp/tiny.gguf --force");
     command.callback([o, &run] {
         o->run.settle(o->out);
         run = [o] { pretrain(*o); };

@@ -15,7 +15,7 @@ namespace {
 
 bool on_terminal() { return ::isatty(STDERR_FILENO) == 1; }
 
-/// How long a line may be: the last column stays free, as some terminals wrap behind it.
+/// How long a line may be: the last column stays free, because some terminals wrap after it.
 std::size_t room() {
     ::winsize size{};
     const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;

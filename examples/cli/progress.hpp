@@ -23,15 +23,15 @@ std::string formatted(const char* format, Values... values) {
     return text.data();
 }
 
-/// Puts one line in the place of that which the cursor of a terminal is in. It is cut to the columns of the terminal less 1, 79 where
-/// they are unknown: a line that wraps could not be replaced.
+/// Replaces the line of a terminal in which the cursor is. The new one is cut to the columns of the terminal less 1, or to 79
+/// if they are unknown, because a line that wraps could not be replaced.
 void show_line(const std::string& text);
 
-/// As show_line, with a bar in front, as far as there is room for both.
+/// As show_line, with a bar in front if there is room for both.
 /// Requires  done is at most all, which is not 0
 void show_bar(std::uint64_t done, std::uint64_t all, const std::string& text);
 
-/// A line on a terminal that says how far a part of the work is.
+/// A line on a terminal that says how far a part of the work has come.
 class ProgressLine {
 public:
     explicit ProgressLine(const char* what);

@@ -54,7 +54,7 @@ constexpr std::uint32_t quantization_version = 2;  // of the blocks, as llama.cp
 /// What becomes of the tensors of a file.
 struct Plan {
     std::vector<fb::DType> types;
-    std::vector<std::string> kept_as_f16;  ///< their rows are no whole blocks
+    std::vector<std::string> kept_as_f16;  ///< their rows cannot be cut into whole blocks
 };
 
 Plan plan_for(const fb::GgufFile& file, fb::DType wanted) {
@@ -67,8 +67,7 @@ Plan plan_for(const fb::GgufFile& file, fb::DType wanted) {
         }
         fb::DType type = wanted;
         if (tensor.rank == 1 || tensor.name == "position_embd.weight") {
-            type = fb::DType::
-                f32;  // norms, biases and positions: next to nothing in bytes, and llama.cpp reads them as floats only
+            type = fb::DType::f32;  // norms, biases and positions: very few bytes, and llama.cpp reads them only as floats
         } else if (tensor.dims[0] % fb::layout_of(wanted).block_elements != 0) {
             type = fb::DType::f16;
             plan.kept_as_f16.emplace_back(tensor.name);
@@ -92,13 +91,13 @@ std::size_t embedding_of(const fb::GgufFile& file) {
     return static_cast<std::size_t>(embedding - file.tensors().data());
 }
 
-/// Converts tensors piece by piece: the memory that it takes does not grow with them.
+/// Converts tensors piece by piece, so that its memory does not grow with them.
 class Converter {
 public:
     Converter(const fb::GgufFile& file, fb::GgufWriter& writer, fb::ExecutorRef executor)
         : file_(file), writer_(writer), executor_(executor), values_(piece), bytes_(piece * sizeof(float)) {}
 
-    /// Throws    Error{format} if a value is no finite number, or is none any more
+    /// Throws    Error{format} if a value is not a finite number, or no longer is
     void convert(const fb::GgufTensor& tensor, fb::DType type) {
         if (tensor.type == type) return writer_.write(tensor.data);
         const fb::DTypeLayout from = fb::layout_of(tensor.type);
@@ -136,8 +135,8 @@ private:
 
     [[noreturn]] void refuse(const fb::GgufTensor& tensor, std::size_t index, float value, std::string_view type) const {
         const std::string what = std::isfinite(value)
-                                     ? "would be no finite number as " + std::string{type} + ", expected smaller weights"
-                                     : "is no finite number, expected weights";
+                                     ? "would not be a finite number as " + std::string{type} + ", expected smaller weights"
+                                     : "is not a finite number, expected weights";
         FLASHBACK_THROW(fb::ErrorCode::format, "'", file_.name(), "': element ", index, " of tensor ",
                         fb::printable(tensor.name), ' ', what);
     }
@@ -217,15 +216,14 @@ void add_quantize(CLI::App& app, Command& run) {
     std::vector<std::string> names(targets.size());
     std::ranges::transform(targets, names.begin(), &Target::name);
     command.add_option("--dtype", options->dtype, "What the weights become")->required()->check(CLI::IsMember(names));
-    command.add_flag("--untie", options->untie, "Give a model whose output head is its embedding a copy as head");
+    command.add_flag("--untie", options->untie, "If the output head is the embedding, give the model a copy of it as head");
     command.add_flag("--force", options->force, "Replace the file to write if it exists");
     add_threads(command, options->threads);
     add_json(command, options->json);
     command.footer(
-        "Every tensor with rows is converted, embeddings and output too, and nothing else is changed; vectors (norms) become "
-        "f32.\n"
-        "A tensor whose rows are no whole blocks becomes f16.\n"
-        "Example:\n  flashback quantize examples/models/flashback-base-5m.gguf /tmp/base-q8_0.gguf --dtype q8_0");
+        "Every tensor with rows is converted, including embeddings and output; vectors (norms) become f32. Nothing else is "
+        "changed.\nA tensor whose rows cannot be cut into whole blocks becomes f16.\nExample:\n  flashback quantize "
+        "examples/models/flashback-base-5m.gguf /tmp/base-q8_0.gguf --dtype q8_0");
     command.callback([options, &run] { run = [options] { quantize(*options); }; });
 }
 

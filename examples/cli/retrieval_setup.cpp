@@ -16,16 +16,15 @@ void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* n
         if (needed != nullptr) option->needs(needed);
     };
     count("--query-tokens", settings.query_tokens, "The N tokens in front of a stride are its query");
-    count("--passages", settings.passages, "Passages for each stride, one behind the other");
+    count("--passages", settings.passages, "Passages for each stride, one after the other");
     count("--passage-tokens", settings.passage_tokens, "The most tokens of a passage");
 }
 
 CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat) {
     return command
-        .add_option(
-            "--repeat", repeat,
-            "With --layout append: behind the passages the newest N tokens of the text stand once more, which helps a model "
-            "that is not tuned to passages there")
+        .add_option("--repeat", repeat,
+                    "With --layout append: repeat the newest N tokens of the text after the passages, which helps a model that "
+                    "is not tuned to passages there")
         ->transform(at_least(0))
         ->capture_default_str();
 }

@@ -1,4 +1,4 @@
-/// \file What commands share that read a text in strides with passages.
+/// \file What is common to commands that read a text in strides with passages.
 #pragma once
 
 #include "common.hpp"
@@ -35,24 +35,25 @@ struct RetrievalSettings {
 /// Adds --query-tokens, --passages and --passage-tokens, which make no sense without the option `needed` if there is one.
 void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed = nullptr);
 
-/// Adds --repeat, which goes with appended passages only.
+/// Adds --repeat, which goes only with appended passages.
 CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat);
 
 /// Refuses --repeat with a layout that leaves the end of the text where it is.
 void check_repeat(const std::string& layout, std::size_t repeat);
 
-/// "append", with so many tokens repeated, "sticky", or "prepend" ("overwrite" differs in the text that is read, not in the layout).
+/// The layout "append" (with `repeat` tokens repeated), "sticky" or "prepend". ("overwrite" differs in the text that is read,
+/// not in the layout.)
 flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat);
 
-/// The text of the settings, from a file or from standard input, as tokens of its documents. Behind each stands the end of a text where the
-/// vocabulary has one of its own, else a newline.
+/// The text of the settings, from a file or from standard input, as tokens of its documents. Each is followed by EOS if the
+/// vocabulary has one that is not BOS, else by a newline.
 flashback::TextStream read_stream(const RetrievalSettings& settings, const flashback::Tokenizer& tokenizer);
 
 /// The policies by which passages are found and laid out.
 flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& markers);
 
-/// Where strides begin and how much they read: by default the first is a window into the text, and contexts are as long as all
-/// layouts can have them, so that all of them predict the same tokens from the same text.
+/// Where strides begin and how much they read: by default the first begins after a window of text, and contexts are as long as
+/// every layout allows. So all layouts predict the same tokens from the same text.
 flashback::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head,
                                         std::size_t tokens);
 

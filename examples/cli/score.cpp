@@ -38,9 +38,9 @@ struct ScoreOptions {
 void check_logits(std::span<const float> logits, std::size_t place, const std::string& model) {
     const auto bad = std::ranges::find_if_not(logits, [](float x) { return std::isfinite(x); });
     if (bad == logits.end()) return;
-    FLASHBACK_THROW(flashback::ErrorCode::logits, "behind token ", place, " of the text the logit of token ",
-                    bad - logits.begin(), " is no finite number: the weights of '", model,
-                    "' are none, or too large; flashback inspect says which");
+    FLASHBACK_THROW(flashback::ErrorCode::logits, "after token ", place, " of the text, the logit of token ",
+                    bad - logits.begin(), " is not a finite number: the weights of '", model,
+                    "' are not finite, or too large; flashback inspect says which");
 }
 
 /// Natural logarithms of the probabilities that logits mean.
@@ -132,8 +132,8 @@ void add_score(CLI::App& app, Command& run) {
     add_model(command, options->model);
     add_adapter(command, options->adapter);
     add_marker_ids(command, options->marker_ids);
-    options->text.add(command, "text", "The text to score, with BOS in front as the model asks");
-    command.add_option("--tokens", options->tokens, "The tokens to score, taken as they stand")
+    options->text.add(command, "text", "The text to score, with BOS in front if the model asks for it");
+    command.add_option("--tokens", options->tokens, "The tokens to score, as they are")
         ->delimiter(',')
         ->transform(token_number())
         ->type_name("ID,ID,...");
@@ -143,7 +143,7 @@ void add_score(CLI::App& app, Command& run) {
     add_cache(command, options->cache);
     add_threads(command, options->threads);
     add_json(command, options->json);
-    command.footer("Natural logarithms.\nExample:\n  flashback score --text 'A compiler is a program that'");
+    command.footer("Logarithms are natural.\nExample:\n  flashback score --text 'A compiler is a program that'");
     command.callback([options, &run, &command] {
         if ((command.count("--tokens") > 0) == options->text.given())
             throw CLI::ValidationError("score needs either --text or --tokens");

@@ -64,7 +64,7 @@ void search_one(const SearchOptions& options) {
     }
 }
 
-/// The ids of the best documents of a query, each ranked by its best passage.
+/// The ids of the best documents for a query, each ranked by its best passage.
 std::vector<std::pair<std::string_view, double>> best_documents(const flashback::Bm25Index& index, std::string_view query,
                                                                 std::size_t k) {
     std::vector<std::pair<std::string_view, double>> best;
@@ -122,15 +122,18 @@ void add_search(CLI::App& app, Command& run) {
         ->required()
         ->type_name("PATH");
     options->query.add(command, "query", "What to search for");
-    auto* queries = command.add_option("--queries", options->queries, "Many queries, {\"_id\",\"text\"} a line; needs --run")
-                        ->type_name("FILE");
+    auto* queries =
+        command.add_option("--queries", options->queries, "Many queries, one {\"_id\",\"text\"} on each line; needs --run")
+            ->type_name("FILE");
     auto* run_file =
         command.add_option("--run", options->run_file, "Write a TREC run; documents are ranked by their best passage")
             ->type_name("FILE");
     queries->excludes(command.get_option("--query"))->excludes(command.get_option("--query-file"));
     queries->needs(run_file);
     run_file->needs(queries);
-    command.add_option("--top-k", options->top_k, "How many hits a query")->transform(at_least(0))->capture_default_str();
+    command.add_option("--top-k", options->top_k, "How many hits for each query")
+        ->transform(at_least(0))
+        ->capture_default_str();
     command.add_flag("--whole", options->whole, "Search whole documents instead of passages");
     add_model(command, options->model);
     command.add_option("--passage-tokens", options->passage_tokens, "The most tokens of a passage")

@@ -38,8 +38,8 @@ std::size_t bytes_of_steps(const std::string& log, std::uint64_t steps) {
 
 TrainingLog::TrainingLog(std::string file, std::uint64_t steps_done) : file_(std::move(file)) {
     if (file_.empty()) return;
-    // What was logged behind the checkpoint is done again. The file is cut, not written again: a run that is killed here must not
-    // lose the rows of steps that are never done again.
+    // What was logged after the checkpoint is done again. The file is cut, not written again: a run that is killed here must
+    // not lose the rows of steps that are never done again.
     std::size_t kept = 0;
     if (std::error_code unknown; steps_done > 0 && std::filesystem::exists(file_, unknown))
         kept = bytes_of_steps(read_text(file_), steps_done);

@@ -12,8 +12,8 @@
 
 namespace cli {
 
-/// The log of a run as CSV, a row a step. A run that goes on from a step goes on behind the row of that step; one from the start takes
-/// the place of what was there. A row that cannot be written whole leaves no part of it.
+/// The log of a run as CSV, one row for each step. A run that goes on from a step writes after the row of that step; a run from
+/// the start replaces what was there. A row that cannot be written as a whole leaves no part of it.
 class TrainingLog {
 public:
     /// Without a name it keeps nothing.
@@ -28,7 +28,7 @@ public:
     void add_validation(double valid_nats);
 
 private:
-    /// Puts text at `at`; where that fails, the end of the file is `before` from there on, as it was.
+    /// Puts text at `at`. If that fails, the file ends from there with `before`, as it did.
     void write(::off_t at, const std::string& text, std::string_view before);
     [[noreturn]] void refuse(int error) const;
 

@@ -49,7 +49,7 @@ double seconds_in(const std::string& note, const std::string& checkpoint) {
                     ", expected the seconds of the run, as in {\"seconds\":12.5}");
 }
 
-/// The checkpoint of a run. One that nobody asked for goes with all that belongs to it, once nothing needs it.
+/// The checkpoint of a run. One that nobody asked for is removed with all that belongs to it, once it is no longer needed.
 class RunCheckpoint {
 public:
     RunCheckpoint(const RunOptions& options, const fb::RunDescription& description) : passing_(options.passing_checkpoint) {
@@ -79,7 +79,7 @@ public:
             FLASHBACK_THROW(error.code(), error.what(), "; remove the file to begin anew, or give --checkpoint another one");
         }
     }
-    /// Why it cannot be written, and then it is what it was; nothing if it is written.
+    /// Writes it. If that fails, it is as it was, and the result says why.
     std::string write(fb::Trainer& trainer, double seconds) {
         try {
             if (file_) file_->write(trainer, Json{{"seconds", seconds}}.dump());
@@ -89,7 +89,7 @@ public:
             return error.what();
         }
     }
-    /// What was trained is written.
+    /// Ends the run: what was trained is written, so a passing checkpoint is removed.
     void finish() {
         std::error_code unknown;
         if (file_ && passing_) std::filesystem::remove(file_->path(), unknown);
@@ -121,7 +121,7 @@ void RunOptions::add(CLI::App& command, CLI::Option* valid) {
                  ->type_name("N|Ns");
     command.add_option("--log", log, "Write a row of CSV for each step into this file; a run from the start replaces it")
         ->type_name("FILE");
-    command.add_option("--valid-every", valid_every, "Validate every N steps as well as at the end; 0: at the end only")
+    command.add_option("--valid-every", valid_every, "Validate every N steps and at the end; 0: only at the end")
         ->transform(at_least(0))
         ->needs(valid)
         ->capture_default_str();
@@ -153,10 +153,10 @@ void OptimiserOptions::add(CLI::App& command, const std::string& examples, const
     command.add_option("--decay", decay, "How the learning rate falls after that: cosine or linear, both to 0, or constant")
         ->check(CLI::IsMember({"cosine", "linear", "constant"}))
         ->capture_default_str();
-    command.add_option("--beta2", beta2, "Of AdamW: how much of the second moment a step keeps")
+    command.add_option("--beta2", beta2, "How much of AdamW's second moment a step keeps")
         ->check(number_from(0, 0.999999))
         ->capture_default_str();
-    command.add_option("--weight-decay", weight_decay, "Of AdamW, for matrices")
+    command.add_option("--weight-decay", weight_decay, "Weight decay of AdamW, for matrices")
         ->check(number_from(0, 1e6))
         ->capture_default_str();
     command.add_option("--clip", clip, "The greatest norm of a gradient; 0: any")
@@ -229,7 +229,7 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
     if (const auto note = checkpoint.read(trainer)) {
         result.resumed_from = trainer.state().steps;
         result.seconds = seconds_in(*note, options.checkpoint);
-        std::cerr << "flashback: goes on behind step " << result.resumed_from << " of " << steps << ", from '"
+        std::cerr << "flashback: goes on after step " << result.resumed_from << " of " << steps << ", from '"
                   << options.checkpoint << "'\n";
     }
     const double seconds_before = result.seconds;
@@ -247,7 +247,7 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
         seconds_of_validation += seconds_since(before);
         return nats;
     };
-    std::string told;  // why the checkpoint was not written when it was tried last
+    std::string told;  // why the last try to write the checkpoint failed
     for (std::uint64_t done = result.resumed_from; done < steps;) {
         const fb::StepResult now = parts.step(done++);
         result.loss = now.loss;
@@ -268,17 +268,17 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
             if (!failure.empty() || stopped) progress.clear();
             if (stopped) {
                 FLASHBACK_THROW(
-                    fb::ErrorCode::io, "the run was stopped behind step ", done, " of ", steps,
+                    fb::ErrorCode::io, "the run was stopped after step ", done, " of ", steps,
                     failure.empty() ? "; the same command goes on from there" : "; its newest steps are lost: ", failure);
             }
-            // What is trained may fit where its checkpoint does not.
+            // What is trained may fit on the disk even if its checkpoint does not.
             if (!failure.empty() && failure != told) std::cerr << "flashback: " << failure << "; the run goes on without\n";
             told = failure;
         }
     }
     result.tokens_per_second =
         static_cast<double>(result.tokens) / std::max(seconds_since(start) - seconds_of_validation, 1e-9);
-    signals.reset();  // no step is left to end behind
+    signals.reset();  // no step is left to wait for
     parts.write();
     if (parts.validate) {
         result.valid_nats = parts.validate();

@@ -1,4 +1,4 @@
-/// \file What commands that train share: checkpoints at intervals, a way to stop, what they came to.
+/// \file What is common to commands that train: checkpoints at intervals, a way to stop, the result.
 #pragma once
 
 #include "common.hpp"
@@ -23,7 +23,7 @@ namespace cli {
 /// The options of a run that change no bit of its result.
 struct RunOptions {
     std::string checkpoint;          ///< empty: none is kept
-    bool passing_checkpoint = true;  ///< it is removed when what was trained is written
+    bool passing_checkpoint = true;  ///< it is removed once what was trained is written
     std::uint64_t checkpoint_steps = 0;
     double checkpoint_seconds = 60;
     std::string log;
@@ -31,7 +31,7 @@ struct RunOptions {
 
     /// Adds --checkpoint, --checkpoint-every, --log and --valid-every, which goes with the option `valid`.
     void add(CLI::App& command, CLI::Option* valid);
-    /// Says where the checkpoint stands: beside `out`, if --checkpoint says nothing.
+    /// Decides where the checkpoint is: beside `out`, unless --checkpoint names it.
     /// Throws    CLI::ValidationError for --checkpoint-every without a checkpoint
     void settle(const std::string& out);
     /// Names the log and the checkpoint.
@@ -57,15 +57,15 @@ struct OptimiserOptions {
     void describe(flashback::RunDescription& run) const;
 };
 
-/// A number as a checkpoint names it.
+/// A number in the form in which a checkpoint has it.
 std::string hexadecimal(std::uint64_t number);
 std::string shortest(double number);
 
-/// Signals that end a run behind its step instead of within it: Ctrl-C, what the system asks with, a terminal that is closed, and a
-/// reader of its output that is gone.
+/// Signals that end a run after its step instead of within it: Ctrl-C, the system's request to end, a terminal that is closed,
+/// and a reader of its output that is gone.
 inline constexpr std::array stopping_signals{SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 
-/// Receives the stopping signals as long as it exists; those that the caller of the program ignores stay ignored.
+/// Receives the stopping signals as long as it exists; those that were ignored when the program started stay ignored.
 class StopSignals {
 public:
     StopSignals();
@@ -83,27 +83,27 @@ private:
 struct RunResult {
     std::uint64_t resumed_from = 0;  ///< steps that an earlier part of the run did
     double loss = 0;                 ///< of the last step; NaN if no step was left to do
-    double seconds = 0;              ///< of training, earlier parts included
+    double seconds = 0;              ///< of training, including earlier parts
     std::size_t tokens = 0;          ///< trained on since `resumed_from`
     double tokens_per_second = 0;    ///< since `resumed_from`
     std::optional<double> valid_nats;
 };
 
-/// Adds what a run came to, to the JSON object of its command; `valid` is null and for the command to fill.
+/// Adds what a run came to, to the JSON object of its command; `valid` is null, for the command to fill.
 void describe(const RunResult& result, std::uint64_t steps, Json& json);
 
-/// What a run does: a step, counted from 0; at the end, writing what was trained; and now and then a validation, if it is there, which
-/// gives nats per token.
+/// What a run does: a step, counted from 0; at the end, writing what was trained; and now and then a validation, if there is
+/// one, which gives nats per token.
 struct RunParts {
     std::function<flashback::StepResult(std::uint64_t)> step;
     std::function<void()> write;
     std::function<double()> validate;
 };
 
-/// Trains to the last step, from the checkpoint on if there is one; then writes, then validates: what was trained for hours does not
-/// wait for a number.
-/// Throws    Error{logits} if the loss is no number any more; Error{io} if a signal ended it, or a file cannot be written; what the
-///           checkpoint throws
+/// Trains to the last step, starting from the checkpoint if there is one. Then it writes, and only then validates: what was
+/// trained for hours does not wait for a number.
+/// Throws    Error{logits} if the loss is no longer a number; Error{io} if a signal ended it, or a file cannot be written; what
+///           the checkpoint throws
 RunResult train(flashback::Trainer& trainer, std::uint64_t steps, const RunOptions& options,
                 const flashback::RunDescription& description, const RunParts& parts);
 

@@ -1,8 +1,9 @@
-/// \file Compiles once for a whole program what does not depend on its types: kernels, sessions, tokenizers, BM25, files, training.
+/// \file Compiles once, for a whole program, what does not depend on its types: kernels, sessions, tokenizers, BM25, files,
+/// training.
 ///
-/// Include it in one source, before other headers of the library. Compile the others with FLASHBACK_COMPILED_ONCE defined, and all of
-/// them for the same instruction set. Without that macro every translation unit compiles what it uses, and nothing is to be linked.
-/// CMake: `flashback_compile_once(TARGET)` does all that.
+/// Include it in one source, before other headers of the library. Compile the others with FLASHBACK_COMPILED_ONCE defined, and
+/// all of them for the same instruction set. Without that macro every translation unit compiles what it uses, and there is
+/// nothing to link. CMake: `flashback_compile_once(TARGET)` does all that.
 #pragma once
 
 #if !defined(FLASHBACK_COMPILED_ONCE)

@@ -1,4 +1,5 @@
-/// \file The umbrella: everything but what is included on request only. For POSIX systems; core, policy and decoder alone are for all.
+/// \file The umbrella: everything, except what is included only on request. It is for POSIX systems; core, policy and decoder
+/// alone are for all systems.
 #pragma once
 
 #include "flashback/core/any_retriever.hpp"

@@ -3,20 +3,20 @@
 /// A header includes its own folder or a lower floor; neighbours on a floor do not see each other. tests/floors.cmake proves
 /// it.
 ///
-///     7  measure | eval | train           run-time test, what a model costs, peaks | perplexity | gradients, AdamW; LoRA, marker rows
-///     6  files | data                     what loads and saves models, tokenizers, adapters | strides, passages for them, training examples
+///     7  measure | eval | train           run-time test, model cost, peaks | perplexity | gradients and AdamW
+///     6  files | data                     loading and saving models, tokenizers, adapters | strides, passages, examples
 ///     5  model                            transformer, sessions, adapters, random weights; nothing about files
-///     4  decoder                          the loop: schedule, query, retrieve, plan, evaluate, sample
+///     4  decoder                          the generator and the loop: schedule, query, retrieve, plan, evaluate, sample
 ///     3  kv | retrieval                   storage of keys and values | texts as documents, passages, BM25
 ///     2  simd | text | format | policy    kernels | tokenizers | GGUF, safetensors, PEFT | token functions
 ///     1  tensor                           types of elements, block formats, buffers
 ///     0  core                             tokens, errors, concepts of models and retrievers, executors, random numbers
 ///
-/// core, policy, decoder and testing need the standard library only. All else is for POSIX systems: files are mapped into memory
-/// (mmap), and large buffers ask for huge pages (madvise).
+/// core, policy, decoder and testing need only the standard library. All else is for POSIX systems: files are mapped into
+/// memory (mmap), and large buffers ask for huge pages (madvise).
 ///
-/// testing, on floor 1: a model and a retriever that cost nothing; not in the umbrella. Its plain loops, which say what the kernels
-/// compute, stand on floor 3, for they have the types of simd.
+/// testing, on floor 1: a model and a retriever that cost nothing. It is not in the umbrella. Its plain loops, which say what
+/// the kernels compute, are on floor 3, because they use the types of simd.
 #pragma once
 
 #include "flashback/core/config.hpp"

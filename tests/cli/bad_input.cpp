@@ -200,12 +200,12 @@ TEST_CASE("quantize: weights of a type that is not read, or that are no numbers,
     refused_in_all_forms(1, "in.gguf': tensor bad.weight has type I32, expected F32, F16, BF16",
                          {"quantize", model(DType::i32, std::vector<std::int32_t>(32, 1)), out, "--dtype", "f16"});
     for (const float value : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
-        refused_in_all_forms(1, "in.gguf': element 260 of tensor bad.weight is no finite number, expected weights",
+        refused_in_all_forms(1, "in.gguf': element 260 of tensor bad.weight is not a finite number, expected weights",
                              {"quantize", model(DType::f32, with(value)), out, "--dtype", "f16"});
     }
-    refused_in_all_forms(1, "element 260 of tensor bad.weight would be no finite number as F16, expected smaller weights",
+    refused_in_all_forms(1, "element 260 of tensor bad.weight would not be a finite number as F16, expected smaller weights",
                          {"quantize", model(DType::f32, with(70000)), out, "--dtype", "f16"});
-    refused_in_all_forms(1, "of tensor bad.weight would be no finite number as Q8_0",
+    refused_in_all_forms(1, "of tensor bad.weight would not be a finite number as Q8_0",
                          {"quantize", model(DType::f32, with(1e7f)), out, "--dtype", "q8_0"});
     CHECK_FALSE(std::filesystem::exists(out));
     CHECK(std::distance(std::filesystem::directory_iterator{folder.path()}, {}) == 1);

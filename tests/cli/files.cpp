@@ -302,8 +302,8 @@ TEST_CASE("what killed runs left of a file is named and stays, of a checkpoint i
     const Result result = tool({"quantize", model, path("out.gguf"), "--dtype", "q8_0"});
     CHECK(result.status == 0);
     for (const char* name : {"out.gguf.part0", "out.gguf.part12"}) {
-        check_says(result, "flashback: '" + path(name) + "' is what a killed run has left of '" + path("out.gguf") +
-                               "', unless one is still writing it; remove it if none is\n");
+        check_says(result, "flashback: '" + path(name) + "' was left by a killed run that wrote '" + path("out.gguf") +
+                               "', unless a run is writing it now; remove it if none is\n");
         CHECK(read_file(path(name)) == "half");
     }
     for (const char* name : {"out.gguf.part'", "out.gguf.partial'", "out.gguf.part1x'"})
@@ -323,7 +323,7 @@ TEST_CASE("what killed runs left of a file is named and stays, of a checkpoint i
     CHECK_FALSE(std::filesystem::exists(path("ckpt.part3")));
 }
 
-TEST_CASE("a run ends behind a step and keeps its state when its terminal is closed or nobody reads what it says") {
+TEST_CASE("a run ends after a step and keeps its state when its terminal is closed or nobody reads what it says") {
     std::signal(SIGHUP, SIG_DFL);  // what this program ignores, its children would
     std::signal(SIGPIPE, SIG_DFL);
     const TemporaryFolder folder;

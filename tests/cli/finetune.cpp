@@ -71,7 +71,7 @@ TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the 
         validated += row.ends_with(',') ? 0u : 1u;
     }
     REQUIRE(losses.size() == 40);
-    CHECK(validated == 3);  // behind steps 15 and 30, and at the end
+    CHECK(validated == 3);  // after steps 15 and 30, and at the end
     CHECK(std::stod(row_of_last(w.path("log.csv"))) == doctest::Approx(found["valid"]["nats_per_token"].get<double>()));
     double first = 0;
     double last = 0;
@@ -308,11 +308,11 @@ TEST_CASE("finetune --all-params: a whole model learns, and is a file that every
         check_refused_at_last(status, words, arguments("no.gguf", more));
         CHECK_FALSE(std::filesystem::exists(w.path("no.gguf")));
     };
-    refused(2, "--lora-targets is of an adapter, found --all-params, which leaves none", {"--lora-targets", "q"});
-    refused(2, "--adapter is of an adapter, found --all-params", {"--adapter", w.path("adapter")});
+    refused(2, "--lora-targets belongs to an adapter, found --all-params, which makes none", {"--lora-targets", "q"});
+    refused(2, "--adapter belongs to an adapter, found --all-params", {"--adapter", w.path("adapter")});
     auto ranked = arguments("no.gguf", {});
     ranked.insert(ranked.end(), {"--rank", "4"});
-    check_refused_at_last(2, "--rank is of a LoRA, found --all-params", ranked);
+    check_refused_at_last(2, "--rank belongs to a LoRA, found --all-params", ranked);
     refused(2, "--markers fixed would train with --all-params, expected on or off", {"--markers", "fixed"});
     refused(2, "--dtype", {"--dtype", "q8_0"});
     check_refused_at_last(2, "--dtype requires --all-params", w.arguments("no", {"--dtype", "f32"}));
@@ -385,7 +385,7 @@ TEST_CASE("finetune: what makes no sense is refused in words, and writes nothing
     refused(2, "--dropout", {"--dropout", "1"});
     for (const char* none : {"0", "-1", "1e-300", "nan"})
         refused(2, "--alpha: found " + std::string{none} + ", expected a number above 0, up to 1e+06", {"--alpha", none});
-    refused(2, "--rank is of a LoRA, found --lora-targets none", {"--lora-targets", "none"});
+    refused(2, "--rank belongs to a LoRA, found --lora-targets none", {"--lora-targets", "none"});
     refused(2, "--valid-every requires --valid", {"--valid-every", "2"});
     refused(2, "--valid-strides requires --valid", {"--valid-strides", "2"});
     refused(2, "--out and --log are both", {"--log", w.path("no")});
@@ -413,7 +413,7 @@ TEST_CASE("finetune: what makes no sense is refused in words, and writes nothing
     force.emplace_back("--force");
     CHECK(tool(force).status == 0);
     CHECK(numbers_of(w.path("old")) != old);
-    check_refused_at_last(1, "exists and is no folder", w.arguments("texts.jsonl", {"--steps", "4"}));
-    check_refused_at_last(1, "exists and is no folder", w.arguments("texts.jsonl/deep/adapter", {"--steps", "4"}));
+    check_refused_at_last(1, "exists and is not a folder", w.arguments("texts.jsonl", {"--steps", "4"}));
+    check_refused_at_last(1, "exists and is not a folder", w.arguments("texts.jsonl/deep/adapter", {"--steps", "4"}));
     CHECK(tool(w.arguments("deep/adapter", {"--steps", "2"})).status == 0);
 }

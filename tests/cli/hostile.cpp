@@ -128,12 +128,12 @@ TEST_CASE("hostile 21: weights that are no numbers are an error in score, and in
     };
     for (const float strange : {number(0x7fc00000), number(0x7f800000)}) {  // NaN and infinity
         const std::string model = folder.write("nan.gguf", with_last_weights(std::array{1.0f, strange, 1.0f, strange, 1.0f}));
-        refused(1, "behind token 0 of the text the logit of token 0 is no finite number: the weights of '" + model + "'",
+        refused(1, "after token 0 of the text, the logit of token 0 is not a finite number: the weights of '" + model + "'",
                 {"score", "--text", "x", "--model", model});
         const json weights = tool_json({"inspect", "--model", model})["weights"];
         CHECK(weights["not_finite"] == json{{"weights", 2}, {"tensor", "output_norm.weight"}, {"element", 252}});
         CHECK(tool({"inspect", "--model", model})
-                  .out.find("no finite numbers   2 of the weights; the first is element 252 of output_norm.weight\n") !=
+                  .out.find("not finite          2 of the weights; the first is element 252 of output_norm.weight\n") !=
               std::string::npos);
     }
     CHECK(tool_json({"inspect"})["weights"]["not_finite"].is_null());

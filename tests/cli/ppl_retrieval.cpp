@@ -129,7 +129,7 @@ TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     const std::vector<std::string> none{"ppl", "--text", documents, "--layout", "none"};
     refused(2, "ppl needs --corpus, or --layout none", {"ppl", "--text", documents, "--layout", "append"});
     refused(2, "--corpus requires --layout", {"ppl", "--text", documents, "--corpus", documents});
-    refused(1, "passages of up to 64 tokens in place of text leave none of contexts of 64",
+    refused(1, "passages of up to 64 tokens in place of text leave no text of contexts of 64",
             {"ppl", "--text", documents, "--corpus", "nowhere.jsonl", "--layout", "overwrite", "--init", "128", "--context",
              "64", "--passage-tokens", "64"});
     refused(2, "--layout: sideways not in {none,append,sticky,prepend,overwrite}",

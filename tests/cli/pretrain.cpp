@@ -35,7 +35,7 @@ TEST_CASE("pretrain: the loss falls, and the file is a model whose texts end wit
         if (!row.ends_with(',')) ++validated;
     }
     CHECK(number == 60);
-    CHECK(validated == 3);                  // behind steps 20 and 40, and at the end
+    CHECK(validated == 3);                  // after steps 20 and 40, and at the end
     CHECK(found["valid"]["window"] == 31);  // of the 32 of the model one is BOS
 
     const json measured = tool_json({"ppl", "--model", out, "--text", valid, "--window", "31"});
@@ -60,7 +60,7 @@ TEST_CASE("pretrain: killed and resumed, it writes the bytes of a run that was n
     auto parts = options;
     parts.insert(parts.end(), {"--log", path("parts.csv"), "--checkpoint", path("ckpt"), "--checkpoint-every", "7"});
     const auto all = pretrain_arguments(train, path("parts.gguf"), parts);
-    signalled("KILL", 21, path("parts.csv"), all);  // behind 20 steps at least; the rows of the log count them
+    signalled("KILL", 21, path("parts.csv"), all);  // after at least 20 steps; the rows of the log count them
     CHECK_FALSE(std::filesystem::exists(path("parts.gguf")));
     folder.write("ckpt.part0", "of a run that was killed while it wrote");
     const json resumed = tool_json(all);

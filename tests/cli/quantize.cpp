@@ -161,7 +161,7 @@ TEST_CASE("quantize: rows that are no whole blocks become f16 and are named, vec
     const std::string out = (folder.path() / "out.gguf").string();
     const Result result = tool({"quantize", in, out, "--dtype", "q4_0", "--json"});
     CHECK(result.status == 0);
-    CHECK(result.err == "flashback: tensor odd.weight has rows of 33 elements, no multiple of 32, and is stored as F16\n");
+    CHECK(result.err == "flashback: tensor odd.weight has rows of 33 elements, not a multiple of 32, and is stored as F16\n");
     CHECK(json::parse(result.out)["kept_as_f16"] == json({"odd.weight"}));
     const fb::GgufFile file = fb::GgufFile::open(out);
     CHECK(file.tensor("whole.weight")->type == fb::DType::q4_0);

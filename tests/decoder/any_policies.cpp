@@ -43,7 +43,7 @@ AnyPolicies erased(const P& p) {
             AnyReuse{p.reuse()},       AnySampler{p.sampler()}, AnyOverflow{p.overflow()}, AnyStopping{p.stopping()}};
 }
 
-/// Two generations one behind the other, with policies of their types and with the same policies held by the Any types.
+/// Two generations, one after the other, with policies of their types and with the same policies held by the Any types.
 template <class P>
 Generation check_erased(const P& policies, const Tokens& prompt, std::size_t window = 100000) {
     FullNullModel typed_model{vocab, window};

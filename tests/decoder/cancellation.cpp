@@ -67,7 +67,7 @@ TEST_CASE("A stop that was requested before the first token costs nothing, and n
     CHECK(decoder.generate(Tokens{3, 4}, {.max_tokens = 5, .ignore_eos = true}).tokens.size() == 5);
 }
 
-TEST_CASE_TEMPLATE("A stop that is requested at a token ends the generation behind it", Model, NullModel, FullNullModel,
+TEST_CASE_TEMPLATE("A stop that is requested at a token ends the generation after it", Model, NullModel, FullNullModel,
                    Interruptible<NullModel>, Interruptible<FullNullModel>) {
     RandomRetriever retriever{9, 12, 20, 1};
     Model undisturbed;
@@ -146,7 +146,7 @@ TEST_CASE_TEMPLATE("A stop between two pieces keeps the pieces that are done, tr
     }
 }
 
-TEST_CASE("A stop in the middle of a plan behind a rewind has taken the draft back, and says so") {
+TEST_CASE("A stop in the middle of a plan after a rewind has taken the draft back, and says so") {
     Interruptible<FullNullModel> model;
     FixedRetriever retriever{.documents = {{5, 6, 7, 8, 9, 10}}};
     const auto schedule = [](const StepView& step) {

@@ -86,7 +86,7 @@ TEST_CASE("The end of the text stops the generation and is not a token of it") {
     CHECK(on.tokens[3] == 2);
 }
 
-TEST_CASE("A callback that says false cancels behind its token, one that says nothing does not") {
+TEST_CASE("A callback that says false cancels after its token, one that says nothing does not") {
     FullNullModel model;
     NoPassages nothing;
     Decoder decoder{model, nothing};

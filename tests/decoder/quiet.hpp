@@ -12,7 +12,7 @@
 
 namespace flashback_test {
 
-/// Between the first token behind a retrieval and the last one before the next, nothing is allocated; at retrievals something
+/// Between the first token after a retrieval and the last one before the next, nothing is allocated; at retrievals something
 /// is, so the counter works. `warm` generations go before.
 template <class Model, class RetrieverT, class P>
 void check_quiet(Model& model, RetrieverT& retriever, const P& policies, std::size_t warm = 0) {
@@ -29,7 +29,7 @@ void check_quiet(Model& model, RetrieverT& retriever, const P& policies, std::si
     const flashback::Generation generation =
         decoder.generate(prompt, options, [&](flashback::TokenId) { calls.push_back(allocations().calls); });
     REQUIRE(calls.size() == tokens);
-    std::vector<std::size_t> starts;  // the tokens behind retrievals
+    std::vector<std::size_t> starts;  // the tokens after retrievals
     for (const flashback::Retrieval& retrieval : generation.retrievals) starts.push_back(retrieval.at);
     REQUIRE_FALSE(starts.empty());
     REQUIRE(starts[0] == 0);

@@ -100,7 +100,7 @@ TEST_CASE("A draft is taken back from the result, the context, the model and the
     CHECK(std::ranges::equal(other.tokens(), model.tokens()));
 }
 
-TEST_CASE("The query sees the draft, the schedule behind it does not") {
+TEST_CASE("The query sees the draft, the schedule after it does not") {
     FullNullModel model;
     FixedRetriever retriever{.documents = {{5, 6}}};
     Tokens drafted;
@@ -221,7 +221,7 @@ TEST_CASE("A retriever that fails at a rewind leaves the draft where it was") {
     CHECK(listener.rewinds.empty());
 }
 
-TEST_CASE("A model that fails behind a rewind leaves what was kept, and the callback knows it") {
+TEST_CASE("A model that fails after a rewind leaves what was kept, and the callback knows it") {
     FullNullModel model;
     model.fail_at = 3;
     FixedRetriever retriever{.documents = {{5, 6}}};

@@ -55,7 +55,7 @@ TEST_CASE("A schedule that stops at once costs nothing") {
     CHECK(model.evaluations == 0);
 }
 
-TEST_CASE("A stop string ends the generation behind the token that completes it, wherever it stands") {
+TEST_CASE("A stop string ends the generation after the token that completes it, wherever it stands") {
     FullNullModel model;
     RandomRetriever retriever{9, 12, 20, 1};
     const Tokens whole =
@@ -116,7 +116,7 @@ TEST_CASE("A stop string that a rewind took apart is not found, and one that the
         Decoder decoder{model, retriever, Policies{}.schedule(schedule).stopping(StopStrings{{wanted}, letter})};
         return decoder.generate(Tokens{7, 8}, thirty).tokens;
     };
-    // The end of the draft and the first token behind it: they never stood side by side.
+    // The end of the draft and the first token after it: they never stood side by side.
     const std::string apart = letter(all[5]) + letter(all[6]);
     if (spelled(whole).find(apart) == std::string::npos) CHECK(run(apart) == whole);
     // The last token that was kept and the first new one do.
@@ -143,7 +143,7 @@ TEST_CASE("The text is that of the tokens also where no token follows a rewind: 
         return [=](std::size_t evaluations, std::span<float> logits) { logits[2] = evaluations == evaluation ? 100 : -100; };
     };
     FullNullModel ending;
-    ending.change_logits = end_at(7);  // the one behind the rewind
+    ending.change_logits = end_at(7);  // the one after the rewind
     check(ending, 1, "eos");
     FullNullModel small{20, 20};
     small.change_logits = end_at(0);

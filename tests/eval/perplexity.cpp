@@ -29,7 +29,7 @@ TokenBuffer random_text(std::size_t count) {
     return text;
 }
 
-/// -ln p of a token behind others, written as the definition has it.
+/// -ln p of a token after others, written as the definition has it.
 double surprise(const Transformer& model, TokenSpan before, TokenId token, TokenSpan masked = {}) {
     Session session{std::shared_ptr<const Transformer>{std::shared_ptr<void>{}, &model}};
     const std::span<const float> logits = session.evaluate(before);

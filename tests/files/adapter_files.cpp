@@ -286,7 +286,7 @@ TEST_CASE("what does not fit is refused, and the tensor is named") {
         },
         rows_name + " has the shape 3 x 20, expected 2 x 20");
     refuses([](Tensors& t) { t[q0 + "lora_A.weight"].second[4] = std::nanf(""); },
-            q0 + "lora_A.weight has a value that is no finite number");
+            q0 + "lora_A.weight has a value that is not a finite number");
     refuses(
         [](Tensors& t) {
             t["base_model.model.lm_head.weight"] = {{37, 20}, std::vector<float>(740)};

@@ -263,7 +263,7 @@ TEST_CASE("a GGUF adapter that does not fit is refused, and the tensor or the ke
            [](auto&, auto& parts) {
                parts[0].dims = {12, 4};
            });
-    refuse(ErrorCode::format, "tensor blk.0.attn_q.weight.lora_b has a value that is no finite number",
+    refuse(ErrorCode::format, "tensor blk.0.attn_q.weight.lora_b has a value that is not a finite number",
            [](auto&, auto& parts) { parts[1].values[7] = NAN; });
     refuse(ErrorCode::unsupported, "has the tensor blk.2.attn_q.weight.lora_a, for which this model has no place",
            [](auto&, auto& parts) {
@@ -281,7 +281,7 @@ TEST_CASE("a GGUF adapter that does not fit is refused, and the tensor or the ke
         parts.push_back({"token_embd.weight.lora_a", {2, 24}, parts[0].values});
         parts.push_back({"token_embd.weight.lora_b", {2, 24}, parts[0].values});
     });
-    refuse(ErrorCode::format, "adds to the embedding of token 0 what is no finite number", [](auto&, auto& parts) {
+    refuse(ErrorCode::format, "adds to the embedding of token 0 a value that is not a finite number", [](auto&, auto& parts) {
         parts.push_back({"token_embd.weight.lora_a", {2, 37}, std::vector<float>(74, 1e30f)});
         parts.push_back({"token_embd.weight.lora_b", {2, 24}, std::vector<float>(48, 1e30f)});
     });

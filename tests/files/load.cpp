@@ -260,7 +260,7 @@ TEST_CASE("counts of 0 or beyond 2^31 are refused by name") {
 TEST_CASE("impossible hyper-parameters are refused in words") {
     refuses_value<std::uint32_t>("llama.attention.head_count_kv", 3, "3 heads of keys and values do not divide 2 heads");
     refuses_value<std::uint32_t>("llama.attention.head_count_kv", 4, "4 heads of keys and values do not divide 2 heads");
-    refuses_value<std::uint32_t>("llama.attention.head_count", 3, "a width of 8 is no multiple of 3 heads");
+    refuses_value<std::uint32_t>("llama.attention.head_count", 3, "a width of 8 is not a multiple of 3 heads");
     refuses_value<std::uint32_t>("llama.rope.dimension_count", 3,
                                  "llama.rope.dimension_count is 3, expected an even number up to 4");
     refuses_value<std::uint32_t>("llama.rope.dimension_count", 6,

@@ -269,7 +269,7 @@ TEST_CASE("what would tokenise in another way is refused by name") {
         j["added_tokens"].push_back(added_token(259, "<tool>", false));
         j["added_tokens"][1]["lstrip"] = true;
     });
-    refuses(unsupported, "has the token '<tool>', which is looked for behind the normalizers", characters(), [](Json& j) {
+    refuses(unsupported, "has the token '<tool>', which is looked for after the normalizers", characters(), [](Json& j) {
         j["added_tokens"].push_back(added_token(10, "<tool>", false));
         j["added_tokens"][2]["normalized"] = true;
     });

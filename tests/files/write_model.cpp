@@ -186,13 +186,13 @@ TEST_CASE("What cannot be written is refused, and a file that was there stays") 
     const auto large = some_model(true);
     std::vector<float> row(32, 1e6f);
     large->layers[1].v.set_row(3, reinterpret_cast<const std::byte*>(row.data()));
-    refused(ErrorCode::format, "a weight of blk.1.attn_v.weight is no finite number as F16", *large, DType::f16);
+    refused(ErrorCode::format, "a weight of blk.1.attn_v.weight is not a finite number as F16", *large, DType::f16);
     write_model(folder.path() / "large.gguf", *large, tokenizer_file(), DType::bf16);
     std::filesystem::remove(folder.path() / "large.gguf");
 
     const auto broken = some_model(true);
     broken->output_norm[7] = std::numeric_limits<float>::quiet_NaN();
-    refused(ErrorCode::format, "a weight of output_norm.weight is no finite number", *broken, DType::f32);
+    refused(ErrorCode::format, "a weight of output_norm.weight is not a finite number", *broken, DType::f32);
     check_error(ErrorCode::io, "nowhere/model.gguf': No such file",
                 [&] { write_model(folder.path() / "nowhere/model.gguf", *model, tokenizer_file(), DType::f32); });
 }

@@ -249,5 +249,5 @@ TEST_CASE("the writer refuses what would be no file, and what it gave up is gone
     CHECK(std::filesystem::is_empty(folder.path()));
     SafetensorsWriter writer{path};
     writer.add_tensor("\xff", {1}, DType::i8);
-    check_error(ErrorCode::contract, "a name or a text is no UTF-8", [&] { writer.write({}); });
+    check_error(ErrorCode::contract, "a name or a text is not UTF-8", [&] { writer.write({}); });
 }

@@ -106,7 +106,7 @@ TEST_CASE("One retrieval: what is kept depends on the layout alone") {
     }
 }
 
-TEST_CASE("Prefill and decode are timed behind what the cache holds") {
+TEST_CASE("Prefill and decode are timed after what the cache holds") {
     Session session = small_session(100);
     const RunTime prefill = time_prefill(session, 30, 20);
     CHECK(session.size() == 50);

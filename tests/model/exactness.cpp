@@ -89,7 +89,7 @@ TEST_CASE("The logits of a random model depend on its earliest token") {
     }
 }
 
-TEST_CASE("Any number of tokens behind any others gives the logits of all at once") {
+TEST_CASE("Any number of tokens after any others gives the logits of all at once") {
     for (const RandomModel& shape : shapes) {
         CAPTURE(shape.head_dim);
         const ModelPtr model = random_model(shape);

@@ -216,7 +216,7 @@ TEST_CASE("a rewind that is told takes the text back at once") {
     CHECK(stopping.text().empty());
 }
 
-TEST_CASE("whoever goes on behind a stop string finds the whole text there") {
+TEST_CASE("whoever goes on after a stop string finds the whole text there") {
     Typed text;
     StopStrings stopping{{"stop"}, text.detokenizer()};
     CHECK(text.type(stopping, "a stop and"));

@@ -1,4 +1,4 @@
-// What llama.cpp says of the default model with its adapter as a GGUF LoRA: the five likeliest tokens behind every position, of a text
+// What llama.cpp says of the default model with its adapter as a GGUF LoRA: the five likeliest tokens after every position, of a text
 // with a passage between the marking tokens behind it. The base as it is takes the LoRA alone; with the marking tokens' rows it would
 // end llama.cpp (ggml_can_mul_mat), because its head is tied to the embedding, so a copy with a head of its own takes those.
 //

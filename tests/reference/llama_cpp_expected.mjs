@@ -1,4 +1,4 @@
-// What llama.cpp says of a model: tokens, greedy continuations, and the five likeliest tokens behind every position.
+// What llama.cpp says of a model: tokens, greedy continuations, and the five likeliest tokens after every position.
 //
 //   npm install node-llama-cpp@3.22.1
 //   node llama_cpp_expected.mjs MODEL.gguf > flashback-base-5m_expected.json

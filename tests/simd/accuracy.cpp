@@ -144,7 +144,7 @@ TEST_CASE("relu keeps what is not below 0") {
     CHECK(std::bit_cast<std::uint32_t>(x[7]) == 0);
 }
 
-TEST_CASE("silu and gelu of what is no finite number") {
+TEST_CASE("silu and gelu of what is not a finite number") {
     std::vector<float> s{infinity, -infinity, not_a_number, std::numeric_limits<float>::max(),
                          std::numeric_limits<float>::lowest()};
     std::vector<float> g = s;

@@ -125,7 +125,7 @@ struct DoubleTransformer {
 
     bool has(const std::string& name) const { return tensors.find(name) != tensors.end(); }
 
-    /// The logits behind every token.
+    /// The logits after every token.
     DoubleRows logits(const std::vector<std::int32_t>& tokens) const { return head(stream(tokens)); }
 
     /// The sum of the cross entropy of the targets.
@@ -176,7 +176,7 @@ private:
         for (double& value : x.reshaped()) value *= cache_noise ? cache_noise() : 1;
     }
 
-    /// The residual stream behind the last block.
+    /// The residual stream after the last block.
     DoubleRows stream(const std::vector<std::int32_t>& tokens) const {
         const Eigen::Index columns = index64(has("project_in.weight") ? tensors.at("project_in.weight").size() / width : width);
         const auto embedding = matrix64(tensors.at("token_embd.weight"), columns);

@@ -15,9 +15,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Any retriever. Owns what it is made of, and copies share it; make it of a `std::ref` to refer to one that lives elsewhere. It has
-/// the optional members of a Retriever, whatever it holds: without a `retrieve_batch` queries are asked one after the other, without
-/// `prefetch` nothing is, and without `work` it is 0.
+/// Any retriever. It owns the one that it is made from, and copies share it; made from a `std::ref`, it refers to one that
+/// lives elsewhere. It always has the optional members of a Retriever. If the retriever lacks `retrieve_batch`, queries are
+/// asked one after the other; if it lacks `prefetch`, nothing is prefetched; if it lacks `work`, that is 0.
 class AnyRetriever {
 public:
     /// Finds nothing.
@@ -58,7 +58,7 @@ public:
     std::size_t work() const { return held().work(); }
 
 private:
-    /// Copies of what passages view, for answers that live until the next query only.
+    /// Copies of what passages view, because an answer lives only until the next query.
     using Texts = std::vector<detail::OwnedPassage>;
 
     struct Interface {
@@ -97,7 +97,7 @@ private:
                     retrieve(queries[i], k, found[i]);
                     for (const Passage& passage : found[i]) texts.emplace_back(passage);
                 }
-                auto text = texts.begin();  // only now, since the copies moved while they became more
+                auto text = texts.begin();  // only now: the copies moved while their number grew
                 for (std::vector<Passage>& answer : found) {
                     for (Passage& passage : answer) passage = (text++)->view();
                 }

@@ -3,10 +3,10 @@
 
 /// The inline namespace that every name of the library lives in: one per instruction set, and another without exceptions.
 ///
-/// Two translation units of one program may be compiled with different `-march` flags. Without the tag the linker would
-/// keep one of the two copies of each inline function, and the older processor would meet instructions that it lacks.
-/// `-fno-exceptions` makes another function of each that reports an error (core/error.hpp). Flags that give the same tag, as
-/// `-mssse3` and plain x86-64 do, are not kept apart: translation units with one tag need the same flags.
+/// Two translation units of one program may be compiled with different `-march` flags. Without the tag the linker would keep
+/// one of the two copies of each inline function, and the older processor would meet instructions that it lacks. With
+/// `-fno-exceptions`, each function that reports an error becomes another function (core/error.hpp). Flags that give the same
+/// tag, as `-mssse3` and plain x86-64 do, are not kept apart: translation units with one tag need the same flags.
 #if !defined(FLASHBACK_ISA)
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #if defined(__AVX512VNNI__) && defined(__AVX512BF16__)
@@ -52,8 +52,8 @@
 #define FLASHBACK_NO_UNIQUE_ADDRESS [[no_unique_address]]
 #endif
 
-/// What stands in front of the definition of a function that may be compiled once: with FLASHBACK_COMPILED_ONCE by the source that
-/// includes flashback/compile_once.hpp, without it by every translation unit.
+/// Stands before the definition of a function that may be compiled once. With FLASHBACK_COMPILED_ONCE, only the source that
+/// includes flashback/compile_once.hpp compiles it; without that macro, every translation unit does.
 #if defined(FLASHBACK_COMPILED_ONCE)
 #define FLASHBACK_DETAIL_ONCE
 #else

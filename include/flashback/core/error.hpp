@@ -53,10 +53,10 @@ private:
     ErrorCode code_;
 };
 
-/// Is told of an error instead of a throw, and may return: then what was asked for was not done.
+/// Is called with an error instead of a throw. It may return; then what was asked for was not done.
 using ErrorHandler = FunctionRef<void(ErrorCode code, std::string_view sentence)>;
 
-/// A name from a file as it may stand in a message: printable ASCII, and not long.
+/// A name from a file, made fit for a message: printable ASCII, and not long.
 inline std::string printable(std::string_view text) {
     std::string out;
     for (const char c : text.substr(0, 80)) out += (c >= 32 && c < 127) ? c : '?';

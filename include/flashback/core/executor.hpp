@@ -59,8 +59,8 @@ public:
     /// How many tasks may run at once; 1 if the executor says 0.
     std::size_t concurrency() const { return object_ ? std::max(concurrency_(object_), std::size_t{1}) : 1; }
 
-    /// Calls `task(i)` for all i < count. If a task throws, the tasks that have begun are finished, others may not begin at
-    /// all, and then what was thrown first is thrown here.
+    /// Calls `task(i)` for all i < count. If a task throws, tasks that have begun still finish, and others may never begin.
+    /// After that, what was thrown first is thrown here.
     template <class Task>
     void run(std::size_t count, Task&& task) const {
         if (!object_ || count <= 1) return SerialExecutor::run(count, task);
@@ -91,7 +91,7 @@ private:
     using Call = void (*)(void*, std::size_t);
 
 #if defined(__cpp_exceptions)
-    /// If an exception left a task on a thread of the executor, it would end the program.
+    /// Catches what tasks throw: an exception that leaves a task on a thread of the executor would end the program.
     template <class Task>
     struct Guarded {
         Task& task;

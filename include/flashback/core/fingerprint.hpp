@@ -13,17 +13,17 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A hash of what a model is made of, so that a cache or an adapter of one is not taken for that of another. It finds
-/// accidents, not forgeries. The same on every machine and in every version of a file format.
+/// A hash of what a model is made of, so that the cache or the adapter of one model is not taken for that of another. It finds
+/// accidents, not forgeries. It is the same on every machine and in every version of a file format.
 /// Cost      about the time to read the bytes
 class Fingerprint {
 public:
-    /// Goes on with a number.
+    /// Adds a number.
     void add(std::uint64_t value) noexcept { mix(value); }
 
-    /// Goes on with bytes and how many they are, so that "ab", "c" is not "a", "bc".
+    /// Adds bytes and how many they are, so that "ab", "c" differs from "a", "bc".
     void add(std::span<const std::byte> bytes) noexcept {
-        std::array<std::uint64_t, 4> lanes{1, 2, 3, 4};  // independent chains, or the latency of the product would rule
+        std::array<std::uint64_t, 4> lanes{1, 2, 3, 4};  // independent chains; a single one would wait for each product
         std::size_t at = 0;
         for (; at + sizeof(lanes) <= bytes.size(); at += sizeof(lanes)) {
             for (std::size_t i = 0; i < lanes.size(); ++i) absorb(lanes[i], word(bytes.data() + at + 8 * i, 8));
@@ -35,10 +35,10 @@ public:
         for (const std::uint64_t lane : lanes) mix(lane);
     }
 
-    /// Goes on with the bytes of a text.
+    /// Adds the bytes of a text.
     void add(std::string_view text) noexcept { add(std::as_bytes(std::span{text.data(), text.size()})); }
 
-    /// The hash of everything that was added, in its order.
+    /// The hash of everything that was added, in that order.
     std::uint64_t value() const noexcept { return state_; }
 
 private:

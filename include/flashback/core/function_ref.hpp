@@ -8,7 +8,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Refers to a callable and allocates nothing; empty unless it is made of one.
+/// Refers to a callable, and allocates nothing. By default it is empty.
 /// Requires  what it refers to outlives it
 template <class Signature>
 class FunctionRef;

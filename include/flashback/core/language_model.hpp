@@ -23,8 +23,8 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `m.size()`           | `std::size_t`            | positions held                                                       |
 /// | `m.vocab_size()`     | `std::size_t`            | number of logits                                                     |
 ///
-/// Optional members, all of them const, each with the value that is taken if it is absent. One that is there but does not fit is
-/// refused by a decoder, by name:
+/// Optional members, all const. The last column says what holds if one is absent. If one is there but does not fit, a decoder
+/// refuses it by name:
 ///
 /// | expression           | result                   | meaning                                          | absent      |
 /// |----------------------|--------------------------|--------------------------------------------------|-------------|
@@ -37,9 +37,9 @@ namespace flashback::inline FLASHBACK_ISA {
 ///
 /// What these and `evaluate` give as a view must live on in the model: a vector that is returned by value is refused.
 ///
-/// `evaluate` is all or nothing: when it throws, `size()` is what it was.
+/// `evaluate` is all or nothing: if it throws, `size()` is what it was before.
 ///
-/// The promise that reuse gives the same bits as evaluating everything anew holds for a model whose arithmetic does not depend on
+/// Reuse gives the same bits as evaluating everything anew. This promise holds for a model whose arithmetic does not depend on
 /// how its input was divided into calls. Ours is one; engines that choose their kernels by the size of a batch are not.
 template <class M>
 concept LanguageModel = requires(M& model, const M& held, TokenSpan tokens, std::size_t length) {
@@ -80,8 +80,8 @@ concept RemembersTokens = requires(const M& model) {
     { model.tokens() } -> detail::Borrowed;
 };
 
-/// A model that tells with which weights, adapter and rounding it evaluates. If `m.fingerprint()` is another number than when
-/// positions were evaluated, these are no use any more.
+/// A model that tells with which weights, adapter and rounding it evaluates. If `m.fingerprint()` has changed since positions
+/// were evaluated, they are of no more use.
 template <class M>
 concept FingerprintedModel = requires(const M& model) {
     { model.fingerprint() } -> detail::Whole;
@@ -89,7 +89,7 @@ concept FingerprintedModel = requires(const M& model) {
 
 namespace detail {
 
-/// Whether `evaluate` cannot be given a stop token, or answers to it as InterruptibleModel wants.
+/// Whether `evaluate` takes no stop token, or takes it as InterruptibleModel wants.
 template <class M>
 concept StopsOrNot = InterruptibleModel<M> || !requires(M & model, TokenSpan tokens, const std::stop_token& stop) {
     model.evaluate(tokens, stop);

@@ -1,4 +1,5 @@
-/// \file Whether a type has a member of some name, whatever its kind: what is there but does not fit is refused, never ignored.
+/// \file Whether a type has a member of some name, whatever its kind. So a member that is there but does not fit is refused,
+/// never ignored.
 #pragma once
 
 #include "flashback/core/config.hpp"
@@ -23,9 +24,10 @@ struct Anything {
     operator T() const;  // NOLINT(*-explicit-*): it is never called
 };
 
-/// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and with any signature, but for a public number.
-/// A class that derives from it and from one more owner of the name cannot say which of the two is meant. From a final class or a
-/// union nothing derives: they are asked for a public member that is not overloaded, or that can be called with at most two arguments.
+/// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and signature, except a public number.
+/// It is found like this: a class that derives from the type and from another owner of the name cannot say which of the two it
+/// means. Nothing can derive from a final class or a union. These are asked for a public member that is not overloaded, or that
+/// can be called with at most two arguments.
 #define FLASHBACK_DETAIL_MEMBER(Concept, name)                              \
     struct Owner##Concept {                                                 \
         int name;                                                           \

@@ -11,7 +11,8 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Source    Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators (SplitMix64)
 class SplitMix64 {
 public:
-    /// What the state grows by with each number: SplitMix64{seed + i * increment} begins where seed's stream has given i numbers.
+    /// What the state grows by with each number. So SplitMix64{seed + i * increment} gives the stream of `seed` without its
+    /// first i numbers.
     static constexpr std::uint64_t increment = 0x9e3779b97f4a7c15u;
 
     constexpr explicit SplitMix64(std::uint64_t seed) noexcept : state_(seed) {}
@@ -27,7 +28,7 @@ public:
     /// A number in [0, 1) with 53 random bits.
     constexpr double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
 
-    /// A number in [0, n), every one as likely up to n / 2^64.
+    /// A number in [0, n). All are equally likely, to within n / 2^64.
     /// Requires  n > 0
     constexpr std::uint64_t below(std::uint64_t n) noexcept { return next() % n; }
 

@@ -44,12 +44,12 @@ concept PassageRange = std::ranges::contiguous_range<Range> && std::ranges::size
 /// |-----------------------|-------------------------------|-----------------------------------------------------|
 /// | `r.retrieve(query, k)`| contiguous range of `Passage` | at most k passages, the best first; empty if none    |
 ///
-/// Optional members. One that is there but does not fit is refused by a decoder, by name:
+/// Optional members. If one is there but does not fit, a decoder refuses it by name:
 ///
 /// | expression                     | result                      | meaning                                                  |
 /// |--------------------------------|-----------------------------|----------------------------------------------------------|
 /// | `r.retrieve_batch(queries, k)` | contiguous range of answers | the answers to a span of queries, in their order         |
-/// | `r.prefetch(query, k)`         |                             | a search that may begin now, since this is asked soon    |
+/// | `r.prefetch(query, k)`         |                             | a hint: this will be asked soon, the search may begin    |
 /// | `r.ready()`                    | `bool`                      | whether what was prefetched is there                     |
 /// | `r.work()`                     | `std::size_t`               | tokens that models of its own have evaluated, ever: they enter the statistics |
 template <class R>

@@ -13,9 +13,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Threads that wait for work: they spin for some microseconds, because the next step of a transformer follows at once,
-/// and then sleep; those beyond the number of processors sleep at once. Others do the part of a thread that the system has not run yet,
-/// so that no round waits for it. Used by one thread at a time; satisfies Executor.
+/// Threads that wait for work. They spin for some microseconds, because the next step of a transformer follows at once, and
+/// then sleep; threads beyond the number of processors sleep at once. If the system has not yet run a thread, others do its
+/// part, so that no round waits for it. Used by one thread at a time; satisfies Executor.
 class ThreadPool {
 public:
     /// Starts `threads - 1` threads; the caller of `run` is the last one.
@@ -29,10 +29,11 @@ public:
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
-    /// How many threads run tasks, the caller's among them.
+    /// How many threads run tasks, including the caller's.
     std::size_t concurrency() const noexcept { return crew_.threads.size() + 1; }
 
-    /// Calls `task(i)` for all i < count. Part t of them is t, t + concurrency(), ...; thread t does it, or another that gets there first.
+    /// Calls `task(i)` for all i < count. Part t consists of t, t + concurrency(), ...; thread t does it, or another thread
+    /// that gets to it first.
     template <class Task>
     void run(std::size_t count, Task&& task) {
         if (crew_.threads.empty() || count <= 1) {
@@ -55,7 +56,8 @@ public:
     }
 
 private:
-    /// Who does the part of a thread: set to the number of the round by the first to come. At the end of a round all have its number.
+    /// Decides who does the part of a thread: the first to come, who sets it to the number of the round. At the end of a round
+    /// all have its number.
     struct alignas(64) Claim {
         std::atomic<std::uint32_t> round{0};
     };
@@ -85,8 +87,8 @@ private:
         for (std::size_t i = thread; i < count_; i += concurrency()) call_(context_, i);
     }
 
-    /// Whether the part of a thread is left, for whoever asks. No round ends before each part was claimed, so what a thread that comes late
-    /// asks for was claimed, and it does nothing.
+    /// Claims the part of a thread, and tells whether it was still free. No round ends before every part was claimed. So a
+    /// thread that comes late finds its part claimed, and does nothing.
     bool claim(std::size_t thread, std::uint32_t round) noexcept {
         std::atomic<std::uint32_t>& last = claims_[thread - 1].round;
         std::uint32_t before = round - 1;
@@ -94,7 +96,8 @@ private:
                last.compare_exchange_strong(before, round, std::memory_order_relaxed);
     }
 
-    /// Does what nobody has begun, the last part first: threads that sleep wake up in their order. Gives how many parts it was.
+    /// Does the parts that nobody has begun, the last one first, because sleeping threads wake up in order. Gives how many
+    /// parts it did.
     std::uint32_t share_unclaimed(std::uint32_t round) {
         std::uint32_t taken = 0;
         for (std::size_t thread = crew_.threads.size(); thread > 0; --thread) {
@@ -106,8 +109,7 @@ private:
     }
 
     void work(std::size_t thread) {
-        const int mine =
-            thread < processors_ ? spins : 0;  // without a processor of its own it would keep another from its work
+        const int mine = thread < processors_ ? spins : 0;  // without a processor of its own it would disturb another
         for (std::uint32_t seen = 0;;) {
             std::uint32_t now;
             while ((now = round_.load(std::memory_order_acquire)) == seen) wait_for_change(round_, seen, mine);
@@ -142,7 +144,7 @@ private:
     std::atomic<bool> stopping_{false};
     std::unique_ptr<Claim[]> claims_;
     const std::size_t processors_ = std::thread::hardware_concurrency() > 0 ? std::thread::hardware_concurrency() : SIZE_MAX;
-    // Written between two rounds only, and read by those that claimed a part; the release of round_ hands them over.
+    // Written only between two rounds, and read by those that claimed a part; the release of round_ hands them over.
     void* context_ = nullptr;
     void (*call_)(void*, std::size_t) = nullptr;
     std::size_t count_ = 0;

@@ -33,9 +33,9 @@ struct Vocabulary {
     bool add_space_prefix = false;  ///< whether a space is put in front of a text before it is tokenised
     bool fuse_unknown = false;      ///< "llama" only: characters side by side that nothing covers become one unknown token
     std::string pre = {};  ///< "gpt2" only: how a text is split into words, as GGUF names it: "gpt-2", "llama-bpe", "qwen2"
-    /// Pairs of pieces "left right", those to be merged first in front. They count in "gpt2", and in "llama" without scores.
+    /// Pairs of pieces "left right", in the order of merging. They count in "gpt2", and in "llama" without scores.
     std::vector<std::string> merges = {};
-    /// "gpt2" only: whether a word that is a token is taken without merging; by default with "llama-bpe" alone.
+    /// "gpt2" only: whether a word that is a token is taken without merging; by default only with "llama-bpe".
     std::optional<bool> whole_words = {};
     bool normal_form_c = false;    ///< whether texts are put into Unicode's normal form C before they are tokenised
     bool bos_in_passages = false;  ///< whether `bos` also stands in front of each passage, as OPT's tokenizer does

@@ -21,7 +21,7 @@ public:
     /// Throws    Error{contract} for sequences of fewer than 2 tokens
     PackedText(std::size_t length, std::optional<TokenId> begin, TokenId end);
 
-    /// Appends a document, which is any tokens but `begin`.
+    /// Appends a document: any tokens but `begin`.
     void add(TokenSpan document);
 
     /// How many tokens a sequence has.
@@ -32,7 +32,7 @@ public:
     /// The number of whole sequences; the rest is not read.
     std::size_t sequences() const noexcept { return tokens_.size() / length_; }
 
-    /// A sequence as a training example: every token but the first and `begin` is predicted.
+    /// A sequence as a training example: every token is predicted, except the first and each `begin`.
     /// Throws    Error{contract} if there is none of that number
     TrainingExample sequence(std::size_t number) const;
 

@@ -1,4 +1,5 @@
-/// \file Strides and documents as ranges, for programs that compose them with range-v3: with `views::zip`, `views::filter`, loops.
+/// \file Strides and documents as ranges, for programs that compose them with range-v3: with `views::zip`, `views::filter`, or
+/// loops.
 ///
 /// The umbrella does not include this header, because any header of range-v3 costs a quarter of a second of compile time.
 #pragma once
@@ -34,7 +35,7 @@ inline auto each_document(const TextStream& text) {
                return StreamedDocument{document, text.tokens().subspan(begin, document.end - begin)};
            });
 }
-/// A stream that nobody keeps has no documents to look at.
+/// Refuses a temporary stream, whose documents would be gone.
 void each_document(TextStream&&) = delete;
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -12,9 +12,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// How training walks through a text. Every stride has its own context length: a random number from half the window to all that
-/// a stride leaves of it (256 to 495 tokens for a window of 512). The first stride begins after a whole window. If you shorten
-/// the contexts, it can begin after the longest of them.
+/// How training walks through a text. Every stride has its own context length: a random number from half the window to the
+/// whole window less a stride (256 to 495 tokens for a window of 512). The first stride begins after a whole window. If you
+/// shorten the contexts, it can begin after the longest of them.
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, context sampling
 inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, StrideOptions options = {}) {
     FLASHBACK_ASSERT(window / 2 > 0 && options.stride + 1 + window / 2 <= window, "a window of ", window,
@@ -28,8 +28,8 @@ inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, St
 
 /// Examples by number, each made when it is asked for. An example is head, context and passages as the policies lay them out,
 /// and then the tokens of the stride, which are the targets. Passages take room from the context: both together have the length
-/// that the stride was given. If head and markers do not fit into the window beside that, the oldest tokens of the context are
-/// left out.
+/// that was drawn for the stride. If head and markers do not fit into the window beside that, the oldest tokens of the context
+/// are left out.
 ///
 /// Prepare the strides once with `retrieve_strides` or `cached_strides`: they serve every layout and wrapper.
 /// Requires  the text lives as long; if several threads ask for examples at once, they must be allowed to call the policies at
@@ -39,7 +39,8 @@ template <class P>
 class RetrievalExamples {
 public:
     /// `policies` has wrapper(), layout() and reuse(), as Policies has; `window` is the most tokens of an example.
-    /// Throws    Error{contract} for no strides or strides that are not of this text, Error{window} if one leaves no room for text
+    /// Throws    Error{contract} if there are no strides or they are of another text; Error{window} if a stride leaves no room
+    ///           for text
     RetrievalExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window)
         : text_(text),
           strides_(std::move(strides)),

@@ -30,14 +30,14 @@ namespace flashback::inline FLASHBACK_ISA {
 struct StrideOptions {
     std::size_t init = 512;            ///< tokens before the first stride
     std::size_t stride = 16;           ///< tokens to predict for each retrieval
-    std::size_t strides = 0;           ///< at most so many strides; 0: all that are whole
+    std::size_t strides = 0;           ///< the most strides to take; 0: all whole ones
     std::size_t context = 256;         ///< tokens of a context
     std::size_t most_context = 0;      ///< if not 0, contexts are random, uniform from `context` to this
     std::uint64_t seed = 0;            ///< for random contexts; the context of a stride depends on this and on its number
-    std::size_t hold = 0;              ///< if not 0, contexts grow over so many tokens of strides before their start moves on
+    std::size_t hold = 0;              ///< if not 0, contexts keep their start for this many tokens of strides, and grow
     std::size_t passages = 1;          ///< for each stride; 0: nothing is searched
-    std::size_t passage_tokens = 128;  ///< passages are cut to so many tokens
-    ExecutorRef executor = {};         ///< searches several strides at once, if the retriever can be asked when it is const
+    std::size_t passage_tokens = 128;  ///< passages are cut to this many tokens
+    ExecutorRef executor = {};         ///< searches several strides at once, if a const retriever can be asked
     std::function<void(std::size_t done, std::size_t all)> progress = {};  ///< called now and then, in the caller's thread
 };
 
@@ -152,7 +152,7 @@ std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& que
     const RetrievedStrides::Entry& entry = place.entry;
     const std::size_t begin = entry.at - entry.context;
     const std::size_t end = entry.at + o.stride;
-    constexpr std::size_t behind = 64;  // a passage that begins within the stride is known by what comes next
+    constexpr std::size_t behind = 64;  // a passage that begins within the stride is known by what comes after it
     const StrideSource source{text.documents_of(begin, end),
                               text.tokens().subspan(begin, std::min(end + behind, text.tokens().size()) - begin)};
     const StepView step{.context = text.tokens().first(entry.at),
@@ -237,17 +237,17 @@ inline void check_within(TokenSpan text, const RetrievedStride& stride, std::siz
 
 }  // namespace detail
 
-/// A stride to plan: the text that it is of, and how many of its tokens are to be evaluated after what is planned.
+/// A stride to plan: its text, and how many of its tokens will be evaluated after what is planned.
 struct PlannedStride {
     TokenSpan text;
     const RetrievedStride& stride;
     std::size_t targets;
 };
 
-/// What of a stride's context is read beside its passages.
+/// How the context of a stride is read beside its passages.
 struct StrideLayout {
     TokenSpan head = {};
-    bool passages_replace_text = false;  ///< passages take the place of as many of the oldest tokens of the context
+    bool passages_replace_text = false;  ///< passages take the place of the oldest tokens of the context, one for one
     std::size_t window = 0;  ///< if not 0, the most tokens of context, passages and stride; the oldest of the context go
 };
 

@@ -13,8 +13,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Passes over a number of things, each pass in a new random order. The order depends only on a seed and the number of the
-/// pass, so a run that continues at any place reads what it would have read.
+/// Passes over a number of things, each pass in a new random order. The order depends only on the seed and the number of the
+/// pass. So a run that stopped and goes on reads the same as one that never stopped.
 /// Source    Fisher and Yates 1938, Durstenfeld 1964, for each order
 class ShuffledPasses {
 public:
@@ -24,7 +24,7 @@ public:
     }
 
     /// Which thing comes at a place, counted from 0 over all passes.
-    /// Cost      a shuffle, if the pass is another one than at the last call
+    /// Cost      a shuffle if the pass differs from that of the last call
     std::size_t operator[](std::uint64_t place) {
         const std::uint64_t pass = place / order_.size();
         if (pass != pass_) {

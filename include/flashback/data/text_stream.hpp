@@ -68,7 +68,7 @@ inline bool has_run(TokenSpan tokens, TokenSpan run) {
     return std::search(tokens.begin(), tokens.end(), run.begin(), run.end()) != tokens.end();  // not ranges::search: clang 14
 }
 
-/// What a passage must not be from.
+/// What a passage must not come from.
 struct StrideSource {
     std::span<const SourceDocument> documents;  ///< documents that a token of the context or of the stride is from
     TokenSpan tokens;                           ///< of the context, of the stride, and some tokens after it
@@ -79,7 +79,7 @@ struct StrideSource {
 /// - by its title, without case, blanks and quotation marks;
 /// - by its text, if it has `run` tokens in a row in common with the context, the stride and what comes next.
 ///
-/// Titles alone are not enough: one document in ten of FOLDOC has several, and collections give different ones.
+/// Titles alone are not enough: one FOLDOC document in ten has several, and collections give different ones.
 /// Cost      a comparison for each pair of a token of the passage and one of the source
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, for titles
 struct FromSource {

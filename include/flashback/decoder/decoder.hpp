@@ -36,10 +36,11 @@ constexpr bool checked_on_token() {
 
 }  // namespace detail
 
-/// Generates text while it retrieves. Refers to the model and the retriever, which must outlive it; holds the policies.
+/// Generates text, and retrieves while it does. It refers to the model and the retriever, which must outlive it, and holds the
+/// policies.
 ///
-/// It works with every LanguageModel, ours or another engine's. Between two calls the model keeps its cache, and the next
-/// call reuses of it what its own plan allows. A Generator is the same loop for programs that drive it themselves.
+/// It works with every LanguageModel, ours or another engine's. Between two calls the model keeps its cache, and the next call
+/// reuses as much of it as its own plan allows. A Generator is the same loop for programs that drive it themselves.
 template <class Model, class RetrieverT, class PoliciesT>
 class Decoder {
     static_assert(detail::checked_model<Model>());
@@ -60,13 +61,13 @@ public:
 
     /// Continues a prompt, which is given without BOS.
     /// Throws    Error{window} if head, prompt and the first passages are longer than the model's window and nothing may be
-    ///           dropped; Error{contract} if head, prompt and the first passages are all empty, if a policy breaks its
-    ///           contract, if something else changed the size of the model between two single steps, or of a model
-    ///           without `tokens()` at any time, other than to 0 between two generations, or if the fingerprint of a FingerprintedModel
-    ///           changed while it held tokens; Error{engine} if the model does not do what its members say; Error{logits}; what model,
-    ///           retriever and policies throw. Then `partial()` has what was generated, and the model holds what it says it holds.
-    /// Cost      at most max_tokens evaluations, and one for each token that a schedule takes back; allocates at retrievals
-    ///           and at the start only
+    ///           dropped; Error{contract} if all three are empty, if a policy breaks its contract, if something else changed
+    ///           the size of the model (between two single steps; at any time if it has no `tokens()`, but it may be emptied
+    ///           between two generations), or if the fingerprint of a FingerprintedModel changed while it held tokens;
+    ///           Error{engine} if the model does not do what its members say; Error{logits}; what model, retriever and policies
+    ///           throw. Then `partial()` has what was generated, and the model holds what it says it holds.
+    /// Cost      at most max_tokens evaluations, and one for each token that a schedule takes back; allocates only at the start
+    ///           and at retrievals
     Generation generate(TokenSpan prompt, const GenerateOptions& options = {}) {
         return generate(prompt, options, [](TokenId) { return true; });
     }
@@ -76,7 +77,7 @@ public:
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
         static_assert(detail::checked_on_token<detail::Unwrapped<std::remove_reference_t<OnToken>>>());
-        const Generation last = generator_.take();  // which the prompt may view
+        const Generation last = generator_.take();  // the prompt may view it
         check_same_model();
         check_untouched_since_last();
         const std::size_t worked = work_of(*model_);
@@ -156,7 +157,7 @@ private:
         }
     }
 
-    // What a model without tokens() holds is known only if nothing else changed it; nothing at all is known, too.
+    // What a model without tokens() holds is known only if nothing else changed it, or if it is empty.
     void check_untouched_since_last() {
         if constexpr (model_remembers) {
             generator_.holds(model_->tokens());
@@ -185,7 +186,7 @@ private:
         }
     }
 
-    // Positions that were evaluated with other weights, another adapter or another rounding are no use to this model.
+    // Positions that were evaluated with other weights, another adapter or another rounding are of no use to this model.
     void check_same_model() {
         if constexpr (FingerprintedModel<Model>) {
             const std::uint64_t now = model_->fingerprint();

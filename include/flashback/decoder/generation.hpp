@@ -10,8 +10,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Tokens by what became of them. Machine-free: `evaluated + reused == requested`, always. Of a plan that was cancelled
-/// between two pieces, what was done counts.
+/// Tokens by what became of them, on any machine: `evaluated + reused == requested`, always. If a plan was cancelled between
+/// two pieces, what was done counts.
 struct TokenCounts {
     std::size_t requested = 0;  ///< wanted length at each plan, and 1 for each single-token step
     std::size_t evaluated = 0;  ///< what the model had to evaluate
@@ -63,7 +63,7 @@ struct Statistics {
     std::size_t rewound = 0;  ///< tokens that they took back
     std::size_t dropped = 0;  ///< tokens of the text that the model no longer sees because the window was full
     TokenCounts counts;
-    std::size_t model_work = 0;      ///< tokens that the model evaluated besides those it was asked to, by its `work()`
+    std::size_t model_work = 0;      ///< tokens that the model evaluated without being asked to, by its `work()`
     std::size_t retriever_work = 0;  ///< tokens that models of the retriever evaluated, by its `work()`
     Seconds seconds;
 };

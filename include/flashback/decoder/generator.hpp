@@ -20,8 +20,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// One generation after another, without a model and without a retriever: `need()` says what is to be done, and the answer to it
-/// brings up the next need. Whoever drives it may batch the evaluations of several generators in one forward pass, search in
+/// One generation after another, without a model and without a retriever: `need()` says what must be done, and the answer to it
+/// leads to the next need. Whoever drives it may batch the evaluations of several generators in one forward pass, search in
 /// another thread, or wait in an event loop; the tokens are those of a Decoder, which is one way of driving it.
 ///
 ///     generator.start(prompt, options, {.vocab_size = engine.vocab_size()});
@@ -36,8 +36,8 @@ namespace flashback::inline FLASHBACK_ISA {
 ///         }
 ///     }
 ///
-/// Between two generations it remembers what the model holds. A copy goes its own way from where this one is: drive it over a fork
-/// of the model. Errors throw, unless `on_error` was given a handler.
+/// Between two generations it remembers what the model holds. A copy goes on independently from here: drive it over a fork of
+/// the model. Errors throw, unless `on_error` was given a handler.
 template <class PoliciesT>
 class Generator {
     static_assert(
@@ -54,11 +54,11 @@ public:
     /// The policies, each with the memory that it has now.
     PoliciesT& policies() noexcept { return policies_; }
 
-    /// Whoever is told of errors instead of a throw; if it returns, the generation ends with StopReason::failed.
+    /// Gives errors to a handler instead of throwing them. If the handler returns, the generation ends with StopReason::failed.
     /// Requires  the handler outlives the generator
     void on_error(ErrorHandler handler) noexcept { on_error_ = handler; }
 
-    /// Begins a generation that continues a prompt, which is given without BOS; one that has not ended is given up.
+    /// Begins a generation that continues a prompt, which is given without BOS. A generation that has not ended is given up.
     /// Requires  `facts.is_end` outlives the generation
     /// Throws    Error{contract} if the number of logits is 0; what policies throw
     void start(TokenSpan prompt, const GenerateOptions& options, const ModelFacts& facts) {
@@ -69,7 +69,7 @@ public:
         next_token();
     }
 
-    /// What is to be done next; `done` before the first `start`.
+    /// What must be done next; `done` before the first `start`.
     Need need() const noexcept {
         Need need{.kind = kind_};
         switch (kind_) {
@@ -101,8 +101,8 @@ public:
     }
 
     /// The answer to `prefetch`, `rewind` and `token`: go on.
-    /// Throws    Error{contract} if another answer is needed; Error{window} if the first context does not fit into the window; what
-    ///           policies throw
+    /// Throws    Error{contract} if another answer is needed; Error{window} if the first context does not fit into the window;
+    ///           what policies throw
     void resume() {
         if (kind_ == Kind::token) {
             stopping_ ? conclude(StopReason::stop_string) : next_token();
@@ -123,7 +123,7 @@ public:
     }
 
     /// The answer to `truncate`: how many positions the model holds now.
-    /// Throws    Error{contract} if no truncation is needed; Error{engine} if the model was not cut to the length that was needed
+    /// Throws    Error{contract} if no truncation is needed; Error{engine} if the model has another length than was needed
     void truncated(std::size_t size) {
         if (!answers(Kind::truncate)) return;
         if (size != keep_) {
@@ -134,11 +134,12 @@ public:
         ask(Kind::evaluate);
     }
 
-    /// The answer to `evaluate`: the logits after the last token, valid until the next evaluation, and how many positions the model
-    /// holds now. No logits mean that the evaluation was stopped before its end, as a stop token asks for.
-    /// Throws    Error{contract} if no evaluation is needed; Error{engine} if the model does not hold what it was given, or gave another
-    ///           number of logits, or none although nobody asked it to stop; Error{logits} if a logit is NaN or +infinity, or if the
-    ///           sampler takes a token that has none; what policies throw
+    /// The answer to `evaluate`: the logits after the last token, valid until the next evaluation, and how many positions the
+    /// model holds now. Without logits it means that the evaluation was stopped before its end, because a stop token asked for
+    /// that.
+    /// Throws    Error{contract} if no evaluation is needed; Error{engine} if the model does not hold what it was given, or
+    ///           gave the wrong number of logits, or none although nobody asked it to stop; Error{logits} if a logit is NaN or
+    ///           +infinity, or if the sampler takes a token that has none; what policies throw
     void evaluated(std::span<const float> logits, std::size_t size) {
         if (!answers(Kind::evaluate)) return;
         const TokenSpan tokens = feed();
@@ -174,7 +175,7 @@ public:
     /// Tells what the model holds, if something else changed it: between two generations, or before an answer to `search`.
     void holds(TokenSpan tokens) { state_.held.assign(tokens.begin(), tokens.end()); }
 
-    /// Adds tokens that were evaluated without being asked for to the statistics.
+    /// Adds to the statistics tokens that were evaluated without being asked for.
     void count_work(std::size_t of_model, std::size_t of_retriever) noexcept {
         state_.result.stats.model_work = of_model;
         state_.result.stats.retriever_work = of_retriever;
@@ -183,7 +184,7 @@ public:
     /// The result so far.
     const Generation& result() const noexcept { return state_.result; }
 
-    /// The result; the generator has it no longer.
+    /// The result, which leaves the generator.
     Generation take() { return std::exchange(state_.result, {}); }
 
 private:
@@ -263,7 +264,7 @@ private:
         ask(Kind::rewind);
     }
 
-    /// Brings up the truncation, or the evaluation, that leads to the wanted context.
+    /// Asks for the truncation, or the evaluation, that leads to the wanted context.
     void plan() {
         const std::size_t window = state_.model.window;
         for (;;) {
@@ -306,7 +307,7 @@ private:
         return planned_ ? TokenSpan{state_.scratch.wanted}.subspan(keep_) : TokenSpan{state_.context}.last(1);
     }
 
-    /// Counts an evaluation, of which `done` tokens were evaluated.
+    /// Counts an evaluation in which `done` tokens were evaluated.
     void count(std::size_t done) {
         const double seconds = detail::GenerationState::since(state_.needed);
         TokenCounts counts;

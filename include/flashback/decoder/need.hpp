@@ -17,10 +17,10 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | kind       | what is to be done                                              | the answer                    |
 /// |------------|-----------------------------------------------------------------|-------------------------------|
 /// | `search`   | search for `query`, at most `passages` of them                  | `found(passages)`             |
-/// | `prefetch` | nothing, or begin that search: its answer is asked for soon     | `resume()`                    |
-/// | `rewind`   | take the newest `length` tokens of the text back, if it is shown| `resume()`                    |
+/// | `prefetch` | nothing, or begin that search: it will be needed soon           | `resume()`                    |
+/// | `rewind`   | if the text is shown, take back its newest `length` tokens      | `resume()`                    |
 /// | `truncate` | cut the model to `length` positions                             | `truncated(size)`             |
-/// | `evaluate` | evaluate `tokens` behind what the model holds                   | `evaluated(logits, size)`     |
+/// | `evaluate` | evaluate `tokens` after what the model holds                    | `evaluated(logits, size)`     |
 /// | `token`    | nothing, or show `token`, the newest of the text                | `resume()` or `cancel()`      |
 /// | `done`     | nothing: the generation ended for the reason `stop`             | `take()`, or the next `start` |
 struct Need {

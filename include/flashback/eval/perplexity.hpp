@@ -19,9 +19,9 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How a text is cut for `perplexity`. Each window is evaluated from scratch, with the head in front of it.
 struct PerplexityOptions {
-    std::size_t window = 0;   ///< tokens of a window; 0: as many as the model holds beside the head
-    std::size_t stride = 0;   ///< how many tokens after the last one a window begins; 0: window, so that none overlap
-    std::size_t block = 128;  ///< tokens whose logits are in memory at once; changes no result
+    std::size_t window = 0;              ///< tokens of a window; 0: as many as the model holds beside the head
+    std::size_t stride = 0;              ///< how many tokens after the one before a window begins; 0: window, without overlap
+    std::size_t block = 128;             ///< tokens whose logits are in memory at once; changes no result
     std::optional<TokenSpan> head = {};  ///< tokens in front of every window; by default what the (first) model asks for
     TokenSpan masked = {};               ///< tokens that have no probability: marking tokens
     ExecutorRef executor = {};           ///< divides the softmax of a block between threads

@@ -40,7 +40,7 @@ struct RetrievalPerplexityOptions {
 
 /// How well a model predicts the strides of a text.
 struct RetrievalPerplexity {
-    /// Strides that are read in one go, starting with an empty cache. So more models than there are runs do not help.
+    /// Strides that are read in one go, starting with an empty cache. So more models than runs do not help.
     static constexpr std::size_t run = 32;
 
     std::size_t strides = 0;
@@ -48,8 +48,8 @@ struct RetrievalPerplexity {
     std::size_t retrievals = 0;  ///< strides for which a retriever was asked
     std::size_t passages = 0;    ///< passages that it gave
     std::size_t copied = 0;      ///< strides that stand word for word in their passages: the answer was given away
-    TokenCounts counts = {};  ///< requested: what was wanted in front of each stride, and all of the stride but its last token
-    double nats = 0;          ///< mean of -ln p(token): nats per token
+    TokenCounts counts = {};     ///< requested: what was wanted before each stride, and all of the stride but its last token
+    double nats = 0;             ///< mean of -ln p(token): nats per token
     double standard_error =
         0;  ///< of that mean, from the means of the strides, as if these were independent; NaN for one stride
     std::vector<double> stride_nats = {};  ///< the mean of each stride: to compare two runs stride by stride
@@ -59,7 +59,7 @@ struct RetrievalPerplexity {
     double perplexity() const { return std::exp(nats); }
     /// The standard error of the perplexity: that of the mean, carried through the exponential.
     double perplexity_standard_error() const { return perplexity() * standard_error; }
-    /// The perplexity per word, if the predicted tokens are so many words.
+    /// The perplexity per word, if the predicted tokens are `words` words.
     /// Source    Ram et al. 2023, In-Context RALM: e to the sum of -ln p(token) over the number of blanks of the text
     double perplexity_per(std::size_t words) const {
         return std::exp(nats * static_cast<double>(tokens) / static_cast<double>(words));
@@ -106,7 +106,7 @@ public:
 private:
     void score_one(const RetrievedStride& stride, std::span<double> nats) {
         const TokenSpan targets = text_.subspan(stride.at, strides_->stride());
-        const TokenSpan read = targets.first(targets.size() - 1);  // nothing is predicted behind the last one
+        const TokenSpan read = targets.first(targets.size() - 1);  // the last token is predicted, and nothing after it
         const ContextPlan plan = plan_stride(*policies_, held_, {text_, stride, targets.size()}, layout_, scratch_);
         const std::size_t held_before = held_.size();
         if (plan.keep < held_before) model_->truncate(plan.keep);
@@ -181,11 +181,11 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
 /// a Policies. If there are several models, they divide the strides between them. They must be equal in everything but what
 /// they hold; each is used by one thread at a time.
 ///
-/// Strides are read in runs of 32, and each run begins with an empty cache. So the number of models changes no count; `reuse`
-/// does. If contexts slide along with the strides, they have only the head in common, and no layout can reuse more. To see what
-/// a layout can reuse, let `StrideOptions::hold` keep their start in place.
+/// Strides are read in runs of 32, and each run begins with an empty cache. So counts depend on `reuse`, and not on the number
+/// of models. If contexts slide along with the strides, they have only the head in common, and no layout can reuse more. To see
+/// what a layout can reuse, let `StrideOptions::hold` keep their start in place.
 /// Throws    Error{window} before anything is evaluated, if the model cannot hold what a stride needs; Error{contract} for no
-///           models, strides that are not of this text, and an id that is masked or that the model does not have; Error{logits}
+///           models, for strides of another text, and for an id that is masked or that the model does not have; Error{logits}
 ///           if logits give a token no probability; what the models throw
 /// Cost      each stride once; what the models held is forgotten
 /// Source    FlashBack (arXiv 2405.04065), run.py of the official code; Ram et al. 2023, In-Context RALM, for passages that

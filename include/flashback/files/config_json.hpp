@@ -19,7 +19,7 @@ struct ModelConfig {
 
 /// Reads the text of a config.json of Llama, Mistral, Qwen2, GPT-2 or OPT; `file` is the name that errors give it.
 /// Throws    Error{format} if it is not JSON of this form, and for a number that is missing or impossible; Error{unsupported}
-///           for another model, and for every field that says something, unless it is known to change no arithmetic
+///           for another model, and for every field that says something and is not known to leave the arithmetic alone
 /// Source    huggingface/transformers, models/*/configuration_*.py and modeling_*.py; modeling_rope_utils.py
 ModelConfig parse_config_json(std::string_view json, const std::string& file);
 

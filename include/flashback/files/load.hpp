@@ -13,8 +13,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The vocabulary of a GGUF file. If the file does not say whether texts begin with BOS, we do as llama.cpp: they do for
-/// SentencePiece ("llama") and for the pre-tokenizer "llama-bpe" if there is a BOS token, and not for others.
+/// The vocabulary of a GGUF file. If the file does not say whether texts begin with BOS, we do what llama.cpp does: they do for
+/// SentencePiece ("llama") and for the pre-tokenizer "llama-bpe" if there is a BOS token, and for no others.
 /// Throws    Error{vocabulary} if the file has none or it contradicts itself, and if a byte-level BPE ("gpt2") has no merges
 Vocabulary read_vocabulary(const GgufFile& file);
 

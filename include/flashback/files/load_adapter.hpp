@@ -22,11 +22,11 @@ struct LoadAdapterOptions {
 /// - LoRA pairs of F32, F16 or BF16 for linear layers of blocks. Rows of B of queries and keys are moved into the order of this
 ///   model, which rotates other pairs than Hugging Face's. GPT-2's `c_attn` is three layers here and is taken apart.
 /// - Rows of the input embedding: only the trained ones (`trainable_token_indices`), or the whole matrix (`modules_to_save`).
-///   The whole matrix is read row by row, and a row is kept unless it is the model's own, as it is or rounded to the model's
-///   type. Rows beyond the model's belong to tokens that the vocabulary gains. The output head stays that of the model.
+///   The whole matrix is read row by row. A row that is the model's own, as it is or rounded to the model's type, is not kept.
+///   Rows beyond the model's belong to tokens that the vocabulary gains. The output head stays that of the model.
 ///
 /// A GGUF file holds pairs of any type that can be read. If it has a pair for `token_embd.weight`, what that adds becomes rows
-/// that replace the model's, exact but for one rounding.
+/// that replace the model's, exact except for one rounding.
 /// Throws    Error{io}, Error{format}, Error{unsupported}, Error{vocabulary}: a file is absent or damaged, says something that
 ///           is not implemented, does not fit the model or the vocabulary, or changes nothing; the sentence names the tensor or
 ///           the field

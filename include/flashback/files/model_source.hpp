@@ -16,8 +16,8 @@ namespace flashback::inline FLASHBACK_ISA {
 /// A GGUF file, or a Hugging Face folder: config.json, safetensors, and tokenizer files if there are any.
 class ModelSource {
 public:
-    /// A folder is only looked at when something of it is loaded.
-    /// Throws    for a path that is not a folder, what GgufFile::open throws
+    /// Opens a file. A folder is looked at only when something is loaded from it.
+    /// Throws    if the path is not a folder, what GgufFile::open throws
     static ModelSource open(const std::filesystem::path& path, FileAccess access = FileAccess::map) {
         std::error_code unknown;
         if (!std::filesystem::is_directory(path, unknown)) return ModelSource{GgufFile::open(path, access)};
@@ -37,7 +37,7 @@ public:
     /// How the files are read.
     FileAccess access() const noexcept { return access_; }
 
-    /// Whether there is a vocabulary. Without one, what works on ids still works.
+    /// Whether there is a vocabulary. Without one, everything that works on ids still works.
     bool has_tokenizer() const { return gguf_ ? gguf_->find("tokenizer.ggml.tokens") != nullptr : has_tokenizer_files(name_); }
 
 private:

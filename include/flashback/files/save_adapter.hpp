@@ -16,8 +16,8 @@ struct SaveAdapterOptions {
     float dropout = 0;            ///< lora_dropout of the training
 };
 
-/// Writes an adapter as PEFT does, for a model of the same shape. Numbers are F32. The folder is made if it is not there, and goes
-/// again if nothing could be written; other files in it stay.
+/// Writes an adapter as PEFT does, for a model of the same shape. Numbers are F32. The folder is made if it is not there, and
+/// removed again if nothing could be written. Other files in it stay.
 ///
 /// `load_adapter` gives back the same bits. PEFT gives the same outputs with Hugging Face's form of the model; if the adapter
 /// has rows for new tokens, the embedding of that model must be enlarged first.

@@ -11,7 +11,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Refuses a model that the architecture of its family in GGUF has no place for, as `write_model` does; before it is trained, say.
+/// Refuses a model that `write_model` would refuse because its family's architecture in GGUF has no place for it. So a program
+/// can find that out before it trains the model.
 /// Throws    Error{unsupported}
 void check_gguf_writable(const TransformerConfig& c);
 
@@ -23,8 +24,8 @@ void check_gguf_writable(const TransformerConfig& c);
 ///
 /// llama.cpp runs the file, except for a Qwen2 whose heads together are not as wide as the model.
 /// Throws    Error{unsupported} for a type or a family that cannot be written; Error{format} for weights that are not finite
-///           numbers, or would not be as `type`; Error{io}
-/// Cost      one row at a time beside the model
+///           numbers, or would not be finite as `type`; Error{io}
+/// Cost      the memory of one row beside the model
 /// Source    llama.cpp's names of keys and tensors (gguf-py/gguf/constants.py)
 void write_model(const std::filesystem::path& target, const Transformer& model, const GgufFile& tokenizer, DType type);
 

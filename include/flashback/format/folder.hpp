@@ -42,11 +42,11 @@ inline std::vector<std::string> folder_entries(const std::filesystem::path& fold
     return names;
 }
 
-/// A folder that is made, with those above it, for what is going to be written into it. What is still empty when this ends goes again:
-/// a program that could write nothing leaves no folder behind.
+/// Makes a folder, and those above it, for what will be written into it. The destructor removes those that are still empty, so
+/// that a program that could write nothing leaves no folder behind.
 class MadeFolder {
 public:
-    /// A folder that is there already, or a part of its path, is left alone.
+    /// What is already there, the folder itself or those above it, will not be removed.
     /// Throws    Error{io} if it cannot be made, or something else has its name
     explicit MadeFolder(const std::filesystem::path& folder) {
         std::error_code error;

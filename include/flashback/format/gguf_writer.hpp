@@ -53,7 +53,7 @@ public:
     GgufWriter& set(std::string_view key, std::string_view text);
     GgufWriter& set(std::string_view key, std::same_as<bool> auto value) { return set_bool(key, value); }
 
-    /// The same for lists: of texts, or of numbers of the type float or std::int32_t.
+    /// The same for lists: of texts, or of numbers of type float or std::int32_t.
     GgufWriter& set_list(std::string_view key, std::span<const std::string> texts);
     template <class T>
     requires std::same_as<T, float> || std::same_as<T, std::int32_t> GgufWriter& set_list(std::string_view key,
@@ -79,8 +79,8 @@ public:
 
     /// Makes the file appear under its name.
     /// Requires  all tensors are complete
-    /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed, unless the sentence says that only the folder
-    ///           could not be written: then the new file is there, but a loss of power may bring back the old one
+    /// Throws    Error{contract} otherwise; Error{io}, and then nothing has changed, unless the sentence says that only the
+    ///           folder could not be written: then the new file is there, but a power failure may bring back the old one
     void finish();
 
 private:

@@ -19,7 +19,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// Files of a tokenizer have a field for each token, and up to three elements for each merge.
+/// The files of a tokenizer have one field for each token, and up to three elements for each merge.
 inline constexpr JsonTree::Most most_of_tokenizers{
     .bytes = std::size_t{1} << 26, .fields = std::size_t{1} << 21, .elements = std::size_t{1} << 22};
 
@@ -28,7 +28,7 @@ inline std::string shown(const JsonTree& value) { return printable(value.text())
 
 }  // namespace detail
 
-/// One object of a file. It remembers which fields were asked for, so that the others can be refused.
+/// One object of a file. It remembers which fields were asked for, so that all others can be refused.
 /// Requires  the object outlives it
 class JsonFields {
 public:
@@ -44,7 +44,7 @@ public:
     /// A field that must be there.
     const JsonTree& at(const std::string& field) const;
 
-    /// What a field says, each nothing if it is absent or null.
+    /// The value of a field; nothing if it is absent or null.
     /// Throws    Error{format} for a value of another type
     std::optional<bool> flag(const std::string& field) const;
     std::optional<std::string> text(const std::string& field) const;

@@ -1,4 +1,5 @@
-/// \file JSON as a tree that a file of nobody's trust may ask for: bounded, in the order of the text, and no trouble where memory is short.
+/// \file JSON as a tree, for files that nobody vouches for: its size is limited, it keeps the order of the text, and it stays
+/// safe if memory runs out.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -14,8 +15,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A value of JSON. The trees of nlohmann's library allocate in their destructor (3.11), which ends the program where that fails; these do
-/// not, and the parser is its own all the same.
+/// A JSON value. nlohmann's own trees (3.11) allocate in their destructor, which ends the program if memory is short. These do
+/// not. The parser is still nlohmann's.
 class JsonTree {
 public:
     using Array = std::vector<JsonTree>;
@@ -24,7 +25,7 @@ public:
     JsonTree() = default;
     template <class T>
         requires(!std::is_same_v<std::remove_cvref_t<T>, JsonTree>)
-    JsonTree(T&& value) {  // as a literal reads, on purpose
+    JsonTree(T&& value) {  // on purpose not explicit: trees are written as literals
         using Plain = std::remove_cvref_t<T>;
         if constexpr (std::is_same_v<Plain, bool> || std::is_same_v<Plain, Array> || std::is_same_v<Plain, Object>) {
             value_ = std::forward<T>(value);
@@ -62,26 +63,27 @@ public:
     /// A field of an object; null if it has none of that name.
     const JsonTree* find(std::string_view name) const;
 
-    /// Whether it says nothing: null, false, or empty.
+    /// Whether it says nothing: it is null, false, or empty.
     bool says_nothing() const;
 
-    /// As text, in one line or with each element in one of its own.
+    /// As text: in one line, or each element in a line of its own.
     std::string text(bool in_lines = false) const;
 
-    /// A text with quotes; U+FFFD for what is no UTF-8.
+    /// A text in quotes; bytes that are not UTF-8 become U+FFFD.
     static std::string quoted(const std::string& text);
 
     static bool is_utf8(const std::string& text);
 
-    /// How much a file may ask for: an element of a list takes 40 bytes here and 2 there.
+    /// How much a file may hold. Memory is why elements are counted: one takes 2 bytes in the file and 40 here.
     struct Most {
         std::size_t bytes = std::size_t{16} << 20;
         std::size_t fields = 10000;                   ///< of all objects together
         std::size_t elements = std::size_t{1} << 17;  ///< of all lists together
     };
 
-    /// The JSON of a file: lists and objects lie at most 16 deep in each other, no object has a field twice, and nothing is beyond `most`.
-    /// Throws    Error{format} for anything else, and for a number that no double holds
+    /// Reads the JSON of a file. Lists and objects may be nested 16 deep, no object may have a field twice, and the file must
+    /// stay within `most`.
+    /// Throws    Error{format} for anything else, and for a number that no double can hold
     static JsonTree parse(std::string_view text, const std::string& file, const Most& most);
     static JsonTree parse(std::string_view text, const std::string& file) { return parse(text, file, Most{}); }
 
@@ -93,8 +95,8 @@ private:
 
     void write(std::string& out, bool in_lines, std::size_t depth) const;
 
-    /// No trivial type, on purpose: libstdc++ 12 takes a variant of numbers, strings and vectors alone for one that always has a value,
-    /// and where copying it throws, it destroys what was never made.
+    /// Not trivial, on purpose. libstdc++ 12 assumes that a variant of only numbers, strings and vectors always has a value; if
+    /// a copy throws, it destroys something that was never made.
     struct Null {
         ~Null() {}  // NOLINT(modernize-use-equals-default)
     };

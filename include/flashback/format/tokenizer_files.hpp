@@ -1,5 +1,5 @@
 /// \file The tokenizer in a Hugging Face folder: tokenizer.json, or vocab.json and merges.txt, and other files that say
-/// something of them.
+/// something about the tokens.
 #pragma once
 
 #include "flashback/core/vocabulary.hpp"

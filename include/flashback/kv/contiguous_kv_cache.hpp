@@ -15,11 +15,12 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// Keys and values in one block.
 /// Shape     (layers, kv_heads, tiles, keys and values of a tile)
-/// Cost      layers · kv_heads · head_dim · 8 bytes a position (4 for f16 and bf16), rounded up to 64 positions; positions that
-///           were never written take no memory pages
+/// Cost      layers · kv_heads · head_dim · 8 bytes for each position (4 for f16 and bf16), rounded up to 64 positions;
+///           positions that were never written take no memory pages
 class ContiguousKVCache {
 public:
-    /// Throws    Error{contract} for an element other than f32, f16 or bf16; std::bad_alloc, also for more bytes than an object can have
+    /// Throws    Error{contract} for an element other than f32, f16 or bf16; std::bad_alloc, also if that is more bytes than an
+    ///           object can have
     explicit ContiguousKVCache(const KVShape& shape)
         : shape_(shape),
           element_bytes_(layout_of(shape.element).block_bytes),
@@ -79,7 +80,7 @@ public:
     }
 
 private:
-    /// A file chooses the factors: their product may leave 64 bits.
+    /// The factors come from a file, so their product may need more than 64 bits.
     std::size_t bytes_of(const KVShape& shape) const {
         std::size_t bytes = 2 * tile_positions * element_bytes_;
         for (const std::size_t factor : {shape.layers, shape.kv_heads, shape.head_dim, tiles_})

@@ -21,7 +21,7 @@ struct KVShape {
     constexpr bool operator==(const KVShape&) const = default;
 };
 
-/// Storage of keys and values. It knows nothing of what they mean: reuse is a policy (KVReuse).
+/// Storage of keys and values. It knows nothing about what they mean: reuse is a policy (KVReuse).
 ///
 /// | expression                        | result        | meaning                                                       |
 /// |-----------------------------------|---------------|---------------------------------------------------------------|

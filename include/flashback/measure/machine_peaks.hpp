@@ -1,4 +1,4 @@
-/// \file What the machine can do at most: arithmetic in registers, and reading of memory. It is measured in the same program as
+/// \file The most that the machine can do: arithmetic in registers, and reading memory. It is measured in the same program as
 /// what it is compared with.
 ///
 /// A kernel, a prefill or a decode is judged by its share of these peaks in the same run. Each peak is the best of many short
@@ -19,7 +19,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What a number of threads reach at most, all at the same time. An addition and a multiplication are two operations.
+/// The most that a number of threads reach, all at the same time. An addition and a multiplication are two operations.
 struct MachinePeaks {
     std::size_t threads = 0;
     double f32 = 0;                   ///< fused multiply-adds of f32: operations a second
@@ -65,15 +65,15 @@ inline double f32_peak(const ExecutorRef& executor, double seconds = PeakOptions
     return detail::operations_peak(executor, simd::f32_burst_operations, seconds, [] { simd::f32_burst(); });
 }
 
-/// Dot products of two bf16 each, added to f32 (AVX-512 BF16), in registers: operations a second; nothing without the
+/// Dot products of two bf16 each, added to f32 (AVX-512 BF16), in registers: operations a second; nothing if there is no such
 /// instruction.
 inline std::optional<double> bf16_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
     if (simd::bf16_burst_operations == 0) return {};
     return detail::operations_peak(executor, simd::bf16_burst_operations, seconds, [] { simd::bf16_burst(); });
 }
 
-/// Dot products of 8-bit integers, added to 32 bits, in registers: operations a second of `vpdpbusd` (AVX-512 VNNI or AVX VNNI),
-/// or of `pmaddwd` and an addition on widened bytes; none if there is neither.
+/// Dot products of 8-bit integers, added to 32 bits, in registers: operations a second of `vpdpbusd` (AVX-512 VNNI or AVX
+/// VNNI), or of `pmaddwd` and an addition on widened bytes; nothing if there is neither.
 inline std::optional<double> int8_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
     if (simd::int8_burst_operations == 0) return {};
     return detail::operations_peak(executor, simd::int8_burst_operations, seconds, [] { simd::int8_burst(); });
@@ -88,7 +88,7 @@ public:
         : executor_(executor),
           floats_(std::max<std::size_t>(bytes / (most_streams * line_bytes * executor.concurrency()), 1) * most_streams *
                   simd::panel_outputs),
-          // In small pages the walks through the page table would be measured as well.
+          // With small pages, walks through the page table would be measured as well.
           memory_(in_huge_pages(AlignedBuffer<float>{floats_ * executor.concurrency()})) {
         executor_.run(executor_.concurrency(),
                       [&](std::size_t part) { std::fill_n(memory_.data() + part * floats_, floats_, 0.0f); });

@@ -1,8 +1,8 @@
 /// \file What a model costs, from its shape alone: operations and bytes, and the least time that a machine needs for them.
 ///
 /// The counts are those of reference figures. Operations are 2 for each element of the matrices of the layers; embedding and
-/// head do not count, and attention is counted separately. The bytes of a decoded token are those of every tensor that it
-/// needs, as a GGUF file stores them, and those of the keys and values that it reads.
+/// head do not count, and attention is counted separately. The bytes of a decoded token are those of the tensors that it needs,
+/// as a GGUF file stores them, and of the keys and values that it reads.
 #pragma once
 
 #include "flashback/measure/machine_peaks.hpp"
@@ -70,7 +70,7 @@ struct ModelCost {
     double weight_bytes = 0;          ///< bytes of weights that a decoded token reads
     double cache_bytes = 0;           ///< keys and values of a position
 
-    /// Bytes that a decoded token reads if it attends to so many positions, its own included.
+    /// Bytes that a decoded token reads if it attends to this many positions, including its own.
     double decode_bytes(double positions) const noexcept { return weight_bytes + positions * cache_bytes; }
 
     /// The peak with which products of these weights are compared: that of their own instruction if the machine has it.

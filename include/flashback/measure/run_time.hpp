@@ -23,7 +23,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// A model whose parts of a run can be timed: it tells what it holds, so that the cache can be filled before.
+/// A model whose parts of a run can be timed: it tells what it holds, so that the cache can be filled first.
 template <class M>
 concept TimeableModel = LanguageModel<M> && RemembersTokens<M>;
 

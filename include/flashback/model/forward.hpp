@@ -25,8 +25,8 @@ inline void project(const ExecutorRef& executor, const simd::PackedMatrix& w, co
     });
 }
 
-/// The residual stream in front of the first block: rows of the embedding or those that an adapter replaces them by, projected
-/// if they have another width, and those of the table of positions.
+/// The residual stream before the first block: rows of the embedding, or the rows that an adapter puts in their place. They are
+/// projected if they have another width, and rows of the table of positions are added if there is one.
 template <class Observer>
 void embed(const Piece& piece, TokenSpan tokens, const Observer& observer) {
     const Transformer& model = piece.model;
@@ -64,7 +64,7 @@ void embed(const Piece& piece, TokenSpan tokens, const Observer& observer) {
 
 }  // namespace detail
 
-/// Evaluates a piece of tokens: writes their keys and values to the cache, without committing them, and leaves the residual
+/// Evaluates a piece of tokens. It writes their keys and values to the cache without committing them, and leaves the residual
 /// stream after the last block in `work.stream`. An observer sees all values on the way (detail::show says how it is called).
 /// Requires  tokens.size() <= work.rows; all ids are rows of the embedding; the cache holds `first_position` positions and
 ///           has room for the piece, and so has the table of positions

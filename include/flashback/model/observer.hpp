@@ -45,7 +45,7 @@ struct ShownRows {
 };
 
 /// Shows some elements of some rows to an observer: a callable (Stage, layer, row, first element, span<const float>). Rows are
-/// counted in the piece of tokens. Threads may call it at once, though none for the same elements.
+/// counted within the piece of tokens. Several threads may call it at once, but never for the same elements.
 template <class Observer>
 void show(const Observer& observer, Stage stage, std::size_t layer, const ShownRows& shown) {
     if constexpr (!std::is_same_v<Observer, NoObserver>) {

@@ -27,13 +27,13 @@ struct PackedLora {
 class PackedAdapter {
 public:
     /// Throws    Error{contract} if the adapter does not fit the model; std::bad_alloc
-    /// Cost      4 bytes a parameter, and 4 bytes a token where rows are replaced
+    /// Cost      4 bytes for each parameter, and 4 bytes for each token if rows are replaced
     PackedAdapter(const Adapter& adapter, const TransformerConfig& model);
 
-    /// Whether the model has the shape that the adapter was packed for.
+    /// Whether the model has the shape for which the adapter was packed.
     bool fits(const TransformerConfig& model) const noexcept;
 
-    /// What is added to a linear layer; null for nothing.
+    /// What is added to a linear layer; null if nothing is.
     const PackedLora* lora(std::size_t layer, LinearModule m) const noexcept;
 
     /// The row that replaces the input embedding of a token, or that a token beyond the model has as its embedding; null if

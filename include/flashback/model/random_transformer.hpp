@@ -23,8 +23,9 @@ namespace flashback::inline FLASHBACK_ISA {
 inline constexpr std::array<std::string_view, 7> known_shapes{"llama2-7b", "llama2-13b", "tinyllama-1.1b", "gpt2",
                                                               "opt-125m",  "opt-1.3b",   "opt-6.7b"};
 
-/// The hyper-parameters of a well-known model; nothing for a name that is not in `known_shapes`.
-/// Source    Touvron et al. 2023, Llama 2; Zhang et al. 2024, TinyLlama; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT, table 1
+/// The hyper-parameters of a well-known model; nothing if the name is not in `known_shapes`.
+/// Source    Touvron et al. 2023, Llama 2; Zhang et al. 2024, TinyLlama; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT,
+///           table 1
 std::optional<TransformerConfig> shape_of(std::string_view name);
 
 /// A model with random weights of a type. It is the same for the same seed, whatever the executor. Norms are 1 and biases 0.

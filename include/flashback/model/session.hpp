@@ -46,8 +46,8 @@ class BasicSession {
     static_assert(KVCache<Cache>, "flashback: the cache of a session must satisfy KVCache (see flashback/kv/kv_cache.hpp)");
 
 public:
-    /// Throws    Error{contract} for a null model, a piece of 0 tokens, a window beyond the model's, or an adapter that was packed for
-    ///           a model of another shape; std::bad_alloc
+    /// Throws    Error{contract} for a null model, a piece of 0 tokens, a window beyond the model's, or an adapter that was
+    ///           packed for a model of another shape; std::bad_alloc
     /// Cost      reserves the cache of the whole window and the scratch of one piece; nothing grows later
     explicit BasicSession(std::shared_ptr<const Transformer> model, SessionOptions options = {})
         : model_(checked(std::move(model), options)),
@@ -184,7 +184,8 @@ private:
         return {*model_, work_, options_.executor, {options_.adapter.get(), options_.adapter_scale}};
     }
 
-    // Whether all pieces were evaluated. If one of them throws, none was: what is not committed is overwritten by the next call.
+    // Tells whether all pieces were evaluated. If one of them throws, none counts: what is not committed is overwritten by the
+    // next call.
     template <class AfterPiece>
     bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece) {
         TokenSpan rest = tokens;
@@ -200,7 +201,7 @@ private:
         return rest.empty();
     }
 
-    static constexpr std::size_t rows_of_logits = 16;  // so many share one reading of the head
+    static constexpr std::size_t rows_of_logits = 16;  // this many share one reading of the head
 
     std::shared_ptr<const Transformer> model_;
     SessionOptions options_;
@@ -212,7 +213,7 @@ private:
     std::vector<TokenId> tokens_;
 };
 
-/// The everyday session, `kind` being `extern` or nothing.
+/// The everyday session; `kind` is `extern` or nothing.
 #define FLASHBACK_DETAIL_SESSION(kind) kind template class BasicSession<ContiguousKVCache>;
 #if defined(FLASHBACK_COMPILED_ONCE)
 FLASHBACK_DETAIL_SESSION(extern)

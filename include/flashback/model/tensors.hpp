@@ -1,4 +1,4 @@
-/// \file The tensors of a model: which there are, where each stands, what it is called.
+/// \file The tensors of a model: which there are, where each is, and what it is called.
 #pragma once
 
 #include "flashback/model/transformer.hpp"
@@ -31,7 +31,7 @@ enum class TensorRole : std::uint8_t {
     head
 };
 
-/// Which tensor of a model: its role, the block that it stands in, and whether it is the bias beside a weight.
+/// Which tensor of a model: its role, its block, and whether it is the bias beside a weight.
 struct TensorId {
     TensorRole role = TensorRole::embedding;
     std::size_t layer = 0;  ///< 0 for what stands outside the blocks
@@ -77,7 +77,7 @@ auto& matrix_of(Model& model, const TensorId& id) {
     }
 }
 
-/// The norm or the bias of a model by its identifier.
+/// The vector of a model (of a norm, or a bias) by its identifier.
 /// Requires  the identifier of one; the model has that layer
 template <class Model>
 auto& vector_of(Model& model, const TensorId& id) {
@@ -88,8 +88,9 @@ auto& vector_of(Model& model, const TensorId& id) {
     return id.bias ? layer.attention_norm_bias : layer.attention_norm;
 }
 
-/// Calls `matrix(id, outputs, inputs, tensor)` and `vector(id, count, tensor)` for every tensor that the hyper-parameters ask for, in
-/// the order of a forward pass, and the head last if there is one. A model is filled, read or copied by this walk alone.
+/// Calls `matrix(id, outputs, inputs, tensor)` and `vector(id, count, tensor)` for every tensor that the hyper-parameters ask
+/// for, in the order of a forward pass; the head comes last if there is one. Models are filled, read and copied only by this
+/// walk.
 /// Requires  as many layers as the hyper-parameters say
 template <class Model, class Matrix, class Vector>
 void each_tensor(Model& model, const Matrix& matrix, const Vector& vector) {
@@ -121,8 +122,8 @@ void each_tensor(Model& model, const Matrix& matrix, const Vector& vector) {
     if (model.head) put({TensorRole::head}, c.vocab, c.row_width());
 }
 
-/// All of a model but its tensors: hyper-parameters, frequencies, special tokens and notes, with empty layers, and an empty head if it
-/// has one of its own. The fingerprint is 0.
+/// A model like this one, but without its tensors: it has the hyper-parameters, frequencies, special tokens and notes. Its
+/// layers are empty, and so is its head if it has one of its own. The fingerprint is 0.
 inline Transformer without_tensors(const Transformer& model) {
     Transformer rest;
     rest.config = model.config;

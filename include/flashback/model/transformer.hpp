@@ -41,8 +41,8 @@ struct TransformerLayer {
     std::vector<float>& bias(LinearModule m) noexcept { return biases[static_cast<std::size_t>(m)]; }
 };
 
-/// A model: load_model makes one, sessions share it. The two elements of a rotary pair stand side by side, at 2 i and 2 i + 1
-/// of a head, in the rows of q and k and of their biases. The readers of files move rows that have another order.
+/// A model: load_model makes one, sessions share it. In q, k and their biases, the two rows of a rotary pair stand side by
+/// side, at 2 i and 2 i + 1 of a head. The readers of files move rows that have another order.
 /// Source    Touvron et al. 2023, Llama 2; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT
 struct Transformer {
     TransformerConfig config;

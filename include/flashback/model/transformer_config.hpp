@@ -42,7 +42,7 @@ struct TransformerConfig {
 
     Norm norm = Norm::rms;
     float norm_epsilon = 0;
-    bool post_norm = false;  ///< norms come after the sums of the residual stream (OPT-350m) instead of before what reads it
+    bool post_norm = false;  ///< norms come after the sums of the residual stream (OPT-350m), not before what reads it
     bool final_norm = true;  ///< one more norm after the last block
 
     Positions positions = Positions::rotary;
@@ -88,8 +88,8 @@ struct TransformerConfig {
     }
 };
 
-/// The choices of a family; the sizes are still to be set. OPT-350m differs from the rest of its family: its norms come after
-/// the sums, it has no norm after the last block, and its embedding is projected.
+/// What all models of a family have in common; the sizes are left to be set. OPT-350m differs from the rest of its family: its
+/// norms come after the sums, it has no norm after the last block, and its embedding is projected.
 /// Source    Touvron et al. 2023, Llama 2; Jiang et al. 2023, Mistral 7B; Yang et al. 2024, Qwen2; Radford et al. 2019, GPT-2;
 ///           Zhang et al. 2022, OPT
 inline TransformerConfig choices_of(Family family) {

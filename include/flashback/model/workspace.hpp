@@ -47,14 +47,14 @@ struct Workspace {
     AlignedBuffer<float> normed;   ///< (rows, stream_stride): its norm, which a half of a block or the head reads
     AlignedBuffer<float> added;    ///< (rows, stream_stride): what was added to it last: positions, or the product of a half
     AlignedBuffer<float> queries;  ///< (rows, q_stride)
-    AlignedBuffer<float> keys, values;  ///< (rows, kv_stride)
-    AlignedBuffer<float> attended;      ///< (rows, q_stride): means of values
-    AlignedBuffer<float> gate, up;      ///< (rows, hidden_stride): both products, then one is activated; no gate without gates
-    AlignedBuffer<float> lora_down;     ///< (3, rows, lora_stride): A x for up to three products
-    AlignedBuffer<float> cosine, sine;  ///< (rows, rotary_dim / 2)
+    AlignedBuffer<float> keys, values;    ///< (rows, kv_stride)
+    AlignedBuffer<float> attended;        ///< (rows, q_stride): means of values
+    AlignedBuffer<float> gate, up;        ///< (rows, hidden_stride): both products, then one is activated; `gate` may be empty
+    AlignedBuffer<float> lora_down;       ///< (3, rows, lora_stride): A x for up to three products
+    AlignedBuffer<float> cosine, sine;    ///< (rows, rotary_dim / 2)
     AlignedBuffer<float> embedding_rows;  ///< (rows, embedding_stride): before they become the stream, or what the head reads
     simd::ActivationBuffer converted;     ///< what a half of a block reads, or `attended`, for the weights that follow
-    simd::ActivationBuffer converted_hidden;  ///< `gate`, or `up` without gates, for the weights that follow
+    simd::ActivationBuffer converted_hidden;  ///< `gate`, or `up` if there is no gate, for the weights that follow
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -27,8 +27,8 @@ struct OptionalMembers {
     virtual bool wants_surprisals() const = 0;
 };
 
-/// A copyable holder of any policy of one role, and of the optional members that policies have. `Role::call(policy, args...)` calls it.
-/// Needs no run-time type information.
+/// A copyable holder of any policy of one role, with the optional members that policies have. `Role::call(policy, args...)`
+/// calls it. It needs no run-time type information.
 template <class Role, class Result, class... Args>
 class ErasedPolicy {
 public:
@@ -86,7 +86,7 @@ private:
     std::unique_ptr<Interface> held_;
 };
 
-/// How most roles are called: with what there is, for what comes back.
+/// How most roles are called: with the arguments as they are, for what the policy returns.
 struct PlainCall {
     template <class P, class... Args>
     static constexpr decltype(auto) call(P& policy, Args&&... args) {
@@ -124,7 +124,8 @@ struct SamplerCall {
     }
 };
 
-/// The policy; for one that does not fit, and was refused in words, the default of its role: that refusal is the only error.
+/// The policy. If it does not fit, it was refused in words already; then this is the default of its role, so that there is no
+/// second error.
 template <bool Fits, class Default, class P>
 auto fitting(P policy) {
     if constexpr (Fits) {

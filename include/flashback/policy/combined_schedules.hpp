@@ -12,7 +12,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// Several schedules, all of which are asked at every step and told of every rewind, so that those with a memory miss nothing.
+/// Several schedules. All are asked at every step and told of every rewind, so that those with a memory miss nothing.
 template <class... Schedules>
 class ScheduleGroup {
 public:
@@ -29,7 +29,7 @@ public:
     }
 
 protected:
-    /// The decision that `combine(decision, decision)` makes of `start` and those of all schedules, in order.
+    /// The decision that `combine(decision, decision)` makes of `start` and the decisions of all schedules, in order.
     template <class Combine>
     constexpr Decision ask(const StepView& step, Decision start, Combine combine) {
         return std::apply(
@@ -40,7 +40,7 @@ protected:
             schedules_);
     }
 
-    /// The same of what those that look at ends say of one; the others have no opinion.
+    /// The same at the end of a text, for the schedules that look at ends; the others have no opinion.
     template <class Combine>
     constexpr Decision ask_at_end(const StepView& step, StopReason reason, Combine combine) {
         std::optional<Decision> decision;
@@ -88,8 +88,8 @@ constexpr bool checked_at_most() {
 
 }  // namespace detail
 
-/// The strongest decision of several schedules: one that stops, else one that retrieves, and so on (`either`). Every schedule is
-/// asked at every step, so that those with a memory miss nothing. `any_of` makes one; a `std::ref` refers to a schedule elsewhere.
+/// The strongest decision of several schedules: stop, else retrieve, and so on (`either`). Every schedule is asked at every
+/// step, so that those with a memory miss nothing. `any_of` makes one; a `std::ref` refers to a schedule elsewhere.
 template <class... Schedules>
 class AnyOf : public detail::ScheduleGroup<Schedules...> {
     static_assert(detail::checked_any_of<Schedules...>());
@@ -102,8 +102,8 @@ public:
     constexpr Decision at_end(const StepView& step, StopReason reason) { return this->ask_at_end(step, reason, stronger); }
 };
 
-/// The weakest decision of several schedules: it retrieves when all of them do, or stop (`both`). Every schedule is asked at every
-/// step; of the end of a text, those that have an opinion. `all_of` makes one.
+/// The weakest decision of several schedules: it retrieves if each of them retrieves or stops (`both`). Every schedule is asked
+/// at every step; at the end of a text, those that have an opinion. `all_of` makes one.
 template <class... Schedules>
 class AllOf : public detail::ScheduleGroup<Schedules...> {
     static_assert(detail::checked_all_of<Schedules...>());
@@ -116,8 +116,8 @@ public:
     constexpr Decision at_end(const StepView& step, StopReason reason) { return this->ask_at_end(step, reason, weaker); }
 };
 
-/// A schedule that no longer retrieves once a generation has had so many retrievals, those that other schedules asked for
-/// included; the schedule is asked all the same. `at_most` makes one.
+/// Lets a schedule retrieve until the generation has had a number of retrievals, whoever asked for them. The schedule is asked
+/// even after that. `at_most` makes one.
 template <class Schedule>
 class AtMost {
     static_assert(detail::checked_at_most<Schedule>());
@@ -143,7 +143,7 @@ private:
     FLASHBACK_NO_UNIQUE_ADDRESS Schedule schedule_;
 };
 
-/// Retrieves when any of the schedules does; stops when any of them stops.
+/// Retrieves if any of the schedules does; stops if any of them stops.
 template <class... Schedules>
 constexpr auto any_of(Schedules... schedules) {
     static_assert(detail::checked_any_of<Schedules...>());
@@ -154,7 +154,7 @@ constexpr auto any_of(Schedules... schedules) {
     }
 }
 
-/// Retrieves when all of the schedules do; stops when all of them stop.
+/// Retrieves if all of the schedules do; stops if all of them stop.
 template <class... Schedules>
 constexpr auto all_of(Schedules... schedules) {
     static_assert(detail::checked_all_of<Schedules...>());
@@ -165,7 +165,7 @@ constexpr auto all_of(Schedules... schedules) {
     }
 }
 
-/// Retrieves when the schedule does, unless the generation has had `retrievals` retrievals already, whoever asked for them.
+/// Retrieves if the schedule does, unless the generation has had `retrievals` retrievals already, whoever asked for them.
 template <class Schedule>
 constexpr auto at_most(std::size_t retrievals, Schedule schedule) {
     static_assert(detail::checked_at_most<Schedule>());

@@ -1,4 +1,4 @@
-/// \file The one idea: what a KV cache holds and what it should hold give what to keep and what to feed.
+/// \file The one idea: from what a KV cache holds and what it should hold follows what to keep and what to feed.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -21,7 +21,8 @@ struct ContextParts {
     TokenSpan head;                     ///< BOS, system text
     std::span<const Passage> passages;  ///< the best first; not yet wrapped
     TokenSpan context;                  ///< the prompt and what was generated
-    /// What was laid out last for this text, and the text since; by default what is held. A layout may leave passages where they stand.
+    /// What was laid out last for this text, and the text since; by default what is held. So a layout can leave passages in
+    /// place.
     std::optional<TokenSpan> standing = {};
 };
 
@@ -35,13 +36,13 @@ struct PlanScratch {
 /// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`.
 struct ContextPlan {
     std::size_t keep = 0;  ///< positions to keep
-    TokenSpan feed;        ///< tokens to evaluate behind them; never empty, unless an error was handled
+    TokenSpan feed;        ///< tokens to evaluate after them; never empty, unless an error was handled
     TokenSpan wanted;      ///< everything that the model then holds: `keep` tokens and `feed`
 };
 
 namespace detail {
 
-/// What a plan takes of its policies.
+/// What a plan needs of its policies.
 template <class P>
 concept PlansContexts = requires(const P& policies) {
     requires MarkerWrapper<std::remove_reference_t<decltype(policies.wrapper())>>;
@@ -59,7 +60,7 @@ void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& 
         wrap(wrapper, passages[i], i, scratch.wrapped);
         scratch.passages.push_back(TokenSpan{scratch.wrapped}.subspan(begin));
     }
-    // The buffer may have moved while it grew: the lengths are right, the places are not.
+    // The buffer may have moved while it grew: the lengths are right, but the places are not.
     std::size_t begin = 0;
     for (TokenSpan& passage : scratch.passages) {
         passage = TokenSpan{scratch.wrapped}.subspan(begin, passage.size());
@@ -69,14 +70,14 @@ void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& 
 
 }  // namespace detail
 
-/// Plans a context: exact for every layout, wrapper and schedule, because keys and values at position i depend on the
-/// tokens 0..i alone, and at most the common prefix of `held` and `wanted` is kept.
+/// Plans a context. This is exact for every layout, wrapper and schedule: keys and values at position i depend only on the
+/// tokens 0..i, and at most the common prefix of `held` and `wanted` is kept.
 ///
 /// If all wanted tokens are held already, the last of them is fed again: without it there are no logits.
 ///
 /// Requires  `policies` has `wrapper()`, `layout()` and `reuse()`, as Policies has
-/// Throws    Error{contract} if all parts are empty, or if the reuse policy keeps more than the common prefix. If `on_error` is given,
-///           it is told instead, and an empty plan comes back
+/// Throws    Error{contract} if all parts are empty, or if the reuse policy keeps more than the common prefix; if `on_error` is
+///           given, it is called instead, and the plan is empty
 /// Cost      one copy of the wanted tokens and one comparison of the common prefix; no allocation in a warm scratch
 /// Source    FlashBack (arXiv 2405.04065), section 3.2, for the append layout; the formulation is ours
 template <class P>

@@ -19,8 +19,8 @@ public:
 
     /// The next token, without a retrieval.
     static constexpr Decision go_on() noexcept { return Decision{Kind::go_on, 0}; }
-    /// The next token; the search for what is asked now may begin meanwhile, since a retrieval comes soon. A hint: a retriever without
-    /// `prefetch` does nothing.
+    /// The next token. A retrieval comes soon, so the search for what would be asked now may begin. This is a hint: a retriever
+    /// without `prefetch` does nothing.
     static constexpr Decision prefetch() noexcept { return Decision{Kind::prefetch, 0}; }
     /// The next token without the passages that stand; before it the newest `rewind` generated tokens are taken back.
     static constexpr Decision drop_passages(std::size_t rewind = 0) noexcept { return Decision{Kind::drop_passages, rewind}; }
@@ -38,12 +38,12 @@ public:
 
     constexpr bool operator==(const Decision&) const = default;
 
-    /// The stronger of two: stop, then retrieve, drop passages, prefetch, go on. It takes back as much as the one of the two that
+    /// The stronger of two: stop, then retrieve, drop passages, prefetch, go on. It takes back as many tokens as the one that
     /// takes back more.
     friend constexpr Decision either(Decision a, Decision b) noexcept {
         return Decision{std::max(a.kind_, b.kind_), std::max(a.rewind_, b.rewind_)}.normalised();
     }
-    /// The weaker of two, in the same order. It takes back as much as the one of the two that takes back more.
+    /// The weaker of two, in the same order. It takes back as many tokens as the one that takes back more.
     friend constexpr Decision both(Decision a, Decision b) noexcept {
         return Decision{std::min(a.kind_, b.kind_), std::max(a.rewind_, b.rewind_)}.normalised();
     }

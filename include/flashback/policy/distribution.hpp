@@ -1,5 +1,5 @@
-/// \file What logits mean as probabilities, in double. Softmax, sampling and margins use arithmetic that no library or compiler rounds
-/// in another way; surprisal and entropy also take one logarithm of the standard library.
+/// \file What logits mean as probabilities, in double. Softmax, sampling and margins use arithmetic that every library and
+/// compiler rounds in the same way; surprisal and entropy also take one logarithm from the standard library.
 #pragma once
 
 #include "flashback/core/tokens.hpp"
@@ -14,7 +14,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// The value as it stands, rounded: a compiler may not fuse the product behind it with a sum.
+/// The value, rounded: a compiler may not fuse the product that gave it with a sum.
 inline double rounded(double value) noexcept {
 #if defined(__GNUC__) && defined(__SSE2__)
     asm("" : "+x"(value));
@@ -24,8 +24,8 @@ inline double rounded(double value) noexcept {
     return value;
 }
 
-/// e^x for x <= 0, to within 2 units in the last place; 0 below -708, where the result is about to be subnormal. The same
-/// with every standard library, which std::exp is not: a sampled token may hang on its last bit.
+/// e^x for x <= 0, to within 2 units in the last place; 0 below -708, where the result is about to be subnormal. It is the same
+/// with every standard library. std::exp is not, and a sampled token may depend on its last bit.
 /// Source    Cody and Waite 1980, Software manual for the elementary functions, chapter 6 (argument reduction)
 inline double exp_of_negative(double x) noexcept {
     if (!(x >= -708)) return std::isnan(x) ? x : 0;
@@ -34,7 +34,7 @@ inline double exp_of_negative(double x) noexcept {
     const double n = shifted - to_integer;
     double r = x - rounded(n * 0x1.62e42fee00000p-1);  // ln 2 in two parts; n times the first is exact
     r = r - rounded(n * 0x1.a39ef35793c76p-33);
-    double p = 1.0 / 6227020800;  // 1/13!: the series to where it adds nothing for |r| <= ln 2 / 2
+    double p = 1.0 / 6227020800;  // 1/13!: later terms of the series add nothing for |r| <= ln 2 / 2
     for (const double divisor :
          {479001600.0, 39916800.0, 3628800.0, 362880.0, 40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0}) {
         p = rounded(p * r) + 1.0 / divisor;
@@ -49,7 +49,7 @@ struct SoftmaxTotal {
     double total;  ///< sum of e^(logit - most)
 };
 
-/// What divides logits into probabilities.
+/// What turns logits into probabilities: each is e^(logit - most) / total.
 inline SoftmaxTotal softmax_total(std::span<const float> logits) noexcept {
     const double most = *std::ranges::max_element(logits);
     double total = 0;
@@ -61,7 +61,8 @@ inline SoftmaxTotal softmax_total(std::span<const float> logits) noexcept {
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The probabilities of all tokens: e^logit, divided by the sum over all of them. A masked token, of logit -infinity, has none.
+/// The probabilities of all tokens: e^logit, divided by the sum over all of them. A masked token, whose logit is -infinity, has
+/// probability 0.
 /// Shape     logits, out (vocabulary)
 /// Requires  at least one logit, the greatest a number; `out` is as long as `logits`
 /// Cost      one exponential per logit

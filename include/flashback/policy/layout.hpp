@@ -17,13 +17,13 @@ struct LayoutParts {
     TokenSpan head;                       ///< BOS, system text
     std::span<const TokenSpan> passages;  ///< each as the wrapper wrote it, the best first
     TokenSpan context;                    ///< the prompt and what was generated, less what was dropped from its front
-    TokenSpan held = {};                  ///< what the model holds now: what stays in front of it costs nothing
+    TokenSpan held = {};                  ///< what the model holds now: a beginning that agrees with it costs nothing
     TokenSpan standing = {};  ///< what was laid out last for this text, and the text since: where passages stand now
 };
 
-/// Puts the parts in order: `layout(parts, out)` appends to `out`. Callable when const. One that looks at `held` may give another text
-/// in a session that has a past; one that looks at `standing` does not. The optional members are those of a
-/// RetrievalSchedule.
+/// Puts the parts in order: `layout(parts, out)` appends to `out`. Callable when const. A layout that looks at `held` may give
+/// another text in a session that has a past; one that looks only at `standing` gives the same. The optional members are those
+/// of a RetrievalSchedule.
 template <class L>
 concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) {
     { layout(parts, out) } -> detail::GivesNoTokens;
@@ -68,13 +68,13 @@ struct AppendPassages {
     }
 };
 
-/// head, context, passages, and the newest tokens of the context once more, so that a model that was never tuned to look past a
-/// passage has in front of it what it goes on with. Without passages nothing is repeated.
+/// head, context, passages, and the newest tokens of the context once more. So a model that was never tuned to look past a
+/// passage goes on from text that it has just read. Without passages nothing is repeated.
 /// Cost      at each retrieval, `tokens` more to evaluate than AppendPassages
 /// Source    ours; that a causal model reads a text better the second time is the finding of Springer et al. 2024, Repetition
 ///           improves language model embeddings
 struct AppendAndRepeat {
-    std::size_t tokens = 16;  ///< how many are repeated; of a shorter context all
+    std::size_t tokens = 16;  ///< how many are repeated; if the context is shorter, all
 
     void operator()(const LayoutParts& parts, TokenBuffer& out) const {
         AppendPassages{}(parts, out);
@@ -82,13 +82,13 @@ struct AppendAndRepeat {
     }
 };
 
-/// AppendPassages, but a passage that is found again stays where it stands in the text: to find the same passages again costs one
-/// token, and not the passages and all that was generated since. A passage that is new stands at the end, and one that is not found
-/// again goes; what stood after it is read anew anyway, and so the passages there are put at the end, too.
+/// As AppendPassages, but a passage that is found again stays where it stands in the text. So finding the same passages again
+/// costs one token, instead of the passages and all that was generated since. New passages are put at the end. A passage that
+/// is not found again is removed; what stood after it must be read anew anyway, so passages from there are put at the end, too.
 /// Cost      at most that of AppendPassages, and a comparison of what stands with the parts
 /// Source    ours
 struct Sticky {
-    /// So many passages of an answer can stay; those after them are always put at the end.
+    /// This many passages of an answer can stay in place; later ones are always put at the end.
     static constexpr std::size_t most_standing = 64;
 
     void operator()(const LayoutParts& parts, TokenBuffer& out) const {
@@ -96,7 +96,7 @@ struct Sticky {
         std::uint64_t placed = 0;  // a bit for each passage
         std::size_t read = 0;      // of the context
         if (starts_with(parts.standing, parts.head)) {
-            // What stands is read as text with passages in between, as far as it is that.
+            // Reads what stands as the text with passages in between, until it is something else.
             TokenSpan rest = parts.standing.subspan(parts.head.size());
             while (!rest.empty()) {
                 const std::size_t i = next_passage(parts, rest, parts.context.subspan(read), placed);
@@ -123,8 +123,8 @@ private:
         return tokens.size() >= front.size() && std::ranges::equal(tokens.first(front.size()), front);
     }
 
-    /// The passage, not placed yet, that `rest` begins with; if none, how many passages there are. Tokens that the text goes on with too
-    /// are text: what follows them is the same, whichever of the two they were.
+    /// Which of the passages that are not yet placed `rest` begins with; if none, how many passages there are. Tokens that are
+    /// also the next ones of the text count as text: either way the model reads the same.
     static constexpr std::size_t next_passage(const LayoutParts& parts, TokenSpan rest, TokenSpan context,
                                               std::uint64_t placed) {
         for (std::size_t i = 0; i < std::min(parts.passages.size(), most_standing); ++i) {

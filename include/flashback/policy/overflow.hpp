@@ -16,9 +16,10 @@ struct FullWindow {
     std::size_t context = 0;  ///< how much of it is text: the prompt and what was generated, less what was dropped before
 };
 
-/// Says how many of the oldest tokens of the text are dropped, for good: `overflow(full)`, as std::size_t. If that is 0 or all of them, the
-/// generation ends with StopReason::window_full, or with an error before its first token. The rest is evaluated at its new
-/// positions, so it is as exact as any other context. Callable when const. The optional members are those of a RetrievalSchedule.
+/// Says how many of the oldest tokens of the text are dropped for good: `overflow(full)`, as std::size_t. If that is 0 or all
+/// of them, the generation ends with StopReason::window_full, or with an error before its first token. What is left is
+/// evaluated at its new positions, so it is as exact as any other context. Callable when const. The optional members are those
+/// of a RetrievalSchedule.
 template <class O>
 concept Overflow = requires(const O& overflow, const FullWindow& full) {
     { overflow(full) } -> detail::Count;
@@ -49,8 +50,8 @@ struct StopWhenFull {
 /// Drops the oldest tokens of the text. The head stays, and so do the passages.
 class DropOldest {
 public:
-    /// `keep` is how much of the room that head and passages leave is filled with the newest text. With 1 the next token
-    /// is too many again and everything is evaluated anew for each.
+    /// `keep` is how much of the room that head and passages leave is filled with the newest text. With 1, the window is full
+    /// again at the next token, and everything is evaluated anew for each token.
     /// Throws    Error{contract} if `keep` does not lie in (0, 1]
     constexpr explicit DropOldest(double keep = 0.5) : keep_(keep) {
         FLASHBACK_ASSERT(keep > 0 && keep <= 1, "DropOldest keeps a part of the text in (0, 1], found ", keep);

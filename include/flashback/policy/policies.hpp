@@ -40,8 +40,9 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `overflow` | `Overflow`          | `StopWhenFull`     | what is dropped when the window is full      |
 /// | `stopping` | `StoppingCriterion` | `NeverStop`        | when the text is long enough: stop strings   |
 ///
-/// A policy is held by value, moved if it cannot be copied (then the setters need an rvalue, as in a chain); a `std::ref` refers to
-/// one that lives elsewhere. A method that has members of these names fills their slots, all from one object:
+/// A policy is held by value. One that cannot be copied is moved; then the setters need an rvalue, as in a chain. A `std::ref`
+/// refers to a policy that lives elsewhere. A method is one object that fills several slots: those for which it has a member of
+/// that name:
 ///
 ///     struct Flare {
 ///         Decision schedule(const StepView&);
@@ -201,7 +202,7 @@ public:
         return with<stopping_slot, detail::FittingStopping<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
-    /// These policies with the slots that a method has members for filled by it. A slot that is set after it is another policy's.
+    /// These policies with a method in the slots for which it has members. A slot that is set later holds that other policy.
     template <class M>
     constexpr auto method(M policy) const& {
         static_assert(detail::checked_method<Checked<M>>());
@@ -231,7 +232,7 @@ public:
     }
 
 private:
-    /// Calls `call` with each policy: with one that several slots refer to, once.
+    /// Calls `call` with each policy, and only once with one that several slots refer to.
     template <class Call>
     constexpr void each(Call call) {
         std::array<detail::Referred, 9> met{};

@@ -24,14 +24,15 @@ concept QueryResult = std::same_as<std::remove_cvref_t<Result>, Query> || std::c
 
 }  // namespace detail
 
-/// Makes the query of a retrieval: `builder(step)` gives a Query whose views stay valid until the next call; or tokens or text, which
-/// may be given by value: a TokenSpan, a TokenBuffer, a std::string. The optional members are those of a RetrievalSchedule.
+/// Makes the query of a retrieval: `builder(step)` gives a Query whose views stay valid until the next call. It may also give
+/// tokens or text, even by value: a TokenSpan, a TokenBuffer, a std::string. The optional members are those of a
+/// RetrievalSchedule.
 template <class B>
 concept QueryBuilder = requires(B& builder, const StepView& step) {
     { builder(step) } -> detail::QueryResult;
 };
 
-/// A query that owns its tokens and its text, so that it outlives what it was made of.
+/// A query that owns its tokens and its text, so that it outlives what it was made from.
 struct OwnedQuery {
     TokenBuffer tokens;
     std::string text;

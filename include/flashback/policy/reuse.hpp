@@ -25,8 +25,8 @@ constexpr std::size_t common_prefix(TokenSpan a, TokenSpan b) noexcept {
     return n;
 }
 
-/// Says how many positions of a cache are kept: `reuse(held, wanted)`, at most `common_prefix(held, wanted)`, as std::size_t. Callable
-/// when const. The optional members are those of a RetrievalSchedule.
+/// Says how many positions of a cache are kept: `reuse(held, wanted)`, as std::size_t, at most `common_prefix(held, wanted)`.
+/// Callable when const. The optional members are those of a RetrievalSchedule.
 template <class R>
 concept KVReuse = requires(const R& reuse, TokenSpan held, TokenSpan wanted) {
     { reuse(held, wanted) } -> detail::Count;

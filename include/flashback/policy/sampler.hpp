@@ -41,10 +41,10 @@ concept SamplesStep = requires(S& sampler, std::span<const float> logits, const 
 
 }  // namespace detail
 
-/// Takes a token from logits: `sampler(logits)`, or `sampler(logits, step)` if the text before the token matters. It gives a TokenId.
-/// Masked tokens have the logit -infinity and may not be taken; no logit is NaN or +infinity, which a decoder refuses before it
-/// asks. The optional members are those of a RetrievalSchedule. A sampler that draws by the position of its token (`step.context.size()`)
-/// gives the same text after a rewind, in a fork and under speculation.
+/// Takes a token from logits: `sampler(logits)`, or `sampler(logits, step)` if the text before the token matters. It gives a
+/// TokenId. Masked tokens have the logit -infinity and may not be taken. No logit is NaN or +infinity: a decoder refuses these
+/// before it asks. The optional members are those of a RetrievalSchedule. A sampler that draws by the position of its token
+/// (`step.context.size()`) gives the same text after a rewind, in a fork and under speculation.
 template <class S>
 concept Sampler = detail::SamplesStep<S> ||(detail::SamplesLogits<S> && !detail::TakesStep<S>);
 
@@ -85,7 +85,7 @@ constexpr TokenId take_token(S& sampler, std::span<const float> logits, const St
     }
 }
 
-/// The likeliest token; of equals the one with the lowest id.
+/// The likeliest token; if several are equal, the one with the lowest id.
 struct Greedy {
     /// Throws    Error{logits} if a logit is not a number or if none is above -infinity
     TokenId operator()(std::span<const float> logits) const {
@@ -111,8 +111,8 @@ struct RepetitionOptions {
     std::size_t window = 64;  ///< how many of the newest tokens of the text count
 };
 
-/// Makes the tokens that stand in the newest text less likely, then leaves the choice to another sampler: positive logits are
-/// divided by the penalty, negative ones multiplied by it, once however often the token stands there.
+/// Makes the tokens that stand in the newest text less likely, then leaves the choice to another sampler. Positive logits are
+/// divided by the penalty, negative ones multiplied by it; once, however often the token stands there.
 /// Cost      one copy of the logits
 /// Source    Keskar et al. 2019, CTRL, section 4.1
 template <class Inner>

@@ -12,10 +12,10 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Decides when to retrieve: `schedule(step)` is asked before every token, the first included, and gives a Decision, or a
-/// bool (nothing that only converts to one), of which true retrieves. A schedule that changes when it is called has a `reset()`.
+/// Decides when to retrieve: `schedule(step)` is asked before every token, the first included, and gives a Decision, or a bool,
+/// of which true retrieves. What only converts to bool is refused. A schedule that changes when it is called has a `reset()`.
 ///
-/// Optional members, of policies in any slot; one that is there but does not fit is refused, by name:
+/// Optional members of policies in any slot. If one is there but does not fit, it is refused by name:
 ///
 /// | expression                    | result | meaning                                                                      |
 /// |-------------------------------|--------|------------------------------------------------------------------------------|
@@ -29,8 +29,8 @@ namespace flashback::inline FLASHBACK_ISA {
 /// |----------------------------------|------------|------------------------------------------------------------------------|
 /// | `schedule.at_end(step, reason)`  | `Decision` | the text is about to end for a StopReason: eos, stop_string or max_tokens. A decision to retrieve or to drop passages goes on instead; any other lets it end |
 ///
-/// At eos the schedule was asked after every token of the text; else the newest token is new to it. At max_tokens a decision that
-/// takes nothing back lets the text end all the same.
+/// At eos the schedule has been asked after every token of the text; at other ends the newest token is new to it. At max_tokens
+/// the text ends anyway, unless the decision takes tokens back.
 template <class S>
 concept RetrievalSchedule = requires(S& schedule, const StepView& step) {
     { schedule(step) } -> detail::Decides;
@@ -50,7 +50,7 @@ concept StartsAfresh = RetrievalSchedule<const S> || Resets<S>;
 template <class S>
 concept FittingSchedule = RetrievalSchedule<S> && StartsAfresh<S> &&(!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S>;
 
-/// What a schedule says of the end of a text; without `at_end` nothing.
+/// What a schedule says about the end of a text; without `at_end` nothing.
 template <class S>
 constexpr Decision at_end_of(S& schedule, const StepView& step, StopReason reason) {
     if constexpr (LooksAtEnds<Unwrapped<S>>) {

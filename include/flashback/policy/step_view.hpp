@@ -39,8 +39,8 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `dropped`         | how many of the oldest tokens of `context` the model no longer sees, because the window was full   |
 /// | `surprisals`      | `surprisal()` of each generated token, if a policy asked: it has `bool wants_surprisals() const`, or the options say so; else empty |
 ///
-/// What the logits mean is computed when it is asked for, each time anew. Before the first token there is nothing to doubt:
-/// probability 1, surprisal 0, entropy 0, margin 1.
+/// What the logits mean is computed only when it is asked for, each time anew. Before the first token there is nothing to
+/// doubt: probability 1, surprisal 0, entropy 0, margin 1.
 struct StepView {
     TokenSpan context;
     std::size_t prompt_tokens = 0;

@@ -16,8 +16,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Ends a generation: `stopping(step)` is asked after every token, which then is the newest, and gives true, a
-/// bool, to stop. One that changes when it is called has a `reset()`. The optional members are those of a RetrievalSchedule.
+/// Ends a generation: `stopping(step)` is asked after every token, which is then the newest, and gives a bool, of which true
+/// stops. One that changes when it is called has a `reset()`. The optional members are those of a RetrievalSchedule.
 template <class S>
 concept StoppingCriterion = requires(S& stopping, const StepView& step) {
     { stopping(step) } -> std::same_as<bool>;
@@ -61,8 +61,8 @@ struct NeverStop {
     constexpr bool operator()(const StepView& /*step*/) const noexcept { return false; }
 };
 
-/// Ends a generation when its text contains one of several strings, wherever the tokens are cut. Keeps the text as it grows,
-/// and takes back what a rewind takes back.
+/// Ends a generation when its text contains one of several strings, however the text is cut into tokens. It keeps the text as
+/// it grows, and takes back what a rewind takes back.
 ///
 /// `Detokenize` is any callable that gives the text that a token adds: `[&](TokenId t) { return tokenizer.decode(t); }`.
 template <class Detokenize>
@@ -127,7 +127,7 @@ public:
     }
 
 private:
-    /// The text of the oldest tokens; a stop string in it was passed by.
+    /// Keeps the text of the oldest tokens. A stop string in it no longer counts.
     void keep(std::size_t tokens) {
         text_ += cut_;
         cut_.clear();

@@ -17,15 +17,16 @@ namespace flashback::inline FLASHBACK_ISA {
 /// The settings of TruncatedSampling; the defaults change nothing. They act in this order.
 struct SamplingOptions {
     float temperature = 1.0f;  ///< below 1 sharpens the distribution; 0 always takes the likeliest token
-    std::size_t top_k = 0;     ///< so many of the likeliest tokens remain; 0 = all
+    std::size_t top_k = 0;     ///< how many of the likeliest tokens remain; 0 = all
     float top_p = 1.0f;        ///< in (0, 1]; the likeliest tokens that together have this probability remain
     float min_p = 0.0f;  ///< in [0, 1]; tokens less likely than this part of the likeliest one's probability do not remain
     std::uint64_t seed = 0;
 };
 
-/// A random token of the likeliest ones. What it draws depends on the logits, the seed and the position of the token alone, with every
-/// standard library: the same seed gives the same tokens, and a rewind, a fork or speculation those of the plain run.
-/// Cost      vocabulary exponentials (top_k, if set), and a heap of the candidates from which the kept ones are taken
+/// A random token of the likeliest ones. What it draws depends only on the logits, the seed and the position of the token, with
+/// every standard library. So the same seed gives the same tokens, also after a rewind, in a fork or under speculation.
+/// Cost      one exponential for each token of the vocabulary (for top_k of them, if that is set), and a heap from which the
+///           kept ones are taken
 /// Source    top-k: Fan et al. 2018, Hierarchical neural story generation, section 5.4; top-p: Holtzman et al. 2020, The
 ///           curious case of neural text degeneration, section 3.1; min-p: Nguyen et al. 2024, Turning up the heat
 class TruncatedSampling {
@@ -38,7 +39,7 @@ public:
         FLASHBACK_ASSERT(options.min_p >= 0 && options.min_p <= 1, "min-p must lie in [0, 1], found ", options.min_p);
     }
 
-    /// The token at the position behind the text of a step.
+    /// The token at the position after the text of a step.
     /// Throws    as `at`
     TokenId operator()(std::span<const float> logits, const StepView& step) { return at(logits, step.context.size()); }
 

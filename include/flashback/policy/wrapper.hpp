@@ -34,11 +34,11 @@ concept WrapsPassages = requires(const W& wrapper, const Passage& passage, std::
 
 }  // namespace detail
 
-/// Writes one passage and what marks it to the end of `out`: `wrapper(tokens, out)`; or, if its title, its score or its place in the
-/// answer matter, `wrapper(passage, rank, out)`, where the best passage has the rank 0. Callable when const.
+/// Writes one passage and what marks it to the end of `out`: `wrapper(tokens, out)`. If its title, its score or its place in
+/// the answer matter, it is `wrapper(passage, rank, out)`; the best passage has rank 0. Callable when const.
 ///
-/// An optional `markers()`, const, names the ids that the wrapper adds, as a view of what lives on in it; they are masked before
-/// every sampling, so that no text can contain them. The other optional members are those of a RetrievalSchedule.
+/// An optional const `markers()` gives the ids that the wrapper adds, as a view of what it owns. They are masked before every
+/// sampling, so that no text can contain them. The other optional members are those of a RetrievalSchedule.
 template <class W>
 concept MarkerWrapper = detail::WrapsPassages<W> ||(detail::WrapsTokens<W> && !detail::TakesPassages<W>);
 
@@ -104,10 +104,10 @@ private:
     std::array<TokenId, 2> markers_;
 };
 
-/// The passage between two texts: ordinary tokens, which no model has to be trained for and which a text may contain.
+/// The passage between two texts. These are ordinary tokens: no model has to be trained for them, and a text may contain them.
 class MarkerText {
 public:
-    /// `left` and `right` are encoded texts, either of which may be empty: MarkerText{tokenizer.encode("["), tokenizer.encode("]")}.
+    /// `left` and `right` are encoded texts, and may be empty: MarkerText{tokenizer.encode("["), tokenizer.encode("]")}.
     MarkerText(TokenBuffer left, TokenBuffer right) noexcept : left_(std::move(left)), right_(std::move(right)) {}
 
     void operator()(TokenSpan passage, TokenBuffer& out) const {

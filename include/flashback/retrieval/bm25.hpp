@@ -16,7 +16,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// The settings of a BM25 index. The defaults are those of Pyserini and Anserini.
 struct Bm25Options {
-    std::size_t passage_tokens = 128;  ///< documents are cut into passages of at most so many tokens
+    std::size_t passage_tokens = 128;  ///< documents are cut into passages of at most this many tokens
     bool passage_head = true;          ///< whether Tokenizer::passage_head stands in front of each: OPT's `</s>`
     double k1 = 0.9;                   ///< >= 0: how soon more occurrences of a word stop counting
     double b = 0.4;                    ///< in [0, 1]: how much a passage is marked down for being long
@@ -34,11 +34,11 @@ struct Bm25Options {
 class Bm25Index {
 public:
     /// Cuts documents into passages and indexes them.
-    /// Throws    Error{contract} for options out of range, or 2^32 passages or pairs of a word and a passage that has it;
-    ///           Error{vocabulary} if a document cannot be tokenised
+    /// Throws    Error{contract} for options out of range, and if there are 2^32 passages, or as many pairs of a word and a
+    ///           passage that has it; Error{vocabulary} if a document cannot be tokenised
     Bm25Index(std::vector<Document> documents, Tokenizer tokenizer, const Bm25Options& options = {});
 
-    /// Indexes whole documents: for searching by text. Their passages have no tokens.
+    /// Indexes whole documents, for searching by text. Their passages have no tokens.
     /// Throws    Error{contract} for options out of range, or 2^32 passages or pairs of a word and a passage that has it
     explicit Bm25Index(std::vector<Document> documents, const Bm25Options& options = {});
 
@@ -56,7 +56,7 @@ public:
     /// Cost      one addition for each posting of each word of the query
     std::vector<Passage> retrieve(const Query& query, std::size_t k) const;
 
-    /// As `retrieve`, by text, with numbers in place of views.
+    /// Like `retrieve`, but by text, and with numbers instead of views.
     std::vector<Hit> search(std::string_view text, std::size_t k) const;
 
 private:

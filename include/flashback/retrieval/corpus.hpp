@@ -17,7 +17,7 @@ namespace flashback::inline FLASHBACK_ISA {
 struct Document {
     std::string id;  ///< unique in its corpus
     std::string title;
-    std::string text;  ///< everything to read and to search; begins with the title if the collection has it apart
+    std::string text;  ///< everything to read and to search; begins with the title if the file has it apart
 };
 
 /// A collection of documents.
@@ -26,31 +26,33 @@ struct Corpus {
     std::size_t replaced = 0;  ///< places where the files were not UTF-8 and got U+FFFD
 };
 
-/// How a file of plain text falls into documents.
+/// How a file of plain text is divided into documents.
 enum class TextForm : std::uint8_t {
-    /// dictd-style articles, to search in. One starts at a line whose first character is no blank, at the top or after an empty line;
-    /// that line is its title. Lines that were broken only to fit a page are joined, the common indentation goes, and so do the braces
-    /// around `{cross references}`.
+    /// dictd-style articles, to search in. An article starts at a line whose first character is not blank, at the top or after
+    /// an empty line. That line is its title. Lines that were broken only to fit a page are joined. The common indentation is
+    /// removed, and so are the braces around `{cross references}`.
     dictionary,
-    /// WikiText, if the first line that is not empty is ` = Title = `: its articles; else the text as a whole, without a title. Every
-    /// character stays.
+    /// The articles of WikiText, if the first line that is not empty is ` = Title = `; else the text as a whole, without a
+    /// title. Every character stays.
     whole,
-    /// Texts to train on: a line with a form feed and nothing else stands between two of them. Every other character stays, blank texts
-    /// are left out, and there may be none. Of JSON lines, "text" alone is read.
+    /// Texts to train on. A line with only a form feed separates two of them; every other character stays. Blank texts are left
+    /// out, and a file may hold no text at all. Of JSON lines, only "text" is read.
     pages,
 };
 
-/// Reads a collection of documents; which kind it is shows in the path and in its first character.
+/// Reads a collection of documents. The path and the first character of the file show which kind it is.
 ///
-/// - A folder: each .txt and .md file below it is a document. The id is the path inside the folder, the title its stem.
-/// - A file that starts with `{`: JSON lines, `{"id","contents"}` as Pyserini writes them, the title being the first line of
-///   the contents, or `{"_id","title","text"}` as BEIR does.
-/// - Any other file: plain text of a form. Ids are the stem of the file and a number, or the stem alone for a text as a whole.
+/// - A folder: each .txt and .md file below it is a document. The id is the path inside the folder; the title is the file's
+///   stem.
+/// - A file that starts with `{`: JSON lines. They are `{"id","contents"}` as Pyserini writes them (the title is the first line
+///   of the contents), or `{"_id","title","text"}` as BEIR does.
+/// - Any other file: plain text, divided as `form` says. Ids are the stem of the file and a number, or the stem alone for a
+///   text as a whole.
 ///
-/// A byte order mark is dropped, and CR LF is one end of a line.
+/// A byte order mark is dropped, and CR LF ends one line.
 ///
-/// Throws    Error{io} for a path that cannot be read; Error{corpus} for binary or compressed files, lines of JSON that are no
-///           documents, ids that occur twice, and, unless they are pages, if there is no document at all
+/// Throws    Error{io} for a path that cannot be read; Error{corpus} for binary or compressed files, lines of JSON that are not
+///           documents, ids that occur twice, and, unless the form is `pages`, if there is no document at all
 /// Source    dictd(8) and dictfmt(1); Merity et al. 2016, Pointer sentinel mixture models, for WikiText
 Corpus read_corpus(const std::filesystem::path& path, TextForm form = TextForm::dictionary,
                    FileAccess access = FileAccess::map);

@@ -25,7 +25,7 @@ public:
     /// Cost      tokenises everything once
     Passages(std::vector<Document> documents, const Tokenizer& tokenizer, std::size_t most_tokens, TokenSpan head = {});
 
-    /// Takes each document whole, as one passage without tokens: for searching, not for decoding.
+    /// Takes each document as one passage without tokens: for searching, not for decoding.
     explicit Passages(std::vector<Document> documents);
 
     const std::vector<Document>& documents() const noexcept { return documents_; }

@@ -1,4 +1,4 @@
-/// \file Rows of activations, in the form in which a type of weights multiplies them.
+/// \file Rows of activations, in the form that a type of weights is multiplied with.
 ///
 /// What an element becomes depends on its row alone (rules R1 and R4) and is the same for every number of rows. Weights of F32
 /// and F16 take it as it is; those of BF16 round it to bfloat16; quantised weights take 8-bit integers with one scale for 32 of

@@ -21,13 +21,13 @@ struct AdamWElements {
 struct AdamWFactors {
     float beta1, beta2;
     float kept;        ///< of a parameter, after decay
-    float minus_rate;  ///< over the correction of m
+    float minus_rate;  ///< minus the rate, divided by the correction of m
     float root2;       ///< 1 over the root of the correction of v
     float epsilon;
-    float factor;  ///< that gradients are multiplied by first
+    float factor;  ///< gradients are first multiplied by it
 };
 
-/// m and v follow the gradient, and the parameter goes against m over the root of v.
+/// One step: m and v follow the gradient, and the parameter moves against m divided by the root of v.
 /// Source    Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2
 inline void adamw(const AdamWElements& elements, const AdamWFactors& f) noexcept {
     const Lanes beta1 = Lanes::all(f.beta1);

@@ -21,8 +21,9 @@ struct AttentionQuery {
 /// How many queries go over the tiles together: keys and values are read once for all of them.
 inline constexpr std::size_t attention_queries = 16;
 
-/// Each query attends to all positions up to its own: out = softmax(q Kᵀ) V. The bits are those of testing::plain::attend for each query
-/// alone. A score that is NaN or +infinity makes every element of its out NaN. Later positions are not used in any way.
+/// Each query attends to all positions up to its own: out = softmax(q Kᵀ) V. The bits are those of testing::plain::attend for
+/// each query alone. A score that is NaN or +infinity makes every element of its out NaN. Later positions are not used in any
+/// way.
 /// Shape     q, out of each query (d)   `tile(t)` gives the keys and values of the positions [64 t, 64 t + 64), each an Element
 /// Requires  at most attention_queries of them, positions ascending
 /// Cost      2 · (position + 1) · d multiply-adds for each query

@@ -11,8 +11,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// The gradients around a norm of a row: that of what it gave, and those of what it was made of, which are added to; null for what
-/// does not train.
+/// The gradients around a norm of a row: that of its result, and those of its inputs, which are added to. A pointer is null if
+/// its input does not train.
 /// Shape     each (n)
 struct NormGradients {
     const float* dy;
@@ -164,7 +164,8 @@ inline void relu_backward(float* x, const float* dy, std::size_t n) noexcept {
     });
 }
 
-/// The derivative of softmax in attention: from that of the weights to that of the scores, dp = p · (dp - sum(out · dout)).
+/// The derivative of softmax in attention: from the gradient of the weights to that of the scores, dp = p · (dp - sum(out ·
+/// dout)).
 /// Shape     out, dout (d)   p, dp (padded(n))
 /// Source    Dao et al. 2022, FlashAttention, algorithm 4
 inline void attention_scores_backward(const float* out, const float* dout, std::size_t d, const float* p, float* dp,

@@ -1,4 +1,4 @@
-/// \file Short bursts of what the machine does at most: arithmetic in registers, and reading of memory.
+/// \file Short bursts of the most that the machine can do: arithmetic in registers, and reading memory.
 #pragma once
 
 #include "flashback/simd/detail/byte_lanes.hpp"
@@ -11,7 +11,7 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 
 namespace detail {
 
-/// The same value, which the compiler must have in a register here and knows nothing of.
+/// The same value. The compiler must have it in a register here, and knows nothing about it.
 template <class Value>
 FLASHBACK_SIMD_INLINE void keep(Value& value) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 16
@@ -25,8 +25,8 @@ FLASHBACK_SIMD_INLINE void keep(Value& value) noexcept {
 #endif
 }
 
-// Independent chains: at least latency times throughput of any processor (6 cycles of a bf16 dot product, two at a time), at
-// most what the registers hold beside the factors.
+// Independent chains: at least latency times throughput of any processor (6 cycles of a bf16 dot product, two at a time), and
+// at most what the registers hold beside the factors.
 inline constexpr std::size_t peak_chains = 12;
 inline constexpr std::size_t peak_steps = std::size_t{1} << 18;  // about a millisecond
 
@@ -63,7 +63,7 @@ inline void f32_burst() noexcept {
 #endif
 }
 
-/// Operations of one call of bf16_burst; 0 without an instruction for dot products of bf16, and then it does nothing.
+/// Operations of one call of bf16_burst; 0 if there is no instruction for dot products of bf16; then the call does nothing.
 #if defined(__AVX512BF16__) && FLASHBACK_SIMD_FLOATS == 16
 inline constexpr double bf16_burst_operations = 2.0 * 32 * static_cast<double>(detail::peak_chains * detail::peak_steps);
 #else
@@ -78,7 +78,8 @@ inline void bf16_burst() noexcept {
 #endif
 }
 
-/// Operations of one call of int8_burst; 0 without instructions for dot products of integers, and then it does nothing.
+/// Operations of one call of int8_burst; 0 if there are no instructions for dot products of integers; then the call does
+/// nothing.
 #if defined(FLASHBACK_SIMD_INT_LOOPS)
 inline constexpr double int8_burst_operations = 0;
 #elif defined(FLASHBACK_SIMD_DOT_BYTES)
@@ -92,7 +93,7 @@ inline void int8_burst() noexcept {
 #if !defined(FLASHBACK_SIMD_INT_LOOPS)
     detail::IntBatch factor = detail::all_ints(0x00010001);
     detail::run_chains(detail::all_ints(0), [&](const detail::IntBatch& sum) {
-        detail::keep(factor);  // each time: the same product is not computed once for all
+        detail::keep(factor);  // each time, so that the product is not computed once for all
 #if defined(FLASHBACK_SIMD_DOT_BYTES)
         return detail::add_quads(sum, factor, factor);
 #else
@@ -102,7 +103,7 @@ inline void int8_burst() noexcept {
 #endif
 }
 
-/// Reads memory once, `Streams` places in turn, and asks for lines `Ahead` lines before it reads them.
+/// Reads memory once, at `Streams` places in turn, and asks for lines `Ahead` lines before it reads them.
 /// Shape     from (floats)
 /// Requires  floats is a multiple of 16 · Streams
 template <std::size_t Streams, std::size_t Ahead>

@@ -33,7 +33,7 @@ struct GemmShape {
     std::size_t rows, panels, depth;
 };
 
-/// What C holds before: nothing that matters, or a sum to which the product is added.
+/// Whether a product is written over C, or added to what C holds.
 enum class GemmStart : bool { zero, accumulate };
 
 /// C = A B or C += A B. Every element is one chain of multiply-adds, k ascending, which begins at 0 or at what C holds. The

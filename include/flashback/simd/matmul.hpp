@@ -24,14 +24,15 @@ struct MatmulResult {
     std::size_t stride;
 };
 
-/// Some outputs of y = x Wᵀ: those of some panels. Every output is one chain of multiply-adds, k
-/// ascending: for weights of floats one each (BF16: of products of bfloat16), for quantised weights one for each exact sum of 32.
-/// The bits are those of testing::plain::matmul, whatever the number of rows and panels.
-/// Shape     a (rows, inputs()), converted for operand_of(w.type()) unless that is f32; y (rows, y.stride), of which 16 per
-///           panel are written, the padding of the last panel included
+/// Some outputs of y = x Wᵀ: those of some panels. Every output is one chain of multiply-adds, k ascending. Float weights give
+/// one multiply-add each (BF16: of products of bfloat16); quantised weights give one for each exact sum of 32. The bits are
+/// those of testing::plain::matmul, whatever the number of rows and panels.
+/// Shape     a (rows, inputs()), converted for operand_of(w.type()) unless that is f32; y (rows, y.stride), of which 16 for
+///           each panel are written, including the padding of the last one
 /// Requires  y.stride >= 16 * panels; y at any address of a float, rows best with a stride of row_stride()
 /// Cost      rows · outputs · inputs multiply-adds; the weights are read once from memory
-/// Source    Goto and van de Geijn 2008, Anatomy of high-performance matrix multiplication (what is blocked, and for which cache)
+/// Source    Goto and van de Geijn 2008, Anatomy of high-performance matrix multiplication (what is blocked, and for which
+///           cache)
 inline void matmul(const PackedMatrix& w, PanelRange panels, const Activations& a, std::size_t rows,
                    const MatmulResult& y) noexcept {
     if (panels.first == panels.last) return;

@@ -14,15 +14,15 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// An array of fixed length on a 64-byte border; from 4 MiB on the border of a huge page. Its values are indeterminate until
-/// they are written.
+/// An array of fixed length that begins at a 64-byte border; from 4 MiB on, at the border of a huge page. Its values are
+/// indeterminate until they are written.
 template <class T>
     requires std::is_trivially_copyable_v<T>
 class AlignedBuffer {
 public:
     AlignedBuffer() = default;
 
-    /// Throws    std::bad_alloc; std::bad_array_new_length if so many values are more bytes than an object can have
+    /// Throws    std::bad_alloc; std::bad_array_new_length if the values are more bytes than an object can have
     explicit AlignedBuffer(std::size_t count) : data_(allocated(bytes_of(count))), size_(count) {}
 
     /// Leaves the other buffer empty.

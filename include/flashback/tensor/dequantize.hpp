@@ -13,7 +13,7 @@ namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
 // Products of a binary16 scale, the 6 bits (Q6_K: 8) of a group's scale and the bits of a weight have at most 24 significant
-// bits, so they are exact, and only the sum with a minimum is rounded. It changes nothing if a compiler fuses the two: the bits
+// bits, so they are exact. Only the sum with a minimum is rounded. So it changes nothing if a compiler fuses the two: the bits
 // are the same under all options, and those of llama.cpp.
 
 inline void unpack(const BlockQ4_0& block, float* to) noexcept {

@@ -6,8 +6,9 @@
 #include <string_view>
 
 namespace flashback::inline FLASHBACK_ISA {
-/// A text in Unicode's normal form C: letters and their marks are one character where there is one. Bytes that are no UTF-8 stay.
-/// Cost      nothing to speak of for characters below U+0300, which stay as they are
+/// A text in Unicode's normal form C: a letter and its marks become one character if Unicode has one. Bytes that are not UTF-8
+/// stay.
+/// Cost      characters below U+0300 stay as they are and cost almost nothing
 /// Source    The Unicode Standard 15.0, section 3.11 and annex 15
 std::string normal_form_c(std::string_view text);
 

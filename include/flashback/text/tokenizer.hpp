@@ -46,7 +46,7 @@ public:
     /// The tokens that the model wants in front of every text: BOS, or none. Valid as long as a copy of this tokenizer lives.
     TokenSpan head() const noexcept;
 
-    /// The tokens that the model wants in front of every passage that is retrieved: BOS for OPT, else none. Valid as `head` is.
+    /// The tokens that the model wants in front of every retrieved passage: BOS for OPT, else none. Valid as `head` is.
     TokenSpan passage_head() const noexcept;
 
     /// The id of a token by its text, control tokens included; nothing if there is none.
@@ -74,7 +74,7 @@ public:
     /// Throws    Error{contract} for an id that the vocabulary does not have
     std::string decode(TokenSpan tokens) const;
 
-    /// The text of tokens that are a whole text, without head. It is the inverse of `encode`, and leaves out the space that
+    /// The text of tokens that are a whole text, without head. This is the inverse of `encode`: it leaves out the space that
     /// `encode` put in front. With SentencePiece two things do not come back: U+2581, which pieces use for a space, and what
     /// became the unknown token. With byte-level BPE all bytes of the text come back, or of its normal form if the vocabulary
     /// asks for one.

@@ -91,8 +91,9 @@ inline ValidText replace_invalid_utf8(std::string_view text) {
     return result;
 }
 
-/// A text of anybody's as it may stand on a terminal: U+FFFD in place of each control character (ESC is one, and C1 are), of each character
-/// that changes the direction of writing or ends a line, and of what is no UTF-8. Letters of all scripts stay, and the ASCII characters `kept`.
+/// Any text, made harmless for a terminal. U+FFFD takes the place of control characters (such as ESC and C1), of characters
+/// that change the direction of writing or end a line, and of bytes that are not UTF-8. Letters of all scripts stay, and so do
+/// the ASCII characters in `kept`.
 /// Source    The Unicode Standard 15.0, general category Cc, property Bidi_Control, U+2028 and U+2029
 inline std::string harmless(std::string_view text, std::string_view kept = {}) {
     constexpr char32_t replacement = 0xfffd;
@@ -146,8 +147,8 @@ constexpr char32_t to_lower(char32_t c) noexcept {
     return static_cast<char32_t>(static_cast<std::int32_t>(c) + it->delta);
 }
 
-/// Calls `on_word(std::string_view)` for each word of a text: word characters in a row, as many as there are, in lower case.
-/// The view is valid during the call.
+/// Calls `on_word(std::string_view)` for each word of a text: the longest runs of word characters, in lower case. The view is
+/// valid during the call.
 template <class OnWord>
 void for_each_word(std::string_view text, OnWord&& on_word) {
     std::string word;

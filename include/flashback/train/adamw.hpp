@@ -22,12 +22,13 @@ struct AdamWOptions {
 struct AdamWStep {
     std::uint64_t number = 1;  ///< of the step
     float rate = 0;            ///< of learning
-    float factor = 1;          ///< that gradients are multiplied by first
+    float factor = 1;          ///< gradients are first multiplied by it
 };
 
-/// One step of AdamW for some elements: m and v follow the gradient, and the decay is no part of it.
+/// One step of AdamW for some elements. The moments m and v follow the gradient times `factor`. Weight decay acts on the
+/// parameter only, and does not enter m and v.
 /// Source    Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2, in the form of PyTorch: the rate
-///           multiplies the decay, and epsilon stands outside the root of the corrected v
+///           multiplies the decay, and epsilon is added after the root of the corrected v
 inline void adamw(const AdamWOptions& options, const AdamWStep& step, const simd::AdamWElements& elements,
                   float decay) noexcept {
     const auto corrected = [&](float beta) {

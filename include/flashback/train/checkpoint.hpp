@@ -18,9 +18,10 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The checkpoint of one run: a GGUF file with the parameters and the moments of AdamW by name, in f32, the number of steps,
-/// the description of the run, a note of the caller's, and a checksum of all this. Only one run at a time may use it; a lock on
-/// the file `PATH.lock` ensures that. The system releases the lock when the process ends, in whatever way.
+/// The checkpoint of one run. It is a GGUF file with the parameters and the moments of AdamW by name, in f32. It also has the
+/// number of steps, the description of the run, a note by the caller, and a checksum of all this. Only one run at a time may
+/// use it; a lock on the file `PATH.lock` ensures that. The system releases the lock when the process ends, however that
+/// happens.
 ///
 ///     CheckpointFile checkpoint{"run.ckpt", {{"lr", "0.001"}, {"data", hash}}};
 ///     checkpoint.read(trainer);                         // nothing, if there is none yet
@@ -47,8 +48,8 @@ public:
     /// Brings a trainer to the state of the checkpoint and gives the note that was written with it; nothing if there is no
     /// checkpoint.
     /// Requires  the trainer has the options of the run
-    /// Throws    Error{format} if the file is damaged, or is no checkpoint; Error{contract} if it is one of another run; Error{io};
-    ///           then the trainer is as it was
+    /// Throws    Error{format} if the file is damaged or not a checkpoint; Error{contract} if it belongs to another run;
+    ///           Error{io}; then the trainer is as it was
     std::optional<std::string> read(Trainer& trainer) const;
 
 private:
@@ -63,7 +64,7 @@ private:
         }
     };
 
-    // Those of GgufWriter, which nobody writes while the lock is held.
+    // Temporary files of GgufWriter. Nobody else writes them while the lock is held.
     void remove_leftovers() const;
 
     std::filesystem::path path_;

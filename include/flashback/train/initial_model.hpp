@@ -21,9 +21,10 @@ struct InitialOptions {
     std::uint64_t seed = 0;
 };
 
-/// A model of a shape with initial weights of f32; norms are 1, biases 0. The same for the same seed.
-/// Throws    Error{contract} for a shape that is none
-/// Source    Radford et al. 2019, Language models are unsupervised multitask learners, section 2.3 (the scale of residual layers)
+/// A model of a shape with initial weights of f32. Norms are 1 and biases 0. It is the same for the same seed.
+/// Throws    Error{contract} for an impossible shape
+/// Source    Radford et al. 2019, Language models are unsupervised multitask learners, section 2.3 (the scale of residual
+///           layers)
 std::shared_ptr<Transformer> initial_transformer(const TransformerConfig& c, const InitialOptions& options = {});
 
 }  // namespace flashback::inline FLASHBACK_ISA

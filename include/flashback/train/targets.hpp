@@ -35,8 +35,8 @@ struct TrainingTargets {
     std::vector<TokenId> markers = {};  ///< exactly these rows of the input embedding; a tied head keeps the model's rows
     bool all = false;                   ///< every parameter of the model, instead of the two above
 
-    /// Throws    Error{contract} for nothing to train, for `all` together with something else, for impossible modules, ids,
-    ///           ranks or dropouts
+    /// Throws    Error{contract} if nothing trains, for `all` together with something else, for impossible modules, ids, ranks
+    ///           or dropouts
     void check(const TransformerConfig& c) const {
         FLASHBACK_ASSERT(all || !lora.modules.empty() || !markers.empty(),
                          "nothing trains: expected modules of a LoRA, markers, or all parameters");

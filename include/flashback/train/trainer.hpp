@@ -64,9 +64,10 @@ struct TrainerState {
 /// Source    Liu et al. 2024, FlashBack, section 3 (marking tokens and LoRA)
 class Trainer {
 public:
-    /// Throws    Error{contract} for a null model and for targets or ids that are none; std::bad_alloc
-    /// Cost      memory: 16 bytes a trained parameter; for each thread the activations of the longest example, and gradients of 4
-    ///           bytes a trained parameter (of as many examples at a time as 192 MiB hold); 4 bytes a frozen weight that is not f32
+    /// Throws    Error{contract} for a null model and for impossible targets or ids; std::bad_alloc
+    /// Cost      memory: 16 bytes for each trained parameter; for each thread the activations of the longest example; 4 bytes
+    ///           of gradient for each trained parameter and example, for as many examples at a time as fit into 192 MiB; 4
+    ///           bytes for each frozen weight that is not f32
     Trainer(std::shared_ptr<const Transformer> model, const TrainingTargets& targets, TrainerOptions options = {});
     Trainer(const Trainer&) = delete;
     Trainer& operator=(const Trainer&) = delete;
@@ -75,16 +76,16 @@ public:
     /// Throws    as both
     StepResult step(std::span<const TrainingExample> batch);
 
-    /// Adds the gradients of some examples of a batch; they count as following those that were added before.
-    /// Throws    Error{contract} for an example without tokens or targets, or with ids or positions that are none; Error{window} for
-    ///           one that is longer than the model's window; then nothing has changed; std::bad_alloc
-    /// Cost      3 · 2 operations a parameter and token where all trains, about 2 · 2 for a LoRA; allocates only for an example that
-    ///           is longer than all before
+    /// Adds the gradients of some examples of a batch. They count as following those that were added before.
+    /// Throws    Error{contract} for an example without tokens or targets, or with impossible ids or positions; Error{window}
+    ///           for one that is longer than the model's window; then nothing has changed; std::bad_alloc
+    /// Cost      3 · 2 operations for each parameter and token if all train, about 2 · 2 for a LoRA; allocates only for an
+    ///           example that is longer than all before
     void accumulate(std::span<const TrainingExample> examples);
 
-    /// Makes a step of AdamW with the sum of the gradients since the last step, over the number of targets.
-    /// Throws    Error{contract} if there are none; Error{logits} if loss or gradient are no numbers: then the parameters are as they
-    ///           were, and the gradients are forgotten
+    /// Makes a step of AdamW with the sum of the gradients since the last step, divided by the number of targets.
+    /// Throws    Error{contract} if there are none; Error{logits} if loss or gradient are not numbers: then the parameters are
+    ///           as they were, and the gradients are forgotten
     StepResult apply();
 
     /// The loss of some examples, without dropout; changes nothing.
@@ -99,8 +100,9 @@ public:
     /// The sum of the gradients of all targets since the last step, not yet divided by their number.
     std::span<const float> gradient() const noexcept { return sum_; }
 
-    /// Goes on from an adapter: its numbers become the parameters, and the optimiser begins anew, with moments of zero and step 0.
-    /// Throws    Error{contract} if it has other modules, ranks, scales or rows than train; then nothing has changed
+    /// Continues from an adapter: its numbers become the parameters. The optimiser starts again, with moments of zero and step
+    /// 0.
+    /// Throws    Error{contract} if it has other modules, ranks, scales or rows than what trains; then nothing has changed
     void load(const Adapter& adapter);
 
     /// The LoRA and the marker rows as they are now; empty if all parameters train.
@@ -108,7 +110,7 @@ public:
     /// The model as it is now, to evaluate or to write; without LoRA and marker rows.
     std::shared_ptr<const Transformer> model() const { return detail::model_of(net_); }
 
-    /// Bytes of everything that the trainer itself holds: copies of frozen matrices in f32 are in it, the frozen model is not.
+    /// Bytes of everything that the trainer itself holds, including copies of frozen matrices in f32, but not the frozen model.
     std::size_t bytes() const noexcept;
 
 private:
@@ -130,10 +132,10 @@ private:
 
     void reserve(std::span<const TrainingExample> examples);
 
-    // Gradients of some examples side by side, then their sum in order.
+    // Computes the gradients of some examples side by side, then adds them in order.
     void wave(std::span<const TrainingExample> examples);
 
-    // What a backward pass adds to; matrices of linear layers it overwrites, and those are nearly everything.
+    // Zeros the parts to which a backward pass adds. It overwrites matrices of linear layers, which are nearly everything.
     void clear_added(float* gradients) const noexcept;
 
     double sum_of_squares() const;

@@ -20,7 +20,7 @@ void of_any_run(const Work& work) {
 
 }  // namespace
 
-// What is behind the checksum is looked at too where it is wrong, since no fuzzer guesses it.
+// What is behind the checksum is looked at even if it is wrong, because no fuzzer guesses it.
 FLASHBACK_FUZZ_TARGET(checkpoint, .per_byte = 96, .constant = 32768) {
     const ParameterLayout layout = flashback_test::checkpoint_layout();
     const GgufFile file = GgufFile::view(bytes, "fuzz.ckpt");

@@ -60,8 +60,8 @@ inline StrideFileHeader stride_header(std::span<const std::byte> bytes, const st
 
 /// The strides in the bytes of a file, as views of these; `owner` keeps the bytes alive, and `name` stands in messages.
 /// Requires  the bytes begin on an 8-byte border
-/// Throws    Error{format} for a file that is damaged or of another kind, and for one with another key, which was made of
-///           something else than what was asked for
+/// Throws    Error{format} for a file that is damaged or of another kind, and for one with another key, which was not made from
+///           what was asked for
 /// Cost      about the time to read the bytes; allocates nothing
 inline RetrievedStrides parse_strides(std::span<const std::byte> bytes, const std::string& name, std::uint64_t key,
                                       std::shared_ptr<const void> owner) {

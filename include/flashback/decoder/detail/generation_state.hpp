@@ -1,4 +1,4 @@
-/// \file What a generator remembers; no template, so that it is compiled once for all policies.
+/// \file What a generator remembers. It is not a template, so it is compiled once for all policies.
 #pragma once
 
 #include "flashback/core/owned_passage.hpp"
@@ -55,8 +55,8 @@ private:
     std::vector<Passage> views_;
 };
 
-/// Logits that a token is taken from: a view of the model's, or a copy in which some tokens have no probability. A copy of this has the
-/// logits themselves, since the model may go.
+/// Logits that a token is taken from: a view of the model's, or a copy in which some tokens have no probability. A copy of this
+/// object has the logits themselves, because the model may be gone.
 class NewestLogits {
 public:
     NewestLogits() = default;
@@ -74,7 +74,7 @@ public:
     /// They are no longer there.
     void forget() noexcept { view_ = {}; }
 
-    /// The logits themselves, or the copy if there are tokens to mask. They are not shown until a token was taken from them.
+    /// The logits themselves, or the copy if there are tokens to mask. They are shown only after a token was taken from them.
     std::span<const float> without(std::span<const float> logits, TokenSpan markers, TokenSpan masked) {
         view_ = {};
         if (markers.empty() && masked.empty()) return logits;
@@ -108,7 +108,7 @@ public:
         began = Clock::now();
         const std::size_t reserved = std::min(given.max_tokens, max_reserved);
         context.reserve(prompt.size() + reserved);
-        context.assign(prompt.begin(), prompt.end());  // before the result is cleared, which the prompt may view
+        context.assign(prompt.begin(), prompt.end());  // before the result is cleared, because the prompt may view it
         head.assign_copy(given.head ? *given.head : facts.head);
         masked.assign_copy(given.masked);
         options = given;
@@ -162,14 +162,14 @@ public:
         result.tokens.resize(result.tokens.size() - tokens);
         context.resize(context.size() - tokens);
         if (collects_surprisals) result.surprisals.resize(result.tokens.size());
-        if (dropped >= context.size()) dropped = 0;  // behind what was dropped there is room for it again
+        if (dropped >= context.size()) dropped = 0;  // what is left of the text was dropped, and fits again
         retrieved_at = std::min(retrieved_at, result.tokens.size());
         newest.forget();
         ++result.stats.rewinds;
         result.stats.rewound += tokens;
     }
 
-    /// Puts a token that was taken from `logits` behind the text.
+    /// Appends a token to the text; it was taken from `logits`.
     void push(TokenId token, std::span<const float> logits) {
         result.tokens.push_back(token);
         context.push_back(token);
@@ -177,7 +177,7 @@ public:
         if (collects_surprisals) result.surprisals.push_back(surprisal(logits, token));
     }
 
-    /// The first logit that no token can be taken beside: NaN or +infinity.
+    /// The first logit that makes sampling impossible: NaN or +infinity.
     static std::optional<std::size_t> first_bad(std::span<const float> logits) {
         const auto bad =
             std::ranges::find_if(logits, [](float logit) { return !(logit <= std::numeric_limits<float>::max()); });
@@ -196,7 +196,7 @@ public:
 
     static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-    /// Tokens of the caller's that are needed for longer than his call.
+    /// The caller's tokens that are needed longer than the call.
     struct Kept {
         TokenBuffer tokens;
         void assign_copy(TokenSpan from) { tokens.assign(from.begin(), from.end()); }

@@ -116,8 +116,8 @@ inline RowFacts facts_of(std::span<const float> logits, const OpenIds& open) {
     return facts;
 }
 
-/// The relative entropy of the distributions of two rows of logits, in nats: how many more the second needs for what the first
-/// says.
+/// The relative entropy of the distributions of two rows of logits, in nats: how many more nats the second needs for what the
+/// first says.
 inline double relative_entropy(std::span<const float> p, const RowFacts& of_p, std::span<const float> q, const RowFacts& of_q,
                                const OpenIds& open) {
     double sum = 0;

@@ -32,7 +32,7 @@ inline std::array<std::string_view, 3> folder_prefixes(Family family) {
     }
 }
 
-/// The names of norms, and of what stands outside the blocks; "" for what a family does not have.
+/// The names of norms, and of what stands outside the blocks; "" if a family does not have it.
 inline std::string_view folder_name(Family family, TensorRole role) {
     const auto one_of = [family](std::string_view llama, std::string_view gpt2, std::string_view opt) {
         return family == Family::gpt2 ? gpt2 : family == Family::opt ? opt : llama;

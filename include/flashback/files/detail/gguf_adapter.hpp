@@ -21,7 +21,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Rotary rows in GGUF: its `llama` pairs neighbours, its `qwen2` halves.
+/// Rotary rows in GGUF: its `llama` pairs neighbours, its `qwen2` pairs halves.
 inline RotaryRows gguf_rows(const TransformerConfig& c) noexcept {
     return c.family == Family::qwen2 ? RotaryRows::halves : RotaryRows::pairs;
 }
@@ -128,7 +128,8 @@ private:
         std::vector<float> values(outputs * inputs);  // the file has as many
         dequantize(t.type, t.data.data(), values.size(), values.data());
         if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
-            FLASHBACK_THROW(ErrorCode::format, "'", file_.name(), "': tensor ", name, " has a value that is no finite number");
+            FLASHBACK_THROW(ErrorCode::format, "'", file_.name(), "': tensor ", name,
+                            " has a value that is not a finite number");
         }
         taken_.insert(t.name);
         return values;
@@ -154,7 +155,7 @@ private:
                 row[i] = static_cast<float>(std::fma(factor, sum, static_cast<double>(own[i])));
             }
             if (!std::ranges::all_of(row, [](float value) { return std::isfinite(value); }))
-                refuse("adds to the embedding of token ", id, " what is no finite number");
+                refuse("adds to the embedding of token ", id, " a value that is not a finite number");
             if (row == own) continue;
             adapter_.embedding_ids.push_back(static_cast<TokenId>(id));
             adapter_.embedding_rows.insert(adapter_.embedding_rows.end(), row.begin(), row.end());

@@ -76,7 +76,7 @@ inline void read_heads(const GgufFile& file, const GgufKeys& keys, TransformerCo
                         c.heads, " heads");
     }
     if (!file.integer(keys.key("attention.key_length")) && c.width % c.heads != 0) {
-        FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "': a width of ", c.width, " is no multiple of ", c.heads,
+        FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "': a width of ", c.width, " is not a multiple of ", c.heads,
                         " heads, and ", keys.key("attention.key_length"), " is absent");
     }
     c.head_dim = keys.count("attention.key_length", std::max<std::size_t>(c.width / c.heads, 1));

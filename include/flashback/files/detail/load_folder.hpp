@@ -175,7 +175,7 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model_folder(const
     model->config = config.shape;
     const TransformerConfig& c = model->config;
     if (model->config.name.empty()) model->config.name = std::filesystem::weakly_canonical(folder).filename().string();
-    // A layer count from a damaged file must not reserve anything: so many layers need at least as many tensors.
+    // The number of layers in a damaged file must not reserve memory: there are at least as many tensors as layers.
     if (c.layers > files.tensors().size()) {
         FLASHBACK_THROW(ErrorCode::format, "'", config_file, "' says that there are ", c.layers,
                         " layers, but the weights have ", files.tensors().size(), " tensors");

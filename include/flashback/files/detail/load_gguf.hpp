@@ -18,7 +18,7 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFi
     auto model = std::make_shared<Transformer>();
     model->config = read_config(file);
     const TransformerConfig& c = model->config;
-    // A layer count from a damaged file must not reserve anything: so many layers need at least as many tensors.
+    // The number of layers in a damaged file must not reserve memory: there are at least as many tensors as layers.
     if (c.layers > file.tensors().size()) {
         FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "' says that it has ", c.layers, " layers, but has ",
                         file.tensors().size(), " tensors");

@@ -73,7 +73,7 @@ public:
         for (std::size_t r = 0; r < outputs; ++r) {
             dequantize(*tensor.type, tensor.data.data() + r * row_bytes, inputs, values.data());
             if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); }))
-                refuse_tensor(tensor, "has a value that is no finite number, in row ", r);
+                refuse_tensor(tensor, "has a value that is not a finite number, in row ", r);
             row(r, values);
             const std::size_t end = (r + 1) * row_bytes;
             if (end - read < given_back_at_once) continue;

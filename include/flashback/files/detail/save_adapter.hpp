@@ -26,7 +26,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// An alpha from which the scale follows again to the last bit; a whole number if there is one.
+/// An alpha that gives back the scale to the last bit; a whole number if there is one.
 inline double alpha_of(const LoraPair& pair) {
     const auto rank = static_cast<double>(pair.rank);
     const double exact = static_cast<double>(pair.scale) * rank;  // 24 bits times 31: exact
@@ -121,7 +121,7 @@ FLASHBACK_DETAIL_ONCE void save_adapter(const Adapter& adapter, const Transforme
     const PeftConfig config = detail::peft_config_of(pairs, model, adapter, options);
     FLASHBACK_ASSERT(!config.target_modules.empty() || !config.token_indices.empty(),
                      "an adapter that changes nothing is saved");
-    const MadeFolder made{folder};  // in front of the files: where they cannot be written, it is empty and goes
+    const MadeFolder made{folder};  // made before the files: if they cannot be written, it is removed after them
 
     struct Tensor {
         std::string name;

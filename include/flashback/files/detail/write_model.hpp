@@ -26,7 +26,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// The tensors of a model as they stand in a file: each of the rows of one or more of ours.
+/// The tensors of a model as they stand in a file. Each consists of rows of one or more of ours.
 class ModelWriter {
 public:
     ModelWriter(const Transformer& model, DType type, GgufWriter& writer) : type_(type), writer_(writer) {
@@ -44,7 +44,7 @@ public:
             });
     }
 
-    /// Announces all, then writes them in the same order.
+    /// Announces all tensors, then writes them in the same order.
     void write() {
         for (const Tensor& tensor : tensors_) {
             std::uint64_t rows = 0;
@@ -75,8 +75,8 @@ private:
         return there != tensors_.end() ? *there : tensors_.emplace_back(Tensor{name, {}, {}});
     }
 
-    /// A table of positions is next to nothing in bytes, and llama.cpp reads it as floats. Rows that are no whole blocks become f16, as
-    /// llama.cpp has it when it quantises.
+    /// A table of positions has very few bytes, and llama.cpp reads it as floats. Rows that cannot be cut into whole blocks
+    /// become f16, as when llama.cpp quantises.
     DType type_of(const std::string& name, std::uint64_t row) const {
         if (name == "position_embd.weight") return DType::f32;
         return row % layout_of(type_).block_elements == 0 ? type_ : DType::f16;
@@ -104,7 +104,7 @@ private:
 
     static void check(const std::string& name, const std::vector<float>& values, DType type) {
         if (std::ranges::all_of(values, [](float x) { return std::isfinite(x); })) return;
-        FLASHBACK_THROW(ErrorCode::format, "a weight of ", name, " is no finite number as ", layout_of(type).name,
+        FLASHBACK_THROW(ErrorCode::format, "a weight of ", name, " is not a finite number as ", layout_of(type).name,
                         ", expected one that can be written");
     }
 

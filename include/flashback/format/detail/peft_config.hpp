@@ -264,7 +264,7 @@ FLASHBACK_DETAIL_ONCE PeftConfig parse_peft_config(std::string_view json, const 
 
 FLASHBACK_DETAIL_ONCE std::string to_json(const PeftConfig& config) {
     using Json = JsonTree;
-    // A whole number is written as one, since PEFT's lora_alpha is usually an int.
+    // A whole number is written as one, because PEFT's lora_alpha is usually an int.
     const auto number = [](double value) {
         return std::fabs(value) < 1e9 && value == std::floor(value) ? Json(static_cast<std::int64_t>(value)) : Json(value);
     };

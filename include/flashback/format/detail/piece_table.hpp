@@ -100,8 +100,7 @@ inline void add_added_token(PieceTable& table, const JsonFields& token, std::siz
         if (normalizes && token.flag("normalized").value_or(true)) {
             token.unsupported(
                 "has the token '", printable(content),
-                "', which is looked for behind the normalizers (normalized), expected one that is found in the text "
-                "itself");
+                "', which is looked for after the normalizers (normalized), expected one that is found in the text itself");
         }
     }
     table.mark(content, special ? TokenKind::control : TokenKind::user_defined);

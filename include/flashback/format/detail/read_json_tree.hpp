@@ -19,7 +19,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// Builds a tree of what the parser finds.
+/// Builds a tree from what the parser finds.
 class JsonTreeBuilder : public nlohmann::json_sax<nlohmann::json> {
 public:
     JsonTreeBuilder(const std::string& file, const JsonTree::Most& most) : file_(file), most_(most) {}
@@ -44,7 +44,7 @@ public:
         return true;
     }
     bool parse_error(std::size_t position, const std::string& /*token*/, const nlohmann::detail::exception& error) override {
-        if (error.id == 406) refuse("has a number beyond all bounds for ", printable(key_));  // that no double holds
+        if (error.id == 406) refuse("has a number beyond all bounds for ", printable(key_));  // no double can hold it
         refuse("is no JSON at byte ", position);
     }
 
@@ -60,7 +60,7 @@ private:
         std::vector<JsonTree> elements = {};
         JsonTree::Object fields = {};
         bool object = false;
-        std::string key = {};  // under which it lies
+        std::string key = {};  // the name of the field that it belongs to
         std::unordered_set<std::string> names = {};
     };
 
@@ -169,7 +169,7 @@ FLASHBACK_DETAIL_ONCE void JsonTree::write(std::string& out, bool in_lines, std:
 FLASHBACK_DETAIL_ONCE JsonTree JsonTree::parse(std::string_view text, const std::string& file, const Most& most) {
     detail::JsonTreeBuilder builder{file, most};
     if (text.size() > most.bytes) builder.refuse("has ", text.size(), " bytes, expected at most ", most.bytes);
-    if (text.find('\0') != text.npos) builder.refuse("has a NUL byte");  // where the parser would see its end
+    if (text.find('\0') != text.npos) builder.refuse("has a NUL byte");  // the parser would take it for the end
     nlohmann::json::sax_parse(text, &builder);
     return std::move(builder.root);
 }

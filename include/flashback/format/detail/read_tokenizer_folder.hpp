@@ -14,7 +14,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// What the files beside the tokens say of them.
+/// What the other files say about the tokens.
 struct TokenizerSettings {
     std::optional<std::string> bos, eos;
     std::optional<bool> add_bos, add_space;

@@ -152,7 +152,7 @@ FLASHBACK_DETAIL_ONCE void GgufWriter::start() {
     }
     header.append((alignment_ - header.size() % alignment_) % alignment_, '\0');
     file_.write(std::as_bytes(std::span{header}));
-    started_ = true;  // not before: a file without its header must not be finished
+    started_ = true;  // only now: a file without its header must not be finished
 }
 
 FLASHBACK_DETAIL_ONCE void GgufWriter::pad(std::uint64_t size) {

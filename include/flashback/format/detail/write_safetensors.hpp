@@ -46,7 +46,7 @@ FLASHBACK_DETAIL_ONCE SafetensorsWriter& SafetensorsWriter::add_tensor(std::stri
                                                           {"shape", Json::Array(shape.begin(), shape.end())},
                                                           {"data_offsets", Json::Array{end_, end_ + *bytes}}}}};
     if (tensors_.size() == tensors_.capacity()) tensors_.reserve(2 * tensors_.size() + 1);
-    names_.emplace(name);  // and nothing throws any more
+    names_.emplace(name);  // from here on nothing throws
     tensors_.push_back(std::move(tensor));
     end_ += *bytes;
     return *this;
@@ -80,15 +80,15 @@ FLASHBACK_DETAIL_ONCE void SafetensorsWriter::start() {
                (!field.second.is_string() || JsonTree::is_utf8(field.second.template as<std::string>()));
     };
     FLASHBACK_ASSERT(std::ranges::all_of(metadata_, readable) && std::ranges::all_of(tensors_, readable),
-                     "SafetensorsWriter: a name or a text is no UTF-8");
+                     "SafetensorsWriter: a name or a text is not UTF-8");
     std::string text = JsonTree{std::move(all)}.text();
-    text.append((8 - text.size() % 8) % 8, ' ');  // so that data begin at a multiple of 8
+    text.append((8 - text.size() % 8) % 8, ' ');  // so that the data begin at a multiple of 8
     FLASHBACK_ASSERT(text.size() <= detail::safetensors_most_header, "SafetensorsWriter: the header has ", text.size(),
                      " bytes, expected at most ", detail::safetensors_most_header);
     const std::uint64_t length = text.size();
     file_.write(std::as_bytes(std::span{&length, 1}));
     file_.write(text);
-    started_ = true;  // not before: a file without its header must not be finished
+    started_ = true;  // only now: a file without its header must not be finished
 }
 
 FLASHBACK_DETAIL_ONCE void SafetensorsWriter::check_complete() {

@@ -16,7 +16,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Queries, keys and values of all rows, as one range of panels: one fork and join for three products.
+/// Queries, keys and values of all rows, as one range of panels: threads fork and join once for three products.
 inline void project_qkv(const Piece& piece, std::size_t number, const float* from) {
     const TransformerLayer& layer = piece.model.layers[number];
     const std::size_t rows = piece.rows;
@@ -101,7 +101,7 @@ void attend_all(const Piece& piece, std::size_t layer, const Cache& cache) {
     const auto attend = [&](std::span<const simd::AttentionQuery> queries, const auto& tile) {
         simd::with_element(element, [&](auto e) { simd::attend<decltype(e)>(queries, tile, c.head_dim); });
     };
-    // Later rows cost more. Tasks that are dealt out in turn leave every thread about as many of each.
+    // Later rows cost more. Dealing tasks out in turn gives every thread about as many of each.
     piece.executor.run(c.kv_heads * blocks, [&](std::size_t task) {
         const std::size_t kv_head = task % c.kv_heads;
         const std::size_t begin = task / c.kv_heads * rows_together;

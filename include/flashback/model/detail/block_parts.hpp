@@ -40,7 +40,7 @@ inline void convert(std::initializer_list<const simd::PackedMatrix*> matrices, s
     if (int8) to.convert(simd::Operand::int8, row, x, first, count);
 }
 
-/// The adapter's part of a product of a layer; `slot` says where in `work.lora_down`.
+/// The adapter's part of a product of a layer; `slot` tells where in `work.lora_down`.
 inline RunLora lora_of(const Piece& piece, std::size_t layer, LinearModule module, std::size_t slot = 0) {
     Workspace& work = piece.work;
     return {piece.adapter, layer, module, work.lora_down.data() + slot * work.rows * work.lora_stride, work.lora_stride};
@@ -61,8 +61,8 @@ inline void norm_row(const TransformerConfig& c, const std::vector<float>& weigh
     simd::rms_norm(x, weight.data(), c.width, c.norm_epsilon, y);
 }
 
-/// Converts what a half of a block reads for `readers`: the norm of the residual stream, left in `work.normed`, or the stream itself
-/// if norms stand behind the sums.
+/// Converts what a half of a block reads for `readers`. That is the norm of the residual stream, left in `work.normed`; or the
+/// stream itself if norms come after the sums.
 /// Shape     gives (rows, work.stream_stride)
 inline const float* read_stream(const Piece& piece, const std::vector<float>& weight, const std::vector<float>& bias,
                                 std::initializer_list<const simd::PackedMatrix*> readers) {
@@ -82,7 +82,7 @@ inline const float* read_stream(const Piece& piece, const std::vector<float>& we
     return c.post_norm ? work.stream.data() : work.normed.data();
 }
 
-/// Where norms stand behind the sums: x = norm(x).
+/// If norms come after the sums: x = norm(x).
 inline void norm_stream(const Piece& piece, const std::vector<float>& weight, const std::vector<float>& bias) {
     const TransformerConfig& c = piece.model.config;
     Workspace& work = piece.work;
@@ -95,7 +95,7 @@ inline void norm_stream(const Piece& piece, const std::vector<float>& weight, co
     });
 }
 
-/// x += m(y), where x is the residual stream; the product itself is left in `work.added`.
+/// x += m(y), where x is the residual stream; the product itself stays in `work.added`.
 inline void project_to_stream(const Piece& piece, std::size_t number, LinearModule m, const simd::Activations& y) {
     const TransformerLayer& layer = piece.model.layers[number];
     const simd::PackedMatrix& w = layer[m];

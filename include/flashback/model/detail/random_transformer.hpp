@@ -26,8 +26,8 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-/// Makes matrices of random weights of one type, quickly: every row is a turn of the same random numbers. The only place where a
-/// random model depends on the type of its weights.
+/// Makes matrices of random weights of one type, quickly: every row is a rotation of the same random numbers. This is the only
+/// place where a random model depends on the type of its weights.
 class RandomMatrices {
 public:
     RandomMatrices(DType type, std::uint64_t seed, ExecutorRef executor) : type_(type), executor_(executor), random_(seed) {
@@ -37,12 +37,12 @@ public:
         }
     }
 
-    /// A matrix that leaves the scale of its input about as it is.
+    /// A matrix whose output has about the scale of its input.
     simd::PackedMatrix make(std::size_t outputs, std::size_t inputs) {
         simd::PackedMatrix matrix{type_, outputs, inputs};
         const DTypeLayout layout = layout_of(type_);
         const auto most = static_cast<float>(std::sqrt(3.0 / static_cast<double>(inputs)));
-        // One row of random numbers, rounded once; every row of the matrix is a turn of it, block by block.
+        // One row of random numbers, rounded once; every row of the matrix is that row, rotated block by block.
         const std::size_t row_blocks = inputs / layout.block_elements;
         std::vector<float> numbers(inputs);
         for (float& number : numbers) number = most * static_cast<float>(2 * random_.uniform() - 1);

@@ -56,7 +56,7 @@ private:
     std::size_t low_stride_ = 0;
 };
 
-// A thread takes at least so many rows; fewer are not worth waking it for.
+// A thread takes at least this many rows; it is not worth waking it for fewer.
 inline constexpr std::size_t rows_of_lora = 8;
 
 /// The first half of what is added to some products of the same rows; the rows are divided between threads.

@@ -33,7 +33,7 @@ FLASHBACK_DETAIL_MEMBER(SamplerSlot, sampler);
 FLASHBACK_DETAIL_MEMBER(OverflowSlot, overflow);
 FLASHBACK_DETAIL_MEMBER(Stopping, stopping);
 
-/// What a slot is to a method: the member that is called, whether the method names it, and whether that fits.
+/// What a slot is to a method: which member is called, whether the method has it, and whether it fits.
 #define FLASHBACK_DETAIL_SLOT(Slot, member, Named, Fitting)                                                \
     struct Slot {                                                                                          \
         template <class M, class... Args>                                                                  \
@@ -73,7 +73,7 @@ struct MethodSlot {
     }
 };
 
-/// Whether the method has a member for the slot, and that fits.
+/// Whether the method has a member for the slot that fits.
 template <class M, class Slot, bool Const>
 constexpr bool fills = [] {
     if constexpr (Slot::template named<M>) {
@@ -86,7 +86,7 @@ constexpr bool fills = [] {
 template <class M, class Slot, bool Const>
 constexpr bool fills_or_lacks = !Slot::template named<M> || fills<M, Slot, Const>;
 
-/// Refuses, in words, a method with a member that is named for a slot and does not fit it, and one that fills none.
+/// Refuses, in words, a method with a member that is named for a slot but does not fit it, and a method that fills no slot.
 template <class M>
 constexpr bool checked_method() {
     static_assert(fills_or_lacks<M, ScheduleSlot, false>,

@@ -26,19 +26,19 @@ concept SaysWhetherSurprisals = requires(const P& policy) {
     { policy.wants_surprisals() } -> std::same_as<bool>;
 };
 
-/// A callable with one signature, which can be tried with other arguments without a look at its body.
+/// A callable with one signature. It can be tried with other arguments without compiling its body.
 template <class F>
 concept OneSignature = std::is_pointer_v<F> || std::is_function_v<F> || requires {
     &F::operator();
 };
 
-/// A callable that takes its last argument, what it is to write to, by value or const.
+/// A callable that takes its last argument, to which it should write, by value or const.
 template <class F, class... Args>
 concept WritesToACopy = OneSignature<F> && requires(const F& call, const Args&... args, const TokenBuffer& out) {
     call(args..., out);
 };
 
-/// What a callable that writes to an argument may return: no tokens, which nobody would read.
+/// What a callable that writes to an argument may return: no tokens, because nobody would read them.
 template <class Result>
 concept GivesNoTokens = std::is_lvalue_reference_v<Result> || !std::convertible_to<Result, TokenSpan>;
 
@@ -81,7 +81,7 @@ constexpr Referred referred(T& object) {
     }
 }
 
-/// Refuses, in words, optional members that would never be called, or not as they are meant.
+/// Refuses, in words, optional members that would never be called, or not in the way that is meant.
 template <class P>
 constexpr bool checked_optional_members() {
     static_assert(

@@ -12,7 +12,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Puts the lines of a dictd-style document together again.
+/// Restores the lines of a dictd-style document.
 class DictdText {
 public:
     void add(std::string_view line) {
@@ -30,7 +30,7 @@ public:
         if (!in_body_) {
             if (!starts_line) text_ += '\n';
             text_ += line;
-        } else if (indent > body_indent_) {  // a list or a listing: its lines stay
+        } else if (indent > body_indent_) {  // a list or a listing: its lines are kept
             if (!starts_line) text_ += '\n';
             text_ += line.substr(body_indent_);
         } else {

@@ -52,7 +52,7 @@ void read_json_lines(std::string_view text, const std::string& name, Corpus& cor
     }
 }
 
-/// Appends what stands between lines that have a form feed and nothing else.
+/// Appends the texts between lines that have only a form feed.
 inline void read_pages(std::string_view text, Corpus& corpus) {
     std::size_t begin = 0;
     for (std::string_view lines = text; !lines.empty();) {

@@ -90,7 +90,7 @@ inline float weigh_scores(QueryState& query, std::size_t count, float* score) no
     return scale[0];
 }
 
-/// The values of a tile, their weights for some queries, and what each query's sum is multiplied by before.
+/// The values of a tile, their weights for some queries, and the factor by which each query's sum is multiplied first.
 /// Shape     values (64, d)   weight (queries, 64)   scale (queries)
 template <class Element>
 struct WeightedValues {
@@ -100,8 +100,8 @@ struct WeightedValues {
     const float* scale;
 };
 
-/// out = out · scale, if `first` is 0, then out += weight · value for the positions [first, count), ascending, in `Parts` times 16
-/// elements, from the one at `from` on; with Parts = 1 only `elements` of them.
+/// If `first` is 0, out = out · scale. Then out += weight · value for the positions [first, count), ascending. This is for
+/// `Parts` times 16 elements from the one at `from` on; with Parts = 1, for only `elements` of them.
 template <std::size_t Queries, std::size_t Parts, class Element>
 FLASHBACK_SIMD_INLINE void add_values(QueryState* queries, const WeightedValues<Element>& v, std::size_t from,
                                       std::size_t elements, std::size_t first, std::size_t count) noexcept {

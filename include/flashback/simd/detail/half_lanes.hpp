@@ -41,7 +41,7 @@ FLASHBACK_SIMD_INLINE Lanes load_lanes(const BFloat16* from) noexcept {
 #endif
 }
 
-/// The first `count` of sixteen, 0 in the other lanes; what lies beyond is not read.
+/// The first `count` of sixteen, and 0 in the other lanes; later numbers are not read.
 template <class Element>
 FLASHBACK_SIMD_INLINE Lanes load_first_lanes(const Element* from, std::size_t count) noexcept {
     if (count >= panel_outputs) return load_lanes(from);

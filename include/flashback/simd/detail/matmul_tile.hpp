@@ -11,8 +11,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
 
-/// How a product is cut. The accumulators of a tile are independent chains. There are at least latency times throughput of an
-/// instruction (4 · 2), and at most as many as fit into the registers, beside a line of weights of each panel and an
+/// How a product is cut. The accumulators of a tile are independent chains. There are at least as many as latency times
+/// throughput of an instruction (4 · 2). At most they fill the registers, beside a line of weights of each panel and an
 /// activation.
 struct TileShape {
     std::size_t rows, panels;
@@ -38,7 +38,7 @@ consteval TileShape tile_shape() noexcept {
     }
 }
 
-// Up to so many rows share one reading of the weights from memory, in short blocks.
+// Up to this many rows share one reading of the weights from memory, in short blocks.
 inline constexpr std::size_t few_rows = 32;
 
 // An address instead of a pointer: after the last panel there may be nothing.
@@ -61,16 +61,16 @@ struct TilePanels {
     float* y[Panels];
 };
 
-/// A block of k: `count` inputs from `first` on, of so many in all; the stride of the rows of y, and how far ahead the weights of
-/// the next block are.
+/// A block of k: `count` of the `inputs` inputs, from `first` on. Also the stride of the rows of y, and how far ahead the
+/// weights of the next block are.
 struct TileBlock {
     std::size_t inputs, first, count, y_stride;
     std::size_t bytes_ahead = 0;
 };
 
-/// A block of k of one tile: `Rows` rows with `Panels` panels, for weights that are multiplied as floats. The size of the tile
-/// and of the block changes the speed and no bit of the result: an output has one accumulator, which is stored and reloaded
-/// between two blocks (rule R2).
+/// One block of k of one tile: `Rows` rows with `Panels` panels, for weights that are multiplied as floats. The sizes of tile
+/// and block change the speed and no bit of the result: an output has one accumulator, which is stored and loaded again between
+/// two blocks (rule R2).
 template <class Format, std::size_t Rows, std::size_t Panels, bool Prefetch>
     requires(Format::operand != Operand::int8)
 inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& block, const Activations& a,
@@ -272,7 +272,7 @@ void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float
 
 #define FLASHBACK_DETAIL_MATMUL(kind, Format) \
     kind template void matmul<Format>(const MatmulPanels&, const Activations&, std::size_t, float*, std::size_t) noexcept;
-/// Every product, `kind` being `extern` or nothing.
+/// Every product; `kind` is `extern` or nothing.
 #define FLASHBACK_DETAIL_MATMULS(kind)        \
     FLASHBACK_DETAIL_MATMUL(kind, F32Format)  \
     FLASHBACK_DETAIL_MATMUL(kind, F16Format)  \

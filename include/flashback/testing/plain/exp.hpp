@@ -30,7 +30,7 @@ inline float exp(float x) noexcept {
     p = simd::fma(p, r, 5.0000001201e-1f);
     p = simd::fma(p, r * r, r) + 1.0f;
 
-    // 2^n as two factors, because 2^128 is no float
+    // 2^n as two factors, because 2^128 is not a float
     const std::int32_t exponent = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(shifted) & 0x7fffffu) - 0x400000;
     const std::int32_t half = exponent >> 1;
     const float scale_a = std::bit_cast<float>((half + 127) << 23);

@@ -52,7 +52,7 @@ inline void decompose(char32_t c, std::vector<Combining>& out) {
     if (it->second != 0) decompose(it->second, out);
 }
 
-/// What two characters become; 0 if nothing.
+/// The character that two characters become; 0 if there is none.
 inline char32_t composed(char32_t a, char32_t b) noexcept {
     if (a >= Hangul::leads && a < Hangul::leads + 19 && b >= Hangul::vowels && b < Hangul::vowels + Hangul::vowel_count)
         return Hangul::syllables + ((a - Hangul::leads) * Hangul::vowel_count + (b - Hangul::vowels)) * Hangul::trail_count;
@@ -64,7 +64,7 @@ inline char32_t composed(char32_t a, char32_t b) noexcept {
     return it != std::end(compositions) && it->first == a && it->second == b ? it->character : 0;
 }
 
-/// Puts marks in order, composes, and writes what has become of some characters.
+/// Puts marks in order, composes, and writes the characters.
 inline void compose(std::vector<Combining>& characters, std::string& out) {
     for (std::size_t i = 0; i < characters.size(); ++i) {
         if (characters[i].combining == 0) continue;
@@ -78,7 +78,7 @@ inline void compose(std::vector<Combining>& characters, std::string& out) {
     constexpr auto none = static_cast<std::size_t>(-1);
     std::size_t starter = none;
     for (const Combining c : characters) {
-        // Between a starter and what joins it stand only marks of lower classes.
+        // Between a starter and a mark that joins it stand only marks of lower classes.
         const bool blocked = starter == none || (starter + 1 < kept && characters[kept - 1].combining >= c.combining);
         const char32_t both = blocked ? 0 : composed(characters[starter].value, c.value);
         if (both != 0) {
@@ -97,14 +97,14 @@ inline void compose(std::vector<Combining>& characters, std::string& out) {
 FLASHBACK_DETAIL_ONCE std::string normal_form_c(std::string_view text) {
     std::string out;
     out.reserve(text.size());
-    std::vector<detail::Combining> pending;  // from the last place on where nothing behind can change what is in front
+    std::vector<detail::Combining> pending;  // since the last place before which all is settled
     while (!text.empty()) {
         const CodePoint c = first_code_point(text);
         if (!c.valid) {
             detail::compose(pending, out);
             out += text.substr(0, c.bytes);
         } else {
-            if (c.value < 0x300) detail::compose(pending, out);  // joins nothing in front of it
+            if (c.value < 0x300) detail::compose(pending, out);  // it joins nothing before it
             if (c.value < 0xc0) {
                 pending.push_back({c.value, 0});
             } else {

@@ -13,7 +13,7 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 
 /// The splits that are known. Each is a regular expression that is matched again and again, each time from where the last match
 /// ended. The functions below are those expressions written by hand, because std::regex knows no Unicode and has no upper bound
-/// of its time.
+/// on its time.
 ///
 ///     gpt2       's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 ///     llama_bpe  (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}

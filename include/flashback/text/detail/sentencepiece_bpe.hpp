@@ -81,8 +81,8 @@ void sentencepiece_merge(std::string_view text, const Score& score, const OnPiec
 /// The algorithm "llama" of a vocabulary.
 class SentencePieceBpe {
 public:
-    /// Throws    Error{vocabulary} for a score that is not a number and for a byte token that is not spelled <0x00> to <0xFF>, and
-    ///           as RankedMerges
+    /// Throws    Error{vocabulary} for a score that is not a number and for a byte token that is not spelled <0x00> to <0xFF>;
+    ///           and as RankedMerges
     explicit SentencePieceBpe(const IndexedVocabulary& index)
         : merges_(index.vocabulary.scores.empty() ? RankedMerges{index} : RankedMerges{}) {
         const Vocabulary& v = index.vocabulary;

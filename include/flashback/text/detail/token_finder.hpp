@@ -16,8 +16,9 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 
 /// A set of pieces, and at each place of a text the longest of them that begins there.
 ///
-/// An automaton reads the text backwards and knows at each byte the longest beginning of the rest that is the end of a piece; what it
-/// matches there begins there. So one pass finds all, whatever the pieces have in common.
+/// An automaton reads the text backwards. At each byte it knows the longest end of a piece that the rest of the text begins
+/// with. If this end begins with a whole piece, that piece begins here. So one pass finds all pieces, whatever they have in
+/// common.
 /// Source    Aho and Corasick 1975, Efficient string matching
 class TokenFinder {
 public:
@@ -34,7 +35,7 @@ public:
 
     /// Requires  no piece is empty
     /// Throws    Error{vocabulary} if a piece comes twice, or if all together are too long
-    /// Cost      sorts the pieces; holds at most 20 bytes for each of theirs
+    /// Cost      sorts the pieces; holds at most 20 bytes for each byte of theirs
     explicit TokenFinder(std::vector<Entry> entries) {
         std::size_t bytes = 0;
         for (const Entry& entry : entries) bytes += entry.first.size();
@@ -57,7 +58,8 @@ public:
         for (Node node = 1; node < nodes_.size(); ++node) link(node);
     }
 
-    /// The places of a text where a piece begins, the last first, each with the longest. Calls `step()` for each node that is looked at.
+    /// The places of a text where a piece begins, the last first, each with the longest piece. Calls `step()` for each node
+    /// that is looked at.
     /// Cost      at most 2 steps for each byte of the text, each a binary search among at most 256
     template <class Step>
     std::vector<Match> find(std::string_view text, const Step& step) const {
@@ -78,7 +80,8 @@ private:
     using Node = std::uint32_t;
     static constexpr TokenId none = -1;
 
-    /// The end of a piece. Nodes stand in the order of its length, so that the children of one stand together: one byte more in front.
+    /// A node: the end of a piece. Nodes are in order of length. The children of a node, which have one more byte in front, are
+    /// side by side.
     struct State {
         Node children = 0;  ///< the first of them; those of the next node follow
         Node parent = 0;

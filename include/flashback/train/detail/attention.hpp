@@ -74,7 +74,7 @@ struct RowRange {
     std::size_t begin, end;
 };
 
-/// Leaves softmax(q Kᵀ) of a block of queries in `weights`: zeros where a query does not see.
+/// Leaves softmax(q Kᵀ) of a block of queries in `weights`, with zeros for the keys that a query does not see.
 inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t first, std::size_t last, std::size_t d,
                               AttentionScratch& s) noexcept {
     simd::GemmRows queries = q.left();
@@ -87,7 +87,7 @@ inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t fi
     }
 }
 
-/// out = softmax(q Kᵀ) V for every head, each position of the range seeing itself and all before.
+/// out = softmax(q Kᵀ) V for every head; each position of the range sees itself and all before.
 /// Shape     q, out (rows, heads · head_dim), those of the range   k, v (rows, kv_heads · head_dim)
 /// Requires  q is scaled by 1/sqrt(head_dim) already
 /// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and for each row half a block of queries more

@@ -93,7 +93,7 @@ FLASHBACK_DETAIL_ONCE void CheckpointFile::remove_leftovers() const {
     std::vector<std::filesystem::path> leftovers;
     try {
         leftovers = temporary_files_of(path_);
-    } catch (const Error&) {  // they stay, and harm nothing
+    } catch (const Error&) {  // leftovers stay, and do no harm
     }
     std::error_code ignored;
     for (const auto& leftover : leftovers) std::filesystem::remove(leftover, ignored);

@@ -65,7 +65,7 @@ public:
     std::string note;
     RunDescription run;
 
-    /// Throws    Error{format} if one byte that counts differs from what was written
+    /// Throws    Error{format} if a byte that counts differs from what was written
     /// Cost      reads the file
     void check_sum() const {
         Fingerprint sum = begin_checkpoint_sum(steps, note, run);

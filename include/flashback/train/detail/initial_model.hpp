@@ -22,7 +22,7 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<Transformer> initial_transformer(const Tra
                                                                        const InitialOptions& options) {
     check_shape(c);
     SplitMix64 random{options.seed};
-    // Box and Muller's transform; the other number of each pair is not used.
+    // The transform of Box and Muller; the other number of each pair is not used.
     const auto normal = [&](double deviation) {
         const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
         return static_cast<float>(deviation * radius * std::cos(2 * std::numbers::pi * random.uniform()));

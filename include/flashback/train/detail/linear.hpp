@@ -44,7 +44,7 @@ struct Linear {
     Vector bias = {};  ///< (outputs)
 
     bool has_lora() const noexcept { return a.outputs > 0; }
-    bool trains() const noexcept { return w.trains() || a.trains(); }  // a bias trains where w does
+    bool trains() const noexcept { return w.trains() || a.trains(); }  // a bias trains if w does
 };
 
 /// Memory that linear layers share.

@@ -41,7 +41,7 @@ struct NetworkLayer {
 inline std::string lora_a_name(std::size_t layer, LinearModule m) { return stem_of(TensorId::of(m, layer)) + ".lora_a"; }
 inline std::string lora_b_name(std::size_t layer, LinearModule m) { return stem_of(TensorId::of(m, layer)) + ".lora_b"; }
 
-/// Weights, and where the gradient of each lies. Matrices of other types than f32 are turned into f32 once.
+/// Weights, and where the gradient of each lies. Matrices of other types than f32 are converted to f32 once.
 class Network {
 public:
     Network(std::shared_ptr<const Transformer> model, const TrainingTargets& targets, std::uint64_t seed)

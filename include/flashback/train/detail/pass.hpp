@@ -19,7 +19,7 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 /// A pass over one example.
 class Pass {
 public:
-    /// Requires  `work` has room for the example; to have no dropout, `dropout` is inactive
+    /// Requires  `work` has room for the example; without dropout, `dropout` is inactive
     Pass(const Network& net, const TrainingExample& example, std::span<const TokenId> cut, const Dropout& dropout,
          TrainingWorkspace& work)
         : net_(net), example_(example), cut_(cut), dropout_(dropout), work_(work), rows_(example.tokens.size()) {}
@@ -37,7 +37,7 @@ public:
 
     /// Writes the gradients of that sum into an array with the layout of the parameters. Those of matrices are set; those of
     /// norms, embedding and marker rows are added to what is there.
-    /// Requires  forward() was the last that used the workspace; once only
+    /// Requires  forward() was the last to use the workspace; backward() is called once
     void backward(float* gradients) noexcept {
         gradients_ = gradients;
         predict_backward();
@@ -72,7 +72,7 @@ private:
         linear_forward(net_.layers[l][m], x.from(begin), y.from(begin),
                        {rows_ - begin, start, dropout(l, m, begin), work_.linear});
     }
-    /// What a layer read and the gradient of what it gave; where that of the one goes.
+    /// What a layer read, the gradient of what it gave, and where the gradient of what it read goes.
     struct Back {
         ConstRowSpan x, dy;
         RowSpan dx;

@@ -157,7 +157,7 @@ FLASHBACK_DETAIL_ONCE void Trainer::wave(std::span<const TrainingExample> exampl
     }
     std::vector<double> losses(examples.size());
     const std::size_t workers = std::min(workspaces_.size(), examples.size());
-    std::atomic<std::size_t> next = 0;  // examples differ in length, and threads in what else their core does
+    std::atomic<std::size_t> next = 0;  // examples differ in length, and cores in what else they do
     options_.executor.run(workers, [&](std::size_t worker) {
         for (std::size_t i; (i = next++) < examples.size();) {
             clear_added(gradients_[i].data());

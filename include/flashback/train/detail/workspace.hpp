@@ -31,7 +31,7 @@ struct SavedLayer {
     Rows q, k, v;                 ///< rotated; queries scaled; become their gradients
     Rows attended;                ///< (rows, heads · head_dim)
     Rows middle;                  ///< (rows, width): after attention
-    Rows gate, up;                ///< (rows, hidden); become their gradients; no gate if the model has none
+    Rows gate, up;                ///< (rows, hidden); become their gradients; `gate` is empty if the model has none
     Rows attention_sum, ffn_sum;  ///< (rows, width): what norms read, if they come after the sums
 
     std::size_t bytes() const noexcept {
@@ -42,7 +42,7 @@ struct SavedLayer {
 
 /// The memory of one thread.
 struct TrainingWorkspace {
-    /// Makes room for examples of so many tokens and targets; if there is enough room already, it stays.
+    /// Makes room for examples of this many tokens and targets, unless there is enough already.
     void reserve(const Network& net, std::size_t tokens, std::size_t targets) {
         if (tokens > capacity) {
             *this = TrainingWorkspace{};  // frees the old one first; its capacity is 0 until there is memory for the new one
