@@ -22,13 +22,19 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
+/// Whoever is handed the tokens may want to hear which are taken back.
+template <class OnToken>
+concept HearsRewinds = requires(OnToken& on_token, std::size_t tokens) {
+    on_token.rewind(tokens);
+};
+
 /// Refuses, in words, what tokens cannot be handed to.
 template <class OnToken>
 constexpr bool checked_on_token() {
     using Result = std::invoke_result_t<OnToken&, TokenId>;
     static_assert(std::same_as<std::remove_cvref_t<Result>, bool> || !std::is_scalar_v<std::remove_cvref_t<Result>>,
                   "flashback: on_token(TokenId) must return nothing, or bool: false cancels the generation");
-    static_assert(!NamesRewind<OnToken> || Rewinds<OnToken>,
+    static_assert(!NamesRewind<OnToken> || HearsRewinds<OnToken>,
                   "flashback: rewind of on_token is called as rewind(std::size_t tokens) when tokens are taken back: this one "
                   "cannot be");
     return true;
@@ -119,7 +125,7 @@ private:
                 generator_.resume();
                 break;
             case Need::Kind::rewind:
-                detail::rewind_policy(on_token, need.length);
+                if constexpr (detail::HearsRewinds<detail::Unwrapped<OnToken>>) detail::unwrap(on_token).rewind(need.length);
                 generator_.resume();
                 break;
             case Need::Kind::truncate:

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -22,8 +23,7 @@ struct OptionalMembers {
     virtual ~OptionalMembers() = default;
     virtual TokenSpan markers() const = 0;
     virtual Decision at_end(const StepView& step, StopReason reason) = 0;
-    virtual void reset() = 0;
-    virtual void rewind(std::size_t tokens) = 0;
+    virtual void hear(News& news) = 0;
     virtual bool wants_surprisals() const = 0;
 };
 
@@ -48,8 +48,8 @@ public:
     Result call(Args... args) const { return held().call(args...); }
     TokenSpan markers() const { return held().markers(); }
     Decision at_end(const StepView& step, StopReason reason) { return held().at_end(step, reason); }
-    void reset() { held().reset(); }
-    void rewind(std::size_t tokens) { held().rewind(tokens); }
+    void hear(News&& news) { hear(news); }
+    void hear(News& news) { held().hear(news); }
     bool wants_surprisals() const { return held().wants_surprisals(); }
 
 private:
@@ -71,8 +71,7 @@ private:
             }
         }
         Decision at_end(const StepView& step, StopReason reason) override { return at_end_of(policy, step, reason); }
-        void reset() override { reset_policy(policy); }
-        void rewind(std::size_t tokens) override { rewind_policy(policy, tokens); }
+        void hear(News& news) override { news.tell(policy); }
         bool wants_surprisals() const override { return detail::wants_surprisals(policy); }
 
         P policy;
@@ -151,8 +150,9 @@ public:
     }
     Decision operator()(const StepView& step) { return held_.call(step); }
     Decision at_end(const StepView& step, StopReason reason) { return held_.at_end(step, reason); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnySchedule>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -177,8 +177,9 @@ public:
         held_.call(step, query_);
         return query_.view();
     }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyQuery>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -201,8 +202,9 @@ public:
     }
     void operator()(const Passage& passage, std::size_t rank, TokenBuffer& out) const { held_.call(passage, rank, out); }
     TokenSpan markers() const { return held_.markers(); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyWrapper>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -223,8 +225,9 @@ public:
         static_assert(detail::checked_layout<detail::Unwrapped<P>>());
     }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyLayout>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -245,8 +248,9 @@ public:
         static_assert(detail::checked_reuse<detail::Unwrapped<P>>());
     }
     std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyReuse>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -267,8 +271,9 @@ public:
         static_assert(detail::checked_overflow<detail::Unwrapped<P>>());
     }
     std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyOverflow>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -289,8 +294,9 @@ public:
         static_assert(detail::checked_sampler<detail::Unwrapped<P>>());
     }
     TokenId operator()(std::span<const float> logits, const StepView& step) { return held_.call(logits, step); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnySampler>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -311,8 +317,9 @@ public:
         static_assert(detail::checked_stopping<detail::Unwrapped<P>>());
     }
     bool operator()(const StepView& step) { return held_.call(step); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyStopping>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:

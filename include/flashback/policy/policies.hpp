@@ -14,7 +14,6 @@
 #include "flashback/policy/truncated_sampling.hpp"
 #include "flashback/policy/wrapper.hpp"
 
-#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -201,14 +200,10 @@ public:
     }
 
     /// Calls `reset()` of every policy that has one: the start of a generation.
-    constexpr void reset() {
-        each([](auto& policy) { detail::reset_policy(policy); });
-    }
+    constexpr void reset() { tell_all(detail::News::start()); }
 
     /// Calls `rewind(tokens)` of every policy that has one: the newest tokens were taken back.
-    constexpr void rewind(std::size_t tokens) {
-        each([tokens](auto& policy) { detail::rewind_policy(policy, tokens); });
-    }
+    constexpr void rewind(std::size_t tokens) { tell_all(detail::News::rewind(tokens)); }
 
     /// Whether a policy asks for `StepView::surprisals`.
     constexpr bool wants_surprisals() const {
@@ -220,21 +215,9 @@ public:
     }
 
 private:
-    /// Calls `call` with each policy: with one that several slots refer to, once.
-    template <class Call>
-    constexpr void each(Call call) {
-        std::array<detail::Referred, std::tuple_size_v<Slots> + 1> met{};
-        std::size_t count = 0;
-        const auto call_once = [&]<class P>(P& policy) {
-            if constexpr (!std::same_as<P, Checked<P>>) {
-                const auto referred = detail::referred(detail::unwrap(policy));
-                if (std::find(met.begin(), met.end(), referred) != met.end()) return;
-                met[count++] = referred;
-            }
-            call(policy);
-        };
-        std::apply([&](auto&... slot) { (call_once(slot), ...); }, slots_);
-        call_once(method_);
+    constexpr void tell_all(detail::News news) {
+        std::apply([&](auto&... slot) { (news.tell(slot), ...); }, slots_);
+        news.tell(method_);
     }
 
     /// The policy in a slot, or the method as that.
@@ -288,12 +271,7 @@ private:
 
     template <class Self, class M>
     static constexpr auto with_method(Self&& self, M method) {
-        using Inner = Checked<M>;
-        constexpr std::array filled{
-            detail::fills<Inner, detail::ScheduleSlot, false>, detail::fills<Inner, detail::QuerySlot, false>,
-            detail::fills<Inner, detail::WrapperSlot, true>,   detail::fills<Inner, detail::LayoutSlot, true>,
-            detail::fills<Inner, detail::ReuseSlot, true>,     detail::fills<Inner, detail::SamplerSlot, false>,
-            detail::fills<Inner, detail::OverflowSlot, true>,  detail::fills<Inner, detail::StoppingSlot, false>};
+        constexpr std::array filled = detail::filled_slots<Checked<M>>;
         return [&]<std::size_t... I>(std::index_sequence<I...>) {
             if constexpr (can_keep<Self, std::conditional_t<filled[I], NoMethod, std::tuple_element_t<I, Slots>>...>()) {
                 const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {

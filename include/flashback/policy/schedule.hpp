@@ -23,7 +23,10 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `policy.rewind(n)`            |        | the newest n generated tokens are taken back                                 |
 /// | `policy.wants_surprisals()`   | `bool` | const: whether `StepView::surprisals` is needed; it costs an exponential per logit |
 ///
-/// And of schedules only:
+/// An object that several `std::ref`s refer to, in slots and inside of policies that are made of others, hears of each start and each
+/// rewind once; but a policy of your own that holds others hands both on itself, and to what it refers to, again.
+///
+/// And of schedules only, or it is refused in its slot:
 ///
 /// | expression                       | result     | meaning                                                                |
 /// |----------------------------------|------------|------------------------------------------------------------------------|
@@ -48,7 +51,8 @@ template <class S>
 concept StartsAfresh = RetrievalSchedule<const S> || Resets<S>;
 
 template <class S>
-concept FittingSchedule = RetrievalSchedule<S> && StartsAfresh<S> &&(!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S>;
+concept FittingSchedule = RetrievalSchedule<S> && StartsAfresh<S> &&
+    (!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S, Calls::at_end>;
 
 /// What a schedule says of the end of a text; without `at_end` nothing.
 template <class S>
@@ -74,7 +78,7 @@ constexpr bool checked_schedule() {
             !NamesAtEnd<S> || LooksAtEnds<S>,
             "flashback: at_end of a RetrievalSchedule is called as at_end(const StepView&, StopReason) and must return "
             "Decision");
-        checked_optional_members<S>();
+        checked_optional_members<S, Calls::at_end>();
     }
     return true;
 }
