@@ -147,6 +147,14 @@ TEST_CASE("one object that several slots refer to hears of a rewind once") {
     CHECK(both.schedule.taken_back == 3);
 }
 
+/// Tells another of rewinds.
+struct MakesNoise : Once {
+    Listening<Once>* other;
+
+    explicit MakesNoise(Listening<Once>* o) : other(o) {}
+    void rewind(std::size_t tokens) const { other->taken_back += tokens; }
+};
+
 TEST_CASE("one object that slots refer to, and policies in slots, hears of a start and of a rewind once") {
     Listening<Once> schedule;
     Both both;
@@ -178,9 +186,19 @@ TEST_CASE("one object that slots refer to, and policies in slots, hears of a sta
                     .sampler(RepetitionPenalty{{}, std::ref(sampler)})
                     .stopping(std::ref(schedule))) == 2);
 
-    // Two that are equal, held and not referred to, hear of it both.
-    auto held = any_of(Listening<Once>{}, Listening<Once>{});
-    held.reset();
+    // One that derives from a policy made of policies hears of it itself.
+    Listening<AnySchedule> derived;
+    derived.AnySchedule::operator=(AnySchedule{std::ref(schedule)});
+    CHECK(check(Policies{}.schedule(std::ref(derived)).sampler(std::ref(both))) == 0);
+    CHECK(derived.resets == 1);
+    CHECK(derived.rewinds == 1);
+    check(Policies{}.schedule(any_of(derived)).sampler(std::ref(both)));
+
+    // Two that are equal, held and not referred to, are two.
+    auto held = any_of(MakesNoise{&schedule}, MakesNoise{&schedule});
+    schedule.taken_back = 0;
+    held.rewind(2);
+    CHECK(schedule.taken_back == 4);
     std::vector<Listening<EveryNTokens>> many(40, Listening<EveryNTokens>{4});
     auto referring = [&]<std::size_t... I>(std::index_sequence<I...>) {
         return any_of(std::ref(many[I])..., std::ref(many[I])...);

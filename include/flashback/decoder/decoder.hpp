@@ -34,7 +34,7 @@ constexpr bool checked_on_token() {
     using Result = std::invoke_result_t<OnToken&, TokenId>;
     static_assert(std::same_as<std::remove_cvref_t<Result>, bool> || !std::is_scalar_v<std::remove_cvref_t<Result>>,
                   "flashback: on_token(TokenId) must return nothing, or bool: false cancels the generation");
-    static_assert(!NamesRewind<OnToken> || HearsRewinds<OnToken>,
+    static_assert(!members::NamesRewind<OnToken> || HearsRewinds<OnToken>,
                   "flashback: rewind of on_token is called as rewind(std::size_t tokens) when tokens are taken back: this one "
                   "cannot be");
     return true;
@@ -48,10 +48,10 @@ constexpr bool checked_on_token() {
 /// call reuses of it what its own plan allows. A Generator is the same loop for programs that drive it themselves.
 template <class Model, class RetrieverT, class PoliciesT>
 class Decoder {
-    static_assert(detail::checked_model<Model>());
-    static_assert(detail::checked_retriever<RetrieverT>());
+    static_assert(checked_model<Model>());
+    static_assert(checked_retriever<RetrieverT>());
     static_assert(
-        detail::PolicySet<PoliciesT>,
+        PolicySet<PoliciesT>,
         "flashback: the policies of a Decoder are a Policies, or have its members, with policies that fit: schedule, query, "
         "wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
 
@@ -81,7 +81,7 @@ public:
     /// it has a member `rewind(n)`, that is told when a schedule takes the newest n tokens back.
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
-        static_assert(detail::checked_on_token<detail::Unwrapped<std::remove_reference_t<OnToken>>>());
+        static_assert(detail::checked_on_token<members::Unwrapped<std::remove_reference_t<OnToken>>>());
         const Generation last = generator_.take();  // which the prompt may view
         check_same_model();
         check_untouched_since_last();
@@ -125,7 +125,7 @@ private:
                 generator_.resume();
                 break;
             case Need::Kind::rewind:
-                if constexpr (detail::HearsRewinds<detail::Unwrapped<OnToken>>) detail::unwrap(on_token).rewind(need.length);
+                if constexpr (detail::HearsRewinds<members::Unwrapped<OnToken>>) members::unwrap(on_token).rewind(need.length);
                 generator_.resume();
                 break;
             case Need::Kind::truncate:

@@ -145,8 +145,8 @@ public:
     template <class P>
         requires(!std::same_as<P, AnySchedule>)
     explicit AnySchedule(P policy)
-        : held_(detail::fitting<detail::FittingSchedule<detail::Unwrapped<P>>, EveryNTokens>(std::move(policy))) {
-        static_assert(detail::checked_schedule<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingSchedule<members::Unwrapped<P>>, EveryNTokens>(std::move(policy))) {
+        static_assert(detail::checked_schedule<members::Unwrapped<P>>());
     }
     Decision operator()(const StepView& step) { return held_.call(step); }
     Decision at_end(const StepView& step, StopReason reason) { return held_.at_end(step, reason); }
@@ -169,8 +169,8 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyQuery>)
     explicit AnyQuery(P policy)
-        : held_(detail::fitting<detail::FittingQuery<detail::Unwrapped<P>>, LastNTokens>(std::move(policy))) {
-        static_assert(detail::checked_query<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingQuery<members::Unwrapped<P>>, LastNTokens>(std::move(policy))) {
+        static_assert(detail::checked_query<members::Unwrapped<P>>());
     }
     /// The query; valid until the next call.
     Query operator()(const StepView& step) {
@@ -197,8 +197,8 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyWrapper>)
     explicit AnyWrapper(P policy)
-        : held_(detail::fitting<detail::FittingWrapper<detail::Unwrapped<P>>, NoMarkers>(std::move(policy))) {
-        static_assert(detail::checked_wrapper<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingWrapper<members::Unwrapped<P>>, NoMarkers>(std::move(policy))) {
+        static_assert(detail::checked_wrapper<members::Unwrapped<P>>());
     }
     void operator()(const Passage& passage, std::size_t rank, TokenBuffer& out) const { held_.call(passage, rank, out); }
     TokenSpan markers() const { return held_.markers(); }
@@ -221,8 +221,8 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyLayout>)
     explicit AnyLayout(P policy)
-        : held_(detail::fitting<detail::FittingLayout<detail::Unwrapped<P>>, AppendPassages>(std::move(policy))) {
-        static_assert(detail::checked_layout<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingLayout<members::Unwrapped<P>>, AppendPassages>(std::move(policy))) {
+        static_assert(detail::checked_layout<members::Unwrapped<P>>());
     }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
     void reset() { held_.hear(detail::News::start()); }
@@ -244,8 +244,8 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyReuse>)
     explicit AnyReuse(P policy)
-        : held_(detail::fitting<detail::FittingReuse<detail::Unwrapped<P>>, KeepCommonPrefix>(std::move(policy))) {
-        static_assert(detail::checked_reuse<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingReuse<members::Unwrapped<P>>, KeepCommonPrefix>(std::move(policy))) {
+        static_assert(detail::checked_reuse<members::Unwrapped<P>>());
     }
     std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
     void reset() { held_.hear(detail::News::start()); }
@@ -267,8 +267,8 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyOverflow>)
     explicit AnyOverflow(P policy)
-        : held_(detail::fitting<detail::FittingOverflow<detail::Unwrapped<P>>, StopWhenFull>(std::move(policy))) {
-        static_assert(detail::checked_overflow<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingOverflow<members::Unwrapped<P>>, StopWhenFull>(std::move(policy))) {
+        static_assert(detail::checked_overflow<members::Unwrapped<P>>());
     }
     std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
     void reset() { held_.hear(detail::News::start()); }
@@ -290,8 +290,8 @@ public:
     template <class P>
         requires(!std::same_as<P, AnySampler>)
     explicit AnySampler(P policy)
-        : held_(detail::fitting<detail::FittingSampler<detail::Unwrapped<P>>, Greedy>(std::move(policy))) {
-        static_assert(detail::checked_sampler<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingSampler<members::Unwrapped<P>>, Greedy>(std::move(policy))) {
+        static_assert(detail::checked_sampler<members::Unwrapped<P>>());
     }
     TokenId operator()(std::span<const float> logits, const StepView& step) { return held_.call(logits, step); }
     void reset() { held_.hear(detail::News::start()); }
@@ -313,8 +313,8 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyStopping>)
     explicit AnyStopping(P policy)
-        : held_(detail::fitting<detail::FittingStopping<detail::Unwrapped<P>>, NeverStop>(std::move(policy))) {
-        static_assert(detail::checked_stopping<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingStopping<members::Unwrapped<P>>, NeverStop>(std::move(policy))) {
+        static_assert(detail::checked_stopping<members::Unwrapped<P>>());
     }
     bool operator()(const StepView& step) { return held_.call(step); }
     void reset() { held_.hear(detail::News::start()); }

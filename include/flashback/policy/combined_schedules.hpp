@@ -113,9 +113,9 @@ class AtMost {
 public:
     constexpr AtMost(std::size_t retrievals, Schedule schedule) : most_(retrievals), schedule_(std::move(schedule)) {}
 
-    constexpr Decision operator()(const StepView& step) { return bounded(step, detail::unwrap(schedule_)(step)); }
+    constexpr Decision operator()(const StepView& step) { return bounded(step, members::unwrap(schedule_)(step)); }
     constexpr Decision at_end(const StepView& step, StopReason reason) {
-        return bounded(step, detail::at_end_of(schedule_, step, reason));
+        return bounded(step, at_end_of(schedule_, step, reason));
     }
     constexpr void reset() { detail::News::start().tell(schedule_); }
     constexpr void rewind(std::size_t tokens) { detail::News::rewind(tokens).tell(schedule_); }
@@ -136,7 +136,7 @@ private:
 template <class... Schedules>
 constexpr auto any_of(Schedules... schedules) {
     static_assert(detail::checked_schedules<Schedules...>());
-    if constexpr ((detail::FittingSchedule<detail::Unwrapped<Schedules>> && ...)) {
+    if constexpr ((detail::FittingSchedule<members::Unwrapped<Schedules>> && ...)) {
         return AnyOf<Schedules...>{std::move(schedules)...};
     } else {
         return Never{};  // refused already: that sentence is the only error
@@ -147,7 +147,7 @@ constexpr auto any_of(Schedules... schedules) {
 template <class... Schedules>
 constexpr auto all_of(Schedules... schedules) {
     static_assert(detail::checked_schedules<Schedules...>());
-    if constexpr ((detail::FittingSchedule<detail::Unwrapped<Schedules>> && ...)) {
+    if constexpr ((detail::FittingSchedule<members::Unwrapped<Schedules>> && ...)) {
         return AllOf<Schedules...>{std::move(schedules)...};
     } else {
         return Never{};  // refused already: that sentence is the only error
@@ -158,7 +158,7 @@ constexpr auto all_of(Schedules... schedules) {
 template <class Schedule>
 constexpr auto at_most(std::size_t retrievals, Schedule schedule) {
     static_assert(detail::checked_schedules<Schedule>());
-    if constexpr (detail::FittingSchedule<detail::Unwrapped<Schedule>>) {
+    if constexpr (detail::FittingSchedule<members::Unwrapped<Schedule>>) {
         return AtMost<Schedule>{retrievals, std::move(schedule)};
     } else {
         return Never{};  // refused already: that sentence is the only error

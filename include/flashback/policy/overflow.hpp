@@ -21,7 +21,7 @@ struct FullWindow {
 /// positions, so it is as exact as any other context. Callable when const. The optional members are those of a RetrievalSchedule.
 template <class O>
 concept Overflow = requires(const O& overflow, const FullWindow& full) {
-    { overflow(full) } -> detail::Count;
+    { overflow(full) } -> members::Count;
 };
 
 namespace detail {

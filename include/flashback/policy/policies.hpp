@@ -57,7 +57,7 @@ class Policies {
 
     // A policy that a std::reference_wrapper refers to is checked as if it were here.
     template <class P>
-    using Checked = detail::Unwrapped<P>;
+    using Checked = members::Unwrapped<P>;
     template <class P, class Default>
     using Or = std::conditional_t<std::same_as<P, detail::OfMethod>, Default, Checked<P>>;
     static_assert(detail::checked_schedule<Or<Schedule, Never>>() && detail::checked_query<Or<QueryFrom, LastNTokens>>() &&
@@ -224,10 +224,10 @@ private:
     template <Slot At, class MethodSlot, class Self>
     static constexpr decltype(auto) get(Self& self) noexcept {
         if constexpr (std::same_as<std::tuple_element_t<At, Slots>, detail::OfMethod>) {
-            using M = std::remove_reference_t<decltype(detail::unwrap(self.method_))>;
-            return detail::MethodSlot<M, MethodSlot>{&detail::unwrap(self.method_)};
+            using M = std::remove_reference_t<decltype(members::unwrap(self.method_))>;
+            return detail::MethodSlot<M, MethodSlot>{&members::unwrap(self.method_)};
         } else {
-            return detail::unwrap(std::get<At>(self.slots_));
+            return members::unwrap(std::get<At>(self.slots_));
         }
     }
 
@@ -297,8 +297,6 @@ private:
     friend class Policies;
 };
 
-namespace detail {
-
 /// What a decoder takes for its policies.
 template <class P>
 concept PolicySet = requires(P& policies, const P& fixed, std::size_t tokens) {
@@ -314,7 +312,5 @@ concept PolicySet = requires(P& policies, const P& fixed, std::size_t tokens) {
     policies.rewind(tokens);
     { fixed.wants_surprisals() } -> std::same_as<bool>;
 };
-
-}  // namespace detail
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -140,7 +140,7 @@ public:
             if (i >= logits.size() || logits_[i] != logits[i]) continue;  // no logit of its own, or penalised already
             logits_[i] = logits[i] > 0 ? logits[i] / options_.penalty : logits[i] * options_.penalty;
         }
-        return take_token(detail::unwrap(inner_), logits_, step);
+        return take_token(members::unwrap(inner_), logits_, step);
     }
 
 private:

@@ -54,16 +54,6 @@ template <class S>
 concept FittingSchedule = RetrievalSchedule<S> && StartsAfresh<S> &&
     (!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S, Calls::at_end>;
 
-/// What a schedule says of the end of a text; without `at_end` nothing.
-template <class S>
-constexpr Decision at_end_of(S& schedule, const StepView& step, StopReason reason) {
-    if constexpr (LooksAtEnds<Unwrapped<S>>) {
-        return unwrap(schedule).at_end(step, reason);
-    } else {
-        return Decision::go_on();
-    }
-}
-
 /// Refuses, in words, what is no RetrievalSchedule.
 template <class S>
 constexpr bool checked_schedule() {
@@ -84,6 +74,16 @@ constexpr bool checked_schedule() {
 }
 
 }  // namespace detail
+
+/// What a schedule says of the end of a text; without `at_end` nothing.
+template <class S>
+constexpr Decision at_end_of(S& schedule, const StepView& step, StopReason reason) {
+    if constexpr (detail::LooksAtEnds<members::Unwrapped<S>>) {
+        return members::unwrap(schedule).at_end(step, reason);
+    } else {
+        return Decision::go_on();
+    }
+}
 
 /// Never retrieves: the closed book.
 struct Never {
