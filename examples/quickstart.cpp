@@ -6,7 +6,9 @@
 #include "models/default_model.hpp"
 
 #include <nlohmann/json.hpp>
+#include <range/v3/range/conversion.hpp>
 #include <range/v3/view/enumerate.hpp>
+#include <range/v3/view/filter.hpp>
 
 #include <algorithm>
 #include <cctype>
@@ -174,10 +176,10 @@ fb::TextStream heldout_entries(const System& system, const std::string& titles_p
     std::ifstream file{titles_path};
     if (!file) throw std::runtime_error("cannot read '" + titles_path + "'");
     const auto titles = nlohmann::json::parse(file).at("titles").at("foldoc").get<std::set<std::string>>();
-    std::vector<fb::Document> entries;
-    for (const fb::Document& document : system.index.passages().documents()) {
-        if (titles.contains(normalised(document.title))) entries.push_back(document);
-    }
+    const auto entries =
+        system.index.passages().documents() |
+        ranges::views::filter([&](const fb::Document& document) { return titles.contains(normalised(document.title)); }) |
+        ranges::to<std::vector>();
     return fb::text_stream(entries, system.tokenizer, system.tokenizer.vocabulary().eos);
 }
 

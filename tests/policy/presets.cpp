@@ -14,7 +14,7 @@ namespace {
 
 constexpr auto flashback_preset = presets::flashback(100, 101);
 constexpr auto ralm_preset = presets::in_context_ralm();
-static_assert(std::same_as<decltype(flashback_preset), const Policies<EveryNTokens, LastNTokens, MarkerTokens>>);
+static_assert(std::same_as<decltype(flashback_preset), const Policies<EveryNTokens, LastNTokens, MarkerTokens, Sticky>>);
 static_assert(std::same_as<decltype(ralm_preset), const Policies<EveryNTokens, LastNTokens, NoMarkers, PrependPassages>>);
 static_assert(std::same_as<decltype(presets::closed_book()), Policies<Never>>);
 
@@ -25,7 +25,9 @@ std::size_t query_length(const auto& policies) {
 
 }  // namespace
 
-TEST_CASE("the preset of FlashBack is the paper's: stride 16, query 32, the passage between its markers behind the text") {
+TEST_CASE(
+    "the preset of FlashBack is the paper's: stride 16, query 32, the passage between its markers behind the text, where it "
+    "stays") {
     CHECK(flashback_preset.schedule().stride() == 16);
     CHECK(query_length(flashback_preset) == 32);
     CHECK(flashback_preset.wrapper().markers()[0] == 100);
@@ -35,6 +37,11 @@ TEST_CASE("the preset of FlashBack is the paper's: stride 16, query 32, the pass
     TokenBuffer out;
     flashback_preset.layout()({one, passages, three}, out);
     CHECK(out == TokenBuffer{1, 3, 2});
+    constexpr std::array<TokenId, 2> longer{3, 4};
+    constexpr std::array<TokenId, 3> standing{1, 3, 2};
+    out.clear();
+    flashback_preset.layout()({.head = one, .passages = passages, .context = longer, .standing = standing}, out);
+    CHECK(out == TokenBuffer{1, 3, 2, 4});
 }
 
 TEST_CASE("the preset of In-Context RALM is the paper's: stride 4, query 32, the passage alone in front of the text") {

@@ -14,10 +14,8 @@
 #include "flashback/policy/truncated_sampling.hpp"
 #include "flashback/policy/wrapper.hpp"
 
-#include <array>
 #include <concepts>
 #include <cstddef>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -52,8 +50,16 @@ namespace flashback::inline FLASHBACK_ISA {
 template <class Schedule, class QueryFrom, class Wrapper, class Layout, class Reuse, class Sampling, class Overflowing,
           class Stopping, class Method>
 class Policies {
-    using Slots = std::tuple<Schedule, QueryFrom, Wrapper, Layout, Reuse, Sampling, Overflowing, Stopping>;
-    enum Slot : std::size_t { at_schedule, at_query, at_wrapper, at_layout, at_reuse, at_sampler, at_overflow, at_stopping };
+    enum Slot : unsigned {
+        schedule_slot = detail::ScheduleSlot::bit,
+        query_slot = detail::QuerySlot::bit,
+        wrapper_slot = detail::WrapperSlot::bit,
+        layout_slot = detail::LayoutSlot::bit,
+        reuse_slot = detail::ReuseSlot::bit,
+        sampler_slot = detail::SamplerSlot::bit,
+        overflow_slot = detail::OverflowSlot::bit,
+        stopping_slot = detail::StoppingSlot::bit
+    };
 
     // A policy that a std::reference_wrapper refers to is checked as if it were here.
     template <class P>
@@ -70,22 +76,28 @@ public:
     constexpr Policies() = default;
     constexpr Policies(Schedule when, QueryFrom what, Wrapper around, Layout where, Reuse kept, Sampling taken,
                        Overflowing dropped, Stopping ended, Method all = {})
-        : slots_(std::move(when), std::move(what), std::move(around), std::move(where), std::move(kept), std::move(taken),
-                 std::move(dropped), std::move(ended)),
+        : schedule_(std::move(when)),
+          query_(std::move(what)),
+          wrapper_(std::move(around)),
+          layout_(std::move(where)),
+          reuse_(std::move(kept)),
+          sampler_(std::move(taken)),
+          overflow_(std::move(dropped)),
+          stopping_(std::move(ended)),
           method_(std::move(all)) {}
 
-    constexpr decltype(auto) schedule() noexcept { return get<at_schedule, detail::ScheduleSlot>(*this); }
-    constexpr decltype(auto) schedule() const noexcept { return get<at_schedule, detail::ScheduleSlot>(*this); }
-    constexpr decltype(auto) query() noexcept { return get<at_query, detail::QuerySlot>(*this); }
-    constexpr decltype(auto) query() const noexcept { return get<at_query, detail::QuerySlot>(*this); }
-    constexpr decltype(auto) wrapper() const noexcept { return get<at_wrapper, detail::WrapperSlot>(*this); }
-    constexpr decltype(auto) layout() const noexcept { return get<at_layout, detail::LayoutSlot>(*this); }
-    constexpr decltype(auto) reuse() const noexcept { return get<at_reuse, detail::ReuseSlot>(*this); }
-    constexpr decltype(auto) sampler() noexcept { return get<at_sampler, detail::SamplerSlot>(*this); }
-    constexpr decltype(auto) sampler() const noexcept { return get<at_sampler, detail::SamplerSlot>(*this); }
-    constexpr decltype(auto) overflow() const noexcept { return get<at_overflow, detail::OverflowSlot>(*this); }
-    constexpr decltype(auto) stopping() noexcept { return get<at_stopping, detail::StoppingSlot>(*this); }
-    constexpr decltype(auto) stopping() const noexcept { return get<at_stopping, detail::StoppingSlot>(*this); }
+    constexpr decltype(auto) schedule() noexcept { return get<detail::ScheduleSlot>(schedule_, method_); }
+    constexpr decltype(auto) schedule() const noexcept { return get<detail::ScheduleSlot>(schedule_, method_); }
+    constexpr decltype(auto) query() noexcept { return get<detail::QuerySlot>(query_, method_); }
+    constexpr decltype(auto) query() const noexcept { return get<detail::QuerySlot>(query_, method_); }
+    constexpr decltype(auto) wrapper() const noexcept { return get<detail::WrapperSlot>(wrapper_, method_); }
+    constexpr decltype(auto) layout() const noexcept { return get<detail::LayoutSlot>(layout_, method_); }
+    constexpr decltype(auto) reuse() const noexcept { return get<detail::ReuseSlot>(reuse_, method_); }
+    constexpr decltype(auto) sampler() noexcept { return get<detail::SamplerSlot>(sampler_, method_); }
+    constexpr decltype(auto) sampler() const noexcept { return get<detail::SamplerSlot>(sampler_, method_); }
+    constexpr decltype(auto) overflow() const noexcept { return get<detail::OverflowSlot>(overflow_, method_); }
+    constexpr decltype(auto) stopping() noexcept { return get<detail::StoppingSlot>(stopping_, method_); }
+    constexpr decltype(auto) stopping() const noexcept { return get<detail::StoppingSlot>(stopping_, method_); }
 
     /// The method, if there is one.
     constexpr Method& method() noexcept { return method_; }
@@ -95,96 +107,96 @@ public:
     template <class P>
     constexpr auto schedule(P policy) const& {
         static_assert(detail::checked_schedule<Checked<P>>());
-        return with<at_schedule, detail::FittingSchedule<Checked<P>>>(*this, std::move(policy));
+        return with<schedule_slot, detail::FittingSchedule<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
     constexpr auto schedule(P policy) && {
         static_assert(detail::checked_schedule<Checked<P>>());
-        return with<at_schedule, detail::FittingSchedule<Checked<P>>>(std::move(*this), std::move(policy));
+        return with<schedule_slot, detail::FittingSchedule<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another query builder.
     template <class P>
     constexpr auto query(P policy) const& {
         static_assert(detail::checked_query<Checked<P>>());
-        return with<at_query, detail::FittingQuery<Checked<P>>>(*this, std::move(policy));
+        return with<query_slot, detail::FittingQuery<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
     constexpr auto query(P policy) && {
         static_assert(detail::checked_query<Checked<P>>());
-        return with<at_query, detail::FittingQuery<Checked<P>>>(std::move(*this), std::move(policy));
+        return with<query_slot, detail::FittingQuery<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another wrapper.
     template <class P>
     constexpr auto wrapper(P policy) const& {
         static_assert(detail::checked_wrapper<Checked<P>>());
-        return with<at_wrapper, detail::FittingWrapper<Checked<P>>>(*this, std::move(policy));
+        return with<wrapper_slot, detail::FittingWrapper<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
     constexpr auto wrapper(P policy) && {
         static_assert(detail::checked_wrapper<Checked<P>>());
-        return with<at_wrapper, detail::FittingWrapper<Checked<P>>>(std::move(*this), std::move(policy));
+        return with<wrapper_slot, detail::FittingWrapper<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another layout.
     template <class P>
     constexpr auto layout(P policy) const& {
         static_assert(detail::checked_layout<Checked<P>>());
-        return with<at_layout, detail::FittingLayout<Checked<P>>>(*this, std::move(policy));
+        return with<layout_slot, detail::FittingLayout<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
     constexpr auto layout(P policy) && {
         static_assert(detail::checked_layout<Checked<P>>());
-        return with<at_layout, detail::FittingLayout<Checked<P>>>(std::move(*this), std::move(policy));
+        return with<layout_slot, detail::FittingLayout<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another rule of reuse.
     template <class P>
     constexpr auto reuse(P policy) const& {
         static_assert(detail::checked_reuse<Checked<P>>());
-        return with<at_reuse, detail::FittingReuse<Checked<P>>>(*this, std::move(policy));
+        return with<reuse_slot, detail::FittingReuse<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
     constexpr auto reuse(P policy) && {
         static_assert(detail::checked_reuse<Checked<P>>());
-        return with<at_reuse, detail::FittingReuse<Checked<P>>>(std::move(*this), std::move(policy));
+        return with<reuse_slot, detail::FittingReuse<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another sampler.
     template <class P>
     constexpr auto sampler(P policy) const& {
         static_assert(detail::checked_sampler<Checked<P>>());
-        return with<at_sampler, detail::FittingSampler<Checked<P>>>(*this, std::move(policy));
+        return with<sampler_slot, detail::FittingSampler<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
     constexpr auto sampler(P policy) && {
         static_assert(detail::checked_sampler<Checked<P>>());
-        return with<at_sampler, detail::FittingSampler<Checked<P>>>(std::move(*this), std::move(policy));
+        return with<sampler_slot, detail::FittingSampler<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another rule for a full window.
     template <class P>
     constexpr auto overflow(P policy) const& {
         static_assert(detail::checked_overflow<Checked<P>>());
-        return with<at_overflow, detail::FittingOverflow<Checked<P>>>(*this, std::move(policy));
+        return with<overflow_slot, detail::FittingOverflow<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
     constexpr auto overflow(P policy) && {
         static_assert(detail::checked_overflow<Checked<P>>());
-        return with<at_overflow, detail::FittingOverflow<Checked<P>>>(std::move(*this), std::move(policy));
+        return with<overflow_slot, detail::FittingOverflow<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with another stopping criterion.
     template <class P>
     constexpr auto stopping(P policy) const& {
         static_assert(detail::checked_stopping<Checked<P>>());
-        return with<at_stopping, detail::FittingStopping<Checked<P>>>(*this, std::move(policy));
+        return with<stopping_slot, detail::FittingStopping<Checked<P>>>(*this, std::move(policy));
     }
     template <class P>
     constexpr auto stopping(P policy) && {
         static_assert(detail::checked_stopping<Checked<P>>());
-        return with<at_stopping, detail::FittingStopping<Checked<P>>>(std::move(*this), std::move(policy));
+        return with<stopping_slot, detail::FittingStopping<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
     /// These policies with the slots that a method has members for filled by it. A slot that is set after it is another policy's.
@@ -207,39 +219,91 @@ public:
 
     /// Whether a policy asks for `StepView::surprisals`.
     constexpr bool wants_surprisals() const {
-        return std::apply(
-            [this](const auto&... slot) {
-                return (detail::wants_surprisals(slot) || ... || detail::wants_surprisals(method_));
-            },
-            slots_);
+        return detail::wants_surprisals(schedule_) || detail::wants_surprisals(query_) || detail::wants_surprisals(wrapper_) ||
+               detail::wants_surprisals(layout_) || detail::wants_surprisals(reuse_) || detail::wants_surprisals(sampler_) ||
+               detail::wants_surprisals(overflow_) || detail::wants_surprisals(stopping_) || detail::wants_surprisals(method_);
     }
 
 private:
     constexpr void tell_all(detail::News news) {
-        std::apply([&](auto&... slot) { (news.tell(slot), ...); }, slots_);
+        news.tell(schedule_);
+        news.tell(query_);
+        news.tell(wrapper_);
+        news.tell(layout_);
+        news.tell(reuse_);
+        news.tell(sampler_);
+        news.tell(overflow_);
+        news.tell(stopping_);
         news.tell(method_);
     }
 
     /// The policy in a slot, or the method as that.
-    template <Slot At, class MethodSlot, class Self>
-    static constexpr decltype(auto) get(Self& self) noexcept {
-        if constexpr (std::same_as<std::tuple_element_t<At, Slots>, detail::OfMethod>) {
-            using M = std::remove_reference_t<decltype(members::unwrap(self.method_))>;
-            return detail::MethodSlot<M, MethodSlot>{&members::unwrap(self.method_)};
+    template <class MethodSlot, class Held, class M>
+    static constexpr decltype(auto) get(Held& held, M& method) noexcept {
+        if constexpr (std::same_as<std::remove_const_t<Held>, detail::OfMethod>) {
+            auto& inner = members::unwrap(method);
+            return detail::MethodSlot<std::remove_reference_t<decltype(inner)>, MethodSlot>{&inner};
         } else {
-            return members::unwrap(std::get<At>(self.slots_));
+            return members::unwrap(held);
         }
     }
 
-    /// Refuses, in words, to copy what cannot be copied. `Kept` are the slots that are not replaced, and the method.
-    template <class Self, class... Kept>
+    /// Refuses, in words, to copy what cannot be copied. `New` are the slots that are replaced.
+    template <unsigned New, class Self, class KeptMethod>
     static constexpr bool can_keep() {
-        constexpr bool can = !std::is_lvalue_reference_v<Self> || (std::copy_constructible<Kept> && ...);
+        constexpr bool can =
+            !std::is_lvalue_reference_v<Self> ||
+            (((New & schedule_slot) || std::copy_constructible<Schedule>)&&((New & query_slot) || std::copy_constructible<QueryFrom>)&&(
+                (New & wrapper_slot) ||
+                std::copy_constructible<
+                    Wrapper>)&&((New & layout_slot) ||
+                                std::copy_constructible<
+                                    Layout>)&&((New & reuse_slot) ||
+                                               std::copy_constructible<
+                                                   Reuse>)&&((New & sampler_slot) ||
+                                                             std::copy_constructible<
+                                                                 Sampling>)&&((New & overflow_slot) ||
+                                                                              std::copy_constructible<
+                                                                                  Overflowing>)&&((New & stopping_slot) ||
+                                                                                                  std::copy_constructible<
+                                                                                                      Stopping>)&&std::
+                 copy_constructible<KeptMethod>);
         static_assert(
             can,
             "flashback: one of these policies can be moved but not copied: set the others in one chain with it, or by "
             "std::move(policies).schedule(...)");
         return can;
+    }
+
+    /// The policy of a slot after a change.
+    template <bool New, class P, class Kept>
+    static constexpr decltype(auto) pick(P& replacement, Kept&& kept) {
+        if constexpr (New) {
+            return std::move(replacement);
+        } else {
+            return std::forward<Kept>(kept);
+        }
+    }
+
+    /// These policies with another one in the slots `New`, and with a method.
+    template <unsigned New, class Self, class P, class M>
+    static constexpr auto remake(Self&& self, P replacement, M&& method) {
+        return Policies<
+            std::conditional_t<(New & schedule_slot) != 0, P, Schedule>,
+            std::conditional_t<(New & query_slot) != 0, P, QueryFrom>,
+            std::conditional_t<(New & wrapper_slot) != 0, P, Wrapper>, std::conditional_t<(New & layout_slot) != 0, P, Layout>,
+            std::conditional_t<(New & reuse_slot) != 0, P, Reuse>, std::conditional_t<(New & sampler_slot) != 0, P, Sampling>,
+            std::conditional_t<(New & overflow_slot) != 0, P, Overflowing>,
+            std::conditional_t<(New & stopping_slot) != 0, P, Stopping>, std::remove_cvref_t<M>>{
+            pick<(New & schedule_slot) != 0>(replacement, std::forward<Self>(self).schedule_),
+            pick<(New & query_slot) != 0>(replacement, std::forward<Self>(self).query_),
+            pick<(New & wrapper_slot) != 0>(replacement, std::forward<Self>(self).wrapper_),
+            pick<(New & layout_slot) != 0>(replacement, std::forward<Self>(self).layout_),
+            pick<(New & reuse_slot) != 0>(replacement, std::forward<Self>(self).reuse_),
+            pick<(New & sampler_slot) != 0>(replacement, std::forward<Self>(self).sampler_),
+            pick<(New & overflow_slot) != 0>(replacement, std::forward<Self>(self).overflow_),
+            pick<(New & stopping_slot) != 0>(replacement, std::forward<Self>(self).stopping_),
+            std::forward<M>(method)};
     }
 
     // A policy that does not fit was refused in words by now; without it the rest of the program compiles, and that sentence
@@ -248,49 +312,31 @@ private:
     static constexpr auto with(Self&& self, P policy) {
         if constexpr (!Fits) {
             return std::forward<Self>(self);
+        } else if constexpr (!can_keep<Replaced, Self, Method>()) {
+            return Policies<>{};
         } else {
-            return [&]<std::size_t... I>(std::index_sequence<I...>) {
-                if constexpr (can_keep<Self, std::conditional_t<I == Replaced, NoMethod, std::tuple_element_t<I, Slots>>...,
-                                       Method>()) {
-                    const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
-                        if constexpr (J == Replaced) {
-                            return std::move(policy);
-                        } else {
-                            return std::get<J>(std::forward<Self>(self).slots_);
-                        }
-                    };
-                    return Policies<std::conditional_t<I == Replaced, P, std::tuple_element_t<I, Slots>>..., Method>{
-                        slot(std::integral_constant<std::size_t, I>{})..., std::forward<Self>(self).method_};
-                } else {
-                    return Policies<>{};
-                }
-            }
-            (std::make_index_sequence<std::tuple_size_v<Slots>>{});
+            return remake<Replaced>(std::forward<Self>(self), std::move(policy), std::forward<Self>(self).method_);
         }
     }
 
     template <class Self, class M>
     static constexpr auto with_method(Self&& self, M method) {
-        constexpr std::array filled = detail::filled_slots<Checked<M>>;
-        return [&]<std::size_t... I>(std::index_sequence<I...>) {
-            if constexpr (can_keep<Self, std::conditional_t<filled[I], NoMethod, std::tuple_element_t<I, Slots>>...>()) {
-                const auto slot = [&]<std::size_t J>(std::integral_constant<std::size_t, J>) -> decltype(auto) {
-                    if constexpr (filled[J]) {
-                        return detail::OfMethod{};
-                    } else {
-                        return std::get<J>(std::forward<Self>(self).slots_);
-                    }
-                };
-                return Policies<std::conditional_t<filled[I], detail::OfMethod, std::tuple_element_t<I, Slots>>..., M>{
-                    slot(std::integral_constant<std::size_t, I>{})..., std::move(method)};
-            } else {
-                return Policies<>{};
-            }
+        constexpr unsigned filled = detail::filled_slots<Checked<M>>;
+        if constexpr (can_keep<filled, Self, NoMethod>()) {
+            return remake<filled>(std::forward<Self>(self), detail::OfMethod{}, std::move(method));
+        } else {
+            return Policies<>{};
         }
-        (std::make_index_sequence<std::tuple_size_v<Slots>>{});
     }
 
-    FLASHBACK_NO_UNIQUE_ADDRESS Slots slots_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Schedule schedule_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS QueryFrom query_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Wrapper wrapper_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Layout layout_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Reuse reuse_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Sampling sampler_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Overflowing overflow_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Stopping stopping_{};
     FLASHBACK_NO_UNIQUE_ADDRESS Method method_{};
 
     template <class, class, class, class, class, class, class, class, class>

@@ -10,8 +10,6 @@
 #include "flashback/policy/stopping.hpp"
 #include "flashback/policy/wrapper.hpp"
 
-#include <algorithm>
-#include <array>
 #include <concepts>
 #include <cstddef>
 #include <type_traits>
@@ -35,8 +33,9 @@ FLASHBACK_DETAIL_MEMBER(SamplerSlot, sampler);
 FLASHBACK_DETAIL_MEMBER(OverflowSlot, overflow);
 FLASHBACK_DETAIL_MEMBER(Stopping, stopping);
 
-/// What a slot is to a method: the member that is called, whether it must be const, whether the method names it, and whether that fits.
-#define FLASHBACK_DETAIL_SLOT(Slot, member, Named, Fitting, Const)                                         \
+/// What a slot is to a method: the member that is called, whether the method names it, whether that fits, and whether it must be
+/// const. The slots are numbered.
+#define FLASHBACK_DETAIL_SLOT(Slot, member, Named, Fitting, Const, Number)                                 \
     struct Slot {                                                                                          \
         template <class M, class... Args>                                                                  \
             requires requires(M & method, Args&&... args) { method.member(static_cast<Args&&>(args)...); } \
@@ -48,16 +47,17 @@ FLASHBACK_DETAIL_MEMBER(Stopping, stopping);
         template <class S>                                                                                 \
         static constexpr bool fits = Fitting<S>;                                                           \
         static constexpr bool is_const = Const;                                                            \
+        static constexpr unsigned bit = 1u << Number;                                                      \
     }
 
-FLASHBACK_DETAIL_SLOT(ScheduleSlot, schedule, NamesSchedule, RetrievalSchedule, false);
-FLASHBACK_DETAIL_SLOT(QuerySlot, query, NamesQuerySlot, QueryBuilder, false);
-FLASHBACK_DETAIL_SLOT(WrapperSlot, wrapper, NamesWrapper, MarkerWrapper, true);
-FLASHBACK_DETAIL_SLOT(LayoutSlot, layout, NamesLayout, ContextLayout, true);
-FLASHBACK_DETAIL_SLOT(ReuseSlot, reuse, NamesReuse, KVReuse, true);
-FLASHBACK_DETAIL_SLOT(SamplerSlot, sampler, NamesSamplerSlot, Sampler, false);
-FLASHBACK_DETAIL_SLOT(OverflowSlot, overflow, NamesOverflowSlot, Overflow, true);
-FLASHBACK_DETAIL_SLOT(StoppingSlot, stopping, NamesStopping, StoppingCriterion, false);
+FLASHBACK_DETAIL_SLOT(ScheduleSlot, schedule, NamesSchedule, RetrievalSchedule, false, 0);
+FLASHBACK_DETAIL_SLOT(QuerySlot, query, NamesQuerySlot, QueryBuilder, false, 1);
+FLASHBACK_DETAIL_SLOT(WrapperSlot, wrapper, NamesWrapper, MarkerWrapper, true, 2);
+FLASHBACK_DETAIL_SLOT(LayoutSlot, layout, NamesLayout, ContextLayout, true, 3);
+FLASHBACK_DETAIL_SLOT(ReuseSlot, reuse, NamesReuse, KVReuse, true, 4);
+FLASHBACK_DETAIL_SLOT(SamplerSlot, sampler, NamesSamplerSlot, Sampler, false, 5);
+FLASHBACK_DETAIL_SLOT(OverflowSlot, overflow, NamesOverflowSlot, Overflow, true, 6);
+FLASHBACK_DETAIL_SLOT(StoppingSlot, stopping, NamesStopping, StoppingCriterion, false, 7);
 
 /// A method as the policy of one slot; const if that slot is.
 template <class M, class Slot>
@@ -89,11 +89,12 @@ constexpr bool fills = [] {
 template <class M, class Slot>
 constexpr bool fills_or_lacks = !Slot::template named<M> || fills<M, Slot>;
 
-/// Which slots the method fills, in the order of the template parameters of Policies.
+/// Which of some slots the method fills, and which of all: a bit for each.
+template <class M, class... Slots>
+constexpr unsigned filled_of = ((fills<M, Slots> ? Slots::bit : 0u) | ...);
 template <class M>
-constexpr std::array filled_slots{fills<M, ScheduleSlot>, fills<M, QuerySlot>,   fills<M, WrapperSlot>,
-                                  fills<M, LayoutSlot>,   fills<M, ReuseSlot>,   fills<M, SamplerSlot>,
-                                  fills<M, OverflowSlot>, fills<M, StoppingSlot>};
+constexpr unsigned filled_slots =
+    filled_of<M, ScheduleSlot, QuerySlot, WrapperSlot, LayoutSlot, ReuseSlot, SamplerSlot, OverflowSlot, StoppingSlot>;
 
 /// Refuses, in words, a method with a member that is named for a slot and does not fit it, and one that fills none.
 template <class M>
@@ -113,7 +114,7 @@ constexpr bool checked_method() {
     static_assert(fills_or_lacks<M, StoppingSlot>,
                   "flashback: stopping of a method must be callable as a StoppingCriterion is");
     static_assert(
-        std::ranges::find(filled_slots<M>, true) != filled_slots<M>.end(),
+        filled_slots<M> != 0,
         "flashback: a method must have members that are named for the slots that it fills: schedule, query, wrapper, layout, "
         "reuse, sampler, overflow, stopping");
     static_assert(
