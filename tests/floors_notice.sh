@@ -1,6 +1,6 @@
 #!/bin/sh
-# The test of the floors can fail: it must notice a climb, a neighbour, what is private, a foreign header, range-v3 and Eigen, and a room that is not
-# there.
+# The test of the floors can fail: it must notice a climb, a neighbour, what is private, a foreign header, range-v3 and Eigen, a room that is not
+# there, and names that are private to another room.
 #
 # floors_notice.sh SOURCE_DIR
 set -eu
@@ -47,4 +47,19 @@ if cmake -DINCLUDE_DIR="$work/without" -P "$source/tests/floors.cmake" >"$work/l
     exit 1
 fi
 grep -q 'names the room eval, which does not exist' "$work/log" || { cat "$work/log" >&2; exit 1; }
+notice_name() {  # header, line to add, words of the message
+    rm -rf "$work/include"
+    cp -r "$source/include" "$work/include"
+    echo "$2" >>"$work/include/flashback/$1"
+    if sh "$source/tests/floors_names.sh" "$work" "$source/tests/floors.cmake" >"$work/log" 2>&1; then
+        echo "$1 with $2 was not noticed" >&2
+        exit 1
+    fi
+    grep -qF "$3" "$work/log" || { cat "$work/log" >&2; exit 1; }
+    noticed=$((noticed + 1))
+}
+notice_name decoder/decoder.hpp 'static_assert(detail::checked_schedule<Never>());' 'decoder/decoder.hpp: detail::checked_schedule is private to policy'
+notice_name decoder/detail/generation_state.hpp 'inline void wrong() { return reported(checked_schedule<Never>()); }' 'checked_schedule is private to policy'
+notice_name decoder/detail/generation_state.hpp 'inline std::vector<const ErasedPolicy*> wrong;' 'ErasedPolicy is private to policy'
+notice_name core/tokens.hpp 'inline auto wrong = detail::News::start();' 'core/tokens.hpp: detail::News is private to policy'
 echo "$((noticed + 1)) broken orders were noticed"

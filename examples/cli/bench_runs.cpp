@@ -11,6 +11,9 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -44,6 +47,15 @@ void add_speed(Json& run, std::vector<double> seconds, std::size_t tokens, doubl
     run["share_of_peak"] = share_of_peak;
 }
 
+/// What the machine can do at most, by as much memory as is asked for.
+fb::MachinePeaks peaks_of(fb::ExecutorRef executor, const BenchSettings& settings, double seconds = fb::PeakOptions{}.seconds) {
+    try {
+        return fb::measure_peaks(executor, {.seconds = seconds, .bytes = settings.peak_memory << 20});
+    } catch (const std::bad_alloc&) {
+        throw std::runtime_error("--peak-memory: there is no memory for " + std::to_string(settings.peak_memory) + " MiB");
+    }
+}
+
 /// Everything that runs of a model share.
 class Bench {
 public:
@@ -51,7 +63,7 @@ public:
         : settings_(settings),
           pool_(start_threads(settings.threads)),
           model_(model()),
-          peaks_(fb::measure_peaks(pool_, {.bytes = settings.peak_memory << 20})),
+          peaks_(peaks_of(pool_, settings)),
           session_(session_of(model_, {.window = window(), .piece = 512, .executor = pool_, .cache = settings.cache})),
           cost_(fb::cost_of(*model_, session_.cache_element())) {}
 
@@ -230,7 +242,7 @@ Json bench_machine(const BenchSettings& settings) {
     const double seconds = 0.2 * static_cast<double>(settings.repetitions.value_or(3));
     for (const std::size_t threads : thread_counts(settings.threads)) {
         fb::ThreadPool pool = start_threads(threads);
-        last = to_json(fb::measure_peaks(pool, {.seconds = seconds, .bytes = settings.peak_memory << 20}));
+        last = to_json(peaks_of(pool, settings, seconds));
         Json run = last;
         // There are no tokens here; the fields are those of every mode.
         for (const char* name : {"tokens_per_second", "median_tokens_per_second"}) run[name] = nullptr;

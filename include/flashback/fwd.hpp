@@ -31,6 +31,8 @@ class Error;
 enum class ErrorCode;
 struct Query;
 struct Passage;
+struct OwnedPassage;
+class OwnedTokens;  // empty
 struct NoPassages;
 template <class Signature>
 class FunctionRef;

@@ -8,7 +8,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <span>
 #include <utility>
@@ -216,6 +219,33 @@ TEST_CASE("inspect --adapter says what an adapter is, and whether the model take
     CHECK(no["obstacle"].get<std::string>().find("for which this model has no place") != std::string::npos);
     CHECK(no["fingerprint"].is_null());
     check_refused(tool({"inspect", "--adapter", (folder.path() / "absent").string()}), 1, "adapter_config.json': No such file");
+}
+
+TEST_CASE("hostile 21: weights of an adapter that are no numbers are refused in score, and inspect tells which they are") {
+    const TemporaryFolder folder;
+    const std::string peft = save(folder, "a", lora());
+    const std::string gguf = (folder.path() / "a.gguf").string();
+    REQUIRE(tool({"convert-adapter", peft, gguf}).status == 0);
+    for (const auto& [adapter, file] : {std::pair{peft, peft + "/adapter_model.safetensors"}, std::pair{gguf, gguf}}) {
+        CHECK(tool_json({"inspect", "--adapter", adapter})["weights"]["not_finite"].is_null());
+        for (const float strange : {std::nanf(""), HUGE_VALF}) {
+            std::string bytes = read_file(file);
+            std::memcpy(bytes.data() + bytes.size() - sizeof strange, &strange, sizeof strange);  // of the last tensor the last
+            std::ofstream{file, std::ios::binary} << bytes;
+            const json found = tool_json({"inspect", "--adapter", adapter, "--tensors"});
+            const json& last = found["tensors"].back();
+            const std::string name = last["name"].get<std::string>();
+            const std::size_t element = last["shape"][0].get<std::size_t>() * last["shape"][1].get<std::size_t>() - 1;
+            CHECK(found["weights"]["not_finite"] == json{{"weights", 1}, {"tensor", name}, {"element", element}});
+            CHECK(found["obstacle"].get<std::string>().find(name + " has a value that is no finite number") !=
+                  std::string::npos);
+            CHECK(tool({"inspect", "--adapter", adapter})
+                      .out.find("no finite numbers   1 of the weights; the first is element " + std::to_string(element) +
+                                " of " + name + "\n") != std::string::npos);
+            check_refused(tool({"score", "--text", "x", "--adapter", adapter}), 1,
+                          name + " has a value that is no finite number");
+        }
+    }
 }
 
 TEST_CASE("convert-adapter: to a GGUF file and back, and what llama.cpp could not take is refused") {

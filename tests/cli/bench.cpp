@@ -170,6 +170,9 @@ TEST_CASE("bench: what makes no sense is refused in words") {
     bench_refused(2, "--model", {"--shape", "llama2-7b:f32", "--model", FLASHBACK_TEST_MODEL});
     bench_refused(1, "a run-time test of length 600 generates nothing: the initial text has 512 tokens and a passage 128",
                   {"--mode", "loop", "--length", "600"});
+    for (const char* mode : {"machine", "prefill"})
+        bench_refused(1, "--peak-memory: there is no memory for 2147483647 MiB",
+                      {"--mode", mode, "--peak-memory", "2147483647"});
     bench_refused(1, "nowhere.gguf': No such file", {"--model", "nowhere.gguf"});
     bench_refused(1, "cannot write '/nowhere/runs.csv'", {"--csv", "/nowhere/runs.csv"});
     bench_refused(1, "random weights of type Q5_1, expected F32, F16, BF16, Q8_0 or Q4_0", {"--shape", "tinyllama-1.1b:q5_1"});

@@ -3,7 +3,9 @@
 #include "support/folder_writer.hpp"
 #include "support/tokenizer_json.hpp"
 
+#include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,6 +64,31 @@ TEST_CASE("a Hugging Face folder is a model like any other") {
     const auto refused_model = tool_json({"inspect", "--model", model});
     CHECK(refused_model["obstacle"].get<std::string>().find("has true for mlp_bias") != std::string::npos);
     refused(1, "has true for mlp_bias, expected false", {"score", "--model", model, "--text", "ab"});
+}
+
+TEST_CASE("hostile 21: weights of a folder that are no numbers are an error in score, and inspect tells which they are") {
+    using flashback::DType;
+    const TemporaryFolder folder;
+    const std::string model = write_model_folder(folder, true);
+    for (const DType type : {DType::f32, DType::f16}) {
+        for (const float strange : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+            FolderWriter writer{
+                flashback_test::random_weights(flashback_test::small_shape(flashback::Family::llama), true, type), type};
+            const auto norm = std::ranges::find(writer.tensors, "model.norm.weight", &flashback_test::TensorToWrite::name);
+            REQUIRE(norm != writer.tensors.end());
+            norm->values[5] = norm->values[7] = strange;
+            writer.write(model);
+            refused(1, "behind token 0 of the text the logit of token 0 is no finite number: the weights of '" + model + "'",
+                    {"score", "--model", model, "--text", "ab"});
+            CHECK(tool_json({"inspect", "--model", model})["weights"]["not_finite"] ==
+                  nlohmann::json{{"weights", 2}, {"tensor", "model.norm.weight"}, {"element", 5}});
+            CHECK(tool({"inspect", "--model", model})
+                      .out.find("no finite numbers   2 of the weights; the first is element 5 of model.norm.weight\n") !=
+                  std::string::npos);
+        }
+    }
+    write_model_folder(folder, true);
+    CHECK(tool_json({"inspect", "--model", model})["weights"]["not_finite"].is_null());
 }
 
 TEST_CASE("without tokenizer files all that works on ids still works") {

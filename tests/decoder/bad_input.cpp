@@ -69,7 +69,7 @@ TEST_CASE("Passages without tokens and answers without passages add nothing to r
 }
 
 TEST_CASE("No passages asked for, more than there are, and as many as a number can say") {
-    FixedRetriever retriever{.documents = {{5}, {6}}};
+    FixedRetriever retriever{.passages = {{5}, {6}}};
     for (const std::size_t passages :
          {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{3}, std::numeric_limits<std::size_t>::max()}) {
         FullNullModel model;
@@ -97,7 +97,7 @@ TEST_CASE("A retriever that gives more than it was asked for is read as it is") 
 
 TEST_CASE("An empty prompt is one where there is a head") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5}}};
+    FixedRetriever retriever{.passages = {{5}}};
     Decoder decoder{model, retriever};
     const Generation generation = decoder.generate({}, few);
     CHECK(generation.tokens.size() == 4);
@@ -114,7 +114,7 @@ TEST_CASE("An empty prompt is one where there is a head") {
 TEST_CASE("A prompt that fills the window, with and without a passage") {
     const auto run = [](std::size_t prompt, std::size_t passage) {
         FullNullModel model{20, 10};
-        FixedRetriever retriever{.documents = {random_prompt(passage)}};
+        FixedRetriever retriever{.passages = {random_prompt(passage)}};
         Decoder decoder{model, retriever};
         const Generation generation = decoder.generate(random_prompt(prompt), {.max_tokens = 9, .ignore_eos = true});
         CHECK(to_string(generation.stop) == "window_full");
@@ -126,7 +126,7 @@ TEST_CASE("A prompt that fills the window, with and without a passage") {
     CHECK(run(3, 5) == 2);
     for (const std::size_t passage : {6u, 10u, 1000u}) {
         FullNullModel model{20, 10};
-        FixedRetriever retriever{.documents = {random_prompt(passage)}};
+        FixedRetriever retriever{.passages = {random_prompt(passage)}};
         Decoder decoder{model, retriever};
         const std::string sentence = error_of(ErrorCode::window, [&] { decoder.generate(random_prompt(4), few); });
         CHECK(sentence == "the window of the model holds 10 tokens, but the first context needs " +
@@ -163,7 +163,7 @@ TEST_CASE("A vocabulary that is masked as a whole is an error in words") {
 TEST_CASE("Two decoders in turn on a model that tells its tokens never mix their contexts up") {
     FullNullModel shared;
     FullNullModel alone;
-    FixedRetriever retriever{.documents = {{5, 6, 7}}};
+    FixedRetriever retriever{.passages = {{5, 6, 7}}};
     Decoder one{shared, retriever, marked};
     Decoder two{shared, retriever, marked.layout(PrependPassages{})};
     Decoder one_alone{alone, retriever, marked};

@@ -17,7 +17,7 @@ using namespace flashback_test;
 
 TEST_CASE("A token that the model does not have is refused in words, wherever it comes from, and leaves a true session") {
     Session session{random_model({.layers = 1})};
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{session, retriever, Policies{}.schedule(EveryNTokens{3})};
     const GenerateOptions options{.max_tokens = 7, .ignore_eos = true};
     const Tokens prompt{7, 8, 9};
@@ -39,29 +39,29 @@ TEST_CASE("A token that the model does not have is refused in words, wherever it
         GenerateOptions with_head = options;
         with_head.head = TokenSpan{head};
         refused(prompt, with_head, 0);
-        retriever.documents[0] = {5, bad};
+        retriever.passages[0] = {5, bad};
         CHECK(error_of(ErrorCode::contract, [&] { decoder.generate(prompt, options); }) == sentence);
         CHECK(session.size() == session.tokens().size());
         CHECK(decoder.partial().tokens.empty());
-        retriever.documents[0] = {5, 6};
+        retriever.passages[0] = {5, 6};
         CHECK(decoder.generate(prompt, options).tokens == whole);
     }
 }
 
 TEST_CASE("A token that the model does not have, retrieved later, ends with the tokens so far") {
     Session session{random_model({.layers = 1})};
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{session, retriever, Policies{}.schedule(EveryNTokens{3})};
     const GenerateOptions options{.max_tokens = 7, .ignore_eos = true};
     const Tokens whole = decoder.generate(Tokens{7, 8}, options).tokens;
     auto poison = [&, seen = 0](TokenId) mutable {
-        if (++seen == 3) retriever.documents[0] = {5, -7};
+        if (++seen == 3) retriever.passages[0] = {5, -7};
     };
     CHECK(error_of(ErrorCode::contract, [&] {
               decoder.generate(Tokens{7, 8}, options, poison);
           }) == "token -7 is not in the vocabulary of 100 tokens");
     CHECK(decoder.partial().tokens == first_of(whole, 3));
     CHECK(std::ranges::equal(session.tokens(), Tokens{1, 7, 8}));  // behind them stood the passage, and still would
-    retriever.documents[0] = {5, 6};
+    retriever.passages[0] = {5, 6};
     CHECK(decoder.generate(Tokens{7, 8}, options).tokens == whole);
 }

@@ -53,7 +53,7 @@ GenerateOptions options_with(const std::stop_source& source, std::size_t max_tok
 
 TEST_CASE("A stop that was requested before the first token costs nothing, and no policy is asked") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     std::size_t asked = 0;
     const auto schedule = [&](const StepView&) { return ++asked > 0; };
     Decoder decoder{model, retriever, Policies{}.schedule(schedule)};
@@ -148,7 +148,7 @@ TEST_CASE_TEMPLATE("A stop between two pieces keeps the pieces that are done, tr
 
 TEST_CASE("A stop in the middle of a plan after a rewind has taken the draft back, and says so") {
     Interruptible<FullNullModel> model;
-    FixedRetriever retriever{.documents = {{5, 6, 7, 8, 9, 10}}};
+    FixedRetriever retriever{.passages = {{5, 6, 7, 8, 9, 10}}};
     const auto schedule = [](const StepView& step) {
         return step.generated() == 6 ? Decision::retrieve(4) : Decision::go_on();
     };

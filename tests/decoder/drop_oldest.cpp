@@ -139,7 +139,7 @@ TEST_CASE("A prompt longer than the window loses its beginning, also when nothin
 
 TEST_CASE("Passages that alone are longer than the window are an error at first, an ending later") {
     FullNullModel model{20, 10};
-    FixedRetriever retriever{.documents = {{5, 6, 7, 8, 9, 10, 11, 12, 13}}};
+    FixedRetriever retriever{.passages = {{5, 6, 7, 8, 9, 10, 11, 12, 13}}};
     Decoder first{model, retriever, Policies{}.overflow(DropOldest{})};
     CHECK(error_of(ErrorCode::window,
                    [&] {
@@ -158,7 +158,7 @@ TEST_CASE("Passages that alone are longer than the window are an error at first,
     CHECK(generation.retrievals.empty());
     CHECK(generation.stats.counts.evaluated == model.evaluated);
 
-    retriever.documents[0].pop_back();  // one position is left for the text
+    retriever.passages[0].pop_back();  // one position is left for the text
     const Generation tight = second.generate(Tokens{3, 4, 5}, {.max_tokens = 9, .ignore_eos = true});
     CHECK(to_string(tight.stop) == "max_tokens");
     CHECK(model.size() == 10);

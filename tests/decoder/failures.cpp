@@ -57,7 +57,7 @@ TEST_CASE("A retriever that fails leaves a true state, the tokens so far, and a 
     const GenerateOptions options{.max_tokens = 24, .ignore_eos = true};
     for (std::size_t n = 0; n < 5; ++n) {
         NullModel model;
-        FixedRetriever retriever{.documents = {{5, 6, 7}}};
+        FixedRetriever retriever{.passages = {{5, 6, 7}}};
         Decoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{5})};
         const Tokens whole = decoder.generate(prompt, options).tokens;
         model.evaluated = 0;

@@ -33,7 +33,7 @@ const std::string sentence =
 template <class Base>
 void changed_between_generations() {
     Adaptable<Base> model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{model, retriever};
     decoder.generate(Tokens{3, 4, 5}, options);
     CHECK(decoder.generate(Tokens{3, 4}, options).tokens.size() == 6);  // the same adapter as before
@@ -52,7 +52,7 @@ void changed_between_generations() {
 template <class Base>
 void changed_during_a_generation(std::size_t stride) {
     Adaptable<Base> model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{stride})};
     std::size_t tokens = 0;
     const auto change = [&](TokenId) { model.adapter = ++tokens < 3 ? 7 : 8; };

@@ -26,9 +26,25 @@ TEST_CASE("A head given in the options takes the place of the model's") {
     CHECK(std::ranges::equal(model.tokens(), Tokens{4, 5}));
 }
 
+TEST_CASE("Options that are kept outlive the tokens that they were made of") {
+    Tokens tokens{7, 8, 9};
+    const GenerateOptions options{.max_tokens = 1, .head = tokens, .masked = TokenSpan{tokens}.first(1)};
+    const GenerateOptions of_temporaries{.max_tokens = 1, .head = Tokens{7, 8, 9}, .masked = Tokens{7}};
+    tokens.assign({1, 2, 3});
+    for (const GenerateOptions& how : {options, of_temporaries}) {
+        CHECK(std::ranges::equal(how.head->view(), Tokens{7, 8, 9}));
+        CHECK(std::ranges::equal(how.masked.view(), Tokens{7}));
+        FullNullModel model;
+        NoPassages nothing;
+        Decoder decoder{model, nothing};
+        decoder.generate(Tokens{4, 5}, how);
+        CHECK(std::ranges::equal(model.tokens(), Tokens{7, 8, 9, 4, 5}));
+    }
+}
+
 TEST_CASE("What was found is reported with its score and its texts") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6, 7}, {8}}};
+    FixedRetriever retriever{.passages = {{5, 6, 7}, {8}}};
     Decoder decoder{model, retriever};
     const Generation generation = decoder.generate(Tokens{4}, {.max_tokens = 1, .passages = 5});
     REQUIRE(generation.retrievals.size() == 1);
@@ -58,7 +74,7 @@ TEST_CASE("Times are those of the parts") {
 
 TEST_CASE("No tokens asked for: nothing is retrieved and nothing evaluated") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5}}};
+    FixedRetriever retriever{.passages = {{5}}};
     const Generation generation = Decoder{model, retriever}.generate(Tokens{4}, {.max_tokens = 0});
     CHECK(to_string(generation.stop) == "max_tokens");
     CHECK(generation.tokens.empty());
@@ -137,7 +153,7 @@ TEST_CASE("Policies are asked before every token and start anew with every gener
     std::vector<std::size_t> asked;
     std::size_t resets = 0;
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5}}};
+    FixedRetriever retriever{.passages = {{5}}};
     Decoder decoder{model, retriever, Policies{}.schedule(Schedule{&asked, &resets})};
     const Generation generation = decoder.generate(Tokens{3, 4}, {.max_tokens = 5, .ignore_eos = true});
     CHECK(asked == std::vector<std::size_t>{0, 1, 2, 3, 4});

@@ -43,7 +43,7 @@ inline Tokens first_of(const Tokens& tokens, std::size_t count) {
 
 /// A retriever that gives the same passages always, and can be told to fail.
 struct FixedRetriever {
-    std::vector<Tokens> documents;
+    std::vector<Tokens> passages;
     std::size_t fail_at = std::numeric_limits<std::size_t>::max();
     std::size_t calls = 0;
     std::vector<flashback::Passage> found = {};
@@ -51,8 +51,8 @@ struct FixedRetriever {
     std::span<const flashback::Passage> retrieve(const flashback::Query&, std::size_t k) {
         if (calls++ == fail_at) throw std::runtime_error("the index is gone");
         found.clear();
-        for (std::size_t i = 0; i < std::min(k, documents.size()); ++i)
-            found.push_back({"id", "title", "text", documents[i], 0.5f});
+        for (std::size_t i = 0; i < std::min(k, passages.size()); ++i)
+            found.push_back({"id", "title", "text", passages[i], 0.5f});
         return found;
     }
 };

@@ -91,7 +91,7 @@ struct AtEnds {
 TEST_CASE("every slot hears of the start and of rewinds, by itself and as the model of Any...") {
     const auto check_all = [](auto policies, auto... refs) {
         FullNullModel model;
-        FixedRetriever retriever{.documents = {{5, 6}}};
+        FixedRetriever retriever{.passages = {{5, 6}}};
         Decoder decoder{model, retriever, policies};
         decoder.generate(Tokens{7, 8}, ten);
         decoder.generate(Tokens{7, 8}, ten);
@@ -150,7 +150,7 @@ TEST_CASE("a schedule that counts, beside one that rewinds, counts right") {
     };
     std::vector<std::size_t> at;
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Scripted rewinder;
     Decoder decoder{model, retriever, Policies{}.schedule(any_of(Counter{.at = &at}, std::ref(rewinder)))};
     CHECK(decoder.generate(Tokens{7, 8}, {.max_tokens = 13, .ignore_eos = true}).tokens.size() == 13);
@@ -161,7 +161,7 @@ TEST_CASE("a schedule that counts, beside one that rewinds, counts right") {
 TEST_CASE("a sampled text is that of the plain run after a rewind") {
     const auto sampling = TruncatedSampling{{.temperature = 1.0f, .seed = 11}};
     FullNullModel plain, other;
-    FixedRetriever retriever{.documents = {{}}};  // finds a passage without tokens: nothing changes but what is drawn
+    FixedRetriever retriever{.passages = {{}}};  // finds a passage without tokens: nothing changes but what is drawn
     const Tokens expected =
         Decoder{plain, retriever, Policies{}.schedule(Once{}).sampler(sampling)}.generate(Tokens{7, 8}, ten).tokens;
     Scripted rewinder;
@@ -176,7 +176,7 @@ TEST_CASE("a sampled text is that of the plain run after a rewind") {
 
 TEST_CASE("before a text ends the schedule is asked, and may go on") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     SUBCASE("at max_tokens, by taking tokens back") {
         AtEnds schedule{.script = {Decision::retrieve(4), Decision::drop_passages(2), Decision::go_on()}};
         Decoder decoder{model, retriever, Policies{}.schedule(std::ref(schedule))};
@@ -258,7 +258,7 @@ TEST_CASE("before a text ends the schedule is asked, and may go on") {
 
 TEST_CASE("passages that are dropped are planned away, with the counts of that plan") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6, 9}}};
+    FixedRetriever retriever{.passages = {{5, 6, 9}}};
     std::vector<std::size_t> standing;
     const auto schedule = [&](const StepView& step) {
         standing.push_back(step.passages.size());
@@ -309,7 +309,7 @@ TEST_CASE("a step has the passages that stand, what was dropped, and the surpris
     std::size_t dropped = 0;
     for (const bool asks : {false, true}) {
         FullNullModel model{20, 16};
-        FixedRetriever retriever{.documents = {{5, 6}, {9}}};
+        FixedRetriever retriever{.passages = {{5, 6}, {9}}};
         const auto with = [&](auto schedule, bool option) {
             return Decoder{model, retriever, Policies{}.schedule(schedule).overflow(DropOldest{})}.generate(
                 Tokens{7, 8, 9, 10}, {.max_tokens = 14, .passages = 2, .ignore_eos = true, .surprisals = option});

@@ -46,7 +46,7 @@ TEST_CASE("A sampler that makes up a token is refused in words") {
 TEST_CASE("Markers and masked tokens are never generated, and the model's logits stay as they are") {
     FullNullModel model;
     model.change_logits = [](std::size_t, std::span<float> logits) { logits[18] = logits[19] = logits[6] = logits[7] = 50; };
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     const Tokens masked{6, 7, -1, 1000};
     std::size_t sampled = 0;
     const auto sampler = [&](std::span<const float> logits) {

@@ -37,7 +37,7 @@ TEST_CASE("A model whose size moved between two generations is refused, and noth
 
 TEST_CASE("A model whose size moves during a generation is refused before its next evaluation") {
     const auto meddled = [](auto& model, std::size_t stride) {
-        FixedRetriever retriever{.documents = {{5, 6}}};
+        FixedRetriever retriever{.passages = {{5, 6}}};
         Decoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{stride})};
         std::size_t tokens = 0;
         const auto meddle = [&](TokenId) {
@@ -61,7 +61,7 @@ TEST_CASE("A model whose size moves during a generation is refused before its ne
 
 TEST_CASE("A model that tells its tokens may be changed before a plan, even during a generation") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{1})};
     const GenerateOptions options{.max_tokens = 9, .ignore_eos = true};
     const Tokens undisturbed = decoder.generate(Tokens{3, 4, 5}, options).tokens;

@@ -70,7 +70,7 @@ const GenerateOptions ten{.max_tokens = 10, .ignore_eos = true};
 
 TEST_CASE("a method is schedule, query and memory at once, and hears of everything") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     const auto policies = Policies{}.method(Drafting{});
     Decoder decoder{model, retriever, policies};
     const Generation run = decoder.generate(Tokens{7, 8}, ten);
@@ -90,7 +90,7 @@ TEST_CASE("a method is schedule, query and memory at once, and hears of everythi
 
 TEST_CASE("a method may fill every slot, and a slot that is set after it is another policy's") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}, {7}}};
+    FixedRetriever retriever{.passages = {{5, 6}, {7}}};
     const auto policies = Policies{}.method(Everything{});
     Decoder decoder{model, retriever, policies};
     GenerateOptions two = ten;
@@ -117,7 +117,7 @@ TEST_CASE("a method of which there is one only is moved") {
         bool schedule(const StepView& step) const { return step.since_retrieval % 3 == 0 && none; }
     };
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{model, retriever, Policies{}.query(LastNTokens{2}).method(Lonely{}).layout(Sticky{})};
     CHECK(decoder.generate(Tokens{7, 8}, ten).stats.retrievals == 4);
 }

@@ -72,7 +72,7 @@ TEST_CASE("Tokens, counts and reports of generations that rewind are those of th
 
 TEST_CASE("A draft is taken back from the result, the context, the model and the callback, and generated anew") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{model, retriever, Policies{}.schedule(scripted({go, go, go, go, Decision::retrieve(3)}))};
     Listener listener;
     const Generation generation = decoder.generate(Tokens{7, 8}, ten, listener);
@@ -102,7 +102,7 @@ TEST_CASE("A draft is taken back from the result, the context, the model and the
 
 TEST_CASE("The query sees the draft, the schedule after it does not") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Tokens drafted;
     Tokens kept;
     std::size_t asked = 0;
@@ -137,7 +137,7 @@ TEST_CASE("The query sees the draft, the schedule after it does not") {
 
 TEST_CASE("All generated tokens may be taken back, so that the prompt alone is left, and the first one twice") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{model, retriever,
                     Policies{}.schedule(scripted({Decision::retrieve(), go, Decision::retrieve(2), Decision::retrieve(1)}))};
     const Generation generation = decoder.generate(Tokens{7, 8}, ten);
@@ -154,7 +154,7 @@ TEST_CASE("All generated tokens may be taken back, so that the prompt alone is l
 TEST_CASE("A rewind of more than was generated is an error in words and leaves a true state") {
     for (const std::size_t rewind : {4u, 5u, 1000000u}) {
         FullNullModel model;
-        FixedRetriever retriever{.documents = {{5, 6}}};
+        FixedRetriever retriever{.passages = {{5, 6}}};
         Decoder decoder{model, retriever, Policies{}.schedule(scripted({go, go, go, Decision::retrieve(rewind)}))};
         Listener listener;
         CHECK(error_of(ErrorCode::contract, [&] {
@@ -181,7 +181,7 @@ TEST_CASE("A rewind of more than was generated is an error in words and leaves a
 TEST_CASE("max_rewinds ends a schedule that always rewinds, with what it had") {
     for (const std::size_t most : {0u, 1u, 7u}) {
         FullNullModel model;
-        FixedRetriever retriever{.documents = {{5, 6}}};
+        FixedRetriever retriever{.passages = {{5, 6}}};
         const auto always = [](const StepView& step) {
             return step.generated() == 0 ? Decision::go_on() : Decision::retrieve(1);
         };
@@ -201,7 +201,7 @@ TEST_CASE("max_rewinds ends a schedule that always rewinds, with what it had") {
 
 TEST_CASE("Retrievals that take nothing back do not count as rewinds") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{1})};
     const Generation generation = decoder.generate(Tokens{7, 8}, {.max_tokens = 10, .ignore_eos = true, .max_rewinds = 0});
     CHECK(to_string(generation.stop) == "max_tokens");
@@ -211,7 +211,7 @@ TEST_CASE("Retrievals that take nothing back do not count as rewinds") {
 
 TEST_CASE("A retriever that fails at a rewind leaves the draft where it was") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}, .fail_at = 0};
+    FixedRetriever retriever{.passages = {{5, 6}}, .fail_at = 0};
     Decoder decoder{model, retriever, Policies{}.schedule(scripted({go, go, go, Decision::retrieve(2)}))};
     Listener listener;
     CHECK_THROWS_WITH(decoder.generate(Tokens{7, 8}, ten, listener), "the index is gone");
@@ -224,7 +224,7 @@ TEST_CASE("A retriever that fails at a rewind leaves the draft where it was") {
 TEST_CASE("A model that fails after a rewind leaves what was kept, and the callback knows it") {
     FullNullModel model;
     model.fail_at = 3;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     Decoder decoder{model, retriever, Policies{}.schedule(scripted({go, go, go, Decision::retrieve(2)}))};
     Listener listener;
     CHECK_THROWS_AS(decoder.generate(Tokens{7, 8}, ten, listener), NullModelError);

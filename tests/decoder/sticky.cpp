@@ -67,7 +67,7 @@ Tokens tokens_of(const std::vector<Stand>& list) {
 
 TEST_CASE("to find the same passage again costs one token") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6, 7}}};
+    FixedRetriever retriever{.passages = {{5, 6, 7}}};
     Decoder decoder{model, retriever, sticky};
     const Generation run = decoder.generate(Tokens{8, 9}, {.max_tokens = 12, .ignore_eos = true});
     REQUIRE(run.retrievals.size() == 3);

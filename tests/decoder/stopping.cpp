@@ -45,7 +45,7 @@ TEST_CASE("A schedule that stops ends the generation before the next token") {
 
 TEST_CASE("A schedule that stops at once costs nothing") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5}}};
+    FixedRetriever retriever{.passages = {{5}}};
     Decoder decoder{model, retriever, Policies{}.schedule([](const StepView&) { return Decision::stop(); })};
     const Generation generation = decoder.generate(Tokens{4}, thirty);
     CHECK(to_string(generation.stop) == "schedule");
@@ -102,7 +102,7 @@ TEST_CASE("A stop string in the prompt does not count, nor one that begins there
 
 TEST_CASE("A stop string that a rewind took apart is not found, and one that the new text completes is") {
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     const auto schedule = [](const StepView& step) {
         return step.generated() == 6 && step.retrievals == 0 ? Decision::retrieve(3) : Decision::go_on();
     };
@@ -132,7 +132,7 @@ TEST_CASE("The text is that of the tokens also where no token follows a rewind: 
         return step.generated() == 6 && step.retrievals == 0 ? Decision::retrieve(3) : Decision::go_on();
     };
     const auto check = [&](FullNullModel& model, std::size_t passage, const char* reason) {
-        FixedRetriever retriever{.documents = {Tokens(passage, 5)}};
+        FixedRetriever retriever{.passages = {Tokens(passage, 5)}};
         Decoder decoder{model, retriever, Policies{}.schedule(schedule).stopping(StopStrings{{"?"}, letter})};
         const Generation generation = decoder.generate(Tokens{7, 8}, {.max_tokens = 30});
         CHECK(to_string(generation.stop) == reason);
@@ -162,7 +162,7 @@ TEST_CASE("A criterion is told of a rewind, chosen at run time or not, before th
         void rewind(std::size_t tokens) const { *log += "callback " + std::to_string(tokens) + ' '; }
     };
     FullNullModel model;
-    FixedRetriever retriever{.documents = {{5, 6}}};
+    FixedRetriever retriever{.passages = {{5, 6}}};
     const auto schedule = [](const StepView& step) {
         return step.generated() == 6 && step.retrievals == 0 ? Decision::retrieve(3) : Decision::go_on();
     };

@@ -57,7 +57,7 @@ struct SaysAnotherVocabulary : NullModel {
 
 template <class Model>
 std::string refusal(Model& model, ErrorCode code) {
-    FixedRetriever retriever{.documents = {{5, 6, 7}}};
+    FixedRetriever retriever{.passages = {{5, 6, 7}}};
     Decoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{4})};
     const std::string sentence = error_of(code, [&] { decoder.generate(Tokens{8, 9}, ten); });
     const TokenCounts counts = decoder.partial().stats.counts;

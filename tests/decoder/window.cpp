@@ -33,7 +33,7 @@ TEST_CASE("With retrieval the window is full when a plan does not fit, and that 
     for (std::size_t window = 9; window <= 40; ++window) {
         CAPTURE(window);
         FullNullModel model{20, window};
-        FixedRetriever retriever{.documents = {{5, 6, 7, 8, 9}}};
+        FixedRetriever retriever{.passages = {{5, 6, 7, 8, 9}}};
         Decoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{3})};
         const Generation generation = decoder.generate(Tokens{3, 4}, {.max_tokens = 1000, .ignore_eos = true});
         CHECK(to_string(generation.stop) == "window_full");
@@ -50,7 +50,7 @@ TEST_CASE("With retrieval the window is full when a plan does not fit, and that 
 
 TEST_CASE("A first context that does not fit is an error that leaves the model as it was") {
     FullNullModel model{20, 10};
-    FixedRetriever retriever{.documents = {{5, 6, 7, 8, 9}}};
+    FixedRetriever retriever{.passages = {{5, 6, 7, 8, 9}}};
     Decoder decoder{model, retriever};
     decoder.generate(Tokens{3, 4}, {.max_tokens = 2, .ignore_eos = true});
     const Tokens before{model.tokens().begin(), model.tokens().end()};

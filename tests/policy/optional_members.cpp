@@ -147,6 +147,67 @@ TEST_CASE("one object that several slots refer to hears of a rewind once") {
     CHECK(both.schedule.taken_back == 3);
 }
 
+/// Tells another of rewinds.
+struct MakesNoise : Once {
+    Listening<Once>* other;
+
+    explicit MakesNoise(Listening<Once>* o) : other(o) {}
+    void rewind(std::size_t tokens) const { other->taken_back += tokens; }
+};
+
+TEST_CASE("one object that slots refer to, and policies in slots, hears of a start and of a rewind once") {
+    Listening<Once> schedule;
+    Both both;
+    Listening<Greedy> sampler;
+    const auto check = [&](auto policies) {
+        schedule.resets = schedule.rewinds = sampler.resets = sampler.rewinds = 0;
+        policies.reset();
+        policies.rewind(3);
+        CHECK(both.taken_back == 3);
+        for (const Listening<Once>* each : {&schedule, &both.schedule}) CHECK(each->resets <= 1);
+        CHECK(schedule.rewinds == schedule.resets);
+        CHECK(sampler.rewinds == sampler.resets);
+        CHECK(sampler.resets <= 1);
+        return schedule.resets + sampler.resets;
+    };
+    CHECK(check(Policies{}.schedule(any_of(std::ref(both), Never{})).sampler(std::ref(both))) == 0);
+    CHECK(check(Policies{}.schedule(any_of(std::ref(schedule), std::ref(schedule))).sampler(std::ref(both))) == 1);
+    CHECK(check(Policies{}
+                    .schedule(all_of(at_most(2, std::ref(schedule)), any_of(std::ref(both), std::ref(schedule))))
+                    .sampler(RepetitionPenalty{{}, std::ref(both)})) == 1);
+    CHECK(check(Policies{}
+                    .schedule(AnySchedule{any_of(AnySchedule{std::ref(schedule)}, AnySchedule{std::ref(both)})})
+                    .sampler(AnySampler{std::ref(both)})
+                    .stopping(AnyStopping{std::ref(schedule)})) == 1);
+    auto group = any_of(std::ref(schedule), std::ref(both));
+    CHECK(check(Policies{}.schedule(std::ref(group)).sampler(std::ref(both)).stopping(std::ref(schedule))) == 1);
+    CHECK(check(Policies{}
+                    .schedule(any_of(std::ref(schedule), std::ref(both)))
+                    .sampler(RepetitionPenalty{{}, std::ref(sampler)})
+                    .stopping(std::ref(schedule))) == 2);
+
+    // One that derives from a policy made of policies hears of it itself.
+    Listening<AnySchedule> derived;
+    derived.AnySchedule::operator=(AnySchedule{std::ref(schedule)});
+    CHECK(check(Policies{}.schedule(std::ref(derived)).sampler(std::ref(both))) == 0);
+    CHECK(derived.resets == 1);
+    CHECK(derived.rewinds == 1);
+    check(Policies{}.schedule(any_of(derived)).sampler(std::ref(both)));
+
+    // Two that are equal, held and not referred to, are two.
+    auto held = any_of(MakesNoise{&schedule}, MakesNoise{&schedule});
+    schedule.taken_back = 0;
+    held.rewind(2);
+    CHECK(schedule.taken_back == 4);
+    std::vector<Listening<EveryNTokens>> many(40, Listening<EveryNTokens>{4});
+    auto referring = [&]<std::size_t... I>(std::index_sequence<I...>) {
+        return any_of(std::ref(many[I])..., std::ref(many[I])...);
+    }
+    (std::make_index_sequence<40>{});
+    Policies{}.schedule(std::ref(referring)).rewind(2);
+    for (const auto& each : many) CHECK(each.rewinds == 1);
+}
+
 TEST_CASE("a decoder tells policies behind std::ref of each rewind once") {
     Listeners all;
     TakesTwoBack schedule;

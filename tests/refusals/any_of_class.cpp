@@ -1,4 +1,4 @@
-// Refused: flashback: any_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision
+// Refused: flashback: any_of, all_of and at_most are made of RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision
 #include "generate.hpp"
 
 using namespace flashback;

@@ -1,4 +1,4 @@
-// Refused: flashback: any_of needs at least one schedule
+// Refused: flashback: any_of and all_of need at least one schedule
 #include "generate.hpp"
 
 using namespace flashback;

@@ -27,8 +27,8 @@ public:
     template <class R>
         requires(!std::same_as<R, AnyRetriever>)
     explicit AnyRetriever(R retriever) {
-        static_assert(detail::checked_retriever<detail::Unwrapped<R>>());
-        if constexpr (Retriever<detail::Unwrapped<R>>) held_ = std::make_shared<Model<R>>(std::move(retriever));
+        static_assert(checked_retriever<members::Unwrapped<R>>());
+        if constexpr (Retriever<members::Unwrapped<R>>) held_ = std::make_shared<Model<R>>(std::move(retriever));
     }
 
     /// The passages that the retriever found, valid until the next call.
@@ -59,7 +59,7 @@ public:
 
 private:
     /// Copies of what passages view, because an answer lives only until the next query.
-    using Texts = std::vector<detail::OwnedPassage>;
+    using Texts = std::vector<OwnedPassage>;
 
     struct Interface {
         Interface() = default;
@@ -77,16 +77,16 @@ private:
     template <class R>
     struct Model final : Interface {
         explicit Model(R r) : retriever(std::move(r)) {}
-        using Inner = detail::Unwrapped<R>;
+        using Inner = members::Unwrapped<R>;
 
         void retrieve(const Query& query, std::size_t k, std::vector<Passage>& found) override {
-            auto&& range = detail::unwrap(retriever).retrieve(query, k);
+            auto&& range = members::unwrap(retriever).retrieve(query, k);
             found.assign(std::ranges::begin(range), std::ranges::end(range));
         }
         void retrieve_batch(std::span<const Query> queries, std::size_t k, std::vector<std::vector<Passage>>& found,
                             Texts& texts) override {
             if constexpr (BatchRetriever<Inner>) {
-                auto&& answers = detail::unwrap(retriever).retrieve_batch(queries, k);
+                auto&& answers = members::unwrap(retriever).retrieve_batch(queries, k);
                 FLASHBACK_ASSERT(std::ranges::size(answers) == queries.size(), "a retriever gave ", std::ranges::size(answers),
                                  " answers to ", queries.size(), " queries");
                 auto out = found.begin();
@@ -104,16 +104,16 @@ private:
             }
         }
         void prefetch(const Query& query, std::size_t k) override {
-            if constexpr (PrefetchingRetriever<Inner>) detail::unwrap(retriever).prefetch(query, k);
+            if constexpr (PrefetchingRetriever<Inner>) members::unwrap(retriever).prefetch(query, k);
         }
         bool ready() const override {
             if constexpr (PrefetchingRetriever<Inner>) {
-                return detail::unwrap(retriever).ready();
+                return members::unwrap(retriever).ready();
             } else {
                 return true;
             }
         }
-        std::size_t work() const override { return work_of(detail::unwrap(retriever)); }
+        std::size_t work() const override { return work_of(members::unwrap(retriever)); }
 
         R retriever;
     };

@@ -113,13 +113,13 @@ std::string sentence(const Parts&... parts) {
     } while (false)
 #endif
 
-namespace flashback::inline FLASHBACK_ISA::detail {
+namespace flashback::inline FLASHBACK_ISA {
 
 /// Tells the handler, if there is one; else throws.
 template <class... Parts>
 void report(ErrorHandler handler, ErrorCode code, const Parts&... parts) {
     if (!handler) FLASHBACK_THROW(code, parts...);
-    handler(code, sentence(parts...));
+    handler(code, detail::sentence(parts...));
 }
 
-}  // namespace flashback::inline FLASHBACK_ISA::detail
+}  // namespace flashback::inline FLASHBACK_ISA

@@ -44,10 +44,10 @@ namespace flashback::inline FLASHBACK_ISA {
 template <class M>
 concept LanguageModel = requires(M& model, const M& held, TokenSpan tokens, std::size_t length) {
     { model.evaluate(tokens) } -> std::convertible_to<std::span<const float>>;
-    { model.evaluate(tokens) } -> detail::Borrowed;
+    { model.evaluate(tokens) } -> members::Borrowed;
     model.truncate(length);
-    { held.size() } -> detail::Whole;
-    { held.vocab_size() } -> detail::Whole;
+    { held.size() } -> members::Whole;
+    { held.vocab_size() } -> members::Whole;
 };
 
 /// A model that can branch: `m.fork()` is a second model that holds the same tokens and goes its own way.
@@ -61,7 +61,7 @@ concept ForkableModel = LanguageModel<M> && requires(const M& model) {
 template <class M>
 concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) {
     { model.evaluate_all(tokens) } -> std::convertible_to<std::span<const float>>;
-    { model.evaluate_all(tokens) } -> detail::Borrowed;
+    { model.evaluate_all(tokens) } -> members::Borrowed;
 };
 
 /// A model whose evaluation can be stopped from another thread. If a stop was requested, `m.evaluate(tokens, stop)` may end
@@ -70,21 +70,21 @@ concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) 
 template <class M>
 concept InterruptibleModel = LanguageModel<M> && requires(M& model, TokenSpan tokens, const std::stop_token& stop) {
     { model.evaluate(tokens, stop) } -> std::convertible_to<std::span<const float>>;
-    { model.evaluate(tokens, stop) } -> detail::Borrowed;
+    { model.evaluate(tokens, stop) } -> members::Borrowed;
 };
 
 /// A model that knows its tokens.
 template <class M>
 concept RemembersTokens = requires(const M& model) {
     { model.tokens() } -> std::convertible_to<TokenSpan>;
-    { model.tokens() } -> detail::Borrowed;
+    { model.tokens() } -> members::Borrowed;
 };
 
 /// A model that tells with which weights, adapter and rounding it evaluates. If `m.fingerprint()` has changed since positions
 /// were evaluated, they are of no more use.
 template <class M>
 concept FingerprintedModel = requires(const M& model) {
-    { model.fingerprint() } -> detail::Whole;
+    { model.fingerprint() } -> members::Whole;
 };
 
 namespace detail {
@@ -111,7 +111,9 @@ concept TellsEnds = requires(const M& model, TokenId token) {
     { model.is_end(token) } -> std::same_as<bool>;
 };
 
-/// Refuses, in words, what is no LanguageModel, and what it has that does not fit.
+}  // namespace detail
+
+/// Refuses, in words, what is no LanguageModel, and what it has that does not fit; it never returns false.
 template <class M>
 constexpr bool checked_model() {
     static_assert(
@@ -119,29 +121,27 @@ constexpr bool checked_model() {
         "flashback: a LanguageModel must have evaluate(TokenSpan), which returns a span of logits that live on in the model, "
         "truncate(std::size_t), and, const, size() and vocab_size()");
     static_assert(
-        !LanguageModel<M> || StopsOrNot<M>,
+        !LanguageModel<M> || detail::StopsOrNot<M>,
         "flashback: evaluate(TokenSpan, std::stop_token) of a LanguageModel must return a span of logits that live on "
         "in the model, as evaluate(TokenSpan) does");
     static_assert(
-        (!NamesWindow<M> && !requires(const M& model) { model.window; }) || HasWindow<M>,
+        (!members::NamesWindow<M> && !requires(const M& model) { model.window; }) || detail::HasWindow<M>,
         "flashback: window() of a LanguageModel must be const and return a whole number: the most positions it can hold");
     static_assert(
-        !NamesHead<M> || HasHead<M>,
+        !members::NamesHead<M> || detail::HasHead<M>,
         "flashback: head() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
-    static_assert(!NamesIsEnd<M> || TellsEnds<M>,
+    static_assert(!members::NamesIsEnd<M> || detail::TellsEnds<M>,
                   "flashback: is_end(TokenId) of a LanguageModel must be const and return bool");
     static_assert(
-        !NamesTokens<M> || RemembersTokens<M>,
+        !members::NamesTokens<M> || RemembersTokens<M>,
         "flashback: tokens() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
-    static_assert((!NamesFingerprint<M> && !requires(const M& model) { model.fingerprint; }) || FingerprintedModel<M>,
+    static_assert((!members::NamesFingerprint<M> && !requires(const M& model) { model.fingerprint; }) || FingerprintedModel<M>,
                   "flashback: fingerprint() of a LanguageModel must be const and return std::uint64_t");
     static_assert(
-        !NamesWork<M> || CountsWork<M>,
+        !members::NamesWork<M> || CountsWork<M>,
         "flashback: work() of a LanguageModel must be const and return std::size_t: the tokens that it has evaluated, ever");
     return true;
 }
-
-}  // namespace detail
 
 /// The most positions that a model can hold.
 template <class M>

@@ -10,13 +10,9 @@
 #include <ranges>
 #include <type_traits>
 
-namespace flashback::inline FLASHBACK_ISA::detail {
+namespace flashback::inline FLASHBACK_ISA {
 
-/// Whether a pointer to member points to a number or an enumeration: nothing that is meant to be called.
-template <class Pointer>
-constexpr bool points_to_number = false;
-template <class T, class Number>
-constexpr bool points_to_number<Number T::*> = std::is_arithmetic_v<Number> || std::is_enum_v<Number>;
+namespace detail {
 
 /// Becomes whatever a function wants.
 struct Anything {
@@ -24,31 +20,42 @@ struct Anything {
     operator T() const;  // NOLINT(*-explicit-*): it is never called
 };
 
+}  // namespace detail
+
+/// What concepts, and policies that are made of policies, ask of types.
+namespace members {
+
+/// Whether a pointer to member points to a number or an enumeration: nothing that is meant to be called.
+template <class Pointer>
+constexpr bool points_to_number = false;
+template <class T, class Number>
+constexpr bool points_to_number<Number T::*> = std::is_arithmetic_v<Number> || std::is_enum_v<Number>;
+
 /// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and signature, except a public number.
 /// It is found like this: a class that derives from the type and from another owner of the name cannot say which of the two it
 /// means. Nothing can derive from a final class or a union. These are asked for a public member that is not overloaded, or that
 /// can be called with at most two arguments.
-#define FLASHBACK_DETAIL_MEMBER(Concept, name)                              \
-    struct Owner##Concept {                                                 \
-        int name;                                                           \
-    };                                                                      \
-    template <class T>                                                      \
-    struct Or##Concept : T, Owner##Concept {};                              \
-    template <class T>                                                      \
-    constexpr bool names_##Concept() {                                      \
-        if constexpr (!std::is_class_v<T> && !std::is_union_v<T>) {         \
-            return false;                                                   \
-        } else if constexpr (requires { &T::name; }) {                      \
-            return !points_to_number<std::remove_cv_t<decltype(&T::name)>>; \
-        } else if constexpr (std::is_final_v<T> || std::is_union_v<T>) {    \
-            return requires(T & owner) { owner.name(); }                    \
-            || requires(T & owner, Anything any) { owner.name(any); }       \
-            || requires(T & owner, Anything any) { owner.name(any, any); }; \
-        } else {                                                            \
-            return !requires { &Or##Concept<T>::name; };                    \
-        }                                                                   \
-    }                                                                       \
-    template <class T>                                                      \
+#define FLASHBACK_DETAIL_MEMBER(Concept, name)                                      \
+    struct Owner##Concept {                                                         \
+        int name;                                                                   \
+    };                                                                              \
+    template <class T>                                                              \
+    struct Or##Concept : T, Owner##Concept {};                                      \
+    template <class T>                                                              \
+    constexpr bool names_##Concept() {                                              \
+        if constexpr (!std::is_class_v<T> && !std::is_union_v<T>) {                 \
+            return false;                                                           \
+        } else if constexpr (requires { &T::name; }) {                              \
+            return !points_to_number<std::remove_cv_t<decltype(&T::name)>>;         \
+        } else if constexpr (std::is_final_v<T> || std::is_union_v<T>) {            \
+            return requires(T & owner) { owner.name(); }                            \
+            || requires(T & owner, detail::Anything any) { owner.name(any); }       \
+            || requires(T & owner, detail::Anything any) { owner.name(any, any); }; \
+        } else {                                                                    \
+            return !requires { &Or##Concept<T>::name; };                            \
+        }                                                                           \
+    }                                                                               \
+    template <class T>                                                              \
     concept Names##Concept = names_##Concept<std::remove_cv_t<T>>()
 
 FLASHBACK_DETAIL_MEMBER(Reset, reset);
@@ -94,4 +101,12 @@ constexpr auto& unwrap(T& value) noexcept {
     return static_cast<std::conditional_t<std::is_const_v<T>, const Unwrapped<std::remove_const_t<T>>, Unwrapped<T>>&>(value);
 }
 
-}  // namespace flashback::inline FLASHBACK_ISA::detail
+}  // namespace members
+
+namespace detail {
+
+using namespace members;
+
+}  // namespace detail
+
+}  // namespace flashback::inline FLASHBACK_ISA

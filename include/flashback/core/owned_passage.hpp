@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace flashback::inline FLASHBACK_ISA::detail {
+namespace flashback::inline FLASHBACK_ISA {
 
 /// A copy of a passage and of all that it views.
 struct OwnedPassage {
@@ -28,4 +28,4 @@ struct OwnedPassage {
     float score = 0;
 };
 
-}  // namespace flashback::inline FLASHBACK_ISA::detail
+}  // namespace flashback::inline FLASHBACK_ISA

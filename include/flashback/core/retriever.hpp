@@ -74,30 +74,26 @@ concept PrefetchingRetriever = Retriever<R> && requires(R& retriever, const R& f
 /// Something that counts the tokens that it has evaluated, ever: a model, or a retriever with a model of its own.
 template <class T>
 concept CountsWork = requires(const T& worker) {
-    { worker.work() } -> detail::Count;
+    { worker.work() } -> members::Count;
 };
 
-namespace detail {
-
-/// Refuses, in words, what is no Retriever, and what it has that does not fit.
+/// Refuses, in words, what is no Retriever, and what it has that does not fit; it never returns false.
 template <class R>
 constexpr bool checked_retriever() {
     static_assert(Retriever<R>,
                   "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
     static_assert(
-        !NamesRetrieveBatch<R> || BatchRetriever<R>,
+        !members::NamesRetrieveBatch<R> || BatchRetriever<R>,
         "flashback: retrieve_batch of a Retriever must take (std::span<const Query>, std::size_t k) and return a range of "
         "ranges of Passage");
-    static_assert((!NamesPrefetch<R> && !NamesReady<R>) || PrefetchingRetriever<R>,
+    static_assert((!members::NamesPrefetch<R> && !members::NamesReady<R>) || PrefetchingRetriever<R>,
                   "flashback: a Retriever with prefetch or ready must have both: prefetch(const Query&, std::size_t k), and "
                   "ready() const, which returns bool");
     static_assert(
-        !NamesWork<R> || CountsWork<R>,
+        !members::NamesWork<R> || CountsWork<R>,
         "flashback: work() of a Retriever must be const and return std::size_t: the tokens that it has evaluated, ever");
     return true;
 }
-
-}  // namespace detail
 
 /// The retriever of a closed book: it finds nothing.
 struct NoPassages {

@@ -3,6 +3,7 @@
 
 #include "flashback/core/config.hpp"
 
+#include <concepts>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -17,6 +18,25 @@ using TokenSpan = std::span<const TokenId>;
 
 /// Tokens that grow at the end: what layouts and wrappers write to.
 using TokenBuffer = std::vector<TokenId>;
+
+/// A copy of tokens, wherever they stand: what options hold, so that they may outlive what they were made of.
+class OwnedTokens {
+public:
+    OwnedTokens() = default;
+
+    template <class Tokens>
+        requires std::convertible_to<const Tokens&, TokenSpan> OwnedTokens(
+            const Tokens& tokens) {  // NOLINT(*-explicit-*): an option is set to tokens
+            const TokenSpan all = tokens;
+            tokens_.assign(all.begin(), all.end());
+        }
+
+    /// The tokens; valid until this copy changes or goes.
+    TokenSpan view() const noexcept { return tokens_; }
+
+private:
+    TokenBuffer tokens_;
+};
 
 /// Puts `tokens` at the end of `out`.
 /// Requires  `tokens` does not view `out`

@@ -50,7 +50,7 @@ public:
         FLASHBACK_ASSERT(strides_.size() > 0, "no strides to make training examples of, expected at least one");
         FLASHBACK_ASSERT(window_ > 0, "training examples of at most 0 tokens, expected the window of a model");
         for (std::size_t i = 0; i < strides_.size(); ++i) {
-            detail::check_within(text_, strides_[i], strides_.stride());
+            check_within(text_, strides_[i], strides_.stride());
             static_cast<void>((*this)[i]);
         }
     }

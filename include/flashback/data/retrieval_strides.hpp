@@ -195,7 +195,7 @@ std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& que
 template <class R, QueryBuilder QueryFrom, class Forbidden = FromSource>
 RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const QueryFrom& query, const StrideOptions& options,
                                   const Forbidden& forbidden = {}) {
-    static_assert(detail::checked_retriever<R>());
+    static_assert(checked_retriever<R>());
     static_assert(std::predicate<const Forbidden&, const Passage&, const StrideSource&>,
                   "flashback: what is forbidden must be said by forbidden(const Passage&, const StrideSource&)");
     constexpr bool shared = Retriever<const R>;  // const, so that several threads may ask it at once
@@ -226,16 +226,12 @@ RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const Qu
     return {options.stride, all, entries, owned->tokens, owned};
 }
 
-namespace detail {
-
 /// Refuses a stride of another text.
 inline void check_within(TokenSpan text, const RetrievedStride& stride, std::size_t targets) {
     FLASHBACK_ASSERT(stride.context <= stride.at && stride.at <= text.size() && targets <= text.size() - stride.at,
                      "a stride of ", targets, " tokens with a context of ", stride.context, " begins at token ", stride.at,
                      " of a text of ", text.size(), ", expected strides of this text");
 }
-
-}  // namespace detail
 
 /// A stride to plan: its text, and how many of its tokens will be evaluated after what is planned.
 struct PlannedStride {

@@ -22,13 +22,19 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
+/// Whoever is handed the tokens may want to hear which are taken back.
+template <class OnToken>
+concept HearsRewinds = requires(OnToken& on_token, std::size_t tokens) {
+    on_token.rewind(tokens);
+};
+
 /// Refuses, in words, what tokens cannot be handed to.
 template <class OnToken>
 constexpr bool checked_on_token() {
     using Result = std::invoke_result_t<OnToken&, TokenId>;
     static_assert(std::same_as<std::remove_cvref_t<Result>, bool> || !std::is_scalar_v<std::remove_cvref_t<Result>>,
                   "flashback: on_token(TokenId) must return nothing, or bool: false cancels the generation");
-    static_assert(!NamesRewind<OnToken> || Rewinds<OnToken>,
+    static_assert(!members::NamesRewind<OnToken> || HearsRewinds<OnToken>,
                   "flashback: rewind of on_token is called as rewind(std::size_t tokens) when tokens are taken back: this one "
                   "cannot be");
     return true;
@@ -43,10 +49,10 @@ constexpr bool checked_on_token() {
 /// reuses as much of it as its own plan allows. A Generator is the same loop for programs that drive it themselves.
 template <class Model, class RetrieverT, class PoliciesT>
 class Decoder {
-    static_assert(detail::checked_model<Model>());
-    static_assert(detail::checked_retriever<RetrieverT>());
+    static_assert(checked_model<Model>());
+    static_assert(checked_retriever<RetrieverT>());
     static_assert(
-        detail::PolicySet<PoliciesT>,
+        PolicySet<PoliciesT>,
         "flashback: the policies of a Decoder are a Policies, or have its members, with policies that fit: schedule, query, "
         "wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
 
@@ -76,7 +82,7 @@ public:
     /// it has a member `rewind(n)`, that is told when a schedule takes the newest n tokens back.
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
-        static_assert(detail::checked_on_token<detail::Unwrapped<std::remove_reference_t<OnToken>>>());
+        static_assert(detail::checked_on_token<members::Unwrapped<std::remove_reference_t<OnToken>>>());
         const Generation last = generator_.take();  // the prompt may view it
         check_same_model();
         check_untouched_since_last();
@@ -120,7 +126,7 @@ private:
                 generator_.resume();
                 break;
             case Need::Kind::rewind:
-                detail::rewind_policy(on_token, need.length);
+                if constexpr (detail::HearsRewinds<members::Unwrapped<OnToken>>) members::unwrap(on_token).rewind(need.length);
                 generator_.resume();
                 break;
             case Need::Kind::truncate:

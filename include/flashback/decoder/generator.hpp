@@ -41,7 +41,7 @@ namespace flashback::inline FLASHBACK_ISA {
 template <class PoliciesT>
 class Generator {
     static_assert(
-        detail::PolicySet<PoliciesT>,
+        PolicySet<PoliciesT>,
         "flashback: the policies of a Generator are a Policies, or have its members, with policies that fit: schedule, query, "
         "wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
 
@@ -192,7 +192,7 @@ private:
     void fail(ErrorCode code, const Parts&... parts) {
         state_.retrieval.reset();
         if (on_error_) finish(StopReason::failed);
-        detail::report(on_error_, code, parts...);
+        report(on_error_, code, parts...);
     }
 
     bool answers(Kind kind) {
@@ -216,7 +216,7 @@ private:
     void conclude(StopReason reason) {
         stopping_ = false;
         auto&& schedule = policies_.schedule();
-        const Decision decision = detail::at_end_of(schedule, state_.step(), reason);
+        const Decision decision = at_end_of(schedule, state_.step(), reason);
         const bool goes_on = decision.retrieves() || decision.drops_passages();
         if (!goes_on || (reason == StopReason::max_tokens && decision.rewind() == 0)) return finish(reason);
         if (state_.put_off++ == state_.options.max_rewinds) return finish(StopReason::max_rewinds);
@@ -290,7 +290,7 @@ private:
     void refuse(const FullWindow& full) {
         if (state_.result.stats.counts.requested > 0) return finish(StopReason::window_full);
         fail(ErrorCode::window, "the window of the model holds ", full.window, " tokens, but the first context needs ",
-             full.wanted, ": ", state_.head.tokens.size(), " of the head, ", full.context, " of the prompt and ",
+             full.wanted, ": ", state_.head().size(), " of the head, ", full.context, " of the prompt and ",
              state_.scratch.wrapped.size(), " of retrieved passages");
     }
 
@@ -326,7 +326,8 @@ private:
     }
 
     void sample(std::span<const float> all) {
-        const std::span<const float> logits = state_.newest.without(all, markers_of(policies_.wrapper()), state_.masked.tokens);
+        const std::span<const float> logits =
+            state_.newest.without(all, markers_of(policies_.wrapper()), state_.options.masked.view());
         if (const auto bad = detail::GenerationState::first_bad(logits)) {
             return fail(ErrorCode::logits, "the logit of token ", *bad,
                         logits[*bad] > 0 ? " is +infinity" : " is not a number");

@@ -19,12 +19,12 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How a text is cut for `perplexity`. Each window is evaluated from scratch, with the head in front of it.
 struct PerplexityOptions {
-    std::size_t window = 0;              ///< tokens of a window; 0: as many as the model holds beside the head
-    std::size_t stride = 0;              ///< how many tokens after the one before a window begins; 0: window, without overlap
-    std::size_t block = 128;             ///< tokens whose logits are in memory at once; changes no result
-    std::optional<TokenSpan> head = {};  ///< tokens in front of every window; by default what the (first) model asks for
-    TokenSpan masked = {};               ///< tokens that have no probability: marking tokens
-    ExecutorRef executor = {};           ///< divides the softmax of a block between threads
+    std::size_t window = 0;                ///< tokens of a window; 0: as many as the model holds beside the head
+    std::size_t stride = 0;                ///< how many tokens after the one before a window begins; 0: window, without overlap
+    std::size_t block = 128;               ///< tokens whose logits are in memory at once; changes no result
+    std::optional<OwnedTokens> head = {};  ///< tokens in front of every window; by default what the (first) model asks for
+    OwnedTokens masked = {};               ///< tokens that have no probability: marking tokens
+    ExecutorRef executor = {};             ///< divides the softmax of a block between threads
 };
 
 /// How well a model predicts a text.
@@ -116,9 +116,9 @@ inline void check_score(const TokenScore& score) {
 template <ScoringModel Model, std::invocable<const TokenScore&> OnScore>
 Perplexity perplexity(Model& model, TokenSpan tokens, const PerplexityOptions& options, OnScore&& on_score) {
     const auto vocab = static_cast<std::size_t>(model.vocab_size());
-    const TokenSpan head = options.head ? *options.head : head_of(model);
+    const TokenSpan head = options.head ? options.head->view() : head_of(model);
     const detail::TextWindows how = detail::checked_windows(tokens, options, head, window_of(model));
-    const detail::OpenIds open = detail::checked_ids(tokens, vocab, options.masked);
+    const detail::OpenIds open = detail::checked_ids(tokens, vocab, options.masked.view());
     std::vector<TokenScore> scores(how.block);
     detail::RunningMean mean;
     const std::size_t windows = detail::each_block(
@@ -157,10 +157,10 @@ ModelComparison compare_models(Reference& reference, Other& other, TokenSpan tok
         FLASHBACK_THROW(ErrorCode::vocabulary, "models of ", vocab, " and ", other.vocab_size(),
                         " logits cannot be compared: expected the same vocabulary");
     }
-    const TokenSpan head = options.head ? *options.head : head_of(reference);
+    const TokenSpan head = options.head ? options.head->view() : head_of(reference);
     const std::size_t holds = std::min(window_of(reference), window_of(other));
     const detail::TextWindows how = detail::checked_windows(tokens, options, head, holds);
-    const detail::OpenIds open = detail::checked_ids(tokens, vocab, options.masked);
+    const detail::OpenIds open = detail::checked_ids(tokens, vocab, options.masked.view());
     struct Pair {
         TokenScore reference, other;
         double relative_entropy;

@@ -31,10 +31,10 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// The settings of a perplexity with retrieval.
 struct RetrievalPerplexityOptions {
-    std::optional<TokenSpan> head = {};  ///< tokens in front of everything; by default what the (first) model asks for
-    TokenSpan masked = {};               ///< tokens that have no probability, besides the wrapper's markers
-    bool passages_replace_text = false;  ///< passages take the place of the oldest tokens of the context: In-Context RALM
-    ExecutorRef executor = {};           ///< runs the models at once; it changes no result, and neither does their number
+    std::optional<OwnedTokens> head = {};  ///< tokens in front of everything; by default what the (first) model asks for
+    OwnedTokens masked = {};               ///< tokens that have no probability, besides the wrapper's markers
+    bool passages_replace_text = false;    ///< passages take the place of the oldest tokens of the context: In-Context RALM
+    ExecutorRef executor = {};             ///< runs the models at once; it changes no result, and neither does their number
     std::function<void(std::size_t done, std::size_t all)> progress = {};  ///< strides; called in the caller's thread
 };
 
@@ -195,9 +195,10 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
                                          const RetrievedStrides& strides, const RetrievalPerplexityOptions& options = {}) {
     FLASHBACK_ASSERT(!models.empty() && strides.size() > 0, "a perplexity of ", strides.size(), " strides with ", models.size(),
                      " models, expected at least one of each");
-    TokenBuffer masked{options.masked.begin(), options.masked.end()};
+    TokenBuffer masked;
+    append(masked, options.masked.view());
     append(masked, markers_of(policies.wrapper()));
-    const StrideLayout layout{options.head ? *options.head : head_of(models[0]), options.passages_replace_text, 0};
+    const StrideLayout layout{options.head ? options.head->view() : head_of(models[0]), options.passages_replace_text, 0};
     std::size_t window = window_of(models[0]);
     for (const Model& model : models) window = std::min(window, window_of(model));
     const TokenSpan scored = detail::check_strides(policies, text, strides, layout, window);

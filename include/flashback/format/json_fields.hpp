@@ -23,10 +23,10 @@ namespace detail {
 inline constexpr JsonTree::Most most_of_tokenizers{
     .bytes = std::size_t{1} << 26, .fields = std::size_t{1} << 21, .elements = std::size_t{1} << 22};
 
+}  // namespace detail
+
 /// A value as a message may show it.
 inline std::string shown(const JsonTree& value) { return printable(value.text()); }
-
-}  // namespace detail
 
 /// One object of a file. It remembers which fields were asked for, so that all others can be refused.
 /// Requires  the object outlives it

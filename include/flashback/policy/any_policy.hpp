@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -22,8 +23,7 @@ struct OptionalMembers {
     virtual ~OptionalMembers() = default;
     virtual TokenSpan markers() const = 0;
     virtual Decision at_end(const StepView& step, StopReason reason) = 0;
-    virtual void reset() = 0;
-    virtual void rewind(std::size_t tokens) = 0;
+    virtual void hear(News& news) = 0;
     virtual bool wants_surprisals() const = 0;
 };
 
@@ -48,8 +48,8 @@ public:
     Result call(Args... args) const { return held().call(args...); }
     TokenSpan markers() const { return held().markers(); }
     Decision at_end(const StepView& step, StopReason reason) { return held().at_end(step, reason); }
-    void reset() { held().reset(); }
-    void rewind(std::size_t tokens) { held().rewind(tokens); }
+    void hear(News&& news) { hear(news); }
+    void hear(News& news) { held().hear(news); }
     bool wants_surprisals() const { return held().wants_surprisals(); }
 
 private:
@@ -71,8 +71,7 @@ private:
             }
         }
         Decision at_end(const StepView& step, StopReason reason) override { return at_end_of(policy, step, reason); }
-        void reset() override { reset_policy(policy); }
-        void rewind(std::size_t tokens) override { rewind_policy(policy, tokens); }
+        void hear(News& news) override { news.tell(policy); }
         bool wants_surprisals() const override { return detail::wants_surprisals(policy); }
 
         P policy;
@@ -147,13 +146,14 @@ public:
     template <class P>
         requires(!std::same_as<P, AnySchedule>)
     explicit AnySchedule(P policy)
-        : held_(detail::fitting<detail::FittingSchedule<detail::Unwrapped<P>>, EveryNTokens>(std::move(policy))) {
-        static_assert(detail::checked_schedule<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingSchedule<members::Unwrapped<P>>, EveryNTokens>(std::move(policy))) {
+        static_assert(detail::checked_schedule<members::Unwrapped<P>>());
     }
     Decision operator()(const StepView& step) { return held_.call(step); }
     Decision at_end(const StepView& step, StopReason reason) { return held_.at_end(step, reason); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnySchedule>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -170,16 +170,17 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyQuery>)
     explicit AnyQuery(P policy)
-        : held_(detail::fitting<detail::FittingQuery<detail::Unwrapped<P>>, LastNTokens>(std::move(policy))) {
-        static_assert(detail::checked_query<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingQuery<members::Unwrapped<P>>, LastNTokens>(std::move(policy))) {
+        static_assert(detail::checked_query<members::Unwrapped<P>>());
     }
     /// The query; valid until the next call.
     Query operator()(const StepView& step) {
         held_.call(step, query_);
         return query_.view();
     }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyQuery>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -197,13 +198,14 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyWrapper>)
     explicit AnyWrapper(P policy)
-        : held_(detail::fitting<detail::FittingWrapper<detail::Unwrapped<P>>, NoMarkers>(std::move(policy))) {
-        static_assert(detail::checked_wrapper<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingWrapper<members::Unwrapped<P>>, NoMarkers>(std::move(policy))) {
+        static_assert(detail::checked_wrapper<members::Unwrapped<P>>());
     }
     void operator()(const Passage& passage, std::size_t rank, TokenBuffer& out) const { held_.call(passage, rank, out); }
     TokenSpan markers() const { return held_.markers(); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyWrapper>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -220,12 +222,13 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyLayout>)
     explicit AnyLayout(P policy)
-        : held_(detail::fitting<detail::FittingLayout<detail::Unwrapped<P>>, AppendPassages>(std::move(policy))) {
-        static_assert(detail::checked_layout<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingLayout<members::Unwrapped<P>>, AppendPassages>(std::move(policy))) {
+        static_assert(detail::checked_layout<members::Unwrapped<P>>());
     }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyLayout>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -242,12 +245,13 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyReuse>)
     explicit AnyReuse(P policy)
-        : held_(detail::fitting<detail::FittingReuse<detail::Unwrapped<P>>, KeepCommonPrefix>(std::move(policy))) {
-        static_assert(detail::checked_reuse<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingReuse<members::Unwrapped<P>>, KeepCommonPrefix>(std::move(policy))) {
+        static_assert(detail::checked_reuse<members::Unwrapped<P>>());
     }
     std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyReuse>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -264,12 +268,13 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyOverflow>)
     explicit AnyOverflow(P policy)
-        : held_(detail::fitting<detail::FittingOverflow<detail::Unwrapped<P>>, StopWhenFull>(std::move(policy))) {
-        static_assert(detail::checked_overflow<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingOverflow<members::Unwrapped<P>>, StopWhenFull>(std::move(policy))) {
+        static_assert(detail::checked_overflow<members::Unwrapped<P>>());
     }
     std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyOverflow>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -286,12 +291,13 @@ public:
     template <class P>
         requires(!std::same_as<P, AnySampler>)
     explicit AnySampler(P policy)
-        : held_(detail::fitting<detail::FittingSampler<detail::Unwrapped<P>>, Greedy>(std::move(policy))) {
-        static_assert(detail::checked_sampler<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingSampler<members::Unwrapped<P>>, Greedy>(std::move(policy))) {
+        static_assert(detail::checked_sampler<members::Unwrapped<P>>());
     }
     TokenId operator()(std::span<const float> logits, const StepView& step) { return held_.call(logits, step); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnySampler>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
@@ -308,12 +314,13 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyStopping>)
     explicit AnyStopping(P policy)
-        : held_(detail::fitting<detail::FittingStopping<detail::Unwrapped<P>>, NeverStop>(std::move(policy))) {
-        static_assert(detail::checked_stopping<detail::Unwrapped<P>>());
+        : held_(detail::fitting<detail::FittingStopping<members::Unwrapped<P>>, NeverStop>(std::move(policy))) {
+        static_assert(detail::checked_stopping<members::Unwrapped<P>>());
     }
     bool operator()(const StepView& step) { return held_.call(step); }
-    void reset() { held_.reset(); }
-    void rewind(std::size_t tokens) { held_.rewind(tokens); }
+    void reset() { held_.hear(detail::News::start()); }
+    void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
+    void pass_on(detail::News& news, std::type_identity<AnyStopping>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <optional>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -18,17 +19,18 @@ class ScheduleGroup {
 public:
     constexpr explicit ScheduleGroup(Schedules... schedules) : schedules_(std::move(schedules)...) {}
 
-    constexpr void reset() {
-        std::apply([](Schedules&... each) { (reset_policy(each), ...); }, schedules_);
-    }
-    constexpr void rewind(std::size_t tokens) {
-        std::apply([&](Schedules&... each) { (rewind_policy(each, tokens), ...); }, schedules_);
-    }
+    constexpr void reset() { tell_all(News::start()); }
+    constexpr void rewind(std::size_t tokens) { tell_all(News::rewind(tokens)); }
     constexpr bool wants_surprisals() const {
         return std::apply([](const Schedules&... each) { return (detail::wants_surprisals(each) || ...); }, schedules_);
     }
 
 protected:
+    constexpr void tell_all(News&& news) { tell_all(news); }
+    constexpr void tell_all(News& news) {
+        std::apply([&](Schedules&... each) { (news.tell(each), ...); }, schedules_);
+    }
+
     /// The decision that `combine(decision, decision)` makes of `start` and the decisions of all schedules, in order.
     template <class Combine>
     constexpr Decision ask(const StepView& step, Decision start, Combine combine) {
@@ -58,31 +60,15 @@ private:
     FLASHBACK_NO_UNIQUE_ADDRESS std::tuple<Schedules...> schedules_;
 };
 
-/// Refuse, in words, what cannot be combined.
+/// Refuses, in words, what cannot be combined.
 template <class... Schedules>
-constexpr bool checked_any_of() {
-    static_assert(sizeof...(Schedules) > 0, "flashback: any_of needs at least one schedule");
+constexpr bool checked_schedules() {
+    static_assert(sizeof...(Schedules) > 0, "flashback: any_of and all_of need at least one schedule");
     static_assert(
         (RetrievalSchedule<Unwrapped<Schedules>> && ...),
-        "flashback: any_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
+        "flashback: any_of, all_of and at_most are made of RetrievalSchedules: callable as schedule(const StepView&), "
+        "giving bool or Decision");
     if constexpr ((RetrievalSchedule<Unwrapped<Schedules>> && ...)) (checked_schedule<Unwrapped<Schedules>>(), ...);
-    return true;
-}
-template <class... Schedules>
-constexpr bool checked_all_of() {
-    static_assert(sizeof...(Schedules) > 0, "flashback: all_of needs at least one schedule");
-    static_assert(
-        (RetrievalSchedule<Unwrapped<Schedules>> && ...),
-        "flashback: all_of combines RetrievalSchedules: callable as schedule(const StepView&), giving bool or Decision");
-    if constexpr ((RetrievalSchedule<Unwrapped<Schedules>> && ...)) (checked_schedule<Unwrapped<Schedules>>(), ...);
-    return true;
-}
-template <class Schedule>
-constexpr bool checked_at_most() {
-    static_assert(
-        RetrievalSchedule<Unwrapped<Schedule>>,
-        "flashback: at_most bounds a RetrievalSchedule: callable as schedule(const StepView&), giving bool or Decision");
-    if constexpr (RetrievalSchedule<Unwrapped<Schedule>>) checked_schedule<Unwrapped<Schedule>>();
     return true;
 }
 
@@ -92,7 +78,7 @@ constexpr bool checked_at_most() {
 /// step, so that those with a memory miss nothing. `any_of` makes one; a `std::ref` refers to a schedule elsewhere.
 template <class... Schedules>
 class AnyOf : public detail::ScheduleGroup<Schedules...> {
-    static_assert(detail::checked_any_of<Schedules...>());
+    static_assert(detail::checked_schedules<Schedules...>());
     static constexpr auto stronger = [](Decision a, Decision b) { return either(a, b); };
 
 public:
@@ -100,13 +86,14 @@ public:
 
     constexpr Decision operator()(const StepView& step) { return this->ask(step, Decision::go_on(), stronger); }
     constexpr Decision at_end(const StepView& step, StopReason reason) { return this->ask_at_end(step, reason, stronger); }
+    constexpr void pass_on(detail::News& news, std::type_identity<AnyOf>) { this->tell_all(news); }
 };
 
 /// The weakest decision of several schedules: it retrieves if each of them retrieves or stops (`both`). Every schedule is asked
 /// at every step; at the end of a text, those that have an opinion. `all_of` makes one.
 template <class... Schedules>
 class AllOf : public detail::ScheduleGroup<Schedules...> {
-    static_assert(detail::checked_all_of<Schedules...>());
+    static_assert(detail::checked_schedules<Schedules...>());
     static constexpr auto weaker = [](Decision a, Decision b) { return both(a, b); };
 
 public:
@@ -114,23 +101,25 @@ public:
 
     constexpr Decision operator()(const StepView& step) { return this->ask(step, Decision::stop(), weaker); }
     constexpr Decision at_end(const StepView& step, StopReason reason) { return this->ask_at_end(step, reason, weaker); }
+    constexpr void pass_on(detail::News& news, std::type_identity<AllOf>) { this->tell_all(news); }
 };
 
 /// Lets a schedule retrieve until the generation has had a number of retrievals, whoever asked for them. The schedule is asked
 /// even after that. `at_most` makes one.
 template <class Schedule>
 class AtMost {
-    static_assert(detail::checked_at_most<Schedule>());
+    static_assert(detail::checked_schedules<Schedule>());
 
 public:
     constexpr AtMost(std::size_t retrievals, Schedule schedule) : most_(retrievals), schedule_(std::move(schedule)) {}
 
-    constexpr Decision operator()(const StepView& step) { return bounded(step, detail::unwrap(schedule_)(step)); }
+    constexpr Decision operator()(const StepView& step) { return bounded(step, members::unwrap(schedule_)(step)); }
     constexpr Decision at_end(const StepView& step, StopReason reason) {
-        return bounded(step, detail::at_end_of(schedule_, step, reason));
+        return bounded(step, at_end_of(schedule_, step, reason));
     }
-    constexpr void reset() { detail::reset_policy(schedule_); }
-    constexpr void rewind(std::size_t tokens) { detail::rewind_policy(schedule_, tokens); }
+    constexpr void reset() { detail::News::start().tell(schedule_); }
+    constexpr void rewind(std::size_t tokens) { detail::News::rewind(tokens).tell(schedule_); }
+    constexpr void pass_on(detail::News& news, std::type_identity<AtMost>) { news.tell(schedule_); }
     constexpr bool wants_surprisals() const { return detail::wants_surprisals(schedule_); }
 
 private:
@@ -146,8 +135,8 @@ private:
 /// Retrieves if any of the schedules does; stops if any of them stops.
 template <class... Schedules>
 constexpr auto any_of(Schedules... schedules) {
-    static_assert(detail::checked_any_of<Schedules...>());
-    if constexpr ((detail::FittingSchedule<detail::Unwrapped<Schedules>> && ...)) {
+    static_assert(detail::checked_schedules<Schedules...>());
+    if constexpr ((detail::FittingSchedule<members::Unwrapped<Schedules>> && ...)) {
         return AnyOf<Schedules...>{std::move(schedules)...};
     } else {
         return Never{};  // refused already: that sentence is the only error
@@ -157,8 +146,8 @@ constexpr auto any_of(Schedules... schedules) {
 /// Retrieves if all of the schedules do; stops if all of them stop.
 template <class... Schedules>
 constexpr auto all_of(Schedules... schedules) {
-    static_assert(detail::checked_all_of<Schedules...>());
-    if constexpr ((detail::FittingSchedule<detail::Unwrapped<Schedules>> && ...)) {
+    static_assert(detail::checked_schedules<Schedules...>());
+    if constexpr ((detail::FittingSchedule<members::Unwrapped<Schedules>> && ...)) {
         return AllOf<Schedules...>{std::move(schedules)...};
     } else {
         return Never{};  // refused already: that sentence is the only error
@@ -168,8 +157,8 @@ constexpr auto all_of(Schedules... schedules) {
 /// Retrieves if the schedule does, unless the generation has had `retrievals` retrievals already, whoever asked for them.
 template <class Schedule>
 constexpr auto at_most(std::size_t retrievals, Schedule schedule) {
-    static_assert(detail::checked_at_most<Schedule>());
-    if constexpr (detail::FittingSchedule<detail::Unwrapped<Schedule>>) {
+    static_assert(detail::checked_schedules<Schedule>());
+    if constexpr (detail::FittingSchedule<members::Unwrapped<Schedule>>) {
         return AtMost<Schedule>{retrievals, std::move(schedule)};
     } else {
         return Never{};  // refused already: that sentence is the only error

@@ -91,16 +91,15 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
                       scratch.wanted);
     const TokenSpan wanted = scratch.wanted;
     if (wanted.empty()) {
-        detail::report(on_error, ErrorCode::contract,
-                       "a context needs at least 1 token, but head, passages and context are all empty");
+        report(on_error, ErrorCode::contract, "a context needs at least 1 token, but head, passages and context are all empty");
         return {};
     }
     const auto keep = static_cast<std::size_t>(policies.reuse()(held, wanted));
     if constexpr (!std::same_as<std::remove_cvref_t<decltype(policies.reuse())>, KeepCommonPrefix>) {
         const std::size_t valid = common_prefix(held, wanted);
         if (keep > valid) {
-            detail::report(on_error, ErrorCode::contract, "the reuse policy keeps ", keep,
-                           " positions, but only the common prefix of ", valid, " is valid");
+            report(on_error, ErrorCode::contract, "the reuse policy keeps ", keep, " positions, but only the common prefix of ",
+                   valid, " is valid");
             return {};
         }
     }

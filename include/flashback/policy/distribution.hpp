@@ -24,25 +24,31 @@ inline double rounded(double value) noexcept {
     return value;
 }
 
+}  // namespace flashback::inline FLASHBACK_ISA::detail
+
+namespace flashback::inline FLASHBACK_ISA {
+
 /// e^x for x <= 0, to within 2 units in the last place; 0 below -708, where the result is about to be subnormal. It is the same
 /// with every standard library. std::exp is not, and a sampled token may depend on its last bit.
 /// Source    Cody and Waite 1980, Software manual for the elementary functions, chapter 6 (argument reduction)
 inline double exp_of_negative(double x) noexcept {
     if (!(x >= -708)) return std::isnan(x) ? x : 0;
     constexpr double to_integer = 0x1.8p52;  // adding it leaves the rounded integer in the low bits of the fraction
-    const double shifted = rounded(x * 0x1.71547652b82fep0) + to_integer;
+    const double shifted = detail::rounded(x * 0x1.71547652b82fep0) + to_integer;
     const double n = shifted - to_integer;
-    double r = x - rounded(n * 0x1.62e42fee00000p-1);  // ln 2 in two parts; n times the first is exact
-    r = r - rounded(n * 0x1.a39ef35793c76p-33);
+    double r = x - detail::rounded(n * 0x1.62e42fee00000p-1);  // ln 2 in two parts; n times the first is exact
+    r = r - detail::rounded(n * 0x1.a39ef35793c76p-33);
     double p = 1.0 / 6227020800;  // 1/13!: later terms of the series add nothing for |r| <= ln 2 / 2
     for (const double divisor :
          {479001600.0, 39916800.0, 3628800.0, 362880.0, 40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0}) {
-        p = rounded(p * r) + 1.0 / divisor;
+        p = detail::rounded(p * r) + 1.0 / divisor;
     }
     const auto exponent = static_cast<std::int64_t>(std::bit_cast<std::uint64_t>(shifted) & 0xfffff) -
                           (std::bit_cast<std::uint64_t>(shifted) & 0x80000 ? 0x100000 : 0);
     return p * std::bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52);
 }
+
+namespace detail {
 
 struct SoftmaxTotal {
     double most;   ///< the greatest logit
@@ -57,9 +63,7 @@ inline SoftmaxTotal softmax_total(std::span<const float> logits) noexcept {
     return {most, total};
 }
 
-}  // namespace flashback::inline FLASHBACK_ISA::detail
-
-namespace flashback::inline FLASHBACK_ISA {
+}  // namespace detail
 
 /// The probabilities of all tokens: e^logit, divided by the sum over all of them. A masked token, whose logit is -infinity, has
 /// probability 0.
@@ -68,7 +72,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Cost      one exponential per logit
 inline void softmax(std::span<const float> logits, std::span<double> out) noexcept {
     const auto [most, total] = detail::softmax_total(logits);
-    for (std::size_t i = 0; i < logits.size(); ++i) out[i] = detail::exp_of_negative(logits[i] - most) / total;
+    for (std::size_t i = 0; i < logits.size(); ++i) out[i] = exp_of_negative(logits[i] - most) / total;
 }
 
 /// -ln of the probability of a token, in nats.
@@ -87,7 +91,7 @@ inline double entropy(std::span<const float> logits) noexcept {
     double total = 0;
     double mean = 0;  // of logit - most, times total; a logit of -infinity has no part in it
     for (const float logit : logits) {
-        const double weight = detail::exp_of_negative(logit - most);
+        const double weight = exp_of_negative(logit - most);
         total += weight;
         if (weight > 0) mean += detail::rounded(weight * (logit - most));
     }
@@ -104,7 +108,7 @@ inline double margin(std::span<const float> logits) noexcept {
         second = std::max(second, std::min(first, logit));
         first = std::max(first, logit);
     }
-    return (1 - detail::exp_of_negative(second - first)) / detail::softmax_total(logits).total;
+    return (1 - exp_of_negative(second - first)) / detail::softmax_total(logits).total;
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

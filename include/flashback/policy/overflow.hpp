@@ -22,7 +22,7 @@ struct FullWindow {
 /// of a RetrievalSchedule.
 template <class O>
 concept Overflow = requires(const O& overflow, const FullWindow& full) {
-    { overflow(full) } -> detail::Count;
+    { overflow(full) } -> members::Count;
 };
 
 namespace detail {

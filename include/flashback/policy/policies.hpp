@@ -14,8 +14,6 @@
 #include "flashback/policy/truncated_sampling.hpp"
 #include "flashback/policy/wrapper.hpp"
 
-#include <algorithm>
-#include <array>
 #include <concepts>
 #include <cstddef>
 #include <type_traits>
@@ -54,19 +52,19 @@ template <class Schedule, class QueryFrom, class Wrapper, class Layout, class Re
           class Stopping, class Method>
 class Policies {
     enum Slot : unsigned {
-        schedule_slot = 1,
-        query_slot = 2,
-        wrapper_slot = 4,
-        layout_slot = 8,
-        reuse_slot = 16,
-        sampler_slot = 32,
-        overflow_slot = 64,
-        stopping_slot = 128
+        schedule_slot = detail::ScheduleSlot::bit,
+        query_slot = detail::QuerySlot::bit,
+        wrapper_slot = detail::WrapperSlot::bit,
+        layout_slot = detail::LayoutSlot::bit,
+        reuse_slot = detail::ReuseSlot::bit,
+        sampler_slot = detail::SamplerSlot::bit,
+        overflow_slot = detail::OverflowSlot::bit,
+        stopping_slot = detail::StoppingSlot::bit
     };
 
     // A policy that a std::reference_wrapper refers to is checked as if it were here.
     template <class P>
-    using Checked = detail::Unwrapped<P>;
+    using Checked = members::Unwrapped<P>;
     template <class P, class Default>
     using Or = std::conditional_t<std::same_as<P, detail::OfMethod>, Default, Checked<P>>;
     static_assert(detail::checked_schedule<Or<Schedule, Never>>() && detail::checked_query<Or<QueryFrom, LastNTokens>>() &&
@@ -215,14 +213,10 @@ public:
     }
 
     /// Calls `reset()` of every policy that has one: the start of a generation.
-    constexpr void reset() {
-        each([](auto& policy) { detail::reset_policy(policy); });
-    }
+    constexpr void reset() { tell_all(detail::News::start()); }
 
     /// Calls `rewind(tokens)` of every policy that has one: the newest tokens were taken back.
-    constexpr void rewind(std::size_t tokens) {
-        each([tokens](auto& policy) { detail::rewind_policy(policy, tokens); });
-    }
+    constexpr void rewind(std::size_t tokens) { tell_all(detail::News::rewind(tokens)); }
 
     /// Whether a policy asks for `StepView::surprisals`.
     constexpr bool wants_surprisals() const {
@@ -232,38 +226,26 @@ public:
     }
 
 private:
-    /// Calls `call` with each policy, and only once with one that several slots refer to.
-    template <class Call>
-    constexpr void each(Call call) {
-        std::array<detail::Referred, 9> met{};
-        std::size_t count = 0;
-        const auto call_once = [&]<class P>(P& policy) {
-            if constexpr (!std::same_as<P, Checked<P>>) {
-                const auto referred = detail::referred(detail::unwrap(policy));
-                if (std::find(met.begin(), met.end(), referred) != met.end()) return;
-                met[count++] = referred;
-            }
-            call(policy);
-        };
-        call_once(schedule_);
-        call_once(query_);
-        call_once(wrapper_);
-        call_once(layout_);
-        call_once(reuse_);
-        call_once(sampler_);
-        call_once(overflow_);
-        call_once(stopping_);
-        call_once(method_);
+    constexpr void tell_all(detail::News news) {
+        news.tell(schedule_);
+        news.tell(query_);
+        news.tell(wrapper_);
+        news.tell(layout_);
+        news.tell(reuse_);
+        news.tell(sampler_);
+        news.tell(overflow_);
+        news.tell(stopping_);
+        news.tell(method_);
     }
 
     /// The policy in a slot, or the method as that.
     template <class MethodSlot, class Held, class M>
     static constexpr decltype(auto) get(Held& held, M& method) noexcept {
         if constexpr (std::same_as<std::remove_const_t<Held>, detail::OfMethod>) {
-            auto& inner = detail::unwrap(method);
+            auto& inner = members::unwrap(method);
             return detail::MethodSlot<std::remove_reference_t<decltype(inner)>, MethodSlot>{&inner};
         } else {
-            return detail::unwrap(held);
+            return members::unwrap(held);
         }
     }
 
@@ -340,15 +322,7 @@ private:
 
     template <class Self, class M>
     static constexpr auto with_method(Self&& self, M method) {
-        using Inner = Checked<M>;
-        constexpr unsigned filled = (detail::fills<Inner, detail::ScheduleSlot, false> ? schedule_slot : 0u) |
-                                    (detail::fills<Inner, detail::QuerySlot, false> ? query_slot : 0u) |
-                                    (detail::fills<Inner, detail::WrapperSlot, true> ? wrapper_slot : 0u) |
-                                    (detail::fills<Inner, detail::LayoutSlot, true> ? layout_slot : 0u) |
-                                    (detail::fills<Inner, detail::ReuseSlot, true> ? reuse_slot : 0u) |
-                                    (detail::fills<Inner, detail::SamplerSlot, false> ? sampler_slot : 0u) |
-                                    (detail::fills<Inner, detail::OverflowSlot, true> ? overflow_slot : 0u) |
-                                    (detail::fills<Inner, detail::StoppingSlot, false> ? stopping_slot : 0u);
+        constexpr unsigned filled = detail::filled_slots<Checked<M>>;
         if constexpr (can_keep<filled, Self, NoMethod>()) {
             return remake<filled>(std::forward<Self>(self), detail::OfMethod{}, std::move(method));
         } else {
@@ -370,8 +344,6 @@ private:
     friend class Policies;
 };
 
-namespace detail {
-
 /// What a decoder takes for its policies.
 template <class P>
 concept PolicySet = requires(P& policies, const P& fixed, std::size_t tokens) {
@@ -387,7 +359,5 @@ concept PolicySet = requires(P& policies, const P& fixed, std::size_t tokens) {
     policies.rewind(tokens);
     { fixed.wants_surprisals() } -> std::same_as<bool>;
 };
-
-}  // namespace detail
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -29,7 +29,7 @@ constexpr std::size_t common_prefix(TokenSpan a, TokenSpan b) noexcept {
 /// Callable when const. The optional members are those of a RetrievalSchedule.
 template <class R>
 concept KVReuse = requires(const R& reuse, TokenSpan held, TokenSpan wanted) {
-    { reuse(held, wanted) } -> detail::Count;
+    { reuse(held, wanted) } -> members::Count;
 };
 
 namespace detail {

@@ -128,8 +128,9 @@ public:
     }
 
     /// Resets the other sampler, if that has a memory.
-    void reset() { detail::reset_policy(inner_); }
-    void rewind(std::size_t tokens) { detail::rewind_policy(inner_, tokens); }
+    void reset() { detail::News::start().tell(inner_); }
+    void rewind(std::size_t tokens) { detail::News::rewind(tokens).tell(inner_); }
+    void pass_on(detail::News& news, std::type_identity<RepetitionPenalty>) { news.tell(inner_); }
     bool wants_surprisals() const { return detail::wants_surprisals(inner_); }
 
     TokenId operator()(std::span<const float> logits, const StepView& step) {
@@ -139,7 +140,7 @@ public:
             if (i >= logits.size() || logits_[i] != logits[i]) continue;  // no logit of its own, or penalised already
             logits_[i] = logits[i] > 0 ? logits[i] / options_.penalty : logits[i] * options_.penalty;
         }
-        return take_token(detail::unwrap(inner_), logits_, step);
+        return take_token(members::unwrap(inner_), logits_, step);
     }
 
 private:

@@ -23,7 +23,10 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `policy.rewind(n)`            |        | the newest n generated tokens are taken back                                 |
 /// | `policy.wants_surprisals()`   | `bool` | const: whether `StepView::surprisals` is needed; it costs an exponential per logit |
 ///
-/// And of schedules only:
+/// An object that several `std::ref`s refer to, in slots and inside of policies that are made of others, hears of each start and each
+/// rewind once; but a policy of your own that holds others hands both on itself, and to what it refers to, again.
+///
+/// And of schedules only, or it is refused in its slot:
 ///
 /// | expression                       | result     | meaning                                                                |
 /// |----------------------------------|------------|------------------------------------------------------------------------|
@@ -48,17 +51,8 @@ template <class S>
 concept StartsAfresh = RetrievalSchedule<const S> || Resets<S>;
 
 template <class S>
-concept FittingSchedule = RetrievalSchedule<S> && StartsAfresh<S> &&(!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S>;
-
-/// What a schedule says about the end of a text; without `at_end` nothing.
-template <class S>
-constexpr Decision at_end_of(S& schedule, const StepView& step, StopReason reason) {
-    if constexpr (LooksAtEnds<Unwrapped<S>>) {
-        return unwrap(schedule).at_end(step, reason);
-    } else {
-        return Decision::go_on();
-    }
-}
+concept FittingSchedule = RetrievalSchedule<S> && StartsAfresh<S> &&
+    (!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S, Calls::at_end>;
 
 /// Refuses, in words, what is no RetrievalSchedule.
 template <class S>
@@ -74,12 +68,22 @@ constexpr bool checked_schedule() {
             !NamesAtEnd<S> || LooksAtEnds<S>,
             "flashback: at_end of a RetrievalSchedule is called as at_end(const StepView&, StopReason) and must return "
             "Decision");
-        checked_optional_members<S>();
+        checked_optional_members<S, Calls::at_end>();
     }
     return true;
 }
 
 }  // namespace detail
+
+/// What a schedule says of the end of a text; without `at_end` nothing.
+template <class S>
+constexpr Decision at_end_of(S& schedule, const StepView& step, StopReason reason) {
+    if constexpr (detail::LooksAtEnds<members::Unwrapped<S>>) {
+        return members::unwrap(schedule).at_end(step, reason);
+    } else {
+        return Decision::go_on();
+    }
+}
 
 /// Never retrieves: the closed book.
 struct Never {

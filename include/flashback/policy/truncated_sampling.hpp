@@ -63,7 +63,7 @@ public:
         if (options_.top_k > 0) std::ranges::sort(candidates_, {}, &Candidate::token);
         double total = 0;
         for (Candidate& candidate : candidates_) {
-            candidate.weight = detail::exp_of_negative(candidate.weight / options_.temperature);
+            candidate.weight = exp_of_negative(candidate.weight / options_.temperature);
             total += candidate.weight;
         }
         std::erase_if(candidates_, [](const Candidate& candidate) { return candidate.weight == 0; });

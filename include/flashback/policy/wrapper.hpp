@@ -38,7 +38,8 @@ concept WrapsPassages = requires(const W& wrapper, const Passage& passage, std::
 /// the answer matter, it is `wrapper(passage, rank, out)`; the best passage has rank 0. Callable when const.
 ///
 /// An optional const `markers()` gives the ids that the wrapper adds, as a view of what it owns. They are masked before every
-/// sampling, so that no text can contain them. The other optional members are those of a RetrievalSchedule.
+/// sampling, so that no text can contain them. In another slot `markers()` is refused. The other optional members are those of a
+/// RetrievalSchedule.
 template <class W>
 concept MarkerWrapper = detail::WrapsPassages<W> ||(detail::WrapsTokens<W> && !detail::TakesPassages<W>);
 
@@ -51,7 +52,7 @@ concept NamesItsMarkers = requires(const W& wrapper) {
 };
 
 template <class W>
-concept FittingWrapper = MarkerWrapper<W> &&(!NamesMarkers<W> || NamesItsMarkers<W>)&&FitsOptionally<W>;
+concept FittingWrapper = MarkerWrapper<W> &&(!NamesMarkers<W> || NamesItsMarkers<W>)&&FitsOptionally<W, Calls::markers>;
 
 /// Refuses, in words, what is no MarkerWrapper.
 template <class W>
@@ -63,7 +64,7 @@ constexpr bool checked_wrapper() {
         static_assert(
             !NamesMarkers<W> || NamesItsMarkers<W>,
             "flashback: markers() of a MarkerWrapper must be const and return a TokenSpan of ids that live on in the wrapper");
-        checked_optional_members<W>();
+        checked_optional_members<W, Calls::markers>();
     }
     return true;
 }

@@ -109,11 +109,8 @@ public:
         const std::size_t reserved = std::min(given.max_tokens, max_reserved);
         context.reserve(prompt.size() + reserved);
         context.assign(prompt.begin(), prompt.end());  // before the result is cleared, because the prompt may view it
-        head.assign_copy(given.head ? *given.head : facts.head);
-        masked.assign_copy(given.masked);
         options = given;
-        options.head.reset();
-        options.masked = {};
+        if (!options.head) options.head = facts.head;
         model = facts;
         model.head = {};
         result = {};
@@ -140,7 +137,9 @@ public:
                 .surprisals = result.surprisals};
     }
 
-    ContextParts parts() const { return {head.tokens, standing.views(), TokenSpan{context}.subspan(dropped), laid_out}; }
+    TokenSpan head() const { return options.head ? options.head->view() : TokenSpan{}; }
+
+    ContextParts parts() const { return {head(), standing.views(), TokenSpan{context}.subspan(dropped), laid_out}; }
 
     /// The report of a search whose answer stands now.
     void report_retrieval(std::size_t rewind) {
@@ -196,16 +195,8 @@ public:
 
     static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-    /// The caller's tokens that are needed longer than the call.
-    struct Kept {
-        TokenBuffer tokens;
-        void assign_copy(TokenSpan from) { tokens.assign(from.begin(), from.end()); }
-    };
-
-    GenerateOptions options;  // without head and masked, which are copied
+    GenerateOptions options;  // with the head of the model, unless there is another
     ModelFacts model;         // without head
-    Kept head;
-    Kept masked;
     Generation result;
     TokenBuffer context;                 // the prompt and what was generated
     TokenBuffer held;                    // what the model holds

@@ -23,7 +23,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 FLASHBACK_DETAIL_ONCE JsonFields::JsonFields(const JsonTree& object, const std::string& file, std::string where)
     : object_(object), file_(file), where_(where.empty() ? where : " (" + printable(where) + ')') {
-    if (!object_.is_object()) refuse("is ", detail::shown(object_), ", expected a JSON object");
+    if (!object_.is_object()) refuse("is ", shown(object_), ", expected a JSON object");
 }
 
 FLASHBACK_DETAIL_ONCE const JsonTree* JsonFields::find(const std::string& field) const {
@@ -98,12 +98,12 @@ FLASHBACK_DETAIL_ONCE std::optional<JsonFields> JsonFields::object(const std::st
 
 FLASHBACK_DETAIL_ONCE void JsonFields::refuse_value(const std::string& field, const JsonTree& value,
                                                     std::string_view expected) const {
-    refuse("has ", detail::shown(value), " for ", printable(field), ", expected ", expected);
+    refuse("has ", shown(value), " for ", printable(field), ", expected ", expected);
 }
 
 FLASHBACK_DETAIL_ONCE void JsonFields::unsupported_value(const std::string& field, const JsonTree& value,
                                                          std::string_view expected) const {
-    unsupported("has ", detail::shown(value), " for ", printable(field), ", expected ", expected);
+    unsupported("has ", shown(value), " for ", printable(field), ", expected ", expected);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

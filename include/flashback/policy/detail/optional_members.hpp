@@ -1,13 +1,17 @@
-/// \file The members that a policy of any slot may have: calling them, and refusing those that do not fit.
+/// \file The members that a policy may have: calling them, and refusing those that do not fit, or would not be heard in their slot.
 #pragma once
 
 #include "flashback/core/members.hpp"
 #include "flashback/core/tokens.hpp"
 
+#include <algorithm>
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <type_traits>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
@@ -42,18 +46,6 @@ concept WritesToACopy = OneSignature<F> && requires(const F& call, const Args&..
 template <class Result>
 concept GivesNoTokens = std::is_lvalue_reference_v<Result> || !std::convertible_to<Result, TokenSpan>;
 
-/// Calls `reset()` of a policy, or of what a std::reference_wrapper refers to, if it has that.
-template <class P>
-constexpr void reset_policy(P& policy) {
-    if constexpr (Resets<Unwrapped<P>>) unwrap(policy).reset();
-}
-
-/// Tells a policy, if it wants to hear of it, that the newest tokens were taken back.
-template <class P>
-constexpr void rewind_policy(P& policy, std::size_t tokens) {
-    if constexpr (Rewinds<Unwrapped<P>>) unwrap(policy).rewind(tokens);
-}
-
 /// Whether a policy asks for the surprisals of the generated tokens.
 template <class P>
 constexpr bool wants_surprisals(const P& policy) {
@@ -81,9 +73,80 @@ constexpr Referred referred(T& object) {
     }
 }
 
-/// Refuses, in words, optional members that would never be called, or not in the way that is meant.
+/// The start of a generation, or a rewind, on its way to all policies: `reset()` or `rewind(tokens)` of each that has it. What several
+/// std::refs refer to hears of it once.
+class News {
+public:
+    static constexpr News start() { return News{true, 0}; }
+    static constexpr News rewind(std::size_t tokens) { return News{false, tokens}; }
+
+    /// Tells a policy, or what a std::reference_wrapper refers to. One that is made of others passes it on, by `pass_on(news,
+    /// itself)`: the type says that it is not a base of a policy with a `reset()` of its own.
+    template <class P>
+    constexpr void tell(P& policy) {
+        using Policy = Unwrapped<P>;
+        auto& told = unwrap(policy);
+        if constexpr (!std::same_as<P, Policy>) {
+            if (!is_first(referred(told))) return;
+        }
+        if constexpr (requires { told.pass_on(*this, std::type_identity<Policy>{}); }) {
+            told.pass_on(*this, std::type_identity<Policy>{});
+        } else if (starts_) {
+            if constexpr (Resets<Policy>) told.reset();
+        } else {
+            if constexpr (Rewinds<Policy>) told.rewind(tokens_);
+        }
+    }
+
+private:
+    constexpr News(bool starts, std::size_t tokens) : starts_(starts), tokens_(tokens) {}
+
+    /// Whether this one was not told yet; from now on it was.
+    constexpr bool is_first(Referred one) {
+        const std::span few{few_.data(), std::min(count_, few_.size())};
+        if (std::ranges::find(few, one) != few.end() || std::ranges::find(more_, one) != more_.end()) return false;
+        if (count_ < few_.size()) {
+            few_[count_] = one;
+        } else {
+            more_.push_back(one);
+        }
+        ++count_;
+        return true;
+    }
+
+    bool starts_;
+    std::size_t tokens_;
+    std::size_t count_ = 0;
+    std::array<Referred, 16> few_{};  // allocates nothing
+    std::vector<Referred> more_;
+};
+
+/// `markers()` of a policy, whatever it returns.
 template <class P>
+concept OffersMarkers = requires(P& policy) {
+    policy.markers();
+};
+
+/// Which members a slot calls besides those that every slot calls.
+enum class Calls { no_more, at_end, markers, both };
+
+template <class P, Calls calls>
+concept EndsAreHeard = !NamesAtEnd<P> || calls == Calls::at_end || calls == Calls::both;
+
+template <class P, Calls calls>
+concept MarkersAreHeard = !OffersMarkers<P> || calls == Calls::markers || calls == Calls::both;
+
+/// Refuses, in words, optional members that would never be called, or not as they are meant.
+template <class P, Calls calls = Calls::no_more>
 constexpr bool checked_optional_members() {
+    static_assert(
+        EndsAreHeard<P, calls>,
+        "flashback: at_end of a policy is called in the slot of the schedule, and never in this one: an object that fills "
+        "several slots is a method, for Policies::method");
+    static_assert(
+        MarkersAreHeard<P, calls>,
+        "flashback: markers() of a policy is called in the slot of the wrapper, and never in this one: an object that fills "
+        "several slots is a method, for Policies::method");
     static_assert(
         !NamesReset<P> || Resets<P>,
         "flashback: reset of a policy is called as reset(), without arguments, at the start of each generation: this one "
@@ -100,9 +163,11 @@ constexpr bool checked_optional_members() {
     return true;
 }
 
-/// Whether the optional members of a policy fit.
-template <class P>
-concept FitsOptionally = (!NamesReset<P> || Resets<P>)&&(!NamesRewind<P> || Rewinds<P>)&&(
-    !NamesWantsSurprisals<P> || SaysWhetherSurprisals<P>)&&(!NamesCapitalReset<P> && !NamesCapitalRewind<P>);
+/// Whether the optional members of a policy fit, and are heard.
+template <class P, Calls calls = Calls::no_more>
+concept FitsOptionally = EndsAreHeard<P, calls> && MarkersAreHeard<P, calls> &&
+    (!NamesReset<P> || Resets<P>)&&(!NamesRewind<P> ||
+                                    Rewinds<P>)&&(!NamesWantsSurprisals<P> ||
+                                                  SaysWhetherSurprisals<P>)&&(!NamesCapitalReset<P> && !NamesCapitalRewind<P>);
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

@@ -1,0 +1,19 @@
+// Refused: flashback: markers() of a policy is called in the slot of the wrapper, and never in this one: an object that fills several slots is a method, for Policies::method
+#include "flashback/policy/policies.hpp"
+
+using namespace flashback;
+
+struct Wrong : Greedy {
+    TokenSpan markers() const;
+};
+
+struct Right : Greedy {};
+
+int main() {
+#ifdef WRONG
+    const auto policies = Policies{}.sampler(RepetitionPenalty{{}, Wrong{}});
+#else
+    const auto policies = Policies{}.sampler(RepetitionPenalty{{}, Right{}});
+#endif
+    static_cast<void>(policies);
+}
