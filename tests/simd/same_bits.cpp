@@ -248,6 +248,47 @@ TEST_CASE_TEMPLATE("Attention of several queries is the plain attention of each,
     }
 }
 
+TEST_CASE_TEMPLATE("Attention to other spans and then to its own is the plain attention, wherever the spans are stored",
+                   Element, float, simd::Half, simd::BFloat16) {
+    const DType element = sizeof(Element) == 4 ? DType::f32 : std::is_same_v<Element, simd::Half> ? DType::f16 : DType::bf16;
+    for (const std::size_t d : {4u, 20u, 64u}) {
+        ContiguousKVCache cache{{.layers = 3, .kv_heads = 1, .head_dim = d, .positions = 192, .element = element}};
+        for (std::size_t span = 0; span < 3; ++span) {
+            for (std::size_t p = 0; p < 192; ++p) {
+                const Row key{d, 0, 1, 1000 * span + 2 * p};
+                const Row value{d, 0, 1, 1000 * span + 2 * p + 1};
+                cache.write(span, 0, p, key.data(), value.data());
+            }
+        }
+        const auto tile_of = [&](std::size_t span) { return [&cache, span](std::size_t t) { return cache.tile(span, 0, t); }; };
+        for (const std::size_t count : {1u, 4u, 7u, 16u}) {
+            for (const std::size_t start : {0u, 15u, 63u, 64u, 100u}) {
+                for (const auto& [first, second] : {std::pair{1u, 1u}, {17u, 64u}, {64u, 65u}, {192u, 3u}}) {
+                    CAPTURE(d);
+                    CAPTURE(count);
+                    CAPTURE(start);
+                    CAPTURE(first);
+                    const auto others = [&, first = first, second = second](const auto& visit) {
+                        visit(tile_of(1), first);
+                        visit(tile_of(2), second);
+                    };
+                    const Row q{count * d, start % 16, 1.0, count + start};
+                    Row out{count * d, count, 1, 3};
+                    Row expected = out;
+                    std::vector<simd::AttentionQuery> queries;
+                    for (std::size_t a = 0; a < count; ++a) {
+                        queries.push_back({q.data() + a * d, out.data() + a * d, start + a});
+                        testing::plain::attend<Element>(q.data() + a * d, tile_of(0), d, start + a, expected.data() + a * d,
+                                                        others);
+                    }
+                    simd::attend<Element>(queries, tile_of(0), d, others);
+                    CHECK(out == expected);
+                }
+            }
+        }
+    }
+}
+
 TEST_CASE("Attention to scores that are no numbers is the plain attention") {
     constexpr std::size_t d = 20;
     for (const float special : {not_a_number, infinity, -infinity}) {

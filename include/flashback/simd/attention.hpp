@@ -21,16 +21,38 @@ struct AttentionQuery {
 /// How many queries go over the tiles together: keys and values are read once for all of them.
 inline constexpr std::size_t attention_queries = 16;
 
-/// Each query attends to all positions up to its own: out = softmax(q Kᵀ) V. The bits are those of testing::plain::attend for
-/// each query alone. A score that is NaN or +infinity makes every element of its out NaN. Later positions are not used in any
-/// way.
+namespace detail {
+
+/// All queries go over one tile.
+template <class Element>
+inline void attend_tile_of_all(QueryState* query, const QueryState* end, const KVTile& tile, std::size_t d,
+                               std::size_t start) noexcept {
+    for (; end - query >= std::ptrdiff_t{tile_queries}; query += tile_queries)
+        attend_tile<tile_queries, Element>(query, tile, d, start);
+    for (; query != end; ++query) attend_tile<1, Element>(query, tile, d, start);
+}
+
+}  // namespace detail
+
+/// For queries that see no other span of positions than their own.
+struct SeesNoOther {
+    template <class Visit>
+    void operator()(const Visit& /*visit*/) const noexcept {}
+};
+
+/// Each query attends to some other spans of positions, to all of each, and then to the positions of its own span up to its own:
+/// out = softmax(q Kᵀ) V. Tiles are counted in each span, so that a sum does not depend on where the span is stored. The bits are
+/// those of testing::plain::attend for each query alone. If a score is NaN or +infinity, every element of its out is NaN. Later
+/// positions are not used in any way.
 /// Shape     q, out of each query (d)   `tile(t)` gives the keys and values of the positions [64 t, 64 t + 64), each an Element
-/// Requires  at most attention_queries of them, positions ascending
-/// Cost      2 · (position + 1) · d multiply-adds for each query
+///           `others(visit)` calls `visit(tile, positions)` for each other span, in order
+/// Requires  at most attention_queries of them, positions ascending; the other spans have at least 1 position
+/// Cost      2 · d multiply-adds for each query and each position that it sees
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1; Milakov and Gimelshein 2018, Online normalizer
 ///           calculation for softmax, algorithm 3
-template <class Element, class Tiles>
-inline void attend(std::span<const AttentionQuery> queries, const Tiles& tile, std::size_t d) noexcept {
+template <class Element, class Tiles, class Others = SeesNoOther>
+inline void attend(std::span<const AttentionQuery> queries, const Tiles& tile, std::size_t d,
+                   const Others& others = {}) noexcept {
     detail::QueryState states[attention_queries];
     const std::size_t count = queries.size();
     if (count == 0) return;
@@ -38,15 +60,16 @@ inline void attend(std::span<const AttentionQuery> queries, const Tiles& tile, s
         states[a] = {queries[a].q, queries[a].out, queries[a].position, -std::numeric_limits<float>::infinity(), 0};
         std::fill_n(queries[a].out, d, 0.0f);
     }
+    others([&](const auto& other, std::size_t positions) {
+        for (std::size_t a = 0; a < count; ++a) states[a].position = positions - 1;
+        for (std::size_t start = 0; start < positions; start += tile_positions)
+            detail::attend_tile_of_all<Element>(states, states + count, other(start / tile_positions), d, start);
+    });
+    for (std::size_t a = 0; a < count; ++a) states[a].position = queries[a].position;
     std::size_t first = 0;
     for (std::size_t start = 0; start <= queries.back().position; start += tile_positions) {
         while (queries[first].position < start) ++first;  // these have seen all that they may see
-        const KVTile keys_and_values = tile(start / tile_positions);
-        detail::QueryState* query = states + first;
-        detail::QueryState* const end = states + count;
-        for (; end - query >= std::ptrdiff_t{detail::tile_queries}; query += detail::tile_queries)
-            detail::attend_tile<detail::tile_queries, Element>(query, keys_and_values, d, start);
-        for (; query != end; ++query) detail::attend_tile<1, Element>(query, keys_and_values, d, start);
+        detail::attend_tile_of_all<Element>(states + first, states + count, tile(start / tile_positions), d, start);
     }
     for (std::size_t a = 0; a < count; ++a) {
         const Lanes total = Lanes::all(states[a].total);

@@ -64,20 +64,31 @@ inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::
     }
 }
 
-/// One query head at one position attends to all positions up to its own: out = softmax(q Kᵀ) V.
+/// One query head at one position attends to some other spans of positions, to all of each, and then to the positions of its own span
+/// up to its own: out = softmax(q Kᵀ) V.
 /// Shape     q, out (d)   `tile(t)` gives the keys and values of the positions [64 t, 64 t + 64)
+///           `others(visit)` calls `visit(tile, positions)` for each other span, in order
 /// Requires  q is scaled by 1/sqrt(d) already
-/// Cost      2 · (position + 1) · d multiply-adds
+/// Cost      2 · d multiply-adds for each position that it sees
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1
-template <class Element, class Tiles>
-inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t position, float* out) noexcept {
+template <class Element, class Tiles, class Others>
+inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t position, float* out,
+                   const Others& others) noexcept {
     AttentionState state;
     std::fill_n(out, d, 0.0f);
-    for (std::size_t t = 0; t * tile_positions <= position; ++t) {
-        const std::size_t count = std::min(tile_positions, position + 1 - t * tile_positions);
-        attend_tile<Element>(q, tile(t), d, count, state, out);
-    }
+    const auto see = [&](const auto& tiles, std::size_t positions) {
+        for (std::size_t t = 0; t * tile_positions < positions; ++t)
+            attend_tile<Element>(q, tiles(t), d, std::min(tile_positions, positions - t * tile_positions), state, out);
+    };
+    others(see);
+    see(tile, position + 1);
     for (std::size_t i = 0; i < d; ++i) out[i] = out[i] / state.total;
+}
+
+/// The same without other spans.
+template <class Element, class Tiles>
+inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t position, float* out) noexcept {
+    attend<Element>(q, tile, d, position, out, [](const auto& /*visit*/) {});
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::testing::plain
