@@ -47,7 +47,7 @@ void add_speed(Json& run, std::vector<double> seconds, std::size_t tokens, doubl
     run["share_of_peak"] = share_of_peak;
 }
 
-/// What the machine can do at most, by as much memory as is asked for.
+/// The most that the machine can do, measured with as much memory as is asked for.
 fb::MachinePeaks peaks_of(fb::ExecutorRef executor, const BenchSettings& settings, double seconds = fb::PeakOptions{}.seconds) {
     try {
         return fb::measure_peaks(executor, {.seconds = seconds, .bytes = settings.peak_memory << 20});

@@ -25,7 +25,7 @@ struct Anything {
 /// What concepts, and policies that are made of policies, ask of types.
 namespace members {
 
-/// Whether a pointer to member points to a number or an enumeration: nothing that is meant to be called.
+/// Whether a pointer to member points to a number or an enumeration, which nobody means to call.
 template <class Pointer>
 constexpr bool points_to_number = false;
 template <class T, class Number>

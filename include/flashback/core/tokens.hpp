@@ -19,7 +19,7 @@ using TokenSpan = std::span<const TokenId>;
 /// Tokens that grow at the end: what layouts and wrappers write to.
 using TokenBuffer = std::vector<TokenId>;
 
-/// A copy of tokens, wherever they stand: what options hold, so that they may outlive what they were made of.
+/// A copy of any tokens. Options hold one, so that they may outlive what they were made from.
 class OwnedTokens {
 public:
     OwnedTokens() = default;

@@ -22,7 +22,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// Whoever is handed the tokens may want to hear which are taken back.
+/// Whether what is handed the tokens wants to hear which are taken back.
 template <class OnToken>
 concept HearsRewinds = requires(OnToken& on_token, std::size_t tokens) {
     on_token.rewind(tokens);

@@ -23,10 +23,11 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `policy.rewind(n)`            |        | the newest n generated tokens are taken back                                 |
 /// | `policy.wants_surprisals()`   | `bool` | const: whether `StepView::surprisals` is needed; it costs an exponential per logit |
 ///
-/// An object that several `std::ref`s refer to, in slots and inside of policies that are made of others, hears of each start and each
-/// rewind once; but a policy of your own that holds others hands both on itself, and to what it refers to, again.
+/// If several `std::ref`s refer to one object, in slots or inside of policies that are made of others, it hears of each start
+/// and each rewind once. A policy of your own that holds others must pass both on itself; what is also in a slot then hears of
+/// them again.
 ///
-/// And of schedules only, or it is refused in its slot:
+/// And of schedules only; in other slots it is refused:
 ///
 /// | expression                       | result     | meaning                                                                |
 /// |----------------------------------|------------|------------------------------------------------------------------------|
@@ -75,7 +76,7 @@ constexpr bool checked_schedule() {
 
 }  // namespace detail
 
-/// What a schedule says of the end of a text; without `at_end` nothing.
+/// What a schedule says about the end of a text; without `at_end` nothing.
 template <class S>
 constexpr Decision at_end_of(S& schedule, const StepView& step, StopReason reason) {
     if constexpr (detail::LooksAtEnds<members::Unwrapped<S>>) {

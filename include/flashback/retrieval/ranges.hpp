@@ -19,17 +19,17 @@ inline auto each_passage(const Passages& passages) {
     return ranges::views::iota(std::size_t{0}, passages.size()) |
            ranges::views::transform([&passages](std::size_t i) { return passages[i]; });
 }
-/// Passages that nobody keeps cannot be looked at.
+/// Refuses temporary passages, which would be gone.
 void each_passage(Passages&&) = delete;
 
-/// The numbers of the passages, those of one document together: a range of ranges, without the documents that have none.
+/// The numbers of the passages, grouped by document: a range of ranges, without documents that have no passage.
 /// Requires  the collection lives as long
 inline auto passages_by_document(const Passages& passages) {
     return ranges::views::iota(std::size_t{0}, passages.size()) |
            ranges::views::chunk_by(
                [&passages](std::size_t a, std::size_t b) { return passages.document_of(a) == passages.document_of(b); });
 }
-/// Passages that nobody keeps cannot be looked at.
+/// Refuses temporary passages, which would be gone.
 void passages_by_document(Passages&&) = delete;
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -33,7 +33,7 @@ FLASHBACK_DETAIL_MEMBER(SamplerSlot, sampler);
 FLASHBACK_DETAIL_MEMBER(OverflowSlot, overflow);
 FLASHBACK_DETAIL_MEMBER(Stopping, stopping);
 
-/// What a slot is to a method: the member that is called, whether the method names it, whether that fits, and whether it must be
+/// What a slot is to a method: which member is called, whether the method has it, whether it fits, and whether it must be
 /// const. The slots are numbered.
 #define FLASHBACK_DETAIL_SLOT(Slot, member, Named, Fitting, Const, Number)                                 \
     struct Slot {                                                                                          \
@@ -76,7 +76,7 @@ struct MethodSlot {
     }
 };
 
-/// Whether the method has a member for the slot, and that fits.
+/// Whether the method has a member for the slot that fits.
 template <class M, class Slot>
 constexpr bool fills = [] {
     if constexpr (Slot::template named<M>) {
@@ -89,7 +89,7 @@ constexpr bool fills = [] {
 template <class M, class Slot>
 constexpr bool fills_or_lacks = !Slot::template named<M> || fills<M, Slot>;
 
-/// Which of some slots the method fills, and which of all: a bit for each.
+/// Which slots the method fills, of some slots or of all: a bit for each.
 template <class M, class... Slots>
 constexpr unsigned filled_of = ((fills<M, Slots> ? Slots::bit : 0u) | ...);
 template <class M>

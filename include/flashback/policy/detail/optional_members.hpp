@@ -1,4 +1,5 @@
-/// \file The members that a policy may have: calling them, and refusing those that do not fit, or would not be heard in their slot.
+/// \file The members that a policy may have: calling them, and refusing those that do not fit or would never be called in their
+/// slot.
 #pragma once
 
 #include "flashback/core/members.hpp"
@@ -73,15 +74,15 @@ constexpr Referred referred(T& object) {
     }
 }
 
-/// The start of a generation, or a rewind, on its way to all policies: `reset()` or `rewind(tokens)` of each that has it. What several
-/// std::refs refer to hears of it once.
+/// The start of a generation, or a rewind, on its way to all policies: calls `reset()` or `rewind(tokens)` of each that has it.
+/// If several std::refs refer to one policy, that is told once.
 class News {
 public:
     static constexpr News start() { return News{true, 0}; }
     static constexpr News rewind(std::size_t tokens) { return News{false, tokens}; }
 
-    /// Tells a policy, or what a std::reference_wrapper refers to. One that is made of others passes it on, by `pass_on(news,
-    /// itself)`: the type says that it is not a base of a policy with a `reset()` of its own.
+    /// Tells a policy, or what a std::reference_wrapper refers to. A policy that is made of others passes it on, by
+    /// `pass_on(news, itself)`: the type shows that it is not the base of a policy with a `reset()` of its own.
     template <class P>
     constexpr void tell(P& policy) {
         using Policy = Unwrapped<P>;
@@ -101,7 +102,7 @@ public:
 private:
     constexpr News(bool starts, std::size_t tokens) : starts_(starts), tokens_(tokens) {}
 
-    /// Whether this one was not told yet; from now on it was.
+    /// Whether this one is told for the first time; it counts as told from now on.
     constexpr bool is_first(Referred one) {
         const std::span few{few_.data(), std::min(count_, few_.size())};
         if (std::ranges::find(few, one) != few.end() || std::ranges::find(more_, one) != more_.end()) return false;
@@ -136,7 +137,7 @@ concept EndsAreHeard = !NamesAtEnd<P> || calls == Calls::at_end || calls == Call
 template <class P, Calls calls>
 concept MarkersAreHeard = !OffersMarkers<P> || calls == Calls::markers || calls == Calls::both;
 
-/// Refuses, in words, optional members that would never be called, or not as they are meant.
+/// Refuses, in words, optional members that would never be called, or not in the way that is meant.
 template <class P, Calls calls = Calls::no_more>
 constexpr bool checked_optional_members() {
     static_assert(
@@ -163,7 +164,7 @@ constexpr bool checked_optional_members() {
     return true;
 }
 
-/// Whether the optional members of a policy fit, and are heard.
+/// Whether the optional members of a policy fit, and are called.
 template <class P, Calls calls = Calls::no_more>
 concept FitsOptionally = EndsAreHeard<P, calls> && MarkersAreHeard<P, calls> &&
     (!NamesReset<P> || Resets<P>)&&(!NamesRewind<P> ||
