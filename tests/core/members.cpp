@@ -15,7 +15,7 @@
 
 namespace test_core_members {
 
-using namespace flashback::detail;
+using namespace flashback::members;
 
 namespace {
 

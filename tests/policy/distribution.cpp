@@ -12,7 +12,7 @@
 #include <doctest/doctest.h>
 
 using namespace flashback;
-using flashback::detail::exp_of_negative;
+using flashback::exp_of_negative;
 
 namespace {
 
