@@ -231,6 +231,13 @@ template <class Cache>
 class BasicSession;
 /// The everyday session: keys and values in one block of f32.
 using Session = BasicSession<ContiguousKVCache>;
+template <class Cache>
+struct BasicKVBlock;
+using KVBlock = BasicKVBlock<ContiguousKVCache>;
+template <class Cache>
+struct SeenPositions;
+template <class Cache>
+struct PiecePlace;
 
 // files
 class ModelSource;

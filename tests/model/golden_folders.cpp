@@ -156,7 +156,7 @@ TEST_CASE("gpt-nano-sort has every value of its reference") {
         Workspace work{c, rows};
         const Recorder seen{rows};
         const ForwardParts parts{*model, work};
-        forward(parts, tokens, 0, cache, seen);
+        forward(parts, tokens, {}, cache, seen);
         std::vector<float> logits(rows * simd::padded(c.vocab));
         logits_of(parts, 0, rows, logits.data(), seen);
 

@@ -62,14 +62,16 @@ inline double farthest64(const DoubleRows& a, const DoubleRows& b) {
     return (a - b).cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
 }
 
-/// Rotates adjacent pairs of the first `rotated` elements of each head; angles are divided by `divisors`, or not.
+/// Rotates adjacent pairs of the first `rotated` elements of each head; angles are divided by `divisors`, or not. Row t stands at
+/// `positions[t]`, or at t.
 inline void rotate64(DoubleRows& x, std::size_t head_dim, std::size_t rotated, double base,
-                     const std::vector<double>& divisors = {}) {
+                     const std::vector<double>& divisors = {}, const std::vector<std::size_t>& positions = {}) {
     for (Eigen::Index t = 0; t < x.rows(); ++t) {
         for (Eigen::Index h = 0; h < x.cols(); h += index64(head_dim)) {
             for (std::size_t i = 0; i < rotated; i += 2) {
-                const double angle = static_cast<double>(t) *
-                                     std::pow(base, -static_cast<double>(i) / static_cast<double>(rotated)) /
+                const double position =
+                    positions.empty() ? static_cast<double>(t) : static_cast<double>(positions[static_cast<std::size_t>(t)]);
+                const double angle = position * std::pow(base, -static_cast<double>(i) / static_cast<double>(rotated)) /
                                      (divisors.empty() ? 1.0 : divisors[i / 2]);
                 auto pair = x.block<1, 2>(t, h + index64(i));
                 const Eigen::Matrix2d turn{{std::cos(angle), std::sin(angle)}, {-std::sin(angle), std::cos(angle)}};
@@ -79,15 +81,23 @@ inline void rotate64(DoubleRows& x, std::size_t head_dim, std::size_t rotated, d
     }
 }
 
+/// Which rows a row sees: (row, other row).
+using Mask64 = std::function<bool(std::size_t, std::size_t)>;
+
+/// Each row sees itself and those in front of it, or what `sees` says.
 inline DoubleRows attention64(const DoubleRows& q, const DoubleRows& k, const DoubleRows& v, std::size_t heads,
-                              std::size_t kv_heads, std::size_t d) {
+                              std::size_t kv_heads, std::size_t d, const Mask64& sees = {}) {
     DoubleRows out(q.rows(), index64(heads * d));
     for (std::size_t h = 0; h < heads; ++h) {
         const auto of = [d](const DoubleRows& x, std::size_t head) { return x.middleCols(index64(head * d), index64(d)); };
         const std::size_t g = h / (heads / kv_heads);
         DoubleRows scores = of(q, h) * of(k, g).transpose() / std::sqrt(static_cast<double>(d));
-        scores.triangularView<Eigen::StrictlyUpper>().setConstant(
-            -std::numeric_limits<double>::infinity());  // what comes later
+        for (Eigen::Index t = 0; t < scores.rows(); ++t) {
+            for (Eigen::Index u = 0; u < scores.cols(); ++u) {
+                const bool seen = sees ? sees(static_cast<std::size_t>(t), static_cast<std::size_t>(u)) : u <= t;
+                if (!seen) scores(t, u) = -std::numeric_limits<double>::infinity();
+            }
+        }
         out.middleCols(index64(h * d), index64(d)) = softmax64(scores) * of(v, g);
     }
     return out;
@@ -122,6 +132,8 @@ struct DoubleTransformer {
     std::function<double(double, double, std::size_t)> noise;
     /// By what a key or a value is multiplied before it is kept.
     std::function<double()> cache_noise;
+    std::vector<std::size_t> positions;  ///< of the rows; empty: 0, 1, 2, ...
+    Mask64 sees;                         ///< what a row attends to; null: to itself and those in front of it
 
     bool has(const std::string& name) const { return tensors.find(name) != tensors.end(); }
 
@@ -190,19 +202,22 @@ private:
             }
         }
         if (has("project_in.weight")) x = product("project_in.weight", x);
-        if (has("position_embd.weight"))
-            x += matrix64(tensors.at("position_embd.weight"), index64(width)).middleRows(index64(position_offset), x.rows());
+        if (has("position_embd.weight")) {
+            const auto table = matrix64(tensors.at("position_embd.weight"), index64(width));
+            for (std::size_t t = 0; t < tokens.size(); ++t)
+                x.row(index64(t)) += table.row(index64(position_offset + (positions.empty() ? t : positions[t])));
+        }
         for (std::size_t l = 0; l < layers; ++l) {
             const std::string block = "blk." + std::to_string(l) + '.';
             const DoubleRows a = post_norm ? x : norm(x, block + "attn_norm");
             DoubleRows q = linear(l, 0, a);
             DoubleRows k = linear(l, 1, a);
             DoubleRows v = linear(l, 2, a);
-            rotate64(q, head_dim, rotary_dim, rotary_base, rotary_divisors);
-            rotate64(k, head_dim, rotary_dim, rotary_base, rotary_divisors);
+            rotate64(q, head_dim, rotary_dim, rotary_base, rotary_divisors, positions);
+            rotate64(k, head_dim, rotary_dim, rotary_base, rotary_divisors, positions);
             keep(k);
             keep(v);
-            DoubleRows attended = attention64(q, k, v, heads, kv_heads, head_dim);
+            DoubleRows attended = attention64(q, k, v, heads, kv_heads, head_dim, sees);
             disturb(attended, head_dim + tokens.size());
             x += linear(l, 3, attended);
             if (post_norm) x = norm(x, block + "attn_norm");

@@ -8,6 +8,7 @@
 #include "flashback/model/detail/feed_forward_half.hpp"
 #include "flashback/model/forward_parts.hpp"
 #include "flashback/model/observer.hpp"
+#include "flashback/model/piece_place.hpp"
 #include "flashback/model/workspace.hpp"
 
 #include <algorithm>
@@ -66,20 +67,20 @@ void embed(const Piece& piece, TokenSpan tokens, const Observer& observer) {
 
 /// Evaluates a piece of tokens. It writes their keys and values to the cache without committing them, and leaves the residual
 /// stream after the last block in `work.stream`. An observer sees all values on the way (detail::show says how it is called).
-/// Requires  tokens.size() <= work.rows; all ids are rows of the embedding; the cache holds `first_position` positions and
-///           has room for the piece, and so has the table of positions
+/// Requires  tokens.size() <= work.rows; all ids are rows of the embedding; the cache holds `place.first_row` positions and
+///           has room for the piece; the table of positions has those of the piece
 /// Cost      allocates nothing
 template <KVCache Cache, class Observer = NoObserver>
-void forward(const ForwardParts& parts, TokenSpan tokens, std::size_t first_position, Cache& cache,
+void forward(const ForwardParts& parts, TokenSpan tokens, const PiecePlace<Cache>& place, Cache& cache,
              const Observer& observer = {}) {
-    const detail::Piece piece{parts, first_position, tokens.size()};
+    const detail::Piece piece{parts, place.first_row, place.first_position, tokens.size()};
     const Workspace& work = parts.work;
     detail::embed(piece, tokens, observer);
     detail::show(observer, Stage::stream, 0,
                  {tokens.size(), work.stream.data(), work.stream_stride, 0, parts.model.config.width});
     detail::rotary_angles(piece);
     for (std::size_t l = 0; l < parts.model.layers.size(); ++l) {
-        detail::attention_half(piece, l, cache, observer);
+        detail::attention_half(piece, l, cache, place.seen, observer);
         detail::feed_forward_half(piece, l, observer);
     }
 }

@@ -8,6 +8,7 @@
 #include "flashback/fwd.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/model/forward.hpp"
+#include "flashback/model/kv_block.hpp"
 #include "flashback/model/packed_adapter.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 
@@ -36,7 +37,7 @@ struct SessionOptions {
     float adapter_scale = 1;                            ///< times the LoRA's own scale; it does not change replaced rows
 };
 
-/// A model with its KV cache. Logits are a function of the tokens held and of nothing else, to the bit. It does not matter how
+/// A model with its KV cache. Logits are a function of the tokens held, and of the blocks that they see, and of nothing else, to the bit. It does not matter how
 /// the tokens were split into calls, what was cut off before, or how many threads work.
 ///
 /// It is move-only; `fork` makes a branch, visibly. It belongs to one thread at a time; the weights are shared.
@@ -46,6 +47,8 @@ class BasicSession {
     static_assert(KVCache<Cache>, "flashback: the cache of a session must satisfy KVCache (see flashback/kv/kv_cache.hpp)");
 
 public:
+    using Block = BasicKVBlock<Cache>;
+
     /// Throws    Error{contract} for a null model, a piece of 0 tokens, a window beyond the model's, or an adapter that was
     ///           packed for a model of another shape; std::bad_alloc
     /// Cost      reserves the cache of the whole window and the scratch of one piece; nothing grows later
@@ -129,11 +132,76 @@ public:
         return {all_logits_.data(), whole ? all_logits_.size() : 0};
     }
 
-    /// Forgets all positions >= length.
+    /// Evaluates tokens beside the text, where the text never sees them: each sees the first `sees` positions held, the head, and the
+    /// block up to itself. What is held stays as it is.
+    /// Requires  the first `sees` positions see no blocks
+    /// Throws    Error{contract} as `evaluate`, or if fewer than `sees` such positions are held; Error{window} if the model was trained
+    ///           for fewer positions than the last one of the block; std::bad_alloc; then nothing has changed
+    /// Cost      a forward pass over the tokens without the output matrix, and a cache for them
+    std::shared_ptr<const Block> block(TokenSpan tokens, std::size_t sees, std::size_t first_position) {
+        check_ids(tokens);
+        FLASHBACK_ASSERT(sees <= plain_size(), "a block sees ", sees, " positions of the text, but ", plain_size(),
+                         " are held");
+        if (first_position > model_->config.window || tokens.size() > model_->config.window - first_position) {
+            FLASHBACK_THROW(ErrorCode::window, "a block of ", tokens.size(), " tokens from position ", first_position,
+                            " on does not fit into the ", model_->config.window, " positions of the model");
+        }
+        KVShape shape = cache_.shape();
+        shape.positions = tokens.size();
+        auto made = std::make_shared<Block>(Block{Cache{shape},
+                                                  {tokens.begin(), tokens.end()},
+                                                  {tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(sees)},
+                                                  first_position,
+                                                  fingerprint()});
+        const SeenPositions<Cache> head{&cache_, sees};
+        for (std::size_t done = 0; done < tokens.size();) {
+            const TokenSpan piece = tokens.subspan(done, std::min(tokens.size() - done, work_.rows));
+            forward(parts(), piece, {done, first_position + done, {&head, sees > 0 ? 1u : 0u}}, made->cache);
+            done += piece.size();
+            made->cache.commit(done);
+        }
+        return made;
+    }
+
+    /// Lets the tokens that are evaluated from now on see some blocks, too: first the text that sees none, then the blocks in this order,
+    /// then those tokens up to themselves. Their positions go on after the text. If the session is cut back to before them, it sees
+    /// no blocks any more. For no blocks it does nothing.
+    /// Throws    Error{contract} if tokens are held that see blocks already, or for a block that is null, was evaluated by a session of
+    ///           another fingerprint, or sees another head than the tokens held; std::bad_alloc; then nothing has changed
+    /// Cost      copies pointers; the first call reserves a second cache of the whole window
+    void see(std::vector<std::shared_ptr<const Block>> blocks) {
+        FLASHBACK_ASSERT(plain_size() == size(), "the newest ", size() - plain_size(),
+                         " tokens see blocks already: cut the session to ", plain_size(), " before it sees others");
+        for (const auto& block : blocks) {
+            FLASHBACK_ASSERT(block != nullptr, "a session cannot see a block that is null");
+            FLASHBACK_ASSERT(block->fingerprint == fingerprint(), "a block was evaluated with the fingerprint ",
+                             block->fingerprint, ", but this session has ", fingerprint());
+            FLASHBACK_ASSERT(
+                block->seen.size() <= size() && std::ranges::equal(block->seen, tokens().first(block->seen.size())),
+                "a block sees a head of ", block->seen.size(), " tokens that are not the first ones of this session");
+        }
+        if (!tail_ && !blocks.empty()) tail_.emplace(cache_.shape());
+        seen_.reserve(blocks.size() + 1);
+        plain_ = size();
+        blocks_ = std::move(blocks);
+    }
+
+    /// Number of positions that see no blocks; those after them see `blocks()`.
+    std::size_t plain_size() const noexcept { return blocks_.empty() ? size() : plain_; }
+    /// The blocks that the tokens after `plain_size()` see, and those that are evaluated next.
+    std::span<const std::shared_ptr<const Block>> blocks() const noexcept { return blocks_; }
+
+    /// Forgets all positions >= length. If no position is left that sees blocks, the next tokens see none.
     /// Throws    Error{contract} if length is beyond size(); then nothing has changed
     void truncate(std::size_t length) {
         FLASHBACK_ASSERT(length <= size(), "a session of ", size(), " tokens cannot be cut to ", length);
-        cache_.truncate(length);
+        if (length > plain_size()) {
+            tail_->truncate(length - plain_);
+        } else {
+            if (tail_) tail_->truncate(0);
+            cache_.truncate(length);
+            blocks_.clear();
+        }
         tokens_.resize(length);
     }
 
@@ -143,6 +211,12 @@ public:
     BasicSession fork() const {
         BasicSession branch{model_, options_};
         branch.cache_ = cache_.fork();
+        if (!blocks_.empty()) {
+            branch.tail_ = tail_->fork();
+            branch.plain_ = plain_;
+            branch.blocks_ = blocks_;
+            branch.seen_.reserve(blocks_.size() + 1);
+        }
         branch.tokens_.assign(tokens_.begin(), tokens_.end());
         return branch;
     }
@@ -165,6 +239,14 @@ private:
     }
 
     void check(TokenSpan tokens) const {
+        check_ids(tokens);
+        if (tokens.size() > window() - size()) {
+            FLASHBACK_THROW(ErrorCode::window, "the session holds ", size(), " of ", window(), " positions, and ",
+                            tokens.size(), " more do not fit");
+        }
+    }
+
+    void check_ids(TokenSpan tokens) const {
         FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
         for (const TokenId token : tokens) {
             FLASHBACK_ASSERT((token >= 0 && static_cast<std::size_t>(token) < vocab_size()) ||
@@ -173,10 +255,6 @@ private:
                              options_.adapter && !options_.adapter->embedding_ids().empty()
                                  ? " tokens, nor has the adapter a row for it"
                                  : " tokens");
-        }
-        if (tokens.size() > window() - size()) {
-            FLASHBACK_THROW(ErrorCode::window, "the session holds ", size(), " of ", window(), " positions, and ",
-                            tokens.size(), " more do not fit");
         }
     }
 
@@ -188,16 +266,22 @@ private:
     // next call.
     template <class AfterPiece>
     bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece) {
+        const bool sees_blocks = !blocks_.empty();
+        const std::size_t front = sees_blocks ? plain_ : 0;  // positions in front of those of the cache that is written
+        Cache& cache = sees_blocks ? *tail_ : cache_;
+        seen_.clear();
+        if (front > 0) seen_.push_back({&cache_, front});
+        for (const auto& block : blocks_) seen_.push_back({&block->cache, block->tokens.size()});
         TokenSpan rest = tokens;
         while (!rest.empty() && !stop.stop_requested()) {
             const TokenSpan piece = rest.first(std::min(rest.size(), work_.rows));
             const std::size_t position = size() + (tokens.size() - rest.size());
-            forward(parts(), piece, position, cache_);
+            forward(parts(), piece, {position - front, position, seen_}, cache);
             rest = rest.subspan(piece.size());
             after_piece(piece.size(), rest.empty());
         }
         append(tokens_, tokens.first(tokens.size() - rest.size()));
-        cache_.commit(tokens_.size());
+        cache.commit(tokens_.size() - front);
         return rest.empty();
     }
 
@@ -206,6 +290,10 @@ private:
     std::shared_ptr<const Transformer> model_;
     SessionOptions options_;
     Cache cache_;
+    std::optional<Cache> tail_;                         // of the tokens that see blocks
+    std::size_t plain_ = 0;                             // how many tokens stand in front of those
+    std::vector<std::shared_ptr<const Block>> blocks_;  // empty: no token sees any
+    std::vector<SeenPositions<Cache>> seen_;            // room for what an evaluation sees
     Workspace work_;
     AlignedBuffer<float> logits_;
     AlignedBuffer<float> some_logits_;

@@ -5,6 +5,7 @@
 #include "flashback/kv/kv_cache.hpp"
 #include "flashback/model/detail/block_parts.hpp"
 #include "flashback/model/observer.hpp"
+#include "flashback/model/piece_place.hpp"
 #include "flashback/simd/attention.hpp"
 #include "flashback/simd/elementwise.hpp"
 
@@ -81,7 +82,7 @@ void rotate_and_store(const Piece& piece, std::size_t layer, Cache& cache) {
             simd::scale(q, scale, c.heads * c.head_dim);
             for (std::size_t h = 0; h < c.kv_heads; ++h) {
                 simd::rotate_pairs(k + h * c.head_dim, cosine, sine, pairs);
-                cache.write(layer, h, piece.first_position + r, k + h * c.head_dim,
+                cache.write(layer, h, piece.first_row + r, k + h * c.head_dim,
                             work.values.data() + r * work.kv_stride + h * c.head_dim);
             }
         }
@@ -90,7 +91,7 @@ void rotate_and_store(const Piece& piece, std::size_t layer, Cache& cache) {
 
 /// Heads that share keys and values, and neighbouring rows, attend together. How they are grouped changes no bit.
 template <KVCache Cache>
-void attend_all(const Piece& piece, std::size_t layer, const Cache& cache) {
+void attend_all(const Piece& piece, std::size_t layer, const Cache& cache, std::span<const SeenPositions<Cache>> seen) {
     const TransformerConfig& c = piece.model.config;
     const std::size_t rows = piece.rows;
     Workspace& work = piece.work;
@@ -98,34 +99,41 @@ void attend_all(const Piece& piece, std::size_t layer, const Cache& cache) {
     const std::size_t rows_together = std::max<std::size_t>(simd::attention_queries / sharing, 1);
     const std::size_t blocks = (rows + rows_together - 1) / rows_together;
     const DType element = cache.shape().element;
-    const auto attend = [&](std::span<const simd::AttentionQuery> queries, const auto& tile) {
-        simd::with_element(element, [&](auto e) { simd::attend<decltype(e)>(queries, tile, c.head_dim); });
+    const auto attend = [&](std::span<const simd::AttentionQuery> queries, const auto& tile, const auto& others) {
+        simd::with_element(element, [&](auto e) { simd::attend<decltype(e)>(queries, tile, c.head_dim, others); });
     };
     // Later rows cost more. Dealing tasks out in turn gives every thread about as many of each.
     piece.executor.run(c.kv_heads * blocks, [&](std::size_t task) {
         const std::size_t kv_head = task % c.kv_heads;
         const std::size_t begin = task / c.kv_heads * rows_together;
         const std::size_t end = std::min(begin + rows_together, rows);
-        const auto tile = [&](std::size_t t) { return cache.tile(layer, kv_head, t); };
+        const auto tile_of = [&](const Cache& one) {
+            return [&one, layer, kv_head](std::size_t t) { return one.tile(layer, kv_head, t); };
+        };
+        const auto tile = tile_of(cache);
+        const auto others = [&](const auto& visit) {
+            for (const SeenPositions<Cache>& one : seen) visit(tile_of(*one.cache), one.positions);
+        };
         simd::AttentionQuery queries[simd::attention_queries];
         std::size_t count = 0;
         for (std::size_t r = begin; r < end; ++r) {
             for (std::size_t h = kv_head * sharing; h < (kv_head + 1) * sharing; ++h) {
                 const std::size_t at = r * work.q_stride + h * c.head_dim;
-                queries[count++] = {work.queries.data() + at, work.attended.data() + at, piece.first_position + r};
+                queries[count++] = {work.queries.data() + at, work.attended.data() + at, piece.first_row + r};
                 if (count == simd::attention_queries) {
-                    attend({queries, count}, tile);
+                    attend({queries, count}, tile, others);
                     count = 0;
                 }
             }
         }
-        attend({queries, count}, tile);
+        attend({queries, count}, tile, others);
     });
 }
 
 /// x += attention(x).
 template <KVCache Cache, class Observer>
-void attention_half(const Piece& piece, std::size_t number, Cache& cache, const Observer& observer) {
+void attention_half(const Piece& piece, std::size_t number, Cache& cache, std::span<const SeenPositions<Cache>> seen,
+                    const Observer& observer) {
     const auto see = [&](Stage stage, const float* values, std::size_t stride, std::size_t count) {
         show(observer, stage, number, {piece.rows, values, stride, 0, count});
     };
@@ -139,7 +147,7 @@ void attention_half(const Piece& piece, std::size_t number, Cache& cache, const 
     see(Stage::key, work.keys.data(), work.kv_stride, c.outputs(LinearModule::k));
     see(Stage::value, work.values.data(), work.kv_stride, c.outputs(LinearModule::v));
     rotate_and_store(piece, number, cache);
-    attend_all(piece, number, cache);
+    attend_all(piece, number, cache, seen);
     see(Stage::attended, work.attended.data(), work.q_stride, c.outputs(LinearModule::q));
     piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {

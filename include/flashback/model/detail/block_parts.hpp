@@ -20,7 +20,8 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 
 /// What a forward pass works with, and on which rows.
 struct Piece : ForwardParts {
-    std::size_t first_position;
+    std::size_t first_row;       // in the cache
+    std::size_t first_position;  // what is rotated by, or looked up
     std::size_t rows;
 };
 

@@ -1,0 +1,219 @@
+// Blocks beside a text: the bits of evaluating everything from scratch under the same visibility, and the logits of a forward pass in
+// double with that mask and those positions.
+#include "flashback/core/thread_pool.hpp"
+#include "flashback/model/session.hpp"
+#include "support/errors.hpp"
+#include "support/exact_logits.hpp"
+#include "support/family_models.hpp"
+#include "support/in_double.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+namespace test_model_blocks {
+
+using namespace flashback;
+using namespace flashback_test;
+
+namespace {
+
+/// A text of which the newest tokens see blocks; the blocks see its head.
+struct Wanted {
+    std::vector<TokenId> text;
+    std::size_t head = 1;
+    std::vector<std::vector<TokenId>> blocks;
+    std::size_t first_position = 1;  // of every block
+    std::vector<TokenId> tail;
+};
+
+Wanted random_wanted(SplitMix64& random, std::size_t vocab) {
+    Wanted w;
+    w.text = random_tokens(random, 1 + random.below(90), vocab);
+    w.head = random.below(std::min<std::size_t>(w.text.size(), 3) + 1);
+    w.first_position = random.below(5);
+    for (std::size_t i = 0; i < 1 + random.below(3); ++i)
+        w.blocks.push_back(random_tokens(random, 1 + random.below(80), vocab));
+    w.tail = random_tokens(random, 1 + random.below(30), vocab);
+    return w;
+}
+
+template <class S>
+void see_all(S& session, const Wanted& w) {
+    std::vector<std::shared_ptr<const typename S::Block>> blocks;
+    for (const auto& tokens : w.blocks) blocks.push_back(session.block(tokens, w.head, w.first_position));
+    session.see(std::move(blocks));
+}
+
+/// As few calls as can be, by one thread.
+std::vector<float> from_scratch(const ModelPtr& model, const Wanted& w, DType cache) {
+    Session session{model, {.piece = 1000, .cache = cache}};
+    session.evaluate(w.text);
+    see_all(session, w);
+    return copy_of(session.evaluate(w.tail));
+}
+
+template <class S>
+std::span<const float> evaluate_in_parts(S& session, TokenSpan tokens, SplitMix64& random) {
+    std::span<const float> logits;
+    while (!tokens.empty()) {
+        const std::size_t count = 1 + random.below(std::min<std::size_t>(tokens.size(), 20));
+        logits = session.evaluate(tokens.first(count));
+        tokens = tokens.subspan(count);
+    }
+    return logits;
+}
+
+/// Everything in one sequence for the oracle: text, tail, then the blocks.
+struct Masked {
+    std::vector<TokenId> tokens;
+    std::vector<std::size_t> positions;
+    std::vector<std::size_t> span;  // 0: text, 1: tail, 2 and more: a block
+    std::size_t head = 0;
+
+    bool sees(std::size_t row, std::size_t other) const {
+        if (span[row] == span[other]) return other <= row;
+        if (span[row] == 1) return true;
+        return span[row] >= 2 && other < head;
+    }
+};
+
+Masked masked(const Wanted& w) {
+    Masked all;
+    all.head = w.head;
+    const auto add = [&](const std::vector<TokenId>& tokens, std::size_t position, std::size_t span) {
+        for (const TokenId token : tokens) {
+            all.tokens.push_back(token);
+            all.positions.push_back(position++);
+            all.span.push_back(span);
+        }
+    };
+    add(w.text, 0, 0);
+    add(w.tail, w.text.size(), 1);
+    for (std::size_t i = 0; i < w.blocks.size(); ++i) add(w.blocks[i], w.first_position, 2 + i);
+    return all;
+}
+
+}  // namespace
+
+TEST_CASE("tokens that see blocks have the bits of an evaluation from scratch, however they came to be held") {
+    for (const FamilyModel& family : {family_models()[1], family_models()[5], family_models()[6]}) {
+        CAPTURE(family.name);
+        const ModelPtr model = random_model(family.shape);
+        SplitMix64 random{71};
+        for (int i = 0; i < 12; ++i) {
+            const Wanted w = random_wanted(random, family.shape.vocab);
+            const DType cache = std::vector{DType::f32, DType::f16, DType::bf16}[random.below(3)];
+            const std::vector<float> expected = from_scratch(model, w, cache);
+            ThreadPool pool{1 + random.below(3)};
+            const SessionOptions options{.piece = 1 + random.below(40), .executor = pool, .cache = cache};
+
+            // The blocks were evaluated by another session, which held another text after the same head.
+            PoisonedSession other{model, options};
+            std::vector<TokenId> other_text{w.text.begin(), w.text.begin() + static_cast<std::ptrdiff_t>(w.head)};
+            append(other_text, random_tokens(random, 5, family.shape.vocab));
+            other.evaluate(other_text);
+            std::vector<std::shared_ptr<const PoisonedSession::Block>> blocks;
+            for (const auto& tokens : w.blocks) blocks.push_back(other.block(tokens, w.head, w.first_position));
+            std::ranges::reverse(other_text);
+
+            PoisonedSession session{model, options};
+            evaluate_in_parts(session, w.text, random);
+            session.see(blocks);
+            require_exact(evaluate_in_parts(session, w.tail, random), expected, w.tail.size());
+
+            // Cut within the tail, and evaluated again; a branch goes its own way.
+            const std::size_t kept = random.below(w.tail.size());
+            PoisonedSession branch = session.fork();
+            session.truncate(w.text.size() + kept);
+            if (kept == 0) session.see(blocks);
+            session.evaluate(random_tokens(random, 3, family.shape.vocab));
+            const std::vector<TokenId> next = random_tokens(random, 2, family.shape.vocab);
+            Wanted longer = w;
+            append(longer.tail, next);
+            require_exact(branch.evaluate(next), from_scratch(model, longer, cache), longer.tail.size());
+
+            // Cut to the text, it is a session that never heard of blocks.
+            branch.truncate(w.text.size());
+            CHECK(branch.blocks().empty());
+            Session plain{model, {.cache = cache}};
+            std::vector<TokenId> whole = w.text;
+            append(whole, next);
+            require_exact(branch.evaluate(next), plain.evaluate(whole), whole.size());
+        }
+    }
+}
+
+TEST_CASE("tokens that see blocks have the logits of a forward pass in double under that mask, at those positions") {
+    for (const FamilyModel& family : family_models()) {
+        CAPTURE(family.name);
+        const ModelPtr model = random_model(family.shape);
+        SplitMix64 random{72};
+        for (int i = 0; i < 3; ++i) {
+            const Wanted w = random_wanted(random, family.shape.vocab);
+            const Masked all = masked(w);
+            DoubleTransformer plain = in_double(*model);
+            plain.positions = all.positions;
+            plain.sees = [&](std::size_t row, std::size_t other) { return all.sees(row, other); };
+            const std::size_t last = w.text.size() + w.tail.size() - 1;
+            const auto of_last = [&](const DoubleTransformer& m) -> DoubleRows {
+                return m.logits(all.tokens).row(index64(last));
+            };
+            const DoubleRows expected = of_last(plain);
+            const std::vector<float> found = from_scratch(model, w, DType::f32);
+            const DoubleRows ours = matrix64({found.begin(), found.end()}, index64(found.size()));
+            CHECK(farthest64(ours, expected) < 1e-4);
+
+            // And the mask is heard: without it, or with blocks elsewhere, the logits are others.
+            DoubleTransformer blind = plain;
+            blind.sees = [&](std::size_t row, std::size_t other) {
+                return all.sees(row, other) && (all.span[row] >= 2 || all.span[other] < 2);
+            };
+            CHECK(farthest64(of_last(blind), expected) > 1e-3);
+            DoubleTransformer moved = plain;
+            for (std::size_t t = 0; t < moved.positions.size(); ++t) moved.positions[t] += all.span[t] >= 2 ? 1u : 0u;
+            CHECK(farthest64(of_last(moved), expected) > 1e-6);
+        }
+    }
+}
+
+TEST_CASE("what makes no sense of blocks is refused, and nothing has changed") {
+    const ModelPtr model = random_model({.window = 32});
+    Session session{model};
+    session.evaluate(TokenBuffer{1, 5, 6});
+    const TokenBuffer passage{7, 8};
+    CHECK_THROWS_WITH_AS(session.block({}, 1, 1), "evaluate needs at least 1 token, found none", Error);
+    CHECK_THROWS_WITH_AS(session.block(passage, 4, 1), "a block sees 4 positions of the text, but 3 are held", Error);
+    CHECK_THROWS_WITH_AS(session.block(passage, 1, 31),
+                         "a block of 2 tokens from position 31 on does not fit into the 32 positions of the model", Error);
+    CHECK_THROWS_AS(session.block(TokenBuffer{-1}, 1, 1), Error);
+    CHECK_THROWS_WITH_AS(session.see({nullptr}), "a session cannot see a block that is null", Error);
+
+    Session other{random_model({.window = 32, .seed = 2})};
+    other.evaluate(TokenBuffer{1});
+    CHECK_THROWS_AS(session.see({other.block(passage, 1, 1)}), Error);
+    Session elsewhere{model};
+    elsewhere.evaluate(TokenBuffer{4, 1});
+    CHECK_THROWS_WITH_AS(session.see({elsewhere.block(passage, 1, 1)}),
+                         "a block sees a head of 1 tokens that are not the first ones of this session", Error);
+    CHECK(session.blocks().empty());
+
+    session.see({session.block(passage, 1, 1)});
+    session.evaluate(TokenBuffer{9});
+    CHECK(session.size() == 4);
+    CHECK(session.plain_size() == 3);
+    CHECK_THROWS_WITH_AS(session.see({session.blocks()[0]}),
+                         "the newest 1 tokens see blocks already: cut the session to 3 before it sees others", Error);
+    CHECK_THROWS_WITH_AS(session.block(passage, 4, 1), "a block sees 4 positions of the text, but 3 are held", Error);
+    CHECK(std::ranges::equal(session.tokens(), TokenBuffer{1, 5, 6, 9}));
+    CHECK_THROWS_AS(session.evaluate(TokenBuffer(29, 3)), Error);  // 33 positions
+    session.evaluate(TokenBuffer(28, 3));
+    CHECK(session.size() == 32);
+}
+
+}  // namespace test_model_blocks
