@@ -87,6 +87,7 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
               {"perplexity", p.perplexity()},
               {"perplexity_standard_error", p.perplexity_standard_error()},
               {"nats_by_place", p.place_nats}};
+    if (settings.layout == "aside") json["seeing"] = std::max<std::size_t>(settings.seeing, 1);
     if (settings.per == "word") {
         json["words"] = m.words;
         json["perplexity_per_word"] = p.perplexity_per(m.words);
@@ -198,9 +199,10 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
         command
             .add_option("--layout", settings.layout,
                         "Measure with retrieval. Passages stand after the text (append), likewise but left in place if they "
-                        "are found again (sticky, which needs --hold), in front of the text (prepend), or in place of its "
-                        "oldest tokens (overwrite); none: the same strides and contexts without passages")
-            ->check(CLI::IsMember({"none", "append", "sticky", "prepend", "overwrite"}));
+                        "are found again (sticky, which needs --hold), in front of the text (prepend), beside it, where only "
+                        "its newest tokens see them (aside), or in place of its oldest tokens (overwrite); none: the same "
+                        "strides and contexts without passages")
+            ->check(CLI::IsMember({"none", "append", "sticky", "prepend", "aside", "overwrite"}));
     for (const std::string& name : without) layout->excludes(command.get_option(name));
     const auto choice = [&](const char* name, std::string& value, std::vector<std::string> values, const char* meaning) {
         command.add_option(name, value, meaning)->check(CLI::IsMember(std::move(values)))->capture_default_str()->needs(layout);
@@ -215,6 +217,8 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
            "Marking tokens around passages; auto: if the adapter has trained them");
     add_passages(command, settings, layout);
     add_repeat(command, settings.repeat)->needs(layout);
+    count("--seeing", settings.seeing, 1,
+          "With --layout aside: the newest N tokens of the text see the passages; by default 1");
     count("--context", settings.context, 1,
           "Tokens of text in front of a stride, the same for every layout; by default as many as fit beside head, passages, "
           "markers "
@@ -240,6 +244,10 @@ void check_retrieval_options(const RetrievalPplSettings& settings) {
     if (settings.layout != "none" && settings.corpus.empty())
         throw CLI::ValidationError("ppl needs --corpus, or --layout none");
     check_repeat(settings.layout, settings.repeat);
+    if (settings.seeing > 0 && settings.layout != "aside") {
+        throw CLI::ValidationError("--seeing " + std::to_string(settings.seeing) +
+                                   " needs passages beside the text, found --layout " + settings.layout);
+    }
     if (settings.hold % settings.stride != 0) {
         throw CLI::ValidationError("--hold: found " + std::to_string(settings.hold) + ", expected a multiple of --stride, " +
                                    std::to_string(settings.stride));

@@ -36,9 +36,10 @@ void check_repeat(const std::string& layout, std::size_t repeat) {
     }
 }
 
-fb::AnyLayout layout_of(const std::string& name, std::size_t repeat) {
+fb::AnyLayout layout_of(const std::string& name, std::size_t repeat, std::size_t seeing) {
     if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependPassages{}};
     if (name == "sticky") return fb::AnyLayout{fb::Sticky{}};
+    if (name == "aside") return fb::AnyLayout{fb::PassagesAside{std::max<std::size_t>(seeing, 1)}};
     return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendPassages{}};
 }
 
@@ -64,7 +65,7 @@ fb::TextStream read_stream(const RetrievalSettings& settings, const fb::Tokenize
 fb::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& markers) {
     return fb::AnyPolicies{}
         .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
-        .layout(layout_of(settings.layout, settings.repeat))
+        .layout(layout_of(settings.layout, settings.repeat, settings.seeing))
         .wrapper(wrapper_of(markers));
 }
 

@@ -30,6 +30,7 @@ struct RetrievalSettings {
     std::size_t passages = 1;
     std::size_t passage_tokens = 128;
     std::size_t repeat = 0;
+    std::size_t seeing = 0;  ///< 0: not given
 };
 
 /// Adds --query-tokens, --passages and --passage-tokens, which make no sense without the option `needed` if there is one.
@@ -41,9 +42,9 @@ CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat);
 /// Refuses --repeat with a layout that leaves the end of the text where it is.
 void check_repeat(const std::string& layout, std::size_t repeat);
 
-/// The layout "append" (with `repeat` tokens repeated), "sticky" or "prepend". ("overwrite" differs in the text that is read,
+/// The layout "append" (with `repeat` tokens repeated), "sticky", "prepend", or "aside" (seen by the newest `seeing` tokens, or the newest one). ("overwrite" differs in the text that is read,
 /// not in the layout.)
-flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat);
+flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat, std::size_t seeing = 0);
 
 /// The text of the settings, from a file or from standard input, as tokens of its documents. Each is followed by EOS if the
 /// vocabulary has one that is not BOS, else by a newline.

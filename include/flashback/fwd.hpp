@@ -72,6 +72,7 @@ struct PrependPassages;
 struct AppendPassages;
 struct AppendAndRepeat;  // 16 tokens
 struct Sticky;
+class PassagesAside;  // seen by the newest token
 struct LayoutParts;
 class AnyLayout;
 

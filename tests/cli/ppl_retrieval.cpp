@@ -123,6 +123,27 @@ TEST_CASE("ppl --layout: per word, what stands between documents, plain text, an
     CHECK(json::parse(piped.out)["documents"] == 1);
 }
 
+TEST_CASE("ppl --layout aside: the text costs what it costs without passages, and they are heard") {
+    const TemporaryFolder folder;
+    const std::string documents = write_documents(folder);
+    const std::vector<std::string> common{"ppl", "--text",           documents, "--init",   "128",     "--context",
+                                          "64",  "--passage-tokens", "32",      "--corpus", documents, "--strides",
+                                          "12",  "--hold",           "64"};
+    const json none = tool_json(with(common, {"--layout", "none"}));
+    const json aside = tool_json(with(common, {"--layout", "aside"}));
+    CHECK(aside["seeing"] == 1);
+    CHECK(aside["passages_found"] == 12);
+    CHECK(aside["perplexity"] != none["perplexity"]);
+    CHECK(aside["requested"] == none["requested"]);
+    // Of the 15 tokens of a stride that were read while they saw a passage, those that the next stride reads as text are read again.
+    CHECK(aside["evaluated"] > none["evaluated"]);
+    const json wider = tool_json(with(common, {"--layout", "aside", "--seeing", "8"}));
+    CHECK(wider["seeing"] == 8);
+    CHECK(wider["perplexity"] != aside["perplexity"]);
+    CHECK(tool_json(with(common, {"--layout", "aside", "--reuse", "none"}))["perplexity"] == aside["perplexity"]);
+    CHECK(tool_json(with(common, {"--layout", "aside", "--threads", "1"}))["perplexity"] == aside["perplexity"]);
+}
+
 TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     const TemporaryFolder folder;
     const std::string documents = write_documents(folder);
@@ -132,11 +153,13 @@ TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     refused(1, "passages of up to 64 tokens in place of text leave no text of contexts of 64",
             {"ppl", "--text", documents, "--corpus", "nowhere.jsonl", "--layout", "overwrite", "--init", "128", "--context",
              "64", "--passage-tokens", "64"});
-    refused(2, "--layout: sideways not in {none,append,sticky,prepend,overwrite}",
+    refused(2, "--layout: sideways not in {none,append,sticky,prepend,aside,overwrite}",
             {"ppl", "--text", documents, "--layout", "sideways"});
     refused(2, "--window excludes --layout", with(none, {"--window", "100"}));
     refused(2, "--tokens excludes --layout", with(none, {"--tokens", "100"}));
     refused(2, "--against excludes --layout", with(none, {"--against", "x.gguf"}));
+    refused(2, "--seeing 4 needs passages beside the text, found --layout none", with(none, {"--seeing", "4"}));
+    refused(2, "--seeing: found 0", with(none, {"--seeing", "0"}));
     refused(2, "--hold: found 20, expected a multiple of --stride, 16", with(none, {"--hold", "20"}));
     refused(2, "--passages: found 0", with(none, {"--passages", "0"}));
     refused(1, "expected at least the 100000 in front of the first stride", with(none, {"--init", "100000"}));

@@ -324,4 +324,48 @@ TEST_CASE("What a model throws comes through, whichever model it was") {
                     NullModelError);
 }
 
+TEST_CASE("Passages aside: each stride as a session is driven by hand, whatever is reused") {
+    const World world;
+    const auto model = random_model({.vocab = vocab, .window = 200});
+    const TokenSpan text = world.text.tokens();
+    for (const std::size_t seeing : {1u, 7u}) {
+        const StrideOptions o{.init = 80, .stride = 5, .strides = 40, .context = 40, .hold = 20, .passages = 2, .passage_tokens = 9};
+        const RetrievedStrides strides = world.strides(o);
+        Session session{model};
+        const auto policies = Policies{}.layout(PassagesAside{seeing});
+        const RetrievalPerplexity found = retrieval_perplexity(session, policies, text, strides);
+        for (std::size_t i = 0; i < strides.size(); ++i) {
+            const RetrievedStride stride = strides[i];
+            Session by_hand{model};
+            by_hand.evaluate(by_hand.head());
+            const TokenSpan context = text.subspan(stride.at - stride.context, stride.context);
+            by_hand.evaluate(context.first(context.size() - seeing));
+            by_hand.see({by_hand.block(stride.passages, 1, 1)});
+            std::span<const float> logits = by_hand.evaluate(context.last(seeing));
+            double nats = 0;
+            for (std::size_t j = 0; j < o.stride; ++j) {
+                double total = 0;
+                for (const float logit : logits) total += std::exp(static_cast<double>(logit));
+                const TokenId token = text[stride.at + j];
+                nats += std::log(total) - static_cast<double>(logits[static_cast<std::size_t>(token)]);
+                logits = by_hand.evaluate({&token, 1});
+            }
+            CHECK(found.stride_nats[i] == doctest::Approx(nats / static_cast<double>(o.stride)).epsilon(1e-9));
+        }
+        const RetrievalPerplexity anew = retrieval_perplexity(session, policies.reuse(RecomputeAll{}), text, strides);
+        CHECK(anew.stride_nats == found.stride_nats);
+        CHECK(anew.counts.reused == 0);
+        CHECK(found.counts.reused > 0);
+    }
+}
+
+TEST_CASE("Passages aside need a model that holds blocks") {
+    const World world;
+    NullModel model{vocab};
+    const RetrievedStrides strides = world.strides({.init = 80, .stride = 5, .strides = 3, .context = 40});
+    check_error(ErrorCode::contract, "passages beside the text need a model that holds blocks (BlockModel)", [&] {
+        static_cast<void>(retrieval_perplexity(model, Policies{}.layout(PassagesAside{}), world.text.tokens(), strides));
+    });
+}
+
 }  // namespace test_eval_retrieval_perplexity

@@ -1,5 +1,6 @@
 #include "flashback/policy/context_plan.hpp"
 
+#include "flashback/policy/any_policy.hpp"
 #include "flashback/policy/policies.hpp"
 #include "support/allocations.hpp"
 
@@ -145,6 +146,47 @@ TEST_CASE("a warm scratch allocates nothing") {
                        }).calls;
     CHECK(calls == 0);
     CHECK(fed == 10 * (8 + 10));
+}
+
+TEST_CASE("passages beside the text leave it as it is, and say from where on they are seen") {
+    PlanScratch scratch;
+    const auto aside = append_marked.layout(PassagesAside{2});
+    const ContextPlan plan = plan_context(aside, head, {head, passages, context}, scratch);
+    CHECK(list(plan.wanted) == Tokens{1, 10, 11, 12});
+    CHECK(plan.plain == 2);
+    CHECK(plan.keep == 1);
+    CHECK(list(plan.feed) == Tokens{10, 11, 12});
+    REQUIRE(plan.beside.size() == 2);
+    CHECK(list(plan.beside[0]) == Tokens{100, 20, 21, 101});
+    CHECK(list(plan.beside[1]) == Tokens{100, 30, 101});
+
+    // Chosen at run time it is the same.
+    const ContextPlan chosen = plan_context(AnyPolicies{}.layout(AnyLayout{PassagesAside{2}}), head, {head, passages, context}, scratch);
+    CHECK(chosen.plain == 2);
+    CHECK(chosen.beside.size() == 2);
+}
+
+TEST_CASE("what saw other passages, or is to see some, is not kept") {
+    PlanScratch scratch;
+    const auto aside = Policies{}.layout(PassagesAside{});
+    const Tokens held{1, 10, 11, 12};
+    const Tokens longer{10, 11, 12, 13, 14};
+    // All that is held is plain, and of that all but the newest token stays.
+    CHECK(plan_context(aside, held, {head, passages, context}, scratch).keep == 3);
+    // The newest two that are held saw passages.
+    const ContextParts parts{.head = head, .passages = passages, .context = longer, .held_plain = 2};
+    const ContextPlan plan = plan_context(aside, held, parts, scratch);
+    CHECK(plan.keep == 2);
+    CHECK(plan.plain == 5);
+    CHECK(list(plan.feed) == Tokens{11, 12, 13, 14});
+    // Without passages nothing sees any; what saw some is read again as plain text.
+    const ContextPlan none = plan_context(aside, held, {.head = head, .passages = {}, .context = longer, .held_plain = 2}, scratch);
+    CHECK(none.keep == 2);
+    CHECK(none.plain == none.wanted.size());
+    CHECK(none.beside.empty());
+    // More tokens than there are see all; the head never does.
+    CHECK(plan_context(Policies{}.layout(PassagesAside{100}), {}, {head, passages, context}, scratch).plain == 1);
+    CHECK_THROWS_WITH_AS(PassagesAside{0}, "passages beside the text need at least 1 token that sees them, found 0", Error);
 }
 
 }  // namespace test_policy_context_plan

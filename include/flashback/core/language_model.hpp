@@ -11,6 +11,7 @@
 #include <limits>
 #include <span>
 #include <stop_token>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -62,6 +63,17 @@ template <class M>
 concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) {
     { model.evaluate_all(tokens) } -> std::convertible_to<std::span<const float>>;
     { model.evaluate_all(tokens) } -> members::Borrowed;
+};
+
+/// A model that can hold blocks beside its text. `m.block(tokens, sees, first_position)` evaluates tokens of which each sees the first
+/// `sees` positions held and the block up to itself, at positions of their own, and gives a handle to their keys and values, which can
+/// be copied; what is held stays as it is. After `m.see(handles)`, a vector of such, the tokens that are evaluated see these blocks,
+/// too, until the model is cut back to before them. `m.plain_size()` is the number of positions that see none.
+template <class M>
+concept BlockModel = LanguageModel<M> && requires(M& model, const M& held, TokenSpan tokens, std::size_t n) {
+    requires std::copyable<decltype(model.block(tokens, n, n))>;
+    model.see(std::vector<decltype(model.block(tokens, n, n))>{});
+    { held.plain_size() } -> members::Whole;
 };
 
 /// A model whose evaluation can be stopped from another thread. If a stop was requested, `m.evaluate(tokens, stop)` may end

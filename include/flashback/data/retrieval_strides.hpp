@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <ranges>
 #include <span>
 #include <utility>
@@ -238,6 +239,7 @@ struct PlannedStride {
     TokenSpan text;
     const RetrievedStride& stride;
     std::size_t targets;
+    std::optional<std::size_t> held_plain = {};  ///< as ContextParts has it
 };
 
 /// How the context of a stride is read beside its passages.
@@ -265,7 +267,9 @@ ContextPlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& 
         length -= stride.passages.size();
     }
     const auto plan = [&] {
-        return plan_context(policies, held, {how.head, passages, planned.text.subspan(stride.at - length, length)}, scratch);
+        return plan_context(policies, held,
+                            {how.head, passages, planned.text.subspan(stride.at - length, length), {}, planned.held_plain},
+                            scratch);
     };
     const ContextPlan whole = plan();
     const std::size_t needed = whole.wanted.size() + planned.targets;

@@ -65,6 +65,11 @@ public:
         state_.begin(prompt, options, facts, policies_.wants_surprisals());
         kind_ = Kind::done;
         if (facts.vocab_size == 0) return fail(ErrorCode::contract, "a model needs at least 1 logit, found 0");
+        if (seeing_of(policies_.layout()) > 0) {
+            return fail(ErrorCode::contract,
+                        "passages beside the text are for plan_context and retrieval_perplexity; a Generator does not lay "
+                        "them out yet, expected another layout");
+        }
         policies_.reset();
         next_token();
     }

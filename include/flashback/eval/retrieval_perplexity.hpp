@@ -97,6 +97,7 @@ public:
     void score(std::size_t first, std::size_t count, std::span<double> nats) {
         model_->truncate(0);
         held_.clear();
+        held_plain_ = 0;
         const std::size_t stride = strides_->stride();
         for (std::size_t i = 0; i < count; ++i) score_one((*strides_)[first + i], nats.subspan(i * stride, stride));
     }
@@ -107,10 +108,11 @@ private:
     void score_one(const RetrievedStride& stride, std::span<double> nats) {
         const TokenSpan targets = text_.subspan(stride.at, strides_->stride());
         const TokenSpan read = targets.first(targets.size() - 1);  // the last token is predicted, and nothing after it
-        const ContextPlan plan = plan_stride(*policies_, held_, {text_, stride, targets.size()}, layout_, scratch_);
+        const ContextPlan plan =
+            plan_stride(*policies_, held_, {text_, stride, targets.size(), held_plain_}, layout_, scratch_);
         const std::size_t held_before = held_.size();
         if (plan.keep < held_before) model_->truncate(plan.keep);
-        nats[0] = nats_of(stride.at, model_->evaluate(plan.feed));
+        nats[0] = nats_of(stride.at, evaluate(plan));
         if constexpr (ScoringModel<Model>) {
             if (!read.empty()) {
                 const std::span<const float> logits = model_->evaluate_all(read);
@@ -125,7 +127,24 @@ private:
         }
         held_.assign(plan.wanted.begin(), plan.wanted.end());
         append(held_, read);
+        held_plain_ = plan.beside.empty() ? held_.size() : plan.plain;
         counts_ += {held_.size(), held_.size() - plan.keep, plan.keep, held_before - plan.keep};
+    }
+
+    /// The logits after the plan's last token. Passages beside the text are evaluated for each stride, and not counted.
+    std::span<const float> evaluate(const ContextPlan& plan) {
+        if (plan.beside.empty()) return model_->evaluate(plan.feed);
+        if constexpr (BlockModel<Model>) {
+            const std::size_t text = plan.plain - plan.keep;
+            const std::size_t head = layout_.head.size();
+            if (text > 0) static_cast<void>(model_->evaluate(plan.feed.first(text)));
+            std::vector<decltype(model_->block(plan.feed, head, head))> blocks;
+            for (const TokenSpan passage : plan.beside) blocks.push_back(model_->block(passage, head, head));
+            model_->see(std::move(blocks));
+            return model_->evaluate(plan.feed.subspan(text));
+        } else {
+            FLASHBACK_THROW(ErrorCode::contract, "passages beside the text need a model that holds blocks (BlockModel)");
+        }
     }
 
     double nats_of(std::size_t index, std::span<const float> logits) const {
@@ -149,6 +168,7 @@ private:
     StrideLayout layout_;
     const OpenIds* open_;
     TokenBuffer held_;
+    std::size_t held_plain_ = 0;  // how many of them see no passages beside the text
     PlanScratch scratch_;
     TokenCounts counts_;
 };

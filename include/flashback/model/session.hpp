@@ -308,6 +308,6 @@ FLASHBACK_DETAIL_SESSION(extern)
 #endif
 
 static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && InterruptibleModel<Session> &&
-              RemembersTokens<Session> && FingerprintedModel<Session>);
+              RemembersTokens<Session> && FingerprintedModel<Session> && BlockModel<Session>);
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -24,6 +24,8 @@ struct ContextParts {
     /// What was laid out last for this text, and the text since; by default what is held. So a layout can leave passages in
     /// place.
     std::optional<TokenSpan> standing = {};
+    /// How many of the tokens that are held see no passages beside the text; by default all.
+    std::optional<std::size_t> held_plain = {};
 };
 
 /// Room for plans; reuse it and planning allocates nothing. A plan views it and is valid until its next use.
@@ -33,11 +35,14 @@ struct PlanScratch {
     TokenBuffer wanted;
 };
 
-/// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`.
+/// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`. If passages stand
+/// beside the text: `evaluate` the first `plain - keep` tokens of `feed`, let the model see `beside`, and then evaluate the rest.
 struct ContextPlan {
-    std::size_t keep = 0;  ///< positions to keep
-    TokenSpan feed;        ///< tokens to evaluate after them; never empty, unless an error was handled
-    TokenSpan wanted;      ///< everything that the model then holds: `keep` tokens and `feed`
+    std::size_t keep = 0;                    ///< positions to keep
+    TokenSpan feed;                          ///< tokens to evaluate after them; never empty, unless an error was handled
+    TokenSpan wanted;                        ///< everything that the model then holds: `keep` tokens and `feed`
+    std::size_t plain = 0;                   ///< how many of `wanted` see no passages beside the text: all, if none stand there
+    std::span<const TokenSpan> beside = {};  ///< those passages, wrapped, the best first
 };
 
 namespace detail {
@@ -94,6 +99,8 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
         report(on_error, ErrorCode::contract, "a context needs at least 1 token, but head, passages and context are all empty");
         return {};
     }
+    const std::size_t seeing = parts.passages.empty() ? 0 : std::min(seeing_of(policies.layout()), parts.context.size());
+    const std::size_t plain = wanted.size() - std::min(seeing, wanted.size());
     const auto keep = static_cast<std::size_t>(policies.reuse()(held, wanted));
     if constexpr (!std::same_as<std::remove_cvref_t<decltype(policies.reuse())>, KeepCommonPrefix>) {
         const std::size_t valid = common_prefix(held, wanted);
@@ -103,8 +110,10 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
             return {};
         }
     }
-    const std::size_t kept = std::min(keep, wanted.size() - 1);
-    return {kept, wanted.subspan(kept), wanted};
+    // What saw other passages, or is to see some, is evaluated again.
+    const std::size_t kept = std::min({keep, wanted.size() - 1, plain, parts.held_plain.value_or(held.size())});
+    return {kept, wanted.subspan(kept), wanted, plain,
+            seeing > 0 ? std::span<const TokenSpan>{scratch.passages} : std::span<const TokenSpan>{}};
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -1,6 +1,8 @@
 /// \file Where passages stand.
 #pragma once
 
+#include "flashback/core/error.hpp"
+#include "flashback/core/members.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/policy/detail/optional_members.hpp"
 
@@ -22,8 +24,11 @@ struct LayoutParts {
 };
 
 /// Puts the parts in order: `layout(parts, out)` appends to `out`. Callable when const. A layout that looks at `held` may give
-/// another text in a session that has a past; one that looks only at `standing` gives the same. The optional members are those
-/// of a RetrievalSchedule.
+/// another text in a session that has a past; one that looks only at `standing` gives the same.
+///
+/// An optional const `seeing()` says that passages stand beside the text, in blocks of their own (BlockModel), and how many of the
+/// newest tokens of the context see them; such a layout puts none of them into `out`, and `out` ends with the context. The other
+/// optional members are those of a RetrievalSchedule.
 template <class L>
 concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) {
     { layout(parts, out) } -> detail::GivesNoTokens;
@@ -33,7 +38,12 @@ concept ContextLayout = requires(const L& layout, const LayoutParts& parts, Toke
 namespace detail {
 
 template <class L>
-concept FittingLayout = ContextLayout<L> && FitsOptionally<L>;
+concept StandsBeside = requires(const L& layout) {
+    { layout.seeing() } -> members::Whole;
+};
+
+template <class L>
+concept FittingLayout = ContextLayout<L> &&(!members::NamesSeeing<L> || StandsBeside<L>)&&FitsOptionally<L>;
 
 /// Refuses, in words, what is no ContextLayout.
 template <class L>
@@ -42,11 +52,24 @@ constexpr bool checked_layout() {
         ContextLayout<L>,
         "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out), and "
         "return nothing");
+    static_assert(!members::NamesSeeing<L> || StandsBeside<L>,
+                  "flashback: seeing() of a ContextLayout must be const and return a whole number: how many of the newest "
+                  "tokens see the passages beside the text");
     if constexpr (ContextLayout<L>) checked_optional_members<L>();
     return true;
 }
 
 }  // namespace detail
+
+/// How many of the newest tokens see passages that stand beside the text; 0 if the layout puts passages into it.
+template <class L>
+constexpr std::size_t seeing_of(const L& layout) {
+    if constexpr (detail::StandsBeside<L>) {
+        return static_cast<std::size_t>(layout.seeing());
+    } else {
+        return 0;
+    }
+}
 
 /// head, passages, context: a new passage moves the whole context, and nothing but the head is reused.
 /// Source    Ram et al. 2023, In-Context RALM, equation 2
@@ -134,6 +157,30 @@ private:
         }
         return parts.passages.size();
     }
+};
+
+/// head, context; each passage stands beside them, in a block of its own that sees the head and itself, at the positions right
+/// after the head. The text never sees a passage: only its newest tokens do, and what is generated after them. So the keys and
+/// values of the text are those of plain text and stay valid, and those of a passage are evaluated once, whoever sees it.
+/// Cost      at a retrieval, the tokens since the last one, once more as plain text; and the passages that were never evaluated
+/// Source    ours; blocks that see only themselves, for the prompt: Ratner et al. 2023, Parallel context windows; Merth et al. 2024,
+///           Superposition prompting; Lu et al. 2024, TurboRAG
+class PassagesAside {
+public:
+    /// The newest `seeing` tokens of the text are evaluated so that they see the passages.
+    /// Throws    Error{contract} for 0: without one the passages would not be heard
+    explicit constexpr PassagesAside(std::size_t seeing = 1) : seeing_(seeing) {
+        FLASHBACK_ASSERT(seeing > 0, "passages beside the text need at least 1 token that sees them, found 0");
+    }
+
+    constexpr std::size_t seeing() const noexcept { return seeing_; }
+    void operator()(const LayoutParts& parts, TokenBuffer& out) const {
+        append(out, parts.head);
+        append(out, parts.context);
+    }
+
+private:
+    std::size_t seeing_;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
