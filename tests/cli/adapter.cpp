@@ -237,13 +237,13 @@ TEST_CASE("hostile 21: weights of an adapter that are no numbers are refused in 
             const std::string name = last["name"].get<std::string>();
             const std::size_t element = last["shape"][0].get<std::size_t>() * last["shape"][1].get<std::size_t>() - 1;
             CHECK(found["weights"]["not_finite"] == json{{"weights", 1}, {"tensor", name}, {"element", element}});
-            CHECK(found["obstacle"].get<std::string>().find(name + " has a value that is no finite number") !=
+            CHECK(found["obstacle"].get<std::string>().find(name + " has a value that is not a finite number") !=
                   std::string::npos);
             CHECK(tool({"inspect", "--adapter", adapter})
-                      .out.find("no finite numbers   1 of the weights; the first is element " + std::to_string(element) +
+                      .out.find("not finite          1 of the weights; the first is element " + std::to_string(element) +
                                 " of " + name + "\n") != std::string::npos);
             check_refused(tool({"score", "--text", "x", "--adapter", adapter}), 1,
-                          name + " has a value that is no finite number");
+                          name + " has a value that is not a finite number");
         }
     }
 }

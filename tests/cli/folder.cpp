@@ -78,12 +78,12 @@ TEST_CASE("hostile 21: weights of a folder that are no numbers are an error in s
             REQUIRE(norm != writer.tensors.end());
             norm->values[5] = norm->values[7] = strange;
             writer.write(model);
-            refused(1, "behind token 0 of the text the logit of token 0 is no finite number: the weights of '" + model + "'",
+            refused(1, "after token 0 of the text, the logit of token 0 is not a finite number: the weights of '" + model + "'",
                     {"score", "--model", model, "--text", "ab"});
             CHECK(tool_json({"inspect", "--model", model})["weights"]["not_finite"] ==
                   nlohmann::json{{"weights", 2}, {"tensor", "model.norm.weight"}, {"element", 5}});
             CHECK(tool({"inspect", "--model", model})
-                      .out.find("no finite numbers   2 of the weights; the first is element 5 of model.norm.weight\n") !=
+                      .out.find("not finite          2 of the weights; the first is element 5 of model.norm.weight\n") !=
                   std::string::npos);
         }
     }
