@@ -150,6 +150,7 @@ enum class GemmStart : bool;
 enum class Half : std::uint16_t;
 enum class BFloat16 : std::uint16_t;
 struct AttentionQuery;
+struct SeesNoOther;
 struct NormGradients;
 struct AdamWElements;
 struct AdamWFactors;

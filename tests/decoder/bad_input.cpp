@@ -160,6 +160,16 @@ TEST_CASE("A vocabulary that is masked as a whole is an error in words") {
     CHECK(decoder.generate(Tokens{4}, few).tokens.size() == 4);
 }
 
+TEST_CASE("Passages beside the text are refused before anything is evaluated") {
+    FullNullModel model;
+    FixedRetriever retriever{.passages = {{5, 6, 7}}};
+    Decoder decoder{model, retriever, marked.layout(PassagesAside{})};
+    CHECK(error_of(ErrorCode::contract, [&] { decoder.generate(Tokens{4}, few); }) ==
+          "passages beside the text are for plan_context and retrieval_perplexity; a Generator does not lay them out yet, "
+          "expected another layout");
+    CHECK(model.size() == 0);
+}
+
 TEST_CASE("Two decoders in turn on a model that tells its tokens never mix their contexts up") {
     FullNullModel shared;
     FullNullModel alone;

@@ -329,7 +329,8 @@ TEST_CASE("Passages aside: each stride as a session is driven by hand, whatever 
     const auto model = random_model({.vocab = vocab, .window = 200});
     const TokenSpan text = world.text.tokens();
     for (const std::size_t seeing : {1u, 7u}) {
-        const StrideOptions o{.init = 80, .stride = 5, .strides = 40, .context = 40, .hold = 20, .passages = 2, .passage_tokens = 9};
+        const StrideOptions o{
+            .init = 80, .stride = 5, .strides = 40, .context = 40, .hold = 20, .passages = 2, .passage_tokens = 9};
         const RetrievedStrides strides = world.strides(o);
         Session session{model};
         const auto policies = Policies{}.layout(PassagesAside{seeing});

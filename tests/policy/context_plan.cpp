@@ -161,7 +161,8 @@ TEST_CASE("passages beside the text leave it as it is, and say from where on the
     CHECK(list(plan.beside[1]) == Tokens{100, 30, 101});
 
     // Chosen at run time it is the same.
-    const ContextPlan chosen = plan_context(AnyPolicies{}.layout(AnyLayout{PassagesAside{2}}), head, {head, passages, context}, scratch);
+    const ContextPlan chosen =
+        plan_context(AnyPolicies{}.layout(AnyLayout{PassagesAside{2}}), head, {head, passages, context}, scratch);
     CHECK(chosen.plain == 2);
     CHECK(chosen.beside.size() == 2);
 }
@@ -180,7 +181,8 @@ TEST_CASE("what saw other passages, or is to see some, is not kept") {
     CHECK(plan.plain == 5);
     CHECK(list(plan.feed) == Tokens{11, 12, 13, 14});
     // Without passages nothing sees any; what saw some is read again as plain text.
-    const ContextPlan none = plan_context(aside, held, {.head = head, .passages = {}, .context = longer, .held_plain = 2}, scratch);
+    const ContextPlan none =
+        plan_context(aside, held, {.head = head, .passages = {}, .context = longer, .held_plain = 2}, scratch);
     CHECK(none.keep == 2);
     CHECK(none.plain == none.wanted.size());
     CHECK(none.beside.empty());

@@ -3,15 +3,19 @@
 
 using namespace flashback;
 
-struct Beside {
-#ifdef WRONG
-    std::size_t seeing() { return 1; }
-#else
-    std::size_t seeing() const { return 1; }
-#endif
-    void operator()(const LayoutParts& parts, TokenBuffer& out) const { append(out, parts.context); }
+struct Wrong : AppendPassages {
+    std::size_t seeing();
+};
+
+struct Right : AppendPassages {
+    std::size_t seeing() const;
 };
 
 int main() {
-    [[maybe_unused]] const auto policies = Policies{}.layout(Beside{});
+#ifdef WRONG
+    const auto policies = Policies{}.layout(Wrong{});
+#else
+    const auto policies = Policies{}.layout(Right{});
+#endif
+    static_cast<void>(policies);
 }
