@@ -1,4 +1,4 @@
-// Refused: flashback: a RetrievalSchedule that changes when it is called must have reset(), or a second generation would start with what the first one left
+// Refused: flashback: a RetrievalSchedule whose call is not const must have reset(), or a second generation would start with what the first one left
 #include "flashback/policy/policies.hpp"
 
 using namespace flashback;

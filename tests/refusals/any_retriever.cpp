@@ -1,4 +1,4 @@
-// Refused: flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage
+// Refused: flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a contiguous range of Passage, such as a vector or a span
 #include "flashback/core/any_retriever.hpp"
 #include "flashback/testing/null_model.hpp"
 

@@ -44,6 +44,8 @@ concept PassageRange = std::ranges::contiguous_range<Range> && std::ranges::size
 /// |-----------------------|-------------------------------|-----------------------------------------------------|
 /// | `r.retrieve(query, k)`| contiguous range of `Passage` | at most k passages, the best first; empty if none    |
 ///
+/// A passage views its tokens and texts. They must live until the next call, also if the range itself is returned by value.
+///
 /// Optional members. If one is there but does not fit, a decoder refuses it by name:
 ///
 /// | expression                     | result                      | meaning                                                  |
@@ -81,7 +83,8 @@ concept CountsWork = requires(const T& worker) {
 template <class R>
 constexpr bool checked_retriever() {
     static_assert(Retriever<R>,
-                  "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a range of Passage");
+                  "flashback: a Retriever must have retrieve(const Query&, std::size_t k) and return a contiguous range of "
+                  "Passage, such as a vector or a span");
     static_assert(
         !members::NamesRetrieveBatch<R> || BatchRetriever<R>,
         "flashback: retrieve_batch of a Retriever must take (std::span<const Query>, std::size_t k) and return a range of "

@@ -180,7 +180,7 @@ public:
     /// Tells what the model holds, if something else changed it: between two generations, or before an answer to `search`.
     void holds(TokenSpan tokens) { state_.held.assign(tokens.begin(), tokens.end()); }
 
-    /// Adds to the statistics tokens that were evaluated without being asked for.
+    /// Sets, in the statistics, how many tokens were evaluated without being asked for.
     void count_work(std::size_t of_model, std::size_t of_retriever) noexcept {
         state_.result.stats.model_work = of_model;
         state_.result.stats.retriever_work = of_retriever;

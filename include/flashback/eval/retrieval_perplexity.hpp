@@ -40,7 +40,7 @@ struct RetrievalPerplexityOptions {
 
 /// How well a model predicts the strides of a text.
 struct RetrievalPerplexity {
-    /// Strides that are read in one go, starting with an empty cache. So more models than runs do not help.
+    /// Strides that are read in one go, starting with an empty cache. More models than runs are no faster.
     static constexpr std::size_t run = 32;
 
     std::size_t strides = 0;

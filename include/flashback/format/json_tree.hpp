@@ -1,4 +1,4 @@
-/// \file JSON as a tree, for files that nobody vouches for: its size is limited, it keeps the order of the text, and it stays
+/// \file JSON as a tree, for untrusted files: its size is limited, it keeps the order of the text, and it stays
 /// safe if memory runs out.
 #pragma once
 

@@ -61,10 +61,9 @@ constexpr bool checked_schedule() {
     static_assert(RetrievalSchedule<S>,
                   "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and return bool or Decision");
     if constexpr (RetrievalSchedule<S>) {
-        static_assert(
-            StartsAfresh<S>,
-            "flashback: a RetrievalSchedule that changes when it is called must have reset(), or a second generation would "
-            "start with what the first one left");
+        static_assert(StartsAfresh<S>,
+                      "flashback: a RetrievalSchedule whose call is not const must have reset(), or a second generation would "
+                      "start with what the first one left");
         static_assert(
             !NamesAtEnd<S> || LooksAtEnds<S>,
             "flashback: at_end of a RetrievalSchedule is called as at_end(const StepView&, StopReason) and must return "

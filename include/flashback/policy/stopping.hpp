@@ -47,7 +47,7 @@ constexpr bool checked_stopping() {
                   "flashback: a StoppingCriterion must be callable as stopping(const StepView&) and return bool");
     if constexpr (StoppingCriterion<S>) {
         static_assert(StopsAfresh<S>,
-                      "flashback: a StoppingCriterion that changes when it is called must have reset(), or a second generation "
+                      "flashback: a StoppingCriterion whose call is not const must have reset(), or a second generation "
                       "would start with what the first one left");
         checked_optional_members<S>();
     }

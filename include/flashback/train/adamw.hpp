@@ -21,7 +21,7 @@ struct AdamWOptions {
 /// Requires  number >= 1
 struct AdamWStep {
     std::uint64_t number = 1;  ///< of the step
-    float rate = 0;            ///< of learning
+    float rate = 0;            ///< the learning rate
     float factor = 1;          ///< gradients are first multiplied by it
 };
 
