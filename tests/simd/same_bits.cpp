@@ -19,6 +19,7 @@
 #include <limits>
 #include <span>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -263,14 +264,14 @@ TEST_CASE_TEMPLATE("Attention to other spans and then to its own is the plain at
         const auto tile_of = [&](std::size_t span) { return [&cache, span](std::size_t t) { return cache.tile(span, 0, t); }; };
         for (const std::size_t count : {1u, 4u, 7u, 16u}) {
             for (const std::size_t start : {0u, 15u, 63u, 64u, 100u}) {
-                for (const auto& [first, second] : {std::pair{1u, 1u}, {17u, 64u}, {64u, 65u}, {192u, 3u}}) {
+                for (const auto& lengths : {std::pair{1u, 1u}, {17u, 64u}, {64u, 65u}, {192u, 3u}}) {
                     CAPTURE(d);
                     CAPTURE(count);
                     CAPTURE(start);
-                    CAPTURE(first);
-                    const auto others = [&, first = first, second = second](const auto& visit) {
-                        visit(tile_of(1), first);
-                        visit(tile_of(2), second);
+                    CAPTURE(lengths.first);
+                    const auto others = [&](const auto& visit) {
+                        visit(tile_of(1), lengths.first);
+                        visit(tile_of(2), lengths.second);
                     };
                     const Row q{count * d, start % 16, 1.0, count + start};
                     Row out{count * d, count, 1, 3};
