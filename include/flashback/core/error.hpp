@@ -86,7 +86,7 @@ std::string sentence(const Parts&... parts) {
 /// What FLASHBACK_THROW does without exceptions: the sentence is the last thing that the program says.
 [[noreturn]] inline void end_program(ErrorCode code, const std::string& text) noexcept {
     const std::string_view kind = to_string(code);
-    std::fprintf(stderr, "flashback: %s (%.*s)\n", text.c_str(), static_cast<int>(kind.size()), kind.data());
+    static_cast<void>(std::fprintf(stderr, "flashback: %s (%.*s)\n", text.c_str(), static_cast<int>(kind.size()), kind.data()));
     std::abort();
 }
 

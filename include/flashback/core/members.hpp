@@ -27,9 +27,9 @@ namespace members {
 
 /// Whether a pointer to member points to a number or an enumeration, which nobody means to call.
 template <class Pointer>
-constexpr bool points_to_number = false;
+inline constexpr bool points_to_number = false;
 template <class T, class Number>
-constexpr bool points_to_number<Number T::*> = std::is_arithmetic_v<Number> || std::is_enum_v<Number>;
+inline constexpr bool points_to_number<Number T::*> = std::is_arithmetic_v<Number> || std::is_enum_v<Number>;
 
 /// Defines the concept `Names<Concept>`: the type has a member of that name, of any kind and signature, except a public number.
 /// It is found like this: a class that derives from the type and from another owner of the name cannot say which of the two it
