@@ -4,6 +4,7 @@
 #include "flashback/policy/policies.hpp"
 #include "flashback/retrieval/corpus.hpp"
 
+#include <algorithm>
 #include <optional>
 
 namespace cli {
