@@ -21,8 +21,9 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Source    Thompson 1968, Regular expression search algorithm; Python, library reference, "re"
 class ModulePattern {
 public:
-    /// Throws    Error{format} for text that is not a regular expression, or becomes a program of more than 4096 steps;
-    ///           Error{unsupported} for a construct that is not known
+    /// Throws    Error{format} for text that is not a regular expression, or becomes a program of more than 4096 steps, or
+    ///           of more than 8 for each character and 64 besides; Error{unsupported} for a construct that is not known
+    /// Cost      memory that is linear in the length of the text
     ModulePattern(std::string text);  // NOLINT(google-explicit-constructor): a name is the usual pattern
     ModulePattern(const char* text) : ModulePattern(std::string{text}) {}  // NOLINT(google-explicit-constructor)
 

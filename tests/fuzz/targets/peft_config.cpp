@@ -5,7 +5,8 @@
 using namespace flashback;
 using flashback_test::fuzz_check;
 
-FLASHBACK_FUZZ_TARGET(peft_config, .per_byte = 512, .constant = 65536) {
+// A pattern of seven characters may repeat itself into 120 steps of 12 bytes; it is read twice and tried twelve times here.
+FLASHBACK_FUZZ_TARGET(peft_config, .per_byte = 1024, .constant = 65536) {
     const PeftConfig config = parse_peft_config(flashback_test::text_of(bytes), "fuzz.json");
     fuzz_check(config.rank > 0, "a rank is above 0");
     for (const std::string_view module : {"model.layers.0.self_attn.q_proj", "q_proj", "", "."}) {

@@ -12,23 +12,25 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Compiles by recursive descent. An expression becomes a list of steps with relative jumps, so that it can be copied.
+/// Compiles by recursive descent, straight into the pattern's program, whose jumps are relative: a part of it can be moved and
+/// copied. Nothing is built apart and joined, which would take memory that grows with the square of the text.
 class PatternParser {
 public:
-    explicit PatternParser(ModulePattern& pattern) : pattern_(pattern), text_(pattern.text_) {}
+    explicit PatternParser(ModulePattern& pattern) : program_(pattern.program_), sets_(pattern.sets_), text_(pattern.text_) {}
 
     void parse() {
-        if (text_.size() > most_steps)
-            refuse(ErrorCode::format, "has ", text_.size(), " characters, expected at most ", most_steps);
-        pattern_.program_ = alternatives(0);
+        if (text_.size() > most_text)
+            refuse(ErrorCode::format, "has ", text_.size(), " characters, expected at most ", most_text);
+        alternatives(0);
         if (at_ != text_.size()) refuse(ErrorCode::format, "closes a group that was not opened at character ", at_);
     }
 
 private:
-    using Program = std::vector<ModulePattern::Instruction>;
+    using Instruction = ModulePattern::Instruction;
     using Set = std::bitset<256>;
     using Step = ModulePattern::Step;
 
+    static constexpr std::size_t most_text = 4096;
     static constexpr std::size_t most_steps = 4096;
     static constexpr std::size_t most_depth = 64;
 
@@ -42,35 +44,35 @@ private:
         if (found) ++at_;
         return found;
     }
-    Program checked(Program program) const {
-        if (program.size() > most_steps) refuse(ErrorCode::format, "is too large: more than ", most_steps, " steps");
-        return program;
-    }
     static std::int32_t distance(std::size_t steps) noexcept { return static_cast<std::int32_t>(steps); }
 
-    static Program either(const Program& a, const Program& b) {
-        Program both{{Step::split, 0, 1, distance(a.size() + 2)}};
-        both.insert(both.end(), a.begin(), a.end());
-        both.push_back({Step::jump, 0, distance(b.size() + 1)});
-        both.insert(both.end(), b.begin(), b.end());
-        return both;
+    /// Throws if that many more steps are too many: a short text must not repeat itself into a large program.
+    void expect_room(std::size_t steps) const {
+        const std::size_t most = std::min(most_steps, 64 + 8 * text_.size());
+        if (steps > most - program_.size())
+            refuse(ErrorCode::format, "is too large: more than ", most, " steps for ", text_.size(), " characters");
+    }
+    void add(Instruction next) {
+        expect_room(1);
+        program_.push_back(next);
+    }
+    void insert(std::size_t at, Instruction next) {
+        expect_room(1);
+        program_.insert(program_.begin() + static_cast<std::ptrdiff_t>(at), next);
     }
 
-    Program alternatives(std::size_t depth) {
+    void alternatives(std::size_t depth) {
         if (depth > most_depth) refuse(ErrorCode::format, "has groups in groups, more than ", most_depth, " deep");
-        Program program = sequence(depth);
-        while (take('|')) program = checked(either(program, sequence(depth)));
-        return program;
-    }
-
-    Program sequence(std::size_t depth) {
-        Program program;
-        while (more() && text_[at_] != '|' && text_[at_] != ')') {
-            const Program next = repeated(depth);
-            program.insert(program.end(), next.begin(), next.end());
-            program = checked(std::move(program));
+        std::vector<std::size_t> jumps;  // those behind each alternative but the last, over the ones that follow
+        for (;;) {
+            const std::size_t start = program_.size();
+            while (more() && text_[at_] != '|' && text_[at_] != ')') repeated(depth);
+            if (!take('|')) break;
+            insert(start, {Step::split, 0, 1, distance(program_.size() - start + 2)});
+            jumps.push_back(program_.size());
+            add({Step::jump});
         }
-        return program;
+        for (const std::size_t jump : jumps) program_[jump].first = distance(program_.size() - jump);
     }
 
     struct Counts {
@@ -105,43 +107,69 @@ private:
         return Counts{least, most};
     }
 
-    Program repeated(std::size_t depth) {
-        const std::size_t start = at_;
-        const Program once = atom(depth);
+    void repeated(std::size_t depth) {
+        const std::size_t text_start = at_;
+        const std::size_t start = program_.size();
+        atom(depth);
         const auto counts = quantifier();
-        if (!counts) return once;
+        if (!counts) return;
         if (take('+')) refuse(ErrorCode::unsupported, "has a possessive quantifier, which is not implemented");
         take('?');  // lazy: the same names match
-        if (text_[start] == '^' || text_[start] == '$')
-            refuse(ErrorCode::format, "repeats what has no length at character ", start);
+        if (text_[text_start] == '^' || text_[text_start] == '$')
+            refuse(ErrorCode::format, "repeats what has no length at character ", text_start);
         if (const std::size_t here = at_; quantifier() && at_ != here)
             refuse(ErrorCode::format, "repeats twice at character ", here);
-        const std::size_t copies = counts->most == without_end ? counts->least + 1 : counts->most;
-        if (copies > most_steps || copies * (once.size() + 2) > most_steps)
-            refuse(ErrorCode::format, "is too large: more than ", most_steps, " steps");
-        Program program;
-        for (std::size_t i = 0; i < counts->least; ++i) program.insert(program.end(), once.begin(), once.end());
-        if (counts->most == without_end) {
-            program.push_back({Step::split, 0, 1, distance(once.size() + 2)});
-            program.insert(program.end(), once.begin(), once.end());
-            program.push_back({Step::jump, 0, -distance(once.size() + 1)});
-        } else {
-            for (std::size_t i = counts->least; i < counts->most; ++i) {
-                program.push_back({Step::split, 0, 1, distance(once.size() + 1)});
-                program.insert(program.end(), once.begin(), once.end());
-            }
-        }
-        return program;
+        if (counts->most == without_end)
+            without_limit(start, counts->least);
+        else
+            within_limits(start, *counts);
     }
 
-    Program atom(std::size_t depth) {
+    /// Makes of what stands at `start` at least `least` of it.
+    void without_limit(std::size_t start, std::size_t least) {
+        const std::size_t size = program_.size() - start;
+        if (least == 0) {
+            insert(start, {Step::split, 0, 1, distance(size + 2)});
+            add({Step::jump, 0, -distance(size + 1)});
+        } else {
+            copy_last(size, least - 1);
+            add({Step::split, 0, -distance(size), 1});
+        }
+    }
+
+    /// Makes of what stands at `start` between `least` and `most` of it.
+    void within_limits(std::size_t start, const Counts& counts) {
+        const std::size_t size = program_.size() - start;
+        if (counts.most == 0) {
+            program_.resize(start);
+            return;
+        }
+        const std::size_t optional = counts.most - counts.least;
+        // The last copy of those that must be there becomes the first that may be there.
+        if (counts.least > 0) copy_last(size, counts.least - 1 + (optional > 0 ? 1 : 0));
+        if (optional == 0) return;
+        insert(program_.size() - size, {Step::split, 0, 1, distance(size + 1)});
+        copy_last(size + 1, optional - 1);
+    }
+
+    /// Writes the last `size` steps `times` times more.
+    void copy_last(std::size_t size, std::size_t times) {
+        if (size == 0 || times == 0) return;
+        if (times > most_steps) refuse(ErrorCode::format, "repeats more than ", most_steps, " times");
+        expect_room(size * times);
+        const std::size_t from = program_.size() - size;
+        program_.resize(program_.size() + size * times);
+        for (std::size_t i = from + size; i < program_.size(); ++i) program_[i] = program_[i - size];
+    }
+
+    void atom(std::size_t depth) {
         const char c = text_[at_++];
         switch (c) {
             case '(': return group(depth);
             case '[': return one_of(bracket());
             case '.': return one_of(Set{}.set().reset('\n'));
-            case '^': return {{Step::begin}};
-            case '$': return {{Step::end}};
+            case '^': return add({Step::begin});
+            case '$': return add({Step::end});
             case '\\': return escape();
             case '*':
             case '+':
@@ -150,7 +178,7 @@ private:
         }
     }
 
-    Program group(std::size_t depth) {
+    void group(std::size_t depth) {
         if (take('?')) {
             const bool named = text_.substr(at_, 2) == "P<";
             if (named) {
@@ -161,18 +189,17 @@ private:
                 refuse(ErrorCode::unsupported, "has a group of a kind that is not implemented at character ", at_);
             }
         }
-        Program program = alternatives(depth + 1);
+        alternatives(depth + 1);
         if (!take(')')) refuse(ErrorCode::format, "opens a group that is not closed");
-        return program;
     }
 
-    Program escape() {
+    void escape() {
         if (!more()) refuse(ErrorCode::format, "ends in a backslash");
         switch (text_[at_]) {
-            case 'A': ++at_; return {{Step::begin}};
-            case 'Z': ++at_; return {{Step::end}};
-            case 'b': ++at_; return {{Step::border}};
-            case 'B': ++at_; return {{Step::no_border}};
+            case 'A': ++at_; return add({Step::begin});
+            case 'Z': ++at_; return add({Step::end});
+            case 'b': ++at_; return add({Step::border});
+            case 'B': ++at_; return add({Step::no_border});
             default: return one_of(escaped());
         }
     }
@@ -227,15 +254,15 @@ private:
     }
 
     static Set just(char c) { return Set{}.set(static_cast<unsigned char>(c)); }
-    Program one_of(const Set& set) {
-        std::vector<Set>& sets = pattern_.sets_;
-        const auto found = std::ranges::find(sets, set);
-        const auto index = static_cast<std::uint16_t>(found - sets.begin());
-        if (found == sets.end()) sets.push_back(set);
-        return {{Step::set, index}};
+    void one_of(const Set& set) {
+        const auto found = std::ranges::find(sets_, set);
+        const auto index = static_cast<std::uint16_t>(found - sets_.begin());
+        if (found == sets_.end()) sets_.push_back(set);
+        add({Step::set, index});
     }
 
-    ModulePattern& pattern_;
+    std::vector<Instruction>& program_;
+    std::vector<Set>& sets_;
     std::string_view text_;
     std::size_t at_ = 0;
 };
@@ -246,10 +273,10 @@ FLASHBACK_DETAIL_ONCE bool ModulePattern::matches(std::string_view name) const {
 FLASHBACK_DETAIL_ONCE bool ModulePattern::matches_end(std::string_view name) const { return run(name, true); }
 
 FLASHBACK_DETAIL_ONCE bool ModulePattern::run(std::string_view name, bool at_every_dot) const {
-    std::vector<std::size_t> now;                           // steps of type `set` that wait for a character
-    std::vector<std::size_t> next;                          // the same one character later
-    std::vector<std::size_t> open;                          // steps to be followed
-    std::vector<std::size_t> seen(program_.size() + 1, 0);  // the position at which each step was met last, plus 1
+    std::vector<std::uint16_t> now;                           // steps of type `set` that wait for a character
+    std::vector<std::uint16_t> next;                          // the same one character later
+    std::vector<std::uint16_t> open;                          // steps to be followed
+    std::vector<std::uint32_t> seen(program_.size() + 1, 0);  // the position at which each step was met last, plus 1
     const auto is_word = [&](std::size_t i) {
         const char c = i < name.size() ? name[i] : ' ';
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
@@ -257,23 +284,24 @@ FLASHBACK_DETAIL_ONCE bool ModulePattern::run(std::string_view name, bool at_eve
     // Follows all steps that take no character. Tells whether the end of the program is reached.
     const auto follow = [&](std::size_t from, std::size_t position) {
         bool reached = false;
-        open.assign(1, from);
+        open.assign(1, static_cast<std::uint16_t>(from));
         while (!open.empty()) {
             const std::size_t at = open.back();
             open.pop_back();
-            if (seen[at] == position + 1) continue;
-            seen[at] = position + 1;
+            const auto here = static_cast<std::uint32_t>(position + 1);
+            if (seen[at] == here) continue;
+            seen[at] = here;
             if (at == program_.size()) {
                 reached = true;
                 continue;
             }
             const Instruction& i = program_[at];
             const auto go = [&](std::int32_t by) {
-                open.push_back(static_cast<std::size_t>(static_cast<std::ptrdiff_t>(at) + by));
+                open.push_back(static_cast<std::uint16_t>(static_cast<std::int32_t>(at) + by));
             };
             const bool border = is_word(position) != (position > 0 && is_word(position - 1));
             switch (i.step) {
-                case Step::set: next.push_back(at); break;
+                case Step::set: next.push_back(static_cast<std::uint16_t>(at)); break;
                 case Step::split: go(i.second); [[fallthrough]];
                 case Step::jump: go(i.first); break;
                 case Step::begin:
