@@ -41,7 +41,7 @@ flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/exp.cpp simd/g
                    APART simd/same_bits.cpp)
 flashback_add_test(machine_peaks LABEL release THREADS OPTIMISED SOURCES measure/machine_peaks.cpp)
 target_compile_options(test_simd PRIVATE -UFLASHBACK_COMPILED_ONCE)
-flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp
+flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/aside.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp
                    decoder/calls.cpp decoder/cancellation.cpp decoder/counts.cpp decoder/drop_oldest.cpp
                    decoder/failures.cpp decoder/generation.cpp decoder/logits.cpp decoder/meanest.cpp
                    decoder/meddling.cpp decoder/rewind.cpp decoder/stopping.cpp decoder/window.cpp

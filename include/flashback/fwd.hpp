@@ -104,7 +104,7 @@ struct OwnedQuery;
 enum class StopReason;
 struct ContextParts;
 struct ContextPlan;
-struct PlanScratch;
+class PlanScratch;
 template <class Schedule = EveryNTokens, class QueryFrom = LastNTokens, class Wrapper = NoMarkers,
           class Layout = AppendPassages, class Reuse = KeepCommonPrefix, class Sampling = Greedy,
           class Overflowing = StopWhenFull, class Stopping = NeverStop, class Method = NoMethod>

@@ -160,13 +160,13 @@ TEST_CASE("A vocabulary that is masked as a whole is an error in words") {
     CHECK(decoder.generate(Tokens{4}, few).tokens.size() == 4);
 }
 
-TEST_CASE("Passages beside the text are refused before anything is evaluated") {
+TEST_CASE("Passages beside the text of a model that holds no blocks are refused before anything is evaluated") {
     FullNullModel model;
     FixedRetriever retriever{.passages = {{5, 6, 7}}};
     Decoder decoder{model, retriever, marked.layout(PassagesAside{})};
     CHECK(error_of(ErrorCode::contract, [&] { decoder.generate(Tokens{4}, few); }) ==
-          "passages beside the text are for plan_context and retrieval_perplexity; a Generator does not lay them out yet, "
-          "expected another layout");
+          "a layout of passages beside the text needs a model that holds blocks (BlockModel: block, see and plain_size), found "
+          "one that does not");
     CHECK(model.size() == 0);
 }
 

@@ -11,6 +11,7 @@
 #include <limits>
 #include <span>
 #include <stop_token>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -75,6 +76,26 @@ concept BlockModel = LanguageModel<M> && requires(M& model, const M& held, Token
     model.see(std::vector<decltype(model.block(tokens, n, n))>{});
     { held.plain_size() } -> members::Whole;
 };
+
+/// Lets a model see passages beside its text, each in a block of its own: it sees the first `head` positions held and itself, at
+/// the positions right after them. A passage without tokens makes no block. Gives how many tokens the model evaluated for this: those of
+/// all passages, or, if it counts its work, of those that it did not have.
+/// Throws    what the model throws
+/// Cost      a block for each passage
+template <BlockModel M>
+std::size_t see_passages(M& model, std::span<const TokenSpan> passages, std::size_t head) {
+    const std::size_t worked = work_of(model);
+    std::vector<decltype(model.block(passages[0], head, head))> blocks;
+    std::size_t tokens = 0;
+    for (const TokenSpan passage : passages) {
+        if (passage.empty()) continue;
+        blocks.push_back(model.block(passage, head, head));
+        tokens += passage.size();
+    }
+    model.see(std::move(blocks));
+    if constexpr (CountsWork<M>) tokens = work_of(model) - worked;
+    return tokens;
+}
 
 /// A model whose evaluation can be stopped from another thread. If a stop was requested, `m.evaluate(tokens, stop)` may end
 /// before the last token. Then the logits are an empty span, `size()` says how many tokens were appended, and the next call goes

@@ -93,7 +93,8 @@ public:
                          {.vocab_size = static_cast<std::size_t>(model_->vocab_size()),
                           .window = window_of(*model_),
                           .head = head_of(*model_),
-                          .is_end = is_end});
+                          .is_end = is_end,
+                          .holds_blocks = BlockModel<Model>});
         while (generator_.need().kind != Need::Kind::done) {
             answer(options, on_token);
             const std::size_t all = work_of(*model_) - worked;
@@ -117,7 +118,7 @@ private:
             case Need::Kind::search: {
                 auto&& found = retriever_->retrieve(need.query, need.passages);
                 check_same_model();
-                if constexpr (model_remembers) generator_.holds(model_->tokens());
+                if constexpr (model_remembers) tell_held();
                 generator_.found(found);
                 break;
             }
@@ -141,6 +142,12 @@ private:
                 generator_.evaluated(logits, size());
                 break;
             }
+            case Need::Kind::see:
+                if constexpr (BlockModel<Model>) {
+                    check_untouched();
+                    generator_.seen(see_passages(*model_, need.beside, need.length));
+                }
+                break;
             case Need::Kind::token:
                 if constexpr (std::convertible_to<std::invoke_result_t<OnToken&, TokenId>, bool>) {
                     on_token(need.token) ? generator_.resume() : generator_.cancel();
@@ -166,10 +173,22 @@ private:
     // What a model without tokens() holds is known only if nothing else changed it, or if it is empty.
     void check_untouched_since_last() {
         if constexpr (model_remembers) {
-            generator_.holds(model_->tokens());
+            if constexpr (BlockModel<Model>) {
+                // It may have been let see passages for tokens that it was never given.
+                if (model_->plain_size() == model_->size()) model_->truncate(size());
+            }
+            tell_held();
         } else {
             if (size() == 0) generator_.holds({});
             check_untouched();
+        }
+    }
+
+    void tell_held() {
+        if constexpr (BlockModel<Model>) {
+            generator_.holds(model_->tokens(), static_cast<std::size_t>(model_->plain_size()));
+        } else {
+            generator_.holds(model_->tokens());
         }
     }
 

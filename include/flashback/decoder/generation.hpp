@@ -13,9 +13,9 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Tokens by what became of them, on any machine: `evaluated + reused == requested`, always. If a plan was cancelled between
 /// two pieces, what was done counts.
 struct TokenCounts {
-    std::size_t requested = 0;  ///< wanted length at each plan, and 1 for each single-token step
+    std::size_t requested = 0;  ///< at each plan, what the model should hold and see; 1 for each single-token step
     std::size_t evaluated = 0;  ///< what the model had to evaluate
-    std::size_t reused = 0;     ///< what the KV cache held already, at each plan
+    std::size_t reused = 0;     ///< what the KV cache, or a store of passages, held already, at each plan
     std::size_t discarded = 0;  ///< what the KV cache held and no longer holds, at each plan
 
     constexpr TokenCounts& operator+=(const TokenCounts& other) noexcept {

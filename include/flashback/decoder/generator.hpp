@@ -30,7 +30,12 @@ namespace flashback::inline FLASHBACK_ISA {
 ///         switch (need.kind) {
 ///             case Need::Kind::search: generator.found(index.retrieve(need.query, need.passages)); break;
 ///             case Need::Kind::truncate: engine.truncate(need.length); generator.truncated(engine.size()); break;
-///             case Need::Kind::evaluate: generator.evaluated(engine.evaluate(need.tokens), engine.size()); break;
+///             case Need::Kind::evaluate: {
+///                 const auto logits = engine.evaluate(need.tokens);
+///                 generator.evaluated(logits, engine.size());  // the size after it
+///                 break;
+///             }
+///             case Need::Kind::see: generator.seen(see_passages(engine, need.beside, need.length)); break;
 ///             case Need::Kind::done: return generator.take();
 ///             default: generator.resume();  // a token, a rewind, a hint to prefetch
 ///         }
@@ -65,10 +70,10 @@ public:
         state_.begin(prompt, options, facts, policies_.wants_surprisals());
         kind_ = Kind::done;
         if (facts.vocab_size == 0) return fail(ErrorCode::contract, "a model needs at least 1 logit, found 0");
-        if (seeing_of(policies_.layout()) > 0) {
+        if (seeing_of(policies_.layout()) > 0 && !facts.holds_blocks) {
             return fail(ErrorCode::contract,
-                        "passages beside the text are for plan_context and retrieval_perplexity; a Generator does not lay "
-                        "them out yet, expected another layout");
+                        "a layout of passages beside the text needs a model that holds blocks (BlockModel: block, see and "
+                        "plain_size), found one that does not");
         }
         policies_.reset();
         next_token();
@@ -87,6 +92,10 @@ public:
             case Kind::rewind: need.length = rewind_; break;
             case Kind::truncate: need.length = keep_; break;
             case Kind::evaluate: need.tokens = feed(); break;
+            case Kind::see:
+                need.beside = state_.scratch.passages;
+                need.length = state_.head().size();
+                break;
             case Kind::token: need.token = state_.context.back(); break;
             case Kind::done: need.stop = state_.result.stop; break;
         }
@@ -136,7 +145,24 @@ public:
                         ": its truncate does not do what it says");
         }
         state_.held.resize(keep_);
-        ask(Kind::evaluate);
+        state_.held_plain.reset();
+        go_on();
+    }
+
+    /// The answer to `see`: how many tokens the model evaluated so that it sees the passages. It had the others.
+    /// Throws    Error{contract} if it does not need that; Error{engine} for more tokens than the passages have
+    void seen(std::size_t tokens) {
+        if (!answers(Kind::see)) return;
+        state_.held_plain = state_.held.size();
+        beside_ = false;
+        const std::size_t all = state_.scratch.wrapped.size();
+        if (tokens > all) {
+            return fail(ErrorCode::engine, "the model evaluated ", tokens, " tokens to see passages of ", all,
+                        ", expected at most these: its work() does not do what it says");
+        }
+        state_.spend(state_.result.stats.seconds.prefill);
+        state_.count({all, tokens, all - tokens, 0});
+        go_on();
     }
 
     /// The answer to `evaluate`: the logits after the last token, valid until the next evaluation, and how many positions the
@@ -152,7 +178,8 @@ public:
         const std::size_t all = before + tokens.size();
         const std::size_t done = logits.empty() ? std::clamp(size, before, all) - before : tokens.size();
         append(state_.held, tokens.first(done));
-        count(done);
+        state_.spend(planned_ ? state_.result.stats.seconds.prefill : state_.result.stats.seconds.decode);
+        state_.count({done, done, 0, 0});
         if (logits.empty()) {
             if (state_.options.stop.stop_requested()) return finish(StopReason::cancelled);
             return fail(ErrorCode::engine, "the model gave no logits for ", tokens.size(), " tokens");
@@ -165,6 +192,7 @@ public:
             return fail(ErrorCode::engine, "the model gave ", logits.size(), " logits, but its vocab_size() is ",
                         state_.model.vocab_size);
         }
+        if (planned_ && beside_) return go_on();
         if (state_.retrieval) {
             state_.retrieved_at = state_.result.tokens.size();
             ++state_.result.stats.retrievals;
@@ -177,8 +205,13 @@ public:
     /// What the model holds, as far as the generator knows.
     TokenSpan held() const noexcept { return state_.held; }
 
-    /// Tells what the model holds, if something else changed it: between two generations, or before an answer to `search`.
-    void holds(TokenSpan tokens) { state_.held.assign(tokens.begin(), tokens.end()); }
+    /// Tells what the model holds, if something else changed it: between two generations, or before an answer to `search`. The
+    /// tokens after the first `plain` see passages beside the text; by default none does.
+    void holds(TokenSpan tokens, std::size_t plain = std::numeric_limits<std::size_t>::max()) {
+        state_.held.assign(tokens.begin(), tokens.end());
+        state_.held_plain.reset();
+        if (plain < tokens.size()) state_.held_plain = plain;
+    }
 
     /// Sets, in the statistics, how many tokens were evaluated without being asked for.
     void count_work(std::size_t of_model, std::size_t of_retriever) noexcept {
@@ -278,7 +311,9 @@ private:
             if (plan.wanted.size() <= window) {
                 planned_ = true;
                 keep_ = plan.keep;
-                held_before_ = state_.held.size();
+                plain_ = plan.plain;
+                beside_ = !plan.beside.empty();
+                state_.count({keep_, 0, keep_, state_.held.size() - keep_});
                 state_.reserve_for(plan.wanted.size());
                 state_.laid_out = state_.scratch.wanted;
                 break;
@@ -289,8 +324,13 @@ private:
             state_.dropped += drop;
             state_.result.stats.dropped += drop;
         }
-        ask(keep_ < held_before_ ? Kind::truncate : Kind::evaluate);
+        // A model that sees passages is cut even if nothing is taken from it: only that makes it forget them.
+        if (keep_ < state_.held.size() || state_.held_plain) return ask(Kind::truncate);
+        go_on();
     }
+
+    /// Asks for the next part of a plan: the text that sees no passages beside it, these passages, or the tokens that see them.
+    void go_on() { ask(beside_ && state_.held.size() == plain_ ? Kind::see : Kind::evaluate); }
 
     void refuse(const FullWindow& full) {
         if (state_.result.stats.counts.requested > 0) return finish(StopReason::window_full);
@@ -307,27 +347,11 @@ private:
         ask(Kind::evaluate);
     }
 
-    /// What is evaluated next: the rest of the plan, or the newest token.
+    /// What is evaluated next: of the plan, up to where passages are to be seen; or the newest token.
     TokenSpan feed() const {
-        return planned_ ? TokenSpan{state_.scratch.wanted}.subspan(keep_) : TokenSpan{state_.context}.last(1);
-    }
-
-    /// Counts an evaluation in which `done` tokens were evaluated.
-    void count(std::size_t done) {
-        const double seconds = detail::GenerationState::since(state_.needed);
-        TokenCounts counts;
-        if (planned_) {
-            counts = {keep_ + done, done, keep_, held_before_ - keep_};
-            state_.result.stats.seconds.prefill += seconds;
-        } else {
-            counts = {done, done, 0, 0};
-            state_.result.stats.seconds.decode += seconds;
-        }
-        state_.result.stats.counts += counts;
-        if (state_.retrieval) {
-            state_.retrieval->counts = counts;
-            state_.retrieval->seconds += seconds;
-        }
+        if (!planned_) return TokenSpan{state_.context}.last(1);
+        const TokenSpan wanted = state_.scratch.wanted;
+        return wanted.first(beside_ ? plain_ : wanted.size()).subspan(state_.held.size());
     }
 
     void sample(std::span<const float> all) {
@@ -357,11 +381,12 @@ private:
     detail::GenerationState state_;
     Kind kind_ = Kind::done;
     ErrorHandler on_error_;
-    std::size_t rewind_ = 0;       // of the decision that is being carried out
-    std::size_t keep_ = 0;         // of the plan that is being carried out
-    std::size_t held_before_ = 0;  // what the model held before it
-    bool planned_ = false;         // whether the evaluation is of a plan, or of the newest token
-    bool stopping_ = false;        // whether the stopping criterion ends the text at the newest token
+    std::size_t rewind_ = 0;  // of the decision that is being carried out
+    std::size_t keep_ = 0;    // of the plan that is being carried out
+    std::size_t plain_ = 0;   // the same: how many of its tokens see no passages beside the text
+    bool beside_ = false;     // the same: whether passages beside the text are still to be seen
+    bool planned_ = false;    // whether the evaluation is of a plan, or of the newest token
+    bool stopping_ = false;   // whether the stopping criterion ends the text at the newest token
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <limits>
+#include <span>
 #include <string_view>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -21,16 +22,18 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `rewind`   | if the text is shown, take back its newest `length` tokens      | `resume()`                    |
 /// | `truncate` | cut the model to `length` positions                             | `truncated(size)`             |
 /// | `evaluate` | evaluate `tokens` after what the model holds                    | `evaluated(logits, size)`     |
+/// | `see`      | let the model see the passages `beside`, each of which sees the first `length` positions (see_passages) | `seen(evaluated)` |
 /// | `token`    | nothing, or show `token`, the newest of the text                | `resume()` or `cancel()`      |
 /// | `done`     | nothing: the generation ended for the reason `stop`             | `take()`, or the next `start` |
 struct Need {
-    enum class Kind : unsigned char { search, prefetch, rewind, truncate, evaluate, token, done };
+    enum class Kind : unsigned char { search, prefetch, rewind, truncate, evaluate, see, token, done };
 
     Kind kind = Kind::done;
     Query query = {};
     std::size_t passages = 0;
     std::size_t length = 0;
     TokenSpan tokens = {};
+    std::span<const TokenSpan> beside = {};
     TokenId token = 0;
     StopReason stop = StopReason::cancelled;
 };
@@ -43,6 +46,7 @@ constexpr std::string_view to_string(Need::Kind kind) noexcept {
         case Need::Kind::rewind: return "rewind";
         case Need::Kind::truncate: return "truncate";
         case Need::Kind::evaluate: return "evaluate";
+        case Need::Kind::see: return "see";
         case Need::Kind::token: return "token";
         case Need::Kind::done: return "done";
     }
@@ -55,6 +59,7 @@ struct ModelFacts {
     std::size_t window = std::numeric_limits<std::size_t>::max();  ///< the most positions that it can hold
     TokenSpan head = {};                                           ///< tokens in front of every text: BOS
     FunctionRef<bool(TokenId)> is_end = {};                        ///< whether a token ends a text; without it none does
+    bool holds_blocks = false;                                     ///< whether it is a BlockModel: it can be let `see`
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

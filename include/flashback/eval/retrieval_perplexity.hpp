@@ -48,8 +48,9 @@ struct RetrievalPerplexity {
     std::size_t retrievals = 0;  ///< strides for which a retriever was asked
     std::size_t passages = 0;    ///< passages that it gave
     std::size_t copied = 0;      ///< strides that stand word for word in their passages: the answer was given away
-    TokenCounts counts = {};     ///< requested: what was wanted before each stride, and all of the stride but its last token
-    double nats = 0;             ///< mean of -ln p(token): nats per token
+    TokenCounts counts =
+        {};  ///< requested: what was wanted before each stride, passages beside it, and all of the stride but its last token
+    double nats = 0;  ///< mean of -ln p(token): nats per token
     double standard_error =
         0;  ///< of that mean, from the means of the strides, as if these were independent; NaN for one stride
     std::vector<double> stride_nats = {};  ///< the mean of each stride: to compare two runs stride by stride
@@ -131,16 +132,16 @@ private:
         counts_ += {held_.size(), held_.size() - plan.keep, plan.keep, held_before - plan.keep};
     }
 
-    /// The logits after the plan's last token. Passages beside the text are evaluated for each stride, and not counted.
+    /// The logits after the plan's last token.
     std::span<const float> evaluate(const ContextPlan& plan) {
         if (plan.beside.empty()) return model_->evaluate(plan.feed);
         if constexpr (BlockModel<Model>) {
             const std::size_t text = plan.plain - plan.keep;
             const std::size_t head = layout_.head.size();
             if (text > 0) static_cast<void>(model_->evaluate(plan.feed.first(text)));
-            std::vector<decltype(model_->block(plan.feed, head, head))> blocks;
-            for (const TokenSpan passage : plan.beside) blocks.push_back(model_->block(passage, head, head));
-            model_->see(std::move(blocks));
+            const std::size_t evaluated = see_passages(*model_, plan.beside, head);
+            const std::size_t all = scratch_.wrapped.size();
+            counts_ += {all, evaluated, all - std::min(evaluated, all), 0};
             return model_->evaluate(plan.feed.subspan(text));
         } else {
             FLASHBACK_THROW(ErrorCode::contract, "passages beside the text need a model that holds blocks (BlockModel)");

@@ -29,10 +29,33 @@ struct ContextParts {
 };
 
 /// Room for plans; reuse it and planning allocates nothing. A plan views it and is valid until its next use.
-struct PlanScratch {
+class PlanScratch {
+public:
+    PlanScratch() = default;
+    PlanScratch(PlanScratch&&) noexcept = default;
+    PlanScratch& operator=(PlanScratch&&) noexcept = default;
+    ~PlanScratch() = default;
+    /// A copy views tokens of its own.
+    PlanScratch(const PlanScratch& other) : wrapped(other.wrapped), passages(other.passages), wanted(other.wanted) {
+        view_wrapped();
+    }
+    PlanScratch& operator=(const PlanScratch& other) {
+        if (this != &other) *this = PlanScratch{other};
+        return *this;
+    }
+
     TokenBuffer wrapped;              ///< all passages, wrapped
     std::vector<TokenSpan> passages;  ///< each of them
     TokenBuffer wanted;
+
+    /// Lets `passages`, whose lengths are right, view `wrapped`, which may have moved.
+    void view_wrapped() noexcept {
+        std::size_t begin = 0;
+        for (TokenSpan& passage : passages) {
+            passage = TokenSpan{wrapped}.subspan(begin, passage.size());
+            begin += passage.size();
+        }
+    }
 };
 
 /// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`. If passages stand
@@ -65,12 +88,7 @@ void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& 
         wrap(wrapper, passages[i], i, scratch.wrapped);
         scratch.passages.push_back(TokenSpan{scratch.wrapped}.subspan(begin));
     }
-    // The buffer may have moved while it grew: the lengths are right, but the places are not.
-    std::size_t begin = 0;
-    for (TokenSpan& passage : scratch.passages) {
-        passage = TokenSpan{scratch.wrapped}.subspan(begin, passage.size());
-        begin += passage.size();
-    }
+    scratch.view_wrapped();
 }
 
 }  // namespace detail

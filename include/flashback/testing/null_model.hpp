@@ -5,7 +5,9 @@
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
 
+#include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -41,6 +43,55 @@ private:
     std::vector<float> logits_;
     std::size_t likeliest_ = 0;
     std::size_t size_ = 0;
+};
+
+/// A NullModel that can hold blocks beside its text. What it sees changes its likeliest next token.
+class NullBlockModel {
+public:
+    /// A block is its number of tokens, and the first of them.
+    struct Block {
+        std::size_t tokens;
+        TokenId first;
+    };
+
+    /// Throws    Error{contract} if the vocabulary is empty
+    explicit NullBlockModel(std::size_t vocab) : text_(vocab) {}
+
+    /// Cost      O(1)
+    std::span<const float> evaluate(TokenSpan tokens) {
+        FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
+        const TokenId newest = tokens.back() + seen_;
+        return text_.evaluate(tokens.size() > 1 ? tokens : TokenSpan{&newest, 1});
+    }
+    /// Throws    Error{contract} for more positions than it holds
+    void truncate(std::size_t length) {
+        text_.truncate(length);
+        if (length <= plain_) plain_ = all, seen_ = 0;
+    }
+    /// Throws    Error{contract} for no tokens, or if it sees more positions than are held and see no blocks
+    Block block(TokenSpan tokens, std::size_t sees, std::size_t /*first_position*/) const {
+        FLASHBACK_ASSERT(!tokens.empty(), "a block needs at least 1 token, found none");
+        FLASHBACK_ASSERT(sees <= plain_size(), "a block sees ", sees, " positions of the text, but ", plain_size(),
+                         " are held");
+        return {tokens.size(), tokens.front()};
+    }
+    /// Throws    Error{contract} if tokens are held that see blocks already
+    void see(const std::vector<Block>& blocks) {
+        FLASHBACK_ASSERT(plain_size() == size(), "the newest ", size() - plain_size(), " tokens see blocks already");
+        plain_ = blocks.empty() ? all : size();
+        seen_ = 0;
+        for (const Block& block : blocks) seen_ = (seen_ + block.first) % static_cast<TokenId>(vocab_size());
+    }
+    std::size_t plain_size() const noexcept { return std::min(plain_, size()); }
+    std::size_t size() const noexcept { return text_.size(); }
+    std::size_t vocab_size() const noexcept { return text_.vocab_size(); }
+
+private:
+    static constexpr std::size_t all = std::numeric_limits<std::size_t>::max();
+
+    NullModel text_;
+    std::size_t plain_ = all;
+    TokenId seen_ = 0;
 };
 
 /// A Retriever whose passages have a fixed length and differ from one retrieval to the next.

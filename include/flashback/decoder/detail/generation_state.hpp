@@ -139,7 +139,19 @@ public:
 
     TokenSpan head() const { return options.head ? options.head->view() : TokenSpan{}; }
 
-    ContextParts parts() const { return {head(), standing.views(), TokenSpan{context}.subspan(dropped), laid_out}; }
+    ContextParts parts() const { return {head(), standing.views(), TokenSpan{context}.subspan(dropped), laid_out, held_plain}; }
+
+    void count(const TokenCounts& counts) {
+        result.stats.counts += counts;
+        if (retrieval) retrieval->counts += counts;
+    }
+
+    /// Adds the time that the present need took.
+    void spend(double& seconds) {
+        const double spent = since(needed);
+        seconds += spent;
+        if (retrieval) retrieval->seconds += spent;
+    }
 
     /// The report of a search whose answer stands now.
     void report_retrieval(std::size_t rewind) {
@@ -198,8 +210,9 @@ public:
     GenerateOptions options;  // with the head of the model, unless there is another
     ModelFacts model;         // without head
     Generation result;
-    TokenBuffer context;                 // the prompt and what was generated
-    TokenBuffer held;                    // what the model holds
+    TokenBuffer context;                    // the prompt and what was generated
+    TokenBuffer held;                       // what the model holds
+    std::optional<std::size_t> held_plain;  // how many of them see no passages beside the text; none: all, and nothing is seen
     TokenBuffer laid_out;                // by the last plan, and the text since; what is held, whatever the model held before
     StandingPassages standing;           // of the last retrieval
     std::optional<Retrieval> retrieval;  // found, and not yet read by the model
