@@ -1,4 +1,4 @@
-/// \file A complete FlashBack decoder: a language model writes, and every 16 tokens it reads a passage that fits its text.
+/// \file A complete decoder that retrieves: a language model writes, and every 16 tokens it reads a passage that fits its text.
 ///
 /// 01_decoder [MODEL [CORPUS]]: a GGUF file; and a folder of texts, a text file or JSON lines (see read_corpus). By default it
 /// takes those of this repository, if it is started at its top.
@@ -19,7 +19,7 @@ int main(int argc, char** argv) try {
     const auto policies = fb::Policies{}
                               .schedule(fb::EveryNTokens{16})  // retrieve every 16 tokens
                               .query(fb::LastNTokens{32})      // search for what the newest 32 tokens say
-                              .layout(fb::AppendPassages{})    // [BOS][text][passage]: the text stays evaluated
+                              .layout(fb::PassagesAside{})     // beside the text: what was evaluated stays valid
                               .sampler(fb::TruncatedSampling{{.temperature = 0.8f, .top_p = 0.95f, .seed = 3}});
 
     fb::Decoder decoder{session, index, policies};

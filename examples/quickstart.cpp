@@ -1,7 +1,6 @@
-/// \file What examples/quickstart.sh runs: the whole of FlashBack. A language model writes while it retrieves from an
-/// encyclopaedia; its adapter was tuned to read passages after the text. The program measures what passages cost after the
-/// text, in front of it, and after it without reuse. It also measures how well the model predicts entries on which neither it
-/// nor the adapter was trained.
+/// \file What examples/quickstart.sh runs. A language model writes while it retrieves from an encyclopaedia. The program measures
+/// what passages cost beside the text, after it, in front of it, and beside it without reuse. It also measures how well the model
+/// predicts entries on which neither it nor its adapters, which were tuned to read passages after the text, were trained.
 
 #include "flashback/flashback.hpp"
 #include "models/default_model.hpp"
@@ -127,31 +126,31 @@ void print_table(const std::vector<Row>& rows) {
 
 /// Writes, and says what it costs.
 void write_and_count(const System& system) {
-    fb::Session session{system.model, {.executor = system.pool, .adapter = system.adapter}};
+    fb::Session session{system.model, {.executor = system.pool}};
     const auto prompt = system.tokenizer.encode(prompt_text);
     std::vector<fb::TokenId> masked = system.model->text_ends;
-    masked.push_back(system.tokenizer.id("\n"));
+    for (const char* name : {"\n", "<MARK_L>", "<MARK_R>"}) masked.push_back(system.tokenizer.id(name));
     const auto policies = fb::Policies{}
                               .schedule(fb::EveryNTokens{stride})
-                              .wrapper(system.markers())
                               .sampler(fb::TruncatedSampling{{.temperature = 0.8f, .top_p = 0.95f, .seed = 1}});
     const auto run = [&](Row& row, const auto& chosen) {
         session.truncate(0);
         fb::Decoder decoder{session, system.index, chosen};
-        // The model would end the article, or the paragraph, soon; masking these tokens lets it write on.
+        // The model would end the article, or the paragraph, soon; masking these tokens lets it write on. It has no use for marks.
         fb::Generation generation = decoder.generate(prompt, {.max_tokens = new_tokens, .masked = masked});
         if (row.best.tokens.empty() || generation.stats.seconds.total < row.best.stats.seconds.total)
             row.best = std::move(generation);
     };
-    std::vector<Row> rows{{"append", {}}, {"prepend", {}}, {"append, recomputed", {}}};
+    std::vector<Row> rows{{"aside", {}}, {"append", {}}, {"prepend", {}}, {"aside, recomputed", {}}};
     for (int i = 0; i < repetitions; ++i) {
-        run(rows[0], policies.layout(fb::AppendPassages{}));
+        run(rows[0], policies.layout(fb::PassagesAside{}));
         if (i == 0) print_generation(rows[0].best, system.tokenizer);
-        run(rows[1], policies.layout(fb::PrependPassages{}));
-        run(rows[2], policies.layout(fb::AppendPassages{}).reuse(fb::RecomputeAll{}));
+        run(rows[1], policies.layout(fb::AppendPassages{}));
+        run(rows[2], policies.layout(fb::PrependPassages{}));
+        run(rows[3], policies.layout(fb::PassagesAside{}).reuse(fb::RecomputeAll{}));
     }
     print_table(rows);
-    if (rows[0].best.tokens != rows[2].best.tokens)
+    if (rows.front().best.tokens != rows.back().best.tokens)
         throw std::runtime_error("reuse changed the text: this is a bug of flashback");
     std::cout
         << "\nThe first and the last line wrote the same text: what is reused gives the same bits as if it were evaluated.\n";
@@ -232,6 +231,9 @@ void measure(const System& system, const std::string& titles_path, std::size_t m
         std::cout << '\n';
     };
     print("no retrieval", none);
+    const auto aside = fb::Policies{}.layout(fb::PassagesAside{});
+    print("aside", measured(passages, aside, untuned));
+    print("aside, unrelated passages", measured(others, aside, untuned));
     print("prepend", measured(passages, fb::Policies{}.layout(fb::PrependPassages{}), untuned));
     print("append", measured(passages, fb::Policies{}, untuned));
     print("append, the newest 16 tokens once more",
@@ -257,7 +259,7 @@ void quickstart(const std::string& corpus_path, const std::string& adapter_path,
     const System system{std::move(tokenizer), model, adapter_of(adapter_path), adapter_of(repeat_path), std::move(index), pool};
     std::cout << "Model   " << model->config.name << ": " << model->config.layers << " layers of width " << model->config.width
               << ", window " << model->config.window << ", on " << pool.concurrency() << " threads (" FLASHBACK_ISA_NAME ")\n"
-              << "Adapter " << adapter_path << ": a LoRA and the embeddings of <MARK_L> and <MARK_R>\n"
+              << "Adapter " << adapter_path << ": a LoRA and the embeddings of <MARK_L> and <MARK_R>, for the last table\n"
               << "Corpus  " << corpus_path << ": " << system.index.passages().documents().size() << " documents, "
               << system.index.passages().size() << " passages\n\n";
     write_and_count(system);

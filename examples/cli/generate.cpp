@@ -67,6 +67,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
                   {"decode", stats.seconds.decode},
                   {"total", stats.seconds.total}}}}},
               {"retrieved", retrieved}};
+    if (settings.layout == "aside") json["seeing"] = settings.seeing;
     describe(settings.adapter, json);
     return json;
 }
@@ -169,6 +170,7 @@ void add_generate(CLI::App& app, Command& run) {
         if (settings->layout != "none" && settings->corpus.empty())
             throw CLI::ValidationError("generate needs --corpus, or --layout none");
         check_repeat(settings->layout, settings->repeat);
+        check_seeing(settings->layout, settings->seeing);
         settings->adapter.tokens = tokens_with(settings->markers.ids);
         run = [settings] { generate(*settings); };
     });

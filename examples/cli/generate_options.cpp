@@ -25,9 +25,9 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
         ->type_name("PATH");
     settings.prompt.add(command, "prompt", "The text to continue");
 
-    choice("--layout", settings.layout, {"append", "sticky", "prepend", "none"},
-           "Where passages stand: after the text (append), likewise but left in place if they are found again (sticky), or in "
-           "front of the text (prepend); none: no retrieval");
+    choice("--layout", settings.layout, {"aside", "append", "sticky", "prepend", "none"},
+           "Where passages stand: beside the text, where only its newest tokens see them (aside), after it (append), likewise "
+           "but left in place if they are found again (sticky), or in front of it (prepend); none: no retrieval");
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
     choice("--markers", settings.markers.choice, {"auto", "on", "off"},
@@ -40,6 +40,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     count("--passages", settings.passages, 0, "Passages at each retrieval");
     count("--passage-tokens", settings.passage_tokens, 1, "The most tokens of a passage");
     add_repeat(command, settings.repeat);
+    add_seeing(command, settings.seeing);
 
     count("--max-tokens", settings.max_tokens, 0, "The most tokens to generate");
     command
@@ -82,7 +83,7 @@ GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::
         .schedule(settings.layout == "none" ? AnySchedule{Never{}} : AnySchedule{EveryNTokens{settings.stride}})
         .query(AnyQuery{LastNTokens{settings.query_tokens}})
         .wrapper(wrapper_of(markers))
-        .layout(layout_of(settings.layout, settings.repeat))
+        .layout(layout_of(settings.layout, settings.repeat, settings.seeing))
         .reuse(settings.reuse == "none" ? AnyReuse{RecomputeAll{}} : AnyReuse{KeepCommonPrefix{}})
         .overflow(settings.overflow == "stop" ? AnyOverflow{StopWhenFull{}} : AnyOverflow{DropOldest{}})
         .sampler(sampler_of(settings))

@@ -28,6 +28,7 @@ struct GenerateSettings {
     std::size_t passages = 1;
     std::size_t passage_tokens = 128;
     std::size_t repeat = 0;
+    std::size_t seeing = 1;
     std::size_t max_tokens = 128;
     std::vector<std::string> stop;
     bool ignore_eos = false;

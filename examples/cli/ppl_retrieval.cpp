@@ -87,7 +87,7 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
               {"perplexity", p.perplexity()},
               {"perplexity_standard_error", p.perplexity_standard_error()},
               {"nats_by_place", p.place_nats}};
-    if (settings.layout == "aside") json["seeing"] = std::max<std::size_t>(settings.seeing, 1);
+    if (settings.layout == "aside") json["seeing"] = settings.seeing;
     if (settings.per == "word") {
         json["words"] = m.words;
         json["perplexity_per_word"] = p.perplexity_per(m.words);
@@ -217,8 +217,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
            "Marking tokens around passages; auto: if the adapter has trained them");
     add_passages(command, settings, layout);
     add_repeat(command, settings.repeat)->needs(layout);
-    count("--seeing", settings.seeing, 1,
-          "With --layout aside: the newest N tokens of the text see the passages; by default 1");
+    add_seeing(command, settings.seeing)->needs(layout);
     count("--context", settings.context, 1,
           "Tokens of text in front of a stride, the same for every layout; by default as many as fit beside head, passages, "
           "markers "
@@ -244,10 +243,7 @@ void check_retrieval_options(const RetrievalPplSettings& settings) {
     if (settings.layout != "none" && settings.corpus.empty())
         throw CLI::ValidationError("ppl needs --corpus, or --layout none");
     check_repeat(settings.layout, settings.repeat);
-    if (settings.seeing > 0 && settings.layout != "aside") {
-        throw CLI::ValidationError("--seeing " + std::to_string(settings.seeing) +
-                                   " needs passages beside the text, found --layout " + settings.layout);
-    }
+    check_seeing(settings.layout, settings.seeing);
     if (settings.hold % settings.stride != 0) {
         throw CLI::ValidationError("--hold: found " + std::to_string(settings.hold) + ", expected a multiple of --stride, " +
                                    std::to_string(settings.stride));

@@ -30,7 +30,7 @@ struct RetrievalSettings {
     std::size_t passages = 1;
     std::size_t passage_tokens = 128;
     std::size_t repeat = 0;
-    std::size_t seeing = 0;  ///< 0: not given
+    std::size_t seeing = 1;
 };
 
 /// Adds --query-tokens, --passages and --passage-tokens, which make no sense without the option `needed` if there is one.
@@ -42,9 +42,15 @@ CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat);
 /// Refuses --repeat with a layout that leaves the end of the text where it is.
 void check_repeat(const std::string& layout, std::size_t repeat);
 
-/// The layout "append" (with `repeat` tokens repeated), "sticky", "prepend", or "aside" (seen by the newest `seeing` tokens, or the newest one). ("overwrite" differs in the text that is read,
-/// not in the layout.)
-flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat, std::size_t seeing = 0);
+/// Adds --seeing, which goes only with passages aside.
+CLI::Option* add_seeing(CLI::App& command, std::size_t& seeing);
+
+/// Refuses --seeing with a layout that puts passages into the text.
+void check_seeing(const std::string& layout, std::size_t seeing);
+
+/// The layout "append" (with `repeat` tokens repeated), "sticky", "prepend", or "aside" (seen by the newest `seeing` tokens).
+/// ("overwrite" differs in the text that is read, not in the layout.)
+flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat, std::size_t seeing = 1);
 
 /// The text of the settings, from a file or from standard input, as tokens of its documents. Each is followed by EOS if the
 /// vocabulary has one that is not BOS, else by a newline.

@@ -313,7 +313,7 @@ private:
                 keep_ = plan.keep;
                 plain_ = plan.plain;
                 beside_ = !plan.beside.empty();
-                state_.count({keep_, 0, keep_, state_.held.size() - keep_});
+                state_.reuse = {keep_, 0, keep_, state_.held.size() - keep_};
                 state_.reserve_for(plan.wanted.size());
                 state_.laid_out = state_.scratch.wanted;
                 break;

@@ -122,6 +122,7 @@ public:
         laid_out.clear();
         retrieval.reset();
         newest.forget();
+        reuse = {};
         retrieved_at = dropped = put_off = 0;
     }
 
@@ -141,7 +142,9 @@ public:
 
     ContextParts parts() const { return {head(), standing.views(), TokenSpan{context}.subspan(dropped), laid_out, held_plain}; }
 
-    void count(const TokenCounts& counts) {
+    /// Counts what a part of a plan took, and with the first one what the plan reuses.
+    void count(TokenCounts counts) {
+        counts += std::exchange(reuse, {});
         result.stats.counts += counts;
         if (retrieval) retrieval->counts += counts;
     }
@@ -218,6 +221,7 @@ public:
     std::optional<Retrieval> retrieval;  // found, and not yet read by the model
     OwnedQuery query;
     PlanScratch scratch;
+    TokenCounts reuse;    // of the plan that is being carried out, until something was evaluated
     NewestLogits newest;  // what the newest token was taken from
     std::size_t prompt_tokens = 0;
     std::size_t retrieved_at = 0;
