@@ -1,5 +1,6 @@
 // Every gradient of a whole model against finite differences of a forward pass in double.
 #include "flashback/train/trainer.hpp"
+#include "support/errors.hpp"
 #include "train/helpers.hpp"
 
 #include <algorithm>
@@ -22,7 +23,16 @@ void check_gradients(Trainer& trainer, DoubleTransformer& reference, const std::
     trainer.accumulate(batch);
     const auto loss = [&] {
         double sum = 0;
-        for (const TrainingExample& example : batch) sum += reference.loss(example.tokens, example.targets);
+        for (const TrainingExample& example : batch) {
+            const PassageRows beside = example.beside;
+            reference.positions.clear();
+            for (std::size_t t = 0; t < example.tokens.size(); ++t) reference.positions.push_back(beside.position(t));
+            reference.sees = [beside](std::size_t row, std::size_t other) {
+                const bool passage = row >= beside.begin && row < beside.end;
+                return other <= row && !(passage && other >= beside.head && other < beside.begin);
+            };
+            sum += reference.loss(example.tokens, example.targets);
+        }
         return sum;
     };
     REQUIRE(trainer.layout().elements() > 0);
@@ -152,4 +162,71 @@ TEST_CASE("gradients of a LoRA and of markers of every family are those of finit
             check_gradients(trainer, reference, {example});
         }
     }
+}
+
+TEST_CASE(
+    "gradients of examples with a passage beside the text are those of finite differences, and the loss is that of a session") {
+    const std::vector<TokenId> markers{5, 30};
+    for (const OddFamily& family : odd_families()) {
+        CAPTURE(family.name);
+        const auto model = random_model(family.shape);
+        std::vector<TrainingExample> batch{random_example(90, 37, 1, 70, markers), random_example(40, 37, 2, 30, markers),
+                                           random_example(20, 37, 3, 10, markers)};
+        batch[0].beside = {2, 40, 66};  // across blocks of queries
+        batch[1].beside = {0, 3, 28};   // without a head, and longer than the text in front of it
+        batch[1].tokens[5] = 5;
+        batch[1].tokens[20] = 30;
+        for (const bool all : {true, false}) {
+            TrainingTargets targets{.markers = markers};
+            if (all) targets = {.all = true};
+            Trainer trainer{model, targets, {.cut_columns = markers}};
+            disturb(trainer);
+            DoubleTransformer reference = in_double(*model, trainer);
+            if (!all) reference.markers = markers;
+            reference.cut = markers;
+            check_gradients(trainer, reference, batch);
+        }
+
+        Trainer untrained{model, {.all = true}};
+        Session session{model, {.cache = DType::f32}};
+        for (const TrainingExample& example : batch) {
+            const PassageRows beside = example.beside;
+            const TokenSpan tokens = example.tokens;
+            session.truncate(0);
+            if (beside.begin > 0) session.evaluate(tokens.first(beside.begin));
+            if (beside.size() > 0)
+                session.see({session.block(tokens.subspan(beside.begin, beside.size()), beside.head, beside.head)});
+            const std::span<const float> logits = session.evaluate_all(tokens.subspan(beside.end));
+            double sum = 0;
+            for (const std::uint32_t target : example.targets) {
+                const auto row = logits.subspan((target - 1 - beside.end) * session.vocab_size(), session.vocab_size());
+                double total = 0;
+                for (const float logit : row) total += std::exp(static_cast<double>(logit));
+                sum += std::log(total) - static_cast<double>(row[static_cast<std::size_t>(tokens[target])]);
+            }
+            CHECK(untrained.evaluate({&example, 1}).nats == doctest::Approx(sum).epsilon(1e-5));
+        }
+    }
+}
+
+TEST_CASE("passages beside the text that make no sense are refused") {
+    Trainer trainer{odd_model(true), {.all = true}};
+    TrainingExample example = random_example(30, 37, 3, 20);
+    const auto refuse = [&](PassageRows beside, const char* sentence) {
+        example.beside = beside;
+        check_error(ErrorCode::contract, sentence, [&] { trainer.accumulate({&example, 1}); });
+    };
+    refuse({5, 3, 8}, "has a passage from 3 to 8 that sees the first 5, expected it behind these");
+    refuse({1, 9, 8}, "has a passage from 9 to 8");
+    refuse({1, 9, 30},
+           "has a passage from 9 to 30 that sees the first 1, expected it behind these, and at least 1 token behind it");
+    refuse({1, 9, 20}, "has a target at token 20, expected all behind token 20, the first after its passage");
+    example = random_example(120, 37, 3, 115);
+    example.beside = {1, 40, 60};
+    check_error(ErrorCode::window, "takes 101 positions, but the window of the model has 100", [&] {
+        TrainingExample longer = random_example(121, 37, 3, 115);
+        longer.beside = {1, 40, 60};
+        trainer.accumulate({&longer, 1});
+    });
+    trainer.accumulate({&example, 1});
 }

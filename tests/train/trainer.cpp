@@ -313,7 +313,7 @@ TEST_CASE("refusals name what was found and what was expected") {
     refuse_example(ErrorCode::contract, "the target at position 1 of a training example is the token 3, whose column is cut",
                    {{1, 3}, {1}});
     refuse_example(ErrorCode::contract, "the token 37 is not in the vocabulary of 37 tokens", {{1, 37}, {1}});
-    refuse_example(ErrorCode::window, "a training example has 101 tokens, but the window of the model has 100",
+    refuse_example(ErrorCode::window, "a training example takes 101 positions, but the window of the model has 100",
                    {TokenBuffer(101, 1), {1}});
     check_error(ErrorCode::contract, "a step of the optimiser without examples, expected at least one",
                 [&] { trainer.apply(); });

@@ -11,10 +11,28 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// One sequence, which begins at position 0. The token at each target position is predicted from all tokens before it.
+/// A passage beside the text of an example: the tokens from `begin` to `end`. They stand at the positions after the first `head`
+/// tokens, and see these and the passage up to themselves. The tokens behind them stand where they would without the passage,
+/// and see everything.
+struct PassageRows {
+    std::size_t head = 0;
+    std::size_t begin = 0;
+    std::size_t end = 0;  ///< `begin` if there is no passage
+
+    constexpr std::size_t size() const noexcept { return end - begin; }
+    constexpr bool has(std::size_t token) const noexcept { return token >= begin && token < end; }
+    /// Where a token stands.
+    constexpr std::size_t position(std::size_t token) const noexcept {
+        return token < begin ? token : token < end ? head + (token - begin) : token - size();
+    }
+    constexpr bool operator==(const PassageRows&) const = default;
+};
+
+/// One sequence, which begins at position 0. Each target is predicted from the tokens before it.
 struct TrainingExample {
     TokenBuffer tokens;
-    std::vector<std::uint32_t> targets;  ///< positions, ascending, from 1 to tokens.size() - 1
+    std::vector<std::uint32_t> targets;  ///< which tokens, ascending, from 1 to tokens.size() - 1
+    PassageRows beside = {};             ///< all targets come behind the token after it
 };
 
 /// The last `count` tokens are the targets; if there are fewer, all but the first.

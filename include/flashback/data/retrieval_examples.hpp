@@ -29,7 +29,7 @@ inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, St
 /// Examples by number, each made when it is asked for. An example is head, context and passages as the policies lay them out,
 /// and then the tokens of the stride, which are the targets. Passages take room from the context: both together have the length
 /// that was drawn for the stride. If head and markers do not fit into the window beside that, the oldest tokens of the context
-/// are left out.
+/// are left out. A passage beside the text stands in front of the tokens that see it.
 ///
 /// Prepare the strides once with `retrieve_strides` or `cached_strides`: they serve every layout and wrapper.
 /// Requires  the text lives as long; if several threads ask for examples at once, they must be allowed to call the policies at
@@ -64,14 +64,17 @@ public:
         const std::size_t targets = strides_.stride();
         PlanScratch scratch;
         const StrideLayout layout{head_, /*passages_replace_text=*/true, window_};
+        const ContextPlan plan = plan_stride(policies_, {}, {text_, stride, targets}, layout, scratch);
         TokenBuffer tokens;
-        {
-            const ContextPlan plan = plan_stride(policies_, {}, {text_, stride, targets}, layout, scratch);
-            tokens.reserve(plan.wanted.size() + targets);
-            append(tokens, plan.wanted);
-        }
+        tokens.reserve(plan.wanted.size() + scratch.wrapped.size() + targets);
+        append(tokens, plan.wanted.first(plan.plain));
+        append(tokens, plan.beside);
+        const PassageRows beside{head_.size(), plan.plain, tokens.size()};
+        append(tokens, plan.wanted.subspan(plan.plain));
         append(tokens, text_.subspan(stride.at, targets));
-        return predict_last(std::move(tokens), targets);
+        TrainingExample example = predict_last(std::move(tokens), targets);
+        if (beside.size() > 0) example.beside = beside;
+        return example;
     }
 
 private:

@@ -1,6 +1,7 @@
 /// \file Causal attention of training: forward and backward, in blocks of 64 queries.
 #pragma once
 
+#include "flashback/data/example.hpp"
 #include "flashback/simd/backward.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/gemm.hpp"
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
@@ -69,33 +71,37 @@ struct Attending {
     Span q, k, v;
 };
 
-/// The rows from `begin` to `end`.
-struct RowRange {
+/// The rows from `begin` to `end`, and what is beside the text among all rows up to `end`.
+struct AttendingRows {
     std::size_t begin, end;
+    PassageRows beside = {};
 };
 
 /// Leaves softmax(q Kᵀ) of a block of queries in `weights`, with zeros for the keys that a query does not see.
-inline void attention_weights(ConstRowSpan q, std::size_t column, std::size_t first, std::size_t last, std::size_t d,
+inline void attention_weights(ConstRowSpan q, std::size_t column, const AttendingRows& block, std::size_t d,
                               AttentionScratch& s) noexcept {
+    const auto& [first, last, beside] = block;
     simd::GemmRows queries = q.left();
     queries.data = q.row(first) + column;
     simd::gemm(queries, s.keys_across.right(), s.weights.result(), {last - first, panels_of(last), d});
     for (std::size_t r = first; r < last; ++r) {
         float* row = s.weights.row(r - first);
+        if (beside.has(r)) std::fill(row + beside.head, row + beside.begin, -std::numeric_limits<float>::infinity());
         simd::softmax(row, r + 1, row);
         std::fill(row + r + 1, row + simd::padded(last), 0.0f);
     }
 }
 
-/// out = softmax(q Kᵀ) V for every head; each position of the range sees itself and all before.
+/// out = softmax(q Kᵀ) V for every head; each row of the range sees itself and all before, but a passage beside the text does not
+/// see the text.
 /// Shape     q, out (rows, heads · head_dim), those of the range   k, v (rows, kv_heads · head_dim)
 /// Requires  q is scaled by 1/sqrt(head_dim) already
 /// Cost      with begin = 0, 2 · heads · head_dim · rows² / 2 multiply-adds, and for each row half a block of queries more
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1; Ainslie et al. 2023, GQA, section 2.2
-inline void attention_forward(const AttentionShape& shape, const Attending<ConstRowSpan>& x, const RowRange& range, RowSpan out,
-                              AttentionScratch& s) noexcept {
+inline void attention_forward(const AttentionShape& shape, const Attending<ConstRowSpan>& x, const AttendingRows& range,
+                              RowSpan out, AttentionScratch& s) noexcept {
     const auto& [q, k, v] = x;
-    const auto [begin, rows] = range;
+    const auto& [begin, rows, beside] = range;
     const std::size_t d = shape.head_dim;
     const std::size_t sharing = shape.heads / shape.kv_heads;
     for (std::size_t g = 0; g < shape.kv_heads; ++g) {
@@ -104,7 +110,7 @@ inline void attention_forward(const AttentionShape& shape, const Attending<Const
         for (std::size_t h = g * sharing; h < (g + 1) * sharing; ++h) {
             for (std::size_t first = begin; first < rows; first += AttentionScratch::block) {
                 const std::size_t last = std::min(first + AttentionScratch::block, rows);
-                attention_weights(q, h * d, first, last, d, s);
+                attention_weights(q, h * d, {first, last, beside}, d, s);
                 simd::gemm(s.weights.left(), s.values.right(), s.out.result(), {last - first, panels_of(d), last});
                 copy_columns({s.out}, last - first, d, {out, first, h * d});
             }
@@ -118,9 +124,9 @@ inline void attention_forward(const AttentionShape& shape, const Attending<Const
 /// Cost      2.5 times that of attention_forward
 /// Source    Dao et al. 2022, FlashAttention, algorithm 4
 inline void attention_backward(const AttentionShape& shape, const Attending<RowSpan>& x, ConstRowSpan out, ConstRowSpan dout,
-                               const RowRange& range, AttentionScratch& s) noexcept {
+                               const AttendingRows& range, AttentionScratch& s) noexcept {
     const auto& [q, k, v] = x;
-    const auto [begin, rows] = range;
+    const auto& [begin, rows, beside] = range;
     using simd::GemmStart;
     const std::size_t d = shape.head_dim;
     const std::size_t sharing = shape.heads / shape.kv_heads;
@@ -134,7 +140,7 @@ inline void attention_backward(const AttentionShape& shape, const Attending<RowS
             for (std::size_t first = begin; first < rows; first += AttentionScratch::block) {
                 const std::size_t last = std::min(first + AttentionScratch::block, rows);
                 const std::size_t count = last - first;
-                attention_weights(q, h * d, first, last, d, s);
+                attention_weights(q, h * d, {first, last, beside}, d, s);
                 copy_columns({q, first, h * d}, count, d, {s.q});
                 copy_columns({dout, first, h * d}, count, d, {s.out_gradient});
                 simd::gemm(s.weights.left_transposed(), s.out_gradient.right(), s.values_gradient.result(),

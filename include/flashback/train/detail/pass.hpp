@@ -155,13 +155,14 @@ private:
         if (projects()) multiply(net_.project_in, work_.embedded, rows_, stream(0), zero);
         if (net_.config.positions != Positions::learned) return;
         for (std::size_t t = 0; t < rows_; ++t) {
-            net_.position(t, work_.normed.row(t));
+            net_.position(example_.beside.position(t), work_.normed.row(t));
             simd::add(stream(0).row(t), work_.normed.row(t), net_.config.width);
         }
     }
 
     void embed_backward() noexcept {
-        for (std::size_t t = 0; t < rows_; ++t) net_.position_backward(t, work_.gradient.row(t), gradients_);
+        for (std::size_t t = 0; t < rows_; ++t)
+            net_.position_backward(example_.beside.position(t), work_.gradient.row(t), gradients_);
         if (projects()) {
             if (net_.project_in.trains()) weight_gradient(net_.project_in, work_.embedded, work_.gradient, rows_, gradients_);
             multiply_back(net_.project_in, work_.gradient, rows_, work_.embedded_gradient, zero, work_.linear);
@@ -173,8 +174,9 @@ private:
     /// Rotates all heads by the angles of their positions, or back.
     void rotate(RowSpan x, std::size_t heads, const Rows& sine, std::size_t begin) const noexcept {
         for (std::size_t t = begin; t < rows_; ++t) {
+            const std::size_t at = example_.beside.position(t);
             for (std::size_t h = 0; h < heads; ++h)
-                simd::rotate_pairs(x.row(t) + h * net_.config.head_dim, work_.cosine.row(t), sine.row(t),
+                simd::rotate_pairs(x.row(t) + h * net_.config.head_dim, work_.cosine.row(at), sine.row(at),
                                    net_.frequencies.size());
         }
     }
@@ -196,7 +198,7 @@ private:
         rotate(s.q, net_.config.heads, work_.sine, first);
         rotate(s.k, net_.config.kv_heads, work_.sine, 0);
         scale_queries(s.q, first);
-        attention_forward(heads(), {s.q, s.k, s.v}, {first, rows_}, s.attended, work_.attention);
+        attention_forward(heads(), {s.q, s.k, s.v}, {first, rows_, example_.beside}, s.attended, work_.attention);
         Rows& sum = sum_of(s.middle, s.attention_sum);
         copy(s.x, sum, first);
         run(l, output, s.attended, sum, first, accumulate);
@@ -212,7 +214,8 @@ private:
         finish_sum_back(s.attention_sum, layer.attention_norm, first);
         run_back(l, output, {s.attended, work_.gradient, inside ? work_.attended_gradient.view() : RowSpan{}}, first, zero);
         if (!inside) return;
-        attention_backward(heads(), {s.q, s.k, s.v}, s.attended, work_.attended_gradient, {first, rows_}, work_.attention);
+        attention_backward(heads(), {s.q, s.k, s.v}, s.attended, work_.attended_gradient, {first, rows_, example_.beside},
+                           work_.attention);
         scale_queries(s.q, first);
         rotate(s.q, net_.config.heads, work_.minus_sine, first);
         rotate(s.k, net_.config.kv_heads, work_.minus_sine, 0);

@@ -122,9 +122,15 @@ FLASHBACK_DETAIL_ONCE void Trainer::check(std::span<const TrainingExample> examp
     for (const TrainingExample& example : examples) {
         FLASHBACK_ASSERT(!example.targets.empty(), "a training example of ", example.tokens.size(),
                          " tokens has no targets, expected at least one");
-        if (example.tokens.size() > net_.config.window) {
-            FLASHBACK_THROW(ErrorCode::window, "a training example has ", example.tokens.size(),
-                            " tokens, but the window of the model has ", net_.config.window);
+        const PassageRows& beside = example.beside;
+        FLASHBACK_ASSERT(beside.head <= beside.begin && beside.begin <= beside.end && beside.end < example.tokens.size(),
+                         "a training example of ", example.tokens.size(), " tokens has a passage from ", beside.begin, " to ",
+                         beside.end, " that sees the first ", beside.head,
+                         ", expected it behind these, and at least 1 token behind it");
+        const std::size_t positions = std::max(example.tokens.size() - beside.size(), beside.head + beside.size());
+        if (positions > net_.config.window) {
+            FLASHBACK_THROW(ErrorCode::window, "a training example takes ", positions,
+                            " positions, but the window of the model has ", net_.config.window);
         }
         for (const TokenId id : example.tokens) check_id(id, "the token");
         std::size_t before = 0;
@@ -132,6 +138,8 @@ FLASHBACK_DETAIL_ONCE void Trainer::check(std::span<const TrainingExample> examp
             FLASHBACK_ASSERT(target > before && target < example.tokens.size(), "a training example of ", example.tokens.size(),
                              " tokens has a target at position ", target, ", expected ascending positions from 1 on");
             before = target;
+            FLASHBACK_ASSERT(beside.size() == 0 || target > beside.end, "a training example has a target at token ", target,
+                             ", expected all behind token ", beside.end, ", the first after its passage");
             FLASHBACK_ASSERT(std::ranges::find(options_.cut_columns, example.tokens[target]) == options_.cut_columns.end(),
                              "the target at position ", target, " of a training example is the token ", example.tokens[target],
                              ", whose column is cut");
