@@ -27,8 +27,9 @@ void FinetuneOptions::add(CLI::App& command) {
     command
         .add_option(
             "--layout", retrieval.layout,
-            "Where passages stand: after the text (append) or in front of it (prepend); none: the same without passages")
-        ->check(CLI::IsMember({"append", "prepend", "none"}))
+            "Where passages stand: after the text (append), in front of it (prepend), or beside it, where only its newest "
+            "tokens see them (aside); none: the same without passages")
+        ->check(CLI::IsMember({"append", "prepend", "aside", "none"}))
         ->capture_default_str();
     markers_option_ =
         command
@@ -64,6 +65,7 @@ void FinetuneOptions::add(CLI::App& command) {
         ->capture_default_str();
     add_passages(command, retrieval);
     add_repeat(command, retrieval.repeat);
+    add_seeing(command, retrieval.seeing);
     command
         .add_option("--context-min", least_context,
                     "The fewest tokens of text and passages in front of a stride; each stride gets a random number of them. By "
@@ -103,6 +105,7 @@ void FinetuneOptions::check() const {
     if (retrieval.layout != "none" && retrieval.corpus.empty())
         throw CLI::ValidationError("finetune needs --corpus, or --layout none");
     check_repeat(retrieval.layout, retrieval.repeat);
+    check_seeing(retrieval.layout, retrieval.seeing);
     if (all) {
         for (const CLI::Option* option : adapted_) {
             if (option->count() > 0)

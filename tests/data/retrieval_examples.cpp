@@ -9,6 +9,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -52,15 +53,16 @@ TEST_CASE("Examples are head, context and passages in the order of the layout, a
     CHECK(options.most_context == 59);
     const RetrievedStrides strides = retrieve_strides(world.text, world.passages, LastNTokens{8}, options);
     const TokenBuffer head{bos};
-    const auto examples_of = [&](bool append, bool markers) {
+    const auto examples_of = [&](AnyLayout layout, bool markers) {
         const AnyPolicies policies = AnyPolicies{}
-                                         .layout(append ? AnyLayout{AppendPassages{}} : AnyLayout{PrependPassages{}})
+                                         .layout(std::move(layout))
                                          .wrapper(markers ? AnyWrapper{MarkerTokens{left, right}} : AnyWrapper{NoMarkers{}});
         return RetrievalExamples{text, strides, policies, head, window};
     };
-    const auto append_marked = examples_of(true, true);
-    const auto append_plain = examples_of(true, false);
-    const auto prepend_marked = examples_of(false, true);
+    const auto append_marked = examples_of(AnyLayout{AppendPassages{}}, true);
+    const auto append_plain = examples_of(AnyLayout{AppendPassages{}}, false);
+    const auto prepend_marked = examples_of(AnyLayout{PrependPassages{}}, true);
+    const auto aside_marked = examples_of(AnyLayout{PassagesAside{3}}, true);
     REQUIRE(append_marked.size() == (text.size() - 64) / 4);
     std::size_t cut = 0;
     for (std::size_t i = 0; i < strides.size(); ++i) {
@@ -79,6 +81,13 @@ TEST_CASE("Examples are head, context and passages in the order of the layout, a
         REQUIRE(append_marked[i].tokens == joined({head, text.subspan(at - marked_length, marked_length), marked, targets}));
         REQUIRE(append_plain[i].tokens == joined({head, text.subspan(at - plain_length, plain_length), document, targets}));
         REQUIRE(prepend_marked[i].tokens == joined({head, marked, text.subspan(at - marked_length, marked_length), targets}));
+        // Beside the text, passages and marks take no positions from it; the newest 3 tokens see them.
+        const std::size_t aside_length = std::min<std::size_t>(context - document.size(), 59);
+        const TokenSpan read = text.subspan(at - aside_length, aside_length);
+        REQUIRE(aside_marked[i].tokens == joined({head, read.first(aside_length - 3), marked, read.last(3), targets}));
+        REQUIRE(aside_marked[i].beside == PassageRows{1, aside_length - 2, aside_length - 2 + marked.size()});
+        REQUIRE(aside_marked[i].targets.front() == aside_marked[i].tokens.size() - 4);
+        REQUIRE(append_marked[i].beside == PassageRows{});
         const auto size = static_cast<std::uint32_t>(append_marked[i].tokens.size());
         REQUIRE(size <= window);
         REQUIRE(append_marked[i].targets == std::vector<std::uint32_t>{size - 4, size - 3, size - 2, size - 1});
