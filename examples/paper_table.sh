@@ -137,7 +137,8 @@ row() {
 # with_unrelated PAIR CORPUS: the adapters that markers have, beside passages of another corpus, which can say nothing.
 with_unrelated() {
     unrelated=$2
-    for place in append prepend; do
+    row "$1" aside_untuned_unrelated aside off
+    for place in aside append prepend; do
         adapter "$1" "${place}_lora_markers" "$place" on
         row "$1" "${place}_unrelated" "$place" on --repeat 0
     done
@@ -164,12 +165,16 @@ for part in $parts; do
     technical)
         prepare_technical
         row technical none none off
+        row technical aside aside off
+        for n in 4 16; do row technical "aside_seeing_$n" aside off --seeing "$n"; done
         row technical prepend prepend off
         row technical append append off
         row technical append_repeat append off --repeat 16
+        tuned technical aside_lora_markers aside on
         tuned technical append_lora_markers append on
         tuned technical prepend_lora_markers prepend on
         tuned technical none_lora none off
+        tuned technical aside_lora aside off
         tuned technical append_lora append off
         tuned technical prepend_lora prepend off
         tuned technical append_lora_fixed append fixed
@@ -184,8 +189,12 @@ for part in $parts; do
     wikitext)
         prepare_wikitext
         row wikitext none none off
+        row wikitext aside aside off
+        for n in 4 16; do row wikitext "aside_seeing_$n" aside off --seeing "$n"; done
+        row wikitext prepend prepend off
         row wikitext append append off
         row wikitext append_repeat append off --repeat 16
+        tuned wikitext aside_lora_markers aside on
         tuned wikitext append_lora_markers append on
         tuned wikitext prepend_lora_markers prepend on
         tuned wikitext none_lora none off
@@ -205,6 +214,9 @@ for part in $parts; do
             row technical "passages_$n" append on --passages "$n" --passage-tokens 64 --strides "$strides" --context 230
         done
         no_adapter
+        for n in 1 2 4; do
+            row technical "aside_passages_$n" aside off --passages "$n" --passage-tokens 64 --strides "$strides" --context 230
+        done
         ;;
     esac
     python3 examples/paper_table/table.py "$dir" >"$dir/table.md.part"

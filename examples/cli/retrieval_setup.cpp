@@ -53,7 +53,7 @@ void check_seeing(const std::string& layout, std::size_t seeing) {
 fb::AnyLayout layout_of(const std::string& name, std::size_t repeat, std::size_t seeing) {
     if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependPassages{}};
     if (name == "sticky") return fb::AnyLayout{fb::Sticky{}};
-    if (name == "aside") return fb::AnyLayout{fb::PassagesAside{seeing}};
+    if (name == "aside") return fb::AnyLayout{fb::PassagesAside{{.seeing = seeing}}};
     return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendPassages{}};
 }
 

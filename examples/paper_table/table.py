@@ -9,6 +9,13 @@ import sys
 ROWS = {
     'none': 'no retrieval',
     'none_lora': 'no retrieval + LoRA',
+    'aside': 'aside',
+    'aside_seeing_4': 'aside, seen by the newest 4 tokens',
+    'aside_seeing_16': 'aside, seen by the newest 16 tokens',
+    'aside_untuned_unrelated': 'aside, unrelated passages',
+    'aside_lora': 'aside + LoRA',
+    'aside_lora_markers': 'aside + LoRA + markers',
+    'aside_unrelated': 'aside + LoRA + markers, unrelated passages',
     'prepend': 'prepend',
     'prepend_lora': 'prepend + LoRA',
     'prepend_lora_markers': 'prepend + LoRA + markers',
@@ -31,6 +38,7 @@ GROUPS = {
     'stride': ('a retrieval every {} tokens', (16, 32, 64)),
     'query': ('a query of {} tokens', (16, 32, 64)),
     'passages': ('{} passages of 64 tokens', (1, 2, 4)),
+    'aside_passages': ('{} passages of 64 tokens beside the text', (1, 2, 4)),
 }
 
 
@@ -66,7 +74,10 @@ def strides(folder, pair, name):
 
 def compared(folder, pair):
     """By how much the perplexity of one row differs from another's, stride by stride: hard strides are hard for both."""
-    for one, other in (('append', 'none'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
+    for one, other in (('aside', 'none'), ('aside', 'prepend'), ('aside_seeing_4', 'prepend'), ('aside_seeing_16', 'prepend'),
+                       ('aside_untuned_unrelated', 'aside'), ('aside_lora', 'prepend_lora'), ('aside_lora_markers', 'prepend_lora_markers'),
+                       ('aside_lora_markers', 'append_lora_markers'), ('aside_lora_markers', 'none_lora'),
+                       ('aside_unrelated', 'aside_lora_markers'), ('append', 'none'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
                        ('prepend_lora_markers', 'none_lora'),
                        ('append_repeat', 'none'), ('append_repeat', 'prepend'), ('append_repeat_lora_markers', 'none_lora'),
                        ('append_repeat_lora_markers', 'prepend_lora_markers'), ('none_lora', 'none'), ('append_lora_markers', 'append_lora'),
@@ -95,7 +106,8 @@ def main():
         table(title, [(text, result(folder, pair, name)) for name, text in ROWS.items()])
         compared(folder, pair)
     for group, (name, values) in GROUPS.items():
-        table(f'Ablation: {group}, with the adapter of append + LoRA + markers',
+        tuned = 'untuned' if group.startswith('aside') else 'with the adapter of append + LoRA + markers'
+        table(f'Ablation: {group}, {tuned}',
               [(name.format(n), result(folder, 'technical', f'{group}_{n}')) for n in values])
 
 

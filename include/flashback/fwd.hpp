@@ -72,7 +72,8 @@ struct PrependPassages;
 struct AppendPassages;
 struct AppendAndRepeat;  // 16 tokens
 struct Sticky;
-class PassagesAside;  // seen by the newest token
+struct AsideOptions;  // seen by the newest token, exact, a block for each passage
+class PassagesAside;
 struct LayoutParts;
 class AnyLayout;
 

@@ -62,7 +62,7 @@ TEST_CASE("Examples are head, context and passages in the order of the layout, a
     const auto append_marked = examples_of(AnyLayout{AppendPassages{}}, true);
     const auto append_plain = examples_of(AnyLayout{AppendPassages{}}, false);
     const auto prepend_marked = examples_of(AnyLayout{PrependPassages{}}, true);
-    const auto aside_marked = examples_of(AnyLayout{PassagesAside{3}}, true);
+    const auto aside_marked = examples_of(AnyLayout{PassagesAside{{.seeing = 3}}}, true);
     REQUIRE(append_marked.size() == (text.size() - 64) / 4);
     std::size_t cut = 0;
     for (std::size_t i = 0; i < strides.size(); ++i) {

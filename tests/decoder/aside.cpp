@@ -24,7 +24,7 @@ using namespace flashback_test;
 
 namespace {
 
-/// Logits are a function of: the tokens that see no blocks, the blocks with what each sees and where it stands, the tokens after.
+/// Logits are a function of all tokens, and of the blocks with what each sees and where it stands, where they were first seen.
 class BlockNullModel {
 public:
     using Block = std::shared_ptr<const Tokens>;
@@ -42,7 +42,9 @@ public:
     void truncate(std::size_t n) {
         if (n > size()) throw std::logic_error("cut to more than is held");
         held_.resize(n);
-        if (n <= plain_) see_nothing();
+        const bool forgets = !sights_.empty() && sights_.back().at >= n;
+        while (!sights_.empty() && sights_.back().at >= n) sights_.pop_back();
+        if (forgets && !sights_.empty()) sights_.push_back({n, {}});
     }
     Block block(TokenSpan tokens, std::size_t sees, std::size_t first_position) {
         if (tokens.empty() || sees > plain_size()) throw std::logic_error("an impossible block");
@@ -53,16 +55,16 @@ public:
         return std::make_shared<const Tokens>(made);
     }
     void see(const std::vector<Block>& blocks) {
-        if (plain_size() != size()) throw std::logic_error("it sees blocks already");
-        see_nothing();
-        if (blocks.empty()) return;
-        plain_ = size();
+        if (!sights_.empty() && sights_.back().at == size()) sights_.pop_back();
+        if (blocks.empty() && sights_.empty()) return;
+        Tokens all{-2};
         for (const Block& block : blocks) {
-            beside_.push_back(-2);
-            append(beside_, *block);
+            append(all, *block);
+            all.push_back(-2);
         }
+        sights_.push_back({size(), all});
     }
-    std::size_t plain_size() const { return std::min(plain_, size()); }
+    std::size_t plain_size() const { return sights_.empty() ? size() : std::min(sights_.front().at, size()); }
     std::size_t size() const { return held_.size(); }
     std::size_t vocab_size() const { return logits_.size(); }
     std::size_t window() const { return window_; }
@@ -72,10 +74,12 @@ public:
 
     /// Everything that the next logits depend on.
     Tokens state() const {
-        const auto plain = held_.begin() + static_cast<std::ptrdiff_t>(plain_size());
-        Tokens all(held_.begin(), plain);
-        append(all, beside_);
-        all.insert(all.end(), plain, held_.end());
+        Tokens all;
+        std::size_t next = 0;
+        for (std::size_t i = 0; i <= size(); ++i) {
+            if (next < sights_.size() && sights_[next].at == i) append(all, sights_[next++].blocks);
+            if (i < size()) all.push_back(held_[i]);
+        }
         return all;
     }
 
@@ -84,18 +88,17 @@ public:
     std::size_t fail_at = NullModel::never;
 
 private:
-    void see_nothing() {
-        plain_ = NullModel::never;
-        beside_.clear();
-    }
+    struct Sight {
+        std::size_t at;
+        Tokens blocks;
+    };
 
     std::size_t window_;
     std::vector<float> logits_;
     Tokens head_{1};
     Tokens held_;
-    Tokens beside_;
+    std::vector<Sight> sights_;
     std::set<Tokens> stored_;
-    std::size_t plain_ = NullModel::never;
     std::size_t work_ = 0;
 };
 static_assert(BlockModel<BlockNullModel> && BlockModel<testing::NullBlockModel>);
@@ -136,15 +139,23 @@ private:
     std::size_t calls_ = 0;
 };
 
+/// Blocks of passages after a head of one token, as a state has them.
+Tokens blocks_of(const std::vector<Tokens>& passages) {
+    Tokens all{-2};
+    for (const Tokens& passage : passages) {
+        append(all, Tokens{1, -11});
+        append(all, passage);
+        all.push_back(-2);
+    }
+    return all;
+}
+
 /// What the model should hold and see if `context` is read with `passages` beside it.
 Tokens wanted_state(const Tokens& context, const std::vector<Tokens>& passages, std::size_t seeing, std::size_t generated) {
     const std::size_t see = std::min(seeing, context.size() - generated) + generated;
     Tokens all{1};
     all.insert(all.end(), context.begin(), context.end() - static_cast<std::ptrdiff_t>(see));
-    for (const Tokens& passage : passages) {
-        append(all, Tokens{-2, 1, -11});
-        append(all, passage);
-    }
+    append(all, blocks_of(passages));
     all.insert(all.end(), context.end() - static_cast<std::ptrdiff_t>(see), context.end());
     return all;
 }
@@ -197,10 +208,11 @@ TEST_CASE("the newest tokens see the passages, and nothing else does") {
                 const auto policies = Policies{}.schedule(EveryNTokens{5});
                 Generation made;
                 if (typed) {
-                    made = Decoder{model, retriever, policies.layout(PassagesAside{seeing})}.generate(prompt, options);
-                } else {
                     made =
-                        Decoder{model, retriever, policies.layout(AnyLayout{PassagesAside{seeing}})}.generate(prompt, options);
+                        Decoder{model, retriever, policies.layout(PassagesAside{{.seeing = seeing}})}.generate(prompt, options);
+                } else {
+                    made = Decoder{model, retriever, policies.layout(AnyLayout{PassagesAside{{.seeing = seeing}}})}.generate(
+                        prompt, options);
                 }
                 FewPassages same{4};
                 Tokens context = prompt;
@@ -218,6 +230,67 @@ TEST_CASE("the newest tokens see the passages, and nothing else does") {
                 CHECK(model.plain_size() == 1 + 7 + 20 - std::min<std::size_t>(seeing, 27));
             }
         }
+    }
+}
+
+TEST_CASE("joined passages are one block") {
+    BlockNullModel model;
+    FewPassages retriever{4};
+    const auto policies = Policies{}.layout(PassagesAside{{.joined = true}}).wrapper(MarkerTokens{18, 19});
+    const Generation made = Decoder{model, retriever, policies}.generate(Tokens{7, 8}, {.max_tokens = 9, .passages = 2});
+    Tokens context{7, 8};
+    for (std::size_t i = 0; i < 9; ++i) {
+        const TokenId next = likeliest(wanted_state(context, {{18, 3, 3, 3, 3, 19, 18, 4, 4, 4, 4, 19}}, 1, i), Tokens{18, 19});
+        CHECK(made.tokens[i] == next);
+        context.push_back(next);
+    }
+}
+
+TEST_CASE("what was generated keeps what it saw, if it need not be exact: 1 token a retrieval") {
+    for (const bool drops : {false, true}) {
+        CAPTURE(drops);
+        BlockNullModel model;
+        FewPassages retriever{4};
+        const auto schedule = [drops](const StepView& step) {
+            if (step.generated() == 15 && drops) return Decision::drop_passages();
+            return step.generated() % 5 == 0 && (step.generated() < 15 || !drops) ? Decision::retrieve() : Decision::go_on();
+        };
+        const auto policies = Policies{}.schedule(schedule).layout(PassagesAside{{.exact = false}});
+        Decoder decoder{model, retriever, policies};
+        const Tokens prompt = random_prompt(7);
+        const Generation made = decoder.generate(prompt, {.max_tokens = 23});
+        FewPassages same{4};
+        Tokens context = prompt;
+        Tokens state{1};
+        append(state, TokenSpan{prompt}.first(6));
+        for (std::size_t i = 0; i < 23; ++i) {
+            if (i % 5 == 0 && (i < 15 || !drops)) {
+                const TokenSpan found = same.retrieve({}, 1)[0].tokens;
+                append(state, blocks_of({Tokens(found.begin(), found.end())}));
+            } else if (i == 15) {
+                state.push_back(-2);
+            }
+            state.push_back(context.back());
+            CHECK(made.tokens[i] == likeliest(state));
+            context.push_back(made.tokens[i]);
+        }
+        CHECK(model.state() == state);
+        CHECK(model.plain_size() == 7);
+        for (std::size_t i = 1; i < made.retrievals.size(); ++i) {
+            const std::size_t all = 8 + 5 * i;
+            const std::size_t evaluated = i < 3 ? 1 + 4 : 1;
+            CHECK(made.retrievals[i].counts == TokenCounts{all + 4, evaluated, all + 4 - evaluated, 0});
+        }
+        // Another layout in the same session reads it all again.
+        BlockNullModel fresh;
+        const auto append_all = Policies{}.schedule(Once{});
+        CHECK(Decoder{model, retriever, append_all}.generate(prompt, {.max_tokens = 4}).stats.counts.reused <= 7);
+        FewPassages one{4};
+        FewPassages other{4};
+        model.truncate(0);
+        decoder.generate(prompt, {.max_tokens = 23});
+        CHECK(Decoder{model, one, append_all}.generate(prompt, {.max_tokens = 4}).tokens ==
+              Decoder{fresh, other, append_all}.generate(prompt, {.max_tokens = 4}).tokens);
     }
 }
 
@@ -251,7 +324,8 @@ TEST_CASE("rewinds, a full window and dropped passages write what a run from not
                 CAPTURE(back);
                 CAPTURE(window);
                 CAPTURE(seeing);
-                const auto policies = Policies{}.schedule(Script{back}).layout(PassagesAside{seeing}).overflow(DropOldest{0.5});
+                const auto policies =
+                    Policies{}.schedule(Script{back}).layout(PassagesAside{{.seeing = seeing}}).overflow(DropOldest{0.5});
                 const GenerateOptions options{.max_tokens = 60, .max_rewinds = 12};
                 const auto run = [&](auto& model, const auto& with) {
                     FewPassages retriever{5};
@@ -290,7 +364,7 @@ TEST_CASE("text without passages does not see those of before") {
 }
 
 TEST_CASE("a failure at any evaluation leaves a decoder that goes on rightly") {
-    const auto policies = Policies{}.schedule(EveryNTokens{4}).layout(PassagesAside{2});
+    const auto policies = Policies{}.schedule(EveryNTokens{4}).layout(PassagesAside{{.seeing = 2}});
     const Tokens prompt = random_prompt(9);
     BlockNullModel sound;
     FewPassages retriever{5, 1};
@@ -399,7 +473,6 @@ TEST_CASE("a model that costs nothing holds blocks, too") {
     CHECK(made.tokens.size() == 48);
     CHECK(made.retrievals[2].counts.evaluated == 17 + 128);
     CHECK(model.plain_size() == 50 + 32 - 1);
-    check_error(ErrorCode::contract, "tokens see blocks already", [&] { model.see({}); });
     check_error(ErrorCode::contract, "a block sees 999 positions", [&] { model.block(Tokens{1}, 999, 1); });
 }
 

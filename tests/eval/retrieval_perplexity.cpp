@@ -333,7 +333,7 @@ TEST_CASE("Passages aside: each stride as a session is driven by hand, whatever 
             .init = 80, .stride = 5, .strides = 40, .context = 40, .hold = 20, .passages = 2, .passage_tokens = 9};
         const RetrievedStrides strides = world.strides(o);
         Session session{model};
-        const auto policies = Policies{}.layout(PassagesAside{seeing});
+        const auto policies = Policies{}.layout(PassagesAside{{.seeing = seeing}});
         const RetrievalPerplexity found = retrieval_perplexity(session, policies, text, strides);
         for (std::size_t i = 0; i < strides.size(); ++i) {
             const RetrievedStride stride = strides[i];

@@ -94,7 +94,7 @@ void reuse_equals_recomputation(const ModelPtr& model, std::size_t stride, std::
     const Generation without = recomputing.generate(prompt, options);
 
     // Passages beside the text part a plan in two.
-    const bool aside = seeing_of(Layout{}) > 0 && passages > 0;
+    const bool aside = beside_of(Layout{}).seeing > 0 && passages > 0;
     CHECK(checked.checks == options.max_tokens + (aside ? with_reuse.stats.retrievals : 0));
     CHECK(checked.beside == (aside ? options.max_tokens : 0));
     CHECK(with_reuse.tokens == without.tokens);

@@ -150,7 +150,7 @@ TEST_CASE("a warm scratch allocates nothing") {
 
 TEST_CASE("passages beside the text leave it as it is, and say from where on they are seen") {
     PlanScratch scratch;
-    const auto aside = append_marked.layout(PassagesAside{2});
+    const auto aside = append_marked.layout(PassagesAside{{.seeing = 2}});
     const ContextPlan plan = plan_context(aside, head, {head, passages, context}, scratch);
     CHECK(list(plan.wanted) == Tokens{1, 10, 11, 12});
     CHECK(plan.plain == 2);
@@ -162,7 +162,7 @@ TEST_CASE("passages beside the text leave it as it is, and say from where on the
 
     // Chosen at run time it is the same.
     const ContextPlan chosen =
-        plan_context(AnyPolicies{}.layout(AnyLayout{PassagesAside{2}}), head, {head, passages, context}, scratch);
+        plan_context(AnyPolicies{}.layout(AnyLayout{PassagesAside{{.seeing = 2}}}), head, {head, passages, context}, scratch);
     CHECK(chosen.plain == 2);
     CHECK(chosen.beside.size() == 2);
 }
@@ -186,9 +186,31 @@ TEST_CASE("what saw other passages, or is to see some, is not kept") {
     CHECK(none.keep == 2);
     CHECK(none.plain == none.wanted.size());
     CHECK(none.beside.empty());
+    CHECK_FALSE(none.sees);
+    CHECK(plan.sees);
+    // If it need not be exact, all of it is kept, and only the newest token is read.
+    const auto loose = Policies{}.layout(PassagesAside{{.exact = false}});
+    const ContextPlan keeping = plan_context(loose, Tokens{1, 10, 11, 12, 13}, parts, scratch);
+    CHECK(keeping.keep == 5);
+    CHECK(keeping.plain == 5);
+    CHECK(list(keeping.feed) == Tokens{14});
+    // Then a model must be told that what follows sees nothing.
+    const ContextPlan blind =
+        plan_context(loose, held, {.head = head, .passages = {}, .context = longer, .held_plain = 2}, scratch);
+    CHECK(blind.keep == 4);
+    CHECK(blind.plain == 4);
+    CHECK(blind.sees);
+    CHECK(blind.beside.empty());
+    CHECK_FALSE(plan_context(loose, held, {.head = head, .passages = {}, .context = longer}, scratch).sees);
+    // Joined, they are one block.
+    const ContextPlan joined =
+        plan_context(append_marked.layout(PassagesAside{{.joined = true}}), held, {head, passages, context}, scratch);
+    REQUIRE(joined.beside.size() == 1);
+    CHECK(list(joined.beside[0]) == Tokens{100, 20, 21, 101, 100, 30, 101});
     // More tokens than there are see all; the head never does.
-    CHECK(plan_context(Policies{}.layout(PassagesAside{100}), {}, {head, passages, context}, scratch).plain == 1);
-    CHECK_THROWS_WITH_AS(PassagesAside{0}, "passages beside the text need at least 1 token that sees them, found 0", Error);
+    CHECK(plan_context(Policies{}.layout(PassagesAside{{.seeing = 100}}), {}, {head, passages, context}, scratch).plain == 1);
+    CHECK_THROWS_WITH_AS(PassagesAside{{.seeing = 0}}, "passages beside the text need at least 1 token that sees them, found 0",
+                         Error);
 }
 
 }  // namespace test_policy_context_plan

@@ -68,8 +68,9 @@ concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) 
 
 /// A model that can hold blocks beside its text. `m.block(tokens, sees, first_position)` evaluates tokens of which each sees the first
 /// `sees` positions held and the block up to itself, at positions of their own, and gives a handle to their keys and values, which can
-/// be copied; what is held stays as it is. After `m.see(handles)`, a vector of such, the tokens that are evaluated see these blocks,
-/// too, until the model is cut back to before them. `m.plain_size()` is the number of positions that see none.
+/// be copied; what is held stays as it is. After `m.see(handles)`, a vector of such, the tokens that are evaluated see these blocks
+/// besides what is held, until it is given others or cut back to where tokens first saw some; what is held keeps what it saw.
+/// `m.plain_size()` is the number of positions in front of the first token that saw a block, or a token that did.
 template <class M>
 concept BlockModel = LanguageModel<M> && requires(M& model, const M& held, TokenSpan tokens, std::size_t n) {
     requires std::copyable<decltype(model.block(tokens, n, n))>;

@@ -59,7 +59,7 @@ inline constexpr bool points_to_number<Number T::*> = std::is_arithmetic_v<Numbe
     concept Names##Concept = names_##Concept<std::remove_cv_t<T>>()
 
 FLASHBACK_DETAIL_MEMBER(Reset, reset);
-FLASHBACK_DETAIL_MEMBER(Seeing, seeing);
+FLASHBACK_DETAIL_MEMBER(Beside, beside);
 FLASHBACK_DETAIL_MEMBER(CapitalReset, Reset);
 FLASHBACK_DETAIL_MEMBER(Rewind, rewind);
 FLASHBACK_DETAIL_MEMBER(CapitalRewind, Rewind);

@@ -70,7 +70,7 @@ public:
         state_.begin(prompt, options, facts, policies_.wants_surprisals());
         kind_ = Kind::done;
         if (facts.vocab_size == 0) return fail(ErrorCode::contract, "a model needs at least 1 logit, found 0");
-        if (seeing_of(policies_.layout()) > 0 && !facts.holds_blocks) {
+        if (beside_of(policies_.layout()).seeing > 0 && !facts.holds_blocks) {
             return fail(ErrorCode::contract,
                         "a layout of passages beside the text needs a model that holds blocks (BlockModel: block, see and "
                         "plain_size), found one that does not");
@@ -93,7 +93,7 @@ public:
             case Kind::truncate: need.length = keep_; break;
             case Kind::evaluate: need.tokens = feed(); break;
             case Kind::see:
-                need.beside = state_.scratch.passages;
+                if (!see_nothing_) need.beside = state_.scratch.passages;
                 need.length = state_.head().size();
                 break;
             case Kind::token: need.token = state_.context.back(); break;
@@ -145,7 +145,7 @@ public:
                         ": its truncate does not do what it says");
         }
         state_.held.resize(keep_);
-        state_.held_plain.reset();
+        if (state_.held_plain && keep_ <= *state_.held_plain) state_.held_plain.reset();
         go_on();
     }
 
@@ -153,9 +153,9 @@ public:
     /// Throws    Error{contract} if it does not need that; Error{engine} for more tokens than the passages have
     void seen(std::size_t tokens) {
         if (!answers(Kind::see)) return;
-        state_.held_plain = state_.held.size();
-        beside_ = false;
-        const std::size_t all = state_.scratch.wrapped.size();
+        state_.held_plain = state_.held_plain.value_or(state_.held.size());
+        sees_ = false;
+        const std::size_t all = see_nothing_ ? 0 : state_.scratch.wrapped.size();
         if (tokens > all) {
             return fail(ErrorCode::engine, "the model evaluated ", tokens, " tokens to see passages of ", all,
                         ", expected at most these: its work() does not do what it says");
@@ -192,7 +192,7 @@ public:
             return fail(ErrorCode::engine, "the model gave ", logits.size(), " logits, but its vocab_size() is ",
                         state_.model.vocab_size);
         }
-        if (planned_ && beside_) return go_on();
+        if (planned_ && sees_) return go_on();
         if (state_.retrieval) {
             state_.retrieved_at = state_.result.tokens.size();
             ++state_.result.stats.retrievals;
@@ -312,7 +312,8 @@ private:
                 planned_ = true;
                 keep_ = plan.keep;
                 plain_ = plan.plain;
-                beside_ = !plan.beside.empty();
+                sees_ = plan.sees;
+                see_nothing_ = plan.beside.empty();
                 state_.reuse = {keep_, 0, keep_, state_.held.size() - keep_};
                 state_.reserve_for(plan.wanted.size());
                 state_.laid_out = state_.scratch.wanted;
@@ -324,13 +325,14 @@ private:
             state_.dropped += drop;
             state_.result.stats.dropped += drop;
         }
-        // A model that sees passages is cut even if nothing is taken from it: only that makes it forget them.
-        if (keep_ < state_.held.size() || state_.held_plain) return ask(Kind::truncate);
+        // If all that is kept is plain, a model that sees passages is cut even if nothing is taken: that makes it forget them.
+        const bool forget = state_.held_plain && keep_ <= *state_.held_plain;
+        if (keep_ < state_.held.size() || forget) return ask(Kind::truncate);
         go_on();
     }
 
     /// Asks for the next part of a plan: the text that sees no passages beside it, these passages, or the tokens that see them.
-    void go_on() { ask(beside_ && state_.held.size() == plain_ ? Kind::see : Kind::evaluate); }
+    void go_on() { ask(sees_ && state_.held.size() == plain_ ? Kind::see : Kind::evaluate); }
 
     void refuse(const FullWindow& full) {
         if (state_.result.stats.counts.requested > 0) return finish(StopReason::window_full);
@@ -351,7 +353,7 @@ private:
     TokenSpan feed() const {
         if (!planned_) return TokenSpan{state_.context}.last(1);
         const TokenSpan wanted = state_.scratch.wanted;
-        return wanted.first(beside_ ? plain_ : wanted.size()).subspan(state_.held.size());
+        return wanted.first(sees_ ? plain_ : wanted.size()).subspan(state_.held.size());
     }
 
     void sample(std::span<const float> all) {
@@ -381,12 +383,13 @@ private:
     detail::GenerationState state_;
     Kind kind_ = Kind::done;
     ErrorHandler on_error_;
-    std::size_t rewind_ = 0;  // of the decision that is being carried out
-    std::size_t keep_ = 0;    // of the plan that is being carried out
-    std::size_t plain_ = 0;   // the same: how many of its tokens see no passages beside the text
-    bool beside_ = false;     // the same: whether passages beside the text are still to be seen
-    bool planned_ = false;    // whether the evaluation is of a plan, or of the newest token
-    bool stopping_ = false;   // whether the stopping criterion ends the text at the newest token
+    std::size_t rewind_ = 0;   // of the decision that is being carried out
+    std::size_t keep_ = 0;     // of the plan that is being carried out
+    std::size_t plain_ = 0;    // the same: how many of its tokens see no passages beside the text
+    bool sees_ = false;        // the same: whether passages beside the text are still to be seen
+    bool see_nothing_ = true;  // the same: whether there are none
+    bool planned_ = false;     // whether the evaluation is of a plan, or of the newest token
+    bool stopping_ = false;    // whether the stopping criterion ends the text at the newest token
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -128,19 +128,19 @@ private:
         }
         held_.assign(plan.wanted.begin(), plan.wanted.end());
         append(held_, read);
-        held_plain_ = plan.beside.empty() ? held_.size() : plan.plain;
+        if (plan.keep <= held_plain_) held_plain_ = plan.sees ? plan.plain : held_.size();
         counts_ += {held_.size(), held_.size() - plan.keep, plan.keep, held_before - plan.keep};
     }
 
     /// The logits after the plan's last token.
     std::span<const float> evaluate(const ContextPlan& plan) {
-        if (plan.beside.empty()) return model_->evaluate(plan.feed);
+        if (!plan.sees) return model_->evaluate(plan.feed);
         if constexpr (BlockModel<Model>) {
             const std::size_t text = plan.plain - plan.keep;
             const std::size_t head = layout_.head.size();
             if (text > 0) static_cast<void>(model_->evaluate(plan.feed.first(text)));
             const std::size_t evaluated = see_passages(*model_, plan.beside, head);
-            const std::size_t all = scratch_.wrapped.size();
+            const std::size_t all = plan.beside.empty() ? 0 : scratch_.wrapped.size();
             counts_ += {all, evaluated, all - std::min(evaluated, all), 0};
             return model_->evaluate(plan.feed.subspan(text));
         } else {
@@ -169,7 +169,7 @@ private:
     StrideLayout layout_;
     const OpenIds* open_;
     TokenBuffer held_;
-    std::size_t held_plain_ = 0;  // how many of them see no passages beside the text
+    std::size_t held_plain_ = 0;  // how many of them saw no passages beside the text
     PlanScratch scratch_;
     TokenCounts counts_;
 };

@@ -222,19 +222,19 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyLayout>)
     explicit AnyLayout(P policy)
-        : seeing_(seeing_of(members::unwrap(policy))),
+        : beside_(beside_of(members::unwrap(policy))),
           held_(detail::fitting<detail::FittingLayout<members::Unwrapped<P>>, AppendPassages>(std::move(policy))) {
         static_assert(detail::checked_layout<members::Unwrapped<P>>());
     }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const { held_.call(parts, out); }
-    std::size_t seeing() const noexcept { return seeing_; }
+    AsideOptions beside() const noexcept { return beside_; }
     void reset() { held_.hear(detail::News::start()); }
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnyLayout>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    std::size_t seeing_;
+    AsideOptions beside_;
     detail::ErasedPolicy<detail::PlainCall, void, const LayoutParts&, TokenBuffer&> held_;
 };
 

@@ -24,7 +24,7 @@ struct ContextParts {
     /// What was laid out last for this text, and the text since; by default what is held. So a layout can leave passages in
     /// place.
     std::optional<TokenSpan> standing = {};
-    /// How many of the tokens that are held see no passages beside the text; by default all.
+    /// How many of the tokens that are held saw no passages beside the text; by default all.
     std::optional<std::size_t> held_plain = {};
 };
 
@@ -58,14 +58,15 @@ public:
     }
 };
 
-/// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`. If passages stand
-/// beside the text: `evaluate` the first `plain - keep` tokens of `feed`, let the model see `beside`, and then evaluate the rest.
+/// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`. For passages beside the
+/// text, if it `sees`: `evaluate` the first `plain - keep` tokens of `feed`, let the model see `beside`, and evaluate the rest.
 struct ContextPlan {
     std::size_t keep = 0;                    ///< positions to keep
     TokenSpan feed;                          ///< tokens to evaluate after them; never empty, unless an error was handled
     TokenSpan wanted;                        ///< everything that the model then holds: `keep` tokens and `feed`
-    std::size_t plain = 0;                   ///< how many of `wanted` see no passages beside the text: all, if none stand there
+    std::size_t plain = 0;                   ///< how many of `wanted` see none of the passages beside the text
     std::span<const TokenSpan> beside = {};  ///< those passages, wrapped, the best first
+    bool sees = false;  ///< whether there are such passages, or what is kept saw others and the rest sees none
 };
 
 namespace detail {
@@ -117,7 +118,8 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
         report(on_error, ErrorCode::contract, "a context needs at least 1 token, but head, passages and context are all empty");
         return {};
     }
-    const std::size_t seeing = parts.passages.empty() ? 0 : std::min(seeing_of(policies.layout()), parts.context.size());
+    const AsideOptions aside = beside_of(policies.layout());
+    const std::size_t seeing = parts.passages.empty() ? 0 : std::min(aside.seeing, parts.context.size());
     const std::size_t plain = wanted.size() - std::min(seeing, wanted.size());
     const auto keep = static_cast<std::size_t>(policies.reuse()(held, wanted));
     if constexpr (!std::same_as<std::remove_cvref_t<decltype(policies.reuse())>, KeepCommonPrefix>) {
@@ -128,10 +130,19 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
             return {};
         }
     }
-    // What saw other passages, or is to see some, is evaluated again.
-    const std::size_t kept = std::min({keep, wanted.size() - 1, plain, parts.held_plain.value_or(held.size())});
-    return {kept, wanted.subspan(kept), wanted, plain,
-            seeing > 0 ? std::span<const TokenSpan>{scratch.passages} : std::span<const TokenSpan>{}};
+    // What is to see passages is evaluated again, and so is what saw others, unless it may keep what it saw.
+    const std::size_t held_plain = parts.held_plain.value_or(held.size());
+    const std::size_t kept = std::min({keep, wanted.size() - 1, plain, aside.exact ? held_plain : keep});
+    ContextPlan plan{kept, wanted.subspan(kept), wanted, plain};
+    if (seeing > 0) {
+        if (aside.joined) scratch.passages.assign(1, scratch.wrapped);
+        plan.beside = scratch.passages;
+        plan.sees = true;
+    } else if (kept > held_plain) {
+        plan.plain = kept;
+        plan.sees = true;
+    }
+    return plan;
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -23,12 +23,20 @@ struct LayoutParts {
     TokenSpan standing = {};  ///< what was laid out last for this text, and the text since: where passages stand now
 };
 
+/// How passages stand beside a text.
+struct AsideOptions {
+    std::size_t seeing = 1;  ///< how many of the newest tokens of the text see them; 0: passages do not stand beside the text
+    bool exact = true;    ///< tokens that saw other passages are evaluated again, as plain text; else they keep what they saw
+    bool joined = false;  ///< all passages are one block, one after the other; else each is a block of its own
+
+    constexpr bool operator==(const AsideOptions&) const = default;
+};
+
 /// Puts the parts in order: `layout(parts, out)` appends to `out`. Callable when const. A layout that looks at `held` may give
 /// another text in a session that has a past; one that looks only at `standing` gives the same.
 ///
-/// An optional const `seeing()` says that passages stand beside the text, in blocks of their own (BlockModel), and how many of the
-/// newest tokens of the context see them; such a layout puts none of them into `out`, and `out` ends with the context. The other
-/// optional members are those of a RetrievalSchedule.
+/// An optional const `beside()` gives AsideOptions: passages stand beside the text, in blocks (BlockModel). Such a layout puts none
+/// of them into `out`, and `out` ends with the context. The other optional members are those of a RetrievalSchedule.
 template <class L>
 concept ContextLayout = requires(const L& layout, const LayoutParts& parts, TokenBuffer& out) {
     { layout(parts, out) } -> detail::GivesNoTokens;
@@ -39,11 +47,11 @@ namespace detail {
 
 template <class L>
 concept StandsBeside = requires(const L& layout) {
-    { layout.seeing() } -> members::Whole;
+    { layout.beside() } -> std::convertible_to<AsideOptions>;
 };
 
 template <class L>
-concept FittingLayout = ContextLayout<L> &&(!members::NamesSeeing<L> || StandsBeside<L>)&&FitsOptionally<L>;
+concept FittingLayout = ContextLayout<L> &&(!members::NamesBeside<L> || StandsBeside<L>)&&FitsOptionally<L>;
 
 /// Refuses, in words, what is no ContextLayout.
 template <class L>
@@ -52,22 +60,22 @@ constexpr bool checked_layout() {
         ContextLayout<L>,
         "flashback: a ContextLayout must be callable, when const, as layout(const LayoutParts&, TokenBuffer& out), and "
         "return nothing");
-    static_assert(!members::NamesSeeing<L> || StandsBeside<L>,
-                  "flashback: seeing() of a ContextLayout must be const and return a whole number: how many of the newest "
-                  "tokens see the passages beside the text");
+    static_assert(!members::NamesBeside<L> || StandsBeside<L>,
+                  "flashback: beside() of a ContextLayout must be const and return AsideOptions: how passages stand beside the "
+                  "text");
     if constexpr (ContextLayout<L>) checked_optional_members<L>();
     return true;
 }
 
 }  // namespace detail
 
-/// How many of the newest tokens see passages that stand beside the text; 0 if the layout puts passages into it.
+/// How a layout puts passages beside the text; seen by 0 tokens if it puts them into it.
 template <class L>
-constexpr std::size_t seeing_of(const L& layout) {
+constexpr AsideOptions beside_of(const L& layout) {
     if constexpr (detail::StandsBeside<L>) {
-        return static_cast<std::size_t>(layout.seeing());
+        return layout.beside();
     } else {
-        return 0;
+        return {.seeing = 0};
     }
 }
 
@@ -161,26 +169,30 @@ private:
 
 /// head, context; each passage stands beside them, in a block of its own that sees the head and itself, at the positions right
 /// after the head. The text never sees a passage: only its newest tokens do, and what is generated after them. So the keys and
-/// values of the text are those of plain text and stay valid, and those of a passage are evaluated once, whoever sees it.
-/// Cost      at a retrieval, the tokens since the last one, once more as plain text; and the passages that were never evaluated
+/// values of the text are those of plain text and stay valid, and those of a passage are evaluated once, whoever sees it. If the
+/// text is empty, nobody sees them.
+///
+/// If it is not `exact`, what was generated keeps what it saw. Then a text depends on all passages that it was generated with, and
+/// no longer only on what a plan says.
+/// Cost      at a retrieval, the newest token; if it is exact, the tokens since the last retrieval once more, as plain text; and
+///           the passages that were never evaluated
 /// Source    ours; blocks that see only themselves, for the prompt: Ratner et al. 2023, Parallel context windows; Merth et al. 2024,
 ///           Superposition prompting; Lu et al. 2024, TurboRAG
 class PassagesAside {
 public:
-    /// The newest `seeing` tokens of the text are evaluated so that they see the passages.
-    /// Throws    Error{contract} for 0: without one the passages would not be heard
-    explicit constexpr PassagesAside(std::size_t seeing = 1) : seeing_(seeing) {
-        FLASHBACK_ASSERT(seeing > 0, "passages beside the text need at least 1 token that sees them, found 0");
+    /// Throws    Error{contract} if no token sees them
+    explicit constexpr PassagesAside(AsideOptions options = {}) : options_(options) {
+        FLASHBACK_ASSERT(options.seeing > 0, "passages beside the text need at least 1 token that sees them, found 0");
     }
 
-    constexpr std::size_t seeing() const noexcept { return seeing_; }
+    constexpr AsideOptions beside() const noexcept { return options_; }
     void operator()(const LayoutParts& parts, TokenBuffer& out) const {
         append(out, parts.head);
         append(out, parts.context);
     }
 
 private:
-    std::size_t seeing_;
+    AsideOptions options_;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -66,7 +66,10 @@ public:
     /// Throws    Error{contract} for more positions than it holds
     void truncate(std::size_t length) {
         text_.truncate(length);
-        if (length <= plain_) plain_ = all, seen_ = 0;
+        if (length <= plain_) {
+            plain_ = all;
+            seen_ = 0;
+        }
     }
     /// Throws    Error{contract} for no tokens, or if it sees more positions than are held and see no blocks
     Block block(TokenSpan tokens, std::size_t sees, std::size_t /*first_position*/) const {
@@ -75,10 +78,8 @@ public:
                          " are held");
         return {tokens.size(), tokens.front()};
     }
-    /// Throws    Error{contract} if tokens are held that see blocks already
     void see(const std::vector<Block>& blocks) {
-        FLASHBACK_ASSERT(plain_size() == size(), "the newest ", size() - plain_size(), " tokens see blocks already");
-        plain_ = blocks.empty() ? all : size();
+        if (!blocks.empty()) plain_ = plain_size();
         seen_ = 0;
         for (const Block& block : blocks) seen_ = (seen_ + block.first) % static_cast<TokenId>(vocab_size());
     }

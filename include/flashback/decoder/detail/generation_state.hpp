@@ -215,7 +215,7 @@ public:
     Generation result;
     TokenBuffer context;                    // the prompt and what was generated
     TokenBuffer held;                       // what the model holds
-    std::optional<std::size_t> held_plain;  // how many of them see no passages beside the text; none: all, and nothing is seen
+    std::optional<std::size_t> held_plain;  // how many of them saw no passages beside the text; none: all, and nothing is seen
     TokenBuffer laid_out;                // by the last plan, and the text since; what is held, whatever the model held before
     StandingPassages standing;           // of the last retrieval
     std::optional<Retrieval> retrieval;  // found, and not yet read by the model

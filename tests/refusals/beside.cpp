@@ -1,14 +1,14 @@
-// Refused: flashback: seeing() of a ContextLayout must be const and return a whole number: how many of the newest tokens see the passages beside the text
+// Refused: flashback: beside() of a ContextLayout must be const and return AsideOptions: how passages stand beside the text
 #include "flashback/policy/policies.hpp"
 
 using namespace flashback;
 
 struct Wrong : AppendPassages {
-    std::size_t seeing();
+    AsideOptions beside();
 };
 
 struct Right : AppendPassages {
-    std::size_t seeing() const;
+    AsideOptions beside() const;
 };
 
 int main() {
