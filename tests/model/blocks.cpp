@@ -181,6 +181,95 @@ TEST_CASE("tokens that see blocks have the logits of a forward pass in double un
     }
 }
 
+TEST_CASE(
+    "tokens keep what they saw if others are seen: the bits of the same calls in other pieces, and the logits of double") {
+    for (const FamilyModel& family : {family_models()[1], family_models()[5], family_models()[6]}) {
+        CAPTURE(family.name);
+        const ModelPtr model = random_model(family.shape);
+        SplitMix64 random{73};
+        for (int i = 0; i < 8; ++i) {
+            const Wanted w = random_wanted(random, family.shape.vocab);
+            const DType cache = std::vector{DType::f32, DType::f16, DType::bf16}[random.below(3)];
+            const std::vector<TokenId> middle = random_tokens(random, 1 + random.below(5), family.shape.vocab);
+            const std::vector<TokenId> passage = random_tokens(random, 1 + random.below(70), family.shape.vocab);
+            // Text, then tokens that see one passage, then some that see the blocks of `w`, and some that see nothing beside.
+            const auto run = [&](auto& session, bool in_parts) {
+                const auto evaluate = [&](TokenSpan tokens) {
+                    return copy_of(in_parts ? evaluate_in_parts(session, tokens, random) : session.evaluate(tokens));
+                };
+                evaluate(w.text);
+                session.see({session.block(passage, w.head, w.head)});
+                evaluate(middle);
+                using Block = typename std::remove_reference_t<decltype(session)>::Block;
+                std::vector<std::shared_ptr<const Block>> blocks;
+                for (const auto& tokens : w.blocks) blocks.push_back(session.block(tokens, w.head, w.first_position));
+                session.see(blocks);
+                const std::vector<float> seen = evaluate(w.tail);
+                session.see({});
+                CHECK(session.blocks().empty());
+                CHECK(session.plain_size() == w.text.size());
+                return std::pair{seen, evaluate(middle)};
+            };
+            Session whole{model, {.cache = cache}};
+            const auto expected = run(whole, false);
+            ThreadPool pool{1 + random.below(3)};
+            PoisonedSession session{model, {.piece = 1 + random.below(40), .executor = pool, .cache = cache}};
+            const auto found = run(session, true);
+            const std::size_t all = session.size();
+            require_exact(found.first, expected.first, all);
+            require_exact(found.second, expected.second, all);
+
+            // A branch holds the same. Cut to plain text, it is a session that never heard of blocks.
+            PoisonedSession branch = session.fork();
+            const std::vector<TokenId> next = random_tokens(random, 2, family.shape.vocab);
+            require_exact(branch.evaluate(next), whole.evaluate(next), all + 2);
+            branch.truncate(w.text.size() + 1);
+            CHECK(branch.plain_size() == w.text.size());
+            branch.truncate(w.text.size());
+            Session plain{model, {.cache = cache}};
+            std::vector<TokenId> text = w.text;
+            append(text, next);
+            require_exact(branch.evaluate(next), plain.evaluate(text), text.size());
+            CHECK(branch.plain_size() == branch.size());
+
+            if (cache != DType::f32) continue;
+            // Rows in the order of the calls: text, passage, middle, blocks, tail, middle.
+            std::vector<TokenId> tokens;
+            DoubleTransformer oracle = in_double(*model);
+            std::vector<std::size_t> span;  // 0: the text's own; else a passage
+            std::vector<std::size_t> when;  // what of the passages a row sees: those of this number
+            std::size_t position = 0;
+            const auto add = [&](const std::vector<TokenId>& some, std::size_t its_span, std::size_t sees) {
+                for (std::size_t j = 0; j < some.size(); ++j) {
+                    tokens.push_back(some[j]);
+                    span.push_back(its_span);
+                    when.push_back(sees);
+                    const std::size_t first = its_span == 1 ? w.head : w.first_position;
+                    oracle.positions.push_back(its_span > 0 ? first + j : position++);
+                }
+            };
+            add(w.text, 0, 0);
+            add(passage, 1, 1);
+            add(middle, 0, 1);
+            for (std::size_t b = 0; b < w.blocks.size(); ++b) add(w.blocks[b], 2 + b, 2);
+            add(w.tail, 0, 2);
+            const std::size_t last_of_tail = tokens.size() - 1;
+            add(middle, 0, 0);
+            oracle.sees = [&](std::size_t row, std::size_t other) {
+                if (other > row) return false;
+                if (span[row] > 0) return span[other] == span[row] || (span[other] == 0 && other < w.head);
+                return span[other] == 0 || (span[other] == 1 ? when[row] == 1 : when[row] == 2);
+            };
+            const auto check_row = [&](const std::vector<float>& logits, std::size_t row) {
+                const DoubleRows of_row = oracle.logits(tokens).row(index64(row));
+                CHECK(farthest64(matrix64({logits.begin(), logits.end()}, index64(logits.size())), of_row) < 1e-4);
+            };
+            check_row(expected.first, last_of_tail);
+            check_row(expected.second, tokens.size() - 1);
+        }
+    }
+}
+
 TEST_CASE("what makes no sense of blocks is refused, and nothing has changed") {
     const ModelPtr model = random_model({.window = 32});
     Session session{model};
@@ -206,8 +295,6 @@ TEST_CASE("what makes no sense of blocks is refused, and nothing has changed") {
     session.evaluate(TokenBuffer{9});
     CHECK(session.size() == 4);
     CHECK(session.plain_size() == 3);
-    CHECK_THROWS_WITH_AS(session.see({session.blocks()[0]}),
-                         "the newest 1 tokens see blocks already: cut the session to 3 before it sees others", Error);
     CHECK_THROWS_WITH_AS(session.block(passage, 4, 1), "a block sees 4 positions of the text, but 3 are held", Error);
     CHECK(std::ranges::equal(session.tokens(), TokenBuffer{1, 5, 6, 9}));
     CHECK_THROWS_AS(session.evaluate(TokenBuffer(29, 3)), Error);  // 33 positions

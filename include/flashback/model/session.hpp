@@ -7,6 +7,7 @@
 #include "flashback/core/language_model.hpp"
 #include "flashback/fwd.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
+#include "flashback/kv/copy_positions.hpp"
 #include "flashback/model/forward.hpp"
 #include "flashback/model/kv_block.hpp"
 #include "flashback/model/packed_adapter.hpp"
@@ -17,6 +18,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -163,44 +165,49 @@ public:
         return made;
     }
 
-    /// Lets the tokens that are evaluated from now on see some blocks, too: first the text that sees none, then the blocks in this order,
-    /// then those tokens up to themselves. Their positions go on after the text. If the session is cut back to before them, it sees
-    /// no blocks any more. For no blocks it does nothing.
-    /// Throws    Error{contract} if tokens are held that see blocks already, or for a block that is null, was evaluated by a session of
-    ///           another fingerprint, or sees another head than the tokens held; std::bad_alloc; then nothing has changed
-    /// Cost      copies pointers; the first call reserves a second cache of the whole window
+    /// Lets the tokens that are evaluated from now on see these blocks, and no others: first what is held, then the blocks in this
+    /// order, then those tokens up to themselves. Their positions go on after what is held, which keeps what it saw. If the session is
+    /// cut back to where it is now, or before, it sees no blocks any more.
+    /// Throws    Error{contract} for a block that is null, was evaluated by a session of another fingerprint, or sees another head
+    ///           than the tokens held; std::bad_alloc; then nothing has changed
+    /// Cost      copies pointers, and the positions that saw other blocks; the first call reserves a second cache of the whole window
     void see(std::vector<std::shared_ptr<const Block>> blocks) {
-        FLASHBACK_ASSERT(plain_size() == size(), "the newest ", size() - plain_size(),
-                         " tokens see blocks already: cut the session to ", plain_size(), " before it sees others");
         for (const auto& block : blocks) {
             FLASHBACK_ASSERT(block != nullptr, "a session cannot see a block that is null");
             FLASHBACK_ASSERT(block->fingerprint == fingerprint(), "a block was evaluated with the fingerprint ",
                              block->fingerprint, ", but this session has ", fingerprint());
             FLASHBACK_ASSERT(
-                block->seen.size() <= size() && std::ranges::equal(block->seen, tokens().first(block->seen.size())),
+                block->seen.size() <= plain_size() && std::ranges::equal(block->seen, tokens().first(block->seen.size())),
                 "a block sees a head of ", block->seen.size(), " tokens that are not the first ones of this session");
         }
         if (!tail_ && !blocks.empty()) tail_.emplace(cache_.shape());
         seen_.reserve(blocks.size() + 1);
-        plain_ = size();
+        if (tail_ && tail_->size() > 0) {
+            const std::size_t front = cache_.size();
+            plain_ = std::min(plain_, front);
+            copy_positions(*tail_, {0, size() - front}, cache_, front);
+            cache_.commit(size());
+            tail_->truncate(0);
+        }
         blocks_ = std::move(blocks);
     }
 
-    /// Number of positions that see no blocks; those after them see `blocks()`.
-    std::size_t plain_size() const noexcept { return blocks_.empty() ? size() : plain_; }
-    /// The blocks that the tokens after `plain_size()` see, and those that are evaluated next.
+    /// Number of positions in front of the first that saw blocks, or positions that did: those of plain text.
+    std::size_t plain_size() const noexcept { return std::min(plain_, cache_.size()); }
+    /// The blocks that the tokens see which are evaluated next.
     std::span<const std::shared_ptr<const Block>> blocks() const noexcept { return blocks_; }
 
     /// Forgets all positions >= length. If no position is left that sees blocks, the next tokens see none.
     /// Throws    Error{contract} if length is beyond size(); then nothing has changed
     void truncate(std::size_t length) {
         FLASHBACK_ASSERT(length <= size(), "a session of ", size(), " tokens cannot be cut to ", length);
-        if (length > plain_size()) {
-            tail_->truncate(length - plain_);
+        if (length > cache_.size()) {
+            tail_->truncate(length - cache_.size());
         } else {
             if (tail_) tail_->truncate(0);
             cache_.truncate(length);
             blocks_.clear();
+            if (length <= plain_) plain_ = nowhere;
         }
         tokens_.resize(length);
     }
@@ -213,10 +220,10 @@ public:
         branch.cache_ = cache_.fork();
         if (!blocks_.empty()) {
             branch.tail_ = tail_->fork();
-            branch.plain_ = plain_;
             branch.blocks_ = blocks_;
             branch.seen_.reserve(blocks_.size() + 1);
         }
+        branch.plain_ = plain_;
         branch.tokens_.assign(tokens_.begin(), tokens_.end());
         return branch;
     }
@@ -267,7 +274,7 @@ private:
     template <class AfterPiece>
     bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece) {
         const bool sees_blocks = !blocks_.empty();
-        const std::size_t front = sees_blocks ? plain_ : 0;  // positions in front of those of the cache that is written
+        const std::size_t front = sees_blocks ? cache_.size() : 0;  // positions in front of those of the cache that is written
         Cache& cache = sees_blocks ? *tail_ : cache_;
         seen_.clear();
         if (front > 0) seen_.push_back({&cache_, front});
@@ -286,12 +293,13 @@ private:
     }
 
     static constexpr std::size_t rows_of_logits = 16;  // this many share one reading of the head
+    static constexpr std::size_t nowhere = std::numeric_limits<std::size_t>::max();
 
     std::shared_ptr<const Transformer> model_;
     SessionOptions options_;
-    Cache cache_;
-    std::optional<Cache> tail_;                         // of the tokens that see blocks
-    std::size_t plain_ = 0;                             // how many tokens stand in front of those
+    Cache cache_;                                       // of the tokens that do not see the present blocks
+    std::optional<Cache> tail_;                         // of those that do
+    std::size_t plain_ = nowhere;                       // where the first token is that saw blocks, of those in `cache_`
     std::vector<std::shared_ptr<const Block>> blocks_;  // empty: no token sees any
     std::vector<SeenPositions<Cache>> seen_;            // room for what an evaluation sees
     Workspace work_;
