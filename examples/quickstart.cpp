@@ -126,7 +126,7 @@ void print_table(const std::vector<Row>& rows) {
 
 /// Writes, and says what it costs.
 void write_and_count(const System& system) {
-    fb::Session session{system.model, {.executor = system.pool}};
+    fb::Session session{system.model, {.executor = system.pool}, std::make_shared<fb::BlockStore>()};
     const auto prompt = system.tokenizer.encode(prompt_text);
     std::vector<fb::TokenId> masked = system.model->text_ends;
     for (const char* name : {"\n", "<MARK_L>", "<MARK_R>"}) masked.push_back(system.tokenizer.id(name));

@@ -25,9 +25,10 @@ namespace {
 
 }  // namespace
 
-flashback::Session session_of(std::shared_ptr<const flashback::Transformer> model, const flashback::SessionOptions& options) {
+flashback::Session session_of(std::shared_ptr<const flashback::Transformer> model, const flashback::SessionOptions& options,
+                              std::shared_ptr<flashback::BlockStore> store) {
     try {
-        return flashback::Session{model, options};
+        return flashback::Session{model, options, std::move(store)};
     } catch (const std::bad_alloc&) {
         refuse_window(*model, options);
     } catch (const std::length_error&) {  // more than any machine has
@@ -38,17 +39,19 @@ flashback::Session session_of(std::shared_ptr<const flashback::Transformer> mode
 namespace {
 
 flashback::Session open_session(const flashback::ModelSource& source, flashback::ExecutorRef executor,
-                                std::optional<flashback::DType> cache, const AdapterOption& adapter) {
+                                std::optional<flashback::DType> cache, const AdapterOption& adapter,
+                                std::shared_ptr<flashback::BlockStore> store) {
     auto model = load_weights(source, executor);
     auto packed = open_adapter(adapter, *model);
     return session_of(std::move(model),
-                      {.executor = executor, .cache = cache, .adapter = std::move(packed), .adapter_scale = adapter.scale});
+                      {.executor = executor, .cache = cache, .adapter = std::move(packed), .adapter_scale = adapter.scale},
+                      std::move(store));
 }
 
 }  // namespace
 
 Engine::Engine(const flashback::ModelSource& source, std::size_t threads, std::optional<flashback::DType> cache,
-               const AdapterOption& adapter)
-    : pool(start_threads(threads)), session(open_session(source, pool, cache, adapter)) {}
+               const AdapterOption& adapter, std::shared_ptr<flashback::BlockStore> store)
+    : pool(start_threads(threads)), session(open_session(source, pool, cache, adapter, std::move(store))) {}
 
 }  // namespace cli

@@ -195,7 +195,7 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lor
                            {"adapter", first ? hexadecimal(fb::fingerprint(*first)) : "none"}};
     // Older checkpoints lack these names, so they are added only if they say something.
     if (o.retrieval.repeat > 0) run.emplace_back("repeat", std::to_string(o.retrieval.repeat));
-    if (o.retrieval.layout == "aside") run.emplace_back("seeing", std::to_string(o.retrieval.seeing));
+    if (o.retrieval.layout == "aside") run.emplace_back("seeing", std::to_string(o.retrieval.aside.options().seeing));
     if (!o.markers.ids.empty()) run.emplace_back("marker-ids", joined(o.markers.ids));
     o.optimiser.describe(run);
     return run;
@@ -252,7 +252,7 @@ void finetune(const FinetuneOptions& o) {
               {"markers", o.with_markers() ? o.markers.choice : "off"},
               {"parameters", trainer.layout().elements()},
               {"examples", examples.size()}};
-    if (o.retrieval.layout == "aside") json["seeing"] = o.retrieval.seeing;
+    o.retrieval.aside.describe(o.retrieval.layout, json);
     describe(result, o.optimiser.steps, json);
     if (last) {
         json["valid"] = {{"strides", last->strides},         {"tokens", last->tokens},

@@ -65,7 +65,7 @@ void FinetuneOptions::add(CLI::App& command) {
         ->capture_default_str();
     add_passages(command, retrieval);
     add_repeat(command, retrieval.repeat);
-    add_seeing(command, retrieval.seeing);
+    retrieval.aside.add(command);
     command
         .add_option("--context-min", least_context,
                     "The fewest tokens of text and passages in front of a stride; each stride gets a random number of them. By "
@@ -105,7 +105,7 @@ void FinetuneOptions::check() const {
     if (retrieval.layout != "none" && retrieval.corpus.empty())
         throw CLI::ValidationError("finetune needs --corpus, or --layout none");
     check_repeat(retrieval.layout, retrieval.repeat);
-    check_seeing(retrieval.layout, retrieval.seeing);
+    retrieval.aside.check(retrieval.layout);
     if (all) {
         for (const CLI::Option* option : adapted_) {
             if (option->count() > 0)

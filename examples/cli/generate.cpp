@@ -67,7 +67,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
                   {"decode", stats.seconds.decode},
                   {"total", stats.seconds.total}}}}},
               {"retrieved", retrieved}};
-    if (settings.layout == "aside") json["seeing"] = settings.seeing;
+    settings.aside.describe(settings.layout, json);
     describe(settings.adapter, json);
     return json;
 }
@@ -123,7 +123,7 @@ void generate(const GenerateSettings& settings) {
 
     const fb::ModelSource file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
-    Engine engine{file, settings.threads, settings.cache, settings.adapter};
+    Engine engine{file, settings.threads, settings.cache, settings.adapter, settings.aside.store()};
     const Markers markers = markers_of(settings.markers, tokenizer, engine.session.adapter());
     const auto policies = policies_of(settings, tokenizer, markers);
     const fb::Bm25Index index{closed_book ? std::vector<fb::Document>{} : open_corpus(settings.corpus).documents,
@@ -170,7 +170,7 @@ void add_generate(CLI::App& app, Command& run) {
         if (settings->layout != "none" && settings->corpus.empty())
             throw CLI::ValidationError("generate needs --corpus, or --layout none");
         check_repeat(settings->layout, settings->repeat);
-        check_seeing(settings->layout, settings->seeing);
+        settings->aside.check(settings->layout);
         settings->adapter.tokens = tokens_with(settings->markers.ids);
         run = [settings] { generate(*settings); };
     });

@@ -40,7 +40,9 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     count("--passages", settings.passages, 0, "Passages at each retrieval");
     count("--passage-tokens", settings.passage_tokens, 1, "The most tokens of a passage");
     add_repeat(command, settings.repeat);
-    add_seeing(command, settings.seeing);
+    settings.aside.add(command);
+    settings.aside.add_element(command);
+    settings.aside.add_store(command);
 
     count("--max-tokens", settings.max_tokens, 0, "The most tokens to generate");
     command
@@ -83,7 +85,7 @@ GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::
         .schedule(settings.layout == "none" ? AnySchedule{Never{}} : AnySchedule{EveryNTokens{settings.stride}})
         .query(AnyQuery{LastNTokens{settings.query_tokens}})
         .wrapper(wrapper_of(markers))
-        .layout(layout_of(settings.layout, settings.repeat, settings.seeing))
+        .layout(layout_of(settings.layout, settings.repeat, settings.aside.options()))
         .reuse(settings.reuse == "none" ? AnyReuse{RecomputeAll{}} : AnyReuse{KeepCommonPrefix{}})
         .overflow(settings.overflow == "stop" ? AnyOverflow{StopWhenFull{}} : AnyOverflow{DropOldest{}})
         .sampler(sampler_of(settings))

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "adapter_option.hpp"
+#include "aside_option.hpp"
 #include "common.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/text/tokenizer.hpp"
@@ -28,7 +29,7 @@ struct GenerateSettings {
     std::size_t passages = 1;
     std::size_t passage_tokens = 128;
     std::size_t repeat = 0;
-    std::size_t seeing = 1;
+    AsideOption aside = {};
     std::size_t max_tokens = 128;
     std::vector<std::string> stop;
     bool ignore_eos = false;

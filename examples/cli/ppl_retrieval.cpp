@@ -87,7 +87,7 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
               {"perplexity", p.perplexity()},
               {"perplexity_standard_error", p.perplexity_standard_error()},
               {"nats_by_place", p.place_nats}};
-    if (settings.layout == "aside") json["seeing"] = settings.seeing;
+    settings.aside.describe(settings.layout, json);
     if (settings.per == "word") {
         json["words"] = m.words;
         json["perplexity_per_word"] = p.perplexity_per(m.words);
@@ -165,8 +165,9 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     std::vector<fb::Session> sessions;
     const std::size_t most = (strides.size() + fb::RetrievalPerplexity::run - 1) / fb::RetrievalPerplexity::run;
     for (std::size_t i = 0; i < std::min(settings.threads, most); ++i)
-        sessions.push_back(
-            session_of(weights, {.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale}));
+        sessions.push_back(session_of(weights,
+                                      {.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale},
+                                      settings.aside.rounding()));
     if (!settings.keep_markers) m.masked = markers.ids;
     {
         const ProgressLine line{"evaluating"};
@@ -217,7 +218,8 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
            "Marking tokens around passages; auto: if the adapter has trained them");
     add_passages(command, settings, layout);
     add_repeat(command, settings.repeat)->needs(layout);
-    add_seeing(command, settings.seeing)->needs(layout);
+    settings.aside.add(command, layout);
+    settings.aside.add_element(command, layout);
     count("--context", settings.context, 1,
           "Tokens of text in front of a stride, the same for every layout; by default as many as fit beside head, passages, "
           "markers "
@@ -243,7 +245,7 @@ void check_retrieval_options(const RetrievalPplSettings& settings) {
     if (settings.layout != "none" && settings.corpus.empty())
         throw CLI::ValidationError("ppl needs --corpus, or --layout none");
     check_repeat(settings.layout, settings.repeat);
-    check_seeing(settings.layout, settings.seeing);
+    settings.aside.check(settings.layout);
     if (settings.hold % settings.stride != 0) {
         throw CLI::ValidationError("--hold: found " + std::to_string(settings.hold) + ", expected a multiple of --stride, " +
                                    std::to_string(settings.stride));

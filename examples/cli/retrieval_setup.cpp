@@ -37,23 +37,10 @@ void check_repeat(const std::string& layout, std::size_t repeat) {
     }
 }
 
-CLI::Option* add_seeing(CLI::App& command, std::size_t& seeing) {
-    return command.add_option("--seeing", seeing, "With --layout aside: the newest N tokens of the text see the passages")
-        ->transform(at_least(1))
-        ->capture_default_str();
-}
-
-void check_seeing(const std::string& layout, std::size_t seeing) {
-    if (seeing > 1 && layout != "aside") {
-        throw CLI::ValidationError("--seeing " + std::to_string(seeing) + " needs passages beside the text, found --layout " +
-                                   (layout.empty() ? "none" : layout));
-    }
-}
-
-fb::AnyLayout layout_of(const std::string& name, std::size_t repeat, std::size_t seeing) {
+fb::AnyLayout layout_of(const std::string& name, std::size_t repeat, const fb::AsideOptions& aside) {
     if (name == "prepend" || name == "overwrite") return fb::AnyLayout{fb::PrependPassages{}};
     if (name == "sticky") return fb::AnyLayout{fb::Sticky{}};
-    if (name == "aside") return fb::AnyLayout{fb::PassagesAside{{.seeing = seeing}}};
+    if (name == "aside") return fb::AnyLayout{fb::PassagesAside{aside}};
     return repeat > 0 ? fb::AnyLayout{fb::AppendAndRepeat{repeat}} : fb::AnyLayout{fb::AppendPassages{}};
 }
 
@@ -79,7 +66,7 @@ fb::TextStream read_stream(const RetrievalSettings& settings, const fb::Tokenize
 fb::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& markers) {
     return fb::AnyPolicies{}
         .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
-        .layout(layout_of(settings.layout, settings.repeat, settings.seeing))
+        .layout(layout_of(settings.layout, settings.repeat, settings.aside.options()))
         .wrapper(wrapper_of(markers));
 }
 

@@ -1,6 +1,7 @@
 /// \file What is common to commands that read a text in strides with passages.
 #pragma once
 
+#include "aside_option.hpp"
 #include "common.hpp"
 #include "flashback/data/retrieval_strides.hpp"
 #include "flashback/policy/any_policy.hpp"
@@ -30,7 +31,7 @@ struct RetrievalSettings {
     std::size_t passages = 1;
     std::size_t passage_tokens = 128;
     std::size_t repeat = 0;
-    std::size_t seeing = 1;
+    AsideOption aside = {};
 };
 
 /// Adds --query-tokens, --passages and --passage-tokens, which make no sense without the option `needed` if there is one.
@@ -42,15 +43,9 @@ CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat);
 /// Refuses --repeat with a layout that leaves the end of the text where it is.
 void check_repeat(const std::string& layout, std::size_t repeat);
 
-/// Adds --seeing, which goes only with passages aside.
-CLI::Option* add_seeing(CLI::App& command, std::size_t& seeing);
-
-/// Refuses --seeing with a layout that puts passages into the text.
-void check_seeing(const std::string& layout, std::size_t seeing);
-
-/// The layout "append" (with `repeat` tokens repeated), "sticky", "prepend", or "aside" (seen by the newest `seeing` tokens).
+/// The layout "append" (with `repeat` tokens repeated), "sticky", "prepend", or "aside".
 /// ("overwrite" differs in the text that is read, not in the layout.)
-flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat, std::size_t seeing = 1);
+flashback::AnyLayout layout_of(const std::string& name, std::size_t repeat, const flashback::AsideOptions& aside);
 
 /// The text of the settings, from a file or from standard input, as tokens of its documents. Each is followed by EOS if the
 /// vocabulary has one that is not BOS, else by a newline.

@@ -185,6 +185,17 @@ struct PeftConfig;
 // kv and retrieval
 struct KVShape;
 class ContiguousKVCache;
+template <class Cache>
+struct BasicKVBlock;
+using KVBlock = BasicKVBlock<ContiguousKVCache>;
+enum class BlockElement : unsigned char;
+struct BlockStoreOptions;  // 256 MiB, as evaluated
+struct BlockKey;
+struct BlockStoreCounts;
+template <class Cache>
+class BasicBlockStore;
+using BlockStore = BasicBlockStore<ContiguousKVCache>;
+struct PositionRange;
 struct Document;
 enum class TextForm : std::uint8_t;
 struct Corpus;
@@ -234,9 +245,6 @@ template <class Cache>
 class BasicSession;
 /// The everyday session: keys and values in one block of f32.
 using Session = BasicSession<ContiguousKVCache>;
-template <class Cache>
-struct BasicKVBlock;
-using KVBlock = BasicKVBlock<ContiguousKVCache>;
 template <class Cache>
 struct SeenPositions;
 template <class Cache>

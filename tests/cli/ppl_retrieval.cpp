@@ -134,13 +134,19 @@ TEST_CASE("ppl --layout aside: the text costs what it costs without passages, an
     CHECK(aside["seeing"] == 1);
     CHECK(aside["passages_found"] == 12);
     CHECK(aside["perplexity"] != none["perplexity"]);
-    CHECK(aside["requested"] == none["requested"]);
+    const auto tokens_of_passages = aside["requested"].get<std::size_t>() - none["requested"].get<std::size_t>();
+    CHECK(tokens_of_passages > 0);
+    CHECK(tokens_of_passages <= 12 * 32);
     // Of the 15 tokens of a stride that were read while they saw a passage, those that the next stride reads as text are read again.
-    CHECK(aside["evaluated"] > none["evaluated"]);
+    CHECK(aside["evaluated"].get<std::size_t>() > none["evaluated"].get<std::size_t>() + tokens_of_passages);
     const json wider = tool_json(with(common, {"--layout", "aside", "--seeing", "8"}));
     CHECK(wider["seeing"] == 8);
     CHECK(wider["perplexity"] != aside["perplexity"]);
     CHECK(tool_json(with(common, {"--layout", "aside", "--reuse", "none"}))["perplexity"] == aside["perplexity"]);
+    const json approximate = tool_json(with(common, {"--layout", "aside", "--approximate"}));
+    CHECK(approximate["approximate"] == true);
+    CHECK(approximate["perplexity"] != aside["perplexity"]);
+    CHECK(approximate["evaluated"].get<std::size_t>() == none["evaluated"].get<std::size_t>() + tokens_of_passages);
     CHECK(tool_json(with(common, {"--layout", "aside", "--threads", "1"}))["perplexity"] == aside["perplexity"]);
 }
 
@@ -158,7 +164,8 @@ TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     refused(2, "--window excludes --layout", with(none, {"--window", "100"}));
     refused(2, "--tokens excludes --layout", with(none, {"--tokens", "100"}));
     refused(2, "--against excludes --layout", with(none, {"--against", "x.gguf"}));
-    refused(2, "--seeing 4 needs passages beside the text, found --layout none", with(none, {"--seeing", "4"}));
+    refused(2, "--seeing needs passages beside the text, found --layout none", with(none, {"--seeing", "4"}));
+    refused(2, "--approximate needs passages beside the text, found --layout none", with(none, {"--approximate"}));
     refused(2, "--seeing: found 0", with(none, {"--seeing", "0"}));
     refused(2, "--hold: found 20, expected a multiple of --stride, 16", with(none, {"--hold", "20"}));
     refused(2, "--passages: found 0", with(none, {"--passages", "0"}));

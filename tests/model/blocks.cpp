@@ -270,6 +270,56 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("a store gives sessions the blocks that others evaluated, with the bits of evaluating them again") {
+    const ModelPtr model = random_model({.window = 200});
+    SplitMix64 random{74};
+    const std::vector<TokenId> text = random_tokens(random, 40, model->config.vocab);
+    const std::vector<TokenId> passage = random_tokens(random, 70, model->config.vocab);
+    const std::vector<TokenId> tail = random_tokens(random, 9, model->config.vocab);
+    const auto run = [&](Session& session) {
+        session.truncate(0);
+        session.evaluate(text);
+        session.see({session.block(passage, 1, 1)});
+        return copy_of(session.evaluate(tail));
+    };
+    for (const BlockElement kind : {BlockElement::as_evaluated, BlockElement::f16, BlockElement::int8}) {
+        for (const DType cache : {DType::f32, DType::f16}) {
+            const auto store = std::make_shared<BlockStore>(BlockStoreOptions{.element = kind});
+            Session first{model, {.cache = cache}, store};
+            const std::vector<float> logits = run(first);
+            CHECK(first.work() == 40 + 70 + 9);
+            Session second{model, {.piece = 7, .cache = cache}, store};
+            require_exact(run(second), logits, 49);
+            CHECK(second.work() == 40 + 9);
+            Session branch = second.fork();
+            require_exact(run(branch), logits, 49);
+            CHECK(branch.work() == 40 + 9);
+            CHECK(store->counts().hits == 2);
+
+            Session without{model, {.cache = cache}};
+            const std::vector<float> exact = run(without);
+            const bool rounds = kind == BlockElement::int8 || (kind == BlockElement::f16 && cache == DType::f32);
+            CHECK(same_bits(exact, logits) != rounds);
+            double farthest = 0;
+            for (std::size_t i = 0; i < exact.size(); ++i)
+                farthest = std::max(farthest, std::fabs(static_cast<double>(exact[i] - logits[i])));
+            CHECK(farthest < (kind == BlockElement::int8 ? 0.05 : 0.005));
+            if (kind == BlockElement::int8) CHECK(farthest > 1e-5);
+
+            // What a block depends on besides its tokens: another element of the cache is another fingerprint.
+            Session other{model, {.cache = DType::bf16}, store};
+            run(other);
+            CHECK(other.work() == 40 + 70 + 9);
+            CHECK(store->counts().blocks == 2);
+            first.truncate(0);
+            first.evaluate(text);
+            static_cast<void>(first.block(passage, 2, 1));
+            static_cast<void>(first.block(passage, 1, 2));
+            CHECK(store->counts().blocks == 4);
+        }
+    }
+}
+
 TEST_CASE("what makes no sense of blocks is refused, and nothing has changed") {
     const ModelPtr model = random_model({.window = 32});
     Session session{model};

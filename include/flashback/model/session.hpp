@@ -6,10 +6,11 @@
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/fwd.hpp"
+#include "flashback/kv/block_store.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/kv/copy_positions.hpp"
+#include "flashback/kv/kv_block.hpp"
 #include "flashback/model/forward.hpp"
-#include "flashback/model/kv_block.hpp"
 #include "flashback/model/packed_adapter.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 
@@ -50,17 +51,21 @@ class BasicSession {
 
 public:
     using Block = BasicKVBlock<Cache>;
+    using Store = BasicBlockStore<Cache>;
 
+    /// Blocks are looked for in `store`, and kept there, if there is one.
     /// Throws    Error{contract} for a null model, a piece of 0 tokens, a window beyond the model's, or an adapter that was
     ///           packed for a model of another shape; std::bad_alloc
     /// Cost      reserves the cache of the whole window and the scratch of one piece; nothing grows later
-    explicit BasicSession(std::shared_ptr<const Transformer> model, SessionOptions options = {})
+    explicit BasicSession(std::shared_ptr<const Transformer> model, SessionOptions options = {},
+                          std::shared_ptr<Store> store = {})
         : model_(checked(std::move(model), options)),
           options_(options),
           cache_(
               KVShape{model_->config.layers, model_->config.kv_heads, model_->config.head_dim, options.window, *options.cache}),
           work_(model_->config, std::min(options.piece, options.window), options.adapter ? options.adapter->most_rank() : 0),
-          logits_(simd::padded(model_->config.vocab)) {
+          logits_(simd::padded(model_->config.vocab)),
+          store_(std::move(store)) {
         tokens_.reserve(options_.window);
     }
 
@@ -89,6 +94,10 @@ public:
         }
         return all.value();
     }
+    /// The tokens that were evaluated, ever, those of blocks included.
+    std::size_t work() const noexcept { return evaluated_; }
+    /// Where blocks are looked for and kept, or null.
+    const std::shared_ptr<Store>& store() const noexcept { return store_; }
     /// The tokens at the positions held.
     TokenSpan tokens() const noexcept { return tokens_; }
     /// The tokens that the model wants in front of every text: BOS, or none.
@@ -135,7 +144,7 @@ public:
     }
 
     /// Evaluates tokens beside the text, where the text never sees them: each sees the first `sees` positions held, the head, and the
-    /// block up to itself. What is held stays as it is.
+    /// block up to itself. What is held stays as it is. If the store has the block, nothing is evaluated.
     /// Requires  the first `sees` positions see no blocks
     /// Throws    Error{contract} as `evaluate`, or if fewer than `sees` such positions are held; Error{window} if the model was trained
     ///           for fewer positions than the last one of the block; std::bad_alloc; then nothing has changed
@@ -148,13 +157,14 @@ public:
             FLASHBACK_THROW(ErrorCode::window, "a block of ", tokens.size(), " tokens from position ", first_position,
                             " on does not fit into the ", model_->config.window, " positions of the model");
         }
+        const BlockKey key{fingerprint(), this->tokens().first(sees), first_position, tokens};
+        if (store_) {
+            if (auto found = store_->find(key)) return found;
+        }
         KVShape shape = cache_.shape();
         shape.positions = tokens.size();
-        auto made = std::make_shared<Block>(Block{Cache{shape},
-                                                  {tokens.begin(), tokens.end()},
-                                                  {tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(sees)},
-                                                  first_position,
-                                                  fingerprint()});
+        auto made = std::make_shared<Block>(Block{
+            Cache{shape}, {tokens.begin(), tokens.end()}, {key.seen.begin(), key.seen.end()}, first_position, key.fingerprint});
         const SeenPositions<Cache> head{&cache_, sees};
         for (std::size_t done = 0; done < tokens.size();) {
             const TokenSpan piece = tokens.subspan(done, std::min(tokens.size() - done, work_.rows));
@@ -162,6 +172,8 @@ public:
             done += piece.size();
             made->cache.commit(done);
         }
+        evaluated_ += tokens.size();
+        if (store_) return store_->keep(std::move(made));
         return made;
     }
 
@@ -216,7 +228,7 @@ public:
     /// Throws    std::bad_alloc
     /// Cost      copies the positions held
     BasicSession fork() const {
-        BasicSession branch{model_, options_};
+        BasicSession branch{model_, options_, store_};
         branch.cache_ = cache_.fork();
         if (!blocks_.empty()) {
             branch.tail_ = tail_->fork();
@@ -287,6 +299,7 @@ private:
             rest = rest.subspan(piece.size());
             after_piece(piece.size(), rest.empty());
         }
+        evaluated_ += tokens.size() - rest.size();
         append(tokens_, tokens.first(tokens.size() - rest.size()));
         cache.commit(tokens_.size() - front);
         return rest.empty();
@@ -307,6 +320,8 @@ private:
     AlignedBuffer<float> some_logits_;
     std::vector<float> all_logits_;
     std::vector<TokenId> tokens_;
+    std::shared_ptr<Store> store_;
+    std::size_t evaluated_ = 0;
 };
 
 /// The everyday session; `kind` is `extern` or nothing.
@@ -316,6 +331,6 @@ FLASHBACK_DETAIL_SESSION(extern)
 #endif
 
 static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && InterruptibleModel<Session> &&
-              RemembersTokens<Session> && FingerprintedModel<Session> && BlockModel<Session>);
+              RemembersTokens<Session> && FingerprintedModel<Session> && BlockModel<Session> && CountsWork<Session>);
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -1,0 +1,85 @@
+#include "aside_option.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+
+namespace cli {
+namespace {
+
+namespace fb = flashback;
+
+const std::map<std::string, fb::BlockElement> elements{
+    {"as-evaluated", fb::BlockElement::as_evaluated}, {"f16", fb::BlockElement::f16}, {"int8", fb::BlockElement::int8}};
+
+}  // namespace
+
+CLI::Option* AsideOption::added(CLI::Option* option, CLI::Option* needed) {
+    if (needed != nullptr) option->needs(needed);
+    added_.push_back(option);
+    return option;
+}
+
+void AsideOption::add(CLI::App& command, CLI::Option* needed) {
+    added(command.add_option("--seeing", seeing_, "With --layout aside: the newest N tokens of the text see the passages"),
+          needed)
+        ->transform(at_least(1))
+        ->capture_default_str();
+    added(command.add_flag("--approximate", approximate_,
+                           "With --layout aside: what was written while a passage was seen keeps what it saw; only 1 token is "
+                           "evaluated at a retrieval, but it is no longer exact"),
+          needed);
+}
+
+void AsideOption::add_element(CLI::App& command, CLI::Option* needed) {
+    added(command.add_option("--passage-element", element_,
+                             "With --layout aside: what keys and values of passages are rounded to: as-evaluated, f16 or int8"),
+          needed)
+        ->transform(CLI::CheckedTransformer(elements))
+        ->type_name("ELEMENT")
+        ->default_str("as-evaluated");
+}
+
+void AsideOption::add_store(CLI::App& command) {
+    added(
+        command.add_flag("--joined", joined_,
+                         "With --layout aside: the passages are one block, one after the other; by default each is a block of "
+                         "its own"),
+        nullptr);
+    added(command.add_option(
+              "--passage-store", store_,
+              "With --layout aside: keep the keys and values of passages in N MiB, so that a passage that is found "
+              "again is not evaluated again"),
+          nullptr)
+        ->transform(at_least(0, std::uint64_t{1} << 30))
+        ->capture_default_str();
+}
+
+void AsideOption::check(const std::string& layout) const {
+    if (layout == "aside") return;
+    for (const CLI::Option* option : added_) {
+        if (option->count() == 0) continue;
+        throw CLI::ValidationError(option->get_name() + " needs passages beside the text, found --layout " +
+                                   (layout.empty() ? "none" : layout));
+    }
+}
+
+void AsideOption::describe(const std::string& layout, Json& json) const {
+    if (layout != "aside") return;
+    const auto named = [this](const auto& one) { return one.second == element_; };
+    json.update({{"seeing", seeing_},
+                 {"approximate", approximate_},
+                 {"joined", joined_},
+                 {"passage_element", std::ranges::find_if(elements, named)->first}});
+}
+
+std::shared_ptr<fb::BlockStore> AsideOption::store() const {
+    return std::make_shared<fb::BlockStore>(fb::BlockStoreOptions{.budget = store_ << 20, .element = element_});
+}
+
+std::shared_ptr<fb::BlockStore> AsideOption::rounding() const {
+    if (element_ == fb::BlockElement::as_evaluated) return nullptr;
+    return std::make_shared<fb::BlockStore>(fb::BlockStoreOptions{.budget = 0, .element = element_});
+}
+
+}  // namespace cli

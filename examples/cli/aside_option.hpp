@@ -1,0 +1,50 @@
+/// \file The options of passages beside the text.
+#pragma once
+
+#include "common.hpp"
+#include "flashback/kv/block_store.hpp"
+#include "flashback/policy/layout.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace cli {
+
+/// What --layout aside can be told.
+class AsideOption {
+public:
+    /// Adds --seeing and --approximate; they make no sense without the option `needed` if there is one.
+    void add(CLI::App& command, CLI::Option* needed = nullptr);
+    /// Adds --passage-element.
+    void add_element(CLI::App& command, CLI::Option* needed = nullptr);
+    /// Adds --joined and --passage-store: passages are known one by one, and may come again.
+    void add_store(CLI::App& command);
+
+    /// Refuses them with a layout that puts passages into the text.
+    void check(const std::string& layout) const;
+
+    /// Adds to JSON what they say.
+    void describe(const std::string& layout, Json& json) const;
+
+    flashback::AsideOptions options() const { return {.seeing = seeing_, .exact = !approximate_, .joined = joined_}; }
+
+    /// A store that keeps what it is told to.
+    std::shared_ptr<flashback::BlockStore> store() const;
+    /// A store that keeps nothing, but rounds what it is told to, so that counts do not depend on what came before; null if it
+    /// would do nothing.
+    std::shared_ptr<flashback::BlockStore> rounding() const;
+
+private:
+    CLI::Option* added(CLI::Option* option, CLI::Option* needed);
+
+    std::size_t seeing_ = 1;
+    bool approximate_ = false;
+    bool joined_ = false;
+    flashback::BlockElement element_ = flashback::BlockElement::as_evaluated;
+    std::size_t store_ = 256;  // MiB
+    std::vector<const CLI::Option*> added_;
+};
+
+}  // namespace cli
