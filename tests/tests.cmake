@@ -36,7 +36,7 @@ flashback_add_test(model THREADS SOURCES model/session.cpp model/tensors.cpp mod
 flashback_add_test(adapter SOURCES model/adapter.cpp model/adapter_golden.cpp
                    files/adapter_families.cpp files/adapter_files.cpp files/adapter_rows.cpp files/gguf_adapter.cpp
                    APART support/allocations.cpp)
-flashback_add_test(kv OPTIMISED THREADS SOURCES kv/contiguous_kv_cache.cpp kv/block_store.cpp)
+flashback_add_test(kv OPTIMISED THREADS SOURCES kv/contiguous_kv_cache.cpp kv/block_file.cpp kv/block_store.cpp)
 flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
                    APART simd/same_bits.cpp)
 flashback_add_test(machine_peaks LABEL release THREADS OPTIMISED SOURCES measure/machine_peaks.cpp)

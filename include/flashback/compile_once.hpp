@@ -50,6 +50,8 @@ FLASHBACK_DETAIL_GEMMS()
 #include "flashback/format/detail/read_tokenizer_json.hpp"
 #include "flashback/format/detail/write_gguf.hpp"
 #include "flashback/format/detail/write_safetensors.hpp"
+#include "flashback/kv/detail/read_block_file.hpp"
+#include "flashback/kv/detail/write_block_file.hpp"
 #include "flashback/retrieval/detail/read_corpus.hpp"
 #endif
 

@@ -48,6 +48,8 @@
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/format/tokenizer_files.hpp"
 #include "flashback/fwd.hpp"
+#include "flashback/kv/block_file.hpp"
+#include "flashback/kv/block_file_writer.hpp"
 #include "flashback/kv/block_store.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/kv/copy_positions.hpp"

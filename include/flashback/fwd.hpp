@@ -189,8 +189,11 @@ template <class Cache>
 struct BasicKVBlock;
 using KVBlock = BasicKVBlock<ContiguousKVCache>;
 enum class BlockElement : unsigned char;
-struct BlockStoreOptions;  // 256 MiB, as evaluated
 struct BlockKey;
+struct BlockFileHeader;
+class BlockFile;
+class BlockFileWriter;
+struct BlockStoreOptions;  // 256 MiB, as evaluated
 struct BlockStoreCounts;
 template <class Cache>
 class BasicBlockStore;

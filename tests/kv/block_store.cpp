@@ -3,11 +3,13 @@
 
 #include "flashback/core/random.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
+#include "support/kv_blocks.hpp"
 
 #include <atomic>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -15,6 +17,7 @@
 #include <doctest/doctest.h>
 
 using namespace flashback;
+using namespace flashback_test;
 
 namespace {
 
@@ -22,48 +25,15 @@ constexpr KVShape shape{.layers = 2, .kv_heads = 3, .head_dim = 5, .positions = 
 const TokenBuffer head{1};
 const std::size_t size_of_one = BlockStore::bytes_of(shape);
 
-float element(std::size_t place, int seed) {
-    SplitMix64 random{place + 1000 * static_cast<std::size_t>(seed)};
-    return static_cast<float>(20 * random.uniform() - 10);
-}
-
 /// A block of three tokens, the first of which tells blocks apart.
-BlockStore::Handle block(TokenId first, DType type = DType::f32, int seed = 0) {
+BlockStore::Handle block(TokenId first, DType type = DType::f32, std::uint64_t seed = 0) {
     KVShape its = shape;
     its.element = type;
-    KVBlock made{ContiguousKVCache{its}, {first, 8, 9}, head, 1, 77};
-    std::vector<float> key(shape.head_dim);
-    std::vector<float> value(shape.head_dim);
-    std::size_t place = static_cast<std::size_t>(first) * 100000;
-    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-        for (std::size_t h = 0; h < shape.kv_heads; ++h) {
-            for (std::size_t p = 0; p < shape.positions; ++p) {
-                for (std::size_t i = 0; i < shape.head_dim; ++i) {
-                    key[i] = element(place++, seed);
-                    value[i] = element(place++, seed);
-                }
-                made.cache.write(layer, h, p, key.data(), value.data());
-            }
-        }
-    }
-    made.cache.commit(shape.positions);
-    return std::make_shared<const KVBlock>(std::move(made));
+    return random_kv_block({first, 8, 9}, its, seed);
 }
 
 BlockKey key_of(const TokenBuffer& tokens) { return {77, head, 1, tokens}; }
 BlockStore::Handle find(BlockStore& store, TokenId first) { return store.find(key_of({first, 8, 9})); }
-
-struct Row {
-    std::vector<float> key, value;
-};
-std::vector<Row> rows_of(const KVBlock& some) {
-    std::vector<Row> rows;
-    each_position(some.cache, {0, some.tokens.size()},
-                  [&](std::size_t, std::size_t, std::size_t, const float* key, const float* value) {
-                      rows.push_back({{key, key + shape.head_dim}, {value, value + shape.head_dim}});
-                  });
-    return rows;
-}
 
 }  // namespace
 
@@ -154,14 +124,14 @@ TEST_CASE("a store that rounds gives the rounded block from the first use on, an
             BlockStore store{{.element = kind}};
             const auto exact = block(5, type);
             auto first = store.keep(exact);
-            const std::vector<Row> of_first = rows_of(*first);
+            const std::vector<KVRow> of_first = rows_of(*first);
             const auto second = find(store, 5);
             CHECK(second == first);
             first = nullptr;
             const std::weak_ptr<const KVBlock> watched = second;
             const auto copy_of_second = rows_of(*second);
             CHECK(std::equal(of_first.begin(), of_first.end(), copy_of_second.begin(),
-                             [](const Row& a, const Row& b) { return a.key == b.key && a.value == b.value; }));
+                             [](const KVRow& a, const KVRow& b) { return a == b; }));
             CHECK(second->tokens == exact->tokens);
             CHECK(second->seen == exact->seen);
             CHECK(second->first_position == 1);
@@ -170,10 +140,10 @@ TEST_CASE("a store that rounds gives the rounded block from the first use on, an
             CHECK(store.counts().bytes == BlockStore::bytes_of(shape, kind));
             CHECK(store.counts().bytes == 2u * 2 * 3 * 3 * (kind == BlockElement::int8 ? 4 + 5 : 10));
 
-            const std::vector<Row> expected = rows_of(*exact);
+            const std::vector<KVRow> expected = rows_of(*exact);
             double farthest = 0;
             for (std::size_t r = 0; r < expected.size(); ++r) {
-                for (const auto row : {&Row::key, &Row::value}) {
+                for (const auto row : {&KVRow::key, &KVRow::value}) {
                     double most = 0;
                     for (const float x : expected[r].*row) most = std::max(most, std::fabs(static_cast<double>(x)));
                     for (std::size_t i = 0; i < shape.head_dim; ++i) {
@@ -222,6 +192,24 @@ TEST_CASE("numbers that f16 cannot hold become the greatest that it can") {
         CHECK(value[1] == -65504);
         CHECK(key[2] == 0);
     });
+}
+
+TEST_CASE("a key or a value that is not finite stays so as int8, and the others are as they were") {
+    ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = 2, .positions = 2}};
+    const std::vector<float> fine{127, -1};
+    for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+        const std::vector<float> row{1, bad};
+        cache.write(0, 0, 0, row.data(), fine.data());
+        cache.write(0, 0, 1, fine.data(), row.data());
+        cache.commit(2);
+        BlockStore store{{.element = BlockElement::int8}};
+        const auto kept = store.keep(std::make_shared<const KVBlock>(KVBlock{cache.fork(), {5, 6}, {}, 0, 1}));
+        const std::vector<KVRow> rows = rows_of(*kept);
+        CHECK(rows[0].value == fine);
+        CHECK(rows[1].key == fine);
+        for (const float x : rows[0].key) CHECK(std::isnan(x));
+        for (const float x : rows[1].value) CHECK(std::isnan(x));
+    }
 }
 
 TEST_CASE("threads share a store") {

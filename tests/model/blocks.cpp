@@ -1,11 +1,15 @@
 // Blocks beside a text: the bits of evaluating everything from scratch under the same visibility, and the logits of a forward pass in
 // double with that mask and those positions.
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/kv/block_file.hpp"
+#include "flashback/kv/block_file_writer.hpp"
 #include "flashback/model/session.hpp"
 #include "support/errors.hpp"
 #include "support/exact_logits.hpp"
 #include "support/family_models.hpp"
 #include "support/in_double.hpp"
+#include "support/random_adapter.hpp"
+#include "support/temporary_folder.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -318,6 +322,67 @@ TEST_CASE("a store gives sessions the blocks that others evaluated, with the bit
             CHECK(store->counts().blocks == 4);
         }
     }
+}
+
+TEST_CASE("a file gives sessions the blocks that another run evaluated, with the bits of evaluating them again") {
+    const ModelPtr model = random_model({.window = 200});
+    SplitMix64 random{75};
+    const TemporaryFolder folder;
+    const std::vector<TokenId> text = random_tokens(random, 40, model->config.vocab);
+    const std::vector<TokenId> passage = random_tokens(random, 70, model->config.vocab);
+    const std::vector<TokenId> tail = random_tokens(random, 9, model->config.vocab);
+    const auto run = [&](Session& session) {
+        session.evaluate(text);
+        session.see({session.block(passage, 1, 1)});
+        return copy_of(session.evaluate(tail));
+    };
+    for (const BlockElement kind : {BlockElement::as_evaluated, BlockElement::f16, BlockElement::int8}) {
+        for (const DType cache : {DType::f32, DType::f16, DType::bf16}) {
+            const auto path = folder.path() / "blocks.kv";
+            Session indexing{model, {.cache = cache}};
+            indexing.evaluate(TokenSpan{text}.first(1));  // all that a block sees
+            BlockFileWriter writer{path, kind};
+            writer.add(*indexing.block(passage, 1, 1));
+            writer.finish();
+            const auto file = std::make_shared<const BlockFile>(BlockFile::open(path));
+
+            Session without{model, {.cache = cache}, std::make_shared<BlockStore>(BlockStoreOptions{.element = kind})};
+            const std::vector<float> expected = run(without);
+            const auto store = std::make_shared<BlockStore>(BlockStoreOptions{.element = kind}, file);
+            Session session{model, {.cache = cache}, store};
+            require_exact(run(session), expected, 49);
+            CHECK(session.work() == 40 + 9);
+            CHECK(store->counts().reads == 1);
+
+            const auto refused = [&](const ModelPtr& other, const SessionOptions& options) {
+                check_error(ErrorCode::contract, "but this session has", [&] { Session{other, options, store}; });
+            };
+            refused(random_model({.window = 200, .seed = 2}), {.cache = cache});
+            refused(model, {.cache = cache == DType::f32 ? DType::f16 : DType::f32});
+        }
+    }
+}
+
+TEST_CASE("a store knows adapters and their scales apart") {
+    const ModelPtr model = random_model({.window = 64});
+    const auto adapter = [&](std::uint64_t seed) {
+        return std::make_shared<const PackedAdapter>(random_adapter(model->config, {.seed = seed}), model->config);
+    };
+    const auto store = std::make_shared<BlockStore>();
+    const auto work = [&](const SessionOptions& options) {
+        Session session{model, options, store};
+        session.evaluate(TokenBuffer{1});
+        static_cast<void>(session.block(TokenBuffer{7, 8}, 1, 1));
+        return session.work();
+    };
+    CHECK(work({}) == 3);
+    CHECK(work({.adapter = adapter(1)}) == 3);
+    CHECK(work({.adapter = adapter(2)}) == 3);
+    CHECK(work({.adapter = adapter(1), .adapter_scale = 0.5f}) == 3);
+    CHECK(work({}) == 1);
+    CHECK(work({.adapter = adapter(1)}) == 1);
+    CHECK(work({.adapter = adapter(1), .adapter_scale = 0.5f}) == 1);
+    CHECK(store->counts().blocks == 4);
 }
 
 TEST_CASE("what makes no sense of blocks is refused, and nothing has changed") {

@@ -1,9 +1,10 @@
 /// \file Blocks that were evaluated once, for every session that asks for them again.
 #pragma once
 
-#include "flashback/core/fingerprint.hpp"
+#include "flashback/core/error.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/fwd.hpp"
+#include "flashback/kv/block_file.hpp"
 #include "flashback/kv/detail/packed_rows.hpp"
 #include "flashback/kv/kv_block.hpp"
 #include "flashback/kv/kv_cache.hpp"
@@ -21,31 +22,17 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// What a store keeps of keys and values.
-enum class BlockElement : unsigned char {
-    as_evaluated,  ///< every bit
-    f16,           ///< 2 bytes for each element
-    int8           ///< 1 byte for each element, and a scale for each key and each value of a head
-};
-
 /// The settings of a store.
 struct BlockStoreOptions {
     std::size_t budget = std::size_t{256} << 20;        ///< bytes of the blocks that are kept
     BlockElement element = BlockElement::as_evaluated;  ///< if it rounds, blocks are rounded before their first use, too
 };
 
-/// What the keys and values of a block are a function of.
-struct BlockKey {
-    std::uint64_t fingerprint;   ///< of the session
-    TokenSpan seen;              ///< the tokens of a text that the block sees
-    std::size_t first_position;  ///< of its first token
-    TokenSpan tokens;            ///< its own
-};
-
 /// What a store holds, and what became of what it was asked for.
 struct BlockStoreCounts {
-    std::size_t hits = 0;
-    std::size_t misses = 0;
+    std::size_t hits = 0;    ///< found in memory
+    std::size_t reads = 0;   ///< found in the file
+    std::size_t misses = 0;  ///< found nowhere
     std::size_t evictions = 0;
     std::size_t blocks = 0;
     std::size_t bytes = 0;
@@ -60,12 +47,23 @@ public:
     using Block = BasicKVBlock<Cache>;
     using Handle = std::shared_ptr<const Block>;
 
-    explicit BasicBlockStore(BlockStoreOptions options = {}) : options_(options) {}
+    /// A store that looks in `file`, too, if there is one, before it says that it does not hold a block.
+    /// Throws    Error{contract} if the blocks of the file are not kept as those of the store
+    explicit BasicBlockStore(BlockStoreOptions options = {}, std::shared_ptr<const BlockFile> file = {})
+        : options_(options), file_(std::move(file)) {
+        if (file_ && file_->header().element != options_.element) {
+            FLASHBACK_THROW(ErrorCode::contract, "the file of blocks '", file_->name(), "' has blocks ",
+                            to_string(file_->header().element), ", but the store keeps them ", to_string(options_.element));
+        }
+    }
 
     const BlockStoreOptions& options() const noexcept { return options_; }
+    /// The file behind the store, or null.
+    const BlockFile* file() const noexcept { return file_.get(); }
 
-    /// The block of a key; null if the store does not hold it.
-    /// Cost      a hash of the tokens; if the store rounds, and nobody uses the block now, a copy of its keys and values
+    /// The block of a key; null if neither the store nor its file holds it. What is found in the file is kept as what is evaluated.
+    /// Throws    Error{format} if the block of the file is damaged; std::bad_alloc
+    /// Cost      a hash of the tokens; if the store rounds or has a file, and nobody uses the block now, a copy of its keys and values
     Handle find(const BlockKey& key) {
         Handle block;
         std::shared_ptr<const Packed> packed;
@@ -73,15 +71,16 @@ public:
             const std::lock_guard lock{mutex_};
             const auto found = lookup(key);
             if (found == entries_.end()) {
-                ++counts_.misses;
-                return nullptr;
+                if (!file_) ++counts_.misses;
+            } else {
+                ++counts_.hits;
+                entries_.splice(entries_.begin(), entries_, found);
+                block = found->block ? found->block : found->used.lock();
+                packed = found->packed;
             }
-            ++counts_.hits;
-            entries_.splice(entries_.begin(), entries_, found);
-            block = found->block ? found->block : found->used.lock();
-            packed = found->packed;
         }
         if (block) return block;
+        if (!packed) return file_ ? read(key) : nullptr;
         block = unpack(*packed);
         const std::lock_guard lock{mutex_};
         return shared(key, std::move(block));
@@ -92,23 +91,12 @@ public:
     /// Throws    std::bad_alloc; then nothing has changed
     Handle keep(Handle made) {
         std::shared_ptr<const Packed> packed;
-        if (options_.element != BlockElement::as_evaluated) {
+        if (rounds()) {
             packed = std::make_shared<const Packed>(pack(*made));
             made = unpack(*packed);
         }
-        const BlockKey key = key_of(*made);
-        const std::size_t bytes = packed ? packed->rows.size() : bytes_of(made->cache.shape());
         const std::lock_guard lock{mutex_};
-        if (lookup(key) != entries_.end()) return shared(key, std::move(made));
-        if (!has_room(bytes)) return made;
-        Entries added;
-        added.push_front({packed ? nullptr : made, packed, made, bytes, 0});
-        index_.emplace(hash_of(key), added.begin());  // from here on nothing throws
-        make_room(bytes);
-        entries_.splice(entries_.begin(), added);
-        counts_.bytes += bytes;
-        ++counts_.blocks;
-        return made;
+        return add(std::move(made), std::move(packed));
     }
 
     /// Keeps a block until it is unpinned as often as it was pinned. Tells whether the store holds it.
@@ -132,15 +120,10 @@ public:
 
     /// What a block takes of the budget.
     static std::size_t bytes_of(KVShape shape, BlockElement element = BlockElement::as_evaluated) noexcept {
-        const std::size_t rows = 2 * shape.layers * shape.kv_heads;
-        if (element != BlockElement::as_evaluated)
-            return rows * shape.positions * detail::packed_row_bytes(element == BlockElement::int8, shape.head_dim);
-        const std::size_t whole = (shape.positions + tile_positions - 1) / tile_positions * tile_positions;
-        return rows * whole * shape.head_dim * layout_of(shape.element).block_bytes;
-    }
-
-    static BlockKey key_of(const Block& block) noexcept {
-        return {block.fingerprint, block.seen, block.first_position, block.tokens};
+        std::size_t positions = shape.positions;
+        if (element == BlockElement::as_evaluated)
+            positions = (positions + tile_positions - 1) / tile_positions * tile_positions;
+        return positions * detail::packed_position_bytes(element, shape);
     }
 
 private:
@@ -165,32 +148,57 @@ private:
     };
     using Entries = std::list<Entry>;
 
-    bool rounds_to_int8() const noexcept { return options_.element == BlockElement::int8; }
+    bool rounds() const noexcept { return options_.element != BlockElement::as_evaluated; }
 
     Packed pack(const Block& block) const {
         return {block.cache.shape(),  block.tokens,      block.seen,
-                block.first_position, block.fingerprint, detail::pack_rows(block.cache, block.tokens.size(), rounds_to_int8())};
+                block.first_position, block.fingerprint, detail::pack_rows(block.cache, options_.element)};
     }
     Handle unpack(const Packed& packed) const {
-        return std::make_shared<const Block>(Block{detail::unpack_rows<Cache>(packed.rows, packed.shape, rounds_to_int8()),
+        return std::make_shared<const Block>(Block{detail::unpack_rows<Cache>(packed.rows, packed.shape, options_.element),
                                                    packed.tokens, packed.seen, packed.first_position, packed.fingerprint});
     }
 
-    static std::uint64_t hash_of(const BlockKey& key) noexcept {
-        Fingerprint all;
-        all.add(key.fingerprint);
-        all.add(std::uint64_t{key.first_position});
-        all.add(std::as_bytes(key.seen));
-        all.add(std::as_bytes(key.tokens));
-        return all.value();
+    Handle read(const BlockKey& key) {
+        const auto rows = file_->find(key);
+        if (!rows) {
+            const std::lock_guard lock{mutex_};
+            ++counts_.misses;
+            return nullptr;
+        }
+        Packed packed{file_->header().shape,
+                      {key.tokens.begin(), key.tokens.end()},
+                      {key.seen.begin(), key.seen.end()},
+                      key.first_position,
+                      key.fingerprint,
+                      {rows->begin(), rows->end()}};
+        packed.shape.positions = key.tokens.size();
+        Handle made = unpack(packed);
+        auto kept = rounds() ? std::make_shared<const Packed>(std::move(packed)) : nullptr;
+        const std::lock_guard lock{mutex_};
+        ++counts_.reads;
+        return add(std::move(made), std::move(kept));
     }
+
+    /// Makes an entry of a block, unless there is one; `packed` is null if the store keeps it as it is.
+    Handle add(Handle made, std::shared_ptr<const Packed> packed) {
+        const BlockKey key = key_of(*made);
+        const std::size_t bytes = bytes_of(made->cache.shape(), options_.element);
+        if (lookup(key) != entries_.end()) return shared(key, std::move(made));
+        if (!has_room(bytes)) return made;
+        Entries added;
+        added.push_front({packed ? nullptr : made, packed, made, bytes, 0});
+        index_.emplace(detail::hash_of(key), added.begin());  // from here on nothing throws
+        make_room(bytes);
+        entries_.splice(entries_.begin(), added);
+        counts_.bytes += bytes;
+        ++counts_.blocks;
+        return made;
+    }
+
     typename Entries::iterator lookup(const BlockKey& key) {
-        const auto [first, last] = index_.equal_range(hash_of(key));
-        const auto same = std::find_if(first, last, [&](const auto& indexed) {
-            const BlockKey other = indexed.second->key();
-            return other.fingerprint == key.fingerprint && other.first_position == key.first_position &&
-                   std::ranges::equal(other.seen, key.seen) && std::ranges::equal(other.tokens, key.tokens);
-        });
+        const auto [first, last] = index_.equal_range(detail::hash_of(key));
+        const auto same = std::find_if(first, last, [&](const auto& indexed) { return indexed.second->key() == key; });
         return same == last ? entries_.end() : same->second;
     }
 
@@ -220,7 +228,7 @@ private:
     }
 
     void erase(typename Entries::iterator entry) noexcept {
-        const auto [first, last] = index_.equal_range(hash_of(entry->key()));
+        const auto [first, last] = index_.equal_range(detail::hash_of(entry->key()));
         index_.erase(std::find_if(first, last, [&](const auto& indexed) { return indexed.second == entry; }));
         counts_.bytes -= entry->bytes;
         --counts_.blocks;
@@ -236,6 +244,7 @@ private:
     }
 
     BlockStoreOptions options_;
+    std::shared_ptr<const BlockFile> file_;
     mutable std::mutex mutex_;
     Entries entries_;  // the one that was asked for last is in front
     std::unordered_multimap<std::uint64_t, typename Entries::iterator> index_;

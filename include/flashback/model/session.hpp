@@ -54,8 +54,8 @@ public:
     using Store = BasicBlockStore<Cache>;
 
     /// Blocks are looked for in `store`, and kept there, if there is one.
-    /// Throws    Error{contract} for a null model, a piece of 0 tokens, a window beyond the model's, or an adapter that was
-    ///           packed for a model of another shape; std::bad_alloc
+    /// Throws    Error{contract} for a null model, a piece of 0 tokens, a window beyond the model's, an adapter that was packed
+    ///           for a model of another shape, or a store whose file is of another fingerprint or shape; std::bad_alloc
     /// Cost      reserves the cache of the whole window and the scratch of one piece; nothing grows later
     explicit BasicSession(std::shared_ptr<const Transformer> model, SessionOptions options = {},
                           std::shared_ptr<Store> store = {})
@@ -66,6 +66,7 @@ public:
           work_(model_->config, std::min(options.piece, options.window), options.adapter ? options.adapter->most_rank() : 0),
           logits_(simd::padded(model_->config.vocab)),
           store_(std::move(store)) {
+        if (store_ && store_->file()) store_->file()->check_session(fingerprint(), cache_.shape());
         tokens_.reserve(options_.window);
     }
 

@@ -1,8 +1,10 @@
-/// \file Keys and values of a block in fewer bytes than its cache takes.
+/// \file Keys and values of a block, one after the other, as stores and files keep them.
 #pragma once
 
 #include "flashback/kv/copy_positions.hpp"
+#include "flashback/kv/kv_block.hpp"
 #include "flashback/kv/kv_cache.hpp"
+#include "flashback/simd/cache_element.hpp"
 #include "flashback/tensor/dtype.hpp"
 
 #include <algorithm>
@@ -10,13 +12,46 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// Bytes of a key or a value of `d` elements.
-constexpr std::size_t packed_row_bytes(bool int8, std::size_t d) noexcept { return int8 ? sizeof(float) + d : 2 * d; }
+/// Bytes of a key or a value.
+constexpr std::size_t packed_row_bytes(BlockElement element, const KVShape& shape) noexcept {
+    switch (element) {
+        case BlockElement::as_evaluated: break;
+        case BlockElement::f16: return 2 * shape.head_dim;
+        case BlockElement::int8: return sizeof(float) + shape.head_dim;
+    }
+    return layout_of(shape.element).block_bytes * shape.head_dim;
+}
+
+/// Bytes of all keys and values of one position.
+constexpr std::size_t packed_position_bytes(BlockElement element, const KVShape& shape) noexcept {
+    return 2 * shape.layers * shape.kv_heads * packed_row_bytes(element, shape);
+}
+
+/// A row in the element of its cache: every bit.
+inline std::byte* pack_exact(DType type, const float* row, std::size_t d, std::byte* to) noexcept {
+    simd::with_element(type, [&](auto element) {
+        for (std::size_t i = 0; i < d; ++i, to += sizeof(element)) {
+            simd::round_row(row + i, 1, &element);
+            std::memcpy(to, &element, sizeof(element));
+        }
+    });
+    return to;
+}
+inline const std::byte* unpack_exact(DType type, const std::byte* from, std::size_t d, float* row) noexcept {
+    simd::with_element(type, [&](auto element) {
+        for (std::size_t i = 0; i < d; ++i, from += sizeof(element)) {
+            std::memcpy(&element, from, sizeof(element));
+            row[i] = simd::to_float(element);
+        }
+    });
+    return from;
+}
 
 /// A row as f16; what f16 cannot hold becomes the greatest that it can.
 inline std::byte* pack_f16(const float* row, std::size_t d, std::byte* to) noexcept {
@@ -25,7 +60,7 @@ inline std::byte* pack_f16(const float* row, std::size_t d, std::byte* to) noexc
         const std::uint16_t half = float_to_half(std::clamp(row[i], -most, most));
         std::memcpy(to + 2 * i, &half, 2);
     }
-    return to + packed_row_bytes(false, d);
+    return to + 2 * d;
 }
 inline const std::byte* unpack_f16(const std::byte* from, std::size_t d, float* row) noexcept {
     for (std::size_t i = 0; i < d; ++i) {
@@ -33,14 +68,19 @@ inline const std::byte* unpack_f16(const std::byte* from, std::size_t d, float* 
         std::memcpy(&half, from + 2 * i, 2);
         row[i] = half_to_float(half);
     }
-    return from + packed_row_bytes(false, d);
+    return from + 2 * d;
 }
 
-/// A row as a scale, the greatest magnitude over 127, and whole numbers of it: an error of at most half a scale.
+/// A row as a scale, the greatest magnitude over 127, and whole numbers of it: an error of at most half a scale. A row that is not
+/// finite has no scale, and becomes NaN.
 inline std::byte* pack_int8(const float* row, std::size_t d, std::byte* to) noexcept {
     float most = 0;
-    for (std::size_t i = 0; i < d; ++i) most = std::max(most, std::fabs(row[i]));
-    const float scale = most / 127;
+    bool finite = true;
+    for (std::size_t i = 0; i < d; ++i) {
+        most = std::max(most, std::fabs(row[i]));
+        finite = finite && std::isfinite(row[i]);
+    }
+    const float scale = finite ? most / 127 : std::numeric_limits<float>::quiet_NaN();
     std::memcpy(to, &scale, sizeof(scale));
     to += sizeof(scale);
     for (std::size_t i = 0; i < d; ++i) {
@@ -62,23 +102,40 @@ inline const std::byte* unpack_int8(const std::byte* from, std::size_t d, float*
     return from + d;
 }
 
+inline std::byte* pack_row(BlockElement element, DType type, const float* row, std::size_t d, std::byte* to) noexcept {
+    switch (element) {
+        case BlockElement::as_evaluated: break;
+        case BlockElement::f16: return pack_f16(row, d, to);
+        case BlockElement::int8: return pack_int8(row, d, to);
+    }
+    return pack_exact(type, row, d, to);
+}
+inline const std::byte* unpack_row(BlockElement element, DType type, const std::byte* from, std::size_t d,
+                                   float* row) noexcept {
+    switch (element) {
+        case BlockElement::as_evaluated: break;
+        case BlockElement::f16: return unpack_f16(from, d, row);
+        case BlockElement::int8: return unpack_int8(from, d, row);
+    }
+    return unpack_exact(type, from, d, row);
+}
+
 /// All rows of a cache, a key and its value for each layer, head and position in turn.
-/// Requires  the cache holds `positions` positions
 template <KVCache Cache>
-std::vector<std::byte> pack_rows(const Cache& cache, std::size_t positions, bool int8) {
+std::vector<std::byte> pack_rows(const Cache& cache, BlockElement element) {
     const KVShape shape = cache.shape();
-    std::vector<std::byte> packed(2 * shape.layers * shape.kv_heads * positions * packed_row_bytes(int8, shape.head_dim));
+    std::vector<std::byte> packed(cache.size() * packed_position_bytes(element, shape));
     std::byte* to = packed.data();
-    each_position(cache, {0, positions}, [&](std::size_t, std::size_t, std::size_t, const float* key, const float* value) {
-        for (const float* row : {key, value})
-            to = int8 ? pack_int8(row, shape.head_dim, to) : pack_f16(row, shape.head_dim, to);
+    each_position(cache, {0, cache.size()}, [&](std::size_t, std::size_t, std::size_t, const float* key, const float* value) {
+        for (const float* row : {key, value}) to = pack_row(element, shape.element, row, shape.head_dim, to);
     });
     return packed;
 }
 
 /// The cache that was packed, as far as its rows kept it.
+/// Requires  as many bytes as `shape.positions` positions have
 template <KVCache Cache>
-Cache unpack_rows(std::span<const std::byte> packed, const KVShape& shape, bool int8) {
+Cache unpack_rows(std::span<const std::byte> packed, const KVShape& shape, BlockElement element) {
     Cache cache{shape};
     const std::byte* from = packed.data();
     std::vector<float> key(shape.head_dim);
@@ -87,8 +144,7 @@ Cache unpack_rows(std::span<const std::byte> packed, const KVShape& shape, bool 
         for (std::size_t head = 0; head < shape.kv_heads; ++head) {
             for (std::size_t position = 0; position < shape.positions; ++position) {
                 for (std::vector<float>* row : {&key, &value})
-                    from =
-                        int8 ? unpack_int8(from, shape.head_dim, row->data()) : unpack_f16(from, shape.head_dim, row->data());
+                    from = unpack_row(element, shape.element, from, shape.head_dim, row->data());
                 cache.write(layer, head, position, key.data(), value.data());
             }
         }
