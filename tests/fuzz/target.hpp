@@ -45,6 +45,18 @@ void fuzz_check(bool holds, const char* what);
 /// Ends the program if the sentence of an error cannot be printed as it is; run_target looks at those that leave the target.
 void check_sentence(const flashback::Error& error);
 
+/// Does what refuses a file that belongs to something else. That is said as a broken promise of the caller; here it is what is expected
+/// of most inputs.
+template <class Work>
+void of_anything(const Work& work) {
+    try {
+        work();
+    } catch (const flashback::Error& error) {
+        check_sentence(error);
+        if (error.code() != flashback::ErrorCode::contract) throw;
+    }
+}
+
 /// Looks at bytes, so that a sanitizer sees a view of what is not there.
 void touch(std::span<const std::byte> bytes);
 inline void touch(std::string_view text) { touch(std::as_bytes(std::span{text})); }

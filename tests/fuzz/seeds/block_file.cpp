@@ -39,6 +39,7 @@ FLASHBACK_FUZZ_SEEDS(block_file) {
         change(w);
         seeds.push_back({name, w.bytes()});
     };
+    add("other_model", [](auto& w) { w.fingerprint = 78; });
     add("version", [](auto& w) { w.version = 2; });
     add("directory", [](auto& w) { w.directory_bytes = most; });
     add("element", [](auto& w) { w.element = 3; });

@@ -25,4 +25,6 @@ FLASHBACK_FUZZ_TARGET(block_file, .per_byte = 512, .constant = 32768) {
         fuzz_check(block->tokens == tokens, "a block is found by its tokens");
     }
     fuzz_check(found <= file->size(), "no block is found twice");
+    flashback_test::of_anything([&] { file->check_session(header.fingerprint, {.layers = 1, .kv_heads = 1, .head_dim = 2}); });
+    flashback_test::of_anything([&] { file->check_session(77, header.shape); });
 }

@@ -4,29 +4,15 @@
 
 using namespace flashback;
 using flashback_test::fuzz_check;
-
-namespace {
-
-/// That a checkpoint is of another run is said as a broken promise; here it is what is expected of most inputs.
-template <class Work>
-void of_any_run(const Work& work) {
-    try {
-        work();
-    } catch (const Error& error) {
-        flashback_test::check_sentence(error);
-        if (error.code() != ErrorCode::contract) throw;
-    }
-}
-
-}  // namespace
+using flashback_test::of_anything;
 
 // What is behind the checksum is looked at even if it is wrong, because no fuzzer guesses it.
 FLASHBACK_FUZZ_TARGET(checkpoint, .per_byte = 96, .constant = 32768) {
     const ParameterLayout layout = flashback_test::checkpoint_layout();
     const GgufFile file = GgufFile::view(bytes, "fuzz.ckpt");
     const detail::CheckpointReader reader{file};
-    of_any_run([&] { reader.check_run(flashback_test::checkpoint_run); });
-    of_any_run([&] {
+    of_anything([&] { reader.check_run(flashback_test::checkpoint_run); });
+    of_anything([&] {
         for (const char* suffix : detail::checkpoint_suffixes) {
             const detail::CheckpointReader::Values values = reader.values(layout, suffix);
             fuzz_check(values.size() == layout.parameters().size(), "each parameter has its values");
