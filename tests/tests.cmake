@@ -75,5 +75,5 @@ set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_E
 
 # Memory and files that fail on purpose.
 # They take the place of operator new, as the address sanitizer does.
-flashback_add_test(faults LABEL release SOURCES faults/folders.cpp faults/kills.cpp faults/reading.cpp faults/models.cpp APART support/faults.cpp)
+flashback_add_test(faults LABEL release SOURCES faults/blocks.cpp faults/folders.cpp faults/kills.cpp faults/reading.cpp faults/models.cpp APART support/faults.cpp)
 flashback_add_test(faults_training LABEL release SOURCES faults/training.cpp APART support/faults.cpp)

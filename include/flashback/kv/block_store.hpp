@@ -89,6 +89,7 @@ public:
 
     /// Keeps a block, and gives the one to use: rounded, if the store rounds; that of another thread, if it came first. A block
     /// for which there is no room beside the pinned ones is used, but not kept.
+    /// Throws    std::bad_alloc; then nothing has changed
     Handle keep(Handle made) {
         std::shared_ptr<const Packed> packed;
         if (options_.element != BlockElement::as_evaluated) {
@@ -99,9 +100,12 @@ public:
         const std::size_t bytes = packed ? packed->rows.size() : bytes_of(made->cache.shape());
         const std::lock_guard lock{mutex_};
         if (lookup(key) != entries_.end()) return shared(key, std::move(made));
-        if (!make_room(bytes)) return made;
-        entries_.push_front({packed ? nullptr : made, packed, made, bytes, 0});
-        index_.emplace(hash_of(key), entries_.begin());
+        if (!has_room(bytes)) return made;
+        Entries added;
+        added.push_front({packed ? nullptr : made, packed, made, bytes, 0});
+        index_.emplace(hash_of(key), added.begin());  // from here on nothing throws
+        make_room(bytes);
+        entries_.splice(entries_.begin(), added);
         counts_.bytes += bytes;
         ++counts_.blocks;
         return made;
@@ -200,11 +204,12 @@ private:
         return made;
     }
 
-    bool make_room(std::size_t bytes) {
-        if (bytes > options_.budget) return false;
+    bool has_room(std::size_t bytes) const noexcept {
         std::size_t pinned = 0;
         for (const Entry& entry : entries_) pinned += entry.pins > 0 ? entry.bytes : 0;
-        if (bytes > options_.budget - pinned) return false;
+        return bytes <= options_.budget - pinned;
+    }
+    void make_room(std::size_t bytes) noexcept {
         for (auto entry = entries_.end(); counts_.bytes > options_.budget - bytes;) {
             --entry;
             if (entry->pins > 0) continue;
@@ -212,10 +217,9 @@ private:
             erase(oldest);
             ++counts_.evictions;
         }
-        return true;
     }
 
-    void erase(typename Entries::iterator entry) {
+    void erase(typename Entries::iterator entry) noexcept {
         const auto [first, last] = index_.equal_range(hash_of(entry->key()));
         index_.erase(std::find_if(first, last, [&](const auto& indexed) { return indexed.second == entry; }));
         counts_.bytes -= entry->bytes;
