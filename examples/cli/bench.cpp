@@ -34,7 +34,9 @@ const std::map<std::string, BenchMode> modes{{"machine", BenchMode::machine},
                                              {"decode", BenchMode::decode},
                                              {"step", BenchMode::step},
                                              {"loop", BenchMode::loop}};
-const std::map<std::string, fb::RunTimeLayout> layouts{{"append", fb::RunTimeLayout::append},
+const std::map<std::string, fb::RunTimeLayout> layouts{{"aside", fb::RunTimeLayout::aside},
+                                                       {"aside-stored", fb::RunTimeLayout::aside_stored},
+                                                       {"append", fb::RunTimeLayout::append},
                                                        {"prepend", fb::RunTimeLayout::prepend},
                                                        {"recompute", fb::RunTimeLayout::recompute}};
 
@@ -217,11 +219,15 @@ void add_bench(CLI::App& app, Command& run) {
     counts("--m", settings.m, 1, "prefill: tokens at once")->capture_default_str();
     counts("--context", settings.contexts, 0, "prefill, decode, step: tokens in the cache; by default 0, 512, 1024");
     count("--steps", settings.steps, 1, "decode: tokens");
-    command.add_option("--layout", settings.layouts, "step, loop: append, prepend or recompute (append, nothing reused)")
+    command
+        .add_option(
+            "--layout", settings.layouts,
+            "step, loop: aside (passages are new), aside-stored (they were evaluated before), append, prepend or recompute "
+            "(append, nothing reused)")
         ->delimiter(',')
         ->transform(CLI::CheckedTransformer(layouts))
         ->type_name("LAYOUT,...")
-        ->default_str("append,prepend");
+        ->default_str("aside-stored,aside,append,prepend");
     constexpr std::uint64_t longest = 1 << 24;  // all its retrievals are counted at once
     count("--init", settings.init, 1, "loop: tokens of the text at the start", longest);
     count("--length", settings.length, 2, "loop: tokens of text and passage at the end", longest);

@@ -20,7 +20,8 @@ struct BenchSettings {
     std::vector<std::size_t> m{16, 144, 512, 2048};
     std::vector<std::size_t> contexts;  ///< empty: the defaults of the mode
     std::size_t steps = 32;
-    std::vector<flashback::RunTimeLayout> layouts{flashback::RunTimeLayout::append, flashback::RunTimeLayout::prepend};
+    std::vector<flashback::RunTimeLayout> layouts{flashback::RunTimeLayout::aside_stored, flashback::RunTimeLayout::aside,
+                                                  flashback::RunTimeLayout::append, flashback::RunTimeLayout::prepend};
     std::size_t init = 512;
     std::size_t length = 2048;
     std::optional<std::size_t> samples;

@@ -6,6 +6,7 @@
 #include "support/random_model.hpp"
 
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -15,7 +16,8 @@ using namespace flashback_test;
 
 namespace {
 
-constexpr auto layouts = {RunTimeLayout::append, RunTimeLayout::prepend, RunTimeLayout::recompute};
+constexpr auto layouts = {RunTimeLayout::aside, RunTimeLayout::aside_stored, RunTimeLayout::append, RunTimeLayout::prepend,
+                          RunTimeLayout::recompute};
 
 void check_counts(const RunTime& found, const RunTime& expected) {
     CHECK(found.retrievals == expected.retrievals);
@@ -24,8 +26,11 @@ void check_counts(const RunTime& found, const RunTime& expected) {
     CHECK(found.decode_tokens == expected.decode_tokens);
 }
 
-Session small_session(std::size_t window) {
-    return Session{random_model({.layers = 1, .width = 16, .heads = 2, .kv_heads = 1, .vocab = 20, .window = window})};
+/// New passages may come again by chance, so there they are not stored.
+Session small_session(std::size_t window, RunTimeLayout layout = RunTimeLayout::aside_stored) {
+    return Session{random_model({.layers = 1, .width = 16, .heads = 2, .kv_heads = 1, .vocab = 20, .window = window}),
+                   {},
+                   layout == RunTimeLayout::aside ? nullptr : std::make_shared<BlockStore>()};
 }
 
 }  // namespace
@@ -73,8 +78,13 @@ TEST_CASE("The decoder does what the counts say, with a model that remembers its
             CAPTURE(to_string(layout));
             const RunTime expected = counts_of(retrievals_of(layout, c.init, c.length, c.options));
             testing::NullModel null{50};
-            check_counts(time_loop(null, layout, c.init, c.length, c.options), expected);
-            Session session = small_session(c.length);
+            testing::NullBlockModel holds_blocks{50};
+            if (layout == RunTimeLayout::aside) {
+                check_counts(time_loop(holds_blocks, layout, c.init, c.length, c.options), expected);
+            } else if (layout != RunTimeLayout::aside_stored) {
+                check_counts(time_loop(null, layout, c.init, c.length, c.options), expected);
+            }
+            Session session = small_session(c.length, layout);
             check_counts(time_loop(session, layout, c.init, c.length, c.options), expected);
             for (const std::size_t samples : {1u, 2u, 3u, 1000u}) {
                 const RunTime sampled = sample_loop(session, layout, c.init, c.length, samples, c.options);
@@ -91,19 +101,27 @@ TEST_CASE("One retrieval: what is kept depends on the layout alone") {
     const RunTimeOptions options{.passage = 24, .stride = 6};
     struct Case {
         RunTimeLayout layout;
-        std::size_t kept, fed;
+        RetrievalLengths lengths;
+        std::size_t reused, prefilled;
     };
     for (int again = 0; again < 2; ++again) {
-        for (const Case& c :
-             {Case{RunTimeLayout::append, 94, 30}, {RunTimeLayout::prepend, 0, 124}, {RunTimeLayout::recompute, 0, 124}}) {
+        for (const Case& c : {Case{RunTimeLayout::aside, {100, 93, 7, 6, 24, false}, 93, 31},
+                              {RunTimeLayout::aside_stored, {100, 93, 7, 6, 24, true}, 117, 7},
+                              {RunTimeLayout::append, {100, 94, 30, 6}, 94, 30},
+                              {RunTimeLayout::prepend, {100, 0, 124, 6}, 0, 124},
+                              {RunTimeLayout::recompute, {100, 0, 124, 6}, 0, 124}}) {
             CAPTURE(to_string(c.layout));
-            CHECK(lengths_of(c.layout, 100, 6, options) == RetrievalLengths{100, c.kept, c.fed, 6});
+            CHECK(lengths_of(c.layout, 100, 6, options) == c.lengths);
+            session.store()->clear();  // the passages of one seed are always the same
             const RunTime run = time_retrieval(session, c.layout, 100, 6, options);
-            check_counts(run, {.retrievals = 1, .reused = c.kept, .prefill_tokens = c.fed, .decode_tokens = 6});
-            CHECK(run.evaluated() == c.fed + 6);
-            CHECK(session.size() == 130);
+            check_counts(run, {.retrievals = 1, .reused = c.reused, .prefill_tokens = c.prefilled, .decode_tokens = 6});
+            CHECK(run.evaluated() == c.prefilled + 6);
+            CHECK(session.size() == (c.lengths.beside > 0 ? 106 : 130));
         }
     }
+    testing::NullModel null{50};
+    check_error(ErrorCode::contract, "a layout of passages beside the text needs a model that holds blocks",
+                [&] { time_loop(null, RunTimeLayout::aside, 40, 100, options); });
 }
 
 TEST_CASE("Prefill and decode are timed after what the cache holds") {

@@ -82,7 +82,7 @@ struct Masked {
 
     bool sees(std::size_t row, std::size_t other) const {
         if (span[row] == span[other]) return other <= row;
-        if (span[row] == 1) return true;
+        if (span[row] == 1) return span[other] == 0 || positions[other] <= positions[row];
         return span[row] >= 2 && other < head;
     }
 };
@@ -262,7 +262,8 @@ TEST_CASE(
             oracle.sees = [&](std::size_t row, std::size_t other) {
                 if (other > row) return false;
                 if (span[row] > 0) return span[other] == span[row] || (span[other] == 0 && other < w.head);
-                return span[other] == 0 || (span[other] == 1 ? when[row] == 1 : when[row] == 2);
+                if (span[other] == 0) return true;
+                return (span[other] == 1 ? when[row] == 1 : when[row] == 2) && oracle.positions[other] <= oracle.positions[row];
             };
             const auto check_row = [&](const std::vector<float>& logits, std::size_t row) {
                 const DoubleRows of_row = oracle.logits(tokens).row(index64(row));

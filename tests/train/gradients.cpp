@@ -28,8 +28,10 @@ void check_gradients(Trainer& trainer, DoubleTransformer& reference, const std::
             reference.positions.clear();
             for (std::size_t t = 0; t < example.tokens.size(); ++t) reference.positions.push_back(beside.position(t));
             reference.sees = [beside](std::size_t row, std::size_t other) {
-                const bool passage = row >= beside.begin && row < beside.end;
-                return other <= row && !(passage && other >= beside.head && other < beside.begin);
+                const auto passage = [&](std::size_t r) { return r >= beside.begin && r < beside.end; };
+                if (other > row) return false;
+                if (passage(row)) return passage(other) || other < beside.head;
+                return !passage(other) || beside.position(other) <= beside.position(row);
             };
             sum += reference.loss(example.tokens, example.targets);
         }

@@ -7,23 +7,30 @@
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
 /// A passage beside the text of an example: the tokens from `begin` to `end`. They stand at the positions after the first `head`
 /// tokens, and see these and the passage up to themselves. The tokens behind them stand where they would without the passage,
-/// and see everything.
+/// and see all in front of them, but of the passage only what stands at positions up to their own.
 struct PassageRows {
     std::size_t head = 0;
     std::size_t begin = 0;
     std::size_t end = 0;  ///< `begin` if there is no passage
 
     constexpr std::size_t size() const noexcept { return end - begin; }
-    constexpr bool has(std::size_t token) const noexcept { return token >= begin && token < end; }
     /// Where a token stands.
     constexpr std::size_t position(std::size_t token) const noexcept {
         return token < begin ? token : token < end ? head + (token - begin) : token - size();
+    }
+    /// Which tokens in front of it a token does not see: from the first number to before the second.
+    constexpr std::pair<std::size_t, std::size_t> hidden_from(std::size_t token) const noexcept {
+        if (token < begin) return {0, 0};
+        if (token < end) return {head, begin};
+        const std::size_t seen = std::min(size(), position(token) + 1 - std::min(position(token) + 1, head));
+        return {begin + seen, end};
     }
     constexpr bool operator==(const PassageRows&) const = default;
 };

@@ -41,13 +41,14 @@ inline TokenBuffer random_text(std::size_t vocab, std::size_t count, std::uint64
     return text;
 }
 
-/// Gives a new random passage every time.
+/// Gives a new random passage every time, or the same two in turn.
 class RandomPassages {
 public:
-    RandomPassages(std::size_t vocab, const RunTimeOptions& options)
-        : vocab_(vocab), random_(options.seed), tokens_(options.passage) {}
+    RandomPassages(std::size_t vocab, const RunTimeOptions& options, bool same_two)
+        : vocab_(vocab), seed_(options.seed), random_(options.seed), same_two_(same_two), tokens_(options.passage) {}
 
     std::span<const Passage> retrieve(const Query& /*query*/, std::size_t /*k*/) {
+        if (same_two_) random_ = SplitMix64{seed_};
         for (TokenId& token : tokens_) token = static_cast<TokenId>(random_.below(vocab_));
         if (!tokens_.empty()) tokens_.front() = passage_starts[calls_++ % passage_starts.size()];
         return {&passage_, 1};
@@ -55,7 +56,9 @@ public:
 
 private:
     std::size_t vocab_;
+    std::uint64_t seed_;
     SplitMix64 random_;
+    bool same_two_;
     std::size_t calls_ = 0;
     TokenBuffer tokens_;
     Passage passage_{.id = "random", .title = "", .text = "", .tokens = tokens_, .score = 0};
@@ -75,7 +78,7 @@ void check_window(const Model& model, std::span<const RetrievalLengths> retrieva
 template <class Model, class Schedule>
 RunTime generate_with(Model& model, RunTimeLayout layout, Schedule schedule, TokenSpan text, std::size_t count,
                       const RunTimeOptions& options) {
-    RandomPassages passages{static_cast<std::size_t>(model.vocab_size()), options};
+    RandomPassages passages{static_cast<std::size_t>(model.vocab_size()), options, layout == RunTimeLayout::aside_stored};
     const auto run = [&](auto policies) {
         Decoder decoder{model, passages, std::move(policies)};
         const Statistics stats =
@@ -89,9 +92,17 @@ RunTime generate_with(Model& model, RunTimeLayout layout, Schedule schedule, Tok
     switch (layout) {
         case RunTimeLayout::prepend: return run(policies.layout(PrependPassages{}));
         case RunTimeLayout::recompute: return run(policies.reuse(RecomputeAll{}));
-        case RunTimeLayout::append: break;
+        case RunTimeLayout::append: return run(policies);
+        case RunTimeLayout::aside_stored:
+            if constexpr (BlockModel<Model>) {
+                // Both are evaluated before, so that a model that stores passages has them.
+                for (std::size_t i = 0; i < passage_starts.size() && options.passage > 0; ++i)
+                    static_cast<void>(model.block(passages.retrieve({}, 1).front().tokens, 0, 0));
+            }
+            break;
+        case RunTimeLayout::aside: break;
     }
-    return run(policies);
+    return run(policies.layout(PassagesAside{}));
 }
 
 /// Makes a model hold a text and nothing else.
@@ -100,6 +111,15 @@ void hold(Model& model, TokenSpan text) {
     const std::size_t common = common_prefix(model.tokens(), text);
     model.truncate(common);
     if (common < text.size()) static_cast<void>(model.evaluate(text.subspan(common)));
+}
+
+/// Times a retrieval on a cache that holds what it keeps.
+template <class Model>
+RunTime time_lengths(Model& model, RunTimeLayout layout, const RetrievalLengths& lengths, const RunTimeOptions& options) {
+    const TokenBuffer text = random_text(static_cast<std::size_t>(model.vocab_size()), lengths.history, options.seed);
+    check_window(model, {&lengths, 1});
+    hold(model, TokenSpan{text}.first(lengths.kept));
+    return generate_with(model, layout, Once{}, text, lengths.decoded + 1, options);
 }
 
 }  // namespace detail
@@ -129,16 +149,13 @@ RunTime time_decode(Model& model, std::size_t before, std::size_t count, std::ui
 }
 
 /// One retrieval after `history` tokens of text, and `decoded` single tokens after it. The part of the text that the layout
-/// reuses is brought into the cache first and not timed. Cutting off the rest costs nothing.
-/// Throws    as `time_prefill`
+/// reuses is brought into the cache first and not timed. Cutting off the rest costs nothing. Whether a passage was stored is up to
+/// the model: the counts tell.
+/// Throws    as `time_prefill`; Error{contract} for a passage aside and a model that holds no blocks
 template <TimeableModel Model>
 RunTime time_retrieval(Model& model, RunTimeLayout layout, std::size_t history, std::size_t decoded,
                        const RunTimeOptions& options = {}) {
-    const TokenBuffer text = detail::random_text(static_cast<std::size_t>(model.vocab_size()), history, options.seed);
-    const RetrievalLengths lengths = lengths_of(layout, history, decoded, options);
-    detail::check_window(model, {&lengths, 1});
-    detail::hold(model, TokenSpan{text}.first(lengths.kept));
-    return detail::generate_with(model, layout, Once{}, text, decoded + 1, options);
+    return detail::time_lengths(model, layout, lengths_of(layout, history, decoded, options), options);
 }
 
 /// The paper's run-time test: every retrieval of it, by the decoder. What the model held is forgotten.
@@ -165,16 +182,16 @@ RunTime sample_loop(Model& model, RunTimeLayout layout, std::size_t init, std::s
     FLASHBACK_ASSERT(samples > 0, "a sampled run-time test needs at least 1 sample, found 0");
     const std::vector<RetrievalLengths> retrievals = retrievals_of(layout, init, length, options);
     RunTime sum = counts_of(retrievals);
-    const auto time = [&](std::size_t index, const RetrievalLengths& r, RunTimeLayout how) {
-        const RunTime run = time_retrieval(model, how, r.history, r.decoded, options);
+    const auto time = [&](std::size_t index, const RetrievalLengths& r) {
+        const RunTime run = detail::time_lengths(model, layout, r, options);
         const auto decoded = static_cast<double>(std::max<std::size_t>(r.decoded, 1));
         return RetrievalSample{index, run.prefill_seconds, run.decode_seconds / decoded};
     };
     const std::span<const RetrievalLengths> all = retrievals;
-    const RetrievalSample first = time(0, all.front(), RunTimeLayout::recompute);
+    const RetrievalSample first = time(0, all.front());
     const std::span<const RetrievalLengths> others = all.subspan(1);
     std::vector<RetrievalSample> timed;
-    for (const std::size_t index : evenly_spaced(others.size(), samples)) timed.push_back(time(index, others[index], layout));
+    for (const std::size_t index : evenly_spaced(others.size(), samples)) timed.push_back(time(index, others[index]));
     add_interpolated(sum, all.first(1), {&first, 1});
     add_interpolated(sum, others, timed);
     return sum;

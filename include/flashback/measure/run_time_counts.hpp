@@ -14,12 +14,15 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Where the passage stands and what is reused: after the text with KV reuse, in front of it, or after it without reuse.
-enum class RunTimeLayout { append, prepend, recompute };
+/// Where the passage stands and what is reused: beside the text, where it is new each time, or was evaluated before and stored; after
+/// the text with KV reuse, in front of it, or after it without reuse.
+enum class RunTimeLayout { aside, aside_stored, append, prepend, recompute };
 
 /// The name of a layout, e.g. "append".
 constexpr std::string_view to_string(RunTimeLayout layout) noexcept {
     switch (layout) {
+        case RunTimeLayout::aside: return "aside";
+        case RunTimeLayout::aside_stored: return "aside-stored";
         case RunTimeLayout::append: return "append";
         case RunTimeLayout::prepend: return "prepend";
         case RunTimeLayout::recompute: return "recompute";
@@ -37,10 +40,12 @@ struct RunTimeOptions {
 
 /// One retrieval by its lengths.
 struct RetrievalLengths {
-    std::size_t history;  ///< tokens of the text
-    std::size_t kept;     ///< positions that are reused
-    std::size_t fed;      ///< tokens that are evaluated at once
-    std::size_t decoded;  ///< tokens that are evaluated one by one after them
+    std::size_t history;     ///< tokens of the text
+    std::size_t kept;        ///< positions that are reused
+    std::size_t fed;         ///< tokens that are evaluated at once
+    std::size_t decoded;     ///< tokens that are evaluated one by one after them
+    std::size_t beside = 0;  ///< tokens of a passage beside the text
+    bool stored = false;     ///< whether that was evaluated before
 
     constexpr bool operator==(const RetrievalLengths&) const = default;
 };
@@ -67,6 +72,7 @@ struct RunTime {
     /// Adds the counts of a retrieval, without time.
     void add(const RetrievalLengths& lengths) noexcept {
         ++retrievals;
+        (lengths.stored ? reused : prefill_tokens) += lengths.beside;
         reused += lengths.kept;
         prefill_tokens += lengths.fed;
         decode_tokens += lengths.decoded;
@@ -82,10 +88,14 @@ inline double predicted_speedup(const RunTime& slow, const RunTime& fast, double
 }
 
 /// A retrieval after `history` tokens of text that the cache holds already; the newest `stride` of them stand after the last
-/// passage.
+/// passage, or saw it, and so did the token in front of them. The `first` one finds an empty cache.
 constexpr RetrievalLengths lengths_of(RunTimeLayout layout, std::size_t history, std::size_t decoded,
-                                      const RunTimeOptions& options) noexcept {
-    const std::size_t kept = layout == RunTimeLayout::append ? history - std::min(history, options.stride) : 0;
+                                      const RunTimeOptions& options, bool first = false) noexcept {
+    const bool stored = layout == RunTimeLayout::aside_stored;
+    const bool aside = stored || layout == RunTimeLayout::aside;
+    const std::size_t again = options.stride + (aside ? 1 : 0);
+    const std::size_t kept = !first && (aside || layout == RunTimeLayout::append) ? history - std::min(history, again) : 0;
+    if (aside) return {history, kept, history - kept, decoded, options.passage, stored};
     return {history, kept, history - kept + options.passage, decoded};
 }
 
@@ -105,7 +115,7 @@ inline std::vector<RetrievalLengths> retrievals_of(RunTimeLayout layout, std::si
     std::vector<RetrievalLengths> retrievals;
     for (std::size_t history = init; history + options.passage < length; history += options.stride) {
         const std::size_t generated = std::min(options.stride, length - options.passage - history);
-        retrievals.push_back(lengths_of(history == init ? RunTimeLayout::recompute : layout, history, generated - 1, options));
+        retrievals.push_back(lengths_of(layout, history, generated - 1, options, history == init));
     }
     return retrievals;
 }
@@ -120,8 +130,11 @@ inline RunTime counts_of(std::span<const RetrievalLengths> retrievals) noexcept 
 /// The least time that retrievals take on a machine with these peaks.
 inline double least_seconds(std::span<const RetrievalLengths> retrievals, const ModelCost& cost, const MachinePeaks& peaks) {
     double seconds = 0;
-    for (const RetrievalLengths& r : retrievals)
-        seconds += cost.prefill_seconds(peaks, r.kept, r.fed) + cost.decode_seconds(peaks, r.kept + r.fed, r.decoded);
+    for (const RetrievalLengths& r : retrievals) {
+        if (!r.stored) seconds += cost.prefill_seconds(peaks, 0, r.beside);
+        seconds += cost.prefill_seconds(peaks, r.kept, r.fed);
+        seconds += cost.decode_seconds(peaks, r.kept + r.fed + r.beside, r.decoded);
+    }
     return seconds;
 }
 

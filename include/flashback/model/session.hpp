@@ -179,11 +179,13 @@ public:
     }
 
     /// Lets the tokens that are evaluated from now on see these blocks, and no others: first what is held, then the blocks in this
-    /// order, then those tokens up to themselves. Their positions go on after what is held, which keeps what it saw. If the session is
-    /// cut back to where it is now, or before, it sees no blocks any more.
+    /// order, then those tokens up to themselves. Their positions go on after what is held, which keeps what it saw. Of a block, a
+    /// token sees what stands at positions up to its own: to a causal model, other distances are unknown. If the session is cut back
+    /// to where it is now, or before, it sees no blocks any more.
     /// Throws    Error{contract} for a block that is null, was evaluated by a session of another fingerprint, or sees another head
     ///           than the tokens held; std::bad_alloc; then nothing has changed
-    /// Cost      copies pointers, and the positions that saw other blocks; the first call reserves a second cache of the whole window
+    /// Cost      copies pointers, and the positions that saw other blocks; the first call reserves a second cache of the whole window.
+    ///           Tokens in front of the end of a block are evaluated one by one
     void see(std::vector<std::shared_ptr<const Block>> blocks) {
         for (const auto& block : blocks) {
             FLASHBACK_ASSERT(block != nullptr, "a session cannot see a block that is null");
@@ -289,13 +291,11 @@ private:
         const bool sees_blocks = !blocks_.empty();
         const std::size_t front = sees_blocks ? cache_.size() : 0;  // positions in front of those of the cache that is written
         Cache& cache = sees_blocks ? *tail_ : cache_;
-        seen_.clear();
-        if (front > 0) seen_.push_back({&cache_, front});
-        for (const auto& block : blocks_) seen_.push_back({&block->cache, block->tokens.size()});
         TokenSpan rest = tokens;
         while (!rest.empty() && !stop.stop_requested()) {
-            const TokenSpan piece = rest.first(std::min(rest.size(), work_.rows));
             const std::size_t position = size() + (tokens.size() - rest.size());
+            const bool same = look(position, front);
+            const TokenSpan piece = rest.first(same ? std::min(rest.size(), work_.rows) : 1);
             forward(parts(), piece, {position - front, position, seen_}, cache);
             rest = rest.subspan(piece.size());
             after_piece(piece.size(), rest.empty());
@@ -304,6 +304,19 @@ private:
         append(tokens_, tokens.first(tokens.size() - rest.size()));
         cache.commit(tokens_.size() - front);
         return rest.empty();
+    }
+
+    /// Writes to `seen_` what a token sees besides its own cache. Tells whether the tokens after it see the same.
+    bool look(std::size_t position, std::size_t front) {
+        seen_.clear();
+        if (front > 0) seen_.push_back({&cache_, front});
+        bool same = true;
+        for (const auto& block : blocks_) {
+            const std::size_t before = position + 1 - std::min(position + 1, block->first_position);
+            if (before > 0) seen_.push_back({&block->cache, std::min(block->tokens.size(), before)});
+            same = same && before >= block->tokens.size();
+        }
+        return same;
     }
 
     static constexpr std::size_t rows_of_logits = 16;  // this many share one reading of the head

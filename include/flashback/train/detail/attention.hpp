@@ -86,7 +86,8 @@ inline void attention_weights(ConstRowSpan q, std::size_t column, const Attendin
     simd::gemm(queries, s.keys_across.right(), s.weights.result(), {last - first, panels_of(last), d});
     for (std::size_t r = first; r < last; ++r) {
         float* row = s.weights.row(r - first);
-        if (beside.has(r)) std::fill(row + beside.head, row + beside.begin, -std::numeric_limits<float>::infinity());
+        const auto [hidden, seen] = beside.hidden_from(r);
+        std::fill(row + hidden, row + seen, -std::numeric_limits<float>::infinity());
         simd::softmax(row, r + 1, row);
         std::fill(row + r + 1, row + simd::padded(last), 0.0f);
     }
