@@ -1,6 +1,5 @@
 #include "aside_option.hpp"
 
-#include <algorithm>
 #include <cstdint>
 #include <map>
 
@@ -53,6 +52,12 @@ void AsideOption::add_store(CLI::App& command) {
           nullptr)
         ->transform(at_least(0, std::uint64_t{1} << 30))
         ->capture_default_str();
+    added(command.add_option(
+              "--passages-kv", file_,
+              "With --layout aside: a file of flashback index with the keys and values of passages, which so are not "
+              "evaluated"),
+          nullptr)
+        ->type_name("FILE");
 }
 
 void AsideOption::check(const std::string& layout) const {
@@ -66,15 +71,14 @@ void AsideOption::check(const std::string& layout) const {
 
 void AsideOption::describe(const std::string& layout, Json& json) const {
     if (layout != "aside") return;
-    const auto named = [this](const auto& one) { return one.second == element_; };
-    json.update({{"seeing", seeing_},
-                 {"approximate", approximate_},
-                 {"joined", joined_},
-                 {"passage_element", std::ranges::find_if(elements, named)->first}});
+    json.update(
+        {{"seeing", seeing_}, {"approximate", approximate_}, {"joined", joined_}, {"passage_element", fb::name_of(element_)}});
 }
 
 std::shared_ptr<fb::BlockStore> AsideOption::store() const {
-    return std::make_shared<fb::BlockStore>(fb::BlockStoreOptions{.budget = store_ << 20, .element = element_});
+    const fb::BlockStoreOptions options{.budget = store_ << 20, .element = element_};
+    if (file_.empty()) return std::make_shared<fb::BlockStore>(options);
+    return std::make_shared<fb::BlockStore>(options, std::make_shared<const fb::BlockFile>(fb::BlockFile::open(file_)));
 }
 
 std::shared_ptr<fb::BlockStore> AsideOption::rounding() const {

@@ -19,7 +19,7 @@ public:
     void add(CLI::App& command, CLI::Option* needed = nullptr);
     /// Adds --passage-element.
     void add_element(CLI::App& command, CLI::Option* needed = nullptr);
-    /// Adds --joined and --passage-store: passages are known one by one, and may come again.
+    /// Adds --joined, --passage-store and --passages-kv: passages are known one by one, and may come again.
     void add_store(CLI::App& command);
 
     /// Refuses them with a layout that puts passages into the text.
@@ -30,7 +30,10 @@ public:
 
     flashback::AsideOptions options() const { return {.seeing = seeing_, .exact = !approximate_, .joined = joined_}; }
 
-    /// A store that keeps what it is told to.
+    flashback::BlockElement element() const { return element_; }
+
+    /// A store that keeps what it is told to, and looks in the file that it is told of.
+    /// Throws    as BlockFile::open; Error{contract} if the file keeps something else
     std::shared_ptr<flashback::BlockStore> store() const;
     /// A store that keeps nothing, but rounds what it is told to, so that counts do not depend on what came before; null if it
     /// would do nothing.
@@ -44,6 +47,7 @@ private:
     bool joined_ = false;
     flashback::BlockElement element_ = flashback::BlockElement::as_evaluated;
     std::size_t store_ = 256;  // MiB
+    std::string file_;
     std::vector<const CLI::Option*> added_;
 };
 

@@ -37,6 +37,7 @@ void add_convert(CLI::App& app, Command& run);
 void add_convert_adapter(CLI::App& app, Command& run);
 void add_finetune(CLI::App& app, Command& run);
 void add_generate(CLI::App& app, Command& run);
+void add_index(CLI::App& app, Command& run);
 void add_inspect(CLI::App& app, Command& run);
 void add_ppl(CLI::App& app, Command& run);
 void add_pretrain(CLI::App& app, Command& run);

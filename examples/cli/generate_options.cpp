@@ -30,8 +30,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
            "but left in place if they are found again (sticky), or in front of it (prepend); none: no retrieval");
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
-    choice("--markers", settings.markers.choice, {"auto", "on", "off"},
-           "Marking tokens around passages; auto: if the adapter has trained them");
+    add_markers(command, settings.markers.choice);
     add_marker_ids(command, settings.markers.ids);
     choice("--overflow", settings.overflow, {"stop", "drop-oldest"},
            "When the window of the model is full: stop, or drop the older half of the text and go on");

@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
     cli::add_bench(app, run);
     cli::add_convert(app, run);
     cli::add_generate(app, run);
+    cli::add_index(app, run);
     cli::add_inspect(app, run);
     cli::add_ppl(app, run);
     cli::add_convert_adapter(app, run);

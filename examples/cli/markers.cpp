@@ -32,6 +32,12 @@ void add_marker_ids(CLI::App& command, std::vector<fb::TokenId>& ids) {
         ->type_name("L,R");
 }
 
+CLI::Option* add_markers(CLI::App& command, std::string& choice) {
+    return command.add_option("--markers", choice, "Marking tokens around passages; auto: if the adapter has trained them")
+        ->check(CLI::IsMember({"auto", "on", "off"}))
+        ->capture_default_str();
+}
+
 std::size_t tokens_with(const std::vector<fb::TokenId>& ids) {
     return ids.empty() ? 0 : static_cast<std::size_t>(std::ranges::max(ids)) + 1;
 }

@@ -30,6 +30,9 @@ struct Markers {
 /// Adds --marker-ids: the marking tokens by their numbers.
 void add_marker_ids(CLI::App& command, std::vector<flashback::TokenId>& ids);
 
+/// Adds --markers: whether marking tokens stand around passages.
+CLI::Option* add_markers(CLI::App& command, std::string& choice);
+
 /// The least number of tokens that has these.
 std::size_t tokens_with(const std::vector<flashback::TokenId>& ids);
 

@@ -214,8 +214,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     command.add_option("--corpus", settings.corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
         ->type_name("PATH")
         ->needs(layout);
-    choice("--markers", settings.markers.choice, {"auto", "on", "off"},
-           "Marking tokens around passages; auto: if the adapter has trained them");
+    add_markers(command, settings.markers.choice)->needs(layout);
     add_passages(command, settings, layout);
     add_repeat(command, settings.repeat)->needs(layout);
     settings.aside.add(command, layout);

@@ -45,7 +45,7 @@ void show_bar(std::uint64_t done, std::uint64_t all, const std::string& text) {
     show_line('[' + std::string(full, '#') + std::string(width - full, '-') + "] " + text);
 }
 
-ProgressLine::ProgressLine(const char* what) : what_(what), shown_(on_terminal()) {}
+ProgressLine::ProgressLine(const char* what, const char* things) : what_(what), things_(things), shown_(on_terminal()) {}
 
 ProgressLine::~ProgressLine() {
     if (!shown_) return;
@@ -56,7 +56,7 @@ ProgressLine::~ProgressLine() {
 void ProgressLine::show(std::size_t done, std::size_t all) const {
     if (!shown_) return;
     const double left = seconds_since(start_) * static_cast<double>(all - done) / static_cast<double>(done);
-    show_line(formatted("%s %zu of %zu strides, %ld s left", what_, done, all, static_cast<long>(left)));
+    show_line(formatted("%s %zu of %zu %s, %ld s left", what_, done, all, things_, static_cast<long>(left)));
 }
 
 TrainingProgress::TrainingProgress(std::uint64_t steps, std::uint64_t steps_done)

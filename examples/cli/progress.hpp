@@ -34,7 +34,7 @@ void show_bar(std::uint64_t done, std::uint64_t all, const std::string& text);
 /// A line on a terminal that says how far a part of the work has come.
 class ProgressLine {
 public:
-    explicit ProgressLine(const char* what);
+    explicit ProgressLine(const char* what, const char* things = "strides");
     ProgressLine(const ProgressLine&) = delete;
     ProgressLine& operator=(const ProgressLine&) = delete;
     ~ProgressLine();
@@ -42,6 +42,7 @@ public:
 
 private:
     const char* what_;
+    const char* things_;
     bool shown_;
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

@@ -53,7 +53,7 @@ public:
         : options_(options), file_(std::move(file)) {
         if (file_ && file_->header().element != options_.element) {
             FLASHBACK_THROW(ErrorCode::contract, "the file of blocks '", file_->name(), "' has blocks ",
-                            to_string(file_->header().element), ", but the store keeps them ", to_string(options_.element));
+                            name_of(file_->header().element), ", but the store keeps them ", name_of(options_.element));
         }
     }
 

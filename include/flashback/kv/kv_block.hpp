@@ -34,7 +34,7 @@ enum class BlockElement : unsigned char {
 };
 
 /// "as-evaluated", "f16" or "int8".
-constexpr std::string_view to_string(BlockElement element) noexcept {
+constexpr std::string_view name_of(BlockElement element) noexcept {
     switch (element) {
         case BlockElement::as_evaluated: break;
         case BlockElement::f16: return "f16";
