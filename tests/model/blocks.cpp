@@ -29,6 +29,7 @@ namespace {
 
 /// A text of which the newest tokens see blocks; the blocks see its head.
 struct Wanted {
+    std::size_t gap = 0;
     std::vector<TokenId> text;
     std::size_t head = 1;
     std::vector<std::vector<TokenId>> blocks;
@@ -38,6 +39,7 @@ struct Wanted {
 
 Wanted random_wanted(SplitMix64& random, std::size_t vocab) {
     Wanted w;
+    w.gap = random.below(3) == 0 ? default_block_gap : random.below(20);
     w.text = random_tokens(random, 1 + random.below(90), vocab);
     w.head = random.below(std::min<std::size_t>(w.text.size(), 3) + 1);
     w.first_position = random.below(5);
@@ -56,7 +58,7 @@ void see_all(S& session, const Wanted& w) {
 
 /// As few calls as can be, by one thread.
 std::vector<float> from_scratch(const ModelPtr& model, const Wanted& w, DType cache) {
-    Session session{model, {.piece = 1000, .cache = cache}};
+    Session session{model, {.piece = 1000, .cache = cache, .block_gap = w.gap}};
     session.evaluate(w.text);
     see_all(session, w);
     return copy_of(session.evaluate(w.tail));
@@ -79,10 +81,11 @@ struct Masked {
     std::vector<std::size_t> positions;
     std::vector<std::size_t> span;  // 0: text, 1: tail, 2 and more: a block
     std::size_t head = 0;
+    std::size_t gap = 0;
 
     bool sees(std::size_t row, std::size_t other) const {
         if (span[row] == span[other]) return other <= row;
-        if (span[row] == 1) return span[other] == 0 || positions[other] <= positions[row];
+        if (span[row] == 1) return span[other] == 0 || positions[other] + gap <= positions[row];
         return span[row] >= 2 && other < head;
     }
 };
@@ -90,6 +93,7 @@ struct Masked {
 Masked masked(const Wanted& w) {
     Masked all;
     all.head = w.head;
+    all.gap = w.gap;
     const auto add = [&](const std::vector<TokenId>& tokens, std::size_t position, std::size_t span) {
         for (const TokenId token : tokens) {
             all.tokens.push_back(token);
@@ -115,7 +119,7 @@ TEST_CASE("tokens that see blocks have the bits of an evaluation from scratch, h
             const DType cache = std::vector{DType::f32, DType::f16, DType::bf16}[random.below(3)];
             const std::vector<float> expected = from_scratch(model, w, cache);
             ThreadPool pool{1 + random.below(3)};
-            const SessionOptions options{.piece = 1 + random.below(40), .executor = pool, .cache = cache};
+            const SessionOptions options{.piece = 1 + random.below(40), .executor = pool, .cache = cache, .block_gap = w.gap};
 
             // The blocks were evaluated by another session, which held another text after the same head.
             PoisonedSession other{model, options};
@@ -153,6 +157,7 @@ TEST_CASE("tokens that see blocks have the bits of an evaluation from scratch, h
 }
 
 TEST_CASE("tokens that see blocks have the logits of a forward pass in double under that mask, at those positions") {
+    std::size_t heard = 0;
     for (const FamilyModel& family : family_models()) {
         CAPTURE(family.name);
         const ModelPtr model = random_model(family.shape);
@@ -172,7 +177,11 @@ TEST_CASE("tokens that see blocks have the logits of a forward pass in double un
             const DoubleRows ours = matrix64({found.begin(), found.end()}, index64(found.size()));
             CHECK(farthest64(ours, expected) < 1e-4);
 
-            // And the mask is heard: without it, or with blocks elsewhere, the logits are others.
+            // And the mask is heard, if the last token sees any of a block: without it, or with blocks elsewhere, the logits are others.
+            bool hears = false;
+            for (std::size_t t = 0; t < all.span.size(); ++t) hears |= all.span[t] >= 2 && all.sees(last, t);
+            heard += hears;
+            if (!hears) continue;
             DoubleTransformer blind = plain;
             blind.sees = [&](std::size_t row, std::size_t other) {
                 return all.sees(row, other) && (all.span[row] >= 2 || all.span[other] < 2);
@@ -183,6 +192,7 @@ TEST_CASE("tokens that see blocks have the logits of a forward pass in double un
             CHECK(farthest64(of_last(moved), expected) > 1e-6);
         }
     }
+    CHECK(heard > 10);
 }
 
 TEST_CASE(
@@ -214,10 +224,11 @@ TEST_CASE(
                 CHECK(session.plain_size() == w.text.size());
                 return std::pair{seen, evaluate(middle)};
             };
-            Session whole{model, {.cache = cache}};
+            Session whole{model, {.cache = cache, .block_gap = w.gap}};
             const auto expected = run(whole, false);
             ThreadPool pool{1 + random.below(3)};
-            PoisonedSession session{model, {.piece = 1 + random.below(40), .executor = pool, .cache = cache}};
+            PoisonedSession session{model,
+                                    {.piece = 1 + random.below(40), .executor = pool, .cache = cache, .block_gap = w.gap}};
             const auto found = run(session, true);
             const std::size_t all = session.size();
             require_exact(found.first, expected.first, all);
@@ -263,7 +274,8 @@ TEST_CASE(
                 if (other > row) return false;
                 if (span[row] > 0) return span[other] == span[row] || (span[other] == 0 && other < w.head);
                 if (span[other] == 0) return true;
-                return (span[other] == 1 ? when[row] == 1 : when[row] == 2) && oracle.positions[other] <= oracle.positions[row];
+                return (span[other] == 1 ? when[row] == 1 : when[row] == 2) &&
+                       oracle.positions[other] + w.gap <= oracle.positions[row];
             };
             const auto check_row = [&](const std::vector<float>& logits, std::size_t row) {
                 const DoubleRows of_row = oracle.logits(tokens).row(index64(row));

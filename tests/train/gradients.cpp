@@ -31,7 +31,7 @@ void check_gradients(Trainer& trainer, DoubleTransformer& reference, const std::
                 const auto passage = [&](std::size_t r) { return r >= beside.begin && r < beside.end; };
                 if (other > row) return false;
                 if (passage(row)) return passage(other) || other < beside.head;
-                return !passage(other) || beside.position(other) <= beside.position(row);
+                return !passage(other) || beside.position(other) + beside.gap <= beside.position(row);
             };
             sum += reference.loss(example.tokens, example.targets);
         }
@@ -174,8 +174,8 @@ TEST_CASE(
         const auto model = random_model(family.shape);
         std::vector<TrainingExample> batch{random_example(90, 37, 1, 70, markers), random_example(40, 37, 2, 30, markers),
                                            random_example(20, 37, 3, 10, markers)};
-        batch[0].beside = {2, 40, 66};  // across blocks of queries
-        batch[1].beside = {0, 3, 28};   // without a head, and longer than the text in front of it
+        batch[0].beside = {2, 40, 66, 20};  // across blocks of queries
+        batch[1].beside = {0, 3, 28, 0};    // without a head, and longer than the text in front of it
         batch[1].tokens[5] = 5;
         batch[1].tokens[20] = 30;
         for (const bool all : {true, false}) {
@@ -190,11 +190,11 @@ TEST_CASE(
         }
 
         Trainer untrained{model, {.all = true}};
-        Session session{model, {.cache = DType::f32}};
+
         for (const TrainingExample& example : batch) {
             const PassageRows beside = example.beside;
             const TokenSpan tokens = example.tokens;
-            session.truncate(0);
+            Session session{model, {.cache = DType::f32, .block_gap = beside.gap}};
             if (beside.begin > 0) session.evaluate(tokens.first(beside.begin));
             if (beside.size() > 0)
                 session.see({session.block(tokens.subspan(beside.begin, beside.size()), beside.head, beside.head)});

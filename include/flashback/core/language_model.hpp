@@ -66,6 +66,11 @@ concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) 
     { model.evaluate_all(tokens) } -> members::Borrowed;
 };
 
+/// How far in front of a token a block must stand to be seen by it, by default: at positions that are less by this, or by more. The
+/// positions of blocks and text overlap, and a model takes what stands nearer for the text itself. Measured on the default model: with
+/// 0, a passage of 128 tokens makes a text of 64 tokens 67 % worse than in front of it; with 32, 0.9 %.
+inline constexpr std::size_t default_block_gap = 32;
+
 /// A model that can hold blocks beside its text. `m.block(tokens, sees, first_position)` evaluates tokens of which each sees the first
 /// `sees` positions held and the block up to itself, at positions of their own, and gives a handle to their keys and values, which can
 /// be copied; what is held stays as it is. After `m.see(handles)`, a vector of such, the tokens that are evaluated see these blocks

@@ -1,6 +1,7 @@
 /// \file A training example: tokens, and which of them are to be predicted.
 #pragma once
 
+#include "flashback/core/language_model.hpp"
 #include "flashback/core/tokens.hpp"
 
 #include <algorithm>
@@ -14,11 +15,12 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// A passage beside the text of an example: the tokens from `begin` to `end`. They stand at the positions after the first `head`
 /// tokens, and see these and the passage up to themselves. The tokens behind them stand where they would without the passage,
-/// and see all in front of them, but of the passage only what stands at positions up to their own.
+/// and see all in front of them, but of the passage only what stands at least `gap` positions in front of their own.
 struct PassageRows {
     std::size_t head = 0;
     std::size_t begin = 0;
     std::size_t end = 0;  ///< `begin` if there is no passage
+    std::size_t gap = default_block_gap;
 
     constexpr std::size_t size() const noexcept { return end - begin; }
     /// Where a token stands.
@@ -29,7 +31,7 @@ struct PassageRows {
     constexpr std::pair<std::size_t, std::size_t> hidden_from(std::size_t token) const noexcept {
         if (token < begin) return {0, 0};
         if (token < end) return {head, begin};
-        const std::size_t seen = std::min(size(), position(token) + 1 - std::min(position(token) + 1, head));
+        const std::size_t seen = std::min(size(), position(token) + 1 - std::min(position(token) + 1, head + gap));
         return {begin + seen, end};
     }
     constexpr bool operator==(const PassageRows&) const = default;

@@ -37,6 +37,7 @@ struct SessionOptions {
     std::optional<DType> cache =
         {};  ///< element of the KV cache: f32, f16 or bf16; by default Transformer::default_cache_element()
     std::shared_ptr<const PackedAdapter> adapter = {};  ///< LoRA and input embedding rows on top of the model; null: none
+    std::size_t block_gap = default_block_gap;          ///< how far in front of a token a block must stand to be seen by it
     float adapter_scale = 1;                            ///< times the LoRA's own scale; it does not change replaced rows
 };
 
@@ -180,8 +181,8 @@ public:
 
     /// Lets the tokens that are evaluated from now on see these blocks, and no others: first what is held, then the blocks in this
     /// order, then those tokens up to themselves. Their positions go on after what is held, which keeps what it saw. Of a block, a
-    /// token sees what stands at positions up to its own: to a causal model, other distances are unknown. If the session is cut back
-    /// to where it is now, or before, it sees no blocks any more.
+    /// token sees what stands at least `SessionOptions::block_gap` positions in front of it. If the session is cut back to where it is
+    /// now, or before, it sees no blocks any more.
     /// Throws    Error{contract} for a block that is null, was evaluated by a session of another fingerprint, or sees another head
     ///           than the tokens held; std::bad_alloc; then nothing has changed
     /// Cost      copies pointers, and the positions that saw other blocks; the first call reserves a second cache of the whole window.
@@ -312,7 +313,7 @@ private:
         if (front > 0) seen_.push_back({&cache_, front});
         bool same = true;
         for (const auto& block : blocks_) {
-            const std::size_t before = position + 1 - std::min(position + 1, block->first_position);
+            const std::size_t before = position + 1 - std::min(position + 1, block->first_position + options_.block_gap);
             if (before > 0) seen_.push_back({&block->cache, std::min(block->tokens.size(), before)});
             same = same && before >= block->tokens.size();
         }
