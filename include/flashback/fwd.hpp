@@ -270,6 +270,7 @@ class RetrievedStrides;
 struct PlannedStride;
 struct StrideLayout;
 struct StreamedDocument;
+struct PassageRows;
 struct TrainingExample;
 template <class P>
 class RetrievalExamples;

@@ -103,12 +103,13 @@ TEST_CASE("bench: one step, a run for each context and layout, with exact counts
 
 TEST_CASE("bench: the loop, whole or sampled, counts the same") {
     const std::vector<std::string> arguments{"--mode", "loop", "--init", "32", "--length", "240"};  // 5 retrievals, 80 tokens
+    const std::vector<std::string> two{"--layout", "append,prepend"};
     const auto with = [&](std::vector<std::string> more) {
         more.insert(more.begin(), arguments.begin(), arguments.end());
         return bench(more);
     };
-    const json whole = with({});
-    const json sampled = with({"--sample", "2"});
+    const json whole = with(two);
+    const json sampled = with({"--layout", "append,prepend", "--sample", "2"});
     for (const json& found : {whole, sampled}) {
         REQUIRE(found["runs"].size() == 2);
         for (const json& run : found["runs"]) {
@@ -124,6 +125,14 @@ TEST_CASE("bench: the loop, whole or sampled, counts the same") {
     }
     CHECK(whole["runs"][0]["sampled_retrievals"].is_null());
     CHECK(sampled["runs"][0]["sampled_retrievals"] == 3);  // the first, which is not like the others, and two of them
+
+    const json all = with({});
+    REQUIRE(all["runs"].size() == 4);
+    CHECK(all["runs"][0]["layout"] == "aside-stored");
+    CHECK(all["runs"][0]["prefill_tokens"] == 32 + 4 * 17);
+    CHECK(all["runs"][0]["reused"] == 5 * 128 + 31 + 47 + 63 + 79);
+    CHECK(all["runs"][1]["layout"] == "aside");
+    CHECK(all["runs"][1]["prefill_tokens"] == 5 * 128 + 32 + 4 * 17);
 }
 
 TEST_CASE("bench: the machine alone") {
