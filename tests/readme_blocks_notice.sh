@@ -12,7 +12,7 @@ cp "$source"/examples/*.cpp "$work/examples"
 cmake -DROOT="$source" -P "$source/tests/readme_blocks.cmake"
 notice() {  # page, sed script, words of the message
     cp "$source/README.md" "$work"
-    cp "$source/examples/README.md" "$work/examples"
+    cp "$source"/examples/*.md "$work/examples"
     sed "$2" "$source/$1" >"$work/$1"
     ! cmp -s "$work/$1" "$source/$1" || { echo "$2 changes nothing in $1" >&2; exit 1; }
     if cmake -DROOT="$work" -P "$source/tests/readme_blocks.cmake" >"$work/log" 2>&1; then

@@ -9,6 +9,8 @@
 using namespace flashback_test;
 using nlohmann::json;
 
+namespace test_cli_index {
+
 namespace {
 
 std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
@@ -71,3 +73,5 @@ TEST_CASE("index: a file of something else is refused in a sentence, and nothing
              "--passages-kv", file, "--force"});
     CHECK(read_file(file) == bytes);
 }
+
+}  // namespace test_cli_index

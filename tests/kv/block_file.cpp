@@ -23,6 +23,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_kv_block_file {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -305,3 +307,5 @@ TEST_CASE("threads share a store with a file, also one that keeps nothing") {
         }
     }
 }
+
+}  // namespace test_kv_block_file

@@ -16,6 +16,8 @@
 
 #include <doctest/doctest.h>
 
+namespace test_kv_block_store {
+
 using namespace flashback;
 using namespace flashback_test;
 
@@ -239,3 +241,5 @@ TEST_CASE("threads share a store") {
         CHECK(counts.evictions > 0);
     }
 }
+
+}  // namespace test_kv_block_store
