@@ -62,14 +62,6 @@ inline std::byte* pack_f16(const float* row, std::size_t d, std::byte* to) noexc
     }
     return to + 2 * d;
 }
-inline const std::byte* unpack_f16(const std::byte* from, std::size_t d, float* row) noexcept {
-    for (std::size_t i = 0; i < d; ++i) {
-        std::uint16_t half = 0;
-        std::memcpy(&half, from + 2 * i, 2);
-        row[i] = half_to_float(half);
-    }
-    return from + 2 * d;
-}
 
 /// A row as a scale, the greatest magnitude over 127, and whole numbers of it: an error of at most half a scale. A row that is not
 /// finite has no scale, and becomes NaN.
@@ -114,7 +106,7 @@ inline const std::byte* unpack_row(BlockElement element, DType type, const std::
                                    float* row) noexcept {
     switch (element) {
         case BlockElement::as_evaluated: break;
-        case BlockElement::f16: return unpack_f16(from, d, row);
+        case BlockElement::f16: return unpack_exact(DType::f16, from, d, row);
         case BlockElement::int8: return unpack_int8(from, d, row);
     }
     return unpack_exact(type, from, d, row);
