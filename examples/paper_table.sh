@@ -160,6 +160,7 @@ tuned() {
     no_adapter
 }
 
+# shellcheck disable=SC2086  # options that several rows have are lists of words
 for part in $parts; do
     case $part in
     technical)
@@ -198,6 +199,7 @@ for part in $parts; do
         tuned wikitext append_lora_markers append on
         tuned wikitext prepend_lora_markers prepend on
         tuned wikitext none_lora none off
+        tuned wikitext aside_lora aside off
         prepare_technical
         with_unrelated wikitext "$dir/technical/corpus.jsonl"
         ;;
@@ -214,9 +216,20 @@ for part in $parts; do
             row technical "passages_$n" append on --passages "$n" --passage-tokens 64 --strides "$strides" --context 230
         done
         no_adapter
+        # The same without an adapter, beside the text and in front of it.
+        some_passages="--passage-tokens 64 --strides $strides --context 230"
+        row technical untuned_none none off $some_passages
         for n in 1 2 4; do
-            row technical "aside_passages_$n" aside off --passages "$n" --passage-tokens 64 --strides "$strides" --context 230
+            row technical "aside_passages_$n" aside off --passages "$n" $some_passages
+            [ "$n" = 1 ] || row technical "aside_joined_$n" aside off --passages "$n" --joined $some_passages
+            row technical "prepend_passages_$n" prepend off --passages "$n" $some_passages
         done
+        # What rounding stored passages costs, and keeping what the text saw of older ones, which it does as long as its start is held.
+        for element in f16 int8; do row technical "aside_element_$element" aside off --passage-element "$element"; done
+        held="--context 237 --hold 128 --strides $strides"
+        row technical aside_held_exact aside off $held
+        row technical aside_held_approximate aside off --approximate $held
+        row technical aside_held_prepend prepend off $held
         ;;
     esac
     python3 examples/paper_table/table.py "$dir" >"$dir/table.md.part"

@@ -39,12 +39,14 @@ void AsideOption::add_element(CLI::App& command, CLI::Option* needed) {
         ->default_str("as-evaluated");
 }
 
+void AsideOption::add_joined(CLI::App& command, CLI::Option* needed) {
+    added(command.add_flag("--joined", joined_,
+                           "With --layout aside: the passages are one block, one after the other; by default each is a block of "
+                           "its own"),
+          needed);
+}
+
 void AsideOption::add_store(CLI::App& command) {
-    added(
-        command.add_flag("--joined", joined_,
-                         "With --layout aside: the passages are one block, one after the other; by default each is a block of "
-                         "its own"),
-        nullptr);
     added(command.add_option(
               "--passage-store", store_,
               "With --layout aside: keep the keys and values of passages in N MiB, so that a passage that is found "

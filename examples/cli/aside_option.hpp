@@ -19,8 +19,13 @@ public:
     void add(CLI::App& command, CLI::Option* needed = nullptr);
     /// Adds --passage-element.
     void add_element(CLI::App& command, CLI::Option* needed = nullptr);
-    /// Adds --joined, --passage-store and --passages-kv: passages are known one by one, and may come again.
+    /// Adds --joined.
+    void add_joined(CLI::App& command, CLI::Option* needed = nullptr);
+    /// Adds --passage-store and --passages-kv: passages may come again.
     void add_store(CLI::App& command);
+
+    /// As with --joined.
+    void join() { joined_ = true; }
 
     /// Refuses them with a layout that puts passages into the text.
     void check(const std::string& layout) const;

@@ -33,7 +33,8 @@ const std::map<std::string, BenchMode> modes{{"machine", BenchMode::machine},
                                              {"prefill", BenchMode::prefill},
                                              {"decode", BenchMode::decode},
                                              {"step", BenchMode::step},
-                                             {"loop", BenchMode::loop}};
+                                             {"loop", BenchMode::loop},
+                                             {"reuse", BenchMode::reuse}};
 const std::map<std::string, fb::RunTimeLayout> layouts{{"aside", fb::RunTimeLayout::aside},
                                                        {"aside-stored", fb::RunTimeLayout::aside_stored},
                                                        {"append", fb::RunTimeLayout::append},
@@ -49,9 +50,10 @@ const std::map<std::string, std::set<BenchMode>> readers{
     {"--init", {BenchMode::loop}},
     {"--length", {BenchMode::loop}},
     {"--sample", {BenchMode::loop}},
-    {"--model", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}},
-    {"--cache", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}},
-    {"--shape", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}},
+    {"--passage", {BenchMode::reuse}},
+    {"--model", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop, BenchMode::reuse}},
+    {"--cache", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop, BenchMode::reuse}},
+    {"--shape", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop, BenchMode::reuse}},
     {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}}};
 
 std::string lower(std::string_view text) {
@@ -85,7 +87,7 @@ std::string cell(const Json& value) {
     if (!value.is_number_float()) return value.dump();
     const auto number = value.get<double>();
     std::ostringstream text;
-    text << std::fixed << std::setprecision(number < 10 ? 3 : number < 1000 ? 1 : 0) << number;
+    text << std::fixed << std::setprecision(number > 0 && number < 0.01 ? 6 : number < 10 ? 3 : number < 1000 ? 1 : 0) << number;
     return text.str();
 }
 
@@ -102,6 +104,12 @@ std::string title(const std::string& field) {
                                                            {"speedup_over_prepend", "speed-up"},
                                                            {"predicted_speedup_over_prepend", "predicted"},
                                                            {"cost_ratio", "decode/prefill"},
+                                                           {"passage_tokens", "passage"},
+                                                           {"keep_seconds", "keep s"},
+                                                           {"find_seconds", "find s"},
+                                                           {"file_seconds", "from file s"},
+                                                           {"break_even_uses", "pays after"},
+                                                           {"break_even_mbs", "pays above MB/s"},
                                                            {"f32_gops", "f32 Gop/s"},
                                                            {"bf16_gops", "bf16 Gop/s"},
                                                            {"int8_gops", "int8 Gop/s"},
@@ -212,7 +220,8 @@ void add_bench(CLI::App& app, Command& run) {
     command
         .add_option("--mode", settings.mode,
                     "machine: the most that it can do; prefill: tokens at once; decode: tokens one by one; step: one "
-                    "retrieval; loop: the paper's run-time test, a new passage every 16 tokens")
+                    "retrieval; loop: the paper's run-time test, a new passage every 16 tokens; reuse: what storing a passage "
+                    "costs, and what it saves")
         ->transform(CLI::CheckedTransformer(modes))
         ->type_name("MODE")
         ->default_str("prefill");
@@ -234,6 +243,7 @@ void add_bench(CLI::App& app, Command& run) {
     command.add_option("--sample", settings.samples, "loop: time N retrievals, evenly spaced, and interpolate the others")
         ->transform(at_least(1))
         ->type_name("N");
+    counts("--passage", settings.passages, 1, "reuse: tokens of a passage")->capture_default_str();
     auto* model = command
                       .add_option("--model", settings.model,
                                   "A GGUF file or a Hugging Face folder; by default the model that is part of this program")
@@ -245,7 +255,7 @@ void add_bench(CLI::App& app, Command& run) {
                 if (const std::string why = read_shape(text, settings); !why.empty())
                     throw CLI::ValidationError("--shape: " + why);
             },
-            "Random weights instead of a model: llama2-7b, llama2-13b or tinyllama-1.1b, and their type")
+            "Random weights instead of a model, and their type: llama2-7b:q4_0 or gpt2:f32, say")
         ->type_name("SHAPE:DTYPE")
         ->excludes(model);
     command.add_option("--repetitions", settings.repetitions, "How often each run is timed; by default 3, in the mode loop 1")

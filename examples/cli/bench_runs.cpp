@@ -6,15 +6,23 @@
 #include "flashback/measure/machine_peaks.hpp"
 #include "flashback/measure/model_cost.hpp"
 #include "flashback/measure/run_time.hpp"
+#include "flashback/measure/stored_passage.hpp"
 #include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <range/v3/view/cartesian_product.hpp>
@@ -55,6 +63,27 @@ fb::MachinePeaks peaks_of(fb::ExecutorRef executor, const BenchSettings& setting
         throw std::runtime_error("--peak-memory: there is no memory for " + std::to_string(settings.peak_memory) + " MiB");
     }
 }
+
+/// A new folder for temporary files, which goes with them.
+class ScratchFolder {
+public:
+    ScratchFolder() {
+        std::string name = (std::filesystem::temp_directory_path() / "flashback-bench-XXXXXX").string();
+        if (::mkdtemp(name.data()) == nullptr)
+            FLASHBACK_THROW(fb::ErrorCode::io, "cannot make a folder for temporary files like '", name, "': ", std::strerror(errno));
+        path_ = name;
+    }
+    ScratchFolder(const ScratchFolder&) = delete;
+    ScratchFolder& operator=(const ScratchFolder&) = delete;
+    ~ScratchFolder() {
+        std::error_code ignored;  // what cannot be removed stays
+        std::filesystem::remove_all(path_, ignored);
+    }
+    const std::filesystem::path& path() const { return path_; }
+
+private:
+    std::filesystem::path path_;
+};
 
 /// Everything that runs of a model share.
 class Bench {
@@ -122,6 +151,33 @@ public:
         });
     }
 
+    /// What storing a passage costs and saves.
+    Json reuse(std::size_t tokens, fb::BlockElement element) {
+        const ScratchFolder folder;
+        fb::SplitMix64 random{1};
+        std::vector<fb::TokenId> passage(tokens);
+        for (fb::TokenId& token : passage) token = static_cast<fb::TokenId>(random.below(session_.vocab_size()));
+        session_.truncate(0);
+        if (!session_.head().empty()) session_.evaluate(session_.head());
+        const fb::StoredPassage found =
+            fb::time_stored_passage(session_, passage, element, folder.path() / "passage", settings_.repetitions.value_or(3));
+        Json run = begin();
+        run.update({{"passage_tokens", tokens},
+                    {"element", fb::name_of(element)},
+                    {"bytes", found.bytes},
+                    {"tokens_per_second", static_cast<double>(tokens) / found.evaluate_seconds},
+                    {"median_tokens_per_second", nullptr},
+                    {"seconds", found.evaluate_seconds},
+                    {"share_of_peak", nullptr},
+                    {"keep_seconds", found.keep_seconds},
+                    {"find_seconds", found.find_seconds},
+                    {"file_seconds", found.file_seconds},
+                    {"break_even_uses", nullptr},
+                    {"break_even_mbs", found.break_even_rate() / 1e6}});
+        if (std::isfinite(found.break_even_uses())) run["break_even_uses"] = found.break_even_uses();
+        return run;
+    }
+
 private:
     /// The positions that the longest run needs.
     std::size_t window() const {
@@ -130,6 +186,7 @@ private:
             case BenchMode::decode: return std::ranges::max(settings_.contexts) + settings_.steps;
             case BenchMode::step: return std::ranges::max(settings_.contexts) + options_.passage + options_.stride;
             case BenchMode::loop: return std::max(settings_.length, settings_.init + options_.passage + 1);
+            case BenchMode::reuse: return 1 + std::ranges::max(settings_.passages);  // and BOS
             case BenchMode::machine: break;
         }
         return 1;
@@ -292,6 +349,13 @@ Json bench(const BenchSettings& given) {
             mode = "loop";
             add(bench.loop());
             break;
+        case BenchMode::reuse: {
+            mode = "reuse";
+            const std::array elements{fb::BlockElement::as_evaluated, fb::BlockElement::f16, fb::BlockElement::int8};
+            for (const auto& [tokens, element] : ranges::views::cartesian_product(settings.passages, elements))
+                runs.push_back(bench.reuse(tokens, element));
+            break;
+        }
         case BenchMode::machine: break;
     }
     return {{"mode", mode}, {"runs", runs}, {"peaks", to_json(bench.peaks())}};

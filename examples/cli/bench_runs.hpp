@@ -13,7 +13,7 @@
 
 namespace cli {
 
-enum class BenchMode { machine, prefill, decode, step, loop };
+enum class BenchMode { machine, prefill, decode, step, loop, reuse };
 
 struct BenchSettings {
     BenchMode mode = BenchMode::prefill;
@@ -25,6 +25,7 @@ struct BenchSettings {
     std::size_t init = 512;
     std::size_t length = 2048;
     std::optional<std::size_t> samples;
+    std::vector<std::size_t> passages{32, 128, 512};  ///< tokens of passages that are stored
     std::string model;
     std::optional<flashback::TransformerConfig> shape;  ///< random weights instead of a model
     flashback::DType dtype = flashback::DType::f32;     ///< of the random weights

@@ -131,7 +131,7 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
         });
     }
     const auto with_passages =
-        ranges::count_if(fb::each_stride(data.found), [](const auto& stride) { return stride.found > 0; });
+        ranges::count_if(fb::each_stride(data.found), [](const auto& stride) { return stride.found() > 0; });
     if (options.passages > 0 && with_passages == 0) {
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the corpus '", o.retrieval.corpus, "' has no passage for any stride of '",
                         o.retrieval.text, "' that is not from the document itself");

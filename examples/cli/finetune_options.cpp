@@ -66,6 +66,7 @@ void FinetuneOptions::add(CLI::App& command) {
     add_passages(command, retrieval);
     add_repeat(command, retrieval.repeat);
     retrieval.aside.add(command);
+    retrieval.aside.join();  // training knows passages beside the text as one block only
     command
         .add_option("--context-min", least_context,
                     "The fewest tokens of text and passages in front of a stride; each stride gets a random number of them. By "

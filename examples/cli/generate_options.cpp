@@ -41,6 +41,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     add_repeat(command, settings.repeat);
     settings.aside.add(command);
     settings.aside.add_element(command);
+    settings.aside.add_joined(command);
     settings.aside.add_store(command);
 
     count("--max-tokens", settings.max_tokens, 0, "The most tokens to generate");

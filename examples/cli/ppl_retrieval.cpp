@@ -56,7 +56,7 @@ void write_log(const std::string& log, const fb::RetrievedStrides& strides, cons
     std::ostringstream rows;
     rows << "at,context,passages,nats_per_token\n" << std::setprecision(9);
     for (const auto& [stride, mean] : ranges::views::zip(fb::each_stride(strides), nats))
-        rows << stride.at << ',' << stride.context << ',' << stride.found << ',' << mean << '\n';
+        rows << stride.at << ',' << stride.context << ',' << stride.found() << ',' << mean << '\n';
     write_whole(log, rows.str());
 }
 
@@ -219,6 +219,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     add_repeat(command, settings.repeat)->needs(layout);
     settings.aside.add(command, layout);
     settings.aside.add_element(command, layout);
+    settings.aside.add_joined(command, layout);
     count("--context", settings.context, 1,
           "Tokens of text in front of a stride, the same for every layout; by default as many as fit beside head, passages, "
           "markers "

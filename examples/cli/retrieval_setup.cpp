@@ -17,7 +17,7 @@ void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* n
         if (needed != nullptr) option->needs(needed);
     };
     count("--query-tokens", settings.query_tokens, "The N tokens in front of a stride are its query");
-    count("--passages", settings.passages, "Passages for each stride, one after the other");
+    count("--passages", settings.passages, "Passages for each stride");
     count("--passage-tokens", settings.passage_tokens, "The most tokens of a passage");
 }
 

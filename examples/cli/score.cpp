@@ -2,6 +2,7 @@
 #include "engine.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
+#include "flashback/policy/wrapper.hpp"
 #include "markers.hpp"
 
 #include <algorithm>
@@ -27,8 +28,11 @@ struct ScoreOptions {
     TextOption text;
     std::vector<flashback::TokenId> tokens;
     std::size_t top = 5;
+    std::vector<std::string> beside;
+    std::vector<std::string> beside_files;
+    std::optional<std::size_t> seen_from;
     AdapterOption adapter;
-    std::vector<flashback::TokenId> marker_ids;
+    MarkersOption markers;
     std::optional<flashback::DType> cache;
     std::size_t threads = 1;
     bool json = false;
@@ -65,17 +69,61 @@ std::vector<std::size_t> best(const std::vector<double>& scores, std::size_t cou
     return order;
 }
 
+/// The passages beside the text, as `generate` gives them to a model.
+std::vector<flashback::TokenBuffer> passages_of(const ScoreOptions& options, const flashback::Tokenizer& tokenizer,
+                                                const flashback::PackedAdapter* adapter) {
+    std::vector<std::string> texts = options.beside;
+    for (const std::string& file : options.beside_files) texts.push_back(read_text(file));
+    const auto wrapper = wrapper_of(markers_of(options.markers, tokenizer, adapter));
+    std::vector<flashback::TokenBuffer> passages;
+    for (const std::string& text : texts) {
+        if (text.empty()) FLASHBACK_THROW(flashback::ErrorCode::contract, "a passage for --beside is empty, expected some text");
+        const flashback::TokenSpan head = tokenizer.passage_head();
+        flashback::TokenBuffer tokens{head.begin(), head.end()};
+        flashback::append(tokens, tokenizer.encode(text));
+        flashback::wrap(wrapper, {.tokens = tokens}, passages.size(), passages.emplace_back());
+    }
+    return passages;
+}
+
+/// The logits after each token of a text, if its tokens from `seen_from` on see passages.
+/// Shape     (tokens, vocabulary) row-major
+std::vector<float> logits_beside(flashback::Session& session, flashback::TokenSpan tokens, std::size_t seen_from,
+                                 const std::vector<flashback::TokenBuffer>& passages) {
+    const std::size_t head = session.head().size();
+    if (flashback::common_prefix(tokens, session.head()) < head || seen_from < head || seen_from >= tokens.size()) {
+        FLASHBACK_THROW(flashback::ErrorCode::contract, "token ", seen_from, " was to be the first that sees passages, expected a "
+                        "text that begins with the ", head, " tokens that the model asks for, and one of the ", tokens.size() - head,
+                        " behind them");
+    }
+    std::vector<float> logits;
+    const auto keep = [&](std::span<const float> some) { logits.insert(logits.end(), some.begin(), some.end()); };
+    if (seen_from > 0) keep(session.evaluate_all(tokens.first(seen_from)));
+    std::vector<std::shared_ptr<const flashback::Session::Block>> blocks;
+    for (const flashback::TokenBuffer& passage : passages) blocks.push_back(session.block(passage, head, head));
+    session.see(std::move(blocks));
+    keep(session.evaluate_all(tokens.subspan(seen_from)));
+    return logits;
+}
+
 void score(const ScoreOptions& options) {
     const flashback::ModelSource file = open_model(options.model);
     Engine engine{file, options.threads, options.cache, options.adapter};
     flashback::Session& session = engine.session;
     std::vector<flashback::TokenId> tokens = options.tokens;
+    const bool beside = !options.beside.empty() || !options.beside_files.empty();
+    std::optional<flashback::Tokenizer> tokenizer;
+    if (options.text.given() || beside) tokenizer = flashback::load_tokenizer(file);
     if (options.text.given()) {
         const auto head = session.head();
         tokens.assign(head.begin(), head.end());
-        flashback::append(tokens, flashback::load_tokenizer(file).encode(options.text.read()));
+        flashback::append(tokens, tokenizer->encode(options.text.read()));
     }
-    const std::span<const float> logits = session.evaluate_all(tokens);
+    const std::size_t seen_from = options.seen_from.value_or(session.head().size());
+    std::vector<float> seen;
+    if (beside)
+        seen = logits_beside(session, tokens, seen_from, passages_of(options, *tokenizer, session.adapter()));
+    const std::span<const float> logits = beside ? std::span<const float>{seen} : session.evaluate_all(tokens);
     for (const auto& [i, token] : ranges::views::enumerate(tokens) | ranges::views::tail) {  // the first is not predicted
         if (static_cast<std::size_t>(token) >= session.vocab_size()) {
             FLASHBACK_THROW(flashback::ErrorCode::contract, "token ", i, " is ", token,
@@ -102,6 +150,7 @@ void score(const ScoreOptions& options) {
     }
     if (options.json) {
         Json json{{"tokens", tokens}, {"logprobs", logprobs}, {"top", top}, {"cache", engine.cache()}};
+        if (beside) json["seen_from"] = seen_from;
         describe(options.adapter, json);
         print(json);
         return;
@@ -131,12 +180,23 @@ void add_score(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("score", "Show how likely a model finds each token of a text");
     add_model(command, options->model);
     add_adapter(command, options->adapter);
-    add_marker_ids(command, options->marker_ids);
+    add_marker_ids(command, options->markers.ids);
     options->text.add(command, "text", "The text to score, with BOS in front if the model asks for it");
     command.add_option("--tokens", options->tokens, "The tokens to score, as they are")
         ->delimiter(',')
         ->transform(token_number())
         ->type_name("ID,ID,...");
+    command
+        .add_option("--beside", options->beside,
+                     "A passage beside the text, as generate --layout aside has it; several are blocks of their own")
+        ->type_name("T");
+    command.add_option("--beside-file", options->beside_files, "Likewise, from a file, or - for standard input")->type_name("FILE");
+    command
+        .add_option("--seen-from", options->seen_from,
+                    "The first token of the text that sees the passages, counted from 0; by default the first after BOS. Tokens "
+                    "see only what stands 32 positions in front of them or more")
+        ->transform(at_least(0));
+    add_markers(command, options->markers.choice);
     command.add_option("--top", options->top, "How many of the likeliest next tokens to show")
         ->transform(at_least(0))
         ->capture_default_str();
@@ -147,7 +207,12 @@ void add_score(CLI::App& app, Command& run) {
     command.callback([options, &run, &command] {
         if ((command.count("--tokens") > 0) == options->text.given())
             throw CLI::ValidationError("score needs either --text or --tokens");
-        options->adapter.tokens = std::max(tokens_with(options->marker_ids), tokens_with(options->tokens));
+        if (options->beside.empty() && options->beside_files.empty()) {
+            for (const char* name : {"--seen-from", "--markers"}) {
+                if (command.count(name) > 0) throw CLI::ValidationError(std::string{name} + " needs --beside or --beside-file");
+            }
+        }
+        options->adapter.tokens = std::max(tokens_with(options->markers.ids), tokens_with(options->tokens));
         run = [options] { score(*options); };
     });
 }

@@ -34,11 +34,36 @@ PAIRS = {
     'technical': 'Entries of FOLDOC (the first strides of technical-heldout) over FOLDOC, Jargon File and documentation',
     'wikitext': 'WikiText-2 test over mrag-wikipedia-v2',
 }
-GROUPS = {
-    'stride': ('a retrieval every {} tokens', (16, 32, 64)),
-    'query': ('a query of {} tokens', (16, 32, 64)),
-    'passages': ('{} passages of 64 tokens', (1, 2, 4)),
-    'aside_passages': ('{} passages of 64 tokens beside the text', (1, 2, 4)),
+COMPARED = (
+    ('aside', 'none'), ('aside', 'prepend'), ('aside_seeing_4', 'prepend'), ('aside_seeing_16', 'prepend'),
+    ('aside_untuned_unrelated', 'aside'), ('aside_lora', 'prepend_lora'), ('aside_lora_markers', 'prepend_lora_markers'),
+    ('aside_lora_markers', 'append_lora_markers'), ('aside_lora_markers', 'none_lora'), ('aside_unrelated', 'aside_lora_markers'),
+    ('append', 'none'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
+    ('prepend_lora_markers', 'none_lora'), ('append_repeat', 'none'), ('append_repeat', 'prepend'),
+    ('append_repeat_lora_markers', 'none_lora'), ('append_repeat_lora_markers', 'prepend_lora_markers'), ('none_lora', 'none'),
+    ('append_lora_markers', 'append_lora'), ('append_lora_markers', 'append_lora_fixed'), ('append_all', 'append_lora_markers'),
+    ('append_all', 'none_lora'), ('prepend_unrelated', 'prepend_lora_markers'), ('append_unrelated', 'append_lora_markers'),
+)
+# Tables of the technical pair by title: rows, and what is compared.
+ABLATIONS = {
+    'Stride, with the adapter of append + LoRA + markers': ({f'stride_{n}': f'a retrieval every {n} tokens' for n in (16, 32, 64)}, ()),
+    'Query, with the adapter of append + LoRA + markers': ({f'query_{n}': f'a query of {n} tokens' for n in (16, 32, 64)}, ()),
+    'Passages, with the adapter of append + LoRA + markers': (
+        {'passages_1': '1 passage of 64 tokens', 'passages_2': '2 passages of 64 tokens', 'passages_4': '4 passages of 64 tokens'}, ()),
+    'Passages of 64 tokens, untuned, contexts of 230': (
+        {'untuned_none': 'no retrieval',
+         'aside_passages_1': 'aside, 1', 'aside_passages_2': 'aside, 2, each a block', 'aside_passages_4': 'aside, 4, each a block',
+         'aside_joined_2': 'aside, 2 in one block', 'aside_joined_4': 'aside, 4 in one block',
+         'prepend_passages_1': 'prepend, 1', 'prepend_passages_2': 'prepend, 2', 'prepend_passages_4': 'prepend, 4'},
+        (('aside_passages_1', 'untuned_none'), ('aside_passages_1', 'prepend_passages_1'), ('aside_passages_2', 'prepend_passages_2'),
+         ('aside_passages_4', 'prepend_passages_4'), ('aside_joined_2', 'prepend_passages_2'), ('aside_joined_4', 'prepend_passages_4'),
+         ('aside_passages_2', 'aside_passages_1'), ('aside_passages_4', 'aside_passages_1'), ('prepend_passages_4', 'prepend_passages_1'))),
+    'Stored passages, rounded, untuned': (
+        {'aside': 'aside, as evaluated', 'aside_element_f16': 'aside, f16', 'aside_element_int8': 'aside, int8'},
+        (('aside_element_f16', 'aside'), ('aside_element_int8', 'aside'))),
+    'What the text keeps, untuned, contexts of 237 to 349 tokens whose start is held for 128': (
+        {'aside_held_exact': 'aside, exact', 'aside_held_approximate': 'aside, approximate', 'aside_held_prepend': 'prepend'},
+        (('aside_held_approximate', 'aside_held_exact'), ('aside_held_exact', 'aside_held_prepend'))),
 }
 
 
@@ -72,20 +97,10 @@ def strides(folder, pair, name):
         return {int(row['at']): float(row['nats_per_token']) for row in csv.DictReader(file)}
 
 
-def compared(folder, pair):
+def compared(folder, pair, names, pairs):
     """By how much the perplexity of one row differs from another's, stride by stride: hard strides are hard for both."""
-    for one, other in (('aside', 'none'), ('aside', 'prepend'), ('aside_seeing_4', 'prepend'), ('aside_seeing_16', 'prepend'),
-                       ('aside_untuned_unrelated', 'aside'), ('aside_lora', 'prepend_lora'), ('aside_lora_markers', 'prepend_lora_markers'),
-                       ('aside_lora_markers', 'append_lora_markers'), ('aside_lora_markers', 'none_lora'),
-                       ('aside_unrelated', 'aside_lora_markers'), ('append', 'none'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
-                       ('prepend_lora_markers', 'none_lora'),
-                       ('append_repeat', 'none'), ('append_repeat', 'prepend'), ('append_repeat_lora_markers', 'none_lora'),
-                       ('append_repeat_lora_markers', 'prepend_lora_markers'), ('none_lora', 'none'), ('append_lora_markers', 'append_lora'),
-                       ('append_lora_markers', 'append_lora_fixed'), ('append_all', 'append_lora_markers'),
-                       ('append_all', 'none_lora'), ('prepend_unrelated', 'prepend_lora_markers'),
-                       ('append_unrelated', 'append_lora_markers')):
-        if not (result(folder, pair, one) and result(folder, pair, other)):
-            continue
+    there = [(one, other) for one, other in pairs if result(folder, pair, one) and result(folder, pair, other)]
+    for one, other in there:
         first, second = strides(folder, pair, one), strides(folder, pair, other)
         if first.keys() != second.keys():
             sys.exit(f'{one} and {other} of {folder}/{pair} are not of the same strides')
@@ -94,8 +109,9 @@ def compared(folder, pair):
         variance = sum((d - mean) ** 2 for d in differences) / (len(differences) - 1)
         error = math.sqrt(variance / len(differences))
         ratio, of_ratio = 100 * math.expm1(mean), 100 * math.exp(mean) * error
-        print(f'- {ROWS[one]} against {ROWS[other]}: {ratio:+.1f} ± {of_ratio:.1f} %')
-    print()
+        print(f'- {names[one]} against {names[other]}: {ratio:+.1f} ± {of_ratio:.1f} %')
+    if there:
+        print()
 
 
 def main():
@@ -104,11 +120,10 @@ def main():
     folder = sys.argv[1]
     for pair, title in PAIRS.items():
         table(title, [(text, result(folder, pair, name)) for name, text in ROWS.items()])
-        compared(folder, pair)
-    for group, (name, values) in GROUPS.items():
-        tuned = 'untuned' if group.startswith('aside') else 'with the adapter of append + LoRA + markers'
-        table(f'Ablation: {group}, {tuned}',
-              [(name.format(n), result(folder, 'technical', f'{group}_{n}')) for n in values])
+        compared(folder, pair, ROWS, COMPARED)
+    for title, (names, pairs) in ABLATIONS.items():
+        table(title, [(text, result(folder, 'technical', name)) for name, text in names.items()])
+        compared(folder, 'technical', names, pairs)
 
 
 if __name__ == '__main__':

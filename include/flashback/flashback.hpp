@@ -59,6 +59,7 @@
 #include "flashback/measure/model_cost.hpp"
 #include "flashback/measure/run_time.hpp"
 #include "flashback/measure/run_time_counts.hpp"
+#include "flashback/measure/stored_passage.hpp"
 #include "flashback/model/activation.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/model/fingerprint.hpp"

@@ -288,6 +288,7 @@ struct RetrievalSample;
 enum class RunTimeLayout;
 struct RunTimeOptions;
 struct RunTime;
+struct StoredPassage;
 
 // eval
 struct PerplexityOptions;

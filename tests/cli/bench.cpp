@@ -101,6 +101,24 @@ TEST_CASE("bench: one step, a run for each context and layout, with exact counts
     CHECK(alone["runs"][0]["speedup_over_prepend"].is_null());
 }
 
+TEST_CASE("bench: reuse, a run for each passage and what it is rounded to") {
+    const json found = bench({"--mode", "reuse", "--passage", "32,100", "--threads", "1"});
+    REQUIRE(found["runs"].size() == 6);
+    for (std::size_t i = 0; i < 6; ++i) {
+        const json& run = found["runs"][i];
+        CHECK(run["passage_tokens"] == (i < 3 ? 32 : 100));
+        CHECK(run["element"] == std::vector<std::string>{"as-evaluated", "f16", "int8"}[i % 3]);
+        for (const char* seconds : {"seconds", "keep_seconds", "find_seconds", "file_seconds"}) CHECK(run[seconds] > 0);
+        CHECK(run["break_even_mbs"].get<double>() ==
+              doctest::Approx(run["bytes"].get<double>() / run["seconds"].get<double>() / 1e6));
+        CHECK(run["share_of_peak"].is_null());
+    }
+    const auto bytes = [&](std::size_t i) { return found["runs"][i]["bytes"].get<double>(); };
+    CHECK(bytes(1) / 32 == bytes(4) / 100);
+    CHECK(bytes(1) < bytes(0));
+    CHECK(bytes(2) < bytes(1));
+}
+
 TEST_CASE("bench: the loop, whole or sampled, counts the same") {
     const std::vector<std::string> arguments{"--mode", "loop", "--init", "32", "--length", "240"};  // 5 retrievals, 80 tokens
     const std::vector<std::string> two{"--layout", "append,prepend"};
@@ -170,6 +188,8 @@ TEST_CASE("bench: what makes no sense is refused in words") {
     bench_refused(2, "--m: found 0, expected a whole number of at least 1", {"--m", "16,0"});
     bench_refused(2, "--layout", {"--mode", "step", "--layout", "sideways"});
     bench_refused(2, "--steps: this mode does not read it", {"--mode", "prefill", "--steps", "3"});
+    bench_refused(2, "--passage: this mode does not read it", {"--mode", "step", "--passage", "32"});
+    bench_refused(2, "--passage: found 0", {"--mode", "reuse", "--passage", "0"});
     bench_refused(2, "--sample: found 0", {"--mode", "loop", "--sample", "0"});
     bench_refused(2, "--repetitions: found 0", {"--repetitions", "0"});
     bench_refused(2, "--shape: found 'llama9:f32', expected SHAPE:DTYPE with a shape of llama2-7b, llama2-13b, tinyllama-1.1b",

@@ -49,7 +49,7 @@ TEST_CASE("Each stride comes once, in order, from a copy that keeps the passages
         CHECK(stride.at == 4 + 2 * i);
         CHECK(stride.context == 3);
         CHECK(TokenBuffer{stride.passages.begin(), stride.passages.end()} == TokenBuffer{70, 71});
-        CHECK(stride.found == expected[i].found);
+        CHECK(stride.found() == expected[i].found());
         ++i;
     }
     CHECK(i == 4);

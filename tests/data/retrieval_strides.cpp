@@ -153,6 +153,7 @@ TEST_CASE(
             const std::size_t at = 150 + 7 * i;
             const std::set<std::size_t> own = documents_of(text, at - 90, at + 7);
             TokenBuffer expected;
+            std::vector<TokenBuffer> each;
             std::size_t taken = 0;
             for (const std::size_t p : passages.ranking(text.tokens().subspan(at - 32, 32))) {
                 if (taken == k) break;
@@ -171,12 +172,15 @@ TEST_CASE(
                     continue;
                 }
                 const TokenSpan tokens = passages.tokens(p);
-                append(expected, tokens.first(std::min<std::size_t>(tokens.size(), 12)));
+                const TokenSpan cut = tokens.first(std::min<std::size_t>(tokens.size(), 12));
+                append(expected, cut);
+                each.emplace_back(cut.begin(), cut.end());
                 ++taken;
             }
             CAPTURE(i);
-            REQUIRE(all[i].found == k);
+            REQUIRE(all[i].found() == k);
             REQUIRE(std::ranges::equal(all[i].passages, expected));
+            for (std::size_t p = 0; p < k; ++p) REQUIRE(std::ranges::equal(all[i].passage(p), each[p]));
         }
         CHECK(forbidden > all.size() / 20);  // or nothing was tested
 
@@ -184,6 +188,7 @@ TEST_CASE(
         AnyRetriever any{std::ref(passages)};
         const RetrievedStrides serial = retrieve_strides(text, any, LastNTokens{32}, options);
         CHECK(std::ranges::equal(serial.entries(), all.entries()));
+        CHECK(std::ranges::equal(serial.passage_ends(), all.passage_ends()));
         CHECK(std::ranges::equal(serial.tokens(), all.tokens()));
     }
 }
@@ -194,7 +199,7 @@ TEST_CASE("Where everything is forbidden nothing is found, and where little is l
     const RankedPassages only_itself = adversary(text, 0);
     const auto everything = [](const Passage&, const StrideSource&) { return true; };
     const RetrievedStrides none = retrieve_strides(text, only_itself, LastNTokens{}, options, everything);
-    for (const RetrievedStride one : each_stride(none)) REQUIRE(one.found == 0);
+    for (const RetrievedStride one : each_stride(none)) REQUIRE(one.found() == 0);
     CHECK(none.tokens().empty());
 
     // The one passage that is allowed stands behind hundreds that are not.
@@ -203,7 +208,7 @@ TEST_CASE("Where everything is forbidden nothing is found, and where little is l
     many.add("allowed", "", {3, 4, 5});
     const auto not_allowed = [](const Passage& passage, const StrideSource&) { return passage.id != "allowed"; };
     const RetrievedStrides one = retrieve_strides(text, many, LastNTokens{}, options, not_allowed);
-    for (const RetrievedStride stride : each_stride(one)) REQUIRE(stride.found == 1);
+    for (const RetrievedStride stride : each_stride(one)) REQUIRE(stride.found() == 1);
 }
 
 TEST_CASE("What a passage is from: ids, titles and texts") {
@@ -260,7 +265,7 @@ TEST_CASE("BM25 over the text itself finds other documents only") {
     const RetrievedStrides all =
         retrieve_strides(text, index, LastNTokens{32}, {.init = 100, .stride = 16, .context = 60, .passage_tokens = 64});
     for (const RetrievedStride one : each_stride(all)) {
-        REQUIRE(one.found == 1);
+        REQUIRE(one.found() == 1);
         const std::string found = tokenizer.decode(one.passages);
         for (const SourceDocument& own : text.documents_of(one.at - 60, one.at + 16)) REQUIRE(found.find(own.id) == found.npos);
     }
@@ -302,7 +307,8 @@ TEST_CASE("A layout reads the newest of the context; passages may take room from
     const TokenSpan tokens = text.tokens();
     const TokenBuffer head{1};
     const TokenBuffer passages{900, 901, 902};
-    const RetrievedStride stride{.at = 200, .context = 50, .found = 2, .passages = passages};
+    const std::vector<std::uint64_t> ends{7, 8};
+    const RetrievedStride stride{.at = 200, .context = 50, .passages = passages, .ends = ends, .begin = 5};
     const auto policies = Policies{}.wrapper(MarkerTokens{910, 911});
     PlanScratch scratch;
     const auto read = [&](const auto& with, const StrideLayout& how) {
@@ -331,7 +337,19 @@ TEST_CASE("A layout reads the newest of the context; passages may take room from
     });
     const RetrievedStride none{.at = 200, .context = 50};
     CHECK(plan_stride(policies, {}, {tokens, none, 16}, {head}, scratch).wanted.size() == 51);  // no markers around nothing
-    const RetrievedStride longer{.at = 200, .context = 3, .found = 1, .passages = passages};
+
+    // Beside the text, each passage is a block with marks of its own, or all are one.
+    const auto blocks_of = [&](bool one) {
+        const auto with = policies.layout(PassagesAside{{.joined = one}});
+        std::vector<TokenBuffer> blocks;
+        for (const TokenSpan block : plan_stride(with, {}, {tokens, stride, 16}, {head}, scratch).beside)
+            blocks.emplace_back(block.begin(), block.end());
+        CHECK(read(with, {head}) == joined({head, text_of(50)}));
+        return blocks;
+    };
+    CHECK(blocks_of(false) == std::vector{TokenBuffer{910, 900, 901, 911}, TokenBuffer{910, 902, 911}});
+    CHECK(blocks_of(true) == std::vector<TokenBuffer>{marked});
+    const RetrievedStride longer{.at = 200, .context = 3, .passages = passages, .ends = ends, .begin = 5};
     check_error(ErrorCode::contract, "passages of 3 tokens replace all of a context of 3", [&] {
         static_cast<void>(plan_stride(policies, {}, {tokens, longer, 16}, {head, true}, scratch));
     });

@@ -24,7 +24,7 @@ TextStream some_text() {
     return text;
 }
 
-RetrievedStrides some_strides(const TextStream& text, StrideOptions options = {.init = 100, .stride = 16, .context = 60}) {
+RetrievedStrides some_strides(const TextStream& text, StrideOptions options = {.init = 100, .stride = 16, .context = 60, .passages = 2}) {
     RankedPassages passages;
     SplitMix64 random{4};
     for (int i = 0; i < 20; ++i) passages.add("p" + std::to_string(i), "", random_tokens(random, 5 + random.below(9), 90));
@@ -40,6 +40,7 @@ void check_same(const RetrievedStrides& found, const RetrievedStrides& expected)
     CHECK(found.stride() == expected.stride());
     CHECK(found.retrievals() == expected.retrievals());
     CHECK(std::ranges::equal(found.entries(), expected.entries()));
+    CHECK(std::ranges::equal(found.passage_ends(), expected.passage_ends()));
     CHECK(std::ranges::equal(found.tokens(), expected.tokens()));
 }
 
@@ -53,7 +54,7 @@ TEST_CASE("What was written comes back, and stays when the file is replaced or g
     write_strides(path, strides, 7);
     const RetrievedStrides found = read_strides(path, 7);
     check_same(found, strides);
-    write_strides(path, RetrievedStrides{16, 0, {}, {}, nullptr}, 8);
+    write_strides(path, RetrievedStrides{16, 0, {}, {}, {}, nullptr}, 8);
     check_same(found, strides);
     CHECK(read_strides(path, 8).size() == 0);
     std::filesystem::remove(path);

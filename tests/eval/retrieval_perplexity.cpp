@@ -328,12 +328,13 @@ TEST_CASE("Passages aside: each stride as a session is driven by hand, whatever 
     const World world;
     const auto model = random_model({.vocab = vocab, .window = 200});
     const TokenSpan text = world.text.tokens();
-    for (const std::size_t seeing : {1u, 7u}) {
+    for (const AsideOptions aside : {AsideOptions{.seeing = 1}, AsideOptions{.seeing = 7, .joined = true}}) {
+        const std::size_t seeing = aside.seeing;
         const StrideOptions o{
             .init = 80, .stride = 5, .strides = 40, .context = 40, .hold = 20, .passages = 2, .passage_tokens = 9};
         const RetrievedStrides strides = world.strides(o);
         Session session{model};
-        const auto policies = Policies{}.layout(PassagesAside{{.seeing = seeing}});
+        const auto policies = Policies{}.layout(PassagesAside{aside});
         const RetrievalPerplexity found = retrieval_perplexity(session, policies, text, strides);
         for (std::size_t i = 0; i < strides.size(); ++i) {
             const RetrievedStride stride = strides[i];
@@ -341,7 +342,11 @@ TEST_CASE("Passages aside: each stride as a session is driven by hand, whatever 
             by_hand.evaluate(by_hand.head());
             const TokenSpan context = text.subspan(stride.at - stride.context, stride.context);
             by_hand.evaluate(context.first(context.size() - seeing));
-            by_hand.see({by_hand.block(stride.passages, 1, 1)});
+            if (aside.joined) {
+                by_hand.see({by_hand.block(stride.passages, 1, 1)});
+            } else {
+                by_hand.see({by_hand.block(stride.passage(0), 1, 1), by_hand.block(stride.passage(1), 1, 1)});
+            }
             std::span<const float> logits = by_hand.evaluate(context.last(seeing));
             double nats = 0;
             for (std::size_t j = 0; j < o.stride; ++j) {

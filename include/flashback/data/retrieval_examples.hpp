@@ -29,7 +29,7 @@ inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, St
 /// Examples by number, each made when it is asked for. An example is head, context and passages as the policies lay them out,
 /// and then the tokens of the stride, which are the targets. Passages take room from the context: both together have the length
 /// that was drawn for the stride. If head and markers do not fit into the window beside that, the oldest tokens of the context
-/// are left out. A passage beside the text stands in front of the tokens that see it.
+/// are left out. A passage beside the text stands in front of the tokens that see it; several are one block there.
 ///
 /// Prepare the strides once with `retrieve_strides` or `cached_strides`: they serve every layout and wrapper.
 /// Requires  the text lives as long; if several threads ask for examples at once, they must be allowed to call the policies at
@@ -39,8 +39,8 @@ template <class P>
 class RetrievalExamples {
 public:
     /// `policies` has wrapper(), layout() and reuse(), as Policies has; `window` is the most tokens of an example.
-    /// Throws    Error{contract} if there are no strides or they are of another text; Error{window} if a stride leaves no room
-    ///           for text
+    /// Throws    Error{contract} if there are no strides or they are of another text, or if several passages of one would stand
+    ///           beside the text, each on its own; Error{window} if a stride leaves no room for text
     RetrievalExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window)
         : text_(text),
           strides_(std::move(strides)),
@@ -49,8 +49,12 @@ public:
           window_(window) {
         FLASHBACK_ASSERT(strides_.size() > 0, "no strides to make training examples of, expected at least one");
         FLASHBACK_ASSERT(window_ > 0, "training examples of at most 0 tokens, expected the window of a model");
+        const AsideOptions aside = beside_of(policies_.layout());
+        const bool one_block = aside.seeing == 0 || aside.joined;
         for (std::size_t i = 0; i < strides_.size(); ++i) {
             check_within(text_, strides_[i], strides_.stride());
+            FLASHBACK_ASSERT(strides_[i].found() < 2 || one_block, "stride ", i, " has ", strides_[i].found(),
+                             " passages beside the text, each on its own, expected AsideOptions::joined: training knows one block");
             static_cast<void>((*this)[i]);
         }
     }

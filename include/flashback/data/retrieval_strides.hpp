@@ -44,10 +44,20 @@ struct StrideOptions {
 
 /// A stride and what was found for it.
 struct RetrievedStride {
-    std::size_t at = 0;       ///< where its first token is in the text
-    std::size_t context = 0;  ///< how many tokens before it may be read
-    std::size_t found = 0;    ///< number of passages
-    TokenSpan passages = {};  ///< their tokens, one passage after the other, the best first; each is cut
+    std::size_t at = 0;                       ///< where its first token is in the text
+    std::size_t context = 0;                  ///< how many tokens before it may be read
+    TokenSpan passages = {};                  ///< all tokens of its passages, the best first; each passage is cut
+    std::span<const std::uint64_t> ends = {}; ///< where each passage ends, counted from a token `begin` in front of the first
+    std::uint64_t begin = 0;
+
+    /// How many passages were found.
+    std::size_t found() const noexcept { return ends.size(); }
+    /// The tokens of a passage.
+    /// Requires  i < found()
+    TokenSpan passage(std::size_t i) const noexcept {
+        const std::uint64_t first = i == 0 ? begin : ends[i - 1];
+        return passages.subspan(first - begin, ends[i] - first);
+    }
 };
 
 /// The strides of a text. Copies share the passages.
@@ -56,19 +66,24 @@ public:
     /// One stride as it is stored.
     struct Entry {
         std::uint64_t at = 0;
-        std::uint32_t context = 0;
-        std::uint32_t found = 0;
-        std::uint64_t end = 0;  ///< where its passages end among all tokens; those of the next stride begin there
+        std::uint64_t context = 0;
+        std::uint64_t end = 0;  ///< where its passages end among all passages; those of the next stride begin there
 
         bool operator==(const Entry&) const = default;
     };
 
     RetrievedStrides() = default;
-    /// Takes views of data that `owner` keeps alive.
-    /// Requires  ends ascend up to the number of tokens
-    RetrievedStrides(std::size_t stride, std::size_t retrievals, std::span<const Entry> entries, TokenSpan tokens,
-                     std::shared_ptr<const void> owner)
-        : stride_(stride), retrievals_(retrievals), entries_(entries), tokens_(tokens), owner_(std::move(owner)) {}
+    /// Takes views of data that `owner` keeps alive: the strides; where each passage ends among all tokens, and there the next
+    /// begins; and these tokens.
+    /// Requires  both kinds of ends ascend, up to the number of passages and of tokens
+    RetrievedStrides(std::size_t stride, std::size_t retrievals, std::span<const Entry> entries,
+                     std::span<const std::uint64_t> passage_ends, TokenSpan tokens, std::shared_ptr<const void> owner)
+        : stride_(stride),
+          retrievals_(retrievals),
+          entries_(entries),
+          passage_ends_(passage_ends),
+          tokens_(tokens),
+          owner_(std::move(owner)) {}
 
     std::size_t size() const noexcept { return entries_.size(); }
     /// How many tokens each stride has.
@@ -76,32 +91,58 @@ public:
     /// For how many of the strides a retriever was asked.
     std::size_t retrievals() const noexcept { return retrievals_; }
 
-    /// A stride; its view is valid as long as a copy of this object lives.
+    /// A stride; its views are valid as long as a copy of this object lives.
     /// Requires  i < size()
     RetrievedStride operator[](std::size_t i) const noexcept {
-        const std::size_t begin = i == 0 ? 0 : entries_[i - 1].end;
         const Entry& entry = entries_[i];
-        return {entry.at, entry.context, entry.found, tokens_.subspan(begin, entry.end - begin)};
+        const std::size_t first = i == 0 ? 0 : entries_[i - 1].end;
+        const std::span<const std::uint64_t> ends = passage_ends_.subspan(first, entry.end - first);
+        const std::uint64_t begin = first == 0 ? 0 : passage_ends_[first - 1];
+        const std::uint64_t end = ends.empty() ? begin : ends.back();
+        return {entry.at, entry.context, tokens_.subspan(begin, end - begin), ends, begin};
     }
 
     std::span<const Entry> entries() const noexcept { return entries_; }
-    /// The passages of all strides.
+    /// Where each passage of all strides ends among all tokens.
+    std::span<const std::uint64_t> passage_ends() const noexcept { return passage_ends_; }
+    /// The tokens of the passages of all strides.
     TokenSpan tokens() const noexcept { return tokens_; }
 
 private:
     std::size_t stride_ = 0;
     std::size_t retrievals_ = 0;
     std::span<const Entry> entries_;
+    std::span<const std::uint64_t> passage_ends_;
     TokenSpan tokens_;
     std::shared_ptr<const void> owner_;
 };
 
 namespace detail {
 
+/// Passages one after the other, and where each ends.
+struct FoundPassages {
+    std::vector<std::uint64_t> ends;
+    TokenBuffer tokens;
+
+    void add(TokenSpan passage) {
+        append(tokens, passage);
+        ends.push_back(tokens.size());
+    }
+    void add(const FoundPassages& other) {
+        for (const std::uint64_t end : other.ends) ends.push_back(tokens.size() + end);
+        append(tokens, other.tokens);
+    }
+    /// Keeps the first `count`.
+    void resize(std::size_t count) {
+        ends.resize(count);
+        tokens.resize(ends.empty() ? 0 : ends.back());
+    }
+};
+
 /// Strides that own their data.
 struct OwnedStrides {
     std::vector<RetrievedStrides::Entry> entries;
-    TokenBuffer tokens;
+    FoundPassages passages;
 };
 
 /// Where each stride is and how long its context is, without passages.
@@ -117,8 +158,6 @@ inline std::vector<RetrievedStrides::Entry> walk(std::size_t tokens, const Strid
     FLASHBACK_ASSERT(o.hold == 0 || o.most_context == 0, "contexts are random and held, expected one or the other");
     FLASHBACK_ASSERT(o.context > 0 && most <= o.init, "contexts have up to ", most, " tokens, expected 1 to the ", o.init,
                      " in front of the first stride");
-    FLASHBACK_ASSERT(most <= UINT32_MAX && o.passages <= UINT32_MAX, "contexts of ", most, " tokens and ", o.passages,
-                     " passages, expected fewer than 2^32");
     FLASHBACK_ASSERT(tokens >= o.init && tokens - o.init >= o.stride, "the text has ", tokens, " tokens, expected at least ",
                      o.init, " and a stride of ", o.stride);
     const std::size_t whole = (tokens - o.init) / o.stride;
@@ -131,7 +170,7 @@ inline std::vector<RetrievedStrides::Entry> walk(std::size_t tokens, const Strid
         } else if (o.hold > 0) {
             context += i * o.stride % o.hold;
         }
-        entries[i] = {o.init + i * o.stride, static_cast<std::uint32_t>(context), 0, 0};
+        entries[i] = {o.init + i * o.stride, context, 0};
     }
     return entries;
 }
@@ -144,10 +183,11 @@ struct StridePlace {
     std::size_t number;
 };
 
-/// Finds the passages of one stride: asks for more until enough of them are allowed, or there are no more.
+/// Appends the passages of one stride and gives their number: asks for more until enough of them are allowed, or there are no
+/// more.
 template <class R, class QueryFrom, class Forbidden>
 std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& query, const Forbidden& forbidden,
-                          TokenBuffer& out) {
+                          FoundPassages& out) {
     const TextStream& text = place.text;
     const StrideOptions& o = place.options;
     const RetrievedStrides::Entry& entry = place.entry;
@@ -161,24 +201,22 @@ std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& que
                         .retrievals = place.number,
                         .since_retrieval = place.number > 0 ? o.stride : 0};
     constexpr std::size_t most_candidates = std::size_t{1} << 24;
-    const std::size_t before = out.size();
-    std::size_t taken = 0;
+    const std::size_t before = out.ends.size();
     OwnedQuery asked;
     for (std::size_t candidates = std::max<std::size_t>(2 * o.passages, 8);; candidates *= 4) {
         out.resize(before);
-        taken = 0;
         asked.assign(query(step));
         Query whole = asked.view();
         whole.context = step.context;
         auto&& found = retriever.retrieve(whole, candidates);
         for (const Passage& passage : found) {
-            if (taken == o.passages) break;
+            if (out.ends.size() - before == o.passages) break;
             if (forbidden(passage, source)) continue;
             FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", printable(passage.id),
                              "' has no tokens, expected a retriever that tokenises its passages");
-            append(out, passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)));
-            ++taken;
+            out.add(passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)));
         }
+        const std::size_t taken = out.ends.size() - before;
         if (taken == o.passages || std::ranges::size(found) < candidates || candidates >= most_candidates) return taken;
     }
 }
@@ -206,25 +244,23 @@ RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const Qu
     const std::size_t all = options.passages == 0 ? 0 : entries.size();
     const std::size_t parts = shared ? options.executor.concurrency() : 1;
     constexpr std::size_t together = 64;
-    std::vector<TokenBuffer> found(parts);
+    std::vector<detail::FoundPassages> found(parts);
     for (std::size_t first = 0; first < all; first += parts * together) {
         options.executor.run(parts, [&](std::size_t part) {
             std::conditional_t<shared, const R, R>& asked = retriever;
             QueryFrom builder = query;
-            found[part].clear();
+            found[part].resize(0);
             const std::size_t begin = std::min(all, first + part * together);
             for (std::size_t i = begin; i < std::min(all, begin + together); ++i) {
-                const std::size_t before = found[part].size();
-                entries[i].found = static_cast<std::uint32_t>(
-                    detail::find_passages({text, options, entries[i], i}, asked, builder, forbidden, found[part]));
-                entries[i].end = found[part].size() - before;
+                entries[i].end =
+                    detail::find_passages({text, options, entries[i], i}, asked, builder, forbidden, found[part]);
             }
         });
-        for (const TokenBuffer& tokens : found) append(owned->tokens, tokens);
+        for (const detail::FoundPassages& some : found) owned->passages.add(some);
         if (options.progress) options.progress(std::min(all, first + parts * together), all);
     }
     for (std::size_t i = 1; i < entries.size(); ++i) entries[i].end += entries[i - 1].end;
-    return {options.stride, all, entries, owned->tokens, owned};
+    return {options.stride, all, entries, owned->passages.ends, owned->passages.tokens, owned};
 }
 
 /// Refuses a stride of another text.
@@ -249,7 +285,23 @@ struct StrideLayout {
     std::size_t window = 0;  ///< if not 0, the most tokens of context, passages and stride; the oldest of the context go
 };
 
-/// Plans what a model should hold before a stride, by the policies that decode. All passages stand in one pair of markers.
+namespace detail {
+
+/// The passages of a stride as a layout takes them: one by one if it puts each beside the text on its own, and else as one.
+inline std::vector<Passage> passages_of(const RetrievedStride& stride, const AsideOptions& beside) {
+    std::vector<Passage> passages;
+    if (beside.seeing > 0 && !beside.joined) {
+        for (std::size_t i = 0; i < stride.found(); ++i) passages.push_back({.tokens = stride.passage(i)});
+    } else if (stride.found() > 0) {
+        passages.push_back({.tokens = stride.passages});
+    }
+    return passages;
+}
+
+}  // namespace detail
+
+/// Plans what a model should hold before a stride, by the policies that decode. All passages stand in one pair of markers, but
+/// those that a layout puts beside the text, each on its own, in one pair each.
 /// Throws    Error{contract} if passages that replace text leave none of it; Error{window} if head, passages and stride leave
 ///           no room for a token of it; as `plan_context`
 /// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code: passages and text together have a fixed
@@ -258,8 +310,7 @@ template <class P>
 ContextPlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& planned, const StrideLayout& how,
                         PlanScratch& scratch) {
     const RetrievedStride& stride = planned.stride;
-    const Passage all{.tokens = stride.passages};
-    const std::span<const Passage> passages{&all, stride.found > 0 ? 1u : 0u};
+    const std::vector<Passage> passages = detail::passages_of(stride, beside_of(policies.layout()));
     std::size_t length = stride.context;
     if (how.passages_replace_text) {
         FLASHBACK_ASSERT(length > stride.passages.size(), "passages of ", stride.passages.size(),

@@ -188,7 +188,7 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
         const std::size_t needed = plan.wanted.size() + strides.stride() - 1;  // the last token is predicted, not read
         if (needed > window) {
             FLASHBACK_THROW(ErrorCode::window, "stride ", i, " needs ", needed, " positions: head, a context of ",
-                            stride.context, " tokens, ", stride.found, " passages of ", stride.passages.size(),
+                            stride.context, " tokens, ", stride.found(), " passages of ", stride.passages.size(),
                             " tokens in all, and the stride; but the window of the model holds ", window);
         }
         end = std::max(end, stride.at + strides.stride());
@@ -261,7 +261,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     for (const auto& scorer : scorers) result.counts += scorer.counts();
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride one = strides[i];
-        result.passages += one.found;
+        result.passages += one.found();
         if (has_run(one.passages, text.subspan(one.at, stride))) ++result.copied;
     }
     return result;

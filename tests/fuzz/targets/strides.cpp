@@ -26,21 +26,24 @@ FLASHBACK_FUZZ_TARGET(strides, .per_byte = 4, .constant = 8192) {
     detail::StrideFileHeader header{};
     if (file.size() >= sizeof header + 8) {
         std::memcpy(&header, file.data(), sizeof header);
-        const std::size_t rest = file.size() - sizeof header - 8;
-        const std::size_t entries = std::min<std::size_t>(header.entries, rest / sizeof(RetrievedStrides::Entry));
-        const std::size_t tokens = (rest - entries * sizeof(RetrievedStrides::Entry)) / sizeof(TokenId);
-        const auto* at = reinterpret_cast<const RetrievedStrides::Entry*>(file.data() + sizeof header);
-        const std::uint64_t checksum =
-            detail::stride_checksum(header, {at, entries}, {reinterpret_cast<const TokenId*>(at + entries), tokens});
-        std::memcpy(file.data() + file.size() - 8, &checksum, sizeof checksum);
+        if (const auto parts = detail::stride_parts(header, file.subspan(sizeof header))) {
+            const std::uint64_t checksum =
+                detail::stride_checksum(header, parts->entries, parts->passage_ends, parts->tokens);
+            std::memcpy(file.data() + file.size() - 8, &checksum, sizeof checksum);
+        }
     }
     const RetrievedStrides strides = parse_strides(file, "fuzz.strides", header.key, nullptr);
     std::size_t seen = 0;
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride stride = strides[i];
         fuzz_check(stride.context <= stride.at, "a context is in front of its stride");
-        flashback_test::touch(std::as_bytes(stride.passages));
-        seen += stride.passages.size();
+        std::size_t in_stride = 0;
+        for (std::size_t p = 0; p < stride.found(); ++p) {
+            flashback_test::touch(std::as_bytes(stride.passage(p)));
+            in_stride += stride.passage(p).size();
+        }
+        fuzz_check(in_stride == stride.passages.size(), "the passages of a stride are all its tokens");
+        seen += in_stride;
     }
     fuzz_check(seen <= strides.tokens().size(), "no token is in two strides");
 }

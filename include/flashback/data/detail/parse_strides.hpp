@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,7 +20,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// How a file of strides begins. Entries, tokens and a fingerprint of all before it follow.
+/// How a file of strides begins. Entries, the ends of passages, tokens and a fingerprint of all before it follow.
 struct StrideFileHeader {
     char magic[8];
     std::uint32_t version;
@@ -27,21 +28,54 @@ struct StrideFileHeader {
     std::uint64_t key;
     std::uint64_t retrievals;
     std::uint64_t entries;
+    std::uint64_t passages;
     std::uint64_t tokens;
 };
 inline constexpr std::string_view stride_magic = "fbstride";
-inline constexpr std::uint32_t stride_version = 1;
-static_assert(std::endian::native == std::endian::little && sizeof(StrideFileHeader) == 48 &&
+inline constexpr std::uint32_t stride_version = 2;
+static_assert(std::endian::native == std::endian::little && sizeof(StrideFileHeader) == 56 &&
                   sizeof(RetrievedStrides::Entry) == 24,
               "flashback: files of strides are written as they lie in memory");
 
 inline std::uint64_t stride_checksum(const StrideFileHeader& header, std::span<const RetrievedStrides::Entry> entries,
-                                     TokenSpan tokens) {
+                                     std::span<const std::uint64_t> passage_ends, TokenSpan tokens) {
     Fingerprint all;
     all.add(std::as_bytes(std::span{&header, 1}));
     all.add(std::as_bytes(entries));
+    all.add(std::as_bytes(passage_ends));
     all.add(std::as_bytes(tokens));
     return all.value();
+}
+
+/// Views of what a file of strides holds.
+struct StrideFileParts {
+    std::span<const RetrievedStrides::Entry> entries;
+    std::span<const std::uint64_t> passage_ends;
+    TokenSpan tokens;
+    std::uint64_t checksum = 0;
+};
+
+/// Takes the bytes behind a header apart; nothing if they are fewer or more than the header says.
+inline std::optional<StrideFileParts> stride_parts(const StrideFileHeader& header, std::span<const std::byte> rest) {
+    using Entry = RetrievedStrides::Entry;
+    std::size_t left = rest.size();
+    const auto fits = [&](std::uint64_t count, std::size_t size) {
+        if (count > left / size) return false;
+        left -= static_cast<std::size_t>(count) * size;
+        return true;
+    };
+    if (!fits(1, sizeof(std::uint64_t)) || !fits(header.entries, sizeof(Entry)) ||
+        !fits(header.passages, sizeof(std::uint64_t)) || !fits(header.tokens, sizeof(TokenId)) || left > 0)
+        return {};
+    StrideFileParts parts;
+    const std::byte* at = rest.data();
+    parts.entries = {reinterpret_cast<const Entry*>(at), static_cast<std::size_t>(header.entries)};
+    at += parts.entries.size_bytes();
+    parts.passage_ends = {reinterpret_cast<const std::uint64_t*>(at), static_cast<std::size_t>(header.passages)};
+    at += parts.passage_ends.size_bytes();
+    parts.tokens = {reinterpret_cast<const TokenId*>(at), static_cast<std::size_t>(header.tokens)};
+    std::memcpy(&parts.checksum, at + parts.tokens.size_bytes(), sizeof(parts.checksum));
+    return parts;
 }
 
 /// The header of a file of strides.
@@ -73,26 +107,28 @@ inline RetrievedStrides parse_strides(std::span<const std::byte> bytes, const st
     if (header.version != detail::stride_version)
         damaged("has version ", header.version, ", expected ", detail::stride_version);
     if (header.key != key) damaged("was made of another text, another corpus or with other options");
-    const std::size_t rest = bytes.size() - sizeof(header);
-    constexpr std::size_t checksum_bytes = sizeof(std::uint64_t);
-    const bool fits = rest >= checksum_bytes && header.entries <= (rest - checksum_bytes) / sizeof(Entry) &&
-                      header.tokens == (rest - checksum_bytes - header.entries * sizeof(Entry)) / sizeof(TokenId) &&
-                      (rest - checksum_bytes - header.entries * sizeof(Entry)) % sizeof(TokenId) == 0;
-    if (!fits) damaged("is damaged: ", header.entries, " strides and ", header.tokens, " tokens are not ", rest, " bytes");
-    const auto* at = bytes.data() + sizeof(header);
-    const std::span entries{reinterpret_cast<const Entry*>(at), static_cast<std::size_t>(header.entries)};
-    const TokenSpan tokens{reinterpret_cast<const TokenId*>(at + entries.size_bytes()),
-                           static_cast<std::size_t>(header.tokens)};
-    std::uint64_t checksum = 0;
-    std::memcpy(&checksum, at + entries.size_bytes() + tokens.size_bytes(), checksum_bytes);
-    if (checksum != detail::stride_checksum(header, entries, tokens)) damaged("is damaged: its checksum is wrong");
-    std::uint64_t end = 0;
-    for (const Entry& entry : entries) {
-        if (entry.end < end || entry.end > header.tokens || entry.context > entry.at || header.stride == 0)
-            damaged("is damaged: a stride ends at token ", entry.end, " of ", header.tokens);
-        end = entry.end;
+    const std::span<const std::byte> rest = bytes.subspan(sizeof(header));
+    const std::optional<detail::StrideFileParts> parts = detail::stride_parts(header, rest);
+    if (!parts) {
+        damaged("is damaged: ", header.entries, " strides, ", header.passages, " passages and ", header.tokens, " tokens are not ",
+                rest.size(), " bytes");
     }
-    return {header.stride, static_cast<std::size_t>(header.retrievals), entries, tokens, std::move(owner)};
+    if (parts->checksum != detail::stride_checksum(header, parts->entries, parts->passage_ends, parts->tokens))
+        damaged("is damaged: its checksum is wrong");
+    const auto ascending = [&](std::uint64_t from, std::uint64_t to, std::uint64_t all, const char* what) {
+        if (to < from || to > all) damaged("is damaged: ", what, ' ', to, " of ", all);
+    };
+    std::uint64_t end = 0;
+    for (const std::uint64_t passage_end : parts->passage_ends)
+        ascending(std::exchange(end, passage_end), passage_end, header.tokens, "a passage ends at token");
+    end = 0;
+    for (const Entry& entry : parts->entries) {
+        ascending(std::exchange(end, entry.end), entry.end, header.passages, "a stride ends at passage");
+        if (entry.context > entry.at || header.stride == 0)
+            damaged("is damaged: a stride of ", header.stride, " tokens at token ", entry.at, " has a context of ", entry.context);
+    }
+    return {header.stride,       static_cast<std::size_t>(header.retrievals), parts->entries, parts->passage_ends,
+            parts->tokens, std::move(owner)};
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA
