@@ -7,7 +7,7 @@
 # layers; a row of the paper's q and v stands beside. Passages are found with the documents' own ids out of the way: those of the
 # held-out texts get a prefix, since the corpus numbers its documents likewise.
 #
-# examples/paper_table.sh [PART ...]: technical, wikitext, ablations; by default all three. Results stand in build/paper_table, or
+# examples/paper_table.sh [PART ...]: technical, wikitext, ablations, stories; by default all of them. Results stand in build/paper_table, or
 # in the folder that FLASHBACK_PAPER_TABLE names. It needs the held-out texts of ../shared/data. FLASHBACK_TOOL: a tool that is
 # built already.
 set -eu
@@ -15,14 +15,15 @@ cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}
 steps=${FLASHBACK_PAPER_STEPS:-1000}
 strides=${FLASHBACK_PAPER_STRIDES:-2000}
-parts=${*:-technical wikitext ablations}
-model=examples/models/flashback-base-5m.gguf
+parts=${*:-technical wikitext ablations stories}
+default_model=examples/models/flashback-base-5m.gguf
+model=$default_model
 shared=../shared/data
 for part in $parts; do
     case $part in
-    technical | wikitext | ablations) ;;
+    technical | wikitext | ablations | stories) ;;
     *)
-        echo "paper_table.sh: '$part' is no part, expected technical, wikitext or ablations" >&2
+        echo "paper_table.sh: '$part' is no part, expected technical, wikitext, ablations or stories" >&2
         exit 2
         ;;
     esac
@@ -64,6 +65,10 @@ prepare_wikitext() {
     [ -s "$dir/wikitext/corpus.jsonl" ] || cp "$shared/mrag-wikipedia-v2.jsonl" "$dir/wikitext/corpus.jsonl"
 }
 
+prepare_stories() { # prepare_stories MODEL: each has a folder of its own
+    [ -s "$dir/$1/corpus.jsonl" ] || python3 examples/pretrain/experiment.py stories "$shared/tinystories-sample.txt" "$dir/$1"
+}
+
 # made_of RESULT OPTION ... -- FILE ...: true if RESULT is there and was made with these options from these files; if it was made
 # otherwise, that is the end.
 made_of() {
@@ -72,8 +77,10 @@ made_of() {
     stamp=""
     while [ "$1" != -- ]; do stamp="$stamp $1" && shift; done
     shift
+    files=$model
+    [ ! -d "$model" ] || files=$model/model.safetensors
     stamp="$stamp
-$(sha256sum "$model" "$@" | cut -d ' ' -f 1)"
+$(sha256sum "$files" "$@" | cut -d ' ' -f 1)"
     if [ -e "$result.made_of" ] && [ "$(cat "$result.made_of")" != "$stamp" ]; then
         echo "'$result' was made with other options, or from another model or texts, than this run has: remove it and '$result.made_of'" \
             "to make it anew" >&2
@@ -230,6 +237,15 @@ for part in $parts; do
         row technical aside_held_exact aside off $held
         row technical aside_held_approximate aside off --approximate $held
         row technical aside_held_prepend prepend off $held
+        ;;
+    stories)
+        # Other models that are there: both write stories for children, and know no markers.
+        for stories in stories260K.gguf TinyStories-656K; do
+            model=$shared/../models/$stories
+            prepare_stories "$stories"
+            for layout in none aside prepend append; do row "$stories" "$layout" "$layout" off; done
+        done
+        model=$default_model
         ;;
     esac
     python3 examples/paper_table/table.py "$dir" >"$dir/table.md.part"

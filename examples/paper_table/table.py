@@ -33,6 +33,8 @@ ROWS = {
 PAIRS = {
     'technical': 'Entries of FOLDOC (the first strides of technical-heldout) over FOLDOC, Jargon File and documentation',
     'wikitext': 'WikiText-2 test over mrag-wikipedia-v2',
+    'stories260K.gguf': 'Another model, stories260K: stories for children over other such stories',
+    'TinyStories-656K': 'Another model, TinyStories-656K: the same',
 }
 COMPARED = (
     ('aside', 'none'), ('aside', 'prepend'), ('aside_seeing_4', 'prepend'), ('aside_seeing_16', 'prepend'),

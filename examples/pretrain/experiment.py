@@ -4,6 +4,7 @@
     experiment.py technical TEXTS OUT       from what texts.py wrote to TEXTS: OUT/corpus.jsonl and OUT/train.jsonl
     experiment.py heldout HELDOUT.jsonl     the held-out documents under names that no document of the corpus has, on standard output
     experiment.py wikitext wiki.test.raw    an article a line, on standard output
+    experiment.py stories STORIES.txt OUT   every third story to OUT/test.jsonl, the others to OUT/corpus.jsonl
 """
 import argparse
 import hashlib
@@ -91,6 +92,18 @@ def wikitext(path):
         print(json.dumps({'_id': title, 'title': title, 'text': '\n'.join(rows[begin:end])}, ensure_ascii=False))
 
 
+def stories(path, out):
+    """A story begins with a paragraph that says so; one that begins otherwise hangs on the story before it."""
+    with open(path, encoding='utf-8') as file:
+        paragraphs = file.read().split('\n\n')
+    starts = [i for i, paragraph in enumerate(paragraphs) if paragraph.startswith('Once upon a time')]
+    documents = [{'_id': f'story-{number}', 'title': '', 'text': '\n\n'.join(paragraphs[begin:end])}
+                 for number, (begin, end) in enumerate(zip([0, *starts], [*starts, len(paragraphs)])) if begin < end]
+    os.makedirs(out, exist_ok=True)
+    write(os.path.join(out, 'test.jsonl'), documents[::3])
+    write(os.path.join(out, 'corpus.jsonl'), [document for i, document in enumerate(documents) if i % 3 > 0])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     commands = parser.add_subparsers(required=True)
@@ -104,6 +117,10 @@ def main():
     one = commands.add_parser('wikitext', help='WikiText as articles')
     one.add_argument('raw', help='wiki.valid.raw or wiki.test.raw')
     one.set_defaults(run=lambda o: wikitext(o.raw))
+    one = commands.add_parser('stories', help='a text of stories, cut into what is read and what is searched')
+    one.add_argument('text', help='tinystories-sample.txt')
+    one.add_argument('out', help='the folder to write to')
+    one.set_defaults(run=lambda o: stories(o.text, o.out))
     options = parser.parse_args()
     options.run(options)
 
