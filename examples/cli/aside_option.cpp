@@ -40,10 +40,11 @@ void AsideOption::add_element(CLI::App& command, CLI::Option* needed) {
 }
 
 void AsideOption::add_joined(CLI::App& command, CLI::Option* needed) {
-    added(command.add_flag("--joined", joined_,
-                           "With --layout aside: the passages are one block, one after the other; by default each is a block of "
-                           "its own"),
-          needed);
+    added(
+        command.add_flag("--joined", joined_,
+                         "With --layout aside: the passages are one block, one after the other; by default each is a block of "
+                         "its own"),
+        needed);
 }
 
 void AsideOption::add_store(CLI::App& command) {

@@ -29,12 +29,9 @@ struct BenchOptions {
     bool json = false;
 };
 
-const std::map<std::string, BenchMode> modes{{"machine", BenchMode::machine},
-                                             {"prefill", BenchMode::prefill},
-                                             {"decode", BenchMode::decode},
-                                             {"step", BenchMode::step},
-                                             {"loop", BenchMode::loop},
-                                             {"reuse", BenchMode::reuse}};
+const std::map<std::string, BenchMode> modes{{"machine", BenchMode::machine}, {"prefill", BenchMode::prefill},
+                                             {"decode", BenchMode::decode},   {"step", BenchMode::step},
+                                             {"loop", BenchMode::loop},       {"reuse", BenchMode::reuse}};
 const std::map<std::string, fb::RunTimeLayout> layouts{{"aside", fb::RunTimeLayout::aside},
                                                        {"aside-stored", fb::RunTimeLayout::aside_stored},
                                                        {"append", fb::RunTimeLayout::append},
@@ -87,7 +84,12 @@ std::string cell(const Json& value) {
     if (!value.is_number_float()) return value.dump();
     const auto number = value.get<double>();
     std::ostringstream text;
-    text << std::fixed << std::setprecision(number > 0 && number < 0.01 ? 6 : number < 10 ? 3 : number < 1000 ? 1 : 0) << number;
+    text << std::fixed
+         << std::setprecision(number > 0 && number < 0.01 ? 6
+                              : number < 10               ? 3
+                              : number < 1000             ? 1
+                                                          : 0)
+         << number;
     return text.str();
 }
 

@@ -70,7 +70,8 @@ public:
     ScratchFolder() {
         std::string name = (std::filesystem::temp_directory_path() / "flashback-bench-XXXXXX").string();
         if (::mkdtemp(name.data()) == nullptr)
-            FLASHBACK_THROW(fb::ErrorCode::io, "cannot make a folder for temporary files like '", name, "': ", std::strerror(errno));
+            FLASHBACK_THROW(fb::ErrorCode::io, "cannot make a folder for temporary files like '", name,
+                            "': ", std::strerror(errno));
         path_ = name;
     }
     ScratchFolder(const ScratchFolder&) = delete;
@@ -162,14 +163,10 @@ public:
         const fb::StoredPassage found =
             fb::time_stored_passage(session_, passage, element, folder.path() / "passage", settings_.repetitions.value_or(3));
         Json run = begin();
-        run.update({{"passage_tokens", tokens},
-                    {"element", fb::name_of(element)},
-                    {"bytes", found.bytes},
-                    {"tokens_per_second", static_cast<double>(tokens) / found.evaluate_seconds},
-                    {"median_tokens_per_second", nullptr},
-                    {"seconds", found.evaluate_seconds},
-                    {"share_of_peak", nullptr},
-                    {"keep_seconds", found.keep_seconds},
+        run.update({{"passage_tokens", tokens}, {"element", fb::name_of(element)}, {"bytes", found.bytes}});
+        const double rate = static_cast<double>(tokens) * cost_.operations / found.evaluate_seconds;
+        add_speed(run, found.evaluations, tokens, rate / cost_.product_peak(peaks_));
+        run.update({{"keep_seconds", found.keep_seconds},
                     {"find_seconds", found.find_seconds},
                     {"file_seconds", found.file_seconds},
                     {"break_even_uses", nullptr},

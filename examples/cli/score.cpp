@@ -77,7 +77,8 @@ std::vector<flashback::TokenBuffer> passages_of(const ScoreOptions& options, con
     const auto wrapper = wrapper_of(markers_of(options.markers, tokenizer, adapter));
     std::vector<flashback::TokenBuffer> passages;
     for (const std::string& text : texts) {
-        if (text.empty()) FLASHBACK_THROW(flashback::ErrorCode::contract, "a passage for --beside is empty, expected some text");
+        if (text.empty())
+            FLASHBACK_THROW(flashback::ErrorCode::contract, "a passage for --beside is empty, expected some text");
         const flashback::TokenSpan head = tokenizer.passage_head();
         flashback::TokenBuffer tokens{head.begin(), head.end()};
         flashback::append(tokens, tokenizer.encode(text));
@@ -92,9 +93,10 @@ std::vector<float> logits_beside(flashback::Session& session, flashback::TokenSp
                                  const std::vector<flashback::TokenBuffer>& passages) {
     const std::size_t head = session.head().size();
     if (flashback::common_prefix(tokens, session.head()) < head || seen_from < head || seen_from >= tokens.size()) {
-        FLASHBACK_THROW(flashback::ErrorCode::contract, "token ", seen_from, " was to be the first that sees passages, expected a "
-                        "text that begins with the ", head, " tokens that the model asks for, and one of the ", tokens.size() - head,
-                        " behind them");
+        FLASHBACK_THROW(flashback::ErrorCode::contract, "token ", seen_from,
+                        " was to be the first that sees passages, expected a "
+                        "text that begins with the ",
+                        head, " tokens that the model asks for, and one of the ", tokens.size() - head, " behind them");
     }
     std::vector<float> logits;
     const auto keep = [&](std::span<const float> some) { logits.insert(logits.end(), some.begin(), some.end()); };
@@ -121,8 +123,7 @@ void score(const ScoreOptions& options) {
     }
     const std::size_t seen_from = options.seen_from.value_or(session.head().size());
     std::vector<float> seen;
-    if (beside)
-        seen = logits_beside(session, tokens, seen_from, passages_of(options, *tokenizer, session.adapter()));
+    if (beside) seen = logits_beside(session, tokens, seen_from, passages_of(options, *tokenizer, session.adapter()));
     const std::span<const float> logits = beside ? std::span<const float>{seen} : session.evaluate_all(tokens);
     for (const auto& [i, token] : ranges::views::enumerate(tokens) | ranges::views::tail) {  // the first is not predicted
         if (static_cast<std::size_t>(token) >= session.vocab_size()) {
@@ -188,13 +189,15 @@ void add_score(CLI::App& app, Command& run) {
         ->type_name("ID,ID,...");
     command
         .add_option("--beside", options->beside,
-                     "A passage beside the text, as generate --layout aside has it; several are blocks of their own")
+                    "A passage beside the text, as generate --layout aside has it; several are blocks of their own")
         ->type_name("T");
-    command.add_option("--beside-file", options->beside_files, "Likewise, from a file, or - for standard input")->type_name("FILE");
+    command.add_option("--beside-file", options->beside_files, "Likewise, from a file, or - for standard input")
+        ->type_name("FILE");
     command
-        .add_option("--seen-from", options->seen_from,
-                    "The first token of the text that sees the passages, counted from 0; by default the first after BOS. Tokens "
-                    "see only what stands 32 positions in front of them or more")
+        .add_option(
+            "--seen-from", options->seen_from,
+            "The first token of the text that sees the passages, counted from 0; by default the first after BOS. Tokens "
+            "see only what stands 32 positions in front of them or more")
         ->transform(at_least(0));
     add_markers(command, options->markers.choice);
     command.add_option("--top", options->top, "How many of the likeliest next tokens to show")

@@ -111,7 +111,6 @@ TEST_CASE("bench: reuse, a run for each passage and what it is rounded to") {
         for (const char* seconds : {"seconds", "keep_seconds", "find_seconds", "file_seconds"}) CHECK(run[seconds] > 0);
         CHECK(run["break_even_mbs"].get<double>() ==
               doctest::Approx(run["bytes"].get<double>() / run["seconds"].get<double>() / 1e6));
-        CHECK(run["share_of_peak"].is_null());
     }
     const auto bytes = [&](std::size_t i) { return found["runs"][i]["bytes"].get<double>(); };
     CHECK(bytes(1) / 32 == bytes(4) / 100);

@@ -15,7 +15,8 @@ namespace {
 const std::string last_sentence =
     "The word was first used by Grace Hopper for a program that joined subroutines, which today would be called a loader.";
 const std::string text =
-    "A compiler translates a program from one language into another. It reads the source, finds errors, and writes machine code. "
+    "A compiler translates a program from one language into another. It reads the source, finds errors, and writes machine "
+    "code. "
     "A linker then joins what several runs of the compiler wrote, and a loader puts it into memory. " +
     last_sentence;
 
@@ -71,8 +72,10 @@ TEST_CASE("score: what makes no sense beside a text is refused in words") {
     refused(2, "--markers needs --beside or --beside-file", with({"--markers", "on"}));
     refused(1, "a passage for --beside is empty", with({"--beside", ""}));
     for (const char* wrong : {"0", "5000"}) {
-        refused(1, "token " + std::string{wrong} + " was to be the first that sees passages, expected a text that begins with the 1",
-                with({"--beside", "x", "--seen-from", wrong}));
+        refused(
+            1,
+            "token " + std::string{wrong} + " was to be the first that sees passages, expected a text that begins with the 1",
+            with({"--beside", "x", "--seen-from", wrong}));
     }
     refused(1, "was to be the first that sees passages", {"score", "--tokens", "5,6,7", "--beside", "x"});
     refused(1, "nowhere.txt", with({"--beside-file", "nowhere.txt"}));

@@ -117,16 +117,19 @@ TEST_CASE("Several passages beside the text are one block of an example, and of 
     const RetrievedStrides strides = retrieve_strides(world.text, world.passages, LastNTokens{8}, options);
     const TokenBuffer head{bos};
     const auto policies = Policies{}.wrapper(MarkerTokens{left, right});
-    const RetrievalExamples examples{world.text.tokens(), strides, policies.layout(PassagesAside{{.joined = true}}), head, window};
+    const RetrievalExamples examples{world.text.tokens(), strides, policies.layout(PassagesAside{{.joined = true}}), head,
+                                     window};
     REQUIRE(strides[0].found() == 2);
     for (std::size_t i = 0; i < examples.size(); ++i) {
         const PassageRows rows = examples[i].beside;
         REQUIRE(rows.size() == strides[i].passages.size() + 2);
-        REQUIRE(std::ranges::equal(TokenSpan{examples[i].tokens}.subspan(rows.begin + 1, rows.size() - 2), strides[i].passages));
+        REQUIRE(
+            std::ranges::equal(TokenSpan{examples[i].tokens}.subspan(rows.begin + 1, rows.size() - 2), strides[i].passages));
     }
-    check_error(ErrorCode::contract, "stride 0 has 2 passages beside the text, each on its own, expected AsideOptions::joined", [&] {
-        static_cast<void>(RetrievalExamples{world.text.tokens(), strides, policies.layout(PassagesAside{}), head, window});
-    });
+    check_error(
+        ErrorCode::contract, "stride 0 has 2 passages beside the text, each on its own, expected AsideOptions::joined", [&] {
+            static_cast<void>(RetrievalExamples{world.text.tokens(), strides, policies.layout(PassagesAside{}), head, window});
+        });
 }
 
 TEST_CASE("The default of the paper: contexts of 256 to 495 tokens in a window of 512") {

@@ -24,7 +24,8 @@ TextStream some_text() {
     return text;
 }
 
-RetrievedStrides some_strides(const TextStream& text, StrideOptions options = {.init = 100, .stride = 16, .context = 60, .passages = 2}) {
+RetrievedStrides some_strides(const TextStream& text,
+                              StrideOptions options = {.init = 100, .stride = 16, .context = 60, .passages = 2}) {
     RankedPassages passages;
     SplitMix64 random{4};
     for (int i = 0; i < 20; ++i) passages.add("p" + std::to_string(i), "", random_tokens(random, 5 + random.below(9), 90));

@@ -6,6 +6,7 @@
 #include "support/random_model.hpp"
 #include "support/temporary_folder.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include <doctest/doctest.h>
@@ -29,6 +30,8 @@ TEST_CASE("A passage is evaluated as often as it is timed, and kept as the eleme
             const StoredPassage found = time_stored_passage(session, passage, element, folder.path() / "block", 4);
             CHECK(session.work() - before == 4 * passage.size());
             CHECK(found.tokens == 33);
+            CHECK(found.evaluations.size() == 4);
+            CHECK(found.evaluate_seconds == std::ranges::min(found.evaluations));
             CHECK(found.element == element);
             // A key and a value for each of 2 layers and 2 heads: 8 numbers, with a scale if they are whole ones.
             const std::size_t rows = std::size_t{2} * 2 * 2;

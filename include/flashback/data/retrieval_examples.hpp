@@ -53,8 +53,9 @@ public:
         const bool one_block = aside.seeing == 0 || aside.joined;
         for (std::size_t i = 0; i < strides_.size(); ++i) {
             check_within(text_, strides_[i], strides_.stride());
-            FLASHBACK_ASSERT(strides_[i].found() < 2 || one_block, "stride ", i, " has ", strides_[i].found(),
-                             " passages beside the text, each on its own, expected AsideOptions::joined: training knows one block");
+            FLASHBACK_ASSERT(
+                strides_[i].found() < 2 || one_block, "stride ", i, " has ", strides_[i].found(),
+                " passages beside the text, each on its own, expected AsideOptions::joined: training knows one block");
             static_cast<void>((*this)[i]);
         }
     }

@@ -44,10 +44,10 @@ struct StrideOptions {
 
 /// A stride and what was found for it.
 struct RetrievedStride {
-    std::size_t at = 0;                       ///< where its first token is in the text
-    std::size_t context = 0;                  ///< how many tokens before it may be read
-    TokenSpan passages = {};                  ///< all tokens of its passages, the best first; each passage is cut
-    std::span<const std::uint64_t> ends = {}; ///< where each passage ends, counted from a token `begin` in front of the first
+    std::size_t at = 0;                        ///< where its first token is in the text
+    std::size_t context = 0;                   ///< how many tokens before it may be read
+    TokenSpan passages = {};                   ///< all tokens of its passages, the best first; each passage is cut
+    std::span<const std::uint64_t> ends = {};  ///< where each passage ends, counted from a token `begin` in front of the first
     std::uint64_t begin = 0;
 
     /// How many passages were found.
@@ -252,8 +252,7 @@ RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const Qu
             found[part].resize(0);
             const std::size_t begin = std::min(all, first + part * together);
             for (std::size_t i = begin; i < std::min(all, begin + together); ++i) {
-                entries[i].end =
-                    detail::find_passages({text, options, entries[i], i}, asked, builder, forbidden, found[part]);
+                entries[i].end = detail::find_passages({text, options, entries[i], i}, asked, builder, forbidden, found[part]);
             }
         });
         for (const detail::FoundPassages& some : found) owned->passages.add(some);

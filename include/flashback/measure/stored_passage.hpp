@@ -14,7 +14,7 @@
 #include <filesystem>
 #include <limits>
 #include <memory>
-#include <utility>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -22,11 +22,12 @@ namespace flashback::inline FLASHBACK_ISA {
 struct StoredPassage {
     std::size_t tokens = 0;
     BlockElement element = BlockElement::as_evaluated;
-    std::size_t bytes = 0;        ///< of the budget of a store
-    double evaluate_seconds = 0;  ///< without a store
-    double keep_seconds = 0;      ///< to put it into a store
-    double find_seconds = 0;      ///< to find it there, if nobody else uses it at that time
-    double file_seconds = 0;      ///< to find it in a file that the system holds in memory
+    std::size_t bytes = 0;                 ///< of the budget of a store
+    double evaluate_seconds = 0;           ///< without a store
+    double keep_seconds = 0;               ///< to put it into a store
+    double find_seconds = 0;               ///< to find it there, if nobody else uses it at that time
+    double file_seconds = 0;               ///< to find it in a file that the system holds in memory
+    std::vector<double> evaluations = {};  ///< the seconds of each evaluation
 
     /// How often it must come again until keeping it has cost less than evaluating it each time; infinite if it never does.
     double break_even_uses() const noexcept {
@@ -39,17 +40,13 @@ struct StoredPassage {
 
 namespace detail {
 
-/// The seconds of the best of some runs of `work()`.
+/// The seconds that `work()` takes.
 template <class Work>
-double best_seconds(std::size_t runs, const Work& work) {
+double seconds_of(const Work& work) {
     using Clock = std::chrono::steady_clock;
-    double best = std::numeric_limits<double>::infinity();
-    for (std::size_t i = 0; i < runs; ++i) {
-        const Clock::time_point start = Clock::now();
-        work();
-        best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
-    }
-    return best;
+    const Clock::time_point start = Clock::now();
+    work();
+    return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 }  // namespace detail
@@ -62,18 +59,19 @@ double best_seconds(std::size_t runs, const Work& work) {
 /// Throws    Error{contract} for 0 repetitions; as the session's `block`; Error{io} if the file cannot be written
 /// Cost      `repetitions` evaluations of the passage, and as many copies of its keys and values
 template <class Session>
-StoredPassage time_stored_passage(Session& session, TokenSpan passage, BlockElement element, const std::filesystem::path& scratch,
-                                  std::size_t repetitions = 3) {
+StoredPassage time_stored_passage(Session& session, TokenSpan passage, BlockElement element,
+                                  const std::filesystem::path& scratch, std::size_t repetitions = 3) {
     FLASHBACK_ASSERT(repetitions > 0, "a stored passage was to be timed 0 times, expected at least once");
     using Store = typename Session::Store;
     using Handle = typename Store::Handle;
     const std::size_t head = session.head().size();
     StoredPassage found{.tokens = passage.size(), .element = element};
     Handle made;
-    found.evaluate_seconds = detail::best_seconds(repetitions, [&] {
+    for (std::size_t i = 0; i < repetitions; ++i) {
         if (session.store()) session.store()->clear();
-        made = session.block(passage, head, head);
-    });
+        found.evaluations.push_back(detail::seconds_of([&] { made = session.block(passage, head, head); }));
+    }
+    found.evaluate_seconds = std::ranges::min(found.evaluations);
     found.bytes = Store::bytes_of(made->cache.shape(), element);
 
     // Every time in a new store, and found when nobody has it any more: a block that is in use is shared and costs nothing.
@@ -81,10 +79,9 @@ StoredPassage time_stored_passage(Session& session, TokenSpan passage, BlockElem
     found.keep_seconds = found.find_seconds = std::numeric_limits<double>::infinity();
     for (std::size_t i = 0; i < repetitions; ++i) {
         Store store{options};
-        found.keep_seconds =
-            std::min(found.keep_seconds, detail::best_seconds(1, [&] { static_cast<void>(store.keep(made)); }));
+        found.keep_seconds = std::min(found.keep_seconds, detail::seconds_of([&] { static_cast<void>(store.keep(made)); }));
         found.find_seconds =
-            std::min(found.find_seconds, detail::best_seconds(1, [&] { static_cast<void>(store.find(key_of(*made))); }));
+            std::min(found.find_seconds, detail::seconds_of([&] { static_cast<void>(store.find(key_of(*made))); }));
     }
 
     BlockFileWriter writer{scratch, element};
@@ -95,8 +92,9 @@ StoredPassage time_stored_passage(Session& session, TokenSpan passage, BlockElem
     for (std::size_t i = 0; i < repetitions; ++i) {
         Store store{options, file};
         Handle read;
-        found.file_seconds = std::min(found.file_seconds, detail::best_seconds(1, [&] { read = store.find(key_of(*made)); }));
-        FLASHBACK_ASSERT(read && store.counts().reads == 1, "the file of blocks does not have the passage that was written to it");
+        found.file_seconds = std::min(found.file_seconds, detail::seconds_of([&] { read = store.find(key_of(*made)); }));
+        FLASHBACK_ASSERT(read && store.counts().reads == 1,
+                         "the file of blocks does not have the passage that was written to it");
     }
     return found;
 }

@@ -110,8 +110,8 @@ inline RetrievedStrides parse_strides(std::span<const std::byte> bytes, const st
     const std::span<const std::byte> rest = bytes.subspan(sizeof(header));
     const std::optional<detail::StrideFileParts> parts = detail::stride_parts(header, rest);
     if (!parts) {
-        damaged("is damaged: ", header.entries, " strides, ", header.passages, " passages and ", header.tokens, " tokens are not ",
-                rest.size(), " bytes");
+        damaged("is damaged: ", header.entries, " strides, ", header.passages, " passages and ", header.tokens,
+                " tokens are not ", rest.size(), " bytes");
     }
     if (parts->checksum != detail::stride_checksum(header, parts->entries, parts->passage_ends, parts->tokens))
         damaged("is damaged: its checksum is wrong");
@@ -125,10 +125,11 @@ inline RetrievedStrides parse_strides(std::span<const std::byte> bytes, const st
     for (const Entry& entry : parts->entries) {
         ascending(std::exchange(end, entry.end), entry.end, header.passages, "a stride ends at passage");
         if (entry.context > entry.at || header.stride == 0)
-            damaged("is damaged: a stride of ", header.stride, " tokens at token ", entry.at, " has a context of ", entry.context);
+            damaged("is damaged: a stride of ", header.stride, " tokens at token ", entry.at, " has a context of ",
+                    entry.context);
     }
-    return {header.stride,       static_cast<std::size_t>(header.retrievals), parts->entries, parts->passage_ends,
-            parts->tokens, std::move(owner)};
+    return {header.stride,   static_cast<std::size_t>(header.retrievals), parts->entries, parts->passage_ends, parts->tokens,
+            std::move(owner)};
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA
