@@ -124,6 +124,25 @@ TEST_CASE("One retrieval: what is kept depends on the layout alone") {
                 [&] { time_loop(null, RunTimeLayout::aside, 40, 100, options); });
 }
 
+TEST_CASE("What a retrieval evaluates does not depend on what was timed before it") {
+    const RunTimeOptions options{.passage = 24, .stride = 7};
+    for (const RunTimeLayout before : layouts) {
+        for (const RunTimeLayout layout : layouts) {
+            CAPTURE(to_string(before));
+            CAPTURE(to_string(layout));
+            Session session = small_session(200);
+            static_cast<void>(time_retrieval(session, before, 60, 6, options));
+            session.store()->clear();
+            for (const std::size_t history : {100u, 90u}) {
+                const RunTime found = time_retrieval(session, layout, history, 6, options);
+                session.store()->clear();
+                const RetrievalLengths expected = lengths_of(layout, history, 6, options);
+                check_counts(found, counts_of({&expected, 1}));
+            }
+        }
+    }
+}
+
 TEST_CASE("Prefill and decode are timed after what the cache holds") {
     Session session = small_session(100);
     const RunTime prefill = time_prefill(session, 30, 20);

@@ -105,10 +105,11 @@ RunTime generate_with(Model& model, RunTimeLayout layout, Schedule schedule, Tok
     return run(policies.layout(PassagesAside{}));
 }
 
-/// Makes a model hold a text and nothing else.
+/// Makes a model hold a text and nothing else, none of which sees passages beside it.
 template <class Model>
 void hold(Model& model, TokenSpan text) {
-    const std::size_t common = common_prefix(model.tokens(), text);
+    std::size_t common = common_prefix(model.tokens(), text);
+    if constexpr (BlockModel<Model>) common = std::min<std::size_t>(common, model.plain_size());
     model.truncate(common);
     if (common < text.size()) static_cast<void>(model.evaluate(text.subspan(common)));
 }
