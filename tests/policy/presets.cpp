@@ -12,8 +12,10 @@ using namespace flashback;
 
 namespace {
 
+constexpr auto aside_preset = presets::passages_aside();
 constexpr auto flashback_preset = presets::flashback(100, 101);
 constexpr auto ralm_preset = presets::in_context_ralm();
+static_assert(std::same_as<decltype(aside_preset), const Policies<EveryNTokens, LastNTokens, NoMarkers, PassagesAside>>);
 static_assert(std::same_as<decltype(flashback_preset), const Policies<EveryNTokens, LastNTokens, MarkerTokens, Sticky>>);
 static_assert(std::same_as<decltype(ralm_preset), const Policies<EveryNTokens, LastNTokens, NoMarkers, PrependPassages>>);
 static_assert(std::same_as<decltype(presets::closed_book()), Policies<Never>>);
@@ -42,6 +44,17 @@ TEST_CASE(
     out.clear();
     flashback_preset.layout()({.head = one, .passages = passages, .context = longer, .standing = standing}, out);
     CHECK(out == TokenBuffer{1, 3, 2, 4});
+}
+
+TEST_CASE("the preset of passages aside: stride 16, query 32, the passage alone beside the text, for the newest token") {
+    CHECK(aside_preset.schedule().stride() == 16);
+    CHECK(query_length(aside_preset) == 32);
+    CHECK(beside_of(aside_preset.layout()) == AsideOptions{.seeing = 1, .exact = true, .joined = false});
+    constexpr std::array<TokenId, 1> one{1}, two{2}, three{3};
+    const std::array<TokenSpan, 1> passages{two};
+    TokenBuffer out;
+    aside_preset.layout()({one, passages, three}, out);
+    CHECK(out == TokenBuffer{1, 3});
 }
 
 TEST_CASE("the preset of In-Context RALM is the paper's: stride 4, query 32, the passage alone in front of the text") {

@@ -5,6 +5,13 @@
 
 namespace flashback::inline FLASHBACK_ISA::presets {
 
+/// Passages aside: every 16 tokens a passage for the newest 32, beside the text, without markers; nothing has to be tuned.
+/// Requires  a model that holds blocks (BlockModel), such as Session
+/// Source    ours; examples/passages_aside.md
+constexpr auto passages_aside() {
+    return Policies{}.schedule(EveryNTokens{16}).query(LastNTokens{32}).wrapper(NoMarkers{}).layout(PassagesAside{});
+}
+
 /// FlashBack: every 16 tokens a passage for the newest 32, behind the text, between two marking tokens. A passage that is found
 /// again stays where it is (`Sticky`). The paper does not do that; for its layout, set `layout(AppendPassages{})`. With
 /// `Sticky` the default model with its adapter evaluates 8 to 15 % fewer tokens, and its perplexity is 4 to 5 % lower
