@@ -1,6 +1,6 @@
 #!/bin/sh
 # The experiment of the FlashBack paper on the default model (Debian 12): trains the adapters, measures each row, writes the table.
-# It takes about four and a half hours on two cores. Stop it when you like: run again, it goes on where it was, and what is done stays. What was
+# It takes hours on two cores, ten to twenty minutes for each adapter. Stop it when you like: run again, it goes on where it was, and what is done stays. What was
 # made from another model, text, corpus or with other settings is refused, never mixed in.
 #
 # The learning rate is higher than the paper's 1e-4, which is for models of a thousand times the size, and the LoRA is on all linear
