@@ -348,8 +348,8 @@ Json bench(const BenchSettings& given) {
             break;
         case BenchMode::reuse: {
             mode = "reuse";
-            const std::array elements{fb::BlockElement::as_evaluated, fb::BlockElement::f16, fb::BlockElement::int8};
-            for (const auto& [tokens, element] : ranges::views::cartesian_product(settings.passages, elements))
+            const std::array all{fb::BlockElement::as_evaluated, fb::BlockElement::f16, fb::BlockElement::int8};
+            for (const auto& [tokens, element] : ranges::views::cartesian_product(settings.passages, all))
                 runs.push_back(bench.reuse(tokens, element));
             break;
         }
