@@ -1,6 +1,7 @@
 #!/bin/sh
-# Figure 1 of the FlashBack paper on this machine (Debian 12): the seconds of a run against its length, with passages prepended, appended,
-# and beside the text, where they are new or stored; one panel a model. Weights are random, which costs the same; retrieval is simulated, as the paper's is.
+# Figure 1 of the FlashBack paper on this machine (Debian 12): the seconds of a run against its length, with passages prepended,
+# appended, and beside the text, where they are new or stored; one panel a model. Weights are random, which costs the same; retrieval is
+# simulated, as the paper's is.
 #
 # benchmarks/figure_1.sh [SHAPE:DTYPE ...]: what `flashback bench --shape` knows, opt-6.7b:q4_0 say; by default the ones below: those of
 # a billion weights take three minutes each on two cores of an AMD EPYC Zen 5. What was measured stands in

@@ -1,15 +1,15 @@
 #!/bin/sh
 # The experiment of the FlashBack paper on the default model (Debian 12): trains the adapters, measures each row, writes the table.
-# It takes hours on two cores, ten to twenty minutes for each adapter. Stop it when you like: run again, it goes on where it was, and what is done stays. What was
-# made from another model, text, corpus or with other settings is refused, never mixed in.
+# It takes hours on two cores, ten to twenty minutes for each adapter. Stop it when you like: run again, it goes on where it was, and
+# what is done stays. What was made from another model, text, corpus or with other settings is refused, never mixed in.
 #
 # The learning rate is higher than the paper's 1e-4, which is for models of a thousand times the size, and the LoRA is on all linear
 # layers; a row of the paper's q and v stands beside. Passages are found with the documents' own ids out of the way: those of the
 # held-out texts get a prefix, since the corpus numbers its documents likewise.
 #
-# examples/paper_table.sh [PART ...]: technical, wikitext, ablations, stories; by default all of them. Results stand in build/paper_table, or
-# in the folder that FLASHBACK_PAPER_TABLE names. It needs the held-out texts of ../shared/data. FLASHBACK_TOOL: a tool that is
-# built already.
+# examples/paper_table.sh [PART ...]: technical, wikitext, ablations, stories; by default all of them. Results stand in
+# build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names. It needs the held-out texts of ../shared/data. FLASHBACK_TOOL: a
+# tool that is built already.
 set -eu
 cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}

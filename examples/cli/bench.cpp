@@ -38,20 +38,18 @@ const std::map<std::string, fb::RunTimeLayout> layouts{{"aside", fb::RunTimeLayo
                                                        {"prepend", fb::RunTimeLayout::prepend},
                                                        {"recompute", fb::RunTimeLayout::recompute}};
 
+/// All modes that need a model.
+const std::set<BenchMode> modes_of_models{BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop,
+                                          BenchMode::reuse};
+
 /// Options that only some modes read, and which.
 const std::map<std::string, std::set<BenchMode>> readers{
-    {"--m", {BenchMode::prefill}},
-    {"--context", {BenchMode::prefill, BenchMode::decode, BenchMode::step}},
-    {"--steps", {BenchMode::decode}},
-    {"--layout", {BenchMode::step, BenchMode::loop}},
-    {"--init", {BenchMode::loop}},
-    {"--length", {BenchMode::loop}},
-    {"--sample", {BenchMode::loop}},
-    {"--passage", {BenchMode::reuse}},
-    {"--model", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop, BenchMode::reuse}},
-    {"--cache", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop, BenchMode::reuse}},
-    {"--shape", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop, BenchMode::reuse}},
-    {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}}};
+    {"--m", {BenchMode::prefill}},    {"--context", {BenchMode::prefill, BenchMode::decode, BenchMode::step}},
+    {"--steps", {BenchMode::decode}}, {"--layout", {BenchMode::step, BenchMode::loop}},
+    {"--init", {BenchMode::loop}},    {"--length", {BenchMode::loop}},
+    {"--sample", {BenchMode::loop}},  {"--passage", {BenchMode::reuse}},
+    {"--model", modes_of_models},     {"--cache", modes_of_models},
+    {"--shape", modes_of_models},     {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}}};
 
 std::string lower(std::string_view text) {
     std::string out{text};
@@ -78,18 +76,20 @@ std::string read_shape(const std::string& text, BenchSettings& settings) {
     return "found the type '" + text.substr(colon + 1) + "', expected one that GGUF has, such as f32 or q4_0";
 }
 
+/// How many digits behind the point a number is shown with.
+int digits_of(double number) {
+    if (number > 0 && number < 0.01) return 6;
+    if (number < 10) return 3;
+    return number < 1000 ? 1 : 0;
+}
+
 std::string cell(const Json& value) {
     if (value.is_null()) return "-";
     if (value.is_string()) return fb::harmless(value.get<std::string>());
     if (!value.is_number_float()) return value.dump();
     const auto number = value.get<double>();
     std::ostringstream text;
-    text << std::fixed
-         << std::setprecision(number > 0 && number < 0.01 ? 6
-                              : number < 10               ? 3
-                              : number < 1000             ? 1
-                                                          : 0)
-         << number;
+    text << std::fixed << std::setprecision(digits_of(number)) << number;
     return text.str();
 }
 

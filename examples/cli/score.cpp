@@ -1,6 +1,7 @@
 #include "common.hpp"
 #include "engine.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/core/language_model.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/policy/wrapper.hpp"
 #include "markers.hpp"
@@ -101,9 +102,8 @@ std::vector<float> logits_beside(flashback::Session& session, flashback::TokenSp
     std::vector<float> logits;
     const auto keep = [&](std::span<const float> some) { logits.insert(logits.end(), some.begin(), some.end()); };
     if (seen_from > 0) keep(session.evaluate_all(tokens.first(seen_from)));
-    std::vector<std::shared_ptr<const flashback::Session::Block>> blocks;
-    for (const flashback::TokenBuffer& passage : passages) blocks.push_back(session.block(passage, head, head));
-    session.see(std::move(blocks));
+    const std::vector<flashback::TokenSpan> each(passages.begin(), passages.end());
+    static_cast<void>(flashback::see_passages(session, each, head));
     keep(session.evaluate_all(tokens.subspan(seen_from)));
     return logits;
 }

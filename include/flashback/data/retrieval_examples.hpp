@@ -49,8 +49,7 @@ public:
           window_(window) {
         FLASHBACK_ASSERT(strides_.size() > 0, "no strides to make training examples of, expected at least one");
         FLASHBACK_ASSERT(window_ > 0, "training examples of at most 0 tokens, expected the window of a model");
-        const AsideOptions aside = beside_of(policies_.layout());
-        const bool one_block = aside.seeing == 0 || aside.joined;
+        const bool one_block = !detail::each_is_a_block(beside_of(policies_.layout()));
         for (std::size_t i = 0; i < strides_.size(); ++i) {
             check_within(text_, strides_[i], strides_.stride());
             FLASHBACK_ASSERT(

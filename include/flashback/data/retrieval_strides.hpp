@@ -286,10 +286,13 @@ struct StrideLayout {
 
 namespace detail {
 
-/// The passages of a stride as a layout takes them: one by one if it puts each beside the text on its own, and else as one.
+/// Whether each passage stands beside the text on its own.
+constexpr bool each_is_a_block(const AsideOptions& beside) noexcept { return beside.seeing > 0 && !beside.joined; }
+
+/// The passages of a stride as a layout takes them: one by one if each stands beside the text on its own, and else as one.
 inline std::vector<Passage> passages_of(const RetrievedStride& stride, const AsideOptions& beside) {
     std::vector<Passage> passages;
-    if (beside.seeing > 0 && !beside.joined) {
+    if (each_is_a_block(beside)) {
         for (std::size_t i = 0; i < stride.found(); ++i) passages.push_back({.tokens = stride.passage(i)});
     } else if (stride.found() > 0) {
         passages.push_back({.tokens = stride.passages});
