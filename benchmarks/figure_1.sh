@@ -43,7 +43,7 @@ for shape in "$@"; do
         length=$((longest * eighths / 8))
         [ "$length" -gt 640 ] || continue  # the text that a run begins with, and a passage
         file=$(stem "$shape")-$length.csv
-        if [ ! -s "$file" ]; then
+        if [ ! -s "$file" ] || [ "$(seconds "$file" | wc -w)" != 4 ]; then  # an older script measured two layouts
             echo "== measuring: $shape, $length tokens"
             $flashback bench --mode loop --shape "$shape" --length "$length" --layout aside-stored,aside,append,prepend --sample 4 --repetitions 1 \
                 --csv "$file.part" >"${file%.csv}.log"

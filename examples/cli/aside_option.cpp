@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <utility>
 
 namespace cli {
 namespace {
@@ -58,7 +59,8 @@ void AsideOption::add_store(CLI::App& command) {
     added(command.add_option(
               "--passages-kv", file_,
               "With --layout aside: a file of flashback index with the keys and values of passages, which so are not "
-              "evaluated"),
+              "evaluated; what it rounded them to is the default of --passage-element. It has each passage alone: several that "
+              "are --joined are not found"),
           nullptr)
         ->type_name("FILE");
 }
@@ -75,18 +77,20 @@ void AsideOption::check(const std::string& layout) const {
 void AsideOption::describe(const std::string& layout, Json& json) const {
     if (layout != "aside") return;
     json.update(
-        {{"seeing", seeing_}, {"approximate", approximate_}, {"joined", joined_}, {"passage_element", fb::name_of(element_)}});
+        {{"seeing", seeing_}, {"approximate", approximate_}, {"joined", joined_}, {"passage_element", fb::name_of(element())}});
 }
 
 std::shared_ptr<fb::BlockStore> AsideOption::store() const {
-    const fb::BlockStoreOptions options{.budget = store_ << 20, .element = element_};
+    fb::BlockStoreOptions options{.budget = store_ << 20, .element = element()};
     if (file_.empty()) return std::make_shared<fb::BlockStore>(options);
-    return std::make_shared<fb::BlockStore>(options, std::make_shared<const fb::BlockFile>(fb::BlockFile::open(file_)));
+    auto file = std::make_shared<const fb::BlockFile>(fb::BlockFile::open(file_));
+    if (!element_) options.element = file->header().element;
+    return std::make_shared<fb::BlockStore>(options, std::move(file));
 }
 
 std::shared_ptr<fb::BlockStore> AsideOption::rounding() const {
-    if (element_ == fb::BlockElement::as_evaluated) return nullptr;
-    return std::make_shared<fb::BlockStore>(fb::BlockStoreOptions{.budget = 0, .element = element_});
+    if (element() == fb::BlockElement::as_evaluated) return nullptr;
+    return std::make_shared<fb::BlockStore>(fb::BlockStoreOptions{.budget = 0, .element = element()});
 }
 
 }  // namespace cli

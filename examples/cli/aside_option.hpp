@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,10 +36,11 @@ public:
 
     flashback::AsideOptions options() const { return {.seeing = seeing_, .exact = !approximate_, .joined = joined_}; }
 
-    flashback::BlockElement element() const { return element_; }
+    /// What was asked for.
+    flashback::BlockElement element() const { return element_.value_or(flashback::BlockElement::as_evaluated); }
 
-    /// A store that keeps what it is told to, and looks in the file that it is told of.
-    /// Throws    as BlockFile::open; Error{contract} if the file keeps something else
+    /// A store that keeps what it is told to, and looks in the file that it is told of; that says what it rounds to if nobody did.
+    /// Throws    as BlockFile::open; Error{contract} if the file keeps something else than was asked for
     std::shared_ptr<flashback::BlockStore> store() const;
     /// A store that keeps nothing, but rounds what it is told to, so that counts do not depend on what came before; null if it
     /// would do nothing.
@@ -50,7 +52,7 @@ private:
     std::size_t seeing_ = 1;
     bool approximate_ = false;
     bool joined_ = false;
-    flashback::BlockElement element_ = flashback::BlockElement::as_evaluated;
+    std::optional<flashback::BlockElement> element_;
     std::size_t store_ = 256;  // MiB
     std::string file_;
     std::vector<const CLI::Option*> added_;

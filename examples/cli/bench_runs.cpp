@@ -127,10 +127,7 @@ public:
         const std::size_t decoded = options_.stride;
         return compared([&](fb::RunTimeLayout layout, Json& run) {
             run["context"] = context;
-            return std::pair{repeated([&] {
-                                 session_.store()->clear();  // the passages of one seed are always the same
-                                 return fb::time_retrieval(session_, layout, context, decoded, options_);
-                             }),
+            return std::pair{repeated([&] { return fb::time_retrieval(session_, layout, context, decoded, options_); }),
                              std::vector{fb::lengths_of(layout, context, decoded, options_)}};
         });
     }
@@ -142,7 +139,6 @@ public:
             run["sampled_retrievals"] = nullptr;
             if (settings_.samples) run["sampled_retrievals"] = 1 + std::min(*settings_.samples, retrievals.size() - 1);
             return std::pair{repeated([&] {
-                                 session_.store()->clear();
                                  if (!settings_.samples)
                                      return fb::time_loop(session_, layout, settings_.init, settings_.length, options_);
                                  return fb::sample_loop(session_, layout, settings_.init, settings_.length, *settings_.samples,
@@ -190,11 +186,19 @@ private:
     }
 
     std::shared_ptr<const fb::Transformer> model() {
-        auto model = settings_.shape ? fb::random_transformer(*settings_.shape, settings_.dtype, 1, pool_)
-                                     : load_weights(open_model(settings_.model), pool_);
-        // Beyond the positions that a model was trained for, its text means nothing, but takes the same time. Nobody else has
-        // the model yet.
-        auto& config = std::const_pointer_cast<fb::Transformer>(model)->config;
+        // Beyond the positions that a model was trained for, its text means nothing, but takes the same time.
+        if (settings_.shape) {
+            fb::TransformerConfig shape = *settings_.shape;
+            shape.window = std::max(shape.window, window());
+            return fb::random_transformer(shape, settings_.dtype, 1, pool_);
+        }
+        auto model = load_weights(open_model(settings_.model), pool_);
+        auto& config = std::const_pointer_cast<fb::Transformer>(model)->config;  // nobody else has the model yet
+        if (config.positions == fb::Positions::learned && window() > config.window) {
+            throw std::runtime_error("'" + settings_.model + "' has a table of " + std::to_string(config.window) +
+                                     " positions, but the longest run needs " + std::to_string(window()) +
+                                     ": expected less text and shorter passages");
+        }
         config.window = std::max(config.window, window());
         return model;
     }

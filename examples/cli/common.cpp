@@ -172,6 +172,12 @@ flashback::Corpus open_corpus(const std::string& path) {
     return corpus;
 }
 
+CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values,
+                          const std::string& meaning) {
+    // CLI11 cuts what stands in brackets into several values, unless an option takes one at a time.
+    return command.add_option(name, values, meaning + "; may be given several times")->take_all()->allow_extra_args(false);
+}
+
 CLI::Option* add_dtype(CLI::App& command, std::string& dtype, const std::vector<std::string>& names) {
     return command.add_option("--dtype", dtype, "What the weights become; norms, biases and tables of positions are f32")
         ->check(CLI::IsMember(names));

@@ -70,6 +70,10 @@ inline constexpr std::array marker_names{"<MARK_L>", "<MARK_R>"};
 /// Says on standard error that a tensor of a file became f16, because its rows cannot be cut into blocks of the wanted type.
 void say_kept_as_f16(const flashback::GgufTensor& tensor, flashback::DType wanted);
 
+/// Adds an option that may be given several times, each time with one value, which is taken as it is.
+CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values,
+                          const std::string& meaning);
+
 /// Adds --dtype: the type of the weights in a GGUF file that is written; some of f32, f16, bf16, q8_0 and q4_0.
 CLI::Option* add_dtype(CLI::App& command, std::string& dtype, const std::vector<std::string>& names);
 /// The type that --dtype names.

@@ -42,7 +42,7 @@ Json to_json(const fb::Retrieval& retrieval, const fb::Tokenizer& tokenizer, boo
 }
 
 Json to_json(const fb::Generation& generation, const GenerateSettings& settings, const fb::Tokenizer& tokenizer,
-             std::size_t prompt_tokens, const std::string& text, const std::string& cache) {
+             std::size_t prompt_tokens, const std::string& text, const Engine& engine) {
     const fb::Statistics& stats = generation.stats;
     Json retrieved = Json::array();
     for (const auto& retrieval : generation.retrievals)
@@ -53,7 +53,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
               {"stop", to_string(generation.stop)},
               {"layout", settings.layout},
               {"repeat", settings.repeat},
-              {"cache", cache},
+              {"cache", engine.cache()},
               {"stats",
                {{"retrievals", stats.retrievals},
                 {"requested", stats.counts.requested},
@@ -68,11 +68,19 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
                   {"total", stats.seconds.total}}}}},
               {"retrieved", retrieved}};
     settings.aside.describe(settings.layout, json);
+    if (settings.layout == "aside") {
+        const fb::BlockStore& store = *engine.session.store();
+        const fb::BlockStoreCounts counts = store.counts();
+        json["passage_element"] = fb::name_of(store.options().element);
+        json["passage_store"] = {
+            {"hits", counts.hits}, {"reads", counts.reads}, {"misses", counts.misses}, {"bytes", counts.bytes}};
+    }
     describe(settings.adapter, json);
     return json;
 }
 
-void print_summary(const fb::Generation& generation, const GenerateSettings& settings, std::size_t prompt_tokens) {
+void print_summary(const fb::Generation& generation, const GenerateSettings& settings, std::size_t prompt_tokens,
+                   const Engine& engine) {
     const fb::Statistics& stats = generation.stats;
     std::cerr << std::fixed << std::setprecision(3) << '\n';
     for (const auto& retrieval : generation.retrievals) {
@@ -88,6 +96,11 @@ void print_summary(const fb::Generation& generation, const GenerateSettings& set
               << to_string(generation.stop) << "; layout " << settings.layout << ", " << stats.retrievals << " retrievals\n"
               << "  " << stats.counts.requested << " positions requested = " << stats.counts.evaluated << " evaluated + "
               << stats.counts.reused << " reused; " << stats.counts.discarded << " discarded\n";
+    if (settings.layout == "aside") {
+        const fb::BlockStoreCounts counts = engine.session.store()->counts();
+        std::cerr << "  passages beside the text: " << counts.misses << " evaluated, " << counts.hits << " found in memory, "
+                  << counts.reads << " in the file of --passages-kv\n";
+    }
     if (stats.dropped > 0) std::cerr << "  " << stats.dropped << " tokens dropped from the start of the text\n";
     std::cerr << "  " << stats.seconds.total << " s: " << stats.seconds.retrieve << " retrieving, " << stats.seconds.prefill
               << " prefill, " << stats.seconds.decode << " decoding\n";
@@ -148,12 +161,12 @@ void generate(const GenerateSettings& settings) {
         on_token);
     const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
     if (settings.json) {
-        print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), engine.cache()));
+        print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), engine));
         return;
     }
     stream.show_all();
     std::cout << '\n' << std::flush;
-    print_summary(generation, settings, prompt_tokens);
+    print_summary(generation, settings, prompt_tokens, engine);
 }
 
 }  // namespace

@@ -45,11 +45,8 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     settings.aside.add_store(command);
 
     count("--max-tokens", settings.max_tokens, 0, "The most tokens to generate");
-    command
-        .add_option("--stop", settings.stop,
-                    "Stop when the new text contains TEXT, and leave TEXT out; may be given several times")
+    add_repeated(command, "--stop", settings.stop, "Stop when the new text contains TEXT, and leave TEXT out")
         ->type_name("TEXT")
-        ->take_all()
         ->check([](const std::string& text) { return text.empty() ? "found an empty text, expected some" : ""; });
     command.add_flag("--ignore-eos", settings.ignore_eos, "Go on when the model ends its text");
     number("--temperature", settings.sampling.temperature, 0, 1e6, "0: always the likeliest token; else sample");

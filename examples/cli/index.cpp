@@ -113,8 +113,9 @@ void add_index(CLI::App& app, Command& run) {
     add_threads(command, options->threads);
     add_json(command, options->json);
     command.footer(
-        "generate finds in the file what was written with the same --model, --adapter, --cache, --markers and "
-        "--passage-tokens.\nExample:\n  flashback index --corpus README.md --passages-kv /tmp/readme.kv --passage-element f16");
+        "generate finds in the file what was written with the same --model, --adapter, --cache, --markers, --marker-ids and "
+        "--passage-tokens, and says how much it found.\nExample:\n  flashback index --corpus README.md --passages-kv "
+        "/tmp/readme.kv --passage-element f16");
     command.callback([options, &run] {
         options->adapter.tokens = tokens_with(options->markers.ids);
         run = [options] { index(*options); };

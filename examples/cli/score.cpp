@@ -187,11 +187,10 @@ void add_score(CLI::App& app, Command& run) {
         ->delimiter(',')
         ->transform(token_number())
         ->type_name("ID,ID,...");
-    command
-        .add_option("--beside", options->beside,
-                    "A passage beside the text, as generate --layout aside has it; several are blocks of their own")
+    add_repeated(command, "--beside", options->beside,
+                 "A passage beside the text, as generate --layout aside has it; several are blocks of their own")
         ->type_name("T");
-    command.add_option("--beside-file", options->beside_files, "Likewise, from a file, or - for standard input")
+    add_repeated(command, "--beside-file", options->beside_files, "Likewise, from a file, or - for standard input")
         ->type_name("FILE");
     command
         .add_option(

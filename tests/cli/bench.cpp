@@ -1,5 +1,6 @@
 // `flashback bench`: the JSON that other programs read, exact counts, and what it refuses. How fast anything is, is no test.
 #include "cli/tool.hpp"
+#include "support/folder_writer.hpp"
 
 #include <algorithm>
 #include <set>
@@ -204,4 +205,19 @@ TEST_CASE("bench: what makes no sense is refused in words") {
     bench_refused(1, "nowhere.gguf': No such file", {"--model", "nowhere.gguf"});
     bench_refused(1, "cannot write '/nowhere/runs.csv'", {"--csv", "/nowhere/runs.csv"});
     bench_refused(1, "random weights of type Q5_1, expected F32, F16, BF16, Q8_0 or Q4_0", {"--shape", "tinyllama-1.1b:q5_1"});
+}
+
+TEST_CASE("bench: a model whose positions are a table reads no further than that") {
+    const TemporaryFolder folder;
+    const std::string model = (folder.path() / "opt").string();
+    const flashback::TransformerConfig shape = small_shape(flashback::Family::opt);
+    FolderWriter{random_weights(shape, true)}.write(model);
+    const std::string table = "opt' has a table of " + std::to_string(shape.window) + " positions";
+    bench_refused(1, table + ", but the longest run needs 20001", {"--model", model, "--mode", "reuse", "--passage", "20000"});
+    bench_refused(1, table, {"--model", model, "--mode", "decode", "--context", std::to_string(shape.window)});
+    const json fits =
+        bench({"--model", model, "--mode", "decode", "--context", std::to_string(shape.window - 2), "--steps", "2"});
+    CHECK(fits["runs"].size() == 1);
+    // A random model has a table that is long enough.
+    CHECK(bench({"--shape", "opt-125m:q8_0", "--mode", "decode", "--context", "2048", "--steps", "1"})["runs"].size() == 1);
 }

@@ -151,6 +151,7 @@ TEST_CASE("generate: a stop string ends the text in front of it, streamed or not
     const json first = tool_json(with({"--stop", "that", "--stop", "zebra", "--stop", "not"}));
     CHECK(first["text"] == " is ");
     const json none = tool_json(with({"--stop", "zebra"}));
+    CHECK(tool_json(with({"--stop", "[zebra,not]"}))["tokens"] == none["tokens"]);
     CHECK(none["stop"] == "max_tokens");
     CHECK(none["text"] == " is not a program that is not a");
     CHECK(tool(with({"--stop", "a zebra"})).out == " is not a program that is not a\n");

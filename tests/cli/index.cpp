@@ -39,6 +39,12 @@ TEST_CASE("index: generate finds every passage in the file, evaluates none, and 
                                        same);
             const json without = tool_json(generate);
             const json run = tool_json(with(generate, {"--passages-kv", file}));
+            CHECK(run["passage_element"] == element);
+            CHECK(run["passage_store"]["misses"] == 0);
+            CHECK(run["passage_store"]["reads"].get<int>() + run["passage_store"]["hits"].get<int>() ==
+                  static_cast<int>(run["retrieved"].size()));
+            CHECK(without["passage_store"]["reads"] == 0);
+            CHECK(without["passage_store"]["misses"] > 0);
             CHECK(run["tokens"] == without["tokens"]);
             CHECK(run["stats"]["requested"] == without["stats"]["requested"]);
             CHECK(run["stats"]["evaluated"] < without["stats"]["evaluated"]);
@@ -62,8 +68,17 @@ TEST_CASE("index: a file of something else is refused in a sentence, and nothing
     const std::vector<std::string> generate{"generate", "--corpus", corpus, "--prompt", "A kernel", "--passages-kv", file};
     refused(2, "--passages-kv needs passages beside the text, found --layout append", generate);
     const auto aside = with(generate, {"--layout", "aside"});
+    const Result found = tool(with(aside, {"--max-tokens", "1"}));
+    CHECK(found.err.find("passages beside the text: 0 evaluated, 0 found in memory, 1 in the file of --passages-kv") !=
+          std::string::npos);
     refused(1, "has blocks as-evaluated, but the store keeps them int8", with(aside, {"--passage-element", "int8"}));
     refused(1, "give the fingerprint", with(aside, {"--cache", "f16"}));
+    const std::string rounded = (folder.path() / "rounded.kv").string();
+    CHECK(tool({"index", "--corpus", corpus, "--passages-kv", rounded, "--passage-element", "int8"}).status == 0);
+    const json run = tool_json({"generate", "--corpus", corpus, "--prompt", "A kernel", "--layout", "aside", "--passages-kv",
+                                rounded, "--max-tokens", "1"});
+    CHECK(run["passage_element"] == "int8");
+    CHECK(run["passage_store"]["reads"] == 1);
     std::string bytes = read_file(file);
     bytes[bytes.size() - 20] = static_cast<char>(bytes[bytes.size() - 20] + 1);
     folder.write("passages.kv", bytes);

@@ -64,6 +64,8 @@ TEST_CASE("score: several passages, from files too, with and without markers") {
     CHECK(two["logprobs"] != one["logprobs"]);
     CHECK(tool_json(with({"--beside", text, "--beside-file", folder.write("other", other)})) == two);
     CHECK(tool_json(with({"--beside", text, "--markers", "off"})) == one);
+    const std::string list = "[" + text + ", " + other + "]";  // one text, although it looks like two
+    CHECK(tool_json(with({"--beside", list})) == tool_json(with({"--beside-file", folder.write("list", list)})));
     CHECK(tool_json(with({"--beside", text, "--markers", "on"}))["logprobs"] != one["logprobs"]);
 }
 

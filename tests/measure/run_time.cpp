@@ -112,7 +112,6 @@ TEST_CASE("One retrieval: what is kept depends on the layout alone") {
                               {RunTimeLayout::recompute, {100, 0, 124, 6}, 0, 124}}) {
             CAPTURE(to_string(c.layout));
             CHECK(lengths_of(c.layout, 100, 6, options) == c.lengths);
-            session.store()->clear();  // the passages of one seed are always the same
             const RunTime run = time_retrieval(session, c.layout, 100, 6, options);
             check_counts(run, {.retrievals = 1, .reused = c.reused, .prefill_tokens = c.prefilled, .decode_tokens = 6});
             CHECK(run.evaluated() == c.prefilled + 6);
@@ -132,15 +131,26 @@ TEST_CASE("What a retrieval evaluates does not depend on what was timed before i
             CAPTURE(to_string(layout));
             Session session = small_session(200);
             static_cast<void>(time_retrieval(session, before, 60, 6, options));
-            session.store()->clear();
             for (const std::size_t history : {100u, 90u}) {
                 const RunTime found = time_retrieval(session, layout, history, 6, options);
-                session.store()->clear();
                 const RetrievalLengths expected = lengths_of(layout, history, 6, options);
                 check_counts(found, counts_of({&expected, 1}));
             }
         }
     }
+}
+
+TEST_CASE("A new passage is new in every sample and in every repetition, and a stored one is stored") {
+    const RunTimeOptions options{.passage = 24, .stride = 7};
+    Session session = small_session(200);
+    const auto hits = [&](RunTimeLayout layout) {
+        const std::size_t before = session.store()->counts().hits;
+        static_cast<void>(sample_loop(session, layout, 60, 200, 3, options));
+        return session.store()->counts().hits - before;
+    };
+    CHECK(hits(RunTimeLayout::aside) == 0);
+    CHECK(hits(RunTimeLayout::aside_stored) == 4);
+    CHECK(hits(RunTimeLayout::aside) == 0);
 }
 
 TEST_CASE("Prefill and decode are timed after what the cache holds") {

@@ -14,7 +14,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -108,6 +110,27 @@ Masked masked(const Wanted& w) {
 }
 
 }  // namespace
+
+TEST_CASE("A token sees of a block what stands far enough in front of it") {
+    CHECK(positions_seen(10, 1, 0) == 10);
+    CHECK(positions_seen(10, 1, 4) == 6);
+    CHECK(positions_seen(10, 1, 10) == 0);
+    CHECK(positions_seen(10, 12, 0) == 0);
+    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+    CHECK(positions_seen(10, 1, most) == 0);
+
+    // With such a gap nothing is seen, and the text is that of a session that never heard of blocks.
+    const ModelPtr model = random_model({});
+    const std::vector<TokenId> text{1, 2, 3, 4, 5};
+    Session plain{model};
+    const std::vector<float> expected = copy_of(plain.evaluate(text));
+    Session session{model, {.block_gap = most}};
+    session.evaluate(TokenSpan{text}.first(2));
+    session.see({session.block(TokenSpan{text}.last(3), 1, 1)});
+    const std::span<const float> found = session.evaluate(TokenSpan{text}.subspan(2));  // summed in another order
+    REQUIRE(found.size() == expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) CHECK(found[i] == doctest::Approx(expected[i]).epsilon(1e-4));
+}
 
 TEST_CASE("tokens that see blocks have the bits of an evaluation from scratch, however they came to be held") {
     for (const FamilyModel& family : {family_models()[1], family_models()[5], family_models()[6]}) {

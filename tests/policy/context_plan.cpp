@@ -151,7 +151,7 @@ TEST_CASE("a warm scratch allocates nothing") {
 TEST_CASE("passages beside the text leave it as it is, and say from where on they are seen") {
     PlanScratch scratch;
     const auto aside = append_marked.layout(PassagesAside{{.seeing = 2}});
-    const ContextPlan plan = plan_context(aside, head, {head, passages, context}, scratch);
+    const ContextPlan plan = plan_context(aside, head, {head, passages, context, {}, 1}, scratch);
     CHECK(list(plan.wanted) == Tokens{1, 10, 11, 12});
     CHECK(plan.plain == 2);
     CHECK(plan.keep == 1);
@@ -161,8 +161,8 @@ TEST_CASE("passages beside the text leave it as it is, and say from where on the
     CHECK(list(plan.beside[1]) == Tokens{100, 30, 101});
 
     // Chosen at run time it is the same.
-    const ContextPlan chosen =
-        plan_context(AnyPolicies{}.layout(AnyLayout{PassagesAside{{.seeing = 2}}}), head, {head, passages, context}, scratch);
+    const ContextPlan chosen = plan_context(AnyPolicies{}.layout(AnyLayout{PassagesAside{{.seeing = 2}}}), head,
+                                            {head, passages, context, {}, 1}, scratch);
     CHECK(chosen.plain == 2);
     CHECK(chosen.beside.size() == 2);
 }
@@ -173,7 +173,7 @@ TEST_CASE("what saw other passages, or is to see some, is not kept") {
     const Tokens held{1, 10, 11, 12};
     const Tokens longer{10, 11, 12, 13, 14};
     // All that is held is plain, and of that all but the newest token stays.
-    CHECK(plan_context(aside, held, {head, passages, context}, scratch).keep == 3);
+    CHECK(plan_context(aside, held, {head, passages, context, {}, held.size()}, scratch).keep == 3);
     // The newest two that are held saw passages.
     const ContextParts parts{.head = head, .passages = passages, .context = longer, .held_plain = 2};
     const ContextPlan plan = plan_context(aside, held, parts, scratch);
@@ -201,14 +201,24 @@ TEST_CASE("what saw other passages, or is to see some, is not kept") {
     CHECK(blind.plain == 4);
     CHECK(blind.sees);
     CHECK(blind.beside.empty());
-    CHECK_FALSE(plan_context(loose, held, {.head = head, .passages = {}, .context = longer}, scratch).sees);
+    CHECK_FALSE(plan_context(loose, held, {.head = head, .passages = {}, .context = longer, .held_plain = 4}, scratch).sees);
     // Joined, they are one block.
     const ContextPlan joined =
-        plan_context(append_marked.layout(PassagesAside{{.joined = true}}), held, {head, passages, context}, scratch);
+        plan_context(append_marked.layout(PassagesAside{{.joined = true}}), {}, {head, passages, context}, scratch);
     REQUIRE(joined.beside.size() == 1);
     CHECK(list(joined.beside[0]) == Tokens{100, 20, 21, 101, 100, 30, 101});
+    // What is given at the next plan: the first token that saw some, or nothing did and all that follows is plain.
+    CHECK(plan.plain_after(2) == 5);
+    CHECK(none.plain_after(2) > 100);
+    CHECK(keeping.plain_after(2) == 2);
+    CHECK(blind.plain_after(2) == 2);
     // More tokens than there are see all; the head never does.
     CHECK(plan_context(Policies{}.layout(PassagesAside{{.seeing = 100}}), {}, {head, passages, context}, scratch).plain == 1);
+    CHECK_THROWS_WITH_AS(
+        plan_context(aside, held, {head, passages, context}, scratch),
+        "a layout of passages beside the text needs ContextParts::held_plain: how many of the 4 tokens held saw "
+        "none",
+        Error);
     CHECK_THROWS_WITH_AS(PassagesAside{{.seeing = 0}}, "passages beside the text need at least 1 token that sees them, found 0",
                          Error);
 }

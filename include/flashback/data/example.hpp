@@ -31,7 +31,7 @@ struct PassageRows {
     constexpr std::pair<std::size_t, std::size_t> hidden_from(std::size_t token) const noexcept {
         if (token < begin) return {0, 0};
         if (token < end) return {head, begin};
-        const std::size_t seen = std::min(size(), position(token) + 1 - std::min(position(token) + 1, head + gap));
+        const std::size_t seen = std::min(size(), positions_seen(position(token), head, gap));
         return {begin + seen, end};
     }
     constexpr bool operator==(const PassageRows&) const = default;

@@ -128,7 +128,7 @@ private:
         }
         held_.assign(plan.wanted.begin(), plan.wanted.end());
         append(held_, read);
-        if (plan.keep <= held_plain_) held_plain_ = plan.sees ? plan.plain : held_.size();
+        held_plain_ = plan.plain_after(held_plain_);
         counts_ += {held_.size(), held_.size() - plan.keep, plan.keep, held_before - plan.keep};
     }
 

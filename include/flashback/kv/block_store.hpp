@@ -212,11 +212,7 @@ private:
         return made;
     }
 
-    bool has_room(std::size_t bytes) const noexcept {
-        std::size_t pinned = 0;
-        for (const Entry& entry : entries_) pinned += entry.pins > 0 ? entry.bytes : 0;
-        return bytes <= options_.budget - pinned;
-    }
+    bool has_room(std::size_t bytes) const noexcept { return bytes <= options_.budget - pinned_bytes_; }
     void make_room(std::size_t bytes) noexcept {
         for (auto entry = entries_.end(); counts_.bytes > options_.budget - bytes;) {
             --entry;
@@ -239,7 +235,10 @@ private:
         const std::lock_guard lock{mutex_};
         const auto entry = lookup(key);
         if (entry == entries_.end() || (pins < 0 && entry->pins == 0)) return false;
+        const bool was_pinned = entry->pins > 0;
         pins > 0 ? ++entry->pins : --entry->pins;
+        if (!was_pinned) pinned_bytes_ += entry->bytes;
+        if (entry->pins == 0) pinned_bytes_ -= entry->bytes;
         return true;
     }
 
@@ -249,6 +248,7 @@ private:
     Entries entries_;  // the one that was asked for last is in front
     std::unordered_multimap<std::uint64_t, typename Entries::iterator> index_;
     BlockStoreCounts counts_;
+    std::size_t pinned_bytes_ = 0;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -74,11 +74,20 @@ void check_window(const Model& model, std::span<const RetrievalLengths> retrieva
     }
 }
 
-/// Generates `count` tokens after a text with the decoder, in a layout.
+/// Forgets the blocks that a model has stored: the passages of one seed are always the same.
+template <class Model>
+void forget_blocks(Model& model) {
+    if constexpr (requires { model.store()->clear(); }) {
+        if (model.store()) model.store()->clear();
+    }
+}
+
+/// Generates `count` tokens after a text with the decoder, in a layout. A passage that is not to be stored is new to the model.
 template <class Model, class Schedule>
 RunTime generate_with(Model& model, RunTimeLayout layout, Schedule schedule, TokenSpan text, std::size_t count,
                       const RunTimeOptions& options) {
     RandomPassages passages{static_cast<std::size_t>(model.vocab_size()), options, layout == RunTimeLayout::aside_stored};
+    forget_blocks(model);
     const auto run = [&](auto policies) {
         Decoder decoder{model, passages, std::move(policies)};
         const Statistics stats =
@@ -150,8 +159,8 @@ RunTime time_decode(Model& model, std::size_t before, std::size_t count, std::ui
 }
 
 /// One retrieval after `history` tokens of text, and `decoded` single tokens after it. The part of the text that the layout
-/// reuses is brought into the cache first and not timed. Cutting off the rest costs nothing. Whether a passage was stored is up to
-/// the model: the counts tell.
+/// reuses is brought into the cache first and not timed. Cutting off the rest costs nothing. If the model has a store of blocks, that
+/// is cleared.
 /// Throws    as `time_prefill`; Error{contract} for a passage aside and a model that holds no blocks
 template <TimeableModel Model>
 RunTime time_retrieval(Model& model, RunTimeLayout layout, std::size_t history, std::size_t decoded,
@@ -159,7 +168,7 @@ RunTime time_retrieval(Model& model, RunTimeLayout layout, std::size_t history, 
     return detail::time_lengths(model, layout, lengths_of(layout, history, decoded, options), options);
 }
 
-/// The paper's run-time test: every retrieval of it, by the decoder. What the model held is forgotten.
+/// The paper's run-time test: every retrieval of it, by the decoder. What the model held and stored is forgotten.
 /// Throws    as `retrievals_of` and `time_prefill`
 template <LanguageModel Model>
 RunTime time_loop(Model& model, RunTimeLayout layout, std::size_t init, std::size_t length,
@@ -175,7 +184,7 @@ RunTime time_loop(Model& model, RunTimeLayout layout, std::size_t init, std::siz
 
 /// An estimate of the paper's run-time test. The first retrieval and `samples` of the others, evenly spaced, are timed on a
 /// cache that is filled to their history. The seconds of those in between are interpolated, and all are summed. Counts are
-/// those of the whole test.
+/// those of the whole test. If the model has a store of blocks, that is cleared.
 /// Throws    as `time_loop`; Error{contract} for 0 samples
 template <TimeableModel Model>
 RunTime sample_loop(Model& model, RunTimeLayout layout, std::size_t init, std::size_t length, std::size_t samples,

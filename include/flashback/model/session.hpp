@@ -313,9 +313,9 @@ private:
         if (front > 0) seen_.push_back({&cache_, front});
         bool same = true;
         for (const auto& block : blocks_) {
-            const std::size_t before = position + 1 - std::min(position + 1, block->first_position + options_.block_gap);
-            if (before > 0) seen_.push_back({&block->cache, std::min(block->tokens.size(), before)});
-            same = same && before >= block->tokens.size();
+            const std::size_t seen = positions_seen(position, block->first_position, options_.block_gap);
+            if (seen > 0) seen_.push_back({&block->cache, std::min(block->tokens.size(), seen)});
+            same = same && seen >= block->tokens.size();
         }
         return same;
     }

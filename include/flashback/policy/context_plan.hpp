@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <limits>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -24,7 +25,8 @@ struct ContextParts {
     /// What was laid out last for this text, and the text since; by default what is held. So a layout can leave passages in
     /// place.
     std::optional<TokenSpan> standing = {};
-    /// How many of the tokens that are held saw no passages beside the text; by default all.
+    /// How many of the tokens that are held saw no passages beside the text. A layout that puts passages there needs it if anything is
+    /// held; ContextPlan::plain_after gives it.
     std::optional<std::size_t> held_plain = {};
 };
 
@@ -67,6 +69,12 @@ struct ContextPlan {
     std::size_t plain = 0;                   ///< how many of `wanted` see none of the passages beside the text
     std::span<const TokenSpan> beside = {};  ///< those passages, wrapped, the best first
     bool sees = false;  ///< whether there are such passages, or what is kept saw others and the rest sees none
+
+    /// What ContextParts::held_plain is at the next plan, if it was `held_plain` at this one, and this one was carried out.
+    std::size_t plain_after(std::size_t held_plain) const noexcept {
+        if (keep > held_plain) return held_plain;
+        return sees ? plain : std::numeric_limits<std::size_t>::max();  // all that is evaluated until then, too
+    }
 };
 
 namespace detail {
@@ -95,13 +103,15 @@ void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& 
 }  // namespace detail
 
 /// Plans a context. This is exact for every layout, wrapper and schedule: keys and values at position i depend only on the
-/// tokens 0..i, and at most the common prefix of `held` and `wanted` is kept.
+/// tokens 0..i, and at most the common prefix of `held` and `wanted` is kept. With passages beside the text they depend on the passages
+/// that a token saw, too; so what saw some is evaluated again, unless AsideOptions::exact is false.
 ///
 /// If all wanted tokens are held already, the last of them is fed again: without it there are no logits.
 ///
 /// Requires  `policies` has `wrapper()`, `layout()` and `reuse()`, as Policies has
-/// Throws    Error{contract} if all parts are empty, or if the reuse policy keeps more than the common prefix; if `on_error` is
-///           given, it is called instead, and the plan is empty
+/// Throws    Error{contract} if all parts are empty, if the reuse policy keeps more than the common prefix, or if a layout puts
+///           passages beside the text and `held_plain` is not given; if `on_error` is given, it is called instead, and the plan is
+///           empty
 /// Cost      one copy of the wanted tokens and one comparison of the common prefix; no allocation in a warm scratch
 /// Source    FlashBack (arXiv 2405.04065), section 3.2, for the append layout; the formulation is ours
 template <class P>
@@ -119,6 +129,12 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
         return {};
     }
     const AsideOptions aside = beside_of(policies.layout());
+    if (aside.seeing > 0 && !held.empty() && !parts.held_plain) {
+        report(on_error, ErrorCode::contract,
+               "a layout of passages beside the text needs ContextParts::held_plain: how many of the ", held.size(),
+               " tokens held saw none");
+        return {};
+    }
     const std::size_t seeing = parts.passages.empty() ? 0 : std::min(aside.seeing, parts.context.size());
     const std::size_t plain = wanted.size() - std::min(seeing, wanted.size());
     const auto keep = static_cast<std::size_t>(policies.reuse()(held, wanted));

@@ -140,7 +140,9 @@ public:
 
     TokenSpan head() const { return options.head ? options.head->view() : TokenSpan{}; }
 
-    ContextParts parts() const { return {head(), standing.views(), TokenSpan{context}.subspan(dropped), laid_out, held_plain}; }
+    ContextParts parts() const {
+        return {head(), standing.views(), TokenSpan{context}.subspan(dropped), laid_out, held_plain.value_or(held.size())};
+    }
 
     /// Counts what a part of a plan took, and with the first one what the plan reuses.
     void count(TokenCounts counts) {
