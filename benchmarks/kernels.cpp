@@ -255,6 +255,21 @@ void attention_kernel(benchmark::State& state) {
         simd::attend<float>(queries, tile, head_dim);
     });
 }
+/// The same positions in three spans: a text, a passage of 128 tokens beside it, and the 16 newest tokens, which see both.
+void attention_beside(benchmark::State& state) {
+    constexpr std::size_t newest = 16;
+    constexpr std::size_t passage = 128;
+    attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
+        simd::AttentionQuery queries[heads];
+        for (std::size_t h = 0; h < heads; ++h) queries[h] = {q + h * head_dim, out + h * head_dim, newest - 1};
+        const std::size_t text = position + 1 - passage - newest;
+        const std::size_t text_tiles = (text + tile_positions - 1) / tile_positions;
+        simd::attend<float>(queries, tile, head_dim, [&](const auto& visit) {
+            visit(tile, text);
+            visit([&](std::size_t t) { return tile(text_tiles + t); }, passage);
+        });
+    });
+}
 void attention_plain(benchmark::State& state) {
     attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
         for (std::size_t h = 0; h < heads; ++h)
@@ -281,6 +296,7 @@ void attention_eigen(benchmark::State& state) {
     count_attention(state);
 }
 BENCHMARK(attention_kernel)->Arg(64)->Arg(512)->Arg(4096);
+BENCHMARK(attention_beside)->Arg(512)->Arg(4096);
 BENCHMARK(attention_plain)->Arg(64)->Arg(512)->Arg(4096);
 BENCHMARK(attention_eigen)->Arg(64)->Arg(512)->Arg(4096);
 
