@@ -21,7 +21,7 @@ flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/wr
                    files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES files/tokenizer_golden.cpp)
 
-flashback_add_test(exactness THREADS OPTIMISED SOURCES model/blocks.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp)
+flashback_add_test(exactness THREADS OPTIMISED SOURCES model/blocks.cpp model/branches.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/session_state.cpp)
 flashback_add_test(families LABEL release OPTIMISED SOURCES model/families.cpp model/exactness_families.cpp)
 flashback_add_test(exactness_types LABEL slow OPTIMISED SOURCES model/exactness_types.cpp)
 # The same test must fail where sums depend on the number of rows, and say why.
@@ -36,7 +36,7 @@ flashback_add_test(model THREADS SOURCES model/session.cpp model/tensors.cpp mod
 flashback_add_test(adapter SOURCES model/adapter.cpp model/adapter_golden.cpp
                    files/adapter_families.cpp files/adapter_files.cpp files/adapter_rows.cpp files/gguf_adapter.cpp
                    APART support/allocations.cpp)
-flashback_add_test(kv OPTIMISED THREADS SOURCES kv/contiguous_kv_cache.cpp kv/block_file.cpp kv/block_store.cpp)
+flashback_add_test(kv OPTIMISED THREADS SOURCES kv/contiguous_kv_cache.cpp kv/block_file.cpp kv/block_store.cpp kv/paged_kv_cache.cpp)
 flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
                    APART simd/same_bits.cpp)
 flashback_add_test(machine_peaks LABEL release THREADS OPTIMISED SOURCES measure/machine_peaks.cpp)

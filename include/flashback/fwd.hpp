@@ -185,6 +185,11 @@ struct PeftConfig;
 // kv and retrieval
 struct KVShape;
 class ContiguousKVCache;
+struct KVPagePoolOptions;  // no budget, nothing reserved
+struct KVPage;
+class KVPagePool;
+class PagedKVCache;
+struct KVStateKey;
 template <class Cache>
 struct BasicKVBlock;
 using KVBlock = BasicKVBlock<ContiguousKVCache>;
@@ -198,6 +203,7 @@ struct BlockStoreCounts;
 template <class Cache>
 class BasicBlockStore;
 using BlockStore = BasicBlockStore<ContiguousKVCache>;
+using PagedBlockStore = BasicBlockStore<PagedKVCache>;
 struct PositionRange;
 struct Document;
 enum class TextForm : std::uint8_t;
@@ -220,6 +226,8 @@ template <class PoliciesT = Policies<>>
 class Generator;
 template <class Model, class RetrieverT, class PoliciesT = Policies<>>
 class Decoder;
+template <class Model>
+class DecoderGroup;
 
 // model
 enum class Family : std::uint8_t;
@@ -248,6 +256,9 @@ template <class Cache>
 class BasicSession;
 /// The everyday session: keys and values in one block of f32.
 using Session = BasicSession<ContiguousKVCache>;
+/// Keys and values in pages: its forks cost pointers.
+using PagedSession = BasicSession<PagedKVCache>;
+struct RestoreOptions;  // all positions
 template <class Cache>
 struct SeenPositions;
 template <class Cache>

@@ -156,7 +156,8 @@ TEST_CASE("gpt-nano-sort has every value of its reference") {
         Workspace work{c, rows};
         const Recorder seen{rows};
         const ForwardParts parts{*model, work};
-        forward(parts, tokens, {}, cache, seen);
+        const PiecePlace<ContiguousKVCache> place{&cache, rows};
+        forward(parts, tokens, PiecePlaces<ContiguousKVCache>{&place, 1}, seen);
         std::vector<float> logits(rows * simd::padded(c.vocab));
         logits_of(parts, 0, rows, logits.data(), seen);
 

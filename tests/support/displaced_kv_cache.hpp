@@ -23,6 +23,7 @@ public:
 
     const flashback::KVShape& shape() const noexcept { return shape_; }
     std::size_t size() const noexcept { return size_; }
+    void reserve(std::size_t /*n*/) const noexcept {}
     void write(std::size_t layer, std::size_t head, std::size_t position, const float* key, const float* value) noexcept {
         constexpr std::size_t group = flashback::key_group;
         float* tile = values_.data() + offset(layer, head, position / flashback::tile_positions);
@@ -36,6 +37,7 @@ public:
         const float* first = values_.data() + offset(layer, head, t);
         return {reinterpret_cast<const std::byte*>(first), reinterpret_cast<const std::byte*>(first + keys() + gap)};
     }
+    DisplacedKVCache sibling() const { return DisplacedKVCache{shape_}; }
     DisplacedKVCache fork() const {
         DisplacedKVCache copy{shape_};
         std::copy_n(values_.data(), values_.size(), copy.values_.data());

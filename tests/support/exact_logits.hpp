@@ -18,6 +18,7 @@ namespace flashback_test {
 
 using ModelPtr = std::shared_ptr<const flashback::Transformer>;
 using PoisonedSession = flashback::BasicSession<PoisonedKVCache>;
+using PoisonedPagedSession = flashback::BasicSession<Poisoned<flashback::PagedKVCache>>;
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;

@@ -67,6 +67,15 @@ concept ScoringModel = LanguageModel<M> && requires(M& model, TokenSpan tokens) 
     { model.evaluate_all(tokens) } -> members::Borrowed;
 };
 
+/// A model of which several evaluate in one pass: `M::evaluate_each(models, tokens)` appends to each model its tokens and gives the
+/// logits after the last of each, valid until the first of them evaluates again. Each comes to what it comes to alone.
+/// Shape     (models.size(), vocab_size()) row-major
+template <class M>
+concept BatchedModel = LanguageModel<M> && requires(std::span<M* const> models, std::span<const TokenSpan> tokens) {
+    { M::evaluate_each(models, tokens) } -> std::convertible_to<std::span<const float>>;
+    { M::evaluate_each(models, tokens) } -> members::Borrowed;
+};
+
 /// How far in front of a token a block must stand to be seen by it, by default: at positions that are less by this, or by more. The
 /// positions of blocks and text overlap, and a model takes what stands nearer for the text itself. Measured on the default model: with
 /// 0, a passage of 128 tokens makes a text of 64 tokens 67 % worse than in front of it; with 32, 0.9 %.

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <type_traits>
 #include <utility>
 
@@ -60,7 +61,7 @@ public:
     /// Refers to a model and a retriever, holds the policies, and calls none of them yet.
     /// Requires  a model without `tokens()` is empty when the first generation starts
     Decoder(Model& model, RetrieverT& retriever, PoliciesT policies = {})
-        : model_(&model), retriever_(&retriever), generator_(std::move(policies)) {}
+        : model_(&model), retriever_(&retriever), generator_(std::move(policies)), is_end_{&model} {}
 
     /// The policies, each with the memory that it has now.
     PoliciesT& policies() noexcept { return generator_.policies(); }
@@ -82,27 +83,58 @@ public:
     /// it has a member `rewind(n)`, that is told when a schedule takes the newest n tokens back.
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
-        static_assert(detail::checked_on_token<members::Unwrapped<std::remove_reference_t<OnToken>>>());
+        start(prompt, options);
+        while (const std::optional<TokenSpan> tokens = advance(on_token)) evaluated(evaluate(*tokens));
+        return take();
+    }
+
+    /// Begins to continue a prompt, for a caller who evaluates: `while (auto tokens = d.advance(on_token)) d.evaluated(logits);`, where
+    /// the model was given the tokens and gave these logits. A DecoderGroup does that for several decoders at once.
+    /// Requires  the decoder is not moved until the generation ends
+    /// Throws    as `generate`
+    void start(TokenSpan prompt, const GenerateOptions& options = {}) {
         const Generation last = generator_.take();  // the prompt may view it
         check_same_model();
         check_untouched_since_last();
-        const std::size_t worked = work_of(*model_);
-        const std::size_t retriever_worked = work_of(*retriever_);
-        const auto is_end = [this](TokenId token) { return is_end_of(*model_, token); };
+        stop_ = options.stop;
+        model_work_ = work_of(*model_);
+        retriever_work_ = work_of(*retriever_);
         generator_.start(prompt, options,
                          {.vocab_size = static_cast<std::size_t>(model_->vocab_size()),
                           .window = window_of(*model_),
                           .head = head_of(*model_),
-                          .is_end = is_end,
+                          .is_end = is_end_,
                           .holds_blocks = BlockModel<Model>});
-        while (generator_.need().kind != Need::Kind::done) {
-            answer(options, on_token);
-            const std::size_t all = work_of(*model_) - worked;
-            const std::size_t asked = generator_.result().stats.counts.evaluated;
-            generator_.count_work(all > asked ? all - asked : 0, work_of(*retriever_) - retriever_worked);
-        }
-        return generator_.take();
     }
+
+    /// Searches, cuts the model, hands tokens out, until it needs tokens to be evaluated: these, after what the model holds. Nothing if the
+    /// generation ended.
+    /// Throws    as `generate`
+    template <std::invocable<TokenId> OnToken>
+    std::optional<TokenSpan> advance(OnToken&& on_token) {
+        static_assert(detail::checked_on_token<members::Unwrapped<std::remove_reference_t<OnToken>>>());
+        for (Need need = generator_.need(); need.kind != Need::Kind::done; need = generator_.need()) {
+            if (need.kind == Need::Kind::evaluate) {
+                check_untouched();
+                return need.tokens;
+            }
+            answer(need, on_token);
+            count_work();
+        }
+        return {};
+    }
+
+    /// Goes on with the logits after the tokens that `advance` gave.
+    /// Throws    as `generate`
+    void evaluated(std::span<const float> logits) {
+        generator_.evaluated(logits, size());
+        count_work();
+    }
+
+    /// What was generated since `start`.
+    Generation take() { return generator_.take(); }
+
+    Model& model() noexcept { return *model_; }
 
     /// What the last call of `generate` had done when it threw.
     const Generation& partial() const noexcept { return generator_.result(); }
@@ -110,10 +142,9 @@ public:
 private:
     static constexpr bool model_remembers = RemembersTokens<Model>;
 
-    /// Does what the generator needs.
+    /// Does what the generator needs, other than an evaluation.
     template <class OnToken>
-    void answer(const GenerateOptions& options, OnToken& on_token) {
-        const Need need = generator_.need();
+    void answer(const Need& need, OnToken& on_token) {
         switch (need.kind) {
             case Need::Kind::search: {
                 auto&& found = retriever_->retrieve(need.query, need.passages);
@@ -136,12 +167,6 @@ private:
                 generator_.truncated(size());
                 check_held();
                 break;
-            case Need::Kind::evaluate: {
-                check_untouched();
-                const std::span<const float> logits = evaluate(need.tokens, options);
-                generator_.evaluated(logits, size());
-                break;
-            }
             case Need::Kind::see:
                 if constexpr (BlockModel<Model>) {
                     check_untouched();
@@ -156,15 +181,22 @@ private:
                     generator_.resume();
                 }
                 break;
+            case Need::Kind::evaluate:
             case Need::Kind::done: break;
         }
     }
 
     std::size_t size() const { return static_cast<std::size_t>(model_->size()); }
 
-    std::span<const float> evaluate(TokenSpan tokens, const GenerateOptions& options) {
+    void count_work() {
+        const std::size_t all = work_of(*model_) - model_work_;
+        const std::size_t asked = generator_.result().stats.counts.evaluated;
+        generator_.count_work(all > asked ? all - asked : 0, work_of(*retriever_) - retriever_work_);
+    }
+
+    std::span<const float> evaluate(TokenSpan tokens) {
         if constexpr (InterruptibleModel<Model>) {
-            return model_->evaluate(tokens, options.stop);
+            return model_->evaluate(tokens, stop_);
         } else {
             return model_->evaluate(tokens);
         }
@@ -224,10 +256,19 @@ private:
         }
     }
 
+    struct IsEnd {
+        Model* model;
+        bool operator()(TokenId token) const { return is_end_of(*model, token); }
+    };
+
     Model* model_;
     RetrieverT* retriever_;
     Generator<PoliciesT> generator_;
+    IsEnd is_end_;                              // the generator refers to it
     std::optional<std::uint64_t> fingerprint_;  // of the model when it was last used; none before the first generation
+    std::stop_token stop_;
+    std::size_t model_work_ = 0;  // of model and retriever, when the generation started
+    std::size_t retriever_work_ = 0;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -27,20 +27,24 @@ struct KVShape {
 /// |-----------------------------------|---------------|---------------------------------------------------------------|
 /// | `c.shape()`                       | `KVShape`     | what it was made for                                          |
 /// | `c.size()`                        | `std::size_t` | positions held                                                |
-/// | `c.write(layer, head, pos, k, v)` |               | stores a key and a value of head_dim each, also beyond size() |
+/// | `c.reserve(n)`                    |               | makes the positions from size() to n writable, or throws and changes nothing |
+/// | `c.write(layer, head, pos, k, v)` |               | stores a key and a value of head_dim each at such a position  |
 /// | `c.commit(n)`                     |               | holds the positions written up to n                           |
 /// | `c.truncate(n)`                   |               | forgets positions >= n                                        |
 /// | `c.tile(layer, head, t)`          | `KVTile`      | the positions [64 t, 64 t + 64), written or indeterminate     |
 /// | `c.fork()`                        | the same type | a cache that holds the same and goes its own way              |
+/// | `c.sibling()`                     | the same type | an empty cache of the same shape, whose memory comes from the same place |
 template <class C>
 concept KVCache = std::constructible_from<C, KVShape> && requires(C& cache, const C& held, std::size_t n, const float* row) {
     { held.shape() } -> std::convertible_to<KVShape>;
     { held.size() } -> std::convertible_to<std::size_t>;
+    cache.reserve(n);
     cache.write(n, n, n, row, row);
     cache.commit(n);
     cache.truncate(n);
     { held.tile(n, n, n) } -> std::convertible_to<KVTile>;
     { held.fork() } -> std::same_as<C>;
+    { held.sibling() } -> std::same_as<C>;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

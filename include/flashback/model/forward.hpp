@@ -57,7 +57,7 @@ void embed(const Piece& piece, TokenSpan tokens, const Observer& observer) {
     if (c.positions != Positions::learned) return;
     each_row([&](std::size_t r) {
         float* row = work.added.data() + r * work.stream_stride;
-        model.positions.row(piece.first_position + r + c.position_offset, row);
+        model.positions.row(work.positions[r] + c.position_offset, row);
         simd::add(work.stream.data() + r * work.stream_stride, row, c.width);
     });
     show(observer, Stage::position, 0, {tokens.size(), work.added.data(), work.stream_stride, 0, c.width});
@@ -65,22 +65,26 @@ void embed(const Piece& piece, TokenSpan tokens, const Observer& observer) {
 
 }  // namespace detail
 
-/// Evaluates a piece of tokens. It writes their keys and values to the cache without committing them, and leaves the residual
-/// stream after the last block in `work.stream`. An observer sees all values on the way (detail::show says how it is called).
-/// Requires  tokens.size() <= work.rows; all ids are rows of the embedding; the cache holds `place.first_row` positions and
-///           has room for the piece; the table of positions has those of the piece
+/// Evaluates a piece of tokens, of one sequence or of several. It writes their keys and values to the caches without committing them,
+/// and leaves the residual stream after the last block in `work.stream`. What a row comes to does not depend on the other places. An
+/// observer sees all values on the way (detail::show says how it is called).
+/// Requires  at most work.rows tokens, which are those of the places; all ids are rows of the embedding; each cache holds the
+///           `first_row` positions of its place, and the rows are reserved in it; no cache has two places; the table of positions has those of
+///           the piece
 /// Cost      allocates nothing
 template <KVCache Cache, class Observer = NoObserver>
-void forward(const ForwardParts& parts, TokenSpan tokens, const PiecePlace<Cache>& place, Cache& cache,
-             const Observer& observer = {}) {
-    const detail::Piece piece{parts, place.first_row, place.first_position, tokens.size()};
-    const Workspace& work = parts.work;
+void forward(const ForwardParts& parts, TokenSpan tokens, PiecePlaces<Cache> places, const Observer& observer = {}) {
+    const detail::Piece piece{parts, tokens.size()};
+    Workspace& work = parts.work;
+    std::size_t row = 0;
+    for (const PiecePlace<Cache>& place : places)
+        for (std::size_t r = 0; r < place.rows; ++r) work.positions[row++] = place.first_position + r;
     detail::embed(piece, tokens, observer);
     detail::show(observer, Stage::stream, 0,
                  {tokens.size(), work.stream.data(), work.stream_stride, 0, parts.model.config.width});
     detail::rotary_angles(piece);
     for (std::size_t l = 0; l < parts.model.layers.size(); ++l) {
-        detail::attention_half(piece, l, cache, place.seen, observer);
+        detail::attention_half(piece, l, places, observer);
         detail::feed_forward_half(piece, l, observer);
     }
 }

@@ -1,4 +1,4 @@
-/// \file Where a piece of tokens stands, and what it sees.
+/// \file Where the tokens of a piece stand, and what they see.
 #pragma once
 
 #include "flashback/kv/kv_cache.hpp"
@@ -8,20 +8,26 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The first positions of a cache, all of which a piece of tokens sees.
+/// The first positions of a cache, all of which some tokens see.
 template <class Cache>
 struct SeenPositions {
     const Cache* cache;
     std::size_t positions;  ///< at least 1
 };
 
-/// Where a piece of tokens stands. Each token sees `seen`, span by span, and then the positions of its own cache up to itself;
-/// sums are taken in this order (rule R7).
+/// Where some tokens of a piece stand: one after the other in a cache. Each sees `seen`, span by span, and then the positions of its
+/// own cache up to itself; sums are taken in this order (rule R7).
 template <class Cache>
 struct PiecePlace {
-    std::size_t first_row = 0;       ///< of the piece in its cache
+    Cache* cache;
+    std::size_t rows;                ///< how many tokens
+    std::size_t first_row = 0;       ///< of them in the cache
     std::size_t first_position = 0;  ///< what rotary angles and the table of positions are asked for
     std::span<const SeenPositions<Cache>> seen = {};
 };
+
+/// The tokens of a piece, place by place: several sequences in one pass.
+template <class Cache>
+using PiecePlaces = std::span<const PiecePlace<Cache>>;
 
 }  // namespace flashback::inline FLASHBACK_ISA

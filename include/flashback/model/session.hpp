@@ -2,44 +2,32 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
-#include "flashback/core/executor.hpp"
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/fwd.hpp"
 #include "flashback/kv/block_store.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
-#include "flashback/kv/copy_positions.hpp"
 #include "flashback/kv/kv_block.hpp"
+#include "flashback/kv/kv_state.hpp"
+#include "flashback/model/detail/session_cache.hpp"
 #include "flashback/model/forward.hpp"
 #include "flashback/model/packed_adapter.hpp"
+#include "flashback/model/session_options.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <memory>
-#include <optional>
 #include <span>
 #include <stop_token>
+#include <string>
 #include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
-
-/// The settings of a session.
-struct SessionOptions {
-    std::size_t window = 0;     ///< the most positions to hold; 0 = as many as the model was trained for, also the limit
-    std::size_t piece = 256;    ///< tokens evaluated at once: limits the scratch memory, changes no bit of the logits
-    ExecutorRef executor = {};  ///< must outlive the session
-    std::optional<DType> cache =
-        {};  ///< element of the KV cache: f32, f16 or bf16; by default Transformer::default_cache_element()
-    std::shared_ptr<const PackedAdapter> adapter = {};  ///< LoRA and input embedding rows on top of the model; null: none
-    std::size_t block_gap = default_block_gap;          ///< how far in front of a token a block must stand to be seen by it
-    float adapter_scale = 1;                            ///< times the LoRA's own scale; it does not change replaced rows
-};
 
 /// A model with its KV cache. Logits are a function of the tokens held, and of the blocks that they see, and of nothing else, to the bit. It does not matter how
 /// the tokens were split into calls, what was cut off before, or how many threads work.
@@ -57,18 +45,31 @@ public:
     /// Blocks are looked for in `store`, and kept there, if there is one.
     /// Throws    Error{contract} for a null model, a piece of 0 tokens, a window beyond the model's, an adapter that was packed
     ///           for a model of another shape, or a store whose file is of another fingerprint or shape; std::bad_alloc
-    /// Cost      reserves the cache of the whole window and the scratch of one piece; nothing grows later
+    /// Cost      reserves the cache of the whole window and the scratch of one piece; nothing grows later, but a cache of pages
     explicit BasicSession(std::shared_ptr<const Transformer> model, SessionOptions options = {},
                           std::shared_ptr<Store> store = {})
-        : model_(checked(std::move(model), options)),
+        : BasicSession(std::move(model), options, std::move(store), [](const KVShape& shape) { return Cache{shape}; }) {}
+
+    /// Likewise, but `make_cache(shape)` gives the cache: one that takes its pages from a pool, say.
+    /// Throws    Error{contract} also if that cache has another shape; what `make_cache` throws
+    template <std::invocable<const KVShape&> MakeCache>
+    BasicSession(std::shared_ptr<const Transformer> model, SessionOptions options, std::shared_ptr<Store> store,
+                 const MakeCache& make_cache)
+        : model_(detail::checked_session(std::move(model), options)),
           options_(options),
-          cache_(
-              KVShape{model_->config.layers, model_->config.kv_heads, model_->config.head_dim, options.window, *options.cache}),
-          work_(model_->config, std::min(options.piece, options.window), options.adapter ? options.adapter->most_rank() : 0),
-          logits_(simd::padded(model_->config.vocab)),
+          cache_(make_cache(shape_of(*model_, options_)), options_.block_gap),
           store_(std::move(store)) {
+        FLASHBACK_ASSERT(cache_.shape() == shape_of(*model_, options_) && cache_.text().size() == 0,
+                         "the cache that was made for a session has another shape, or holds positions");
         if (store_ && store_->file()) store_->file()->check_session(fingerprint(), cache_.shape());
         tokens_.reserve(options_.window);
+        static_cast<void>(scratch());
+    }
+
+    /// What the cache of a session is made for.
+    /// Throws    Error{contract} as the constructor
+    static KVShape cache_shape(const std::shared_ptr<const Transformer>& model, SessionOptions options = {}) {
+        return shape_of(*detail::checked_session(model, options), options);
     }
 
     const Transformer& model() const noexcept { return *model_; }
@@ -118,9 +119,9 @@ public:
     std::span<const float> evaluate(TokenSpan tokens, std::stop_token stop = {}) {
         check(tokens);
         const bool whole = pieces(tokens, stop, [&](std::size_t rows, bool last) {
-            if (last) logits_of(parts(), rows - 1, 1, logits_.data());
+            if (last) logits_of(parts(), rows - 1, 1, scratch().logits.data());
         });
-        return {logits_.data(), whole ? vocab_size() : 0};
+        return {scratch().logits.data(), whole ? vocab_size() : 0};
     }
 
     /// Appends tokens and gives the logits after each of them, valid until the next call; it stops as `evaluate` does.
@@ -129,21 +130,23 @@ public:
     /// Cost      holds (tokens.size() + 16) · vocab_size() floats: evaluate long texts in blocks
     std::span<const float> evaluate_all(TokenSpan tokens, std::stop_token stop = {}) {
         check(tokens);
-        all_logits_.resize(tokens.size() * vocab_size());
-        const std::size_t stride = simd::padded(vocab_size());
-        const std::size_t block = std::min({rows_of_logits, work_.rows, tokens.size()});
-        if (some_logits_.size() < block * stride) some_logits_ = AlignedBuffer<float>{block * stride};
-        float* out = all_logits_.data();
+        std::vector<float>& all = scratch().all_logits;
+        all.resize(tokens.size() * vocab_size());
+        float* out = all.data();
         const bool whole = pieces(tokens, stop, [&](std::size_t rows, bool) {
-            for (std::size_t first = 0; first < rows; first += block) {
-                const std::size_t count = std::min(block, rows - first);
-                logits_of(parts(), first, count, some_logits_.data());
-                for (std::size_t r = 0; r < count; ++r, out += vocab_size())
-                    std::copy_n(some_logits_.data() + r * stride, vocab_size(), out);
-            }
+            each_logits(rows, [&](const float* logits) { out = std::copy_n(logits, vocab_size(), out); });
         });
-        return {all_logits_.data(), whole ? all_logits_.size() : 0};
+        return {all.data(), whole ? all.size() : 0};
     }
+
+    /// Appends tokens to each of several sessions, in passes that they share, and gives the logits after the last token of each, valid
+    /// until the first session evaluates again. Each comes to the bits that it comes to alone.
+    /// Shape     (sessions.size(), vocab_size()) row-major
+    /// Requires  nobody else uses one of the sessions meanwhile
+    /// Throws    Error{contract} for no sessions, another number of texts, a session that is given twice, or sessions that differ in
+    ///           model, adapter, its scale, or element of the cache; as `evaluate` for each of them; then nothing has changed
+    /// Cost      reads the weights once for each piece of the first session, not once for each session
+    static std::span<const float> evaluate_each(std::span<BasicSession* const> sessions, std::span<const TokenSpan> tokens);
 
     /// Evaluates tokens beside the text, where the text never sees them: each sees the first `sees` positions held, the head, and the
     /// block up to itself. What is held stays as it is. If the store has the block, nothing is evaluated.
@@ -167,10 +170,12 @@ public:
         shape.positions = tokens.size();
         auto made = std::make_shared<Block>(Block{
             Cache{shape}, {tokens.begin(), tokens.end()}, {key.seen.begin(), key.seen.end()}, first_position, key.fingerprint});
-        const SeenPositions<Cache> head{&cache_, sees};
+        made->cache.reserve(tokens.size());
+        const SeenPositions<Cache> head{&cache_.text(), sees};
         for (std::size_t done = 0; done < tokens.size();) {
-            const TokenSpan piece = tokens.subspan(done, std::min(tokens.size() - done, work_.rows));
-            forward(parts(), piece, {done, first_position + done, {&head, sees > 0 ? 1u : 0u}}, made->cache);
+            const TokenSpan piece = tokens.subspan(done, std::min(tokens.size() - done, scratch().work.rows));
+            const PiecePlace<Cache> place{&made->cache, piece.size(), done, first_position + done, {&head, sees > 0 ? 1u : 0u}};
+            forward(parts(), piece, PiecePlaces<Cache>{&place, 1});
             done += piece.size();
             made->cache.commit(done);
         }
@@ -196,69 +201,69 @@ public:
                 block->seen.size() <= plain_size() && std::ranges::equal(block->seen, tokens().first(block->seen.size())),
                 "a block sees a head of ", block->seen.size(), " tokens that are not the first ones of this session");
         }
-        if (!tail_ && !blocks.empty()) tail_.emplace(cache_.shape());
-        seen_.reserve(blocks.size() + 1);
-        if (tail_ && tail_->size() > 0) {
-            const std::size_t front = cache_.size();
-            plain_ = std::min(plain_, front);
-            copy_positions(*tail_, {0, size() - front}, cache_, front);
-            cache_.commit(size());
-            tail_->truncate(0);
-        }
-        blocks_ = std::move(blocks);
+        cache_.see(std::move(blocks));
     }
 
     /// Number of positions in front of the first that saw blocks, or positions that did: those of plain text.
-    std::size_t plain_size() const noexcept { return std::min(plain_, cache_.size()); }
+    std::size_t plain_size() const noexcept { return cache_.plain_size(); }
     /// The blocks that the tokens see which are evaluated next.
-    std::span<const std::shared_ptr<const Block>> blocks() const noexcept { return blocks_; }
+    std::span<const std::shared_ptr<const Block>> blocks() const noexcept { return cache_.blocks(); }
 
     /// Forgets all positions >= length. If no position is left that sees blocks, the next tokens see none.
     /// Throws    Error{contract} if length is beyond size(); then nothing has changed
     void truncate(std::size_t length) {
         FLASHBACK_ASSERT(length <= size(), "a session of ", size(), " tokens cannot be cut to ", length);
-        if (length > cache_.size()) {
-            tail_->truncate(length - cache_.size());
-        } else {
-            if (tail_) tail_->truncate(0);
-            cache_.truncate(length);
-            blocks_.clear();
-            if (length <= plain_) plain_ = nowhere;
-        }
+        cache_.truncate(length);
         tokens_.resize(length);
     }
 
     /// A second session that holds the same tokens and goes its own way; the weights are shared.
     /// Throws    std::bad_alloc
-    /// Cost      copies the positions held
-    BasicSession fork() const {
-        BasicSession branch{model_, options_, store_};
-        branch.cache_ = cache_.fork();
-        if (!blocks_.empty()) {
-            branch.tail_ = tail_->fork();
-            branch.blocks_ = blocks_;
-            branch.seen_.reserve(blocks_.size() + 1);
-        }
-        branch.plain_ = plain_;
-        branch.tokens_.assign(tokens_.begin(), tokens_.end());
-        return branch;
+    /// Cost      a fork of the cache: a copy of the positions held, or pointers to pages. The branch reserves its scratch when it first
+    ///           evaluates by itself
+    BasicSession fork() const { return BasicSession{*this, cache_.fork()}; }
+
+    /// Writes the first plain_size() positions by `sink(bytes)`; save_session has the usual sinks.
+    /// Throws    as write_kv_state
+    template <class Sink>
+    void save(Sink&& sink) const {
+        write_kv_state({fingerprint(), tokens().first(plain_size())}, cache_.text(), sink);
+    }
+
+    /// Holds up to `positions` positions that `read` gives, in place of what it holds, and gives their number; restore_session has the usual
+    /// readers. Before anything changes, `done(whole)` may throw; it is told whether that was all.
+    /// Throws    as read_kv_state; then nothing has changed
+    template <class Read, class Done>
+    std::size_t restore(Read&& read, std::size_t positions, const std::string& name, const Done& done) {
+        Cache fresh = cache_.text().sibling();
+        TokenBuffer held = read_kv_state(fingerprint(), fresh, positions, name, read);
+        done(held.size() < positions);
+        cache_ = detail::SessionCache<Cache>{std::move(fresh), options_.block_gap};
+        tokens_.assign(held.begin(), held.end());
+        return held.size();
     }
 
 private:
-    static std::shared_ptr<const Transformer> checked(std::shared_ptr<const Transformer> model, SessionOptions& options) {
-        FLASHBACK_ASSERT(model != nullptr, "a session needs a model, found null");
-        if (options.window == 0) options.window = model->config.window;
-        FLASHBACK_ASSERT(options.window <= model->config.window, "the model was trained for ", model->config.window,
-                         " positions, but the session asks for a window of ", options.window);
-        if (!options.cache) options.cache = model->default_cache_element();
-        FLASHBACK_ASSERT(options.piece > 0, "a session evaluates pieces of at least 1 token, found 0");
-        FLASHBACK_ASSERT(!options.adapter || options.adapter->fits(model->config),
-                         "the adapter of a session was packed for a model of another shape");
-        FLASHBACK_ASSERT(std::isfinite(options.adapter_scale), "a session scales its adapter by ", options.adapter_scale,
-                         ", expected a number");
-        FLASHBACK_ASSERT(options.adapter || options.adapter_scale == 1, "a session scales an adapter by ",
-                         options.adapter_scale, ", but has none");
-        return model;
+    /// What evaluating needs besides the cache.
+    struct Scratch {
+        Workspace work;
+        AlignedBuffer<float> logits;
+        AlignedBuffer<float> some_logits = {};
+        std::vector<float> all_logits = {};
+        // For several sessions: where those of a piece stand, its tokens, and how far each session is.
+        struct Progress {
+            std::size_t done, rows;  // tokens evaluated before this piece, and in it
+            bool ends;
+        };
+        std::vector<PiecePlace<Cache>> places = {};
+        std::vector<TokenId> tokens = {};
+        std::vector<Progress> each = {};
+    };
+
+    BasicSession(const BasicSession& trunk, detail::SessionCache<Cache> cache)
+        : model_(trunk.model_), options_(trunk.options_), cache_(std::move(cache)), store_(trunk.store_) {
+        tokens_.reserve(options_.window);
+        tokens_.assign(trunk.tokens_.begin(), trunk.tokens_.end());
     }
 
     void check(TokenSpan tokens) const {
@@ -281,59 +286,74 @@ private:
         }
     }
 
-    ForwardParts parts() noexcept {
-        return {*model_, work_, options_.executor, {options_.adapter.get(), options_.adapter_scale}};
+    static KVShape shape_of(const Transformer& model, const SessionOptions& options) {
+        const TransformerConfig& c = model.config;
+        return {c.layers, c.kv_heads, c.head_dim, options.window, *options.cache};
+    }
+
+    Scratch& scratch() {
+        if (!scratch_) {
+            const std::size_t rank = options_.adapter ? options_.adapter->most_rank() : 0;
+            const std::size_t rows = std::min(options_.piece, options_.window);
+            scratch_.reset(
+                new Scratch{Workspace{model_->config, rows, rank}, AlignedBuffer<float>{simd::padded(vocab_size())}});
+        }
+        return *scratch_;
+    }
+
+    ForwardParts parts() {
+        return {*model_, scratch().work, options_.executor, {options_.adapter.get(), options_.adapter_scale}};
     }
 
     // Tells whether all pieces were evaluated. If one of them throws, none counts: what is not committed is overwritten by the
     // next call.
     template <class AfterPiece>
     bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece) {
-        const bool sees_blocks = !blocks_.empty();
-        const std::size_t front = sees_blocks ? cache_.size() : 0;  // positions in front of those of the cache that is written
-        Cache& cache = sees_blocks ? *tail_ : cache_;
+        cache_.reserve(size() + tokens.size());
         TokenSpan rest = tokens;
         while (!rest.empty() && !stop.stop_requested()) {
             const std::size_t position = size() + (tokens.size() - rest.size());
-            const bool same = look(position, front);
-            const TokenSpan piece = rest.first(same ? std::min(rest.size(), work_.rows) : 1);
-            forward(parts(), piece, {position - front, position, seen_}, cache);
-            rest = rest.subspan(piece.size());
-            after_piece(piece.size(), rest.empty());
+            const PiecePlace<Cache> place = cache_.place(position, std::min(rest.size(), scratch().work.rows));
+            forward(parts(), rest.first(place.rows), PiecePlaces<Cache>{&place, 1});
+            rest = rest.subspan(place.rows);
+            after_piece(place.rows, rest.empty());
         }
-        evaluated_ += tokens.size() - rest.size();
-        append(tokens_, tokens.first(tokens.size() - rest.size()));
-        cache.commit(tokens_.size() - front);
+        commit(tokens.first(tokens.size() - rest.size()));
+        if (!rest.empty()) cache_.release_reserved();
         return rest.empty();
     }
 
-    /// Writes to `seen_` what a token sees besides its own cache. Tells whether the tokens after it see the same.
-    bool look(std::size_t position, std::size_t front) {
-        seen_.clear();
-        if (front > 0) seen_.push_back({&cache_, front});
-        bool same = true;
-        for (const auto& block : blocks_) {
-            const std::size_t seen = positions_seen(position, block->first_position, options_.block_gap);
-            if (seen > 0) seen_.push_back({&block->cache, std::min(block->tokens.size(), seen)});
-            same = same && seen >= block->tokens.size();
-        }
-        return same;
+    /// Holds tokens that were evaluated.
+    void commit(TokenSpan tokens) {
+        evaluated_ += tokens.size();
+        append(tokens_, tokens);
+        cache_.commit(tokens_.size());
     }
 
+    /// Calls `visit(logits)` for each of the first rows of the last piece.
+    template <class Visit>
+    void each_logits(std::size_t rows, const Visit& visit) {
+        if (rows == 0) return;
+        AlignedBuffer<float>& some = scratch().some_logits;
+        const std::size_t stride = simd::padded(vocab_size());
+        const std::size_t block = std::min({rows_of_logits, scratch().work.rows, rows});
+        if (some.size() < block * stride) some = AlignedBuffer<float>{block * stride};
+        for (std::size_t first = 0; first < rows; first += block) {
+            const std::size_t count = std::min(block, rows - first);
+            logits_of(parts(), first, count, some.data());
+            for (std::size_t r = 0; r < count; ++r) visit(some.data() + r * stride);
+        }
+    }
+
+    static void check_each(std::span<BasicSession* const> sessions, std::span<const TokenSpan> tokens);
+    static void reserve_each(std::span<BasicSession* const> sessions, std::span<const TokenSpan> tokens);
+
     static constexpr std::size_t rows_of_logits = 16;  // this many share one reading of the head
-    static constexpr std::size_t nowhere = std::numeric_limits<std::size_t>::max();
 
     std::shared_ptr<const Transformer> model_;
     SessionOptions options_;
-    Cache cache_;                                       // of the tokens that do not see the present blocks
-    std::optional<Cache> tail_;                         // of those that do
-    std::size_t plain_ = nowhere;                       // where the first token is that saw blocks, of those in `cache_`
-    std::vector<std::shared_ptr<const Block>> blocks_;  // empty: no token sees any
-    std::vector<SeenPositions<Cache>> seen_;            // room for what an evaluation sees
-    Workspace work_;
-    AlignedBuffer<float> logits_;
-    AlignedBuffer<float> some_logits_;
-    std::vector<float> all_logits_;
+    detail::SessionCache<Cache> cache_;
+    std::unique_ptr<Scratch> scratch_;
     std::vector<TokenId> tokens_;
     std::shared_ptr<Store> store_;
     std::size_t evaluated_ = 0;
@@ -345,7 +365,10 @@ private:
 FLASHBACK_DETAIL_SESSION(extern)
 #endif
 
-static_assert(LanguageModel<Session> && ForkableModel<Session> && ScoringModel<Session> && InterruptibleModel<Session> &&
-              RemembersTokens<Session> && FingerprintedModel<Session> && BlockModel<Session> && CountsWork<Session>);
+static_assert(LanguageModel<Session> && BatchedModel<Session> && ForkableModel<Session> && ScoringModel<Session> &&
+              InterruptibleModel<Session> && RemembersTokens<Session> && FingerprintedModel<Session> && BlockModel<Session> &&
+              CountsWork<Session>);
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#include "flashback/model/detail/evaluate_each.hpp"

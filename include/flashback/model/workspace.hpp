@@ -34,6 +34,7 @@ struct Workspace {
           lora_down(3 * rows * lora_stride),
           cosine(rows * c.rotary_dim / 2),
           sine(rows * c.rotary_dim / 2),
+          positions(rows),
           embedding_rows(rows * embedding_stride),
           converted(rows, std::max({c.width, c.heads * c.head_dim, c.embedding_width})),
           converted_hidden(rows, c.hidden) {}
@@ -47,13 +48,14 @@ struct Workspace {
     AlignedBuffer<float> normed;   ///< (rows, stream_stride): its norm, which a half of a block or the head reads
     AlignedBuffer<float> added;    ///< (rows, stream_stride): what was added to it last: positions, or the product of a half
     AlignedBuffer<float> queries;  ///< (rows, q_stride)
-    AlignedBuffer<float> keys, values;    ///< (rows, kv_stride)
-    AlignedBuffer<float> attended;        ///< (rows, q_stride): means of values
-    AlignedBuffer<float> gate, up;        ///< (rows, hidden_stride): both products, then one is activated; `gate` may be empty
-    AlignedBuffer<float> lora_down;       ///< (3, rows, lora_stride): A x for up to three products
-    AlignedBuffer<float> cosine, sine;    ///< (rows, rotary_dim / 2)
-    AlignedBuffer<float> embedding_rows;  ///< (rows, embedding_stride): before they become the stream, or what the head reads
-    simd::ActivationBuffer converted;     ///< what a half of a block reads, or `attended`, for the weights that follow
+    AlignedBuffer<float> keys, values;     ///< (rows, kv_stride)
+    AlignedBuffer<float> attended;         ///< (rows, q_stride): means of values
+    AlignedBuffer<float> gate, up;         ///< (rows, hidden_stride): both products, then one is activated; `gate` may be empty
+    AlignedBuffer<float> lora_down;        ///< (3, rows, lora_stride): A x for up to three products
+    AlignedBuffer<float> cosine, sine;     ///< (rows, rotary_dim / 2)
+    AlignedBuffer<std::size_t> positions;  ///< (rows): what rotary angles and the table of positions are asked for
+    AlignedBuffer<float> embedding_rows;   ///< (rows, embedding_stride): before they become the stream, or what the head reads
+    simd::ActivationBuffer converted;      ///< what a half of a block reads, or `attended`, for the weights that follow
     simd::ActivationBuffer converted_hidden;  ///< `gate`, or `up` if there is no gate, for the weights that follow
 };
 

@@ -129,6 +129,7 @@ std::vector<std::byte> pack_rows(const Cache& cache, BlockElement element) {
 template <KVCache Cache>
 Cache unpack_rows(std::span<const std::byte> packed, const KVShape& shape, BlockElement element) {
     Cache cache{shape};
+    cache.reserve(shape.positions);
     const std::byte* from = packed.data();
     std::vector<float> key(shape.head_dim);
     std::vector<float> value(shape.head_dim);

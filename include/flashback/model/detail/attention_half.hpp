@@ -58,82 +58,105 @@ inline void rotary_angles(const Piece& piece) {
     Workspace& work = piece.work;
     for (std::size_t r = 0; r < piece.rows; ++r) {
         for (std::size_t i = 0; i < pairs; ++i) {
-            const double angle = static_cast<double>(piece.first_position + r) * frequencies[i];
+            const double angle = static_cast<double>(work.positions[r]) * frequencies[i];
             work.cosine[r * pairs + i] = static_cast<float>(std::cos(angle));
             work.sine[r * pairs + i] = static_cast<float>(std::sin(angle));
         }
     }
 }
 
-/// Rotates queries and keys, scales queries by 1/sqrt(head_dim), and writes keys and values to the cache (rule R6).
+/// Rotates queries and keys, scales queries by 1/sqrt(head_dim), and writes keys and values to the caches (rule R6).
 template <KVCache Cache>
-void rotate_and_store(const Piece& piece, std::size_t layer, Cache& cache) {
+void rotate_and_store(const Piece& piece, std::size_t layer, PiecePlaces<Cache> places) {
     const TransformerConfig& c = piece.model.config;
     Workspace& work = piece.work;
     const std::size_t pairs = piece.model.rotary_frequencies.size();
     const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+    const auto rotate_and_store_row = [&](std::size_t r, Cache& cache, std::size_t to) {
+        const float* cosine = work.cosine.data() + r * pairs;
+        const float* sine = work.sine.data() + r * pairs;
+        float* q = work.queries.data() + r * work.q_stride;
+        float* k = work.keys.data() + r * work.kv_stride;
+        const float* v = work.values.data() + r * work.kv_stride;
+        for (std::size_t h = 0; h < c.heads; ++h) simd::rotate_pairs(q + h * c.head_dim, cosine, sine, pairs);
+        simd::scale(q, scale, c.heads * c.head_dim);
+        for (std::size_t h = 0; h < c.kv_heads; ++h) {
+            simd::rotate_pairs(k + h * c.head_dim, cosine, sine, pairs);
+            cache.write(layer, h, to, k + h * c.head_dim, v + h * c.head_dim);
+        }
+    };
     piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
-        for (std::size_t r = first; r < last; ++r) {
-            const float* cosine = work.cosine.data() + r * pairs;
-            const float* sine = work.sine.data() + r * pairs;
-            float* q = work.queries.data() + r * work.q_stride;
-            float* k = work.keys.data() + r * work.kv_stride;
-            for (std::size_t h = 0; h < c.heads; ++h) simd::rotate_pairs(q + h * c.head_dim, cosine, sine, pairs);
-            simd::scale(q, scale, c.heads * c.head_dim);
-            for (std::size_t h = 0; h < c.kv_heads; ++h) {
-                simd::rotate_pairs(k + h * c.head_dim, cosine, sine, pairs);
-                cache.write(layer, h, piece.first_row + r, k + h * c.head_dim,
-                            work.values.data() + r * work.kv_stride + h * c.head_dim);
-            }
+        std::size_t begin = 0;
+        for (const PiecePlace<Cache>& place : places) {
+            const std::size_t end = begin + place.rows;
+            for (std::size_t r = std::max(first, begin); r < std::min(last, end); ++r)
+                rotate_and_store_row(r, *place.cache, place.first_row + (r - begin));
+            begin = end;
         }
     });
 }
 
-/// Heads that share keys and values, and neighbouring rows, attend together. How they are grouped changes no bit.
+/// The rows [begin, end) of a piece, counted in their place, whose first row in the piece is `place_row`.
+struct PlaceRows {
+    std::size_t place_row, begin, end;
+};
+
+/// Heads that share keys and values at some neighbouring rows of a place attend together. How they are grouped changes no bit.
 template <KVCache Cache>
-void attend_all(const Piece& piece, std::size_t layer, const Cache& cache, std::span<const SeenPositions<Cache>> seen) {
+void attend_rows(const Piece& piece, std::size_t layer, std::size_t kv_head, const PiecePlace<Cache>& place,
+                 const PlaceRows& rows) {
     const TransformerConfig& c = piece.model.config;
-    const std::size_t rows = piece.rows;
     Workspace& work = piece.work;
     const std::size_t sharing = c.heads / c.kv_heads;
-    const std::size_t rows_together = std::max<std::size_t>(simd::attention_queries / sharing, 1);
-    const std::size_t blocks = (rows + rows_together - 1) / rows_together;
-    const DType element = cache.shape().element;
-    const auto attend = [&](std::span<const simd::AttentionQuery> queries, const auto& tile, const auto& others) {
-        simd::with_element(element, [&](auto e) { simd::attend<decltype(e)>(queries, tile, c.head_dim, others); });
+    const auto tile_of = [&](const Cache& one) {
+        return [&one, layer, kv_head](std::size_t t) { return one.tile(layer, kv_head, t); };
     };
+    const auto others = [&](const auto& visit) {
+        for (const SeenPositions<Cache>& one : place.seen) visit(tile_of(*one.cache), one.positions);
+    };
+    simd::AttentionQuery queries[simd::attention_queries];
+    std::size_t count = 0;
+    const auto attend = [&] {
+        simd::with_element(place.cache->shape().element, [&](auto e) {
+            simd::attend<decltype(e)>({queries, count}, tile_of(*place.cache), c.head_dim, others);
+        });
+        count = 0;
+    };
+    for (std::size_t r = rows.begin; r < rows.end; ++r) {
+        for (std::size_t h = kv_head * sharing; h < (kv_head + 1) * sharing; ++h) {
+            const std::size_t at = (rows.place_row + r) * work.q_stride + h * c.head_dim;
+            queries[count++] = {work.queries.data() + at, work.attended.data() + at, place.first_row + r};
+            if (count == simd::attention_queries) attend();
+        }
+    }
+    attend();
+}
+
+/// Every head of every row attends to what its place sees.
+template <KVCache Cache>
+void attend_all(const Piece& piece, std::size_t layer, PiecePlaces<Cache> places) {
+    const TransformerConfig& c = piece.model.config;
+    const std::size_t rows_together = std::max<std::size_t>(simd::attention_queries / (c.heads / c.kv_heads), 1);
+    const auto blocks_of = [&](const PiecePlace<Cache>& place) { return (place.rows + rows_together - 1) / rows_together; };
+    std::size_t blocks = 0;
+    for (const PiecePlace<Cache>& place : places) blocks += blocks_of(place);
     // Later rows cost more. Dealing tasks out in turn gives every thread about as many of each.
     piece.executor.run(c.kv_heads * blocks, [&](std::size_t task) {
-        const std::size_t kv_head = task % c.kv_heads;
-        const std::size_t begin = task / c.kv_heads * rows_together;
-        const std::size_t end = std::min(begin + rows_together, rows);
-        const auto tile_of = [&](const Cache& one) {
-            return [&one, layer, kv_head](std::size_t t) { return one.tile(layer, kv_head, t); };
-        };
-        const auto tile = tile_of(cache);
-        const auto others = [&](const auto& visit) {
-            for (const SeenPositions<Cache>& one : seen) visit(tile_of(*one.cache), one.positions);
-        };
-        simd::AttentionQuery queries[simd::attention_queries];
-        std::size_t count = 0;
-        for (std::size_t r = begin; r < end; ++r) {
-            for (std::size_t h = kv_head * sharing; h < (kv_head + 1) * sharing; ++h) {
-                const std::size_t at = r * work.q_stride + h * c.head_dim;
-                queries[count++] = {work.queries.data() + at, work.attended.data() + at, piece.first_row + r};
-                if (count == simd::attention_queries) {
-                    attend({queries, count}, tile, others);
-                    count = 0;
-                }
-            }
+        std::size_t block = task / c.kv_heads;
+        std::size_t row = 0;
+        const PiecePlace<Cache>* place = places.data();
+        for (; block >= blocks_of(*place); ++place) {
+            block -= blocks_of(*place);
+            row += place->rows;
         }
-        attend({queries, count}, tile, others);
+        const std::size_t begin = block * rows_together;
+        attend_rows(piece, layer, task % c.kv_heads, *place, {row, begin, std::min(begin + rows_together, place->rows)});
     });
 }
 
 /// x += attention(x).
 template <KVCache Cache, class Observer>
-void attention_half(const Piece& piece, std::size_t number, Cache& cache, std::span<const SeenPositions<Cache>> seen,
-                    const Observer& observer) {
+void attention_half(const Piece& piece, std::size_t number, PiecePlaces<Cache> places, const Observer& observer) {
     const auto see = [&](Stage stage, const float* values, std::size_t stride, std::size_t count) {
         show(observer, stage, number, {piece.rows, values, stride, 0, count});
     };
@@ -146,8 +169,8 @@ void attention_half(const Piece& piece, std::size_t number, Cache& cache, std::s
     see(Stage::query, work.queries.data(), work.q_stride, c.outputs(LinearModule::q));
     see(Stage::key, work.keys.data(), work.kv_stride, c.outputs(LinearModule::k));
     see(Stage::value, work.values.data(), work.kv_stride, c.outputs(LinearModule::v));
-    rotate_and_store(piece, number, cache);
-    attend_all(piece, number, cache, seen);
+    rotate_and_store(piece, number, places);
+    attend_all(piece, number, places);
     see(Stage::attended, work.attended.data(), work.q_stride, c.outputs(LinearModule::q));
     piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {

@@ -18,10 +18,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// What a forward pass works with, and on which rows.
+/// What a forward pass works with, and on how many rows; `work.positions` has their positions.
 struct Piece : ForwardParts {
-    std::size_t first_row;       // in the cache
-    std::size_t first_position;  // what is rotated by, or looked up
     std::size_t rows;
 };
 

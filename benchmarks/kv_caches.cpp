@@ -1,0 +1,210 @@
+// What a KV cache does besides being attended to: append, cut, fork, copy on write, and several sessions in one pass. The bytes a second of
+// memcpy stand in the same run.
+//
+// FLASHBACK_BENCH_LAYERS as in prefill.cpp: evaluate_each needs all 22 for the figures of benchmarks/README.md.
+#include "flashback/core/random.hpp"
+#include "flashback/core/thread_pool.hpp"
+#include "flashback/kv/contiguous_kv_cache.hpp"
+#include "flashback/kv/paged_kv_cache.hpp"
+#include "flashback/model/random_transformer.hpp"
+#include "flashback/model/session.hpp"
+#include "peak.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+using namespace flashback;
+using namespace flashback_bench;
+
+namespace {
+
+/// The cache of the 1.1 B shape: 45 KB a position in f32.
+KVShape small_cache(DType element, std::size_t positions) {
+    return {.layers = 22, .kv_heads = 4, .head_dim = 64, .positions = positions, .element = element};
+}
+/// The cache of Llama 2 7B: 0.5 MB a position in f16. Nothing below writes to it, so it takes no memory.
+constexpr KVShape large_cache{.layers = 32, .kv_heads = 32, .head_dim = 128, .positions = 4096, .element = DType::f16};
+
+double bytes_of(const KVShape& shape, std::size_t positions) {
+    return static_cast<double>(detail::bytes_of_tiles(shape, 1)) / static_cast<double>(tile_positions) *
+           static_cast<double>(positions);
+}
+
+void copy_memory(benchmark::State& state) {
+    const auto bytes = static_cast<std::size_t>(state.range(0)) << 20;
+    const std::vector<char> from(bytes, 1);
+    std::vector<char> to(bytes);
+    for ([[maybe_unused]] auto _ : state) {
+        std::memcpy(to.data(), from.data(), bytes);
+        benchmark::ClobberMemory();
+    }
+    count_bytes(state, static_cast<double>(bytes));
+}
+BENCHMARK(copy_memory)->ArgName("MiB")->Arg(3)->Arg(100)->Unit(benchmark::kMicrosecond);
+
+template <class Cache, DType element>
+void append(benchmark::State& state) {
+    constexpr std::size_t positions = 64;
+    const KVShape shape = small_cache(element, 1024);
+    Cache cache{shape};
+    std::vector<float> row(2 * shape.head_dim, 0.5f);
+    for ([[maybe_unused]] auto _ : state) {
+        cache.truncate(0);
+        cache.reserve(positions);
+        for (std::size_t p = 0; p < positions; ++p)
+            for (std::size_t layer = 0; layer < shape.layers; ++layer)
+                for (std::size_t head = 0; head < shape.kv_heads; ++head)
+                    cache.write(layer, head, p, row.data(), row.data() + shape.head_dim);
+        cache.commit(positions);
+        benchmark::ClobberMemory();
+    }
+    count_bytes(state, bytes_of(shape, positions));
+}
+BENCHMARK(append<ContiguousKVCache, DType::f32>)->Unit(benchmark::kMicrosecond);
+BENCHMARK(append<ContiguousKVCache, DType::f16>)->Unit(benchmark::kMicrosecond);
+BENCHMARK(append<PagedKVCache, DType::f32>)->Unit(benchmark::kMicrosecond);
+BENCHMARK(append<PagedKVCache, DType::f16>)->Unit(benchmark::kMicrosecond);
+
+/// Cuts a cache of 4096 positions to range(0), of which the reservation that brings it back is not timed.
+template <class Cache>
+void truncate(benchmark::State& state) {
+    Cache cache{large_cache};
+    for ([[maybe_unused]] auto _ : state) {
+        state.PauseTiming();
+        cache.reserve(large_cache.positions);
+        cache.commit(large_cache.positions);
+        state.ResumeTiming();
+        cache.truncate(static_cast<std::size_t>(state.range(0)));
+    }
+}
+BENCHMARK(truncate<ContiguousKVCache>)->Arg(4000)->Arg(0)->Unit(benchmark::kNanosecond)->Iterations(2000);
+BENCHMARK(truncate<PagedKVCache>)->Arg(4000)->Arg(0)->Unit(benchmark::kNanosecond)->Iterations(2000);
+
+/// A fork of 4096 positions of the 7 B shape, and its end.
+void fork_paged(benchmark::State& state) {
+    PagedKVCache cache{large_cache};
+    cache.reserve(large_cache.positions);
+    cache.commit(large_cache.positions);
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(cache.fork().size());
+    state.counters["new_bytes"] = static_cast<double>(cache.pool()->bytes()) - bytes_of(large_cache, large_cache.positions);
+}
+BENCHMARK(fork_paged)->Unit(benchmark::kMicrosecond);
+
+/// A fork that copies, of 2048 positions of the 1.1 B shape.
+void fork_contiguous(benchmark::State& state) {
+    const KVShape shape = small_cache(DType::f32, 2048);
+    ContiguousKVCache cache{shape};
+    const std::vector<float> row(shape.head_dim, 0.5f);
+    for (std::size_t p = 0; p < shape.positions; ++p)
+        for (std::size_t layer = 0; layer < shape.layers; ++layer)
+            for (std::size_t head = 0; head < shape.kv_heads; ++head) cache.write(layer, head, p, row.data(), row.data());
+    cache.commit(shape.positions);
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(cache.fork().size());
+    count_bytes(state, bytes_of(shape, shape.positions));
+}
+BENCHMARK(fork_contiguous)->Unit(benchmark::kMicrosecond);
+
+/// A branch takes a position of its own: its last page, of which it holds range(0) positions, is copied.
+template <DType element>
+void copy_on_write(benchmark::State& state) {
+    const auto held = static_cast<std::size_t>(state.range(0));
+    const KVShape shape = small_cache(element, 1024);
+    const std::vector<float> row(shape.head_dim, 0.5f);
+    PagedKVCache trunk{shape};
+    trunk.reserve(held);
+    for (std::size_t p = 0; p < held; ++p)
+        for (std::size_t layer = 0; layer < shape.layers; ++layer)
+            for (std::size_t head = 0; head < shape.kv_heads; ++head) trunk.write(layer, head, p, row.data(), row.data());
+    trunk.commit(held);
+    for ([[maybe_unused]] auto _ : state) {
+        PagedKVCache branch = trunk.fork();
+        branch.reserve(held + 1);
+        benchmark::ClobberMemory();
+    }
+    count_bytes(state, bytes_of(shape, held));
+}
+BENCHMARK(copy_on_write<DType::f32>)->Arg(1)->Arg(63)->Unit(benchmark::kMicrosecond);
+BENCHMARK(copy_on_write<DType::f16>)->Arg(63)->Unit(benchmark::kMicrosecond);
+
+std::shared_ptr<const Transformer> shape_of_1b() {
+    static const std::shared_ptr<const Transformer> model = [] {
+        TransformerConfig c = *shape_of("tinyllama-1.1b");
+        const char* text = std::getenv("FLASHBACK_BENCH_LAYERS");
+        c.layers = text ? std::max<std::size_t>(std::strtoul(text, nullptr, 10), 1) : 1;
+        ThreadPool pool{2};
+        return random_transformer(c, DType::bf16, 1, pool);
+    }();
+    return model;
+}
+
+/// range(0) branches of a text of range(2) tokens evaluate range(1) tokens each, in one pass.
+void evaluate_each(benchmark::State& state) {
+    const auto branches = static_cast<std::size_t>(state.range(0));
+    const auto count = static_cast<std::size_t>(state.range(1));
+    const auto before = static_cast<std::size_t>(state.range(2));
+    ThreadPool pool{2};
+    PagedSession trunk{shape_of_1b(), {.piece = 512, .executor = pool}};
+    SplitMix64 random{1};
+    TokenBuffer tokens(before + count);
+    for (TokenId& token : tokens) token = static_cast<TokenId>(random.below(trunk.vocab_size()));
+    if (before > 0) trunk.evaluate(TokenSpan{tokens}.first(before));
+    std::vector<PagedSession> sessions;
+    for (std::size_t i = 0; i < branches; ++i) sessions.push_back(trunk.fork());
+    std::vector<PagedSession*> all;
+    for (PagedSession& session : sessions) all.push_back(&session);
+    const std::vector<TokenSpan> spans(branches, TokenSpan{tokens}.last(count));
+    for ([[maybe_unused]] auto _ : state) {
+        for (PagedSession& session : sessions) session.truncate(before);
+        benchmark::DoNotOptimize(PagedSession::evaluate_each(all, spans).data());
+    }
+    state.counters["token/s"] =
+        benchmark::Counter(static_cast<double>(branches * count), benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["layers"] = static_cast<double>(shape_of_1b()->config.layers);
+}
+BENCHMARK(evaluate_each)
+    ->ArgNames({"branches", "tokens", "before"})
+    ->Args({1, 1, 0})
+    ->Args({8, 1, 0})
+    ->Args({1, 1, 512})
+    ->Args({8, 1, 512})
+    ->Args({1, 1152, 0})
+    ->Args({8, 144, 0})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+/// Prefill and single steps over pages or one block: what pages cost attention.
+template <class Cache>
+void attend(benchmark::State& state) {
+    const auto count = static_cast<std::size_t>(state.range(0));
+    const auto before = static_cast<std::size_t>(state.range(1));
+    ThreadPool pool{2};
+    BasicSession<Cache> session{shape_of_1b(), {.piece = 512, .executor = pool}};
+    SplitMix64 random{1};
+    TokenBuffer tokens(before + count);
+    for (TokenId& token : tokens) token = static_cast<TokenId>(random.below(session.vocab_size()));
+    session.evaluate(TokenSpan{tokens}.first(before));
+    for ([[maybe_unused]] auto _ : state) {
+        session.truncate(before);
+        benchmark::DoNotOptimize(session.evaluate(TokenSpan{tokens}.subspan(before)).data());
+    }
+}
+BENCHMARK(attend<ContiguousKVCache>)
+    ->ArgNames({"tokens", "before"})
+    ->Args({1, 2000})
+    ->Args({144, 1800})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(attend<PagedKVCache>)
+    ->ArgNames({"tokens", "before"})
+    ->Args({1, 2000})
+    ->Args({144, 1800})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+}  // namespace

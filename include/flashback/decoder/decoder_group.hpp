@@ -1,0 +1,142 @@
+/// \file Several decoders that share the passes of one model.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/core/language_model.hpp"
+#include "flashback/decoder/decoder.hpp"
+#include "flashback/decoder/generate_options.hpp"
+#include "flashback/decoder/generation.hpp"
+
+#include <concepts>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// Generates several texts at once: whatever they need, the weights are read once for all of them. Each text has a model of its own (a
+/// session, a branch of one), a retriever, policies, options and statistics, and its tokens are those that a Decoder gives it alone. Texts
+/// may be added while others are being written. What the times of a text say is how long it waited: a pass counts for each that shares it.
+template <class Model>
+class DecoderGroup {
+    static_assert(BatchedModel<Model>, "flashback: a DecoderGroup needs a model with evaluate_each (BatchedModel)");
+
+public:
+    /// Adds a text, which continues a prompt, and gives its number: 0, 1, 2, ... Tokens are handed to `on_token(token)`, as a Decoder
+    /// does. Model and retriever must outlive the group.
+    /// Throws    as Decoder::generate
+    template <class RetrieverT, class PoliciesT, class OnToken>
+    std::size_t add(Model& model, RetrieverT& retriever, PoliciesT policies, TokenSpan prompt, const GenerateOptions& options,
+                    OnToken on_token) {
+        auto text = std::make_unique<TextOf<RetrieverT, PoliciesT, OnToken>>(
+            Decoder<Model, RetrieverT, PoliciesT>{model, retriever, std::move(policies)}, std::move(on_token));
+        text->decoder.start(prompt, options);
+        texts_.push_back(std::move(text));
+        return texts_.size() - 1;
+    }
+    template <class RetrieverT, class PoliciesT>
+    std::size_t add(Model& model, RetrieverT& retriever, PoliciesT policies, TokenSpan prompt,
+                    const GenerateOptions& options = {}) {
+        return add(model, retriever, std::move(policies), prompt, options, [](TokenId) { return true; });
+    }
+
+    /// Number of texts that were added.
+    std::size_t size() const noexcept { return texts_.size(); }
+
+    /// One pass: does what each text needs until it has tokens to evaluate, and evaluates those of all. Tells whether there were any; if
+    /// not, all texts have ended.
+    /// Throws    as Decoder::generate for one of the texts, which then ends with what it has; call again, and the others go on. What
+    ///           `evaluate_each` throws; call again, and it is tried again
+    bool step() {
+        hand_out();  // what an error left
+        models_.clear();
+        tokens_.clear();
+        evaluating_.clear();
+        for (const auto& text : texts_) {
+            if (text->ended) continue;
+            const std::optional<TokenSpan> tokens = text->advance();
+            if (!tokens) continue;
+            models_.push_back(&text->model());
+            tokens_.push_back(*tokens);
+            evaluating_.push_back(text.get());
+        }
+        handed_out_ = evaluating_.size();
+        if (models_.empty()) return false;
+        logits_ = Model::evaluate_each(models_, tokens_);
+        handed_out_ = 0;
+        hand_out();
+        return true;
+    }
+
+    /// Passes until all texts have ended.
+    /// Throws    as `step`
+    void run() {
+        while (step()) {
+        }
+    }
+
+    /// What a text has come to.
+    /// Throws    Error{contract} if there is no such text
+    const Generation& result(std::size_t text) const {
+        FLASHBACK_ASSERT(text < texts_.size(), "a group has no text ", text, ": it has ", texts_.size());
+        return texts_[text]->result();
+    }
+
+private:
+    /// A text, whatever its policies are.
+    struct Text {
+        Text() = default;
+        Text(const Text&) = delete;
+        Text& operator=(const Text&) = delete;
+        virtual ~Text() = default;
+        virtual Model& model() = 0;
+        virtual std::optional<TokenSpan> advance() = 0;
+        virtual void evaluated(std::span<const float> logits) = 0;
+        virtual const Generation& result() const = 0;
+
+        bool ended = false;
+    };
+
+    template <class RetrieverT, class PoliciesT, class OnToken>
+    struct TextOf final : Text {
+        TextOf(Decoder<Model, RetrieverT, PoliciesT> its, OnToken hears)
+            : decoder(std::move(its)), on_token(std::move(hears)) {}
+
+        Model& model() override { return decoder.model(); }
+        std::optional<TokenSpan> advance() override {
+            this->ended = true;  // also if it throws
+            const std::optional<TokenSpan> tokens = decoder.advance(on_token);
+            this->ended = !tokens;
+            return tokens;
+        }
+        void evaluated(std::span<const float> logits) override { decoder.evaluated(logits); }
+        const Generation& result() const override { return decoder.partial(); }
+
+        Decoder<Model, RetrieverT, PoliciesT> decoder;
+        OnToken on_token;
+    };
+
+    /// Gives the texts of the last pass their logits.
+    void hand_out() {
+        while (handed_out_ < evaluating_.size()) {
+            Text& text = *evaluating_[handed_out_];
+            const std::size_t each = logits_.size() / evaluating_.size();
+            const std::span<const float> logits = logits_.subspan(handed_out_++ * each, each);
+            text.ended = true;  // unless it goes well
+            text.evaluated(logits);
+            text.ended = false;
+        }
+    }
+
+    std::vector<std::unique_ptr<Text>> texts_;
+    std::vector<Model*> models_;
+    std::vector<TokenSpan> tokens_;
+    std::vector<Text*> evaluating_;  // those of the last pass
+    std::span<const float> logits_;
+    std::size_t handed_out_ = 0;  // to how many of them
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA

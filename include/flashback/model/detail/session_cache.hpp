@@ -1,0 +1,112 @@
+/// \file The keys and values of a session: those of plain text, of text that sees blocks, and those blocks.
+#pragma once
+
+#include "flashback/core/language_model.hpp"
+#include "flashback/kv/copy_positions.hpp"
+#include "flashback/kv/kv_block.hpp"
+#include "flashback/kv/kv_cache.hpp"
+#include "flashback/model/piece_place.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// Positions are those of one sequence. While it sees blocks, new ones go to a second cache, the tail, so that both can be read span by
+/// span: what stood there before, the blocks, the tail.
+template <class Cache>
+class SessionCache {
+public:
+    using Handle = std::shared_ptr<const BasicKVBlock<Cache>>;
+
+    SessionCache(Cache cache, std::size_t block_gap) : block_gap_(block_gap), cache_(std::move(cache)) {}
+
+    const KVShape& shape() const noexcept { return cache_.shape(); }
+    /// The cache that holds the plain text.
+    const Cache& text() const noexcept { return cache_; }
+    std::size_t plain_size() const noexcept { return std::min(plain_, cache_.size()); }
+    std::span<const Handle> blocks() const noexcept { return blocks_; }
+
+    /// As BasicSession::see, for blocks that fit.
+    void see(std::vector<Handle> blocks) {
+        if (!tail_ && !blocks.empty()) tail_.emplace(cache_.sibling());
+        seen_.reserve(blocks.size() + 1);
+        if (tail_ && tail_->size() > 0) {
+            const std::size_t front = cache_.size();
+            const std::size_t all = front + tail_->size();
+            cache_.reserve(all);
+            plain_ = std::min(plain_, front);
+            copy_positions(*tail_, {0, tail_->size()}, cache_, front);
+            cache_.commit(all);
+            tail_->truncate(0);
+        }
+        blocks_ = std::move(blocks);
+    }
+
+    /// Requires  length is at most the number of positions
+    void truncate(std::size_t length) {
+        if (length > cache_.size()) {
+            tail_->truncate(length - cache_.size());
+            return;
+        }
+        if (tail_) tail_->truncate(0);
+        cache_.truncate(length);
+        blocks_.clear();
+        if (length <= plain_) plain_ = nowhere;
+    }
+
+    /// Makes the positions up to n writable.
+    /// Throws    what the cache throws; then nothing has changed
+    void reserve(std::size_t n) { written().reserve(n - front()); }
+    /// Gives back what was reserved behind the positions that are held.
+    void release_reserved() { written().truncate(written().size()); }
+    /// Requires  the positions up to n were evaluated
+    void commit(std::size_t n) { written().commit(n - front()); }
+
+    /// Where up to `rows` tokens stand from a position on: only one of them if the next sees more of a block.
+    PiecePlace<Cache> place(std::size_t position, std::size_t rows) {
+        seen_.clear();
+        if (front() > 0) seen_.push_back({&cache_, front()});
+        bool same = true;
+        for (const Handle& block : blocks_) {
+            const std::size_t seen = positions_seen(position, block->first_position, block_gap_);
+            if (seen > 0) seen_.push_back({&block->cache, std::min(block->tokens.size(), seen)});
+            same = same && seen >= block->tokens.size();
+        }
+        return {&written(), same ? rows : 1, position - front(), position, seen_};
+    }
+
+    /// Throws    std::bad_alloc
+    SessionCache fork() const {
+        SessionCache branch{cache_.fork(), block_gap_};
+        if (!blocks_.empty()) {
+            branch.tail_ = tail_->fork();
+            branch.blocks_ = blocks_;
+            branch.seen_.reserve(blocks_.size() + 1);
+        }
+        branch.plain_ = plain_;
+        return branch;
+    }
+
+private:
+    static constexpr std::size_t nowhere = std::numeric_limits<std::size_t>::max();
+
+    /// Positions in front of those of the cache that is written.
+    std::size_t front() const noexcept { return blocks_.empty() ? 0 : cache_.size(); }
+    Cache& written() noexcept { return blocks_.empty() ? cache_ : *tail_; }
+
+    std::size_t block_gap_;
+    Cache cache_;                             // of the tokens that do not see the present blocks
+    std::optional<Cache> tail_;               // of those that do
+    std::size_t plain_ = nowhere;             // where the first token is that saw blocks, of those in `cache_`
+    std::vector<Handle> blocks_;              // empty: no token sees any
+    std::vector<SeenPositions<Cache>> seen_;  // room for what an evaluation sees
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail
