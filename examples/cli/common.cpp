@@ -15,6 +15,7 @@
 #include <iostream>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <new>
 #include <sstream>
 #include <system_error>
@@ -109,15 +110,22 @@ std::shared_ptr<const flashback::Transformer> load_weights(const flashback::Mode
     return model;
 }
 
+namespace {
+
+const std::map<std::string, flashback::DType> cache_types{{"f32", flashback::DType::f32},
+                                                          {"f16", flashback::DType::f16},
+                                                          {"bf16", flashback::DType::bf16},
+                                                          {"i8", flashback::DType::i8}};
+
+}  // namespace
+
 void add_cache(CLI::App& command, std::optional<flashback::DType>& cache) {
     command
         .add_option_function<std::string>(
-            "--cache",
-            [&cache](const std::string& name) {
-                cache = name == "f32" ? flashback::DType::f32 : name == "f16" ? flashback::DType::f16 : flashback::DType::bf16;
-            },
-            "What keys and values are rounded to: f32, f16 or bf16; by default f16 for quantised weights and f32 for others")
-        ->transform(CLI::IsMember(std::vector<std::string>{"f32", "f16", "bf16"}, CLI::ignore_case))
+            "--cache", [&cache](const std::string& name) { cache = cache_types.at(name); },
+            "What keys and values are rounded to: f32, f16, bf16 or i8; by default f16 for quantised weights and f32 for "
+            "others")
+        ->transform(CLI::IsMember(std::vector<std::string>{"f32", "f16", "bf16", "i8"}, CLI::ignore_case))
         ->type_name("TYPE");
 }
 

@@ -2,6 +2,7 @@
 
 #include "common.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/measure/model_cost.hpp"
 #include "progress.hpp"
 
 #include <memory>
@@ -16,9 +17,8 @@ namespace {
 [[noreturn]] void refuse_window(const flashback::Transformer& model, const flashback::SessionOptions& options) {
     const flashback::TransformerConfig& c = model.config;
     const std::size_t window = options.window > 0 ? options.window : c.window;
-    const auto element = flashback::layout_of(options.cache.value_or(model.default_cache_element())).block_bytes;
-    const double bytes = 2.0 * static_cast<double>(c.layers) * static_cast<double>(c.kv_heads) *
-                         static_cast<double>(c.head_dim) * static_cast<double>(element) * static_cast<double>(window);
+    const double bytes = flashback::cost_of(model, options.cache.value_or(model.default_cache_element())).cache_bytes *
+                         static_cast<double>(window);
     FLASHBACK_THROW(flashback::ErrorCode::window, "there is no memory for a window of ", window,
                     " positions, whose keys and values take ", formatted("%.3g", bytes / (1 << 30)), " GiB");
 }

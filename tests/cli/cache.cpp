@@ -36,8 +36,9 @@ TEST_CASE("--cache: JSON names the element, also the one that is usual for the w
         CHECK(cache_of(tool_json(with({"--model", q8}))) == "F16");
         CHECK(cache_of(tool_json(with({"--cache", "bf16"}))) == "BF16");
         CHECK(cache_of(tool_json(with({"--cache", "F16"}))) == "F16");  // as JSON writes it
+        CHECK(cache_of(tool_json(with({"--cache", "i8"}))) == "I8");
         CHECK(cache_of(tool_json(with({"--model", q8, "--cache", "f32"}))) == "F32");
-        check_refused(tool(with({"--cache", "q8_0"})), 2, "--cache: q8_0 not in {f32,f16,bf16}");
+        check_refused(tool(with({"--cache", "q8_0"})), 2, "--cache: q8_0 not in {f32,f16,bf16,i8}");
         check_refused(tool(with({"--cache", ""})), 2, "--cache");
     }
     check_refused(tool({"bench", "--mode", "machine", "--cache", "f16"}), 2, "--cache: this mode does not read it");

@@ -91,7 +91,7 @@ const std::vector<TokenBuffer> small_blocks{{5}, {6, 7}};
 TEST_CASE("what is read from a file has the bits of what a store would keep of the evaluated block") {
     const TemporaryFolder folder;
     for (const BlockElement element : every_element) {
-        for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
+        for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
             const auto blocks = some_blocks(type);
             const auto file = opened(written(folder, blocks, element));
             CHECK(file->size() == blocks.size());
@@ -145,7 +145,8 @@ TEST_CASE("the bytes of a file are those of the page, and a block is found by ev
     CHECK(bytes_in(written(folder, {std::make_shared<const KVBlock>(KVBlock{block.cache.fork(), {5}, {1}, 1, 77})},
                            BlockElement::f16)) == w.bytes());
     w = BlockFileBytes{.element = 2};
-    w.add({5}, bytes_of(2.0f / 127) + '\x40' + '\x7f' + bytes_of(4.0f / 127) + '\x5f' + '\x7f');  // 63.5 and 95.25
+    // The steps are 2 / 127 and 4 / 127, rounded up to 16 bits; in them, 1 and 3 are nearly 63.5 and 95.25.
+    w.add({5}, bytes_of<std::uint32_t>(0x3c810300) + '\x3f' + '\x7f' + bytes_of<std::uint32_t>(0x3d010300) + '\x5f' + '\x7f');
     CHECK(bytes_in(written(folder, {std::make_shared<const KVBlock>(KVBlock{block.cache.fork(), {5}, {1}, 1, 77})},
                            BlockElement::int8)) == w.bytes());
 

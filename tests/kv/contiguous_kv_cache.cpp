@@ -1,7 +1,13 @@
 #include "flashback/kv/contiguous_kv_cache.hpp"
 
+#include "flashback/core/random.hpp"
+#include "flashback/kv/copy_positions.hpp"
+
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <utility>
 #include <vector>
@@ -167,5 +173,52 @@ TEST_CASE("Keys and values are rounded to the element of the cache") {
         }
     }
     CHECK_THROWS_WITH_AS(ContiguousKVCache({.layers = 1, .kv_heads = 1, .head_dim = 4, .positions = 1, .element = DType::q8_0}),
-                         "a KV cache of Q8_0, expected F32, F16 or BF16", Error);
+                         "a KV cache of Q8_0, expected F32, F16, BF16 or I8", Error);
+}
+
+TEST_CASE("In i8 a key or a value is whole numbers of a step of its own, and what was rounded once stays as it is") {
+    for (const std::size_t d : {1u, 2u, 7u, 16u, 37u}) {
+        CAPTURE(d);
+        const KVShape its{.layers = 2, .kv_heads = 1, .head_dim = d, .positions = 70, .element = DType::i8};
+        ContiguousKVCache cache{its};
+        CHECK(cache.bytes() == std::size_t{2} * 128 * 2 * (d + 4));
+        SplitMix64 random{d};
+        std::vector<float> row(2 * d);
+        for (std::size_t p = 0; p < 70; ++p) {
+            const double scale = std::pow(10.0, static_cast<double>(p % 7) * 3 - 9);
+            for (float& x : row) x = static_cast<float>((2 * random.uniform() - 1) * scale);
+            if (p == 5) std::fill(row.begin(), row.end(), 0.0f);
+            if (p == 6) row[0] = std::numeric_limits<float>::infinity();
+            if (p == 7) row[2 * d - 1] = std::numeric_limits<float>::quiet_NaN();
+            for (std::size_t layer = 0; layer < 2; ++layer) cache.write(layer, 0, p, row.data(), row.data() + d);
+            cache.commit(p + 1);
+            std::vector<float> key(d);
+            std::vector<float> value(d);
+            detail::read_from_tile(cache.tile(1, 0, p / 64), its, p % 64, key.data(), value.data());
+            CHECK(std::isnan(key[0]) == (p == 6));
+            CHECK(std::isnan(value[0]) == (p == 7));
+            if (p == 6 || p == 7) continue;
+            for (const auto& [found, from] : {std::pair{&key, row.data()}, std::pair{&value, row.data() + d}}) {
+                float most = 0;
+                for (std::size_t i = 0; i < d; ++i) most = std::max(most, std::fabs(from[i]));
+                for (std::size_t i = 0; i < d; ++i) CHECK(std::fabs((*found)[i] - from[i]) <= most / 254 * 1.0001f);
+            }
+        }
+        ContiguousKVCache copy{its};
+        copy_positions(cache, {0, 70}, copy, 0);
+        copy.commit(70);
+        for (std::size_t t = 0; t < 2; ++t) {
+            std::vector<std::byte> a(detail::tile_bytes(its));
+            std::vector<std::byte> b(detail::tile_bytes(its));
+            detail::copy_tile(cache.tile(1, 0, t), its, t == 0 ? 64 : 6, a.data(), true);
+            detail::copy_tile(copy.tile(1, 0, t), its, t == 0 ? 64 : 6, b.data(), true);
+            const std::size_t half = a.size() / 2;
+            for (std::size_t p = 0; p < (t == 0 ? 64u : 6u); ++p) {
+                if (t == 0 && (p == 6 || p == 7)) continue;  // any NaN will do
+                CHECK(std::memcmp(a.data() + half + p * d, b.data() + half + p * d, d) == 0);
+                CHECK(std::memcmp(a.data() + half - 256 + p * 4, b.data() + half - 256 + p * 4, 4) == 0);
+                CHECK(std::memcmp(a.data() + 2 * half - 256 + p * 4, b.data() + 2 * half - 256 + p * 4, 4) == 0);
+            }
+        }
+    }
 }

@@ -139,7 +139,7 @@ TEST_CASE("tokens that see blocks have the bits of an evaluation from scratch, h
         SplitMix64 random{71};
         for (int i = 0; i < 12; ++i) {
             const Wanted w = random_wanted(random, family.shape.vocab);
-            const DType cache = std::vector{DType::f32, DType::f16, DType::bf16}[random.below(3)];
+            const DType cache = std::vector{DType::f32, DType::f16, DType::bf16, DType::i8}[random.below(4)];
             const std::vector<float> expected = from_scratch(model, w, cache);
             ThreadPool pool{1 + random.below(3)};
             const SessionOptions options{.piece = 1 + random.below(40), .executor = pool, .cache = cache, .block_gap = w.gap};
@@ -226,7 +226,7 @@ TEST_CASE(
         SplitMix64 random{73};
         for (int i = 0; i < 8; ++i) {
             const Wanted w = random_wanted(random, family.shape.vocab);
-            const DType cache = std::vector{DType::f32, DType::f16, DType::bf16}[random.below(3)];
+            const DType cache = std::vector{DType::f32, DType::f16, DType::bf16, DType::i8}[random.below(4)];
             const std::vector<TokenId> middle = random_tokens(random, 1 + random.below(5), family.shape.vocab);
             const std::vector<TokenId> passage = random_tokens(random, 1 + random.below(70), family.shape.vocab);
             // Text, then tokens that see one passage, then some that see the blocks of `w`, and some that see nothing beside.
@@ -373,7 +373,7 @@ TEST_CASE("a file gives sessions the blocks that another run evaluated, with the
         return copy_of(session.evaluate(tail));
     };
     for (const BlockElement kind : {BlockElement::as_evaluated, BlockElement::f16, BlockElement::int8}) {
-        for (const DType cache : {DType::f32, DType::f16, DType::bf16}) {
+        for (const DType cache : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
             const auto path = folder.path() / "blocks.kv";
             Session indexing{model, {.cache = cache}};
             indexing.evaluate(TokenSpan{text}.first(1));  // all that a block sees

@@ -108,7 +108,7 @@ TEST_CASE("several sessions in one pass: one token each, ragged texts, more rows
     for (const FamilyModel& family : family_models()) {
         CAPTURE(family.name);
         const ModelPtr model = random_model(family.shape);
-        for (const DType cache : {DType::f32, DType::f16}) {
+        for (const DType cache : {DType::f32, DType::f16, DType::i8}) {
             for (const std::size_t piece : {3u, 40u, 256u}) {
                 CAPTURE(piece);
                 SplitMix64 random{piece};

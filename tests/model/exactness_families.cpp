@@ -56,7 +56,7 @@ TEST_CASE("Logits of every family depend on the tokens alone, for every type of 
     for (const DType type : {DType::f32, DType::bf16, DType::q8_0}) {
         for (const FamilyModel& family : family_models(type)) {
             const ModelPtr model = random_model(family.shape);
-            for (const DType element : {DType::f32, DType::f16, DType::bf16}) {
+            for (const DType element : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
                 if (type != DType::f32 && element != model->default_cache_element()) continue;
                 CAPTURE(family.name);
                 CAPTURE(layout_of(type).name);

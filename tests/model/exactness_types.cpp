@@ -46,7 +46,7 @@ bool same_bits(std::span<const float> a, std::span<const float> b) {
 TEST_CASE("Logits depend on the tokens alone, for every type of weights and every element of the cache") {
     for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_k, DType::q6_k}) {
         const ModelPtr model = random_model(shape_of(type));
-        for (const DType element : {DType::f32, DType::f16, DType::bf16}) {
+        for (const DType element : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
             CAPTURE(layout_of(type).name);
             CAPTURE(layout_of(element).name);
             SplitMix64 random{7};
@@ -94,7 +94,7 @@ TEST_CASE("Sessions keep f16 for quantised weights and f32 for others, unless th
     const std::vector<float> logits = copy_of(as_default.evaluate(tokens));
     CHECK(same_bits(f16.evaluate(tokens), logits));
     CHECK_FALSE(same_bits(f32.evaluate(tokens), logits));
-    CHECK_THROWS_WITH_AS((Session{model, {.cache = DType::q4_0}}), "a KV cache of Q4_0, expected F32, F16 or BF16", Error);
+    CHECK_THROWS_WITH_AS((Session{model, {.cache = DType::q4_0}}), "a KV cache of Q4_0, expected F32, F16, BF16 or I8", Error);
 }
 
 TEST_CASE("Quantised weights give nearly the logits of the same weights as floats") {

@@ -64,7 +64,7 @@ struct Untouched {
 template <class S>
 void round_trips(const ModelPtr& model) {
     SplitMix64 random{1};
-    for (const DType cache : {DType::f32, DType::f16, DType::bf16}) {
+    for (const DType cache : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
         for (const std::size_t length : {0u, 1u, 15u, 16u, 17u, 63u, 64u, 65u, 130u}) {
             CAPTURE(length);
             const std::vector<TokenId> tokens = random_tokens(random, length, shape.vocab);

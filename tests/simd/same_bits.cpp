@@ -213,9 +213,15 @@ TEST_CASE("Rotations are the plain ones") {
         });
 }
 
+template <class Element>
+constexpr DType element_of = std::is_same_v<Element, float>        ? DType::f32
+                             : std::is_same_v<Element, simd::Half> ? DType::f16
+                             : std::is_same_v<Element, simd::Int8> ? DType::i8
+                                                                   : DType::bf16;
+
 TEST_CASE_TEMPLATE("Attention of several queries is the plain attention of each, whatever they share", Element, float,
-                   simd::Half, simd::BFloat16) {
-    const DType element = sizeof(Element) == 4 ? DType::f32 : std::is_same_v<Element, simd::Half> ? DType::f16 : DType::bf16;
+                   simd::Half, simd::BFloat16, simd::Int8) {
+    const DType element = element_of<Element>;
     for (const std::size_t d : {1u, 4u, 7u, 16u, 36u, 48u, 64u, 80u, 100u, 128u}) {
         ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 384, .element = element}};
         for (std::size_t p = 0; p < 384; ++p) {
@@ -250,8 +256,8 @@ TEST_CASE_TEMPLATE("Attention of several queries is the plain attention of each,
 }
 
 TEST_CASE_TEMPLATE("Attention to other spans and then to its own is the plain attention, wherever the spans are stored",
-                   Element, float, simd::Half, simd::BFloat16) {
-    const DType element = sizeof(Element) == 4 ? DType::f32 : std::is_same_v<Element, simd::Half> ? DType::f16 : DType::bf16;
+                   Element, float, simd::Half, simd::BFloat16, simd::Int8) {
+    const DType element = element_of<Element>;
     for (const std::size_t d : {4u, 20u, 64u}) {
         ContiguousKVCache cache{{.layers = 3, .kv_heads = 1, .head_dim = d, .positions = 192, .element = element}};
         for (std::size_t span = 0; span < 3; ++span) {

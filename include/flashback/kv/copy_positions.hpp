@@ -1,8 +1,8 @@
 /// \file Keys and values from one cache to another.
 #pragma once
 
+#include "flashback/kv/detail/tile_rows.hpp"
 #include "flashback/kv/kv_cache.hpp"
-#include "flashback/simd/cache_element.hpp"
 
 #include <cstddef>
 #include <vector>
@@ -21,25 +21,14 @@ struct PositionRange {
 template <KVCache Cache, class Visit>
 void each_position(const Cache& cache, const PositionRange& range, const Visit& visit) {
     const KVShape shape = cache.shape();
-    const std::size_t d = shape.head_dim;
-    std::vector<float> key(d);
-    std::vector<float> value(d);
+    std::vector<float> key(shape.head_dim);
+    std::vector<float> value(shape.head_dim);
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {
         for (std::size_t head = 0; head < shape.kv_heads; ++head) {
             for (std::size_t i = 0; i < range.count; ++i) {
                 const std::size_t position = range.begin + i;
-                const std::size_t t = position % tile_positions;
-                const KVTile tile = cache.tile(layer, head, position / tile_positions);
-                simd::with_element(shape.element, [&](auto element) {
-                    using Element = decltype(element);
-                    const auto* keys =
-                        reinterpret_cast<const Element*>(tile.keys) + t / key_group * d * key_group + t % key_group;
-                    const auto* values = reinterpret_cast<const Element*>(tile.values) + t * d;
-                    for (std::size_t j = 0; j < d; ++j) {
-                        key[j] = simd::to_float(keys[j * key_group]);
-                        value[j] = simd::to_float(values[j]);
-                    }
-                });
+                detail::read_from_tile(cache.tile(layer, head, position / tile_positions), shape, position % tile_positions,
+                                       key.data(), value.data());
                 visit(layer, head, i, key.data(), value.data());
             }
         }

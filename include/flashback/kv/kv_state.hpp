@@ -52,7 +52,7 @@ void write_kv_state(const KVStateKey& key, const Cache& cache, Sink&& sink) {
         const std::size_t positions = std::min(tile_positions, key.tokens.size() - page * tile_positions);
         for (std::size_t layer = 0; layer < shape.layers; ++layer) {
             for (std::size_t head = 0; head < shape.kv_heads; ++head) {
-                detail::copy_positions_of_tile(cache.tile(layer, head, page), shape, positions, tile);
+                detail::copy_tile(cache.tile(layer, head, page), shape, positions, tile.data(), true);
                 visit(std::span<const std::byte>{tile});
             }
         }

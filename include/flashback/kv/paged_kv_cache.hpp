@@ -121,18 +121,11 @@ private:
         return (layer * shape_.kv_heads + head) * detail::tile_bytes(shape_);
     }
 
-    /// Copies the positions of a page that are held; keys stand in groups of 16.
+    /// Copies the positions of the last page that are held.
     void copy_held(const KVPage& from, KVPage& to) const noexcept {
-        const std::size_t positions = size_ % tile_positions;
-        const std::size_t half = detail::tile_bytes(shape_) / 2;
-        const std::size_t row = half / tile_positions;
-        const std::size_t key_bytes = (positions + key_group - 1) / key_group * key_group * row;
-        for (std::size_t tile = 0; tile < shape_.layers * shape_.kv_heads; ++tile) {
-            const std::byte* source = from.memory.data() + tile * 2 * half;
-            std::byte* target = to.memory.data() + tile * 2 * half;
-            std::copy_n(source, key_bytes, target);
-            std::copy_n(source + half, positions * row, target + half);
-        }
+        for (std::size_t at = 0; at < pool_->page_bytes(); at += detail::tile_bytes(shape_))
+            detail::copy_tile(detail::view_tile(from.memory.data() + at, shape_), shape_, size_ % tile_positions,
+                              to.memory.data() + at, false);
     }
 
     void release(KVPage& page) noexcept {

@@ -5,8 +5,11 @@
 #include "flashback/tensor/dtype.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
@@ -14,10 +17,13 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 enum class Half : std::uint16_t {};
 /// The element of weights or of a cache: the upper half of a float.
 enum class BFloat16 : std::uint16_t {};
+/// The element of a cache: a whole number from -127 to 127 of steps; how large they are is kept beside each row.
+enum class Int8 : std::int8_t {};
 
 FLASHBACK_SIMD_INLINE float to_float(float x) noexcept { return x; }
 FLASHBACK_SIMD_INLINE float to_float(Half x) noexcept { return half_to_float(static_cast<std::uint16_t>(x)); }
 FLASHBACK_SIMD_INLINE float to_float(BFloat16 x) noexcept { return bf16_to_float(static_cast<std::uint16_t>(x)); }
+FLASHBACK_SIMD_INLINE float to_float(Int8 x) noexcept { return static_cast<float>(static_cast<std::int8_t>(x)); }
 
 /// Rounds a row of floats to another element.
 /// Shape     from, to (n)
@@ -57,13 +63,36 @@ inline void round_strided(const float* from, std::size_t n, Element* to, std::si
     });
 }
 
-/// Calls `call(Element{})` with the element that a type names: float, Half or BFloat16. Tells whether it names one of these.
+/// The step in which a row is rounded to whole numbers: its greatest magnitude over 127, rounded up to 16 bits. So every multiple of it is
+/// exact in f32, and a row that was rounded once stays as it is. NaN if the row is not finite; then it becomes NaN.
+/// Shape     row (n)
+inline float int8_step(const float* row, std::size_t n) noexcept {
+    float most = 0;
+    bool finite = true;
+    for (std::size_t i = 0; i < n; ++i) {
+        most = std::max(most, std::fabs(row[i]));
+        finite = finite && std::isfinite(row[i]);
+    }
+    if (!finite) return std::numeric_limits<float>::quiet_NaN();
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(most / 127);
+    const float step = std::bit_cast<float>((bits + 0xff) & ~std::uint32_t{0xff});
+    return std::isfinite(step) && step * 127 >= std::numeric_limits<float>::min() ? step : 0.0f;
+}
+
+/// A number in such steps; ties go to the even one.
+inline Int8 in_steps(float x, float step) noexcept {
+    const float steps = step > 0 ? std::nearbyint(x / step) : 0.0f;
+    return Int8{static_cast<std::int8_t>(std::clamp(steps, -127.0f, 127.0f))};
+}
+
+/// Calls `call(Element{})` with the element that a type names: float, Half, BFloat16 or Int8. Tells whether it names one of these.
 template <class Call>
 constexpr bool with_element(DType type, const Call& call) {
     switch (type) {
         case DType::f32: call(float{}); return true;
         case DType::f16: call(Half{}); return true;
         case DType::bf16: call(BFloat16{}); return true;
+        case DType::i8: call(Int8{}); return true;
         default: return false;
     }
 }

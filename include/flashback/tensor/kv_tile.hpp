@@ -14,7 +14,8 @@ inline constexpr std::size_t tile_positions = 64;
 /// How many keys lie side by side, so that the lanes of a vector run across keys and no score needs a horizontal sum.
 inline constexpr std::size_t key_group = 16;
 
-/// The keys and values of 64 consecutive positions of one head, in the element type of their cache: f32, f16 or bf16.
+/// The keys and values of 64 consecutive positions of one head, in the element type of their cache: f32, f16, bf16 or i8. In i8, 64
+/// steps in f32 follow the keys, and 64 the values: a key or a value is its numbers times the step of its position.
 /// Shape     keys (4, head_dim, 16): groups of 16 positions, dimension-major   values (64, head_dim)
 struct KVTile {
     const std::byte* keys;

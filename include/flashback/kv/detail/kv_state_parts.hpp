@@ -128,26 +128,4 @@ KVStateFront read_kv_state_front(const std::string& name, Read& read) {
     return front;
 }
 
-/// The first positions of a tile, as it lies in memory; the others are 0.
-/// Shape     to (tile_bytes)
-inline void copy_positions_of_tile(const KVTile& from, const KVShape& shape, std::size_t positions,
-                                   std::span<std::byte> to) noexcept {
-    const std::size_t half = to.size() / 2;
-    const std::size_t row = half / tile_positions;
-    const std::size_t element = layout_of(shape.element).block_bytes;
-    const std::size_t group = key_group * row;
-    const std::size_t whole = positions / key_group * group;
-    std::memcpy(to.data(), from.keys, whole);
-    std::fill(to.begin() + static_cast<std::ptrdiff_t>(whole), to.begin() + static_cast<std::ptrdiff_t>(half), std::byte{0});
-    const std::size_t rest = positions % key_group;
-    if (rest > 0) {
-        for (std::size_t i = 0; i < shape.head_dim; ++i) {
-            const std::size_t at = whole + i * key_group * element;
-            std::memcpy(to.data() + at, from.keys + at, rest * element);
-        }
-    }
-    std::memcpy(to.data() + half, from.values, positions * row);
-    std::fill(to.begin() + static_cast<std::ptrdiff_t>(half + positions * row), to.end(), std::byte{0});
-}
-
 }  // namespace flashback::inline FLASHBACK_ISA::detail

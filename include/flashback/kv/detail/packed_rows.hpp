@@ -8,11 +8,10 @@
 #include "flashback/tensor/dtype.hpp"
 
 #include <algorithm>
-#include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <span>
 #include <vector>
 
@@ -25,7 +24,7 @@ constexpr std::size_t packed_row_bytes(BlockElement element, const KVShape& shap
         case BlockElement::f16: return 2 * shape.head_dim;
         case BlockElement::int8: return sizeof(float) + shape.head_dim;
     }
-    return layout_of(shape.element).block_bytes * shape.head_dim;
+    return layout_of(shape.element).block_bytes * shape.head_dim + (shape.element == DType::i8 ? sizeof(float) : 0);
 }
 
 /// Bytes of all keys and values of one position.
@@ -33,17 +32,19 @@ constexpr std::size_t packed_position_bytes(BlockElement element, const KVShape&
     return 2 * shape.layers * shape.kv_heads * packed_row_bytes(element, shape);
 }
 
-/// A row in the element of its cache: every bit.
-inline std::byte* pack_exact(DType type, const float* row, std::size_t d, std::byte* to) noexcept {
+/// A row in the element of its cache, other than i8: every bit.
+inline std::byte* pack_floats(DType type, const float* row, std::size_t d, std::byte* to) noexcept {
     simd::with_element(type, [&](auto element) {
-        for (std::size_t i = 0; i < d; ++i, to += sizeof(element)) {
-            simd::round_row(row + i, 1, &element);
-            std::memcpy(to, &element, sizeof(element));
+        if constexpr (!std::same_as<decltype(element), simd::Int8>) {
+            for (std::size_t i = 0; i < d; ++i, to += sizeof(element)) {
+                simd::round_row(row + i, 1, &element);
+                std::memcpy(to, &element, sizeof(element));
+            }
         }
     });
     return to;
 }
-inline const std::byte* unpack_exact(DType type, const std::byte* from, std::size_t d, float* row) noexcept {
+inline const std::byte* unpack_floats(DType type, const std::byte* from, std::size_t d, float* row) noexcept {
     simd::with_element(type, [&](auto element) {
         for (std::size_t i = 0; i < d; ++i, from += sizeof(element)) {
             std::memcpy(&element, from, sizeof(element));
@@ -63,21 +64,13 @@ inline std::byte* pack_f16(const float* row, std::size_t d, std::byte* to) noexc
     return to + 2 * d;
 }
 
-/// A row as a scale, the greatest magnitude over 127, and whole numbers of it: an error of at most half a scale. A row that is not
-/// finite has no scale, and becomes NaN.
+/// A row as a step and whole numbers of it: an error of at most half a step. A row that is not finite becomes NaN.
 inline std::byte* pack_int8(const float* row, std::size_t d, std::byte* to) noexcept {
-    float most = 0;
-    bool finite = true;
+    const float step = simd::int8_step(row, d);
+    std::memcpy(to, &step, sizeof(step));
+    to += sizeof(step);
     for (std::size_t i = 0; i < d; ++i) {
-        most = std::max(most, std::fabs(row[i]));
-        finite = finite && std::isfinite(row[i]);
-    }
-    const float scale = finite ? most / 127 : std::numeric_limits<float>::quiet_NaN();
-    std::memcpy(to, &scale, sizeof(scale));
-    to += sizeof(scale);
-    for (std::size_t i = 0; i < d; ++i) {
-        const float steps = scale > 0 ? std::nearbyint(row[i] / scale) : 0.0f;
-        const auto q = static_cast<std::int8_t>(std::clamp(steps, -127.0f, 127.0f));
+        const simd::Int8 q = simd::in_steps(row[i], step);
         std::memcpy(to + i, &q, 1);
     }
     return to + d;
@@ -100,16 +93,16 @@ inline std::byte* pack_row(BlockElement element, DType type, const float* row, s
         case BlockElement::f16: return pack_f16(row, d, to);
         case BlockElement::int8: return pack_int8(row, d, to);
     }
-    return pack_exact(type, row, d, to);
+    return type == DType::i8 ? pack_int8(row, d, to) : pack_floats(type, row, d, to);
 }
 inline const std::byte* unpack_row(BlockElement element, DType type, const std::byte* from, std::size_t d,
                                    float* row) noexcept {
     switch (element) {
         case BlockElement::as_evaluated: break;
-        case BlockElement::f16: return unpack_exact(DType::f16, from, d, row);
+        case BlockElement::f16: return unpack_floats(DType::f16, from, d, row);
         case BlockElement::int8: return unpack_int8(from, d, row);
     }
-    return unpack_exact(type, from, d, row);
+    return type == DType::i8 ? unpack_int8(from, d, row) : unpack_floats(type, from, d, row);
 }
 
 /// All rows of a cache, a key and its value for each layer, head and position in turn.

@@ -49,7 +49,7 @@ FLASHBACK_DETAIL_ONCE void BlockFile::read_header(std::span<const std::byte> dir
     const std::uint64_t type = number();
     if (element > static_cast<std::uint64_t>(BlockElement::int8)) damaged("it has elements of no known kind");
     header_.element = static_cast<BlockElement>(element);
-    for (const DType known : {DType::f32, DType::f16, DType::bf16}) {
+    for (const DType known : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
         if (type == static_cast<std::uint64_t>(known)) header_.shape.element = known;
     }
     if (type != static_cast<std::uint64_t>(header_.shape.element)) damaged("it is of caches of no known type");

@@ -7,6 +7,7 @@
 #include "flashback/tensor/kv_tile.hpp"
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <limits>
 
@@ -151,6 +152,16 @@ inline void add_all_values(QueryState* queries, const WeightedValues<Element>& v
         add_values<Queries, 1>(queries, v, from, std::min(panel_outputs, d - from), first, count);
 }
 
+/// Multiplies the numbers of the first positions of a tile by their steps.
+/// Shape     elements (64, d), behind which the steps stand   numbers (64)
+inline void times_steps(const Int8* elements, std::size_t d, std::size_t count, float* numbers) noexcept {
+    const auto* steps = reinterpret_cast<const float*>(elements + tile_positions * d);
+    for (std::size_t t = 0; t < count; t += panel_outputs) {
+        const std::size_t some = std::min(panel_outputs, count - t);
+        (Lanes::load_first(numbers + t, some) * Lanes::load_first(steps + t, some)).store_first(numbers + t, some);
+    }
+}
+
 /// `Queries` queries, positions ascending, go over one tile that starts at `tile_start`; all of them see its first position.
 template <std::size_t Queries, class Element>
 void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::size_t tile_start) noexcept {
@@ -166,7 +177,11 @@ void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::si
     if constexpr (tile_groups > 1) {
         for (; g < groups; ++g) score_groups<Queries, 1>(queries, keys + g * d * key_group, d, score + g * key_group);
     }
-    for (std::size_t a = 0; a < Queries; ++a) scale[a] = weigh_scores(queries[a], visible(a), score + a * tile_positions);
+    for (std::size_t a = 0; a < Queries; ++a) {
+        if constexpr (std::same_as<Element, Int8>) times_steps(keys, d, visible(a), score + a * tile_positions);
+        scale[a] = weigh_scores(queries[a], visible(a), score + a * tile_positions);
+        if constexpr (std::same_as<Element, Int8>) times_steps(values, d, visible(a), score + a * tile_positions);
+    }
     // First the positions that all queries see, then those that only the later ones see.
     const std::size_t common = visible(0);
     add_all_values<Queries, Element>(queries, {values, d, score, scale}, 0, common);
@@ -181,13 +196,15 @@ void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::si
 #define FLASHBACK_DETAIL_ATTEND(kind, queries, Element) \
     kind template void attend_tile<queries, Element>(QueryState*, const KVTile&, std::size_t, std::size_t) noexcept;
 /// Every kind of attention; `kind` is `extern` or nothing.
-#define FLASHBACK_DETAIL_ATTENDS(kind)                 \
-    FLASHBACK_DETAIL_ATTEND(kind, 1, float)            \
-    FLASHBACK_DETAIL_ATTEND(kind, 1, Half)             \
-    FLASHBACK_DETAIL_ATTEND(kind, 1, BFloat16)         \
-    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, float) \
-    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, Half)  \
-    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, BFloat16)
+#define FLASHBACK_DETAIL_ATTENDS(kind)                    \
+    FLASHBACK_DETAIL_ATTEND(kind, 1, float)               \
+    FLASHBACK_DETAIL_ATTEND(kind, 1, Half)                \
+    FLASHBACK_DETAIL_ATTEND(kind, 1, BFloat16)            \
+    FLASHBACK_DETAIL_ATTEND(kind, 1, Int8)                \
+    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, float)    \
+    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, Half)     \
+    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, BFloat16) \
+    FLASHBACK_DETAIL_ATTEND(kind, tile_queries, Int8)
 #if defined(FLASHBACK_COMPILED_ONCE)
 FLASHBACK_DETAIL_ATTENDS(extern)
 #endif

@@ -1,4 +1,4 @@
-/// \file Sixteen numbers of 16 bits as sixteen floats: exact.
+/// \file Sixteen numbers of 16 or 8 bits as sixteen floats: exact.
 #pragma once
 
 #include "flashback/simd/cache_element.hpp"
@@ -33,6 +33,21 @@ FLASHBACK_SIMD_INLINE Lanes load_lanes(const BFloat16* from) noexcept {
     return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch {
         const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + i));
         return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+    });
+#else
+    float whole[panel_outputs];
+    for (std::size_t j = 0; j < panel_outputs; ++j) whole[j] = to_float(from[j]);
+    return Lanes::load(whole);
+#endif
+}
+
+FLASHBACK_SIMD_INLINE Lanes load_lanes(const Int8* from) noexcept {
+#if FLASHBACK_SIMD_FLOATS == 16
+    return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))}};
+#elif FLASHBACK_SIMD_FLOATS == 8 && defined(__AVX2__)
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch {
+        const __m128i some = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * i));
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(some));
     });
 #else
     float whole[panel_outputs];

@@ -8,6 +8,7 @@
 #include "flashback/testing/plain/rows.hpp"
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <limits>
 
@@ -29,6 +30,12 @@ inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::
                         float* out) noexcept {
     const auto* keys = reinterpret_cast<const Element*>(tile.keys);
     const auto* values = reinterpret_cast<const Element*>(tile.values);
+    // What a score, and what a weight, is multiplied by.
+    const auto step = [&](const Element* elements, std::size_t t) {
+        if constexpr (std::same_as<Element, simd::Int8>)
+            return reinterpret_cast<const float*>(elements + tile_positions * d)[t];
+        return 1.0f;
+    };
     float score[tile_positions];
     float part[key_group];
     for (float& p : part) p = -std::numeric_limits<float>::infinity();
@@ -42,7 +49,8 @@ inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::
         }
         for (std::size_t j = 0; j < key_group; ++j) {
             const bool visible = g * key_group + j < count;
-            score[g * key_group + j] = visible ? sum[j] : -std::numeric_limits<float>::infinity();
+            score[g * key_group + j] =
+                visible ? simd::rounded(sum[j] * step(keys, g * key_group + j)) : -std::numeric_limits<float>::infinity();
             part[j] = std::max(part[j], score[g * key_group + j]);
         }
     }
@@ -60,7 +68,8 @@ inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::
     state.most = most;
     for (std::size_t i = 0; i < d; ++i) out[i] *= scale;
     for (std::size_t t = 0; t < count; ++t) {
-        for (std::size_t i = 0; i < d; ++i) out[i] = simd::fma(score[t], simd::to_float(values[t * d + i]), out[i]);
+        const float weight = simd::rounded(score[t] * step(values, t));
+        for (std::size_t i = 0; i < d; ++i) out[i] = simd::fma(weight, simd::to_float(values[t * d + i]), out[i]);
     }
 }
 
