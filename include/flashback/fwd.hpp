@@ -190,6 +190,7 @@ struct KVPage;
 class KVPagePool;
 class PagedKVCache;
 struct KVStateKey;
+struct RestoredTokens;
 template <class Cache>
 struct BasicKVBlock;
 using KVBlock = BasicKVBlock<ContiguousKVCache>;

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <memory>
 #include <new>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -141,13 +142,14 @@ TEST_CASE(
                     add(cache, more);
                     marks.insert(marks.end(), more.begin(), more.end());
                 }
-                std::size_t most = 0;
+                std::set<const std::byte*> pages;
                 for (const auto& branch : branches) {
                     REQUIRE(holds(branch.first, branch.second));
                     REQUIRE(branch.first.bytes() == pages_of(branch.second.size()) * pool->page_bytes());
-                    most += branch.first.bytes();
+                    for (std::size_t t = 0; t < pages_of(branch.second.size()); ++t)
+                        pages.insert(branch.first.tile(0, 0, t).keys);
                 }
-                REQUIRE(pool->used_bytes() <= most);
+                REQUIRE(pool->used_bytes() == pages.size() * pool->page_bytes());
                 REQUIRE(pool->used_bytes() <= pool->bytes());
             }
             branches.clear();
@@ -174,6 +176,9 @@ TEST_CASE("a budget is checked before anything is written, and what does not fit
     branch.reserve(151);  // the page is its own now
     CHECK(pool->bytes() == 3 * page);
 
+    check_error(ErrorCode::contract, "a pool reserves 2 bytes, but its budget is 1", [] {
+        KVPagePool{shape, {.budget = 1, .reserved = 2}};
+    });
     const auto reserved = std::make_shared<KVPagePool>(shape, KVPagePoolOptions{.budget = 5 * page, .reserved = 5 * page});
     CHECK(reserved->bytes() == 5 * page);
     CHECK(reserved->used_bytes() == 0);

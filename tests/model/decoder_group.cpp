@@ -10,7 +10,9 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <stdexcept>
+#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -107,11 +109,13 @@ TEST_CASE("branches of one text go on from its cache, which none of them copies"
     const ModelPtr model = random_model(shape);
     SplitMix64 random{4};
     const std::vector<TokenId> prompt = random_tokens(random, 150, shape.vocab);
-    PagedSession trunk{model};
+    const auto pages = std::make_shared<KVPagePool>(PagedSession::cache_shape(model));
+    PagedSession trunk{model, {}, {}, [&](const KVShape& its) { return PagedKVCache{its, pages}; }};
     trunk.evaluate(trunk.head());
     trunk.evaluate(prompt);
     std::vector<PagedSession> branches;
     for (int i = 0; i < 3; ++i) branches.push_back(trunk.fork());
+    CHECK(pages->used_bytes() == 3 * pages->page_bytes());
     NoPassages nothing;
     DecoderGroup<PagedSession> group;
     for (std::size_t i = 0; i < branches.size(); ++i) {
@@ -119,6 +123,7 @@ TEST_CASE("branches of one text go on from its cache, which none of them copies"
                   prompt, {.max_tokens = 20, .ignore_eos = true});
     }
     group.run();
+    CHECK(pages->used_bytes() == (3 + 3) * pages->page_bytes());  // the last page of each, which is not full
     for (std::size_t i = 0; i < branches.size(); ++i) {
         CHECK(group.result(i).stats.counts.evaluated == 20);  // the last token of the prompt again, and 19 of 20 new ones
         CHECK(group.result(i).tokens != group.result((i + 1) % 3).tokens);
@@ -141,7 +146,7 @@ TEST_CASE("a text that fails ends with what it has, and the others go on") {
         }
     };
     const auto policies = presets::closed_book();
-    for (const std::size_t failing : {0u, 1u, 2u}) {  // in front of the others, between them, and behind
+    for (const std::size_t failing : {0u, 1u, 2u}) {  // before the others, between them, and after them
         CAPTURE(failing);
         std::vector<std::unique_ptr<Session>> sessions;
         DecoderGroup<Session> group;
@@ -154,6 +159,8 @@ TEST_CASE("a text that fails ends with what it has, and the others go on") {
             }
         }
         CHECK_THROWS_WITH_AS(group.run(), "no more", std::runtime_error);
+        CHECK(group.ended(failing));
+        CHECK_FALSE(group.ended((failing + 1) % 3));
         group.run();
         Session session{model};
         const Generation expected = Decoder{session, nothing, policies}.generate(prompt, options);
@@ -166,6 +173,93 @@ TEST_CASE("a text that fails ends with what it has, and the others go on") {
             }
         }
     }
+}
+
+TEST_CASE("a text whose search or on_token fails, in the first pass or later, leaves the others alone") {
+    const ModelPtr model = random_model(shape);
+    SplitMix64 random{8};
+    const std::vector<TokenId> prompt = random_tokens(random, 20, shape.vocab);
+    const GenerateOptions options{.max_tokens = 12, .ignore_eos = true};
+    NoPassages nothing;
+    struct Fails {
+        int left;
+        std::span<const Passage> retrieve(const Query&, std::size_t) {
+            if (left-- == 0) throw std::runtime_error("no more");
+            return {};
+        }
+    };
+    const auto policies = presets::closed_book();
+    Session alone{model};
+    const Generation expected = Decoder{alone, nothing, policies}.generate(prompt, options);
+    for (const bool search : {true, false}) {
+        for (const int after : {0, 2}) {
+            for (const std::size_t failing : {0u, 1u, 2u}) {
+                CAPTURE(search);
+                CAPTURE(after);
+                CAPTURE(failing);
+                std::vector<std::unique_ptr<Session>> sessions;
+                Fails index{search ? after : 1000};
+                int heard = 0;
+                DecoderGroup<Session> group;
+                for (std::size_t i = 0; i < 3; ++i) {
+                    sessions.push_back(std::make_unique<Session>(model));
+                    if (i == failing) {
+                        group.add(*sessions[i], index, policies.schedule(EveryNTokens{3}), prompt, options, [&](TokenId) {
+                            if (!search && heard++ == after) throw std::runtime_error("no more");
+                        });
+                    } else {
+                        group.add(*sessions[i], nothing, policies, prompt, options);
+                    }
+                }
+                CHECK_THROWS_WITH_AS(group.run(), "no more", std::runtime_error);
+                sessions.push_back(std::make_unique<Session>(model));
+                group.add(*sessions[3], nothing, policies, prompt, options);
+                group.run();
+                for (const std::size_t i : {0u, 1u, 2u, 3u})
+                    if (i != failing) check_same(group.result(i), expected);
+            }
+        }
+    }
+}
+
+TEST_CASE("texts can be added by a token, stopped and cancelled, and a model has one text at a time") {
+    const ModelPtr model = random_model(shape);
+    SplitMix64 random{9};
+    const std::vector<TokenId> prompt = random_tokens(random, 20, shape.vocab);
+    NoPassages nothing;
+    const auto policies = presets::closed_book();
+    GenerateOptions options{.max_tokens = 12, .ignore_eos = true};
+    std::vector<std::unique_ptr<Session>> sessions;
+    for (int i = 0; i < 24; ++i) sessions.push_back(std::make_unique<Session>(model));
+    DecoderGroup<Session> group;
+    std::stop_source stop;
+    std::size_t next = 3;
+    group.add(*sessions[0], nothing, policies, prompt, options, [&](TokenId) {
+        group.add(*sessions[next], nothing, policies, prompt, {.max_tokens = 12, .ignore_eos = true});
+        ++next;
+    });
+    options.stop = stop.get_token();
+    group.add(*sessions[1], nothing, policies, prompt, options);
+    group.add(*sessions[2], nothing, policies, prompt, options);
+    check_error(ErrorCode::contract, "a group was given a model whose text has not ended",
+                [&] { group.add(*sessions[0], nothing, policies, prompt); });
+    Session rounded{model, {.cache = DType::f16}};
+    check_error(ErrorCode::contract, "a model that cannot share passes with the others",
+                [&] { group.add(rounded, nothing, policies, prompt); });
+    for (int i = 0; i < 4; ++i) group.step();
+    stop.request_stop();
+    group.cancel(2);
+    group.run();
+    group.cancel(2);  // has ended
+    CHECK(group.result(1).stop == StopReason::cancelled);
+    CHECK(group.result(2).stop == StopReason::cancelled);
+    CHECK(group.result(1).tokens.size() == 4);
+    CHECK(group.result(2).tokens.size() <= 4);
+    CHECK(group.size() == 3 + 12);
+    for (std::size_t i = 3; i < group.size(); ++i) CHECK(group.result(i).tokens == group.result(0).tokens);
+    group.add(*sessions[0], nothing, policies, prompt, {.max_tokens = 12, .ignore_eos = true});  // its first text has ended
+    group.run();
+    CHECK(group.result(15).tokens == group.result(0).tokens);
 }
 
 TEST_CASE("a pass for which there are no pages is tried again when there are") {

@@ -154,6 +154,7 @@ TEST_CASE("every byte that changes, and every length that is cut, is refused, an
     std::vector<std::byte> longer = bytes;
     longer.push_back(std::byte{0});
     refused(longer);
+    CHECK_THROWS_AS(restore_session(same, longer, {.positions = 5}), Error);
     std::vector<TokenId> all = other.held;
     all.push_back(7);
     Session fresh{model, {.cache = DType::f16}};

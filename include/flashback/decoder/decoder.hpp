@@ -74,7 +74,7 @@ public:
     ///           Error{engine} if the model does not do what its members say; Error{logits}; what model, retriever and policies
     ///           throw. Then `partial()` has what was generated, and the model holds what it says it holds.
     /// Cost      at most max_tokens evaluations, and one for each token that a schedule takes back; allocates only at the start
-    ///           and at retrievals
+    ///           and at retrievals, if the model does
     Generation generate(TokenSpan prompt, const GenerateOptions& options = {}) {
         return generate(prompt, options, [](TokenId) { return true; });
     }
@@ -90,7 +90,7 @@ public:
 
     /// Begins to continue a prompt, for a caller who evaluates: `while (auto tokens = d.advance(on_token)) d.evaluated(logits);`, where
     /// the model was given the tokens and gave these logits. A DecoderGroup does that for several decoders at once.
-    /// Requires  the decoder is not moved until the generation ends
+    /// Requires  the decoder is neither moved nor copied until the generation ends
     /// Throws    as `generate`
     void start(TokenSpan prompt, const GenerateOptions& options = {}) {
         const Generation last = generator_.take();  // the prompt may view it
@@ -130,6 +130,9 @@ public:
         generator_.evaluated(logits, size());
         count_work();
     }
+
+    /// Ends the generation now, with what it has.
+    void cancel() { generator_.cancel(); }
 
     /// What was generated since `start`.
     Generation take() { return generator_.take(); }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -19,20 +20,31 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// Generates several texts at once: whatever they need, the weights are read once for all of them. Each text has a model of its own (a
 /// session, a branch of one), a retriever, policies, options and statistics, and its tokens are those that a Decoder gives it alone. Texts
-/// may be added while others are being written. What the times of a text say is how long it waited: a pass counts for each that shares it.
+/// may be added while others are being written. A stop token ends its own text. What the times of a text say is how long it waited: a pass counts for each that shares it.
 template <class Model>
 class DecoderGroup {
     static_assert(BatchedModel<Model>, "flashback: a DecoderGroup needs a model with evaluate_each (BatchedModel)");
 
 public:
     /// Adds a text, which continues a prompt, and gives its number: 0, 1, 2, ... Tokens are handed to `on_token(token)`, as a Decoder
-    /// does. Model and retriever must outlive the group.
-    /// Throws    as Decoder::generate
+    /// does; it may add texts. Model and retriever must outlive the group.
+    /// Throws    Error{contract} if the text of another model of the group that has not ended is this one's, or cannot share passes with
+    ///           it; as Decoder::generate
     template <class RetrieverT, class PoliciesT, class OnToken>
     std::size_t add(Model& model, RetrieverT& retriever, PoliciesT policies, TokenSpan prompt, const GenerateOptions& options,
                     OnToken on_token) {
+        for (const auto& text : texts_) {
+            if (text->ended) continue;
+            FLASHBACK_ASSERT(&text->model() != &model, "a group was given a model whose text has not ended");
+            if constexpr (requires { Model::can_share_passes(model, model); }) {
+                FLASHBACK_ASSERT(
+                    Model::can_share_passes(text->model(), model),
+                    "a group was given a model that cannot share passes with the others: their weights, adapters, scales "
+                    "and elements of the cache must be the same");
+            }
+        }
         auto text = std::make_unique<TextOf<RetrieverT, PoliciesT, OnToken>>(
-            Decoder<Model, RetrieverT, PoliciesT>{model, retriever, std::move(policies)}, std::move(on_token));
+            Decoder<Model, RetrieverT, PoliciesT>{model, retriever, std::move(policies)}, std::move(on_token), options.stop);
         text->decoder.start(prompt, options);
         texts_.push_back(std::move(text));
         return texts_.size() - 1;
@@ -49,23 +61,24 @@ public:
     /// One pass: does what each text needs until it has tokens to evaluate, and evaluates those of all. Tells whether there were any; if
     /// not, all texts have ended.
     /// Throws    as Decoder::generate for one of the texts, which then ends with what it has; call again, and the others go on. What
-    ///           `evaluate_each` throws; call again, and it is tried again
+    ///           `evaluate_each` throws, if there are no pages, say; call again, and it is tried again
     bool step() {
         hand_out();  // what an error left
         models_.clear();
         tokens_.clear();
-        evaluating_.clear();
-        for (const auto& text : texts_) {
-            if (text->ended) continue;
-            const std::optional<TokenSpan> tokens = text->advance();
+        waiting_.clear();
+        for (std::size_t i = 0; i < texts_.size(); ++i) {  // on_token may add texts
+            Text& text = *texts_[i];
+            if (text.ended) continue;
+            const std::optional<TokenSpan> tokens = text.advance();
             if (!tokens) continue;
-            models_.push_back(&text->model());
+            models_.push_back(&text.model());
             tokens_.push_back(*tokens);
-            evaluating_.push_back(text.get());
+            waiting_.push_back(&text);
         }
-        handed_out_ = evaluating_.size();
         if (models_.empty()) return false;
         logits_ = Model::evaluate_each(models_, tokens_);
+        evaluated_.swap(waiting_);
         handed_out_ = 0;
         hand_out();
         return true;
@@ -78,12 +91,22 @@ public:
         }
     }
 
+    /// Whether a text has ended, be it by an error: result(text).stop tells how.
+    /// Throws    Error{contract} if there is no such text
+    bool ended(std::size_t text) const { return at(text).ended; }
+
+    /// Ends a text now, with what it has.
+    /// Throws    Error{contract} if there is no such text
+    void cancel(std::size_t text) {
+        Text& its = at(text);
+        if (its.ended) return;
+        its.ended = true;
+        its.cancel();
+    }
+
     /// What a text has come to.
     /// Throws    Error{contract} if there is no such text
-    const Generation& result(std::size_t text) const {
-        FLASHBACK_ASSERT(text < texts_.size(), "a group has no text ", text, ": it has ", texts_.size());
-        return texts_[text]->result();
-    }
+    const Generation& result(std::size_t text) const { return at(text).result(); }
 
 private:
     /// A text, whatever its policies are.
@@ -95,6 +118,7 @@ private:
         virtual Model& model() = 0;
         virtual std::optional<TokenSpan> advance() = 0;
         virtual void evaluated(std::span<const float> logits) = 0;
+        virtual void cancel() = 0;
         virtual const Generation& result() const = 0;
 
         bool ended = false;
@@ -102,39 +126,52 @@ private:
 
     template <class RetrieverT, class PoliciesT, class OnToken>
     struct TextOf final : Text {
-        TextOf(Decoder<Model, RetrieverT, PoliciesT> its, OnToken hears)
-            : decoder(std::move(its)), on_token(std::move(hears)) {}
+        TextOf(Decoder<Model, RetrieverT, PoliciesT> its, OnToken hears, std::stop_token stops)
+            : decoder(std::move(its)), on_token(std::move(hears)), stop(std::move(stops)) {}
 
         Model& model() override { return decoder.model(); }
         std::optional<TokenSpan> advance() override {
             this->ended = true;  // also if it throws
-            const std::optional<TokenSpan> tokens = decoder.advance(on_token);
+            std::optional<TokenSpan> tokens = decoder.advance(on_token);
+            if (tokens && stop.stop_requested()) {
+                decoder.cancel();
+                tokens.reset();
+            }
             this->ended = !tokens;
             return tokens;
         }
         void evaluated(std::span<const float> logits) override { decoder.evaluated(logits); }
+        void cancel() override { decoder.cancel(); }
         const Generation& result() const override { return decoder.partial(); }
 
         Decoder<Model, RetrieverT, PoliciesT> decoder;
         OnToken on_token;
+        std::stop_token stop;
     };
 
     /// Gives the texts of the last pass their logits.
     void hand_out() {
-        while (handed_out_ < evaluating_.size()) {
-            Text& text = *evaluating_[handed_out_];
-            const std::size_t each = logits_.size() / evaluating_.size();
+        while (handed_out_ < evaluated_.size()) {
+            Text& text = *evaluated_[handed_out_];
+            const std::size_t each = logits_.size() / evaluated_.size();
             const std::span<const float> logits = logits_.subspan(handed_out_++ * each, each);
+            if (text.ended) continue;  // it was cancelled meanwhile
             text.ended = true;  // unless it goes well
             text.evaluated(logits);
             text.ended = false;
         }
     }
 
+    Text& at(std::size_t text) const {
+        FLASHBACK_ASSERT(text < texts_.size(), "a group has no text ", text, ": it has ", texts_.size());
+        return *texts_[text];
+    }
+
     std::vector<std::unique_ptr<Text>> texts_;
     std::vector<Model*> models_;
     std::vector<TokenSpan> tokens_;
-    std::vector<Text*> evaluating_;  // those of the last pass
+    std::vector<Text*> waiting_;    // whose tokens these are
+    std::vector<Text*> evaluated_;  // those of the last pass
     std::span<const float> logits_;
     std::size_t handed_out_ = 0;  // to how many of them
 };

@@ -33,10 +33,12 @@ struct KVPage {
 /// Memory for paged caches of one shape, in any number of threads. What is given back is kept for the next one that asks.
 class KVPagePool {
 public:
-    /// Throws    Error{contract} for an element that caches cannot have; std::bad_alloc, also if a page is more bytes than an object
-    ///           can have
+    /// Throws    Error{contract} for an element that caches cannot have, or if more is reserved than the budget; std::bad_alloc, also if a
+    ///           page is more bytes than an object can have
     explicit KVPagePool(const KVShape& shape, KVPagePoolOptions options = {})
         : shape_(shape), page_bytes_(checked_page_bytes(shape)), options_(options) {
+        FLASHBACK_ASSERT(options.reserved <= options.budget, "a pool reserves ", options.reserved, " bytes, but its budget is ",
+                         options.budget);
         const std::lock_guard lock{mutex_};
         for (std::size_t i = options.reserved / page_bytes_; i > 0; --i) free_.push_back(make());
     }

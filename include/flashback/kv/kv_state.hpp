@@ -14,6 +14,7 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -48,7 +49,7 @@ void write_kv_state(const KVStateKey& key, const Cache& cache, Sink&& sink) {
     const KVShape shape = cache.shape();
     const std::size_t pages = detail::tiles_of(key.tokens.size());
     std::vector<std::byte> tile(detail::tile_bytes(shape));
-    const auto each_tile = [&](std::size_t page, const auto& visit) {
+    const auto each_tile = [&](std::size_t page, auto&& visit) {
         const std::size_t positions = std::min(tile_positions, key.tokens.size() - page * tile_positions);
         for (std::size_t layer = 0; layer < shape.layers; ++layer) {
             for (std::size_t head = 0; head < shape.kv_heads; ++head) {
@@ -68,6 +69,12 @@ void write_kv_state(const KVStateKey& key, const Cache& cache, Sink&& sink) {
     for (std::size_t page = 0; page < pages; ++page) each_tile(page, sink);
 }
 
+/// What was read of a state.
+struct RestoredTokens {
+    TokenBuffer tokens;
+    bool whole;  ///< whether these are all of it
+};
+
 /// Reads the first `positions` positions of a state, or all if it has fewer, into an empty cache, by `read(bytes, what)`, which fills
 /// `bytes` with what comes next, or throws. Gives their tokens. `name` is what errors call the state.
 /// Throws    Error{format} if it is no state, or damaged; Error{unsupported} for another version or order of bytes; Error{contract} if it is
@@ -75,9 +82,9 @@ void write_kv_state(const KVStateKey& key, const Cache& cache, Sink&& sink) {
 ///           `read` and the cache throw. Then the cache is of no use
 /// Cost      reads as much as it restores, once
 template <RawKVCache Cache, class Read>
-TokenBuffer read_kv_state(std::uint64_t fingerprint, Cache& cache, std::size_t positions, const std::string& name,
-                          Read&& read) {
-    const detail::KVStateFront front = detail::read_kv_state_front(name, read);
+RestoredTokens read_kv_state(std::uint64_t fingerprint, Cache& cache, std::size_t positions, const std::string& name,
+                             Read&& read) {
+    detail::KVStateFront front = detail::read_kv_state_front(name, read);
     front.check(name, fingerprint, cache.shape());
     const KVShape shape = cache.shape();
     positions = std::min(positions, front.tokens.size());
@@ -98,7 +105,9 @@ TokenBuffer read_kv_state(std::uint64_t fingerprint, Cache& cache, std::size_t p
         if (sum.value() != front.sums[page]) detail::damaged_kv_state(name, "a page does not give its checksum");
     }
     cache.commit(positions);
-    return {front.tokens.begin(), front.tokens.begin() + static_cast<std::ptrdiff_t>(positions)};
+    const bool whole = positions == front.tokens.size();
+    front.tokens.resize(positions);
+    return {std::move(front.tokens), whole};
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

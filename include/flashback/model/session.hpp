@@ -114,8 +114,9 @@ public:
     /// Shape     (vocab_size()), or (0) when stopped
     /// Requires  `tokens` is not a view of this session's own `tokens()`
     /// Throws    Error{contract} for no tokens, or an id for which neither the model nor its adapter has an input row;
-    ///           Error{window} if they do not fit; then nothing has changed
-    /// Cost      allocates nothing; the head is evaluated for the last token only
+    ///           Error{window} if they do not fit into the window, or into the pool of a cache of pages; std::bad_alloc; then nothing has changed
+    /// Cost      allocates nothing, but pages if a pool has none left, and the scratch of a branch that never evaluated; the head is
+    ///           evaluated for the last token only
     std::span<const float> evaluate(TokenSpan tokens, std::stop_token stop = {}) {
         check(tokens);
         const bool whole = pieces(tokens, stop, [&](std::size_t rows, bool last) {
@@ -139,12 +140,19 @@ public:
         return {all.data(), whole ? all.size() : 0};
     }
 
+    /// Whether two sessions can share passes: they have the same weights, adapter, scale of it, and element of the cache.
+    static bool can_share_passes(const BasicSession& a, const BasicSession& b) noexcept {
+        return a.model_ == b.model_ && a.options_.adapter == b.options_.adapter &&
+               a.options_.adapter_scale == b.options_.adapter_scale && a.cache_element() == b.cache_element();
+    }
+
     /// Appends tokens to each of several sessions, in passes that they share, and gives the logits after the last token of each, valid
     /// until the first session evaluates again. Each comes to the bits that it comes to alone.
     /// Shape     (sessions.size(), vocab_size()) row-major
     /// Requires  nobody else uses one of the sessions meanwhile
-    /// Throws    Error{contract} for no sessions, another number of texts, a session that is given twice, or sessions that differ in
-    ///           model, adapter, its scale, or element of the cache; as `evaluate` for each of them; then nothing has changed
+    /// Throws    Error{contract} for no sessions, another number of texts, a session that is null or given twice, or sessions that cannot
+    ///           share passes; as `evaluate` for each of them; then nothing has changed, but a page that was about to be written may be a
+    ///           copy already
     /// Cost      reads the weights once for each piece of the first session, not once for each session
     static std::span<const float> evaluate_each(std::span<BasicSession* const> sessions, std::span<const TokenSpan> tokens);
 
@@ -153,7 +161,8 @@ public:
     /// Requires  the first `sees` positions see no blocks
     /// Throws    Error{contract} as `evaluate`, or if fewer than `sees` such positions are held; Error{window} if the model was trained
     ///           for fewer positions than the last one of the block; std::bad_alloc; then nothing has changed
-    /// Cost      a forward pass over the tokens without the output matrix, and a cache for them
+    /// Cost      a forward pass over the tokens without the output matrix, and a cache for them, whose memory is its own: a store bounds
+    ///           it, a pool of pages does not
     std::shared_ptr<const Block> block(TokenSpan tokens, std::size_t sees, std::size_t first_position) {
         check_ids(tokens);
         FLASHBACK_ASSERT(sees <= plain_size(), "a block sees ", sees, " positions of the text, but ", plain_size(),
@@ -189,7 +198,8 @@ public:
     /// token sees what stands at least `SessionOptions::block_gap` positions in front of it. If the session is cut back to where it is
     /// now, or before, it sees no blocks any more.
     /// Throws    Error{contract} for a block that is null, was evaluated by a session of another fingerprint, or sees another head
-    ///           than the tokens held; std::bad_alloc; then nothing has changed
+    ///           than the tokens held; std::bad_alloc, or Error{window}, if there is no memory for what saw other blocks; then nothing
+    ///           has changed
     /// Cost      copies pointers, and the positions that saw other blocks; the first call reserves a second cache of the whole window.
     ///           Tokens in front of the end of a block are evaluated one by one
     void see(std::vector<std::shared_ptr<const Block>> blocks) {
@@ -220,7 +230,7 @@ public:
     /// A second session that holds the same tokens and goes its own way; the weights are shared.
     /// Throws    std::bad_alloc
     /// Cost      a fork of the cache: a copy of the positions held, or pointers to pages. The branch reserves its scratch when it first
-    ///           evaluates by itself
+    ///           evaluates by itself. It has the same executor, which evaluates for one thread at a time
     BasicSession fork() const { return BasicSession{*this, cache_.fork()}; }
 
     /// Writes the first plain_size() positions by `sink(bytes)`; save_session has the usual sinks.
@@ -236,11 +246,11 @@ public:
     template <class Read, class Done>
     std::size_t restore(Read&& read, std::size_t positions, const std::string& name, const Done& done) {
         Cache fresh = cache_.text().sibling();
-        TokenBuffer held = read_kv_state(fingerprint(), fresh, positions, name, read);
-        done(held.size() < positions);
+        const RestoredTokens held = read_kv_state(fingerprint(), fresh, positions, name, read);
+        done(held.whole);
         cache_ = detail::SessionCache<Cache>{std::move(fresh), options_.block_gap};
-        tokens_.assign(held.begin(), held.end());
-        return held.size();
+        tokens_.assign(held.tokens.begin(), held.tokens.end());
+        return tokens_.size();
     }
 
 private:
@@ -309,6 +319,9 @@ private:
     // next call.
     template <class AfterPiece>
     bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece) {
+        static_cast<void>(scratch());
+        BasicSession* const self = this;
+        const ReleaseEach release{{&self, 1}};
         cache_.reserve(size() + tokens.size());
         TokenSpan rest = tokens;
         while (!rest.empty() && !stop.stop_requested()) {
@@ -319,7 +332,6 @@ private:
             after_piece(place.rows, rest.empty());
         }
         commit(tokens.first(tokens.size() - rest.size()));
-        if (!rest.empty()) cache_.release_reserved();
         return rest.empty();
     }
 
@@ -345,8 +357,19 @@ private:
         }
     }
 
+    /// Gives back, at the end of a scope, what was reserved in sessions and is not held.
+    struct ReleaseEach {
+        explicit ReleaseEach(std::span<BasicSession* const> its) noexcept : sessions(its) {}
+        ReleaseEach(const ReleaseEach&) = delete;
+        ReleaseEach& operator=(const ReleaseEach&) = delete;
+        ~ReleaseEach() {
+            for (BasicSession* session : sessions) session->cache_.release_unused();
+        }
+
+        std::span<BasicSession* const> sessions;
+    };
+
     static void check_each(std::span<BasicSession* const> sessions, std::span<const TokenSpan> tokens);
-    static void reserve_each(std::span<BasicSession* const> sessions, std::span<const TokenSpan> tokens);
 
     static constexpr std::size_t rows_of_logits = 16;  // this many share one reading of the head
 

@@ -25,7 +25,7 @@ void restore(std::span<const std::byte> bytes, std::size_t positions) {
     if (bytes.size() >= tokens_at) std::memcpy(&fingerprint, bytes.data() + fingerprint_at, sizeof(fingerprint));
     Cache cache{shape};
     std::span<const std::byte> rest = bytes;
-    const TokenBuffer tokens =
+    const auto [tokens, whole] =
         read_kv_state(fingerprint, cache, positions, "fuzz", [&](std::span<std::byte> to, std::string_view what) {
             if (to.size() > rest.size()) detail::damaged_kv_state("fuzz", what);
             std::ranges::copy(rest.first(to.size()), to.begin());
@@ -34,7 +34,7 @@ void restore(std::span<const std::byte> bytes, std::size_t positions) {
     fuzz_check(tokens.size() <= positions && cache.size() == tokens.size(),
                "as many positions as tokens, and as were asked for");
     if (!tokens.empty()) flashback_test::touch({cache.tile(0, 1, (tokens.size() - 1) / tile_positions).keys, 4});
-    if (tokens.size() == positions) return;
+    if (!whole) return;
     // All of it was read: what is written again are the same bytes, apart from positions behind the last token.
     std::vector<std::byte> again;
     write_kv_state({fingerprint, tokens}, cache,

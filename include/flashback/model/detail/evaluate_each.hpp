@@ -16,26 +16,13 @@ void BasicSession<Cache>::check_each(std::span<BasicSession* const> sessions, st
     FLASHBACK_ASSERT(!sessions.empty() && sessions.size() == tokens.size(),
                      "evaluate_each needs at least 1 session, and tokens for each, found ", sessions.size(), " and ",
                      tokens.size());
-    const BasicSession& first = *sessions.front();
     for (std::size_t i = 0; i < sessions.size(); ++i) {
+        FLASHBACK_ASSERT(sessions[i] != nullptr, "session ", i, " of evaluate_each is null");
         const BasicSession& its = *sessions[i];
         FLASHBACK_ASSERT(std::ranges::count(sessions, sessions[i]) == 1, "session ", i, " was given to evaluate_each twice");
-        FLASHBACK_ASSERT(
-            its.model_ == first.model_ && its.options_.adapter == first.options_.adapter &&
-                its.options_.adapter_scale == first.options_.adapter_scale && its.cache_element() == first.cache_element(),
-            "session ", i, " of evaluate_each has another model, adapter, scale or element of the cache than the first");
+        FLASHBACK_ASSERT(can_share_passes(*sessions.front(), its), "session ", i,
+                         " of evaluate_each has another model, adapter, scale or element of the cache than the first");
         its.check(tokens[i]);
-    }
-}
-
-template <class Cache>
-void BasicSession<Cache>::reserve_each(std::span<BasicSession* const> sessions, std::span<const TokenSpan> tokens) {
-    std::size_t i = 0;
-    try {
-        for (; i < sessions.size(); ++i) sessions[i]->cache_.reserve(sessions[i]->size() + tokens[i].size());
-    } catch (...) {
-        for (BasicSession* session : sessions.first(i)) session->cache_.release_reserved();
-        throw;
     }
 }
 
@@ -49,8 +36,9 @@ std::span<const float> BasicSession<Cache>::evaluate_each(std::span<BasicSession
     s.all_logits.resize(sessions.size() * vocab);
     s.each.assign(sessions.size(), {});
     s.places.reserve(sessions.size());
+    const ReleaseEach release{sessions};
+    for (std::size_t i = 0; i < sessions.size(); ++i) sessions[i]->cache_.reserve(sessions[i]->size() + tokens[i].size());
     s.tokens.reserve(s.work.rows);
-    reserve_each(sessions, tokens);
     for (;;) {
         s.places.clear();
         s.tokens.clear();

@@ -18,6 +18,17 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
+/// Gives back, at the end of a scope, what was reserved in caches and is not held.
+template <class Cache>
+struct ReleaseUnused {
+    explicit ReleaseUnused(Cache& its) noexcept : cache(its) {}
+    ReleaseUnused(const ReleaseUnused&) = delete;
+    ReleaseUnused& operator=(const ReleaseUnused&) = delete;
+    ~ReleaseUnused() { cache.truncate(cache.size()); }
+
+    Cache& cache;
+};
+
 /// Positions are those of one sequence. While it sees blocks, new ones go to a second cache, the tail, so that both can be read span by
 /// span: what stood there before, the blocks, the tail.
 template <class Cache>
@@ -40,9 +51,10 @@ public:
         if (tail_ && tail_->size() > 0) {
             const std::size_t front = cache_.size();
             const std::size_t all = front + tail_->size();
+            const ReleaseUnused release{cache_};
             cache_.reserve(all);
-            plain_ = std::min(plain_, front);
             copy_positions(*tail_, {0, tail_->size()}, cache_, front);
+            plain_ = std::min(plain_, front);
             cache_.commit(all);
             tail_->truncate(0);
         }
@@ -65,7 +77,7 @@ public:
     /// Throws    what the cache throws; then nothing has changed
     void reserve(std::size_t n) { written().reserve(n - front()); }
     /// Gives back what was reserved behind the positions that are held.
-    void release_reserved() { written().truncate(written().size()); }
+    void release_unused() { written().truncate(written().size()); }
     /// Requires  the positions up to n were evaluated
     void commit(std::size_t n) { written().commit(n - front()); }
 
