@@ -2,6 +2,7 @@
 /// them; it quotes this file.
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/policy/any_policy.hpp"
+#include "flashback/policy/carry_out.hpp"
 #include "flashback/testing/null_model.hpp"
 
 #include <algorithm>
@@ -165,6 +166,45 @@ void test_in_the_loop() {
     check(std::ranges::find(run.tokens, 63) == run.tokens.end(), "a marker is never generated");
 }
 
+/// A loop of one's own with passages beside the text, over a model that can hold blocks.
+TokenBuffer write_beside(testing::NullBlockModel& model, testing::NullRetriever& search, TokenBuffer text, std::size_t count) {
+    const auto policies = Policies{}.layout(PassagesAside{});
+    const TokenBuffer head{1};
+    PlanScratch scratch;
+    TokenBuffer held;            // what the model holds
+    std::size_t held_plain = 0;  // how many of these tokens saw no passages
+    for (std::size_t i = 0; i < count; ++i) {
+        std::span<const float> logits;
+        if (i % 16 == 0) {
+            const auto found = search.retrieve({}, 1);
+            const ContextParts parts{.head = head, .passages = found, .context = text, .held_plain = held_plain};
+            const ContextPlan plan = plan_context(policies, held, parts, scratch);
+            logits = carry_out(model, plan, head.size()).logits;
+            held.assign(plan.wanted.begin(), plan.wanted.end());
+            held_plain = plan.plain_after(held_plain);
+        } else {
+            held.push_back(text.back());
+            logits = model.evaluate(TokenSpan{text}.last(1));
+        }
+        text.push_back(Greedy{}(logits));
+    }
+    return text;
+}
+
+void test_beside_in_ones_own_loop() {
+    const TokenBuffer prompt(20, 5);
+    testing::NullBlockModel theirs{vocab};
+    testing::NullRetriever their_search{20, vocab};
+    TokenBuffer text = write_beside(theirs, their_search, prompt, 50);
+
+    testing::NullBlockModel ours{vocab};
+    testing::NullRetriever our_search{20, vocab};
+    Decoder decoder{ours, our_search, Policies{}.layout(PassagesAside{})};
+    const Generation run = decoder.generate(prompt, {.max_tokens = 50, .head = TokenBuffer{1}});
+    text.erase(text.begin(), text.begin() + 20);
+    check(text == run.tokens, "both loops write the same");
+}
+
 /// What --schedule=NAME of a program gives.
 AnySchedule schedule_named(std::string_view name) {
     if (name == "never") return AnySchedule{Never{}};
@@ -190,6 +230,7 @@ int main() try {
     test_by_hand();
     test_in_the_loop();
     test_chosen_at_run_time();
+    test_beside_in_ones_own_loop();
     std::cout << "all policies do as they say\n";
     return 0;
 } catch (const std::exception& error) {

@@ -32,10 +32,11 @@ void AsideOption::add(CLI::App& command, CLI::Option* needed) {
 }
 
 void AsideOption::add_element(CLI::App& command, CLI::Option* needed) {
-    added(command.add_option("--passage-element", element_,
-                             "With --layout aside: what keys and values of passages are rounded to: as-evaluated, f16 or int8"),
+    added(command.add_option_function<std::string>(
+              "--passage-element", [this](const std::string& name) { element_ = elements.at(name); },
+              "With --layout aside: what keys and values of passages are rounded to"),
           needed)
-        ->transform(CLI::CheckedTransformer(elements))
+        ->check(CLI::IsMember(std::vector<std::string>{"as-evaluated", "f16", "int8"}))
         ->type_name("ELEMENT")
         ->default_str("as-evaluated");
 }

@@ -84,6 +84,7 @@
 #include "flashback/model/workspace.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/policy/combined_schedules.hpp"
+#include "flashback/policy/carry_out.hpp"
 #include "flashback/policy/context_plan.hpp"
 #include "flashback/policy/decision.hpp"
 #include "flashback/policy/distribution.hpp"

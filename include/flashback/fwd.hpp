@@ -105,6 +105,7 @@ struct OwnedQuery;
 enum class StopReason;
 struct ContextParts;
 struct ContextPlan;
+struct CarriedOut;
 class PlanScratch;
 template <class Schedule = EveryNTokens, class QueryFrom = LastNTokens, class Wrapper = NoMarkers,
           class Layout = AppendPassages, class Reuse = KeepCommonPrefix, class Sampling = Greedy,

@@ -17,6 +17,7 @@
 #include "flashback/data/retrieval_strides.hpp"
 #include "flashback/decoder/generation.hpp"
 #include "flashback/eval/perplexity.hpp"
+#include "flashback/policy/carry_out.hpp"
 #include "flashback/policy/context_plan.hpp"
 
 #include <algorithm>
@@ -112,8 +113,8 @@ private:
         const ContextPlan plan =
             plan_stride(*policies_, held_, {text_, stride, targets.size(), held_plain_}, layout_, scratch_);
         const std::size_t held_before = held_.size();
-        if (plan.keep < held_before) model_->truncate(plan.keep);
-        nats[0] = nats_of(stride.at, evaluate(plan));
+        const CarriedOut done = carry_out(*model_, plan, layout_.head.size());
+        nats[0] = nats_of(stride.at, done.logits);
         if constexpr (ScoringModel<Model>) {
             if (!read.empty()) {
                 const std::span<const float> logits = model_->evaluate_all(read);
@@ -130,22 +131,8 @@ private:
         append(held_, read);
         held_plain_ = plan.plain_after(held_plain_);
         counts_ += {held_.size(), held_.size() - plan.keep, plan.keep, held_before - plan.keep};
-    }
-
-    /// The logits after the plan's last token.
-    std::span<const float> evaluate(const ContextPlan& plan) {
-        if (!plan.sees) return model_->evaluate(plan.feed);
-        if constexpr (BlockModel<Model>) {
-            const std::size_t text = plan.plain - plan.keep;
-            const std::size_t head = layout_.head.size();
-            if (text > 0) static_cast<void>(model_->evaluate(plan.feed.first(text)));
-            const std::size_t evaluated = see_passages(*model_, plan.beside, head);
-            const std::size_t all = plan.beside.empty() ? 0 : scratch_.wrapped.size();
-            counts_ += {all, evaluated, all - std::min(evaluated, all), 0};
-            return model_->evaluate(plan.feed.subspan(text));
-        } else {
-            FLASHBACK_THROW(ErrorCode::contract, "passages beside the text need a model that holds blocks (BlockModel)");
-        }
+        const std::size_t beside = plan.beside.empty() ? 0 : scratch_.wrapped.size();
+        counts_ += {beside, done.beside, beside - std::min(done.beside, beside), 0};
     }
 
     double nats_of(std::size_t index, std::span<const float> logits) const {

@@ -25,8 +25,8 @@ struct ContextParts {
     /// What was laid out last for this text, and the text since; by default what is held. So a layout can leave passages in
     /// place.
     std::optional<TokenSpan> standing = {};
-    /// How many of the tokens that are held saw no passages beside the text. A layout that puts passages there needs it if anything is
-    /// held; ContextPlan::plain_after gives it.
+    /// How many of the tokens that are held saw no passages beside the text: 0 at the start, then what ContextPlan::plain_after gives. A
+    /// layout that puts passages there needs it if anything is held.
     std::optional<std::size_t> held_plain = {};
 };
 
@@ -61,7 +61,8 @@ public:
 };
 
 /// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`. For passages beside the
-/// text, if it `sees`: `evaluate` the first `plain - keep` tokens of `feed`, let the model see `beside`, and evaluate the rest.
+/// text, if it `sees`: `evaluate` the first `plain - keep` tokens of `feed`, if there are any, let the model see `beside`
+/// (see_passages), and evaluate the rest. carry_out does that.
 struct ContextPlan {
     std::size_t keep = 0;                    ///< positions to keep
     TokenSpan feed;                          ///< tokens to evaluate after them; never empty, unless an error was handled
@@ -102,9 +103,9 @@ void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& 
 
 }  // namespace detail
 
-/// Plans a context. This is exact for every layout, wrapper and schedule: keys and values at position i depend only on the
-/// tokens 0..i, and at most the common prefix of `held` and `wanted` is kept. With passages beside the text they depend on the passages
-/// that a token saw, too; so what saw some is evaluated again, unless AsideOptions::exact is false.
+/// Plans a context. This is exact for every layout, wrapper and schedule, unless AsideOptions::exact is false: keys and values at
+/// position i depend only on the tokens 0..i, and at most the common prefix of `held` and `wanted` is kept. With passages beside the text
+/// they depend on the passages that a token saw, too; so what saw some is evaluated again.
 ///
 /// If all wanted tokens are held already, the last of them is fed again: without it there are no logits.
 ///
