@@ -5,6 +5,7 @@
 #include "flashback/core/random.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
+#include "flashback/kv/kv_bytes.hpp"
 #include "flashback/kv/paged_kv_cache.hpp"
 #include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
@@ -31,9 +32,9 @@ KVShape small_cache(DType element, std::size_t positions) {
 /// The cache of Llama 2 7B: 0.5 MB a position in f16. Nothing below writes to it, so it takes no memory.
 constexpr KVShape large_cache{.layers = 32, .kv_heads = 32, .head_dim = 128, .positions = 4096, .element = DType::f16};
 
-double bytes_of(const KVShape& shape, std::size_t positions) {
-    return static_cast<double>(detail::bytes_of_tiles(shape, 1)) / static_cast<double>(tile_positions) *
-           static_cast<double>(positions);
+double bytes_of(KVShape shape, std::size_t positions) {
+    shape.positions = tile_positions;
+    return static_cast<double>(kv_bytes(shape)) / tile_positions * static_cast<double>(positions);
 }
 
 void copy_memory(benchmark::State& state) {

@@ -151,6 +151,7 @@ struct GemmShape;
 enum class GemmStart : bool;
 enum class Half : std::uint16_t;
 enum class BFloat16 : std::uint16_t;
+enum class Int8 : std::int8_t;
 struct AttentionQuery;
 struct SeesNoOther;
 struct NormGradients;
@@ -261,6 +262,7 @@ using Session = BasicSession<ContiguousKVCache>;
 /// Keys and values in pages: its forks cost pointers.
 using PagedSession = BasicSession<PagedKVCache>;
 struct RestoreOptions;  // all positions
+struct SessionBytes;
 template <class Cache>
 struct SeenPositions;
 template <class Cache>

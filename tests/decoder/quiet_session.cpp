@@ -2,9 +2,13 @@
 #include "decoder/quiet.hpp"
 
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/kv/paged_kv_cache.hpp"
 #include "flashback/model/session.hpp"
+#include "flashback/model/session_bytes.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/testing/null_model.hpp"
+#include "support/allocations.hpp"
+#include "support/errors.hpp"
 #include "support/random_adapter.hpp"
 #include "support/random_model.hpp"
 
@@ -54,6 +58,32 @@ TEST_CASE("Neither does an adapter") {
     const auto markers = Policies{}.schedule(EveryNTokens{40}).wrapper(MarkerTokens{3, 4});
     check(markers, {.adapter = adapter});
     check(markers, {.executor = pool, .adapter = adapter, .adapter_scale = 0.5f});
+}
+
+TEST_CASE("Neither do pages, if the pool has reserved them") {
+    const auto model = random_model({.layers = 1});
+    const KVShape shape = PagedSession::cache_shape(model);
+    const std::size_t budget = 8 * KVPagePool{shape}.page_bytes();
+    const auto pages = std::make_shared<KVPagePool>(shape, KVPagePoolOptions{.budget = budget, .reserved = budget});
+    PagedSession session{model, {}, nullptr, [&](const KVShape& its) { return PagedKVCache{its, pages}; }};
+    testing::NullRetriever retriever{12, session.vocab_size()};
+    check_quiet(session, retriever, Policies{}.schedule(EveryNTokens{40}).wrapper(MarkerTokens{3, 4}));
+}
+
+TEST_CASE("the bytes of a session are known before it is built") {
+    const auto model = random_model({.layers = 2, .kv_heads = 2, .head_dim = 8, .window = 400});
+    const SessionBytes bytes = session_bytes(model);
+    CHECK(bytes.cache == std::size_t{2} * 2 * 2 * 8 * 448 * sizeof(float));
+    CHECK(bytes.cache == ContiguousKVCache{Session::cache_shape(model)}.bytes());
+    CHECK(session_bytes(model, {.cache = DType::i8}).cache == std::size_t{2} * 2 * 2 * (8 + 4) * 448);
+    CHECK(session_bytes(model, {.window = 65}).cache == std::size_t{2} * 2 * 2 * 8 * 128 * sizeof(float));
+    CHECK(session_bytes(model, {.piece = 16}).scratch < bytes.scratch / 10);
+    CHECK(bytes.all() == bytes.cache + bytes.scratch);
+    const std::size_t taken = allocations_of([&] { const Session session{model}; }).bytes;
+    CHECK(taken >= bytes.all());
+    CHECK(taken < bytes.all() + 4 * 400 + 2000);  // and the tokens
+    check_error(ErrorCode::contract, "asks for a window of 401",
+                [&] { static_cast<void>(session_bytes(model, {.window = 401})); });
 }
 
 }  // namespace test_decoder_quiet_session

@@ -5,7 +5,7 @@
 /// as a GGUF file stores them, and of the keys and values that it reads.
 #pragma once
 
-#include "flashback/kv/detail/tile_rows.hpp"
+#include "flashback/kv/kv_bytes.hpp"
 #include "flashback/measure/machine_peaks.hpp"
 #include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
@@ -114,8 +114,8 @@ inline ModelCost cost_of(const Transformer& model, DType cache = DType::f32) {
     for (const TensorSize& tensor : tensors_of_a_token(model)) cost.weight_bytes += tensor.bytes();
     // One product of the query with each key, and one of each weight with a value.
     cost.attention_operations = 4.0 * static_cast<double>(c.layers * c.heads * c.head_dim);
-    const std::size_t tile = detail::bytes_of_tiles({c.layers, c.kv_heads, c.head_dim, 0, cache}, 1);
-    cost.cache_bytes = static_cast<double>(tile) / static_cast<double>(tile_positions);
+    cost.cache_bytes =
+        static_cast<double>(kv_bytes({c.layers, c.kv_heads, c.head_dim, tile_positions, cache})) / tile_positions;
     return cost;
 }
 

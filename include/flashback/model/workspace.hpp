@@ -39,6 +39,14 @@ struct Workspace {
           converted(rows, std::max({c.width, c.heads * c.head_dim, c.embedding_width})),
           converted_hidden(rows, c.hidden) {}
 
+    std::size_t bytes() const noexcept {
+        std::size_t floats = 0;
+        for (const AlignedBuffer<float>* buffer : {&stream, &normed, &added, &queries, &keys, &values, &attended, &gate, &up,
+                                                   &lora_down, &cosine, &sine, &embedding_rows})
+            floats += buffer->size();
+        return floats * sizeof(float) + positions.size() * sizeof(std::size_t) + converted.bytes() + converted_hidden.bytes();
+    }
+
     std::size_t rows;
     std::size_t stream_stride, q_stride, kv_stride, hidden_stride;
     std::size_t lora_stride;       ///< of `lora_down`; 0 without an adapter

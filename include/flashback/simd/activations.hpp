@@ -102,6 +102,11 @@ public:
           quads_(rows * blocks_a_row_ * activation_block / line_inputs),
           blocks_(rows * blocks_a_row_) {}
 
+    std::size_t bytes() const noexcept {
+        return pairs_.size() * sizeof(ActivationPair) + quads_.size() * sizeof(ActivationQuad) +
+               blocks_.size() * sizeof(ActivationBlock);
+    }
+
     /// Converts the elements [first, first + count) of row r.
     /// Shape     x (width): the whole row
     /// Requires  first is a multiple of 32; for int8 so is count
