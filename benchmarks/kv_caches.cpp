@@ -6,7 +6,9 @@
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/kv/kv_bytes.hpp"
+#include "flashback/kv/kv_state.hpp"
 #include "flashback/kv/paged_kv_cache.hpp"
+#include "flashback/kv/prefix_store.hpp"
 #include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
 #include "peak.hpp"
@@ -16,6 +18,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -132,6 +136,83 @@ void copy_on_write(benchmark::State& state) {
 }
 BENCHMARK(copy_on_write<DType::f32>)->Arg(1)->Arg(63)->Unit(benchmark::kMicrosecond);
 BENCHMARK(copy_on_write<DType::f16>)->Arg(63)->Unit(benchmark::kMicrosecond);
+
+/// Saves and restores 2240 positions of the 1.1 B shape in f32: 100 MB.
+KVShape state_shape() { return small_cache(DType::f32, 2240); }
+PagedKVCache filled_cache() {
+    const KVShape shape = state_shape();
+    PagedKVCache cache{shape};
+    cache.reserve(shape.positions);
+    const std::vector<float> row(shape.head_dim, 0.5f);
+    for (std::size_t p = 0; p < shape.positions; ++p)
+        for (std::size_t layer = 0; layer < shape.layers; ++layer)
+            for (std::size_t head = 0; head < shape.kv_heads; ++head) cache.write(layer, head, p, row.data(), row.data());
+    cache.commit(shape.positions);
+    return cache;
+}
+std::vector<std::byte> saved_state(const PagedKVCache& cache) {
+    std::vector<std::byte> bytes;
+    bytes.reserve(kv_bytes(cache.shape()) + (std::size_t{1} << 20));
+    write_kv_state({1, TokenBuffer(cache.size(), 7)}, cache,
+                   [&](std::span<const std::byte> some) { bytes.insert(bytes.end(), some.begin(), some.end()); });
+    return bytes;
+}
+void save_state(benchmark::State& state) {
+    const PagedKVCache cache = filled_cache();
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(saved_state(cache).data());
+    count_bytes(state, bytes_of(state_shape(), state_shape().positions));
+}
+BENCHMARK(save_state)->Unit(benchmark::kMillisecond);
+/// Into pages that the pool has already.
+void restore_state(benchmark::State& state) {
+    const std::vector<std::byte> bytes = saved_state(filled_cache());
+    PagedKVCache cache{state_shape()};
+    for ([[maybe_unused]] auto _ : state) {
+        cache.truncate(0);
+        std::span<const std::byte> rest = bytes;
+        const auto read = [&](std::span<std::byte> to, std::string_view) {
+            std::memcpy(to.data(), rest.data(), to.size());
+            rest = rest.subspan(to.size());
+        };
+        benchmark::DoNotOptimize(read_kv_state(1, cache, cache.shape().positions, "state", read).whole);
+    }
+    count_bytes(state, bytes_of(state_shape(), state_shape().positions));
+}
+BENCHMARK(restore_state)->Unit(benchmark::kMillisecond);
+
+/// Finds 2000 tokens among 64 texts of as many that differ from one token on; range(0) says from which.
+void find_prefix(benchmark::State& state) {
+    const KVShape shape{.layers = 1, .kv_heads = 1, .head_dim = 4, .positions = 2048};
+    const auto pool = std::make_shared<KVPagePool>(shape);
+    PrefixStore store{pool, std::size_t{1} << 30};
+    TokenBuffer tokens(2000, 7);
+    for (TokenId text = 0; text < 64; ++text) {
+        PagedKVCache cache{shape, pool};
+        cache.reserve(tokens.size());
+        cache.commit(tokens.size());
+        tokens[static_cast<std::size_t>(state.range(0))] = text;
+        store.keep(1, tokens, cache);
+    }
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(store.find(1, tokens, shape.positions).size());
+}
+BENCHMARK(find_prefix)->Arg(0)->Arg(1000)->Unit(benchmark::kMicrosecond);
+
+/// Keeps a page for which another has to go, in a store of 4096.
+void evict_page(benchmark::State& state) {
+    const KVShape shape{.layers = 1, .kv_heads = 1, .head_dim = 4, .positions = 64};
+    const auto pool = std::make_shared<KVPagePool>(shape);
+    PrefixStore store{pool, 4096 * pool->page_bytes()};
+    PagedKVCache cache{shape, pool};
+    cache.reserve(64);
+    cache.commit(64);
+    TokenBuffer tokens(64, 7);
+    for ([[maybe_unused]] auto _ : state) {
+        ++tokens[0];
+        store.keep(1, tokens, cache);
+    }
+    state.counters["evictions"] = static_cast<double>(store.counts().evictions);
+}
+BENCHMARK(evict_page)->Unit(benchmark::kMicrosecond)->Iterations(20000);
 
 std::shared_ptr<const Transformer> shape_of_1b() {
     static const std::shared_ptr<const Transformer> model = [] {

@@ -192,6 +192,8 @@ struct KVPage;
 class KVPagePool;
 class PagedKVCache;
 struct KVStateKey;
+struct PrefixStoreCounts;
+class PrefixStore;
 struct RestoredTokens;
 template <class Cache>
 struct BasicKVBlock;
@@ -263,6 +265,7 @@ using Session = BasicSession<ContiguousKVCache>;
 using PagedSession = BasicSession<PagedKVCache>;
 struct RestoreOptions;  // all positions
 struct SessionBytes;
+class PrefixCached;
 template <class Cache>
 struct SeenPositions;
 template <class Cache>

@@ -3,9 +3,13 @@
 
 #include "flashback/core/config.hpp"
 
+#include <algorithm>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -46,6 +50,19 @@ inline void append(TokenBuffer& out, TokenSpan tokens) { out.insert(out.end(), t
 /// Requires  none of them views `out`
 inline void append(TokenBuffer& out, std::span<const TokenSpan> runs) {
     for (const TokenSpan run : runs) append(out, run);
+}
+
+/// The length of the common prefix of two token sequences.
+/// Cost      one comparison per token
+constexpr std::size_t common_prefix(TokenSpan a, TokenSpan b) noexcept {
+    const std::size_t limit = std::min(a.size(), b.size());
+    std::size_t n = 0;
+    if (!std::is_constant_evaluated()) {  // whole pieces at the speed of memory; the loop finds the place in the last one
+        constexpr std::size_t piece = 128;
+        while (n + piece <= limit && std::memcmp(a.data() + n, b.data() + n, piece * sizeof(TokenId)) == 0) n += piece;
+    }
+    while (n < limit && a[n] == b[n]) ++n;
+    return n;
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

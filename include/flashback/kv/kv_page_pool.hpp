@@ -80,8 +80,9 @@ public:
         }
     }
 
-    /// Takes back a page that nobody uses any more.
-    void give_back(KVPage& page) noexcept {
+    /// Ends one use of a page; it is free when nobody uses it any more.
+    void release(KVPage& page) noexcept {
+        if (page.users.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
         const std::lock_guard lock{mutex_};
         free_.push_back(&page);  // there is room: `make` reserved it
     }

@@ -71,7 +71,7 @@ public:
         KVPage* const mine = pages_.back();
         pages_.pop_back();
         copy_held(*pages_[last], *mine);
-        release(*std::exchange(pages_[last], mine));
+        pool_->release(*std::exchange(pages_[last], mine));
     }
 
     /// Requires  layer and head lie in the shape, and the position is reserved and beyond size()
@@ -113,6 +113,18 @@ public:
         return copy;
     }
 
+    /// A page that it holds.
+    KVPage& page(std::size_t i) const noexcept { return *pages_[i]; }
+
+    /// Holds the first positions of a page, too, which its other users hold as well.
+    /// Requires  the page comes from the same pool and has these positions; size() is a multiple of 64; nothing is reserved behind it; all fit
+    ///           into the shape
+    void share(KVPage& page, std::size_t positions) noexcept {
+        page.users.fetch_add(1, std::memory_order_relaxed);
+        pages_.push_back(&page);
+        size_ += positions;
+    }
+
     /// An empty cache of the same shape and pool.
     PagedKVCache sibling() const { return PagedKVCache{shape_, pool_}; }
 
@@ -128,11 +140,8 @@ private:
                               to.memory.data() + at, false);
     }
 
-    void release(KVPage& page) noexcept {
-        if (page.users.fetch_sub(1, std::memory_order_acq_rel) == 1) pool_->give_back(page);
-    }
     void drop_pages(std::size_t from) noexcept {
-        for (; pages_.size() > from; pages_.pop_back()) release(*pages_.back());
+        for (; pages_.size() > from; pages_.pop_back()) pool_->release(*pages_.back());
     }
 
     KVShape shape_;

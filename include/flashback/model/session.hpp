@@ -163,35 +163,7 @@ public:
     ///           for fewer positions than the last one of the block; std::bad_alloc; then nothing has changed
     /// Cost      a forward pass over the tokens without the output matrix, and a cache for them, whose memory is its own: a store bounds
     ///           it, a pool of pages does not
-    std::shared_ptr<const Block> block(TokenSpan tokens, std::size_t sees, std::size_t first_position) {
-        check_ids(tokens);
-        FLASHBACK_ASSERT(sees <= plain_size(), "a block sees ", sees, " positions of the text, but ", plain_size(),
-                         " are held");
-        if (first_position > model_->config.window || tokens.size() > model_->config.window - first_position) {
-            FLASHBACK_THROW(ErrorCode::window, "a block of ", tokens.size(), " tokens from position ", first_position,
-                            " on does not fit into the ", model_->config.window, " positions of the model");
-        }
-        const BlockKey key{fingerprint(), this->tokens().first(sees), first_position, tokens};
-        if (store_) {
-            if (auto found = store_->find(key)) return found;
-        }
-        KVShape shape = cache_.shape();
-        shape.positions = tokens.size();
-        auto made = std::make_shared<Block>(Block{
-            Cache{shape}, {tokens.begin(), tokens.end()}, {key.seen.begin(), key.seen.end()}, first_position, key.fingerprint});
-        made->cache.reserve(tokens.size());
-        const SeenPositions<Cache> head{&cache_.text(), sees};
-        for (std::size_t done = 0; done < tokens.size();) {
-            const TokenSpan piece = tokens.subspan(done, std::min(tokens.size() - done, scratch().work.rows));
-            const PiecePlace<Cache> place{&made->cache, piece.size(), done, first_position + done, {&head, sees > 0 ? 1u : 0u}};
-            forward(parts(), piece, PiecePlaces<Cache>{&place, 1});
-            done += piece.size();
-            made->cache.commit(done);
-        }
-        evaluated_ += tokens.size();
-        if (store_) return store_->keep(std::move(made));
-        return made;
-    }
+    std::shared_ptr<const Block> block(TokenSpan tokens, std::size_t sees, std::size_t first_position);
 
     /// Lets the tokens that are evaluated from now on see these blocks, and no others: first what is held, then the blocks in this
     /// order, then those tokens up to themselves. Their positions go on after what is held, which keeps what it saw. Of a block, a
@@ -233,6 +205,20 @@ public:
     ///           evaluates by itself. It has the same executor, which evaluates for one thread at a time
     BasicSession fork() const { return BasicSession{*this, cache_.fork()}; }
 
+    /// The cache that holds the first plain_size() positions.
+    const Cache& cache() const noexcept { return cache_.text(); }
+
+    /// Holds what a cache holds, the first of these tokens, in place of what it holds.
+    /// Requires  a session of the same fingerprint evaluated them so; `tokens` is not a view of this session's own
+    /// Throws    Error{contract} for a cache of another shape, or of more positions than tokens; then nothing has changed
+    void adopt(Cache cache, TokenSpan tokens) {
+        FLASHBACK_ASSERT(cache.shape() == cache_.shape() && cache.size() <= tokens.size(), "a session was given a cache of ",
+                         cache.size(), " positions for ", tokens.size(), " tokens, or one of another shape");
+        const TokenSpan held = tokens.first(cache.size());
+        cache_ = detail::SessionCache<Cache>{std::move(cache), options_.block_gap};
+        tokens_.assign(held.begin(), held.end());
+    }
+
     /// Writes the first plain_size() positions by `sink(bytes)`; save_session has the usual sinks.
     /// Throws    as write_kv_state
     template <class Sink>
@@ -248,9 +234,8 @@ public:
         Cache fresh = cache_.text().sibling();
         const RestoredTokens held = read_kv_state(fingerprint(), fresh, positions, name, read);
         done(held.whole);
-        cache_ = detail::SessionCache<Cache>{std::move(fresh), options_.block_gap};
-        tokens_.assign(held.tokens.begin(), held.tokens.end());
-        return tokens_.size();
+        adopt(std::move(fresh), held.tokens);
+        return size();
     }
 
 private:
@@ -394,4 +379,5 @@ static_assert(LanguageModel<Session> && BatchedModel<Session> && ForkableModel<S
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
+#include "flashback/model/detail/evaluate_block.hpp"
 #include "flashback/model/detail/evaluate_each.hpp"

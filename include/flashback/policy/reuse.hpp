@@ -4,26 +4,10 @@
 #include "flashback/core/tokens.hpp"
 #include "flashback/policy/detail/optional_members.hpp"
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
-#include <cstring>
-#include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA {
-
-/// The length of the common prefix of two token sequences.
-/// Cost      one comparison per token
-constexpr std::size_t common_prefix(TokenSpan a, TokenSpan b) noexcept {
-    const std::size_t limit = std::min(a.size(), b.size());
-    std::size_t n = 0;
-    if (!std::is_constant_evaluated()) {  // whole pieces at the speed of memory; the loop finds the place in the last one
-        constexpr std::size_t piece = 128;
-        while (n + piece <= limit && std::memcmp(a.data() + n, b.data() + n, piece * sizeof(TokenId)) == 0) n += piece;
-    }
-    while (n < limit && a[n] == b[n]) ++n;
-    return n;
-}
 
 /// Says how many positions of a cache are kept: `reuse(held, wanted)`, as std::size_t, at most `common_prefix(held, wanted)`.
 /// Callable when const. The optional members are those of a RetrievalSchedule.

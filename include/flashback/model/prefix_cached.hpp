@@ -1,0 +1,68 @@
+/// \file A session that never evaluates the beginning of a text twice.
+#pragma once
+
+#include "flashback/core/language_model.hpp"
+#include "flashback/core/tokens.hpp"
+#include "flashback/kv/prefix_store.hpp"
+#include "flashback/model/session.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+/// A session and a store of prefixes as one LanguageModel. What the session holds is kept in the store when it is cut; before tokens are
+/// evaluated, the store is asked for them. So a decoder whose layout moves the text, a second conversation over the same beginning and a
+/// retry find what was evaluated before, by this session or by another over the same store. Logits are those of the session alone, to
+/// the bit. It refers to both.
+///
+/// The counts of a decoder are those of its plans: they call found tokens evaluated. `work()` counts what really was.
+class PrefixCached {
+public:
+    /// Throws    Error{contract} if the pages of the session come from another pool than those of the store
+    PrefixCached(PagedSession& session, PrefixStore& store) : session_(&session), store_(&store) {
+        FLASHBACK_ASSERT(session.cache().pool() == store.pool(),
+                         "a session over a store of prefixes takes its pages from another pool than the store");
+    }
+
+    /// As PagedSession::evaluate.
+    std::span<const float> evaluate(TokenSpan tokens) {
+        const std::size_t held = session_->size();
+        if (tokens.empty() || session_->plain_size() < held) return session_->evaluate(tokens);
+        wanted_.assign(session_->tokens().begin(), session_->tokens().end());
+        append(wanted_, tokens);
+        // The last token is always evaluated: without it there are no logits.
+        const std::size_t most = std::min(wanted_.size() - 1, session_->window());
+        PagedKVCache found = store_->find(session_->fingerprint(), TokenSpan{wanted_}.first(most), session_->window());
+        if (found.size() > held) session_->adopt(std::move(found), wanted_);
+        return session_->evaluate(TokenSpan{wanted_}.subspan(session_->size()));
+    }
+    /// As PagedSession::truncate; what is held is kept first.
+    void truncate(std::size_t length) {
+        if (length < session_->size()) keep();
+        session_->truncate(length);
+    }
+    /// Keeps what is held, but not what saw passages beside the text.
+    void keep() { store_->keep(session_->fingerprint(), session_->tokens().first(session_->plain_size()), session_->cache()); }
+
+    std::size_t size() const noexcept { return session_->size(); }
+    std::size_t vocab_size() const noexcept { return session_->vocab_size(); }
+    std::size_t window() const noexcept { return session_->window(); }
+    TokenSpan tokens() const noexcept { return session_->tokens(); }
+    TokenSpan head() const noexcept { return session_->head(); }
+    bool is_end(TokenId token) const noexcept { return session_->is_end(token); }
+    std::uint64_t fingerprint() const noexcept { return session_->fingerprint(); }
+    std::size_t work() const noexcept { return session_->work(); }
+
+private:
+    PagedSession* session_;
+    PrefixStore* store_;
+    TokenBuffer wanted_;
+};
+
+static_assert(LanguageModel<PrefixCached> && RemembersTokens<PrefixCached> && FingerprintedModel<PrefixCached> &&
+              CountsWork<PrefixCached>);
+
+}  // namespace flashback::inline FLASHBACK_ISA
