@@ -20,6 +20,15 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
+namespace detail {
+
+template <class... Why>
+[[noreturn]] void refuse_state(const std::string& name, const Why&... why) {
+    FLASHBACK_THROW(ErrorCode::format, "the state '", name, "' is damaged: ", why...);
+}
+
+}  // namespace detail
+
 /// What a state is restored as.
 struct RestoreOptions {
     std::size_t positions = std::numeric_limits<std::size_t>::max();  ///< only the first so many; a prefix of a text is a text
@@ -63,12 +72,12 @@ std::size_t restore_session(BasicSession<Cache>& session, std::span<const std::b
                             const RestoreOptions& options = {}) {
     std::span<const std::byte> rest = bytes;
     const auto read = [&](std::span<std::byte> to, std::string_view what) {
-        if (to.size() > rest.size()) detail::damaged_kv_state(options.name, "it ends in its " + std::string{what});
+        if (to.size() > rest.size()) detail::refuse_state(options.name, "it ends in its ", what);
         if (!to.empty()) std::memcpy(to.data(), rest.data(), to.size());
         rest = rest.subspan(to.size());
     };
     return session.restore(read, options.positions, options.name, [&](bool whole) {
-        if (whole && !rest.empty()) detail::damaged_kv_state(options.name, "more follows its last page");
+        if (whole && !rest.empty()) detail::refuse_state(options.name, "more follows its last page");
     });
 }
 /// Likewise, from a stream, which is read up to the end of what is restored.
@@ -76,7 +85,7 @@ template <class Cache>
 std::size_t restore_session(BasicSession<Cache>& session, std::istream& in, const RestoreOptions& options = {}) {
     const auto read = [&](std::span<std::byte> to, std::string_view what) {
         if (!in.read(reinterpret_cast<char*>(to.data()), static_cast<std::streamsize>(to.size())))
-            detail::damaged_kv_state(options.name, "it ends in its " + std::string{what});
+            detail::refuse_state(options.name, "it ends in its ", what);
     };
     return session.restore(read, options.positions, options.name, [](bool) {});
 }
