@@ -176,7 +176,8 @@ void add_generate(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("generate", "Continue a prompt while retrieving from a corpus");
     add_options(command, *settings);
     command.footer(
-        "Example:\n  flashback generate --corpus README.md --layout aside --prompt 'A KV cache' --max-tokens 64 --temperature 0.8 --top-p "
+        "Example:\n  flashback generate --corpus README.md --layout aside --prompt 'A KV cache' --max-tokens 64 --temperature "
+        "0.8 --top-p "
         "0.95");
     command.callback([settings, &run] {
         if (!settings->prompt.given()) throw CLI::ValidationError("generate needs either --prompt or --prompt-file");

@@ -156,7 +156,7 @@ private:
             const std::size_t each = logits_.size() / evaluated_.size();
             const std::span<const float> logits = logits_.subspan(handed_out_++ * each, each);
             if (text.ended) continue;  // it was cancelled meanwhile
-            text.ended = true;  // unless it goes well
+            text.ended = true;         // unless it goes well
             text.evaluated(logits);
             text.ended = false;
         }
