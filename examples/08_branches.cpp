@@ -42,6 +42,7 @@ void write_branches() {
     trunk.evaluate(prompt);
 
     std::vector<fb::PagedSession> branches;
+    branches.reserve(4);
     for (int i = 0; i < 4; ++i) branches.push_back(trunk.fork());  // pointers to pages
     fb::NoPassages nothing;
     fb::DecoderGroup<fb::PagedSession> group;

@@ -25,7 +25,7 @@ struct SessionBytes {
 /// `evaluate_all` and `evaluate_each` give.
 /// Throws    as the constructor of a session
 /// Cost      none: nothing is written
-inline SessionBytes session_bytes(const std::shared_ptr<const Transformer>& model, SessionOptions options = {}) {
+inline SessionBytes session_bytes(const std::shared_ptr<const Transformer>& model, const SessionOptions& options = {}) {
     const KVShape shape = Session::cache_shape(model, options);
     const std::size_t rank = options.adapter ? options.adapter->most_rank() : 0;
     const Workspace work{model->config, std::min(options.piece, shape.positions), rank};
