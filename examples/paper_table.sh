@@ -167,6 +167,24 @@ tuned() {
     no_adapter
 }
 
+# untuned_ablations PAIR: without an adapter, beside the text and in front of it.
+# shellcheck disable=SC2086  # options that several rows have are lists of words
+untuned_ablations() {
+    some_passages="--passage-tokens 64 --strides $strides --context 230"
+    row "$1" untuned_none none off $some_passages
+    for n in 1 2 4; do
+        row "$1" "aside_passages_$n" aside off --passages "$n" $some_passages
+        [ "$n" = 1 ] || row "$1" "aside_joined_$n" aside off --passages "$n" --joined $some_passages
+        row "$1" "prepend_passages_$n" prepend off --passages "$n" $some_passages
+    done
+    # What rounding stored passages costs, and keeping what the text saw of older ones, which it does as long as its start is held.
+    for element in f16 int8; do row "$1" "aside_element_$element" aside off --passage-element "$element"; done
+    held="--context 237 --hold 128 --strides $strides"
+    row "$1" aside_held_exact aside off $held
+    row "$1" aside_held_approximate aside off --approximate $held
+    row "$1" aside_held_prepend prepend off $held
+}
+
 # shellcheck disable=SC2086  # options that several rows have are lists of words
 for part in $parts; do
     case $part in
@@ -223,20 +241,9 @@ for part in $parts; do
             row technical "passages_$n" append on --passages "$n" --passage-tokens 64 --strides "$strides" --context 230
         done
         no_adapter
-        # The same without an adapter, beside the text and in front of it.
-        some_passages="--passage-tokens 64 --strides $strides --context 230"
-        row technical untuned_none none off $some_passages
-        for n in 1 2 4; do
-            row technical "aside_passages_$n" aside off --passages "$n" $some_passages
-            [ "$n" = 1 ] || row technical "aside_joined_$n" aside off --passages "$n" --joined $some_passages
-            row technical "prepend_passages_$n" prepend off --passages "$n" $some_passages
-        done
-        # What rounding stored passages costs, and keeping what the text saw of older ones, which it does as long as its start is held.
-        for element in f16 int8; do row technical "aside_element_$element" aside off --passage-element "$element"; done
-        held="--context 237 --hold 128 --strides $strides"
-        row technical aside_held_exact aside off $held
-        row technical aside_held_approximate aside off --approximate $held
-        row technical aside_held_prepend prepend off $held
+        untuned_ablations technical
+        prepare_wikitext
+        untuned_ablations wikitext
         ;;
     stories)
         # Other models that are there: both write stories for children, and know no markers.

@@ -46,7 +46,7 @@ COMPARED = (
     ('append_lora_markers', 'append_lora'), ('append_lora_markers', 'append_lora_fixed'), ('append_all', 'append_lora_markers'),
     ('append_all', 'none_lora'), ('prepend_unrelated', 'prepend_lora_markers'), ('append_unrelated', 'append_lora_markers'),
 )
-# Tables of the technical pair by title: rows, and what is compared.
+# Tables by title: rows, and what is compared.
 ABLATIONS = {
     'Stride, with the adapter of append + LoRA + markers': ({f'stride_{n}': f'a retrieval every {n} tokens' for n in (16, 32, 64)}, ()),
     'Query, with the adapter of append + LoRA + markers': ({f'query_{n}': f'a query of {n} tokens' for n in (16, 32, 64)}, ()),
@@ -123,9 +123,10 @@ def main():
     for pair, title in PAIRS.items():
         table(title, [(text, result(folder, pair, name)) for name, text in ROWS.items()])
         compared(folder, pair, ROWS, COMPARED)
-    for title, (names, pairs) in ABLATIONS.items():
-        table(title, [(text, result(folder, 'technical', name)) for name, text in names.items()])
-        compared(folder, 'technical', names, pairs)
+    for pair, place in (('technical', ''), ('wikitext', ', WikiText-2')):
+        for title, (names, pairs) in ABLATIONS.items():
+            table(title + place, [(text, result(folder, pair, name)) for name, text in names.items()])
+            compared(folder, pair, names, pairs)
 
 
 if __name__ == '__main__':
