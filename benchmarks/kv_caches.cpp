@@ -41,6 +41,18 @@ double bytes_of(KVShape shape, std::size_t positions) {
     return static_cast<double>(kv_bytes(shape)) / tile_positions * static_cast<double>(positions);
 }
 
+/// Holds so many positions, all alike.
+template <class Cache>
+void fill(Cache& cache, std::size_t positions) {
+    const KVShape shape = cache.shape();
+    const std::vector<float> row(shape.head_dim, 0.5f);
+    cache.reserve(positions);
+    for (std::size_t p = 0; p < positions; ++p)
+        for (std::size_t layer = 0; layer < shape.layers; ++layer)
+            for (std::size_t head = 0; head < shape.kv_heads; ++head) cache.write(layer, head, p, row.data(), row.data());
+    cache.commit(positions);
+}
+
 void copy_memory(benchmark::State& state) {
     const auto bytes = static_cast<std::size_t>(state.range(0)) << 20;
     const std::vector<char> from(bytes, 1);
@@ -58,15 +70,9 @@ void append(benchmark::State& state) {
     constexpr std::size_t positions = 64;
     const KVShape shape = small_cache(element, 1024);
     Cache cache{shape};
-    std::vector<float> row(2 * shape.head_dim, 0.5f);
     for ([[maybe_unused]] auto _ : state) {
         cache.truncate(0);
-        cache.reserve(positions);
-        for (std::size_t p = 0; p < positions; ++p)
-            for (std::size_t layer = 0; layer < shape.layers; ++layer)
-                for (std::size_t head = 0; head < shape.kv_heads; ++head)
-                    cache.write(layer, head, p, row.data(), row.data() + shape.head_dim);
-        cache.commit(positions);
+        fill(cache, positions);
         benchmark::ClobberMemory();
     }
     count_bytes(state, bytes_of(shape, positions));
@@ -105,11 +111,7 @@ BENCHMARK(fork_paged)->Unit(benchmark::kMicrosecond);
 void fork_contiguous(benchmark::State& state) {
     const KVShape shape = small_cache(DType::f32, 2048);
     ContiguousKVCache cache{shape};
-    const std::vector<float> row(shape.head_dim, 0.5f);
-    for (std::size_t p = 0; p < shape.positions; ++p)
-        for (std::size_t layer = 0; layer < shape.layers; ++layer)
-            for (std::size_t head = 0; head < shape.kv_heads; ++head) cache.write(layer, head, p, row.data(), row.data());
-    cache.commit(shape.positions);
+    fill(cache, shape.positions);
     for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(cache.fork().size());
     count_bytes(state, bytes_of(shape, shape.positions));
 }
@@ -120,13 +122,8 @@ template <DType element>
 void copy_on_write(benchmark::State& state) {
     const auto held = static_cast<std::size_t>(state.range(0));
     const KVShape shape = small_cache(element, 1024);
-    const std::vector<float> row(shape.head_dim, 0.5f);
     PagedKVCache trunk{shape};
-    trunk.reserve(held);
-    for (std::size_t p = 0; p < held; ++p)
-        for (std::size_t layer = 0; layer < shape.layers; ++layer)
-            for (std::size_t head = 0; head < shape.kv_heads; ++head) trunk.write(layer, head, p, row.data(), row.data());
-    trunk.commit(held);
+    fill(trunk, held);
     for ([[maybe_unused]] auto _ : state) {
         PagedKVCache branch = trunk.fork();
         branch.reserve(held + 1);
@@ -140,14 +137,8 @@ BENCHMARK(copy_on_write<DType::f16>)->Arg(63)->Unit(benchmark::kMicrosecond);
 /// Saves and restores 2240 positions of the 1.1 B shape in f32: 100 MB.
 KVShape state_shape() { return small_cache(DType::f32, 2240); }
 PagedKVCache filled_cache() {
-    const KVShape shape = state_shape();
-    PagedKVCache cache{shape};
-    cache.reserve(shape.positions);
-    const std::vector<float> row(shape.head_dim, 0.5f);
-    for (std::size_t p = 0; p < shape.positions; ++p)
-        for (std::size_t layer = 0; layer < shape.layers; ++layer)
-            for (std::size_t head = 0; head < shape.kv_heads; ++head) cache.write(layer, head, p, row.data(), row.data());
-    cache.commit(shape.positions);
+    PagedKVCache cache{state_shape()};
+    fill(cache, cache.shape().positions);
     return cache;
 }
 std::vector<std::byte> saved_state(const PagedKVCache& cache) {

@@ -56,8 +56,8 @@ struct System {
 
 struct Row {
     const char* name;
-    fb::Generation
-        best;  // the fastest repetition; all give the same tokens, but the first one evaluates the passages that are stored
+    // The fastest repetition; all give the same tokens, but the first one evaluates the passages that are stored.
+    fb::Generation best;
 };
 
 /// One line of text, shortened.

@@ -39,7 +39,8 @@ PAIRS = {
 COMPARED = (
     ('aside', 'none'), ('aside', 'prepend'), ('aside_seeing_4', 'prepend'), ('aside_seeing_16', 'prepend'),
     ('aside_untuned_unrelated', 'aside'), ('aside_lora', 'prepend_lora'), ('aside_lora_markers', 'prepend_lora_markers'),
-    ('aside_lora_markers', 'append_lora_markers'), ('aside_lora_markers', 'none_lora'), ('aside_lora', 'none_lora'), ('aside', 'append_lora_markers'), ('aside_unrelated', 'aside_lora_markers'),
+    ('aside_lora_markers', 'append_lora_markers'), ('aside_lora_markers', 'none_lora'), ('aside_lora', 'none_lora'),
+    ('aside', 'append_lora_markers'), ('aside_unrelated', 'aside_lora_markers'),
     ('append', 'none'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
     ('prepend_lora_markers', 'none_lora'), ('append_repeat', 'none'), ('append_repeat', 'prepend'),
     ('append_repeat_lora_markers', 'none_lora'), ('append_repeat_lora_markers', 'prepend_lora_markers'), ('none_lora', 'none'),

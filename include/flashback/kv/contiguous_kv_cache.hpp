@@ -15,11 +15,11 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// Keys and values in one block.
 /// Shape     (layers, kv_heads, tiles, keys and values of a tile)
-/// Cost      layers · kv_heads · head_dim · 8 bytes for each position (4 for f16 and bf16), rounded up to 64 positions;
+/// Cost      layers · kv_heads · head_dim · 8 bytes for each position (4 for f16 and bf16; kv_bytes), rounded up to 64 positions;
 ///           positions that were never written take no memory pages
 class ContiguousKVCache {
 public:
-    /// Throws    Error{contract} for an element other than f32, f16 or bf16; std::bad_alloc, also if that is more bytes than an
+    /// Throws    Error{contract} for an element other than f32, f16, bf16 or i8; std::bad_alloc, also if that is more bytes than an
     ///           object can have
     explicit ContiguousKVCache(const KVShape& shape) : shape_(shape), tiles_(detail::tiles_of(shape.positions)) {
         detail::check_element(shape);

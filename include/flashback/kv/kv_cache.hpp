@@ -16,7 +16,7 @@ struct KVShape {
     std::size_t kv_heads = 0;  ///< heads of keys and values; fewer than query heads if these share them
     std::size_t head_dim = 0;
     std::size_t positions = 0;   ///< the most positions that it can hold
-    DType element = DType::f32;  ///< f32, f16 or bf16: what keys and values are rounded to (rule R6)
+    DType element = DType::f32;  ///< f32, f16, bf16 or i8: what keys and values are rounded to (rule R6)
 
     constexpr bool operator==(const KVShape&) const = default;
 };

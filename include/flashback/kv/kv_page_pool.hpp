@@ -27,7 +27,7 @@ struct KVPagePoolOptions {
 /// The keys and values of 64 consecutive positions, in every layer and head.
 struct KVPage {
     AlignedBuffer<std::byte> memory;    ///< (layers, kv_heads): tiles
-    std::atomic<std::size_t> users{0};  ///< how many caches hold it; one that is shared is never written to
+    std::atomic<std::size_t> users{0};  ///< how many caches and stores hold it; one that is shared is never written to
 };
 
 /// Memory for paged caches of one shape, in any number of threads. What is given back is kept for the next one that asks.

@@ -17,7 +17,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// Keys and values in pages of 64 positions. A fork shares them; a page is copied when a branch is about to write to it while another
 /// holds it, too. Pages come from a pool, which other caches may share.
-/// Cost      layers · kv_heads · head_dim · 8 bytes for each position (4 for f16 and bf16), rounded up to 64 positions, of the positions
+/// Cost      layers · kv_heads · head_dim · 8 bytes for each position (4 for f16 and bf16; kv_bytes), rounded up to 64 positions, of the positions
 ///           held; a fork takes a pointer for each page, and later a page of its own if its last one is not full
 class PagedKVCache {
 public:

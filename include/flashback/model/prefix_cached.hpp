@@ -30,10 +30,10 @@ public:
     /// As PagedSession::evaluate.
     std::span<const float> evaluate(TokenSpan tokens) {
         const std::size_t held = session_->size();
-        if (tokens.empty() || session_->plain_size() < held) return session_->evaluate(tokens);
+        // The last token is always evaluated: without it there are no logits. So a single one is not looked for.
+        if (tokens.size() < 2 || session_->plain_size() < held) return session_->evaluate(tokens);
         wanted_.assign(session_->tokens().begin(), session_->tokens().end());
         append(wanted_, tokens);
-        // The last token is always evaluated: without it there are no logits.
         const std::size_t most = std::min(wanted_.size() - 1, session_->window());
         PagedKVCache found = store_->find(session_->fingerprint(), TokenSpan{wanted_}.first(most), session_->window());
         if (found.size() > held) session_->adopt(std::move(found), wanted_);

@@ -20,7 +20,7 @@ struct SessionOptions {
     std::size_t piece = 256;    ///< tokens evaluated at once: limits the scratch memory, changes no bit of the logits
     ExecutorRef executor = {};  ///< must outlive the session
     std::optional<DType> cache =
-        {};  ///< element of the KV cache: f32, f16 or bf16; by default Transformer::default_cache_element()
+        {};  ///< element of the KV cache: f32, f16, bf16 or i8; by default Transformer::default_cache_element()
     std::shared_ptr<const PackedAdapter> adapter = {};  ///< LoRA and input embedding rows on top of the model; null: none
     std::size_t block_gap = default_block_gap;          ///< how far in front of a token a block must stand to be seen by it
     float adapter_scale = 1;                            ///< times the LoRA's own scale; it does not change replaced rows
