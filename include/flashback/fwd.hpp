@@ -98,6 +98,15 @@ struct NeverStop;
 template <class Detokenize>
 class StopStrings;
 class AnyStopping;
+struct PassageGroup;
+class LogitRows;
+struct FirstPassage;
+struct Concatenate;
+struct MeanOfLogits;
+class WeightedMixture;
+class RagSequence;
+class ContrastWithout;
+class AnyFusion;
 
 // policy: all of them, and what follows from them
 struct NoMethod;
@@ -107,12 +116,18 @@ struct ContextParts;
 struct ContextPlan;
 struct CarriedOut;
 class PlanScratch;
+struct BranchPlan;
+struct FusedPlan;
+class FusedScratch;
+template <class Model>
+class Branches;
 template <class Schedule = EveryNTokens, class QueryFrom = LastNTokens, class Wrapper = NoMarkers,
           class Layout = AppendPassages, class Reuse = KeepCommonPrefix, class Sampling = Greedy,
-          class Overflowing = StopWhenFull, class Stopping = NeverStop, class Method = NoMethod>
+          class Overflowing = StopWhenFull, class Stopping = NeverStop, class Fusing = Concatenate, class Method = NoMethod>
 class Policies;
 /// Policies that are all chosen at run time.
-using AnyPolicies = Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping>;
+using AnyPolicies = Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping,
+                             AnyFusion>;
 
 namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book()
 
@@ -227,6 +242,8 @@ struct Seconds;
 struct Statistics;
 struct ModelFacts;
 struct Need;
+template <class Model>
+struct Pass;
 template <class PoliciesT = Policies<>>
 class Generator;
 template <class Model, class RetrieverT, class PoliciesT = Policies<>>

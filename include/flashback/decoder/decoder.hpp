@@ -8,6 +8,7 @@
 #include "flashback/decoder/generation.hpp"
 #include "flashback/decoder/generator.hpp"
 #include "flashback/fwd.hpp"
+#include "flashback/policy/branches.hpp"
 
 #include <algorithm>
 #include <concepts>
@@ -41,7 +42,30 @@ constexpr bool checked_on_token() {
     return true;
 }
 
+/// In place of the branches of a model that has none.
+struct NoBranches {
+    static constexpr std::size_t size() noexcept { return 0; }
+    static constexpr void close() noexcept {}
+};
+
+template <class Model>
+struct BranchesOrNone {
+    using type = NoBranches;
+};
+template <BranchingModel Model>
+struct BranchesOrNone<Model> {
+    using type = Branches<Model>;
+};
+
 }  // namespace detail
+
+/// What a decoder needs evaluated: in its model, or in each branch of it if there are several. It fits
+/// `Model::evaluate_each(models, tokens)`.
+template <class Model>
+struct Pass {
+    std::span<Model* const> models;
+    std::span<const TokenSpan> tokens;  ///< for each model, after what it holds
+};
 
 /// Generates text, and retrieves while it does. It refers to the model and the retriever, which must outlive it, and holds the
 /// policies.
@@ -84,16 +108,17 @@ public:
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
         start(prompt, options);
-        while (const std::optional<TokenSpan> tokens = advance(on_token)) evaluated(evaluate(*tokens));
+        while (const std::optional<Pass<Model>> pass = advance(on_token)) evaluated(evaluate(*pass));
         return take();
     }
 
-    /// Begins to continue a prompt, for a caller who evaluates: `while (auto tokens = d.advance(on_token)) d.evaluated(logits);`, where
-    /// the model was given the tokens and gave these logits. A DecoderGroup does that for several decoders at once.
+    /// Begins to continue a prompt, for a caller who evaluates: `while (auto pass = d.advance(on_token)) d.evaluated(logits);`, where
+    /// each model of the pass was given its tokens and gave its row of logits. A DecoderGroup does that for several decoders at once.
     /// Requires  the decoder is neither moved nor copied until the generation ends
     /// Throws    as `generate`
     void start(TokenSpan prompt, const GenerateOptions& options = {}) {
         const Generation last = generator_.take();  // the prompt may view it
+        branches_.close();
         check_same_model();
         check_untouched_since_last();
         stop_ = options.stop;
@@ -104,23 +129,24 @@ public:
                           .window = window_of(*model_),
                           .head = head_of(*model_),
                           .is_end = is_end_,
-                          .holds_blocks = BlockModel<Model>});
+                          .holds_blocks = BlockModel<Model>,
+                          .branches = BranchingModel<Model>});
     }
 
-    /// Searches, cuts the model, hands tokens out, until it needs tokens to be evaluated: these, after what the model holds. Nothing if the
-    /// generation ended.
+    /// Searches, cuts the model, hands tokens out, until it needs tokens to be evaluated. Nothing if the generation ended.
     /// Throws    as `generate`
     template <std::invocable<TokenId> OnToken>
-    std::optional<TokenSpan> advance(OnToken&& on_token) {
+    std::optional<Pass<Model>> advance(OnToken&& on_token) {
         static_assert(detail::checked_on_token<members::Unwrapped<std::remove_reference_t<OnToken>>>());
         for (Need need = generator_.need(); need.kind != Need::Kind::done; need = generator_.need()) {
             if (need.kind == Need::Kind::evaluate) {
                 check_untouched();
-                return need.tokens;
+                return pass(need);
             }
             answer(need, on_token);
             count_work();
         }
+        branches_.close();
         return {};
     }
 
@@ -132,7 +158,10 @@ public:
     }
 
     /// Ends the generation now, with what it has.
-    void cancel() { generator_.cancel(); }
+    void cancel() {
+        generator_.cancel();
+        branches_.close();
+    }
 
     /// What was generated since `start`.
     Generation take() { return generator_.take(); }
@@ -176,6 +205,7 @@ private:
                     generator_.seen(see_passages(*model_, need.beside, need.length));
                 }
                 break;
+            case Need::Kind::branch: branch(need); break;
             case Need::Kind::token:
                 if constexpr (std::convertible_to<std::invoke_result_t<OnToken&, TokenId>, bool>) {
                     on_token(need.token) ? generator_.resume() : generator_.cancel();
@@ -197,11 +227,34 @@ private:
         generator_.count_work(all > asked ? all - asked : 0, work_of(*retriever_) - retriever_work_);
     }
 
-    std::span<const float> evaluate(TokenSpan tokens) {
+    void branch(const Need& need) {
+        if constexpr (BranchingModel<Model>) {
+            check_untouched();
+            if (need.branches.empty()) {
+                branches_.close();
+                generator_.branched({});
+            } else {
+                generator_.branched(branches_.open(*model_, need.branches, need.length));
+            }
+        }
+    }
+
+    Pass<Model> pass(const Need& need) {
+        if constexpr (BranchingModel<Model>) {
+            if (!need.each.empty()) return {branches_.models(), need.each};
+        }
+        tokens_ = need.tokens;
+        return {{&model_, 1}, {&tokens_, 1}};
+    }
+
+    std::span<const float> evaluate(const Pass<Model>& pass) {
+        if constexpr (BranchingModel<Model>) {
+            if (pass.models.front() != model_) return branches_.evaluate(pass.tokens);
+        }
         if constexpr (InterruptibleModel<Model>) {
-            return model_->evaluate(tokens, stop_);
+            return model_->evaluate(pass.tokens.front(), stop_);
         } else {
-            return model_->evaluate(tokens);
+            return model_->evaluate(pass.tokens.front());
         }
     }
 
@@ -267,6 +320,8 @@ private:
     Model* model_;
     RetrieverT* retriever_;
     Generator<PoliciesT> generator_;
+    FLASHBACK_NO_UNIQUE_ADDRESS typename detail::BranchesOrNone<Model>::type branches_;
+    TokenSpan tokens_;                          // of a pass of the model alone
     IsEnd is_end_;                              // the generator refers to it
     std::optional<std::uint64_t> fingerprint_;  // of the model when it was last used; none before the first generation
     std::stop_token stop_;

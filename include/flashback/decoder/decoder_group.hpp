@@ -19,7 +19,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// Generates several texts at once: whatever they need, the weights are read once for all of them. Each text has a model of its own (a
-/// session, a branch of one), a retriever, policies, options and statistics, and its tokens are those that a Decoder gives it alone. Texts
+/// session, a branch of one), and branches of that if its passages are fused, a retriever, policies, options and statistics, and its tokens are those that a Decoder gives it alone. Texts
 /// may be added while others are being written. A stop token ends its own text. What the times of a text say is how long it waited: a pass counts for each that shares it.
 template <class Model>
 class DecoderGroup {
@@ -66,19 +66,22 @@ public:
         hand_out();  // what an error left
         models_.clear();
         tokens_.clear();
+        for (const Waiting& one : waiting_) left(*one.text);  // a pass that was not evaluated
         waiting_.clear();
         for (std::size_t i = 0; i < texts_.size(); ++i) {  // on_token may add texts
             Text& text = *texts_[i];
             if (text.ended) continue;
-            const std::optional<TokenSpan> tokens = text.advance();
-            if (!tokens) continue;
-            models_.push_back(&text.model());
-            tokens_.push_back(*tokens);
-            waiting_.push_back(&text);
+            const std::optional<Pass<Model>> pass = text.advance();
+            if (!pass) continue;
+            models_.insert(models_.end(), pass->models.begin(), pass->models.end());
+            tokens_.insert(tokens_.end(), pass->tokens.begin(), pass->tokens.end());
+            waiting_.push_back({&text, pass->models.size()});
+            text.in_pass = true;
         }
         if (models_.empty()) return false;
         logits_ = Model::evaluate_each(models_, tokens_);
         evaluated_.swap(waiting_);
+        waiting_.clear();
         handed_out_ = 0;
         hand_out();
         return true;
@@ -95,13 +98,13 @@ public:
     /// Throws    Error{contract} if there is no such text
     bool ended(std::size_t text) const { return at(text).ended; }
 
-    /// Ends a text now, with what it has.
+    /// Ends a text now, with what it has; in the middle of a step, if on_token of another text calls this, after that step.
     /// Throws    Error{contract} if there is no such text
     void cancel(std::size_t text) {
         Text& its = at(text);
         if (its.ended) return;
         its.ended = true;
-        its.cancel();
+        if (!its.in_pass) its.cancel();
     }
 
     /// What a text has come to.
@@ -116,12 +119,13 @@ private:
         Text& operator=(const Text&) = delete;
         virtual ~Text() = default;
         virtual Model& model() = 0;
-        virtual std::optional<TokenSpan> advance() = 0;
+        virtual std::optional<Pass<Model>> advance() = 0;
         virtual void evaluated(std::span<const float> logits) = 0;
         virtual void cancel() = 0;
         virtual const Generation& result() const = 0;
 
         bool ended = false;
+        bool in_pass = false;  // its models are about to evaluate: they must live on
     };
 
     template <class RetrieverT, class PoliciesT, class OnToken>
@@ -130,15 +134,15 @@ private:
             : decoder(std::move(its)), on_token(std::move(hears)), stop(std::move(stops)) {}
 
         Model& model() override { return decoder.model(); }
-        std::optional<TokenSpan> advance() override {
+        std::optional<Pass<Model>> advance() override {
             this->ended = true;  // also if it throws
-            std::optional<TokenSpan> tokens = decoder.advance(on_token);
-            if (tokens && stop.stop_requested()) {
+            std::optional<Pass<Model>> pass = decoder.advance(on_token);
+            if (pass && stop.stop_requested()) {
                 decoder.cancel();
-                tokens.reset();
+                pass.reset();
             }
-            this->ended = !tokens;
-            return tokens;
+            this->ended = !pass;
+            return pass;
         }
         void evaluated(std::span<const float> logits) override { decoder.evaluated(logits); }
         void cancel() override { decoder.cancel(); }
@@ -149,13 +153,27 @@ private:
         std::stop_token stop;
     };
 
+    /// A text that is given logits of as many models: its own, or its branches.
+    struct Waiting {
+        Text* text;
+        std::size_t models;
+    };
+
+    /// A text takes no part in a pass any more; if it was cancelled meanwhile, it ends.
+    static void left(Text& text) {
+        if (text.in_pass && text.ended) text.cancel();
+        text.in_pass = false;
+    }
+
     /// Gives the texts of the last pass their logits.
     void hand_out() {
         while (handed_out_ < evaluated_.size()) {
-            Text& text = *evaluated_[handed_out_];
-            const std::size_t each = logits_.size() / evaluated_.size();
-            const std::span<const float> logits = logits_.subspan(handed_out_++ * each, each);
-            if (text.ended) continue;  // it was cancelled meanwhile
+            Text& text = *evaluated_[handed_out_].text;
+            const std::size_t size = evaluated_[handed_out_++].models * static_cast<std::size_t>(text.model().vocab_size());
+            const std::span<const float> logits = logits_.first(size);
+            logits_ = logits_.subspan(size);
+            left(text);
+            if (text.ended) continue;
             text.ended = true;         // unless it goes well
             text.evaluated(logits);
             text.ended = false;
@@ -170,9 +188,9 @@ private:
     std::vector<std::unique_ptr<Text>> texts_;
     std::vector<Model*> models_;
     std::vector<TokenSpan> tokens_;
-    std::vector<Text*> waiting_;    // whose tokens these are
-    std::vector<Text*> evaluated_;  // those of the last pass
-    std::span<const float> logits_;
+    std::vector<Waiting> waiting_;    // whose tokens these are
+    std::vector<Waiting> evaluated_;  // those of the last pass
+    std::span<const float> logits_;   // of those that were not handed out yet
     std::size_t handed_out_ = 0;  // to how many of them
 };
 

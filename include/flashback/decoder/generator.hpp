@@ -8,13 +8,16 @@
 #include "flashback/decoder/generation.hpp"
 #include "flashback/decoder/need.hpp"
 #include "flashback/fwd.hpp"
+#include "flashback/policy/branch_plan.hpp"
 #include "flashback/policy/context_plan.hpp"
+#include "flashback/policy/fusion.hpp"
 #include "flashback/policy/policies.hpp"
 
 #include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -91,7 +94,14 @@ public:
                 break;
             case Kind::rewind: need.length = rewind_; break;
             case Kind::truncate: need.length = keep_; break;
-            case Kind::evaluate: need.tokens = feed(); break;
+            case Kind::evaluate:
+                need.each = state_.fused.next();
+                if (need.each.empty()) need.tokens = feed();
+                break;
+            case Kind::branch:
+                need.branches = state_.fused.planned();
+                need.length = state_.head().size();
+                break;
             case Kind::see:
                 if (!see_nothing_) need.beside = state_.scratch.passages;
                 need.length = state_.head().size();
@@ -109,6 +119,7 @@ public:
         const double seconds = detail::GenerationState::since(state_.needed);
         state_.result.stats.seconds.retrieve += seconds;
         state_.standing.assign(passages);
+        detail::begin_fusion(detail::fusion_of(policies_), state_.standing.scores());
         state_.report_retrieval(rewind_);
         state_.retrieval->seconds = seconds;
         take_back();
@@ -151,21 +162,14 @@ public:
 
     /// The answer to `see`: how many tokens the model evaluated so that it sees the passages. It had the others.
     /// Throws    Error{contract} if it does not need that; Error{engine} for more tokens than the passages have
-    void seen(std::size_t tokens) {
-        if (!answers(Kind::see)) return;
-        state_.held_plain = state_.held_plain.value_or(state_.held.size());
-        sees_ = false;
-        const std::size_t all = see_nothing_ ? 0 : state_.scratch.wrapped.size();
-        if (tokens > all) {
-            return fail(ErrorCode::engine, "the model evaluated ", tokens, " tokens to see passages of ", all,
-                        ", expected at most these: its work() does not do what it says");
-        }
-        state_.spend(state_.result.stats.seconds.prefill);
-        state_.count({all, tokens, all - tokens, 0});
-        go_on();
-    }
+    void seen(std::size_t tokens);
 
-    /// The answer to `evaluate`: the logits after the last token, valid until the next evaluation, and how many positions the
+    /// The answer to `branch`: how many tokens each branch evaluated so that it sees its passages beside the text.
+    /// Throws    Error{contract} if it does not need that; Error{engine} for a wrong number of branches, or for more tokens than the
+    ///           passages have
+    void branched(std::span<const std::size_t> tokens);
+
+    /// The answer to `evaluate`: the logits after the last token, or those of each branch, row by row, valid until the next evaluation, and how many positions the
     /// model holds now. Without logits it means that the evaluation was stopped before its end, because a stop token asked for
     /// that.
     /// Throws    Error{contract} if no evaluation is needed; Error{engine} if the model does not hold what it was given, or
@@ -173,7 +177,8 @@ public:
     ///           +infinity, or if the sampler takes a token that has none; what policies throw
     void evaluated(std::span<const float> logits, std::size_t size) {
         if (!answers(Kind::evaluate)) return;
-        const TokenSpan tokens = feed();
+        const std::size_t branches = state_.fused.next().size();
+        const TokenSpan tokens = branches > 0 ? TokenSpan{} : feed();
         const std::size_t before = state_.held.size();
         const std::size_t all = before + tokens.size();
         const std::size_t done = logits.empty() ? std::clamp(size, before, all) - before : tokens.size();
@@ -184,15 +189,17 @@ public:
             if (state_.options.stop.stop_requested()) return finish(StopReason::cancelled);
             return fail(ErrorCode::engine, "the model gave no logits for ", tokens.size(), " tokens");
         }
+        state_.count_branches();
         if (size != all) {
             return fail(ErrorCode::engine, "the model holds ", size, " positions, expected ", all, ": it held ", before,
                         " and was given ", tokens.size(), " more");
         }
-        if (logits.size() != state_.model.vocab_size) {
+        const std::size_t rows = std::max<std::size_t>(branches, 1);
+        if (logits.size() != rows * state_.model.vocab_size) {
             return fail(ErrorCode::engine, "the model gave ", logits.size(), " logits, but its vocab_size() is ",
-                        state_.model.vocab_size);
+                        state_.model.vocab_size, rows > 1 ? ", and it has branches: " : "", rows > 1 ? std::to_string(rows) : "");
         }
-        if (planned_ && sees_) return go_on();
+        if (planned_ && (sees_ || branching_)) return go_on();
         if (state_.retrieval) {
             state_.retrieved_at = state_.result.tokens.size();
             ++state_.result.stats.retrievals;
@@ -246,6 +253,7 @@ private:
 
     void finish(StopReason reason) {
         state_.result.stop = reason;
+        state_.fused.close();
         state_.result.stats.seconds.total = detail::GenerationState::since(state_.began);
         kind_ = Kind::done;
     }
@@ -302,50 +310,23 @@ private:
         ask(Kind::rewind);
     }
 
-    /// Asks for the truncation, or the evaluation, that leads to the wanted context.
-    void plan() {
-        const std::size_t window = state_.model.window;
-        for (;;) {
-            const ContextPlan plan = plan_context(policies_, state_.held, state_.parts(), state_.scratch, on_error_);
-            if (plan.feed.empty()) return finish(StopReason::failed);
-            if (plan.wanted.size() <= window) {
-                planned_ = true;
-                keep_ = plan.keep;
-                plain_ = plan.plain;
-                sees_ = plan.sees;
-                see_nothing_ = plan.beside.empty();
-                state_.reuse = {keep_, 0, keep_, state_.held.size() - keep_};
-                state_.reserve_for(plan.wanted.size());
-                state_.laid_out = state_.scratch.wanted;
-                break;
-            }
-            const FullWindow full{window, plan.wanted.size(), state_.context.size() - state_.dropped};
-            const auto drop = static_cast<std::size_t>(policies_.overflow()(full));
-            if (drop == 0 || drop >= full.context) return refuse(full);
-            state_.dropped += drop;
-            state_.result.stats.dropped += drop;
-        }
-        // If all that is kept is plain, a model that sees passages is cut even if nothing is taken: that makes it forget them.
-        const bool forget = state_.held_plain && keep_ <= *state_.held_plain;
-        if (keep_ < state_.held.size() || forget) return ask(Kind::truncate);
-        go_on();
-    }
-
-    /// Asks for the next part of a plan: the text that sees no passages beside it, these passages, or the tokens that see them.
-    void go_on() { ask(sees_ && state_.held.size() == plain_ ? Kind::see : Kind::evaluate); }
-
-    void refuse(const FullWindow& full) {
-        if (state_.result.stats.counts.requested > 0) return finish(StopReason::window_full);
-        fail(ErrorCode::window, "the window of the model holds ", full.window, " tokens, but the first context needs ",
-             full.wanted, ": ", state_.head().size(), " of the head, ", full.context, " of the prompt and ",
-             state_.scratch.wrapped.size(), " of retrieved passages");
-    }
+    // Of a plan: detail/generator_plan.hpp.
+    void plan();
+    std::size_t plan_text();
+    std::size_t plan_branches();
+    void go_on();
+    void refuse(const FullWindow& full);
+    void fail_seen(std::size_t tokens, std::size_t all);
 
     void evaluate_newest() {
         const bool first = state_.result.stats.counts.requested == 0;
-        if (first || state_.held.size() >= state_.model.window) return plan();
+        if (first || state_.longest_held() >= state_.model.window) return plan();
         planned_ = false;
-        state_.laid_out.push_back(state_.context.back());
+        if (state_.fused.stand()) {
+            state_.fused.step(state_.context.back());
+        } else {
+            state_.laid_out.push_back(state_.context.back());
+        }
         ask(Kind::evaluate);
     }
 
@@ -357,8 +338,11 @@ private:
     }
 
     void sample(std::span<const float> all) {
+        const TokenSpan markers = markers_of(policies_.wrapper());
+        const TokenSpan masked = state_.options.masked.view();
         const std::span<const float> logits =
-            state_.newest.without(all, markers_of(policies_.wrapper()), state_.options.masked.view());
+            state_.fused.stand() ? fuse(state_.fused.masked(all, state_.model.vocab_size, markers, masked))
+                                 : state_.newest.without(all, markers, masked);
         if (const auto bad = detail::GenerationState::first_bad(logits)) {
             return fail(ErrorCode::logits, "the logit of token ", *bad,
                         logits[*bad] > 0 ? " is +infinity" : " is not a number");
@@ -375,8 +359,19 @@ private:
         }
         if (!state_.options.ignore_eos && state_.model.is_end && state_.model.is_end(token)) return conclude(StopReason::eos);
         state_.push(token, logits);
+        if (state_.fused.stand()) {
+            detail::fused_took(detail::fusion_of(policies_), state_.fused.rows(state_.model.vocab_size), token);
+        }
         stopping_ = policies_.stopping()(state_.step());
         ask(Kind::token);
+    }
+
+    /// The logits of the fused distribution; or those of a branch that has a bad one.
+    std::span<const float> fuse(const LogitRows& rows) {
+        for (std::size_t i = 0; i < rows.size(); ++i)
+            if (detail::GenerationState::first_bad(rows[i])) return rows[i];
+        detail::fuse(detail::fusion_of(policies_), rows, state_.fused.fused);
+        return state_.fused.fused;
     }
 
     FLASHBACK_NO_UNIQUE_ADDRESS PoliciesT policies_;
@@ -388,8 +383,11 @@ private:
     std::size_t plain_ = 0;    // the same: how many of its tokens see no passages beside the text
     bool sees_ = false;        // the same: whether passages beside the text are still to be seen
     bool see_nothing_ = true;  // the same: whether there are none
+    bool branching_ = false;   // the same: whether branches are still to be made, or ended
     bool planned_ = false;     // whether the evaluation is of a plan, or of the newest token
     bool stopping_ = false;    // whether the stopping criterion ends the text at the newest token
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#include "flashback/decoder/detail/generator_plan.hpp"

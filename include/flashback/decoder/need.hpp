@@ -4,6 +4,7 @@
 #include "flashback/core/function_ref.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/policy/branch_plan.hpp"
 #include "flashback/policy/stop_reason.hpp"
 
 #include <cstddef>
@@ -21,19 +22,22 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `prefetch` | nothing, or begin that search: it will be needed soon           | `resume()`                    |
 /// | `rewind`   | if the text is shown, take back its newest `length` tokens      | `resume()`                    |
 /// | `truncate` | cut the model to `length` positions                             | `truncated(size)`             |
-/// | `evaluate` | evaluate `tokens` after what the model holds                    | `evaluated(logits, size)`     |
+/// | `evaluate` | evaluate `tokens` after what the model holds; or, if `each` is not empty, `each[i]` in branch i, and the model holds what it held: a row of logits for each | `evaluated(logits, size)`     |
+/// | `branch`   | make these `branches` of the model, in place of those that stand (Branches::open, where `length` is the head's); without any, end them | `branched(evaluated)`         |
 /// | `see`      | let the model see the passages `beside`, each of which sees the first `length` positions (see_passages) | `seen(evaluated)` |
 /// | `token`    | nothing, or show `token`, the newest of the text                | `resume()` or `cancel()`      |
 /// | `done`     | nothing: the generation ended for the reason `stop`             | `take()`, or the next `start` |
 struct Need {
-    enum class Kind : unsigned char { search, prefetch, rewind, truncate, evaluate, see, token, done };
+    enum class Kind : unsigned char { search, prefetch, rewind, truncate, evaluate, see, branch, token, done };
 
     Kind kind = Kind::done;
     Query query = {};
     std::size_t passages = 0;
     std::size_t length = 0;
     TokenSpan tokens = {};
+    std::span<const TokenSpan> each = {};
     std::span<const TokenSpan> beside = {};
+    std::span<const BranchPlan> branches = {};
     TokenId token = 0;
     StopReason stop = StopReason::cancelled;
 };
@@ -47,6 +51,7 @@ constexpr std::string_view to_string(Need::Kind kind) noexcept {
         case Need::Kind::truncate: return "truncate";
         case Need::Kind::evaluate: return "evaluate";
         case Need::Kind::see: return "see";
+        case Need::Kind::branch: return "branch";
         case Need::Kind::token: return "token";
         case Need::Kind::done: return "done";
     }
@@ -60,6 +65,7 @@ struct ModelFacts {
     TokenSpan head = {};                                           ///< tokens in front of every text: BOS
     FunctionRef<bool(TokenId)> is_end = {};                        ///< whether a token ends a text; without it none does
     bool holds_blocks = false;                                     ///< whether it is a BlockModel: it can be let `see`
+    bool branches = false;  ///< whether it can be forked: it can be let `branch`, for fusions of several groups of passages
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -101,6 +101,21 @@ void wrap_all(const W& wrapper, std::span<const Passage> passages, PlanScratch& 
     scratch.view_wrapped();
 }
 
+/// What a reuse policy keeps; nothing if that was refused and the error handled.
+template <class R>
+std::optional<std::size_t> checked_keep(const R& reuse, TokenSpan held, TokenSpan wanted, ErrorHandler on_error) {
+    const auto keep = static_cast<std::size_t>(reuse(held, wanted));
+    if constexpr (!std::same_as<R, KeepCommonPrefix>) {
+        const std::size_t valid = common_prefix(held, wanted);
+        if (keep > valid) {
+            report(on_error, ErrorCode::contract, "the reuse policy keeps ", keep, " positions, but only the common prefix of ",
+                   valid, " is valid");
+            return {};
+        }
+    }
+    return keep;
+}
+
 }  // namespace detail
 
 /// Plans a context. This is exact for every layout, wrapper and schedule, unless AsideOptions::exact is false: keys and values at
@@ -138,18 +153,11 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
     }
     const std::size_t seeing = parts.passages.empty() ? 0 : std::min(aside.seeing, parts.context.size());
     const std::size_t plain = wanted.size() - std::min(seeing, wanted.size());
-    const auto keep = static_cast<std::size_t>(policies.reuse()(held, wanted));
-    if constexpr (!std::same_as<std::remove_cvref_t<decltype(policies.reuse())>, KeepCommonPrefix>) {
-        const std::size_t valid = common_prefix(held, wanted);
-        if (keep > valid) {
-            report(on_error, ErrorCode::contract, "the reuse policy keeps ", keep, " positions, but only the common prefix of ",
-                   valid, " is valid");
-            return {};
-        }
-    }
+    const std::optional<std::size_t> keep = detail::checked_keep(policies.reuse(), held, wanted, on_error);
+    if (!keep) return {};
     // What is to see passages is evaluated again, and so is what saw others, unless it may keep what it saw.
     const std::size_t held_plain = parts.held_plain.value_or(held.size());
-    const std::size_t kept = std::min({keep, wanted.size() - 1, plain, aside.exact ? held_plain : keep});
+    const std::size_t kept = std::min({*keep, wanted.size() - 1, plain, aside.exact ? held_plain : *keep});
     ContextPlan plan{kept, wanted.subspan(kept), wanted, plain};
     if (seeing > 0) {
         if (aside.joined) scratch.passages.assign(1, scratch.wrapped);

@@ -4,6 +4,7 @@
 #include "flashback/fwd.hpp"
 #include "flashback/policy/combined_schedules.hpp"
 #include "flashback/policy/detail/method_slot.hpp"
+#include "flashback/policy/fusion.hpp"
 #include "flashback/policy/layout.hpp"
 #include "flashback/policy/overflow.hpp"
 #include "flashback/policy/query.hpp"
@@ -37,6 +38,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `sampler`  | `Sampler`           | `Greedy`           | how a token is taken from logits             |
 /// | `overflow` | `Overflow`          | `StopWhenFull`     | what is dropped when the window is full      |
 /// | `stopping` | `StoppingCriterion` | `NeverStop`        | when the text is long enough: stop strings   |
+/// | `fusion`   | `DocumentFusion`    | `Concatenate`      | how several passages become one distribution |
 ///
 /// A policy is held by value. One that cannot be copied is moved; then the setters need an rvalue, as in a chain. A `std::ref`
 /// refers to a policy that lives elsewhere. A method is one object that fills several slots: those for which it has a member of
@@ -49,7 +51,7 @@ namespace flashback::inline FLASHBACK_ISA {
 ///     };
 ///     auto policies = Policies{}.method(Flare{});
 template <class Schedule, class QueryFrom, class Wrapper, class Layout, class Reuse, class Sampling, class Overflowing,
-          class Stopping, class Method>
+          class Stopping, class Fusing, class Method>
 class Policies {
     enum Slot : unsigned {
         schedule_slot = detail::ScheduleSlot::bit,
@@ -59,7 +61,8 @@ class Policies {
         reuse_slot = detail::ReuseSlot::bit,
         sampler_slot = detail::SamplerSlot::bit,
         overflow_slot = detail::OverflowSlot::bit,
-        stopping_slot = detail::StoppingSlot::bit
+        stopping_slot = detail::StoppingSlot::bit,
+        fusion_slot = 1u << 8
     };
 
     // A policy that a std::reference_wrapper refers to is checked as if it were here.
@@ -71,12 +74,12 @@ class Policies {
                   detail::checked_wrapper<Or<Wrapper, NoMarkers>>() && detail::checked_layout<Or<Layout, AppendPassages>>() &&
                   detail::checked_reuse<Or<Reuse, KeepCommonPrefix>>() && detail::checked_sampler<Or<Sampling, Greedy>>() &&
                   detail::checked_overflow<Or<Overflowing, StopWhenFull>>() &&
-                  detail::checked_stopping<Or<Stopping, NeverStop>>());
+                  detail::checked_stopping<Or<Stopping, NeverStop>>() && detail::checked_fusion<Checked<Fusing>>());
 
 public:
     constexpr Policies() = default;
     constexpr Policies(Schedule when, QueryFrom what, Wrapper around, Layout where, Reuse kept, Sampling taken,
-                       Overflowing dropped, Stopping ended, Method all = {})
+                       Overflowing dropped, Stopping ended, Fusing fused = {}, Method all = {})
         : schedule_(std::move(when)),
           query_(std::move(what)),
           wrapper_(std::move(around)),
@@ -85,6 +88,7 @@ public:
           sampler_(std::move(taken)),
           overflow_(std::move(dropped)),
           stopping_(std::move(ended)),
+          fusion_(std::move(fused)),
           method_(std::move(all)) {}
 
     constexpr decltype(auto) schedule() noexcept { return get<detail::ScheduleSlot>(schedule_, method_); }
@@ -99,6 +103,8 @@ public:
     constexpr decltype(auto) overflow() const noexcept { return get<detail::OverflowSlot>(overflow_, method_); }
     constexpr decltype(auto) stopping() noexcept { return get<detail::StoppingSlot>(stopping_, method_); }
     constexpr decltype(auto) stopping() const noexcept { return get<detail::StoppingSlot>(stopping_, method_); }
+    constexpr auto& fusion() noexcept { return members::unwrap(fusion_); }
+    constexpr const auto& fusion() const noexcept { return members::unwrap(fusion_); }
 
     /// The method, if there is one.
     constexpr Method& method() noexcept { return method_; }
@@ -200,6 +206,18 @@ public:
         return with<stopping_slot, detail::FittingStopping<Checked<P>>>(std::move(*this), std::move(policy));
     }
 
+    /// These policies with another fusion of passages.
+    template <class P>
+    constexpr auto fusion(P policy) const& {
+        static_assert(detail::checked_fusion<Checked<P>>());
+        return with<fusion_slot, detail::FittingFusion<Checked<P>>>(*this, std::move(policy));
+    }
+    template <class P>
+    constexpr auto fusion(P policy) && {
+        static_assert(detail::checked_fusion<Checked<P>>());
+        return with<fusion_slot, detail::FittingFusion<Checked<P>>>(std::move(*this), std::move(policy));
+    }
+
     /// These policies with a method in the slots for which it has members. A slot that is set later holds that other policy.
     template <class M>
     constexpr auto method(M policy) const& {
@@ -222,7 +240,8 @@ public:
     constexpr bool wants_surprisals() const {
         return detail::wants_surprisals(schedule_) || detail::wants_surprisals(query_) || detail::wants_surprisals(wrapper_) ||
                detail::wants_surprisals(layout_) || detail::wants_surprisals(reuse_) || detail::wants_surprisals(sampler_) ||
-               detail::wants_surprisals(overflow_) || detail::wants_surprisals(stopping_) || detail::wants_surprisals(method_);
+               detail::wants_surprisals(overflow_) || detail::wants_surprisals(stopping_) || detail::wants_surprisals(fusion_) ||
+               detail::wants_surprisals(method_);
     }
 
 private:
@@ -235,6 +254,7 @@ private:
         news.tell(sampler_);
         news.tell(overflow_);
         news.tell(stopping_);
+        news.tell(fusion_);
         news.tell(method_);
     }
 
@@ -252,23 +272,17 @@ private:
     /// Refuses, in words, to copy what cannot be copied. `New` are the slots that are replaced.
     template <unsigned New, class Self, class KeptMethod>
     static constexpr bool can_keep() {
+        // What is replaced need not be copied.
+        constexpr auto kept = []<class Held>(unsigned slot, std::type_identity<Held>) {
+            return (New & slot) != 0 || std::copy_constructible<Held>;
+        };
         constexpr bool can =
             !std::is_lvalue_reference_v<Self> ||
-            (((New & schedule_slot) || std::copy_constructible<Schedule>)&&((New & query_slot) || std::copy_constructible<QueryFrom>)&&(
-                (New & wrapper_slot) ||
-                std::copy_constructible<
-                    Wrapper>)&&((New & layout_slot) ||
-                                std::copy_constructible<
-                                    Layout>)&&((New & reuse_slot) ||
-                                               std::copy_constructible<
-                                                   Reuse>)&&((New & sampler_slot) ||
-                                                             std::copy_constructible<
-                                                                 Sampling>)&&((New & overflow_slot) ||
-                                                                              std::copy_constructible<
-                                                                                  Overflowing>)&&((New & stopping_slot) ||
-                                                                                                  std::copy_constructible<
-                                                                                                      Stopping>)&&std::
-                 copy_constructible<KeptMethod>);
+            (kept(schedule_slot, std::type_identity<Schedule>{}) && kept(query_slot, std::type_identity<QueryFrom>{}) &&
+             kept(wrapper_slot, std::type_identity<Wrapper>{}) && kept(layout_slot, std::type_identity<Layout>{}) &&
+             kept(reuse_slot, std::type_identity<Reuse>{}) && kept(sampler_slot, std::type_identity<Sampling>{}) &&
+             kept(overflow_slot, std::type_identity<Overflowing>{}) && kept(stopping_slot, std::type_identity<Stopping>{}) &&
+             kept(fusion_slot, std::type_identity<Fusing>{}) && std::copy_constructible<KeptMethod>);
         static_assert(
             can,
             "flashback: one of these policies can be moved but not copied: set the others in one chain with it, or by "
@@ -295,7 +309,8 @@ private:
             std::conditional_t<(New & wrapper_slot) != 0, P, Wrapper>, std::conditional_t<(New & layout_slot) != 0, P, Layout>,
             std::conditional_t<(New & reuse_slot) != 0, P, Reuse>, std::conditional_t<(New & sampler_slot) != 0, P, Sampling>,
             std::conditional_t<(New & overflow_slot) != 0, P, Overflowing>,
-            std::conditional_t<(New & stopping_slot) != 0, P, Stopping>, std::remove_cvref_t<M>>{
+            std::conditional_t<(New & stopping_slot) != 0, P, Stopping>, std::conditional_t<(New & fusion_slot) != 0, P, Fusing>,
+            std::remove_cvref_t<M>>{
             pick<(New & schedule_slot) != 0>(replacement, std::forward<Self>(self).schedule_),
             pick<(New & query_slot) != 0>(replacement, std::forward<Self>(self).query_),
             pick<(New & wrapper_slot) != 0>(replacement, std::forward<Self>(self).wrapper_),
@@ -304,6 +319,7 @@ private:
             pick<(New & sampler_slot) != 0>(replacement, std::forward<Self>(self).sampler_),
             pick<(New & overflow_slot) != 0>(replacement, std::forward<Self>(self).overflow_),
             pick<(New & stopping_slot) != 0>(replacement, std::forward<Self>(self).stopping_),
+            pick<(New & fusion_slot) != 0>(replacement, std::forward<Self>(self).fusion_),
             std::forward<M>(method)};
     }
 
@@ -338,9 +354,10 @@ private:
     FLASHBACK_NO_UNIQUE_ADDRESS Sampling sampler_{};
     FLASHBACK_NO_UNIQUE_ADDRESS Overflowing overflow_{};
     FLASHBACK_NO_UNIQUE_ADDRESS Stopping stopping_{};
+    FLASHBACK_NO_UNIQUE_ADDRESS Fusing fusion_{};
     FLASHBACK_NO_UNIQUE_ADDRESS Method method_{};
 
-    template <class, class, class, class, class, class, class, class, class>
+    template <class, class, class, class, class, class, class, class, class, class>
     friend class Policies;
 };
 

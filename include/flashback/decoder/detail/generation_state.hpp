@@ -4,6 +4,7 @@
 #include "flashback/core/owned_passage.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/decoder/detail/fused_state.hpp"
 #include "flashback/decoder/generate_options.hpp"
 #include "flashback/decoder/generation.hpp"
 #include "flashback/decoder/need.hpp"
@@ -44,15 +45,21 @@ public:
         make_views();
     }
     std::span<const Passage> views() const noexcept { return views_; }
+    std::span<const float> scores() const noexcept { return scores_; }
 
 private:
     void make_views() {
         views_.clear();
-        for (const OwnedPassage& passage : owned_) views_.push_back(passage.view());
+        scores_.clear();
+        for (const OwnedPassage& passage : owned_) {
+            views_.push_back(passage.view());
+            scores_.push_back(passage.score);
+        }
     }
 
     std::vector<OwnedPassage> owned_;
     std::vector<Passage> views_;
+    std::vector<float> scores_;
 };
 
 /// Logits that a token is taken from: a view of the model's, or a copy in which some tokens have no probability. A copy of this
@@ -122,6 +129,7 @@ public:
         laid_out.clear();
         retrieval.reset();
         newest.forget();
+        fused.close();
         reuse = {};
         retrieved_at = dropped = put_off = 0;
     }
@@ -140,8 +148,8 @@ public:
 
     TokenSpan head() const { return options.head ? options.head->view() : TokenSpan{}; }
 
-    ContextParts parts() const {
-        return {head(), standing.views(), TokenSpan{context}.subspan(dropped), laid_out, held_plain.value_or(held.size())};
+    ContextParts parts(std::span<const Passage> passages) const {
+        return {head(), passages, TokenSpan{context}.subspan(dropped), laid_out, held_plain.value_or(held.size())};
     }
 
     /// Counts what a part of a plan took, and with the first one what the plan reuses.
@@ -150,6 +158,27 @@ public:
         result.stats.counts += counts;
         if (retrieval) retrieval->counts += counts;
     }
+
+    /// Counts what a branch took.
+    void count_branch(std::size_t branch, TokenCounts counts) {
+        result.stats.branches[branch] += counts;
+        count(counts);
+    }
+
+    /// Counts the evaluation of all branches: of their plans, or of a token in each.
+    void count_branches() {
+        for (std::size_t i = 0; i < fused.next().size(); ++i) {
+            if (fused.stepping()) {
+                count_branch(i, {1, 1, 0, 0});
+            } else {
+                const ContextPlan& plan = fused.scratch.plans[i].plan;
+                count_branch(i, {plan.wanted.size(), plan.feed.size(), plan.keep, 0});
+            }
+        }
+    }
+
+    /// How many positions the longest text takes that the model or a branch holds.
+    std::size_t longest_held() const noexcept { return fused.stand() ? fused.longest : held.size(); }
 
     /// Adds the time that the present need took.
     void spend(double& seconds) {
@@ -222,7 +251,8 @@ public:
     StandingPassages standing;           // of the last retrieval
     std::optional<Retrieval> retrieval;  // found, and not yet read by the model
     OwnedQuery query;
-    PlanScratch scratch;
+    PlanScratch scratch;  // of the text that the model holds
+    FusedState fused;     // of its branches
     TokenCounts reuse;    // of the plan that is being carried out, until something was evaluated
     NewestLogits newest;  // what the newest token was taken from
     std::size_t prompt_tokens = 0;

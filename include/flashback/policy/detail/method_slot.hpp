@@ -32,6 +32,7 @@ FLASHBACK_DETAIL_MEMBER(Reuse, reuse);
 FLASHBACK_DETAIL_MEMBER(SamplerSlot, sampler);
 FLASHBACK_DETAIL_MEMBER(OverflowSlot, overflow);
 FLASHBACK_DETAIL_MEMBER(Stopping, stopping);
+FLASHBACK_DETAIL_MEMBER(FusionSlot, fusion);
 
 /// What a slot is to a method: which member is called, whether the method has it, whether it fits, and whether it must be
 /// const. The slots are numbered.
@@ -131,6 +132,9 @@ constexpr bool checked_method() {
     static_assert(
         !OffersMarkers<M> || NamesWrapper<M>,
         "flashback: markers() of a method is called if it fills the slot of the wrapper: this one has no member wrapper");
+    static_assert(!NamesFusionSlot<M>,
+                  "flashback: fusion of a method would never be called: a DocumentFusion is a policy of its own, for "
+                  "Policies::fusion");
     checked_optional_members<M, Calls::both>();
     return true;
 }

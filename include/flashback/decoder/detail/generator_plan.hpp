@@ -1,0 +1,139 @@
+/// \file How a generator plans what a model and its branches should hold, and what leads there.
+#pragma once
+
+#include "flashback/core/error.hpp"
+#include "flashback/decoder/detail/fused_state.hpp"
+#include "flashback/decoder/generator.hpp"
+#include "flashback/policy/branch_plan.hpp"
+#include "flashback/policy/context_plan.hpp"
+#include "flashback/policy/fusion.hpp"
+#include "flashback/policy/overflow.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+namespace flashback::inline FLASHBACK_ISA {
+
+template <class PoliciesT>
+void Generator<PoliciesT>::seen(std::size_t tokens) {
+    if (!answers(Kind::see)) return;
+    state_.held_plain = state_.held_plain.value_or(state_.held.size());
+    sees_ = false;
+    const std::size_t all = see_nothing_ ? 0 : state_.scratch.wrapped.size();
+    if (tokens > all) return fail_seen(tokens, all);
+    state_.spend(state_.result.stats.seconds.prefill);
+    state_.count({all, tokens, all - tokens, 0});
+    go_on();
+}
+
+template <class PoliciesT>
+void Generator<PoliciesT>::branched(std::span<const std::size_t> tokens) {
+    if (!answers(Kind::branch)) return;
+    branching_ = false;
+    const std::span<const BranchPlan> plans = state_.fused.planned();
+    if (tokens.size() != plans.size()) {
+        return fail(ErrorCode::engine, "the model has ", tokens.size(), " branches, expected ", plans.size());
+    }
+    state_.spend(state_.result.stats.seconds.prefill);
+    if (plans.empty()) {
+        state_.fused.close();
+        return go_on();
+    }
+    state_.fused.open();
+    auto& counts = state_.result.stats.branches;
+    counts.resize(std::max(counts.size(), plans.size()));
+    for (std::size_t i = 0; i < plans.size(); ++i) {
+        const std::size_t all = plans[i].plan.beside.empty() ? 0 : state_.fused.scratch.each[i].wrapped.size();
+        if (tokens[i] > all) return fail_seen(tokens[i], all);
+        state_.count_branch(i, {all, tokens[i], all - tokens[i], 0});
+    }
+    ask(Kind::evaluate);
+}
+
+/// Asks for the truncation, or the evaluation, that leads to the wanted context.
+template <class PoliciesT>
+void Generator<PoliciesT>::plan() {
+    const std::size_t window = state_.model.window;
+    auto& groups = state_.fused.groups;
+    groups.clear();
+    detail::fusion_of(policies_).groups(state_.standing.views().size(), groups);
+    if (groups.empty()) return fail(ErrorCode::contract, "a fusion of passages gave no group, expected at least one");
+    if (groups.size() > 1 && !state_.model.branches) {
+        return fail(ErrorCode::contract, "a fusion of passages in ", groups.size(),
+                    " branches needs a model that can be forked (BranchingModel), found one that cannot");
+    }
+    for (;;) {
+        const std::size_t wanted = groups.size() == 1 ? plan_text() : plan_branches();
+        if (wanted == 0) return finish(StopReason::failed);
+        if (wanted <= window) break;
+        const FullWindow full{window, wanted, state_.context.size() - state_.dropped};
+        const auto drop = static_cast<std::size_t>(policies_.overflow()(full));
+        if (drop == 0 || drop >= full.context) return refuse(full);
+        state_.dropped += drop;
+        state_.result.stats.dropped += drop;
+    }
+    planned_ = true;
+    branching_ = groups.size() > 1 || state_.fused.stand();
+    state_.fused.rest();
+    state_.reuse = {keep_, 0, keep_,
+                    state_.held.size() - keep_ + state_.fused.discarded(state_.fused.planned(), state_.scratch.wanted)};
+    state_.reserve_for(std::max(state_.scratch.wanted.size(), state_.fused.longest));
+    state_.laid_out = state_.scratch.wanted;
+    // If all that is kept is plain, a model that sees passages is cut even if nothing is taken: that makes it forget them.
+    const bool forget = state_.held_plain && keep_ <= *state_.held_plain;
+    if (keep_ < state_.held.size() || forget) return ask(Kind::truncate);
+    go_on();
+}
+
+/// Plans the text that the model holds, with all passages that are read; gives its length, 0 if an error was handled.
+template <class PoliciesT>
+std::size_t Generator<PoliciesT>::plan_text() {
+    const std::span<const Passage> passages =
+        state_.fused.scratch.grouped.of(state_.standing.views(), state_.fused.groups.front());
+    const ContextPlan plan = plan_context(policies_, state_.held, state_.parts(passages), state_.scratch, on_error_);
+    keep_ = plan.keep;
+    plain_ = plan.plain;
+    sees_ = plan.sees;
+    see_nothing_ = plan.beside.empty();
+    return plan.wanted.size();
+}
+
+/// Plans a branch for each group of passages, and the text that the model holds: what they share; gives the length of the longest.
+template <class PoliciesT>
+std::size_t Generator<PoliciesT>::plan_branches() {
+    detail::FusedState& fused = state_.fused;
+    const FusedPlan plan = flashback::plan_branches(policies_, state_.held, state_.parts(state_.standing.views()), fused.groups,
+                                                    fused.held, fused.scratch, on_error_);
+    keep_ = plan.keep;
+    state_.scratch.wanted.assign(plan.wanted.begin(), plan.wanted.end());
+    plain_ = plan.wanted.size();
+    sees_ = false;
+    fused.longest = plan.longest;
+    return plan.longest;
+}
+
+/// Asks for the next part of a plan: the text that sees no passages beside it, these passages, the tokens that see them, or
+/// branches.
+template <class PoliciesT>
+void Generator<PoliciesT>::go_on() {
+    const bool shared = state_.held.size() == state_.scratch.wanted.size();
+    if (branching_ && (shared || state_.fused.planned().empty())) return ask(Kind::branch);
+    ask(sees_ && state_.held.size() == plain_ ? Kind::see : Kind::evaluate);
+}
+
+template <class PoliciesT>
+void Generator<PoliciesT>::refuse(const FullWindow& full) {
+    if (state_.result.stats.counts.requested > 0) return finish(StopReason::window_full);
+    fail(ErrorCode::window, "the window of the model holds ", full.window, " tokens, but the first context needs ",
+         full.wanted, ": ", state_.head().size(), " of the head, ", full.context, " of the prompt and ",
+         full.wanted - full.context - state_.head().size(), " of retrieved passages");
+}
+
+template <class PoliciesT>
+void Generator<PoliciesT>::fail_seen(std::size_t tokens, std::size_t all) {
+    fail(ErrorCode::engine, "the model evaluated ", tokens, " tokens to see passages of ", all,
+         ", expected at most these: its work() does not do what it says");
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA
