@@ -118,6 +118,8 @@ struct CarriedOut;
 class PlanScratch;
 struct BranchPlan;
 struct FusedPlan;
+struct HeldBranch;
+class GroupedPassages;
 class FusedScratch;
 template <class Model>
 class Branches;

@@ -163,8 +163,11 @@ public:
         branches_.close();
     }
 
-    /// What was generated since `start`.
-    Generation take() { return generator_.take(); }
+    /// What was generated since `start`; its branches end.
+    Generation take() {
+        branches_.close();
+        return generator_.take();
+    }
 
     Model& model() noexcept { return *model_; }
 

@@ -37,6 +37,12 @@ struct FusedPlan {
     std::size_t longest = 0;               ///< tokens of the longest branch
 };
 
+/// What a branch that stands holds.
+struct HeldBranch {
+    TokenBuffer tokens = {};
+    bool saw = false;  ///< whether it saw passages beside the text: then it is of no use to another plan
+};
+
 /// The passages of a group as a wrapper takes them: one by one, or as one. Those that are joined have the id, the title, the text and
 /// the score of the best.
 class GroupedPassages {
@@ -99,7 +105,7 @@ public:
 /// Cost      that of plan_context for each branch, and the comparison of each with those that stand
 template <class P>
 FusedPlan plan_branches(const P& policies, TokenSpan held, const ContextParts& parts, std::span<const PassageGroup> groups,
-                        std::span<const TokenBuffer> standing, FusedScratch& scratch, ErrorHandler on_error = {}) {
+                        std::span<const HeldBranch> standing, FusedScratch& scratch, ErrorHandler on_error = {}) {
     const std::size_t count = groups.size();
     if (scratch.each.size() < count) scratch.each.resize(count);
     scratch.plans.assign(count, {});
@@ -126,11 +132,10 @@ FusedPlan plan_branches(const P& policies, TokenSpan held, const ContextParts& p
     for (std::size_t i = 0; i < count; ++i) {
         BranchPlan& branch = scratch.plans[i];
         branch.plan.keep = shared;
-        // What saw passages beside the text is of no use to another plan.
         for (std::size_t j = 0; j < standing.size() && !branch.plan.sees; ++j) {
-            if (scratch.continued[j]) continue;
+            if (scratch.continued[j] || standing[j].saw) continue;
             const std::optional<std::size_t> own =
-                detail::checked_keep(policies.reuse(), standing[j], branch.plan.wanted, on_error);
+                detail::checked_keep(policies.reuse(), standing[j].tokens, branch.plan.wanted, on_error);
             if (!own) return {};
             const std::size_t kept = std::min(*own, branch.plan.wanted.size() - 1);
             if (kept > branch.plan.keep) {

@@ -34,10 +34,10 @@ public:
     std::size_t discarded(std::span<const BranchPlan> plans, TokenSpan kept) const {
         std::size_t all = 0;
         for (std::size_t j = 0; j < held.size(); ++j) {
-            std::size_t stays = common_prefix(held[j], kept);
+            std::size_t stays = common_prefix(held[j].tokens, kept);
             for (const BranchPlan& branch : plans)
                 if (branch.from == j) stays = branch.plan.keep;
-            all += held[j].size() - stays;
+            all += held[j].tokens.size() - stays;
         }
         return all;
     }
@@ -67,7 +67,8 @@ public:
         held.resize(scratch.plans.size());
         for (std::size_t i = 0; i < held.size(); ++i) {
             const ContextPlan& plan = scratch.plans[i].plan;
-            held[i].assign(plan.wanted.begin(), plan.wanted.end());
+            held[i].tokens.assign(plan.wanted.begin(), plan.wanted.end());
+            held[i].saw = plan.sees;
         }
         wants_ = Wants::plans;
         view_next();
@@ -75,7 +76,7 @@ public:
 
     /// All branches evaluate one more token.
     void step(TokenId token) {
-        for (TokenBuffer& tokens : held) tokens.push_back(token);
+        for (HeldBranch& branch : held) branch.tokens.push_back(token);
         ++longest;
         newest_.assign(1, token);
         wants_ = Wants::newest;
@@ -101,7 +102,7 @@ public:
 
     std::vector<PassageGroup> groups;  // of the plan that is being carried out
     FusedScratch scratch;
-    std::vector<TokenBuffer> held;  // what each branch holds, or does once it has evaluated; without branches empty
+    std::vector<HeldBranch> held;  // what each branch holds, or does once it has evaluated; without branches empty
     std::size_t longest = 0;
     std::vector<float> fused;
 
