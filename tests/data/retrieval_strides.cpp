@@ -309,10 +309,10 @@ TEST_CASE("A layout reads the newest of the context; passages may take room from
     const TokenBuffer passages{900, 901, 902};
     const std::vector<std::uint64_t> ends{7, 8};
     const RetrievedStride stride{.at = 200, .context = 50, .passages = passages, .ends = ends, .begin = 5};
-    const auto policies = Policies{}.wrapper(MarkerTokens{910, 911});
-    PlanScratch scratch;
+    const auto policies = Policies{}.wrapper(MarkerTokens{910, 911}).fusion(Concatenate{.joined = true});
+    StrideScratch scratch;
     const auto read = [&](const auto& with, const StrideLayout& how) {
-        const ContextPlan plan = plan_stride(with, {}, {tokens, stride, 16}, how, scratch);
+        const ContextPlan plan = plan_stride(with, {}, {tokens, stride, 16}, how, scratch).text;
         return TokenBuffer{plan.wanted.begin(), plan.wanted.end()};
     };
     const auto text_of = [&](std::size_t length) {
@@ -336,19 +336,28 @@ TEST_CASE("A layout reads the newest of the context; passages may take room from
         read(policies, {head, false, 22});
     });
     const RetrievedStride none{.at = 200, .context = 50};
-    CHECK(plan_stride(policies, {}, {tokens, none, 16}, {head}, scratch).wanted.size() == 51);  // no markers around nothing
+    CHECK(plan_stride(policies, {}, {tokens, none, 16}, {head}, scratch).longest() == 51);  // no markers around nothing
 
     // Beside the text, each passage is a block with marks of its own, or all are one.
     const auto blocks_of = [&](bool one) {
-        const auto with = policies.layout(PassagesAside{{.joined = one}});
+        const auto with = policies.layout(PassagesAside{}).fusion(Concatenate{.joined = one});
         std::vector<TokenBuffer> blocks;
-        for (const TokenSpan block : plan_stride(with, {}, {tokens, stride, 16}, {head}, scratch).beside)
+        for (const TokenSpan block : plan_stride(with, {}, {tokens, stride, 16}, {head}, scratch).text.beside)
             blocks.emplace_back(block.begin(), block.end());
         CHECK(read(with, {head}) == joined({head, text_of(50)}));
         return blocks;
     };
     CHECK(blocks_of(false) == std::vector{TokenBuffer{910, 900, 901, 911}, TokenBuffer{910, 902, 911}});
     CHECK(blocks_of(true) == std::vector<TokenBuffer>{marked});
+    // With a fusion there are branches, or each passage has its own marks.
+    const auto each = policies.fusion(Concatenate{});
+    CHECK(read(each, {head}) == joined({head, text_of(50), {910, 900, 901, 911}, {910, 902, 911}}));
+    const StridePlan fused = plan_stride(policies.fusion(MeanOfLogits{}), {}, {tokens, stride, 16}, {head}, scratch);
+    REQUIRE(fused.fused.branches.size() == 2);
+    CHECK(TokenBuffer(fused.fused.wanted.begin(), fused.fused.wanted.end()) == joined({head, text_of(50), {910}}));
+    CHECK(std::ranges::equal(fused.fused.branches[0].fed(), TokenBuffer{900, 901, 911}));
+    CHECK(std::ranges::equal(fused.fused.branches[1].fed(), TokenBuffer{902, 911}));
+    CHECK(fused.longest() == 55);
     const RetrievedStride longer{.at = 200, .context = 3, .passages = passages, .ends = ends, .begin = 5};
     check_error(ErrorCode::contract, "passages of 3 tokens replace all of a context of 3", [&] {
         static_cast<void>(plan_stride(policies, {}, {tokens, longer, 16}, {head, true}, scratch));

@@ -42,6 +42,7 @@ void check_same(const RetrievedStrides& found, const RetrievedStrides& expected)
     CHECK(found.retrievals() == expected.retrievals());
     CHECK(std::ranges::equal(found.entries(), expected.entries()));
     CHECK(std::ranges::equal(found.passage_ends(), expected.passage_ends()));
+    CHECK(std::ranges::equal(found.scores(), expected.scores()));
     CHECK(std::ranges::equal(found.tokens(), expected.tokens()));
 }
 
@@ -55,7 +56,7 @@ TEST_CASE("What was written comes back, and stays when the file is replaced or g
     write_strides(path, strides, 7);
     const RetrievedStrides found = read_strides(path, 7);
     check_same(found, strides);
-    write_strides(path, RetrievedStrides{16, 0, {}, {}, {}, nullptr}, 8);
+    write_strides(path, RetrievedStrides{16, 0, {}, {}, {}, {}, nullptr}, 8);
     check_same(found, strides);
     CHECK(read_strides(path, 8).size() == 0);
     std::filesystem::remove(path);

@@ -38,9 +38,9 @@ inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, St
 template <class P>
 class RetrievalExamples {
 public:
-    /// `policies` has wrapper(), layout() and reuse(), as Policies has; `window` is the most tokens of an example.
+    /// `policies` has wrapper(), layout(), reuse() and, if several passages are not to be concatenated each with its markers, fusion(), as Policies has; `window` is the most tokens of an example.
     /// Throws    Error{contract} if there are no strides or they are of another text, or if several passages of one would stand
-    ///           beside the text, each on its own; Error{window} if a stride leaves no room for text
+    ///           beside the text, each on its own, or are fused in branches; Error{window} if a stride leaves no room for text
     RetrievalExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window)
         : text_(text),
           strides_(std::move(strides)),
@@ -49,12 +49,8 @@ public:
           window_(window) {
         FLASHBACK_ASSERT(strides_.size() > 0, "no strides to make training examples of, expected at least one");
         FLASHBACK_ASSERT(window_ > 0, "training examples of at most 0 tokens, expected the window of a model");
-        const bool one_block = !detail::each_is_a_block(beside_of(policies_.layout()));
         for (std::size_t i = 0; i < strides_.size(); ++i) {
             check_within(text_, strides_[i], strides_.stride());
-            FLASHBACK_ASSERT(
-                strides_[i].found() < 2 || one_block, "stride ", i, " has ", strides_[i].found(),
-                " passages beside the text, each on its own, expected AsideOptions::joined: training knows one block");
             static_cast<void>((*this)[i]);
         }
     }
@@ -66,11 +62,16 @@ public:
     TrainingExample operator[](std::size_t i) const {
         const RetrievedStride stride = strides_[i];
         const std::size_t targets = strides_.stride();
-        PlanScratch scratch;
+        StrideScratch scratch;
         const StrideLayout layout{head_, /*passages_replace_text=*/true, window_};
-        const ContextPlan plan = plan_stride(policies_, {}, {text_, stride, targets}, layout, scratch);
+        const StridePlan planned = plan_stride(policies_, {}, {text_, stride, targets}, layout, scratch);
+        FLASHBACK_ASSERT(!planned.branches(), "stride ", i, " has ", stride.found(), " passages that are fused in ",
+                         planned.fused.branches.size(), " branches, expected one text, as Concatenate makes it, to train on");
+        const ContextPlan& plan = planned.text;
+        FLASHBACK_ASSERT(plan.beside.size() < 2, "stride ", i, " has ", plan.beside.size(),
+                         " passages beside the text, each on its own, expected AsideOptions::joined: training knows one block");
         TokenBuffer tokens;
-        tokens.reserve(plan.wanted.size() + scratch.wrapped.size() + targets);
+        tokens.reserve(plan.wanted.size() + scratch.text.wrapped.size() + targets);
         append(tokens, plan.wanted.first(plan.plain));
         append(tokens, plan.beside);
         const PassageRows beside{head_.size(), plan.plain, tokens.size()};

@@ -8,7 +8,9 @@
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/data/text_stream.hpp"
+#include "flashback/policy/branch_plan.hpp"
 #include "flashback/policy/context_plan.hpp"
+#include "flashback/policy/fusion.hpp"
 #include "flashback/policy/query.hpp"
 
 #include <algorithm>
@@ -49,6 +51,7 @@ struct RetrievedStride {
     TokenSpan passages = {};                   ///< all tokens of its passages, the best first; each passage is cut
     std::span<const std::uint64_t> ends = {};  ///< where each passage ends, counted from a token `begin` in front of the first
     std::uint64_t begin = 0;
+    std::span<const float> scores = {};  ///< of each passage, as the retriever gave them; 0 where there is none
 
     /// How many passages were found.
     std::size_t found() const noexcept { return ends.size(); }
@@ -74,14 +77,16 @@ public:
 
     RetrievedStrides() = default;
     /// Takes views of data that `owner` keeps alive: the strides; where each passage ends among all tokens, and there the next
-    /// begins; and these tokens.
-    /// Requires  both kinds of ends ascend, up to the number of passages and of tokens
+    /// begins; the score of each; and these tokens.
+    /// Requires  both kinds of ends ascend, up to the number of passages and of tokens; a score for each passage
     RetrievedStrides(std::size_t stride, std::size_t retrievals, std::span<const Entry> entries,
-                     std::span<const std::uint64_t> passage_ends, TokenSpan tokens, std::shared_ptr<const void> owner)
+                     std::span<const std::uint64_t> passage_ends, std::span<const float> scores, TokenSpan tokens,
+                     std::shared_ptr<const void> owner)
         : stride_(stride),
           retrievals_(retrievals),
           entries_(entries),
           passage_ends_(passage_ends),
+          scores_(scores),
           tokens_(tokens),
           owner_(std::move(owner)) {}
 
@@ -99,12 +104,14 @@ public:
         const std::span<const std::uint64_t> ends = passage_ends_.subspan(first, entry.end - first);
         const std::uint64_t begin = first == 0 ? 0 : passage_ends_[first - 1];
         const std::uint64_t end = ends.empty() ? begin : ends.back();
-        return {entry.at, entry.context, tokens_.subspan(begin, end - begin), ends, begin};
+        return {entry.at, entry.context, tokens_.subspan(begin, end - begin), ends, begin, scores_.subspan(first, ends.size())};
     }
 
     std::span<const Entry> entries() const noexcept { return entries_; }
     /// Where each passage of all strides ends among all tokens.
     std::span<const std::uint64_t> passage_ends() const noexcept { return passage_ends_; }
+    /// The score of each passage of all strides.
+    std::span<const float> scores() const noexcept { return scores_; }
     /// The tokens of the passages of all strides.
     TokenSpan tokens() const noexcept { return tokens_; }
 
@@ -113,28 +120,33 @@ private:
     std::size_t retrievals_ = 0;
     std::span<const Entry> entries_;
     std::span<const std::uint64_t> passage_ends_;
+    std::span<const float> scores_;
     TokenSpan tokens_;
     std::shared_ptr<const void> owner_;
 };
 
 namespace detail {
 
-/// Passages one after the other, and where each ends.
+/// Passages one after the other, where each ends, and its score.
 struct FoundPassages {
     std::vector<std::uint64_t> ends;
+    std::vector<float> scores;
     TokenBuffer tokens;
 
-    void add(TokenSpan passage) {
+    void add(TokenSpan passage, float score) {
         append(tokens, passage);
         ends.push_back(tokens.size());
+        scores.push_back(score);
     }
     void add(const FoundPassages& other) {
         for (const std::uint64_t end : other.ends) ends.push_back(tokens.size() + end);
+        scores.insert(scores.end(), other.scores.begin(), other.scores.end());
         append(tokens, other.tokens);
     }
     /// Keeps the first `count`.
     void resize(std::size_t count) {
         ends.resize(count);
+        scores.resize(count);
         tokens.resize(ends.empty() ? 0 : ends.back());
     }
 };
@@ -214,7 +226,7 @@ std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& que
             if (forbidden(passage, source)) continue;
             FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", printable(passage.id),
                              "' has no tokens, expected a retriever that tokenises its passages");
-            out.add(passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)));
+            out.add(passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)), passage.score);
         }
         const std::size_t taken = out.ends.size() - before;
         if (taken == o.passages || std::ranges::size(found) < candidates || candidates >= most_candidates) return taken;
@@ -259,7 +271,7 @@ RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const Qu
         if (options.progress) options.progress(std::min(all, first + parts * together), all);
     }
     for (std::size_t i = 1; i < entries.size(); ++i) entries[i].end += entries[i - 1].end;
-    return {options.stride, all, entries, owned->passages.ends, owned->passages.tokens, owned};
+    return {options.stride, all, entries, owned->passages.ends, owned->passages.scores, owned->passages.tokens, owned};
 }
 
 /// Refuses a stride of another text.
@@ -286,54 +298,78 @@ struct StrideLayout {
 
 namespace detail {
 
-/// Whether each passage stands beside the text on its own.
-constexpr bool each_is_a_block(const AsideOptions& beside) noexcept { return beside.seeing > 0 && !beside.joined; }
-
-/// The passages of a stride as a layout takes them: one by one if each stands beside the text on its own, and else as one.
-inline std::vector<Passage> passages_of(const RetrievedStride& stride, const AsideOptions& beside) {
+/// The passages of a stride, the best first.
+inline std::vector<Passage> passages_of(const RetrievedStride& stride) {
     std::vector<Passage> passages;
-    if (each_is_a_block(beside)) {
-        for (std::size_t i = 0; i < stride.found(); ++i) passages.push_back({.tokens = stride.passage(i)});
-    } else if (stride.found() > 0) {
-        passages.push_back({.tokens = stride.passages});
-    }
+    for (std::size_t i = 0; i < stride.found(); ++i)
+        passages.push_back({.tokens = stride.passage(i), .score = i < stride.scores.size() ? stride.scores[i] : 0});
     return passages;
 }
 
-}  // namespace detail
-
-/// Plans what a model should hold before a stride, by the policies that decode. All passages stand in one pair of markers, but
-/// those that a layout puts beside the text, each on its own, in one pair each.
-/// Throws    Error{contract} if passages that replace text leave none of it; Error{window} if head, passages and stride leave
-///           no room for a token of it; as `plan_context`
-/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code: passages and text together have a fixed
-///           length, and several passages stand in one pair of markers; Ram et al. 2023, In-Context RALM: passages replace text
-template <class P>
-ContextPlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& planned, const StrideLayout& how,
-                        PlanScratch& scratch) {
-    const RetrievedStride& stride = planned.stride;
-    const std::vector<Passage> passages = detail::passages_of(stride, beside_of(policies.layout()));
+/// The length of what `plan(context)` plans, with the context that a layout gives it: the oldest tokens go if a window is too short.
+/// Throws    Error{contract}; Error{window}
+template <class Plan>
+void plan_within(const RetrievedStride& stride, std::size_t targets, const StrideLayout& how, const Plan& plan) {
     std::size_t length = stride.context;
     if (how.passages_replace_text) {
         FLASHBACK_ASSERT(length > stride.passages.size(), "passages of ", stride.passages.size(),
                          " tokens replace all of a context of ", length, ", expected a longer one");
         length -= stride.passages.size();
     }
-    const auto plan = [&] {
-        return plan_context(policies, held,
-                            {how.head, passages, planned.text.subspan(stride.at - length, length), {}, planned.held_plain},
-                            scratch);
-    };
-    const ContextPlan whole = plan();
-    const std::size_t needed = whole.wanted.size() + planned.targets;
-    if (how.window == 0 || needed <= how.window) return whole;
+    const std::size_t needed = plan(length) + targets;
+    if (how.window == 0 || needed <= how.window) return;
     const std::size_t fixed = needed - length;
     if (fixed >= how.window) {
-        FLASHBACK_THROW(ErrorCode::window, "head, passages and a stride of ", planned.targets, " tokens need ", fixed,
+        FLASHBACK_THROW(ErrorCode::window, "head, passages and a stride of ", targets, " tokens need ", fixed,
                         " positions, and a window of ", how.window, " leaves no room for text");
     }
-    length = how.window - fixed;
-    return plan();
+    static_cast<void>(plan(how.window - fixed));
+}
+
+}  // namespace detail
+
+/// Room for the plan of a stride: of one text, or of branches.
+struct StrideScratch {
+    std::vector<PassageGroup> groups = {};
+    PlanScratch text = {};
+    FusedScratch fused = {};
+};
+
+/// What is planned for a stride: a text, or branches if the passages are fused.
+struct StridePlan {
+    ContextPlan text;  ///< without branches
+    FusedPlan fused;   ///< with branches; none if there is one text
+    bool branches() const noexcept { return !fused.branches.empty(); }
+    /// Tokens of the longest text.
+    std::size_t longest() const noexcept { return branches() ? fused.longest : text.wanted.size(); }
+};
+
+/// Plans what a model should hold before a stride, by the policies that decode: wrapper, layout, reuse and fusion. `standing` are the
+/// branches of the last plan.
+/// Throws    Error{contract} if passages that replace text leave none of it; Error{window} if head, passages and stride leave
+///           no room for a token of it; as `plan_context` and `plan_branches`
+/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code: passages and text together have a fixed
+///           length; Ram et al. 2023, In-Context RALM: passages replace text
+template <class P>
+StridePlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& planned, const StrideLayout& how,
+                       StrideScratch& scratch, std::span<const HeldBranch> standing = {}) {
+    const RetrievedStride& stride = planned.stride;
+    const std::vector<Passage> passages = detail::passages_of(stride);
+    scratch.groups.clear();
+    detail::fusion_of(policies).groups(passages.size(), scratch.groups);
+    FLASHBACK_ASSERT(!scratch.groups.empty(), "a fusion of passages gave no group, expected at least one");
+    StridePlan plan;
+    detail::plan_within(stride, planned.targets, how, [&](std::size_t length) {
+        ContextParts parts{how.head, passages, planned.text.subspan(stride.at - length, length), {}, planned.held_plain};
+        if (scratch.groups.size() == 1) {
+            parts.passages = scratch.fused.grouped.of(passages, scratch.groups.front());
+            plan.text = plan_context(policies, held, parts, scratch.text);
+        } else {
+            plan.fused = plan_branches(policies, held, parts, scratch.groups, standing, scratch.fused);
+        }
+        return plan.longest();
+    });
+    return plan;
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -42,21 +42,6 @@ constexpr bool checked_on_token() {
     return true;
 }
 
-/// In place of the branches of a model that has none.
-struct NoBranches {
-    static constexpr std::size_t size() noexcept { return 0; }
-    static constexpr void close() noexcept {}
-};
-
-template <class Model>
-struct BranchesOrNone {
-    using type = NoBranches;
-};
-template <BranchingModel Model>
-struct BranchesOrNone<Model> {
-    using type = Branches<Model>;
-};
-
 }  // namespace detail
 
 /// What a decoder needs evaluated: in its model, or in each branch of it if there are several. It fits
@@ -323,7 +308,7 @@ private:
     Model* model_;
     RetrieverT* retriever_;
     Generator<PoliciesT> generator_;
-    FLASHBACK_NO_UNIQUE_ADDRESS typename detail::BranchesOrNone<Model>::type branches_;
+    FLASHBACK_NO_UNIQUE_ADDRESS detail::BranchesOrNone<Model> branches_;
     TokenSpan tokens_;                          // of a pass of the model alone
     IsEnd is_end_;                              // the generator refers to it
     std::optional<std::uint64_t> fingerprint_;  // of the model when it was last used; none before the first generation

@@ -16,8 +16,8 @@
 #include "flashback/core/tokens.hpp"
 #include "flashback/data/retrieval_strides.hpp"
 #include "flashback/decoder/generation.hpp"
+#include "flashback/eval/detail/stride_scorer.hpp"
 #include "flashback/eval/perplexity.hpp"
-#include "flashback/policy/carry_out.hpp"
 #include "flashback/policy/context_plan.hpp"
 
 #include <algorithm>
@@ -51,7 +51,8 @@ struct RetrievalPerplexity {
     std::size_t copied = 0;      ///< strides that stand word for word in their passages: the answer was given away
     TokenCounts counts =
         {};  ///< requested: what was wanted before each stride, passages beside it, and all of the stride but its last token
-    double nats = 0;  ///< mean of -ln p(token): nats per token
+    std::vector<TokenCounts> branches = {};  ///< of `counts`, what each branch took, if passages are fused: the rest is what they share
+    double nats = 0;                         ///< mean of -ln p(token): nats per token
     double standard_error =
         0;  ///< of that mean, from the means of the strides, as if these were independent; NaN for one stride
     std::vector<double> stride_nats = {};  ///< the mean of each stride: to compare two runs stride by stride
@@ -86,93 +87,18 @@ inline StrideDifference stride_difference(const RetrievalPerplexity& a, const Re
 
 namespace detail {
 
-/// Evaluates runs of strides, each from an empty cache, so that no count depends on which model evaluates which run.
-template <LanguageModel Model, class P>
-class StrideScorer {
-public:
-    StrideScorer(Model& model, const P& policies, TokenSpan text, const RetrievedStrides& strides, const StrideLayout& layout,
-                 const OpenIds& open)
-        : model_(&model), policies_(&policies), text_(text), strides_(&strides), layout_(layout), open_(&open) {}
-
-    /// The nats of the tokens of a run.
-    /// Shape     nats: (count, stride) row-major
-    void score(std::size_t first, std::size_t count, std::span<double> nats) {
-        model_->truncate(0);
-        held_.clear();
-        held_plain_ = 0;
-        const std::size_t stride = strides_->stride();
-        for (std::size_t i = 0; i < count; ++i) score_one((*strides_)[first + i], nats.subspan(i * stride, stride));
-    }
-
-    const TokenCounts& counts() const noexcept { return counts_; }
-
-private:
-    void score_one(const RetrievedStride& stride, std::span<double> nats) {
-        const TokenSpan targets = text_.subspan(stride.at, strides_->stride());
-        const TokenSpan read = targets.first(targets.size() - 1);  // the last token is predicted, and nothing after it
-        const ContextPlan plan =
-            plan_stride(*policies_, held_, {text_, stride, targets.size(), held_plain_}, layout_, scratch_);
-        const std::size_t held_before = held_.size();
-        const CarriedOut done = carry_out(*model_, plan, layout_.head.size());
-        nats[0] = nats_of(stride.at, done.logits);
-        if constexpr (ScoringModel<Model>) {
-            if (!read.empty()) {
-                const std::span<const float> logits = model_->evaluate_all(read);
-                const auto vocab = static_cast<std::size_t>(model_->vocab_size());
-                check_logits(logits.size(), read.size());
-                for (std::size_t j = 0; j < read.size(); ++j)
-                    nats[j + 1] = nats_of(stride.at + j + 1, logits.subspan(j * vocab, vocab));
-            }
-        } else {
-            for (std::size_t j = 0; j < read.size(); ++j)
-                nats[j + 1] = nats_of(stride.at + j + 1, model_->evaluate(read.subspan(j, 1)));
-        }
-        held_.assign(plan.wanted.begin(), plan.wanted.end());
-        append(held_, read);
-        held_plain_ = plan.plain_after(held_plain_);
-        counts_ += {held_.size(), held_.size() - plan.keep, plan.keep, held_before - plan.keep};
-        const std::size_t beside = plan.beside.empty() ? 0 : scratch_.wrapped.size();
-        counts_ += {beside, done.beside, beside - std::min(done.beside, beside), 0};
-    }
-
-    double nats_of(std::size_t index, std::span<const float> logits) const {
-        check_logits(logits.size(), 1);
-        const TokenScore score = score_of(index, text_[index], logits, facts_of(logits, *open_));
-        check_score(score);
-        return score.nats;
-    }
-
-    void check_logits(std::size_t found, std::size_t tokens) const {
-        if (found != tokens * static_cast<std::size_t>(model_->vocab_size())) {
-            FLASHBACK_THROW(ErrorCode::logits, "the model gave ", found, " logits for ", tokens, " tokens, expected ",
-                            model_->vocab_size(), " for each");
-        }
-    }
-
-    Model* model_;
-    const P* policies_;
-    TokenSpan text_;
-    const RetrievedStrides* strides_;
-    StrideLayout layout_;
-    const OpenIds* open_;
-    TokenBuffer held_;
-    std::size_t held_plain_ = 0;  // how many of them saw no passages beside the text
-    PlanScratch scratch_;
-    TokenCounts counts_;
-};
-
 /// Before anything is evaluated, refuses strides of another text and strides that do not fit into a window. Gives the text up
 /// to the last token that is predicted.
 template <class P>
 TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStrides& strides, const StrideLayout& layout,
                         std::size_t window) {
-    PlanScratch scratch;
+    StrideScratch scratch;
     std::size_t end = 0;
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride stride = strides[i];
         check_within(text, stride, strides.stride());
-        const ContextPlan plan = plan_stride(policies, {}, {text, stride, strides.stride()}, layout, scratch);
-        const std::size_t needed = plan.wanted.size() + strides.stride() - 1;  // the last token is predicted, not read
+        const StridePlan plan = plan_stride(policies, {}, {text, stride, strides.stride()}, layout, scratch);
+        const std::size_t needed = plan.longest() + strides.stride() - 1;  // the last token is predicted, not read
         if (needed > window) {
             FLASHBACK_THROW(ErrorCode::window, "stride ", i, " needs ", needed, " positions: head, a context of ",
                             stride.context, " tokens, ", stride.found(), " passages of ", stride.passages.size(),
@@ -185,8 +111,8 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
 
 }  // namespace detail
 
-/// How well a model predicts strides after their contexts and passages. `policies` lays these out: wrapper, layout and reuse of
-/// a Policies. If there are several models, they divide the strides between them. They must be equal in everything but what
+/// How well a model predicts strides after their contexts and passages. `policies` lays these out: wrapper, layout, reuse and
+/// fusion of a Policies; each model has a copy of the fusion. If there are several models, they divide the strides between them. They must be equal in everything but what
 /// they hold; each is used by one thread at a time.
 ///
 /// Strides are read in runs of 32, and each run begins with an empty cache. So counts depend on `reuse`, and not on the number
@@ -214,7 +140,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
         detail::checked_ids(scored, static_cast<std::size_t>(models[0].vocab_size()), masked, strides[0].at);
 
     std::vector<detail::StrideScorer<Model, P>> scorers;
-    for (Model& model : models) scorers.emplace_back(model, policies, text, strides, layout, open);
+    for (Model& model : models) scorers.emplace_back(model, policies, detail::StrideText{text, &strides, layout, masked, &open});
     RetrievalPerplexity result{.strides = strides.size(),
                                .tokens = strides.size() * strides.stride(),
                                .retrievals = strides.retrievals(),
@@ -245,7 +171,11 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     }
     result.nats = mean.mean();
     result.standard_error = mean.standard_error();
-    for (const auto& scorer : scorers) result.counts += scorer.counts();
+    for (const auto& scorer : scorers) {
+        result.counts += scorer.counts();
+        if (result.branches.size() < scorer.branches().size()) result.branches.resize(scorer.branches().size());
+        for (std::size_t i = 0; i < scorer.branches().size(); ++i) result.branches[i] += scorer.branches()[i];
+    }
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride one = strides[i];
         result.passages += one.found();

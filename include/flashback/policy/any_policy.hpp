@@ -2,6 +2,7 @@
 /// the instantiations of its decoder.
 #pragma once
 
+#include "flashback/policy/any_fusion.hpp"  // AnyPolicies has one
 #include "flashback/policy/policies.hpp"
 
 #include <concepts>

@@ -86,4 +86,24 @@ private:
     std::vector<float> logits_;
 };
 
+namespace detail {
+
+/// In place of the branches of a model that has none.
+struct NoBranches {
+    static constexpr void close() noexcept {}
+};
+
+template <class Model>
+struct ChooseBranches {
+    using type = NoBranches;
+};
+template <BranchingModel Model>
+struct ChooseBranches<Model> {
+    using type = Branches<Model>;
+};
+template <class Model>
+using BranchesOrNone = typename ChooseBranches<Model>::type;
+
+}  // namespace detail
+
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -123,6 +123,15 @@ void fused_took(F& fusion, const LogitRows& rows, TokenId token) {
     if constexpr (HearsTokens<F>) fusion.took(rows, token);
 }
 
+/// Takes the probability of some tokens away, in every row.
+inline void mask_rows(std::span<float> rows, std::size_t vocab, TokenSpan ids) {
+    for (const TokenId id : ids) {
+        if (id < 0 || static_cast<std::size_t>(id) >= vocab) continue;
+        for (std::size_t at = static_cast<std::size_t>(id); at < rows.size(); at += vocab)
+            rows[at] = -std::numeric_limits<float>::infinity();
+    }
+}
+
 inline constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 
 }  // namespace detail

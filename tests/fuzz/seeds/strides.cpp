@@ -9,7 +9,8 @@ FLASHBACK_FUZZ_SEEDS(strides) {
     const flashback_test::TemporaryFolder folder;
     const auto write = [&](const char* name, std::vector<RetrievedStrides::Entry> entries, std::vector<std::uint64_t> ends,
                            std::vector<TokenId> tokens) {
-        write_strides(folder.path() / name, RetrievedStrides{16, entries.size(), entries, ends, tokens, nullptr}, 7);
+        const std::vector<float> scores(ends.size(), 1.5f);
+        write_strides(folder.path() / name, RetrievedStrides{16, entries.size(), entries, ends, scores, tokens, nullptr}, 7);
         seeds.push_back({name, flashback_test::bytes_of_file(folder.path() / name)});
         return seeds.back().bytes;
     };

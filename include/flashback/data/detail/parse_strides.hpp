@@ -20,7 +20,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 namespace detail {
 
-/// How a file of strides begins. Entries, the ends of passages, tokens and a fingerprint of all before it follow.
+/// How a file of strides begins. Entries, the ends of passages, their scores, tokens and a fingerprint of all before it follow.
 struct StrideFileHeader {
     char magic[8];
     std::uint32_t version;
@@ -32,17 +32,19 @@ struct StrideFileHeader {
     std::uint64_t tokens;
 };
 inline constexpr std::string_view stride_magic = "fbstride";
-inline constexpr std::uint32_t stride_version = 2;
+inline constexpr std::uint32_t stride_version = 3;
 static_assert(std::endian::native == std::endian::little && sizeof(StrideFileHeader) == 56 &&
                   sizeof(RetrievedStrides::Entry) == 24,
               "flashback: files of strides are written as they lie in memory");
 
 inline std::uint64_t stride_checksum(const StrideFileHeader& header, std::span<const RetrievedStrides::Entry> entries,
-                                     std::span<const std::uint64_t> passage_ends, TokenSpan tokens) {
+                                     std::span<const std::uint64_t> passage_ends, std::span<const float> scores,
+                                     TokenSpan tokens) {
     Fingerprint all;
     all.add(std::as_bytes(std::span{&header, 1}));
     all.add(std::as_bytes(entries));
     all.add(std::as_bytes(passage_ends));
+    all.add(std::as_bytes(scores));
     all.add(std::as_bytes(tokens));
     return all.value();
 }
@@ -51,6 +53,7 @@ inline std::uint64_t stride_checksum(const StrideFileHeader& header, std::span<c
 struct StrideFileParts {
     std::span<const RetrievedStrides::Entry> entries;
     std::span<const std::uint64_t> passage_ends;
+    std::span<const float> scores;
     TokenSpan tokens;
     std::uint64_t checksum = 0;
 };
@@ -65,7 +68,7 @@ inline std::optional<StrideFileParts> stride_parts(const StrideFileHeader& heade
         return true;
     };
     if (!fits(1, sizeof(std::uint64_t)) || !fits(header.entries, sizeof(Entry)) ||
-        !fits(header.passages, sizeof(std::uint64_t)) || !fits(header.tokens, sizeof(TokenId)) || left > 0)
+        !fits(header.passages, sizeof(std::uint64_t) + sizeof(float)) || !fits(header.tokens, sizeof(TokenId)) || left > 0)
         return {};
     StrideFileParts parts;
     const std::byte* at = rest.data();
@@ -73,6 +76,8 @@ inline std::optional<StrideFileParts> stride_parts(const StrideFileHeader& heade
     at += parts.entries.size_bytes();
     parts.passage_ends = {reinterpret_cast<const std::uint64_t*>(at), static_cast<std::size_t>(header.passages)};
     at += parts.passage_ends.size_bytes();
+    parts.scores = {reinterpret_cast<const float*>(at), static_cast<std::size_t>(header.passages)};
+    at += parts.scores.size_bytes();
     parts.tokens = {reinterpret_cast<const TokenId*>(at), static_cast<std::size_t>(header.tokens)};
     std::memcpy(&parts.checksum, at + parts.tokens.size_bytes(), sizeof(parts.checksum));
     return parts;
@@ -113,7 +118,7 @@ inline RetrievedStrides parse_strides(std::span<const std::byte> bytes, const st
         damaged("is damaged: ", header.entries, " strides, ", header.passages, " passages and ", header.tokens,
                 " tokens are not ", rest.size(), " bytes");
     }
-    if (parts->checksum != detail::stride_checksum(header, parts->entries, parts->passage_ends, parts->tokens))
+    if (parts->checksum != detail::stride_checksum(header, parts->entries, parts->passage_ends, parts->scores, parts->tokens))
         damaged("is damaged: its checksum is wrong");
     const auto ascending = [&](std::uint64_t from, std::uint64_t to, std::uint64_t all, const char* what) {
         if (to < from || to > all) damaged("is damaged: ", what, ' ', to, " of ", all);
@@ -128,8 +133,8 @@ inline RetrievedStrides parse_strides(std::span<const std::byte> bytes, const st
             damaged("is damaged: a stride of ", header.stride, " tokens at token ", entry.at, " has a context of ",
                     entry.context);
     }
-    return {header.stride,   static_cast<std::size_t>(header.retrievals), parts->entries, parts->passage_ends, parts->tokens,
-            std::move(owner)};
+    return {header.stride,   static_cast<std::size_t>(header.retrievals), parts->entries, parts->passage_ends, parts->scores,
+            parts->tokens,   std::move(owner)};
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

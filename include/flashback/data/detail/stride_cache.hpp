@@ -59,11 +59,12 @@ FLASHBACK_DETAIL_ONCE void write_strides(const std::filesystem::path& path, cons
                                     strides.passage_ends().size(),
                                     strides.tokens().size()};
     std::memcpy(header.magic, detail::stride_magic.data(), sizeof(header.magic));
-    const std::uint64_t checksum = detail::stride_checksum(header, strides.entries(), strides.passage_ends(), strides.tokens());
+    const std::uint64_t checksum = detail::stride_checksum(header, strides.entries(), strides.passage_ends(), strides.scores(), strides.tokens());
     AtomicFile file{path};
     file.write(std::as_bytes(std::span{&header, 1}));
     file.write(std::as_bytes(strides.entries()));
     file.write(std::as_bytes(strides.passage_ends()));
+    file.write(std::as_bytes(strides.scores()));
     file.write(std::as_bytes(strides.tokens()));
     file.write(std::as_bytes(std::span{&checksum, 1}));
     file.finish();

@@ -88,13 +88,7 @@ public:
     /// Copies the logits of all branches; masked tokens have none.
     LogitRows masked(std::span<const float> logits, std::size_t vocab, TokenSpan markers, TokenSpan others) {
         rows_.assign(logits.begin(), logits.end());
-        for (const TokenSpan ids : {markers, others}) {
-            for (const TokenId id : ids) {
-                if (id < 0 || static_cast<std::size_t>(id) >= vocab) continue;
-                for (std::size_t at = static_cast<std::size_t>(id); at < rows_.size(); at += vocab)
-                    rows_[at] = -std::numeric_limits<float>::infinity();
-            }
-        }
+        for (const TokenSpan ids : {markers, others}) mask_rows(rows_, vocab, ids);
         fused.resize(vocab);
         return rows(vocab);
     }
