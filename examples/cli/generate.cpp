@@ -61,6 +61,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
                 {"reused", stats.counts.reused},
                 {"discarded", stats.counts.discarded},
                 {"dropped", stats.dropped},
+                {"shortened", stats.shortened},
                 {"seconds",
                  {{"retrieve", stats.seconds.retrieve},
                   {"prefill", stats.seconds.prefill},
@@ -68,6 +69,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
                   {"total", stats.seconds.total}}}}},
               {"retrieved", retrieved}};
     settings.aside.describe(settings.layout, json);
+    if (settings.layout != "none") settings.fusion.describe(settings.aside.options().joined, stats.branches, json);
     if (settings.layout == "aside") {
         const fb::BlockStore& store = *engine.session.store();
         const fb::BlockStoreCounts counts = store.counts();
@@ -101,7 +103,9 @@ void print_summary(const fb::Generation& generation, const GenerateSettings& set
         std::cerr << "  passages beside the text: " << counts.misses << " evaluated, " << counts.hits << " found in memory, "
                   << counts.reads << " in the file of --passages-kv\n";
     }
+    std::cerr << branches_line(stats.branches);
     if (stats.dropped > 0) std::cerr << "  " << stats.dropped << " tokens dropped from the start of the text\n";
+    if (stats.shortened > 0) std::cerr << "  passages lost " << stats.shortened << " tokens so that the text fits\n";
     std::cerr << "  " << stats.seconds.total << " s: " << stats.seconds.retrieve << " retrieving, " << stats.seconds.prefill
               << " prefill, " << stats.seconds.decode << " decoding\n";
 }
@@ -185,6 +189,7 @@ void add_generate(CLI::App& app, Command& run) {
             throw CLI::ValidationError("generate needs --corpus, or --layout none");
         check_repeat(settings->layout, settings->repeat);
         settings->aside.check(settings->layout);
+        settings->fusion.check(settings->layout);
         settings->adapter.tokens = tokens_with(settings->markers.ids);
         run = [settings] { generate(*settings); };
     });

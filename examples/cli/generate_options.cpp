@@ -32,8 +32,11 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
            "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
     add_markers(command, settings.markers.choice);
     add_marker_ids(command, settings.markers.ids);
-    choice("--overflow", settings.overflow, {"stop", "drop-oldest"},
-           "When the window of the model is full: stop, or drop the older half of the text and go on");
+    choice("--overflow", settings.overflow, {"stop", "drop-oldest", "shorten", "sinks", "rotate"},
+           "When the window of the model is full: stop; drop the older half of the text and evaluate the rest anew (drop-oldest); "
+           "cut the passages, and stop when there are none (shorten). Approximate, for models with rotary positions: keep the first "
+           "4 tokens and drop the oldest of the rest, 64 at a time, without evaluating anything anew (sinks: StreamingLLM); or "
+           "likewise with the older half (rotate)");
     count("--stride", settings.stride, 1, "Retrieve every N tokens");
     count("--query-tokens", settings.query_tokens, 1, "The newest N tokens are the query");
     count("--passages", settings.passages, 0, "Passages at each retrieval");
@@ -43,6 +46,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     settings.aside.add_element(command);
     settings.aside.add_joined(command);
     settings.aside.add_store(command);
+    settings.fusion.add(command, "each");
 
     count("--max-tokens", settings.max_tokens, 0, "The most tokens to generate");
     add_repeated(command, "--stop", settings.stop, "Stop when the new text contains TEXT, and leave TEXT out")
@@ -74,6 +78,14 @@ fb::AnySampler sampler_of(const GenerateSettings& settings) {
     return fb::AnySampler{fb::RepetitionPenalty{settings.repetition, sampling}};
 }
 
+fb::AnyOverflow overflow_of(const std::string& name) {
+    if (name == "drop-oldest") return fb::AnyOverflow{fb::DropOldest{}};
+    if (name == "shorten") return fb::AnyOverflow{fb::ShortenPassages{}};
+    if (name == "sinks") return fb::AnyOverflow{fb::AttentionSinks{}};
+    if (name == "rotate") return fb::AnyOverflow{fb::KeepAndRotate{}};
+    return fb::AnyOverflow{fb::StopWhenFull{}};
+}
+
 }  // namespace
 
 GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer, const Markers& markers) {
@@ -84,7 +96,8 @@ GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::
         .wrapper(wrapper_of(markers))
         .layout(layout_of(settings.layout, settings.repeat, settings.aside.options()))
         .reuse(settings.reuse == "none" ? AnyReuse{RecomputeAll{}} : AnyReuse{KeepCommonPrefix{}})
-        .overflow(settings.overflow == "stop" ? AnyOverflow{StopWhenFull{}} : AnyOverflow{DropOldest{}})
+        .overflow(overflow_of(settings.overflow))
+        .fusion(settings.fusion.fusion(settings.aside.options().joined))
         .sampler(sampler_of(settings))
         .stopping(StopStrings{settings.stop, Detokenize{[tokenizer](TokenId token) { return tokenizer.decode(token); }}});
 }

@@ -6,6 +6,7 @@
 #include "common.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/text/tokenizer.hpp"
+#include "fusion_option.hpp"
 #include "markers.hpp"
 
 #include <cstddef>
@@ -30,6 +31,7 @@ struct GenerateSettings {
     std::size_t passage_tokens = 128;
     std::size_t repeat = 0;
     AsideOption aside = {};
+    FusionOption fusion = {};
     std::size_t max_tokens = 128;
     std::vector<std::string> stop;
     bool ignore_eos = false;
@@ -49,7 +51,8 @@ using Detokenize = std::function<std::string(flashback::TokenId)>;
 /// All chosen at run time, except the stop strings: the stream asks them for the text.
 using GeneratePolicies =
     flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
-                        flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>>;
+                        flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>,
+                        flashback::AnyFusion>;
 
 /// The policies that the options ask for.
 GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer, const Markers& markers);

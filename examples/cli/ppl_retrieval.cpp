@@ -88,6 +88,7 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
               {"perplexity_standard_error", p.perplexity_standard_error()},
               {"nats_by_place", p.place_nats}};
     settings.aside.describe(settings.layout, json);
+    if (settings.layout != "none") settings.fusion.describe(settings.joined(), p.branches, json);
     if (settings.per == "word") {
         json["words"] = m.words;
         json["perplexity_per_word"] = p.perplexity_per(m.words);
@@ -112,8 +113,8 @@ void print_text(const RetrievalPplSettings& settings, const Measured& m) {
               << " tokens in " << p.strides << " strides of " << m.options.stride << " behind contexts of " << m.options.context
               << "\n  " << p.retrievals << " retrievals found " << p.passages << " passages; " << p.copied
               << " strides stand in theirs word for word\n  " << p.counts.requested
-              << " positions requested = " << p.counts.evaluated << " evaluated + " << p.counts.reused << " reused\n  "
-              << std::setprecision(1) << m.retrieve_seconds << " s retrieving, " << m.evaluate_seconds << " s evaluating\n";
+              << " positions requested = " << p.counts.evaluated << " evaluated + " << p.counts.reused << " reused\n"
+              << branches_line(p.branches) << "  " << std::setprecision(1) << m.retrieve_seconds << " s retrieving, " << m.evaluate_seconds << " s evaluating\n";
 }
 
 }  // namespace
@@ -220,6 +221,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     settings.aside.add(command, layout);
     settings.aside.add_element(command, layout);
     settings.aside.add_joined(command, layout);
+    settings.fusion.add(command, "concatenate, or each if passages stand beside the text", layout);
     count("--context", settings.context, 1,
           "Tokens of text in front of a stride, the same for every layout; by default as many as fit beside head, passages, "
           "markers "
@@ -246,6 +248,7 @@ void check_retrieval_options(const RetrievalPplSettings& settings) {
         throw CLI::ValidationError("ppl needs --corpus, or --layout none");
     check_repeat(settings.layout, settings.repeat);
     settings.aside.check(settings.layout);
+    settings.fusion.check(settings.layout);
     if (settings.hold % settings.stride != 0) {
         throw CLI::ValidationError("--hold: found " + std::to_string(settings.hold) + ", expected a multiple of --stride, " +
                                    std::to_string(settings.stride));

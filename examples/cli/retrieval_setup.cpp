@@ -67,11 +67,14 @@ fb::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& ma
     return fb::AnyPolicies{}
         .query(fb::AnyQuery{fb::LastNTokens{settings.query_tokens}})
         .layout(layout_of(settings.layout, settings.repeat, settings.aside.options()))
-        .wrapper(wrapper_of(markers));
+        .wrapper(wrapper_of(markers))
+        .fusion(settings.fusion.fusion(settings.joined()));
 }
 
 fb::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head, std::size_t tokens) {
-    const std::size_t passages = settings.passages * settings.passage_tokens + marker_names.size();
+    const bool each_marked = settings.layout != "aside" && settings.fusion.each(settings.joined());
+    const std::size_t passages =
+        settings.passages * settings.passage_tokens + marker_names.size() * (each_marked ? settings.passages : 1);
     const std::size_t held = settings.hold > settings.stride ? settings.hold - settings.stride : 0;
     const std::size_t fixed = head + passages + settings.repeat + settings.stride + held;
     if (settings.context == 0 && fixed >= window) {

@@ -7,6 +7,7 @@
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/policy/wrapper.hpp"
 #include "flashback/text/tokenizer.hpp"
+#include "fusion_option.hpp"
 #include "markers.hpp"
 #include "progress.hpp"
 
@@ -32,6 +33,10 @@ struct RetrievalSettings {
     std::size_t passage_tokens = 128;
     std::size_t repeat = 0;
     AsideOption aside = {};
+    FusionOption fusion = {};
+
+    /// Whether passages that are read together stand in one pair of markers, if nothing else is asked for: as in training.
+    bool joined() const { return layout != "aside" || aside.options().joined; }
 };
 
 /// Adds --query-tokens, --passages and --passage-tokens, which make no sense without the option `needed` if there is one.

@@ -83,7 +83,12 @@ struct RecomputeAll;
 class AnyReuse;
 struct FullWindow;
 struct StopWhenFull;
-class DropOldest;  // keeps half
+class DropOldest;     // keeps half
+class KeepAndRotate;  // the same
+class AttentionSinks;
+template <class Then>
+class ShortenPassages;
+struct Rotation;
 class AnyOverflow;
 
 // policy: how a token is taken from logits, and when a text is long enough

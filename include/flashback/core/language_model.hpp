@@ -100,6 +100,15 @@ concept BlockModel = LanguageModel<M> && requires(M& model, const M& held, Token
     { held.plain_size() } -> members::Whole;
 };
 
+/// A model that can forget positions in the middle: `m.evict(first, count)` forgets the positions [first, first + count), and the
+/// keys and values of what follows stay and move to the positions that became free. From there on they are approximate: they are those of
+/// a text that held what was forgotten. `m.can_evict()` tells whether its positions can be moved: rotary ones can.
+template <class M>
+concept RotatingModel = LanguageModel<M> && requires(M& model, const M& held, std::size_t n) {
+    model.evict(n, n);
+    { held.can_evict() } -> std::same_as<bool>;
+};
+
 /// Lets a model see passages beside its text, each in a block of its own: it sees the first `head` positions held and itself, at
 /// the positions right after them. A passage without tokens makes no block. Gives how many tokens the model evaluated for this: those of
 /// all passages, or, if it counts its work, of those that it did not have.

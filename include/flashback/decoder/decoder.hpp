@@ -115,7 +115,8 @@ public:
                           .head = head_of(*model_),
                           .is_end = is_end_,
                           .holds_blocks = BlockModel<Model>,
-                          .branches = BranchingModel<Model>});
+                          .branches = BranchingModel<Model>,
+                          .rotates = can_evict()});
     }
 
     /// Searches, cuts the model, hands tokens out, until it needs tokens to be evaluated. Nothing if the generation ended.
@@ -181,6 +182,15 @@ private:
                 if constexpr (detail::HearsRewinds<members::Unwrapped<OnToken>>) members::unwrap(on_token).rewind(need.length);
                 generator_.resume();
                 break;
+            case Need::Kind::evict:
+                if constexpr (RotatingModel<Model>) {
+                    check_untouched();
+                    model_->truncate(need.kept);
+                    model_->evict(need.first, need.length);
+                    generator_.evicted(size());
+                    check_held();
+                }
+                break;
             case Need::Kind::truncate:
                 check_untouched();
                 model_->truncate(need.length);
@@ -204,6 +214,14 @@ private:
                 break;
             case Need::Kind::evaluate:
             case Need::Kind::done: break;
+        }
+    }
+
+    bool can_evict() const {
+        if constexpr (RotatingModel<Model>) {
+            return model_->can_evict();
+        } else {
+            return false;
         }
     }
 

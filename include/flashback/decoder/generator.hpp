@@ -78,6 +78,13 @@ public:
                         "a layout of passages beside the text needs a model that holds blocks (BlockModel: block, see and "
                         "plain_size), found one that does not");
         }
+        const Rotation rotation = rotation_of(policies_.overflow());
+        if (rotation.moves && !facts.rotates) {
+            return fail(ErrorCode::contract,
+                        "an overflow policy that moves keys and values to other positions needs a model of rotary positions "
+                        "(RotatingModel: evict and can_evict), found one that is not");
+        }
+        state_.sinks = rotation.sinks;
         policies_.reset();
         next_token();
     }
@@ -93,6 +100,11 @@ public:
                 need.passages = state_.options.passages;
                 break;
             case Kind::rewind: need.length = rewind_; break;
+            case Kind::evict:
+                need.kept = evict_.kept;
+                need.first = evict_.begin;
+                need.length = evict_.count;
+                break;
             case Kind::truncate: need.length = keep_; break;
             case Kind::evaluate:
                 need.each = state_.fused.next();
@@ -160,6 +172,10 @@ public:
         go_on();
     }
 
+    /// The answer to `evict`: how many positions the model holds now.
+    /// Throws    as `truncated`
+    void evicted(std::size_t size);
+
     /// The answer to `see`: how many tokens the model evaluated so that it sees the passages. It had the others.
     /// Throws    Error{contract} if it does not need that; Error{engine} for more tokens than the passages have
     void seen(std::size_t tokens);
@@ -216,6 +232,8 @@ public:
     /// tokens after the first `plain` see passages beside the text; by default none does.
     void holds(TokenSpan tokens, std::size_t plain = std::numeric_limits<std::size_t>::max()) {
         state_.held.assign(tokens.begin(), tokens.end());
+        // What was moved in this generation is what it asked for, and hides where passages were seen.
+        if (plain == state_.evicted_at) return;
         state_.held_plain.reset();
         if (plain < tokens.size()) state_.held_plain = plain;
     }
@@ -230,7 +248,10 @@ public:
     const Generation& result() const noexcept { return state_.result; }
 
     /// The result, which leaves the generator.
-    Generation take() { return std::exchange(state_.result, {}); }
+    Generation take() {
+        state_.evicted_at = std::numeric_limits<std::size_t>::max();
+        return std::exchange(state_.result, {});
+    }
 
 private:
     template <class... Parts>
@@ -312,6 +333,9 @@ private:
 
     // Of a plan: detail/generator_plan.hpp.
     void plan();
+    bool make_room(const FullWindow& full);
+    bool find_evicted();
+    std::size_t plan_groups();
     std::size_t plan_text();
     std::size_t plan_branches();
     void go_on();
@@ -379,6 +403,9 @@ private:
     Kind kind_ = Kind::done;
     ErrorHandler on_error_;
     std::size_t rewind_ = 0;   // of the decision that is being carried out
+    struct {
+        std::size_t begin = 0, count = 0, kept = 0;
+    } evict_;                  // positions that are to be forgotten, of the first `kept`
     std::size_t keep_ = 0;     // of the plan that is being carried out
     std::size_t plain_ = 0;    // the same: how many of its tokens see no passages beside the text
     bool sees_ = false;        // the same: whether passages beside the text are still to be seen

@@ -21,6 +21,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `search`   | search for `query`, at most `passages` of them                  | `found(passages)`             |
 /// | `prefetch` | nothing, or begin that search: it will be needed soon           | `resume()`                    |
 /// | `rewind`   | if the text is shown, take back its newest `length` tokens      | `resume()`                    |
+/// | `evict`    | cut the model to `kept` positions, then forget `length` positions from `first` on (RotatingModel) | `evicted(size)`   |
 /// | `truncate` | cut the model to `length` positions                             | `truncated(size)`             |
 /// | `evaluate` | evaluate `tokens` after what the model holds; or, if `each` is not empty, `each[i]` in branch i, and the model holds what it held: a row of logits for each | `evaluated(logits, size)`     |
 /// | `branch`   | make these `branches` of the model, in place of those that stand (Branches::open, where `length` is the head's); without any, end them | `branched(evaluated)`         |
@@ -28,12 +29,14 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `token`    | nothing, or show `token`, the newest of the text                | `resume()` or `cancel()`      |
 /// | `done`     | nothing: the generation ended for the reason `stop`             | `take()`, or the next `start` |
 struct Need {
-    enum class Kind : unsigned char { search, prefetch, rewind, truncate, evaluate, see, branch, token, done };
+    enum class Kind : unsigned char { search, prefetch, rewind, evict, truncate, evaluate, see, branch, token, done };
 
     Kind kind = Kind::done;
     Query query = {};
     std::size_t passages = 0;
     std::size_t length = 0;
+    std::size_t first = 0;
+    std::size_t kept = 0;
     TokenSpan tokens = {};
     std::span<const TokenSpan> each = {};
     std::span<const TokenSpan> beside = {};
@@ -48,6 +51,7 @@ constexpr std::string_view to_string(Need::Kind kind) noexcept {
         case Need::Kind::search: return "search";
         case Need::Kind::prefetch: return "prefetch";
         case Need::Kind::rewind: return "rewind";
+        case Need::Kind::evict: return "evict";
         case Need::Kind::truncate: return "truncate";
         case Need::Kind::evaluate: return "evaluate";
         case Need::Kind::see: return "see";
@@ -66,6 +70,7 @@ struct ModelFacts {
     FunctionRef<bool(TokenId)> is_end = {};                        ///< whether a token ends a text; without it none does
     bool holds_blocks = false;                                     ///< whether it is a BlockModel: it can be let `see`
     bool branches = false;  ///< whether it can be forked: it can be let `branch`, for fusions of several groups of passages
+    bool rotates = false;   ///< whether it can be let `evict` (RotatingModel)
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

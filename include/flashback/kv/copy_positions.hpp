@@ -15,7 +15,7 @@ struct PositionRange {
     std::size_t count;
 };
 
-/// Calls `visit(layer, head, i, key, value)` with the key and the value, as floats, of each position of a range.
+/// Calls `visit(layer, head, i, key, value)` with a copy of the key and the value, as floats, of each position of a range.
 /// Shape     key, value (head_dim)
 /// Requires  all these positions were written
 template <KVCache Cache, class Visit>

@@ -186,7 +186,7 @@ public:
         cache_.see(std::move(blocks));
     }
 
-    /// Number of positions in front of the first that saw blocks, or positions that did: those of plain text.
+    /// Number of positions in front of the first that saw blocks, or positions that did, or was moved: those of plain text.
     std::size_t plain_size() const noexcept { return cache_.plain_size(); }
     /// The blocks that the tokens see which are evaluated next.
     std::span<const std::shared_ptr<const Block>> blocks() const noexcept { return cache_.blocks(); }
@@ -198,6 +198,18 @@ public:
         cache_.truncate(length);
         tokens_.resize(length);
     }
+
+    /// Whether positions can be moved: those of rotary models can, learned ones cannot.
+    bool can_evict() const noexcept { return model_->config.positions == Positions::rotary; }
+
+    /// Forgets the positions [first, first + count). What follows moves to their place: its keys are turned back by `count` positions and
+    /// rounded once more, its values stay. Approximate: they are those of a text that held what is forgotten, so plain_size() is at most
+    /// `first` from now on, and nothing behind it is saved or kept in a PrefixStore.
+    /// Throws    Error{contract} if positions are learned, if there are fewer, or while blocks are seen; std::bad_alloc, or Error{window} if a
+    ///           pool lacks pages; then nothing has changed
+    /// Cost      a copy of what follows; a second cache while it is made
+    /// Source    Xiao et al. 2023, StreamingLLM (arXiv 2309.17453), section 3.2, where keys are turned when they are read
+    void evict(std::size_t first, std::size_t count);
 
     /// A second session that holds the same tokens and goes its own way; the weights are shared.
     /// Throws    std::bad_alloc
@@ -381,3 +393,4 @@ static_assert(LanguageModel<Session> && BatchedModel<Session> && ForkableModel<S
 
 #include "flashback/model/detail/evaluate_block.hpp"
 #include "flashback/model/detail/evaluate_each.hpp"
+#include "flashback/model/detail/evict.hpp"

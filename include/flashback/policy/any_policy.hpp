@@ -117,6 +117,13 @@ struct CountCall {
         return policy(static_cast<Args&&>(args)...);
     }
 };
+/// A number of tokens: to drop, or to take from the passages.
+struct OverflowCall {
+    template <class P>
+    static constexpr std::size_t call(const P& policy, const FullWindow& full, bool shorten) {
+        return shorten ? shorten_of(policy, full) : static_cast<std::size_t>(policy(full));
+    }
+};
 struct SamplerCall {
     template <class P>
     static TokenId call(P& policy, std::span<const float> logits, const StepView& step) {
@@ -272,17 +279,21 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyOverflow>)
     explicit AnyOverflow(P policy)
-        : held_(detail::fitting<detail::FittingOverflow<members::Unwrapped<P>>, StopWhenFull>(std::move(policy))) {
+        : rotation_(rotation_of(members::unwrap(policy))),
+          held_(detail::fitting<detail::FittingOverflow<members::Unwrapped<P>>, StopWhenFull>(std::move(policy))) {
         static_assert(detail::checked_overflow<members::Unwrapped<P>>());
     }
-    std::size_t operator()(const FullWindow& full) const { return held_.call(full); }
+    std::size_t operator()(const FullWindow& full) const { return held_.call(full, false); }
+    std::size_t shorten(const FullWindow& full) const { return held_.call(full, true); }
+    Rotation rotation() const noexcept { return rotation_; }
     void reset() { held_.hear(detail::News::start()); }
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnyOverflow>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
 
 private:
-    detail::ErasedPolicy<detail::CountCall, std::size_t, const FullWindow&> held_;
+    Rotation rotation_;
+    detail::ErasedPolicy<detail::OverflowCall, std::size_t, const FullWindow&, bool> held_;
 };
 
 /// Any Sampler.

@@ -38,6 +38,28 @@ public:
         return *this;
     }
 
+    /// The number of their tokens.
+    std::size_t tokens() const {
+        std::size_t all = 0;
+        for (const OwnedPassage& passage : owned_) all += passage.tokens.size();
+        return all;
+    }
+
+    /// Takes tokens from the ends of the longest; a passage without any is gone.
+    void shorten(std::size_t count) {
+        for (; count > 0 && !owned_.empty(); --count) {
+            auto longest = owned_.begin();
+            for (auto passage = owned_.begin(); passage != owned_.end(); ++passage)
+                if (passage->tokens.size() >= longest->tokens.size()) longest = passage;
+            if (longest->tokens.size() > 1) {
+                longest->tokens.pop_back();
+            } else {
+                owned_.erase(longest);
+            }
+        }
+        make_views();
+    }
+
     void assign(std::span<const Passage> found) {
         std::vector<OwnedPassage> copies;  // what is found may view those that stand
         for (const Passage& passage : found) copies.emplace_back(passage);
@@ -131,7 +153,7 @@ public:
         newest.forget();
         fused.close();
         reuse = {};
-        retrieved_at = dropped = put_off = 0;
+        retrieved_at = dropped = put_off = sinks = 0;
     }
 
     StepView step() const {
@@ -148,8 +170,20 @@ public:
 
     TokenSpan head() const { return options.head ? options.head->view() : TokenSpan{}; }
 
-    ContextParts parts(std::span<const Passage> passages) const {
-        return {head(), passages, TokenSpan{context}.subspan(dropped), laid_out, held_plain.value_or(held.size())};
+    ContextParts parts(std::span<const Passage> passages) {
+        return {head(), passages, read_text(), laid_out, held_plain.value_or(held.size())};
+    }
+
+    /// How much of the text the model is to read.
+    std::size_t read_size() const noexcept { return context.size() - dropped; }
+
+    /// The text that the model is to read.
+    TokenSpan read_text() {
+        const TokenSpan all = context;
+        if (dropped == 0 || sinks == 0) return all.subspan(dropped);
+        sinks_and_rest.assign(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(sinks));
+        append(sinks_and_rest, all.subspan(sinks + dropped));
+        return sinks_and_rest;
     }
 
     /// Counts what a part of a plan took, and with the first one what the plan reuses.
@@ -207,7 +241,7 @@ public:
         result.tokens.resize(result.tokens.size() - tokens);
         context.resize(context.size() - tokens);
         if (collects_surprisals) result.surprisals.resize(result.tokens.size());
-        if (dropped >= context.size()) dropped = 0;  // what is left of the text was dropped, and fits again
+        if (dropped + sinks >= context.size()) dropped = 0;  // what is left of the text was dropped, and fits again
         retrieved_at = std::min(retrieved_at, result.tokens.size());
         newest.forget();
         ++result.stats.rewinds;
@@ -257,7 +291,10 @@ public:
     NewestLogits newest;  // what the newest token was taken from
     std::size_t prompt_tokens = 0;
     std::size_t retrieved_at = 0;
-    std::size_t dropped = 0;  // oldest tokens of the context that are no longer read
+    std::size_t dropped = 0;  // oldest tokens of the context, after the sinks, that are no longer read
+    std::size_t sinks = 0;    // tokens in front of them that still are
+    std::size_t evicted_at = std::numeric_limits<std::size_t>::max();  // the first position that was moved in this generation
+    TokenBuffer sinks_and_rest;
     std::size_t put_off = 0;  // how often the schedule went on at an end
     bool collects_surprisals = false;
     Clock::time_point began;

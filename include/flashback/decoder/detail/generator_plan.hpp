@@ -55,26 +55,18 @@ void Generator<PoliciesT>::branched(std::span<const std::size_t> tokens) {
 template <class PoliciesT>
 void Generator<PoliciesT>::plan() {
     const std::size_t window = state_.model.window;
-    auto& groups = state_.fused.groups;
-    groups.clear();
-    detail::fusion_of(policies_).groups(state_.standing.views().size(), groups);
-    if (groups.empty()) return fail(ErrorCode::contract, "a fusion of passages gave no group, expected at least one");
-    if (groups.size() > 1 && !state_.model.branches) {
-        return fail(ErrorCode::contract, "a fusion of passages in ", groups.size(),
-                    " branches needs a model that can be forked (BranchingModel), found one that cannot");
-    }
+    const std::size_t dropped = state_.dropped;
     for (;;) {
-        const std::size_t wanted = groups.size() == 1 ? plan_text() : plan_branches();
+        const std::size_t wanted = plan_groups();
         if (wanted == 0) return finish(StopReason::failed);
         if (wanted <= window) break;
-        const FullWindow full{window, wanted, state_.context.size() - state_.dropped};
-        const auto drop = static_cast<std::size_t>(policies_.overflow()(full));
-        if (drop == 0 || drop >= full.context) return refuse(full);
-        state_.dropped += drop;
-        state_.result.stats.dropped += drop;
+        const FullWindow full{window, wanted, state_.read_size(), state_.standing.tokens()};
+        if (!make_room(full)) return refuse(full);
     }
+    evict_.count = state_.dropped - dropped;
+    if (evict_.count > 0 && rotation_of(policies_.overflow()).moves && find_evicted()) return ask(Kind::evict);
     planned_ = true;
-    branching_ = groups.size() > 1 || state_.fused.stand();
+    branching_ = state_.fused.groups.size() > 1 || state_.fused.stand();
     state_.fused.rest();
     state_.reuse = {keep_, 0, keep_,
                     state_.held.size() - keep_ + state_.fused.discarded(state_.fused.planned(), state_.scratch.wanted)};
@@ -84,6 +76,71 @@ void Generator<PoliciesT>::plan() {
     const bool forget = state_.held_plain && keep_ <= *state_.held_plain;
     if (keep_ < state_.held.size() || forget) return ask(Kind::truncate);
     go_on();
+}
+
+/// Drops tokens of the text, or shortens passages, as the overflow policy says; false if it does neither.
+template <class PoliciesT>
+bool Generator<PoliciesT>::make_room(const FullWindow& full) {
+    auto&& overflow = policies_.overflow();
+    const std::size_t shorten = std::min(shorten_of(overflow, full), full.passages);
+    if (shorten > 0) {
+        state_.standing.shorten(shorten);
+        state_.result.stats.shortened += shorten;
+        return true;
+    }
+    const auto drop = static_cast<std::size_t>(overflow(full));
+    if (drop == 0 || drop + state_.sinks >= full.context) return false;
+    state_.dropped += drop;
+    state_.result.stats.dropped += drop;
+    return true;
+}
+
+/// Finds where what was dropped stands in what the model holds; false if nothing that stays stands behind it.
+template <class PoliciesT>
+bool Generator<PoliciesT>::find_evicted() {
+    const TokenSpan held = state_.held;
+    const TokenSpan wanted = state_.scratch.wanted;
+    evict_.kept = std::min(held.size(), state_.held_plain.value_or(held.size()));  // what saw passages beside the text does not move
+    evict_.begin = common_prefix(held.first(evict_.kept), wanted);
+    const std::size_t behind = evict_.begin + evict_.count;
+    return behind < evict_.kept && common_prefix(held.subspan(behind), wanted.subspan(evict_.begin)) > 0;
+}
+
+template <class PoliciesT>
+void Generator<PoliciesT>::evicted(std::size_t size) {
+    if (!answers(Kind::evict)) return;
+    const std::size_t left = evict_.kept - evict_.count;
+    if (size != left) {
+        return fail(ErrorCode::engine, "the model holds ", size, " positions after it forgot ", evict_.count, " of ", evict_.kept,
+                    ": its evict does not do what it says");
+    }
+    state_.count({0, 0, 0, state_.held.size() - left});
+    const bool stands = state_.laid_out == state_.held;
+    state_.held.resize(evict_.kept);
+    const auto begin = state_.held.begin() + static_cast<std::ptrdiff_t>(evict_.begin);
+    state_.held.erase(begin, begin + static_cast<std::ptrdiff_t>(evict_.count));
+    if (stands) state_.laid_out = state_.held;
+    state_.held_plain.reset();
+    state_.evicted_at = std::min(state_.evicted_at, evict_.begin);
+    plan();
+}
+
+/// Plans a text, or branches, as the fusion says; gives the length of the longest, 0 if an error was handled.
+template <class PoliciesT>
+std::size_t Generator<PoliciesT>::plan_groups() {
+    auto& groups = state_.fused.groups;
+    groups.clear();
+    detail::fusion_of(policies_).groups(state_.standing.views().size(), groups);
+    if (groups.empty()) {
+        fail(ErrorCode::contract, "a fusion of passages gave no group, expected at least one");
+        return 0;
+    }
+    if (groups.size() > 1 && !state_.model.branches) {
+        fail(ErrorCode::contract, "a fusion of passages in ", groups.size(),
+             " branches needs a model that can be forked (BranchingModel), found one that cannot");
+        return 0;
+    }
+    return groups.size() == 1 ? plan_text() : plan_branches();
 }
 
 /// Plans the text that the model holds, with all passages that are read; gives its length, 0 if an error was handled.

@@ -73,6 +73,26 @@ public:
         if (length <= plain_) plain_ = nowhere;
     }
 
+    /// Forgets positions, and moves those that follow to their place; `turn(key)` turns a key back by as many positions. What has moved
+    /// is no plain text any more.
+    /// Requires  no blocks are seen
+    /// Throws    what the cache throws; then nothing has changed
+    template <class Turn>
+    void evict(const PositionRange& range, const Turn& turn) {
+        const std::size_t left = cache_.size() - range.count;
+        Cache moved = cache_.fork();
+        moved.truncate(range.begin);
+        moved.reserve(left);
+        each_position(cache_, {range.begin + range.count, left - range.begin},
+                      [&](std::size_t layer, std::size_t head, std::size_t i, float* key, const float* value) {
+                          turn(key);
+                          moved.write(layer, head, range.begin + i, key, value);
+                      });
+        moved.commit(left);
+        cache_ = std::move(moved);
+        plain_ = std::min(plain_, range.begin);
+    }
+
     /// Makes the positions up to n writable.
     /// Throws    what the cache throws; then nothing has changed
     void reserve(std::size_t n) { written().reserve(n - front()); }
@@ -116,7 +136,7 @@ private:
     std::size_t block_gap_;
     Cache cache_;                             // of the tokens that do not see the present blocks
     std::optional<Cache> tail_;               // of those that do
-    std::size_t plain_ = nowhere;             // where the first token is that saw blocks, of those in `cache_`
+    std::size_t plain_ = nowhere;             // where the first token is that saw blocks or was moved, of those in `cache_`
     std::vector<Handle> blocks_;              // empty: no token sees any
     std::vector<SeenPositions<Cache>> seen_;  // room for what an evaluation sees
 };

@@ -72,6 +72,10 @@ struct MethodSlot {
                               StopReason reason) const requires std::same_as<Slot, ScheduleSlot> && LooksAtEnds<M> {
         return method->at_end(step, reason);
     }
+    constexpr std::size_t shorten(const FullWindow& full) const requires std::same_as<Slot, OverflowSlot> && Shortens<M> {
+        return method->shorten(full);
+    }
+    constexpr Rotation rotation() const requires std::same_as<Slot, OverflowSlot> && Rotates<M> { return method->rotation(); }
     constexpr decltype(auto) markers() const requires std::same_as<Slot, WrapperSlot> && NamesItsMarkers<M> {
         return method->markers();
     }
