@@ -13,22 +13,26 @@ void FusionOption::add(CLI::App& command, const std::string& usual, CLI::Option*
     };
     fusion_option_ = added(
         command
-            .add_option("--fusion", name_,
-                        "How several passages become one distribution. All in one text: in one pair of markers (concatenate), each in "
-                        "its own (each), or the best alone (first). In branches, a text for each passage: the mean of their logits "
-                        "(mean), their probabilities weighted by the scores of the passages at each token (mixture: REPLUG, "
-                        "RAG-Token), or over all tokens of a stride (sequence: RAG-Sequence). contrast: what the passages change, "
-                        "amplified (context-aware decoding). By default " + usual)
+            .add_option(
+                "--fusion", name_,
+                "How several passages become one distribution. All in one text: in one pair of markers (concatenate), each in "
+                "its own (each), or the best alone (first). In branches, a text for each passage: the mean of their logits "
+                "(mean), their probabilities weighted by the scores of the passages at each token (mixture: REPLUG, "
+                "RAG-Token), or over all tokens of a stride (sequence: RAG-Sequence). contrast: what the passages change, "
+                "amplified (context-aware decoding). By default " +
+                    usual)
             ->check(CLI::IsMember({"concatenate", "each", "first", "mean", "mixture", "sequence", "contrast"})));
-    alpha_option_ = added(command.add_option("--alpha", alpha_, "With --fusion contrast: (1 + A) logits with passages - A without")
-                              ->check(number_from(0, 100))
-                              ->capture_default_str());
-    temperature_option_ = added(command
-                                    .add_option("--score-temperature", temperature_,
-                                                "With --fusion mixture or sequence: what scores are divided by before their softmax; "
-                                                "those of BM25 are far apart")
-                                    ->check(number_from(1e-3, 1e6))
-                                    ->capture_default_str());
+    alpha_option_ =
+        added(command.add_option("--alpha", alpha_, "With --fusion contrast: (1 + A) logits with passages - A without")
+                  ->check(number_from(0, 100))
+                  ->capture_default_str());
+    temperature_option_ =
+        added(command
+                  .add_option("--score-temperature", temperature_,
+                              "With --fusion mixture or sequence: what scores are divided by before their softmax; "
+                              "those of BM25 are far apart")
+                  ->check(number_from(1e-3, 1e6))
+                  ->capture_default_str());
 }
 
 void FusionOption::check(const std::string& layout) const {

@@ -32,11 +32,13 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
            "What of the KV cache is kept at a retrieval: the common prefix, or nothing");
     add_markers(command, settings.markers.choice);
     add_marker_ids(command, settings.markers.ids);
-    choice("--overflow", settings.overflow, {"stop", "drop-oldest", "shorten", "sinks", "rotate"},
-           "When the window of the model is full: stop; drop the older half of the text and evaluate the rest anew (drop-oldest); "
-           "cut the passages, and stop when there are none (shorten). Approximate, for models with rotary positions: keep the first "
-           "4 tokens and drop the oldest of the rest, 64 at a time, without evaluating anything anew (sinks: StreamingLLM); or "
-           "likewise with the older half (rotate)");
+    choice(
+        "--overflow", settings.overflow, {"stop", "drop-oldest", "shorten", "sinks", "rotate"},
+        "When the window of the model is full: stop; drop the older half of the text and evaluate the rest anew (drop-oldest); "
+        "cut the passages, and stop when there are none (shorten). Approximate, for models with rotary positions: keep the "
+        "first "
+        "4 tokens and drop the oldest of the rest, 64 at a time, without evaluating anything anew (sinks: StreamingLLM); or "
+        "likewise with the older half (rotate)");
     count("--stride", settings.stride, 1, "Retrieve every N tokens");
     count("--query-tokens", settings.query_tokens, 1, "The newest N tokens are the query");
     count("--passages", settings.passages, 0, "Passages at each retrieval");

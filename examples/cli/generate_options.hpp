@@ -49,10 +49,9 @@ void add_options(CLI::App& command, GenerateSettings& settings);
 using Detokenize = std::function<std::string(flashback::TokenId)>;
 
 /// All chosen at run time, except the stop strings: the stream asks them for the text.
-using GeneratePolicies =
-    flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper, flashback::AnyLayout,
-                        flashback::AnyReuse, flashback::AnySampler, flashback::AnyOverflow, flashback::StopStrings<Detokenize>,
-                        flashback::AnyFusion>;
+using GeneratePolicies = flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper,
+                                             flashback::AnyLayout, flashback::AnyReuse, flashback::AnySampler,
+                                             flashback::AnyOverflow, flashback::StopStrings<Detokenize>, flashback::AnyFusion>;
 
 /// The policies that the options ask for.
 GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer, const Markers& markers);

@@ -114,7 +114,8 @@ void print_text(const RetrievalPplSettings& settings, const Measured& m) {
               << "\n  " << p.retrievals << " retrievals found " << p.passages << " passages; " << p.copied
               << " strides stand in theirs word for word\n  " << p.counts.requested
               << " positions requested = " << p.counts.evaluated << " evaluated + " << p.counts.reused << " reused\n"
-              << branches_line(p.branches) << "  " << std::setprecision(1) << m.retrieve_seconds << " s retrieving, " << m.evaluate_seconds << " s evaluating\n";
+              << branches_line(p.branches) << "  " << std::setprecision(1) << m.retrieve_seconds << " s retrieving, "
+              << m.evaluate_seconds << " s evaluating\n";
 }
 
 }  // namespace

@@ -309,6 +309,8 @@ struct FromSource;     // runs of 16 tokens
 struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
 struct RetrievedStride;
 class RetrievedStrides;
+struct StridePlan;
+struct StrideScratch;
 struct PlannedStride;
 struct StrideLayout;
 struct StreamedDocument;

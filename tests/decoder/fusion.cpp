@@ -69,8 +69,8 @@ struct Written {
 };
 
 template <class Fusion>
-Written write_from_scratch(const ModelPtr& model, Where where, Fusion fusion, RandomRetriever retriever, TokenSpan prompt, std::size_t count,
-                           std::size_t passages) {
+Written write_from_scratch(const ModelPtr& model, Where where, Fusion fusion, RandomRetriever retriever, TokenSpan prompt,
+                           std::size_t count, std::size_t passages) {
     Written written;
     TokenBuffer context(prompt.begin(), prompt.end());
     std::vector<TokenBuffer> found;
@@ -134,7 +134,12 @@ Written write_from_scratch(const ModelPtr& model, Where where, Fusion fusion, Ra
 }
 
 auto policies_of(Where where, const AnyFusion& fusion) {
-    return Policies{}.schedule(EveryNTokens{stride}).query(LastNTokens{query_tokens}).wrapper(markers).layout(layout_of(where)).fusion(fusion);
+    return Policies{}
+        .schedule(EveryNTokens{stride})
+        .query(LastNTokens{query_tokens})
+        .wrapper(markers)
+        .layout(layout_of(where))
+        .fusion(fusion);
 }
 
 GenerateOptions options_of(std::size_t tokens, std::size_t passages) {
@@ -207,14 +212,17 @@ TEST_CASE("k passages behind the text cost the stride once, and each its passage
     const Statistics& stats = found.stats;
     REQUIRE(stats.branches.size() == k);
     for (const TokenCounts& branch : stats.branches) {
-        CHECK(branch.evaluated == 2 * (length + 1 + stride - 1));  // at each retrieval a passage, but for the marker in front, and single tokens
+        CHECK(branch.evaluated ==
+              2 * (length + 1 + stride - 1));  // at each retrieval a passage, but for the marker in front, and single tokens
         CHECK(branch.reused == (text + 1) + (text + stride + 1));
         CHECK(branch.requested == branch.evaluated + branch.reused);
     }
-    CHECK(stats.counts.evaluated == text + 1 + stride + 1 + k * stats.branches[0].evaluated);  // the prompt, a stride and a marker: once
+    CHECK(stats.counts.evaluated ==
+          text + 1 + stride + 1 + k * stats.branches[0].evaluated);  // the prompt, a stride and a marker: once
     CHECK(stats.counts.reused == text + k * stats.branches[0].reused);
     CHECK(stats.counts.requested == stats.counts.evaluated + stats.counts.reused);
-    CHECK(stats.counts.discarded == 1 + k * (length + 2 + stride - 1));  // a marker of the text, and by all branches, at the second retrieval
+    CHECK(stats.counts.discarded ==
+          1 + k * (length + 2 + stride - 1));  // a marker of the text, and by all branches, at the second retrieval
     CHECK(session.size() == text + stride + 1);
     CHECK(found.retrievals[1].counts.evaluated == stride + 1 + k * (length + 1));
 
@@ -301,15 +309,17 @@ TEST_CASE("texts of a group fuse their passages in the passes that all share") {
     std::vector<TokenBuffer> prompts;
     for (std::size_t i = 0; i < 4; ++i) prompts.push_back(random_tokens(random, 20 + 13 * i, shape.vocab));
     RandomRetriever retriever{20, 30, shape.vocab, 7};
-    const std::vector<AnyFusion> fusions{AnyFusion{MeanOfLogits{}}, AnyFusion{}, AnyFusion{RagSequence{}}, AnyFusion{ContrastWithout{1}}};
+    const std::vector<AnyFusion> fusions{AnyFusion{MeanOfLogits{}}, AnyFusion{}, AnyFusion{RagSequence{}},
+                                         AnyFusion{ContrastWithout{1}}};
     DecoderGroup<PagedSession> group;
     std::vector<std::unique_ptr<PagedSession>> sessions;
     for (std::size_t i = 0; i < 4; ++i) {
         sessions.push_back(std::make_unique<PagedSession>(model));
         // One of them cancels another in the middle of a step.
-        group.add(*sessions[i], retriever, policies_of(Where::behind, fusions[i]), prompts[i], options_of(20, 3), [&group, i, n = 0](TokenId) mutable {
-            if (i == 3 && ++n == 9) group.cancel(0);
-        });
+        group.add(*sessions[i], retriever, policies_of(Where::behind, fusions[i]), prompts[i], options_of(20, 3),
+                  [&group, i, n = 0](TokenId) mutable {
+                      if (i == 3 && ++n == 9) group.cancel(0);
+                  });
     }
     group.run();
     for (std::size_t i = 0; i < 4; ++i) {
@@ -363,9 +373,10 @@ TEST_CASE("what cannot be fused is refused in words") {
         std::size_t vocab_size() const { return session.vocab_size(); }
     } unforkable{Session{model}};
     check_error(ErrorCode::contract,
-                "a fusion of passages in 3 branches needs a model that can be forked (BranchingModel), found one that cannot", [&] {
-                    Decoder{unforkable, retriever, policies_of(Where::behind, AnyFusion{MeanOfLogits{}})}.generate(prompt,
-                                                                                                                  options_of(5, 3));
+                "a fusion of passages in 3 branches needs a model that can be forked (BranchingModel), found one that cannot",
+                [&] {
+                    Decoder{unforkable, retriever, policies_of(Where::behind, AnyFusion{MeanOfLogits{}})}.generate(
+                        prompt, options_of(5, 3));
                 });
     struct NoGroups {
         void groups(std::size_t, std::vector<PassageGroup>&) const {}

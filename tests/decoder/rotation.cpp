@@ -53,7 +53,8 @@ auto policies_of(const AnyLayout& layout, const AnyOverflow& overflow) {
 
 double farthest(std::span<const float> a, std::span<const float> b) {
     double most = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+    for (std::size_t i = 0; i < a.size(); ++i)
+        most = std::max(most, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
     return most;
 }
 
@@ -65,7 +66,8 @@ TEST_CASE("positions that leave the middle: in one layer the rest is as if it ha
     const TokenBuffer tokens = random_tokens(random, 200, 90);
     const TokenBuffer more = random_tokens(random, 3, 90);
     const auto check = [&](auto session, double tolerance) {
-        for (const auto& [first, count] : {std::pair<std::size_t, std::size_t>{4, 70}, {0, 64}, {63, 2}, {100, 50}, {190, 10}, {5, 0}}) {
+        for (const auto& [first, count] :
+             {std::pair<std::size_t, std::size_t>{4, 70}, {0, 64}, {63, 2}, {100, 50}, {190, 10}, {5, 0}}) {
             CAPTURE(first);
             CAPTURE(count);
             session.truncate(0);
@@ -103,7 +105,9 @@ TEST_CASE("what was moved is not saved, and is not taken for exact afterwards") 
     Decoder decoder{session, none, Policies{}.schedule(Never{})};
     const Generation found = decoder.generate(held, {.max_tokens = 5, .ignore_eos = true, .head = TokenBuffer{}});
     Session fresh{model};
-    CHECK(found.tokens == Decoder{fresh, none, Policies{}.schedule(Never{})}.generate(held, {.max_tokens = 5, .ignore_eos = true, .head = TokenBuffer{}}).tokens);
+    CHECK(found.tokens == Decoder{fresh, none, Policies{}.schedule(Never{})}
+                              .generate(held, {.max_tokens = 5, .ignore_eos = true, .head = TokenBuffer{}})
+                              .tokens);
     CHECK(found.stats.counts.reused == 10);
 }
 
@@ -141,7 +145,8 @@ TEST_CASE("in one layer, keys that turn give the text that a new evaluation give
     SplitMix64 random{8};
     const TokenBuffer prompt = random_tokens(random, 70, 90);
     const auto check = [&](const auto& overflow) {
-        for (const AnyLayout& layout : {AnyLayout{AppendPassages{}}, AnyLayout{PrependPassages{}}, AnyLayout{PassagesAside{}}}) {
+        for (const AnyLayout& layout :
+             {AnyLayout{AppendPassages{}}, AnyLayout{PrependPassages{}}, AnyLayout{PassagesAside{}}}) {
             const auto write = [&](const AnyOverflow& with, auto session) {
                 RandomRetriever retriever{30, 30, 90, 7};
                 return Decoder{session, retriever, policies_of(layout, with)}.generate(prompt, options_of(400));
@@ -252,20 +257,27 @@ TEST_CASE("models that cannot move positions, and ranges that are not there, are
     SplitMix64 random{11};
     const TokenBuffer prompt = random_tokens(random, 20, 90);
     RandomRetriever retriever{5, 5, 90, 1};
-    check_error(ErrorCode::contract, "an overflow policy that moves keys and values to other positions needs a model of rotary positions", [&] {
-        Decoder{session, retriever, policies_of(AnyLayout{}, AnyOverflow{AttentionSinks{}})}.generate(prompt, options_of(5));
-    });
+    check_error(ErrorCode::contract,
+                "an overflow policy that moves keys and values to other positions needs a model of rotary positions", [&] {
+                    Decoder{session, retriever, policies_of(AnyLayout{}, AnyOverflow{AttentionSinks{}})}.generate(
+                        prompt, options_of(5));
+                });
     static_cast<void>(session.evaluate(prompt));
     check_error(ErrorCode::contract, "the positions of this model are learned", [&] { session.evict(1, 1); });
     const ModelPtr model = random_model(shape_of(2, 100));
     Session rotary{model};
     static_cast<void>(rotary.evaluate(prompt));
-    check_error(ErrorCode::contract, "a session of 20 tokens cannot forget 2 of them from position 19 on", [&] { rotary.evict(19, 2); });
-    check_error(ErrorCode::contract, "a session of 20 tokens cannot forget 1 of them from position 21 on", [&] { rotary.evict(21, 1); });
+    check_error(ErrorCode::contract, "a session of 20 tokens cannot forget 2 of them from position 19 on",
+                [&] { rotary.evict(19, 2); });
+    check_error(ErrorCode::contract, "a session of 20 tokens cannot forget 1 of them from position 21 on",
+                [&] { rotary.evict(21, 1); });
     rotary.see({rotary.block(prompt, 1, 1)});
-    check_error(ErrorCode::contract, "a session that sees 1 passages beside its text cannot forget positions", [&] { rotary.evict(1, 1); });
+    check_error(ErrorCode::contract, "a session that sees 1 passages beside its text cannot forget positions",
+                [&] { rotary.evict(1, 1); });
     CHECK(rotary.size() == 20);
-    check_error(ErrorCode::contract, "a rolling window drops at least 1 token at a time, found 0", [] { AttentionSinks{4, 0}; });
+    check_error(ErrorCode::contract, "a rolling window drops at least 1 token at a time, found 0", [] {
+        AttentionSinks{4, 0};
+    });
     check_error(ErrorCode::contract, "DropOldest keeps a part of the text in (0, 1], found 0", [] { KeepAndRotate{0}; });
 }
 

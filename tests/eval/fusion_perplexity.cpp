@@ -53,7 +53,8 @@ struct World {
 
     explicit World(const StrideOptions& options) {
         SplitMix64 random{21};
-        for (std::size_t d = 0; d < 12; ++d) text.add("doc" + std::to_string(d), "", random_tokens(random, 20 + random.below(20), 58));
+        for (std::size_t d = 0; d < 12; ++d)
+            text.add("doc" + std::to_string(d), "", random_tokens(random, 20 + random.below(20), 58));
         for (std::size_t p = 0; p < 30; ++p) index.passages.push_back(random_tokens(random, 4 + random.below(12), 58));
         strides = retrieve_strides(text, index, LastNTokens{16}, options);
     }
@@ -131,7 +132,9 @@ Numbers direct(const World& world, const RetrievedStride& stride, std::size_t ta
             const long double p = softmax_of(branches[b][j])[token];
             of_branch[b] += std::log(p);
             if (how == How::mixture) mixed += weights[b] * p;
-            const long double factor = how == How::mean ? 1.0L / static_cast<long double>(branches.size()) : b == 0 ? 1.5L : -0.5L;
+            const long double factor = how == How::mean ? 1.0L / static_cast<long double>(branches.size())
+                                       : b == 0         ? 1.5L
+                                                        : -0.5L;
             for (std::size_t v = 0; v < left; ++v) fused[v] += factor * branches[b][j][v];
         }
         nats.push_back(-std::log(how == How::mixture ? mixed : softmax_of(fused)[token]));
@@ -167,7 +170,8 @@ TEST_CASE("every fusion, with every layout, is what the definition says") {
             CAPTURE(static_cast<int>(how));
             Session session{world.model};
             const auto policies = policies_of(where, fusion_of(how));
-            const RetrievalPerplexity found = retrieval_perplexity(session, policies, world.text.tokens(), world.strides, options);
+            const RetrievalPerplexity found =
+                retrieval_perplexity(session, policies, world.text.tokens(), world.strides, options);
             for (std::size_t i = 0; i < world.strides.size(); ++i) {
                 const Numbers nats = direct(world, world.strides[i], 5, where, how);
                 long double sum = 0;
@@ -183,7 +187,8 @@ TEST_CASE("every fusion, with every layout, is what the definition says") {
             ThreadPool pool{3};
             RetrievalPerplexityOptions with = options;
             with.executor = pool;
-            const RetrievalPerplexity other = retrieval_perplexity(std::span{several}, policies, world.text.tokens(), world.strides, with);
+            const RetrievalPerplexity other =
+                retrieval_perplexity(std::span{several}, policies, world.text.tokens(), world.strides, with);
             CHECK(other.stride_nats == found.stride_nats);
             CHECK(other.counts == found.counts);
             CHECK(other.branches == found.branches);
@@ -201,17 +206,20 @@ TEST_CASE("k branches behind the text evaluate what is new of it once, and each 
     const RetrievalPerplexity found = retrieval_perplexity(session, policies_of(Where::behind, AnyFusion{MeanOfLogits{}}),
                                                            world.text.tokens(), world.strides, options);
     REQUIRE(found.branches.size() == 3);
-    for (const TokenCounts& branch : found.branches) CHECK(branch.evaluated == 3 * (4 + 1 + 4));  // a passage, a marker, 4 tokens
-    const std::size_t shared = 1 + 40 + 5 + 5 + 3;  // head, the first context, two strides, a marker each time
+    for (const TokenCounts& branch : found.branches)
+        CHECK(branch.evaluated == 3 * (4 + 1 + 4));  // a passage, a marker, 4 tokens
+    const std::size_t shared = 1 + 40 + 5 + 5 + 3;   // head, the first context, two strides, a marker each time
     CHECK(found.counts.evaluated == shared + 3 * found.branches[0].evaluated);
 }
 
 TEST_CASE("one passage, or none, is no fusion") {
     for (const std::size_t passages : {0u, 1u}) {
-        const World world{{.init = 80, .stride = 5, .strides = 9, .context = 40, .hold = 15, .passages = passages, .passage_tokens = 9}};
+        const World world{
+            {.init = 80, .stride = 5, .strides = 9, .context = 40, .hold = 15, .passages = passages, .passage_tokens = 9}};
         Session session{world.model};
         const auto of = [&](const AnyFusion& fusion) {
-            return retrieval_perplexity(session, policies_of(Where::behind, fusion), world.text.tokens(), world.strides, options);
+            return retrieval_perplexity(session, policies_of(Where::behind, fusion), world.text.tokens(), world.strides,
+                                        options);
         };
         const RetrievalPerplexity plain = of(AnyFusion{});
         for (const How how : {How::mean, How::mixture, How::sequence}) {
@@ -226,10 +234,11 @@ TEST_CASE("one passage, or none, is no fusion") {
 TEST_CASE("a model without forks is told what it lacks") {
     const World world{{.init = 80, .stride = 5, .strides = 3, .context = 40, .passages = 2, .passage_tokens = 9}};
     NullModel model{60};
-    check_error(ErrorCode::contract, "a fusion of passages in 2 branches needs a model that can be forked (BranchingModel)", [&] {
-        static_cast<void>(retrieval_perplexity(model, policies_of(Where::behind, AnyFusion{MeanOfLogits{}}), world.text.tokens(),
-                                               world.strides, options));
-    });
+    check_error(ErrorCode::contract, "a fusion of passages in 2 branches needs a model that can be forked (BranchingModel)",
+                [&] {
+                    static_cast<void>(retrieval_perplexity(model, policies_of(Where::behind, AnyFusion{MeanOfLogits{}}),
+                                                           world.text.tokens(), world.strides, options));
+                });
 }
 
 }  // namespace test_eval_fusion_perplexity

@@ -235,8 +235,8 @@ TEST_CASE("Masked tokens have no probability, whoever names them") {
     // The same tokens as the markers, named by the caller: the softmax is over the same columns, and contexts differ by markers.
     const auto closed = world.strides({.init = 80, .stride = 5, .strides = 5, .context = 40, .passages = 0});
     const RetrievalPerplexity by_caller = retrieval_perplexity(model, Policies{}, world.text.tokens(), closed, {.masked = ids});
-    const RetrievalPerplexity by_wrapper =
-        retrieval_perplexity(model, Policies{}.fusion(Concatenate{.joined = true}).wrapper(MarkerTokens{left, right}), world.text.tokens(), closed);
+    const RetrievalPerplexity by_wrapper = retrieval_perplexity(
+        model, Policies{}.fusion(Concatenate{.joined = true}).wrapper(MarkerTokens{left, right}), world.text.tokens(), closed);
     const RetrievalPerplexity open = retrieval_perplexity(model, Policies{}, world.text.tokens(), closed);
     CHECK(by_caller.stride_nats == by_wrapper.stride_nats);
     for (std::size_t i = 0; i < open.strides; ++i) CHECK(open.stride_nats[i] > by_caller.stride_nats[i]);

@@ -163,7 +163,8 @@ TEST_CASE("context-aware decoding: (1 + alpha) with - alpha without") {
     for (const double alpha : {0.0, 0.5, 1.0}) {
         ContrastWithout{alpha}(LogitRows{logits, vocab}, out);
         for (std::size_t v = 0; v < vocab; ++v) {
-            const double expected = (1 + alpha) * static_cast<double>(logits[v]) - alpha * static_cast<double>(logits[vocab + v]);
+            const double expected =
+                (1 + alpha) * static_cast<double>(logits[v]) - alpha * static_cast<double>(logits[vocab + v]);
             CHECK(static_cast<double>(out[v]) == doctest::Approx(expected).epsilon(1e-6));
         }
     }
@@ -195,8 +196,10 @@ TEST_CASE("what is masked in all rows is masked, and a bad logit is not hidden")
 TEST_CASE("numbers that make no sense are refused") {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     for (const double bad : {0.0, -1.0, nan, std::numeric_limits<double>::infinity()}) {
-        check_error(ErrorCode::contract, "the temperature of scores is a finite number above 0, found", [&] { WeightedMixture{bad}; });
-        check_error(ErrorCode::contract, "the temperature of scores is a finite number above 0, found", [&] { RagSequence{bad}; });
+        check_error(ErrorCode::contract, "the temperature of scores is a finite number above 0, found",
+                    [&] { WeightedMixture{bad}; });
+        check_error(ErrorCode::contract, "the temperature of scores is a finite number above 0, found",
+                    [&] { RagSequence{bad}; });
     }
     for (const double bad : {-0.1, nan, std::numeric_limits<double>::infinity()})
         check_error(ErrorCode::contract, "the alpha of context-aware decoding is a finite number from 0, found",

@@ -356,7 +356,7 @@ StridePlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& p
     const RetrievedStride& stride = planned.stride;
     const std::vector<Passage> passages = detail::passages_of(stride);
     scratch.groups.clear();
-    detail::fusion_of(policies).groups(passages.size(), scratch.groups);
+    fusion_of(policies).groups(passages.size(), scratch.groups);
     FLASHBACK_ASSERT(!scratch.groups.empty(), "a fusion of passages gave no group, expected at least one");
     StridePlan plan;
     detail::plan_within(stride, planned.targets, how, [&](std::size_t length) {

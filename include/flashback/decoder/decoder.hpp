@@ -326,7 +326,7 @@ private:
     Model* model_;
     RetrieverT* retriever_;
     Generator<PoliciesT> generator_;
-    FLASHBACK_NO_UNIQUE_ADDRESS detail::BranchesOrNone<Model> branches_;
+    FLASHBACK_NO_UNIQUE_ADDRESS BranchesOrNone<Model> branches_;
     TokenSpan tokens_;                          // of a pass of the model alone
     IsEnd is_end_;                              // the generator refers to it
     std::optional<std::uint64_t> fingerprint_;  // of the model when it was last used; none before the first generation

@@ -174,7 +174,7 @@ private:
             logits_ = logits_.subspan(size);
             left(text);
             if (text.ended) continue;
-            text.ended = true;         // unless it goes well
+            text.ended = true;  // unless it goes well
             text.evaluated(logits);
             text.ended = false;
         }
@@ -191,7 +191,7 @@ private:
     std::vector<Waiting> waiting_;    // whose tokens these are
     std::vector<Waiting> evaluated_;  // those of the last pass
     std::span<const float> logits_;   // of those that were not handed out yet
-    std::size_t handed_out_ = 0;  // to how many of them
+    std::size_t handed_out_ = 0;      // to how many of them
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -59,13 +59,14 @@ struct Retrieval {
 /// Counts and times in all.
 struct Statistics {
     std::size_t retrievals = 0;
-    std::size_t rewinds = 0;  ///< retrievals that took tokens back
-    std::size_t rewound = 0;  ///< tokens that they took back
-    std::size_t dropped = 0;  ///< tokens of the text that the model no longer sees because the window was full
+    std::size_t rewinds = 0;    ///< retrievals that took tokens back
+    std::size_t rewound = 0;    ///< tokens that they took back
+    std::size_t dropped = 0;    ///< tokens of the text that the model no longer sees because the window was full
     std::size_t shortened = 0;  ///< tokens of passages that it no longer sees because of that
     TokenCounts counts;
-    std::vector<TokenCounts> branches = {};  ///< of `counts`, what each branch took, if passages were fused: the rest is what they share
-    std::size_t model_work = 0;      ///< tokens that the model evaluated without being asked to, by its `work()`
+    std::vector<TokenCounts> branches =
+        {};                      ///< of `counts`, what each branch took, if passages were fused: the rest is what they share
+    std::size_t model_work = 0;  ///< tokens that the model evaluated without being asked to, by its `work()`
     std::size_t retriever_work = 0;  ///< tokens that models of the retriever evaluated, by its `work()`
     Seconds seconds;
 };

@@ -131,7 +131,7 @@ public:
         const double seconds = detail::GenerationState::since(state_.needed);
         state_.result.stats.seconds.retrieve += seconds;
         state_.standing.assign(passages);
-        detail::begin_fusion(detail::fusion_of(policies_), state_.standing.scores());
+        begin_fusion(fusion_of(policies_), state_.standing.scores());
         state_.report_retrieval(rewind_);
         state_.retrieval->seconds = seconds;
         take_back();
@@ -191,39 +191,7 @@ public:
     /// Throws    Error{contract} if no evaluation is needed; Error{engine} if the model does not hold what it was given, or
     ///           gave the wrong number of logits, or none although nobody asked it to stop; Error{logits} if a logit is NaN or
     ///           +infinity, or if the sampler takes a token that has none; what policies throw
-    void evaluated(std::span<const float> logits, std::size_t size) {
-        if (!answers(Kind::evaluate)) return;
-        const std::size_t branches = state_.fused.next().size();
-        const TokenSpan tokens = branches > 0 ? TokenSpan{} : feed();
-        const std::size_t before = state_.held.size();
-        const std::size_t all = before + tokens.size();
-        const std::size_t done = logits.empty() ? std::clamp(size, before, all) - before : tokens.size();
-        append(state_.held, tokens.first(done));
-        state_.spend(planned_ ? state_.result.stats.seconds.prefill : state_.result.stats.seconds.decode);
-        state_.count({done, done, 0, 0});
-        if (logits.empty()) {
-            if (state_.options.stop.stop_requested()) return finish(StopReason::cancelled);
-            return fail(ErrorCode::engine, "the model gave no logits for ", tokens.size(), " tokens");
-        }
-        state_.count_branches();
-        if (size != all) {
-            return fail(ErrorCode::engine, "the model holds ", size, " positions, expected ", all, ": it held ", before,
-                        " and was given ", tokens.size(), " more");
-        }
-        const std::size_t rows = std::max<std::size_t>(branches, 1);
-        if (logits.size() != rows * state_.model.vocab_size) {
-            return fail(ErrorCode::engine, "the model gave ", logits.size(), " logits, but its vocab_size() is ",
-                        state_.model.vocab_size, rows > 1 ? ", and it has branches: " : "", rows > 1 ? std::to_string(rows) : "");
-        }
-        if (planned_ && (sees_ || branching_)) return go_on();
-        if (state_.retrieval) {
-            state_.retrieved_at = state_.result.tokens.size();
-            ++state_.result.stats.retrievals;
-            state_.result.retrievals.push_back(std::move(*state_.retrieval));
-            state_.retrieval.reset();
-        }
-        sample(logits);
-    }
+    void evaluated(std::span<const float> logits, std::size_t size);
 
     /// What the model holds, as far as the generator knows.
     TokenSpan held() const noexcept { return state_.held; }
@@ -361,48 +329,16 @@ private:
         return wanted.first(sees_ ? plain_ : wanted.size()).subspan(state_.held.size());
     }
 
-    void sample(std::span<const float> all) {
-        const TokenSpan markers = markers_of(policies_.wrapper());
-        const TokenSpan masked = state_.options.masked.view();
-        const std::span<const float> logits =
-            state_.fused.stand() ? fuse(state_.fused.masked(all, state_.model.vocab_size, markers, masked))
-                                 : state_.newest.without(all, markers, masked);
-        if (const auto bad = detail::GenerationState::first_bad(logits)) {
-            return fail(ErrorCode::logits, "the logit of token ", *bad,
-                        logits[*bad] > 0 ? " is +infinity" : " is not a number");
-        }
-        auto&& sampler = policies_.sampler();
-        const TokenId token = take_token(sampler, logits, state_.step());
-        if (token < 0 || static_cast<std::size_t>(token) >= logits.size()) {
-            return fail(ErrorCode::contract, "the sampler took token ", token, ", but the model has ", logits.size(),
-                        " logits");
-        }
-        const float logit = logits[static_cast<std::size_t>(token)];
-        if (!(logit > -std::numeric_limits<float>::infinity())) {
-            return fail(ErrorCode::contract, "the sampler took token ", token, ", which is masked: its logit is ", logit);
-        }
-        if (!state_.options.ignore_eos && state_.model.is_end && state_.model.is_end(token)) return conclude(StopReason::eos);
-        state_.push(token, logits);
-        if (state_.fused.stand()) {
-            detail::fused_took(detail::fusion_of(policies_), state_.fused.rows(state_.model.vocab_size), token);
-        }
-        stopping_ = policies_.stopping()(state_.step());
-        ask(Kind::token);
-    }
+    void sample(std::span<const float> all);
 
     /// The logits of the fused distribution; or those of a branch that has a bad one.
-    std::span<const float> fuse(const LogitRows& rows) {
-        for (std::size_t i = 0; i < rows.size(); ++i)
-            if (detail::GenerationState::first_bad(rows[i])) return rows[i];
-        detail::fuse(detail::fusion_of(policies_), rows, state_.fused.fused);
-        return state_.fused.fused;
-    }
+    std::span<const float> fuse(const LogitRows& rows);
 
     FLASHBACK_NO_UNIQUE_ADDRESS PoliciesT policies_;
     detail::GenerationState state_;
     Kind kind_ = Kind::done;
     ErrorHandler on_error_;
-    std::size_t rewind_ = 0;   // of the decision that is being carried out
+    std::size_t rewind_ = 0;  // of the decision that is being carried out
     struct {
         std::size_t begin = 0, count = 0, kept = 0;
     } evict_;                  // positions that are to be forgotten, of the first `kept`
@@ -418,3 +354,4 @@ private:
 }  // namespace flashback::inline FLASHBACK_ISA
 
 #include "flashback/decoder/detail/generator_plan.hpp"
+#include "flashback/decoder/detail/generator_sample.hpp"

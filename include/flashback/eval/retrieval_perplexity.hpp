@@ -51,8 +51,9 @@ struct RetrievalPerplexity {
     std::size_t copied = 0;      ///< strides that stand word for word in their passages: the answer was given away
     TokenCounts counts =
         {};  ///< requested: what was wanted before each stride, passages beside it, and all of the stride but its last token
-    std::vector<TokenCounts> branches = {};  ///< of `counts`, what each branch took, if passages are fused: the rest is what they share
-    double nats = 0;                         ///< mean of -ln p(token): nats per token
+    std::vector<TokenCounts> branches =
+        {};           ///< of `counts`, what each branch took, if passages are fused: the rest is what they share
+    double nats = 0;  ///< mean of -ln p(token): nats per token
     double standard_error =
         0;  ///< of that mean, from the means of the strides, as if these were independent; NaN for one stride
     std::vector<double> stride_nats = {};  ///< the mean of each stride: to compare two runs stride by stride
@@ -140,7 +141,8 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
         detail::checked_ids(scored, static_cast<std::size_t>(models[0].vocab_size()), masked, strides[0].at);
 
     std::vector<detail::StrideScorer<Model, P>> scorers;
-    for (Model& model : models) scorers.emplace_back(model, policies, detail::StrideText{text, &strides, layout, masked, &open});
+    for (Model& model : models)
+        scorers.emplace_back(model, policies, detail::StrideText{text, &strides, layout, masked, &open});
     RetrievalPerplexity result{.strides = strides.size(),
                                .tokens = strides.size() * strides.stride(),
                                .retrievals = strides.retrievals(),

@@ -72,9 +72,9 @@ private:
         void groups(std::size_t passages, std::vector<PassageGroup>& out) const override {
             members::unwrap(policy).groups(passages, out);
         }
-        void begin(std::span<const float> scores) override { detail::begin_fusion(members::unwrap(policy), scores); }
-        void fuse(const LogitRows& rows, std::span<float> out) override { detail::fuse(members::unwrap(policy), rows, out); }
-        void took(const LogitRows& rows, TokenId token) override { detail::fused_took(members::unwrap(policy), rows, token); }
+        void begin(std::span<const float> scores) override { begin_fusion(members::unwrap(policy), scores); }
+        void fuse(const LogitRows& rows, std::span<float> out) override { fuse_logits(members::unwrap(policy), rows, out); }
+        void took(const LogitRows& rows, TokenId token) override { tell_fusion(members::unwrap(policy), rows, token); }
         void hear(detail::News& news) override { news.tell(policy); }
         bool wants_surprisals() const override { return detail::wants_surprisals(policy); }
 

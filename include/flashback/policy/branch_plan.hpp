@@ -51,8 +51,8 @@ public:
     /// Throws    Error{contract} if there are fewer passages than the group takes
     std::span<const Passage> of(std::span<const Passage> passages, const PassageGroup& group) {
         FLASHBACK_ASSERT(group.first <= passages.size() && group.count <= passages.size() - group.first,
-                         "a fusion of passages takes ", group.count, " passages from rank ", group.first, " on, but ", passages.size(),
-                         " were found");
+                         "a fusion of passages takes ", group.count, " passages from rank ", group.first, " on, but ",
+                         passages.size(), " were found");
         const std::span<const Passage> its = passages.subspan(group.first, group.count);
         if (!group.joined || its.size() < 2) return its;
         tokens_.clear();

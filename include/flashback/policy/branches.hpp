@@ -101,9 +101,10 @@ template <BranchingModel Model>
 struct ChooseBranches<Model> {
     using type = Branches<Model>;
 };
-template <class Model>
-using BranchesOrNone = typename ChooseBranches<Model>::type;
-
 }  // namespace detail
+
+/// The branches of a model; of one that has none, nothing.
+template <class Model>
+using BranchesOrNone = typename detail::ChooseBranches<Model>::type;
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -32,7 +32,9 @@ public:
 
     constexpr std::size_t size() const noexcept { return logits_.size() / vocab_; }
     constexpr std::size_t vocab_size() const noexcept { return vocab_; }
-    constexpr std::span<const float> operator[](std::size_t row) const noexcept { return logits_.subspan(row * vocab_, vocab_); }
+    constexpr std::span<const float> operator[](std::size_t row) const noexcept {
+        return logits_.subspan(row * vocab_, vocab_);
+    }
 
 private:
     std::span<const float> logits_;
@@ -78,21 +80,23 @@ FLASHBACK_DETAIL_MEMBER(Begin, begin);
 FLASHBACK_DETAIL_MEMBER(Took, took);
 
 template <class F>
-concept FittingFusion = DocumentFusion<F> &&(!NamesBegin<F> || HearsScores<F>)&&(!NamesTook<F> ||
-                                                                                 HearsTokens<F>)&&FitsOptionally<F>;
+concept FittingFusion = DocumentFusion<F> &&
+    (!NamesBegin<F> || HearsScores<F>)&&(!NamesTook<F> || HearsTokens<F>)&&FitsOptionally<F>;
 
 /// Refuses, in words, what is no DocumentFusion.
 template <class F>
 constexpr bool checked_fusion() {
-    static_assert(DocumentFusion<F>,
-                  "flashback: a DocumentFusion must have, const, groups(std::size_t passages, std::vector<PassageGroup>& out), and, "
-                  "if that can give more than one group, be callable as fusion(const LogitRows&, std::span<float> out)");
+    static_assert(
+        DocumentFusion<F>,
+        "flashback: a DocumentFusion must have, const, groups(std::size_t passages, std::vector<PassageGroup>& out), and, "
+        "if that can give more than one group, be callable as fusion(const LogitRows&, std::span<float> out)");
     static_assert(!NamesBegin<F> || HearsScores<F>,
                   "flashback: begin of a DocumentFusion is called as begin(std::span<const float> scores) when other passages "
                   "are found: this one cannot be");
-    static_assert(!NamesTook<F> || HearsTokens<F>,
-                  "flashback: took of a DocumentFusion is called as took(const LogitRows&, TokenId) when the text goes on with a "
-                  "token: this one cannot be");
+    static_assert(
+        !NamesTook<F> || HearsTokens<F>,
+        "flashback: took of a DocumentFusion is called as took(const LogitRows&, TokenId) when the text goes on with a "
+        "token: this one cannot be");
     if constexpr (DocumentFusion<F>) checked_optional_members<F>();
     return true;
 }
@@ -103,24 +107,32 @@ inline void one_group_each(std::size_t passages, std::vector<PassageGroup>& out)
     for (std::size_t i = 0; i < passages; ++i) out.push_back({i, 1});
 }
 
-/// Calls the members that a fusion has.
-/// Throws    Error{contract} if it was to give one group, and is asked to fuse
+inline constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
+
+}  // namespace detail
+
+/// The logits of the fused distribution of several branches.
+/// Throws    Error{contract} if the fusion is none that can be called: it was to give one group only
 template <class F>
-void fuse(F& fusion, const LogitRows& rows, std::span<float> out) {
-    if constexpr (Fuses<F>) {
+void fuse_logits(F& fusion, const LogitRows& rows, std::span<float> out) {
+    if constexpr (detail::Fuses<F>) {
         fusion(rows, out);
     } else {
         FLASHBACK_THROW(ErrorCode::contract, "a fusion of passages gave ", rows.size(),
                         " groups, but it cannot be called as fusion(const LogitRows&, std::span<float> out)");
     }
 }
+
+/// Tells a fusion the scores of passages that were found, if it wants to hear them.
 template <class F>
 void begin_fusion(F& fusion, std::span<const float> scores) {
-    if constexpr (HearsScores<F>) fusion.begin(scores);
+    if constexpr (detail::HearsScores<F>) fusion.begin(scores);
 }
+
+/// Tells a fusion how the text goes on, if it wants to hear that.
 template <class F>
-void fused_took(F& fusion, const LogitRows& rows, TokenId token) {
-    if constexpr (HearsTokens<F>) fusion.took(rows, token);
+void tell_fusion(F& fusion, const LogitRows& rows, TokenId token) {
+    if constexpr (detail::HearsTokens<F>) fusion.took(rows, token);
 }
 
 /// Takes the probability of some tokens away, in every row.
@@ -131,10 +143,6 @@ inline void mask_rows(std::span<float> rows, std::size_t vocab, TokenSpan ids) {
             rows[at] = -std::numeric_limits<float>::infinity();
     }
 }
-
-inline constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
-
-}  // namespace detail
 
 /// The best passage alone.
 struct FirstPassage {
@@ -170,16 +178,6 @@ namespace detail {
 
 inline constexpr Concatenate without_fusion{};
 
-/// The fusion of policies; those that have no slot for one read all passages in one text.
-template <class P>
-auto& fusion_of(P& policies) {
-    if constexpr (requires { policies.fusion(); }) {
-        return policies.fusion();
-    } else {
-        return without_fusion;
-    }
-}
-
 /// Distributions, weighted, summed.
 class Mixture {
 public:
@@ -191,8 +189,8 @@ public:
 
     /// ln of the weighted sum of the distributions.
     void mix(const LogitRows& rows, std::span<float> out) {
-        FLASHBACK_ASSERT(rows.size() == logs_.size(), "a mixture of ", logs_.size(), " passages was given the logits of ", rows.size(),
-                         " branches");
+        FLASHBACK_ASSERT(rows.size() == logs_.size(), "a mixture of ", logs_.size(), " passages was given the logits of ",
+                         rows.size(), " branches");
         sum_.assign(out.size(), 0);
         exps_.resize(out.size());
         for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -208,7 +206,9 @@ public:
         }
         for (std::size_t v = 0; v < out.size(); ++v) {
             // 0: masked, or less than a double has; a NaN stays one.
-            out[v] = static_cast<float>(sum_[v] == 0 ? minus_infinity : std::isnan(sum_[v]) ? sum_[v] : log_of_positive(sum_[v]));
+            out[v] = static_cast<float>(sum_[v] == 0          ? minus_infinity
+                                        : std::isnan(sum_[v]) ? sum_[v]
+                                                              : log_of_positive(sum_[v]));
         }
     }
 
@@ -291,6 +291,16 @@ private:
     detail::Mixture mixture_;
 };
 
+/// The fusion of policies; those that have no slot for one read all passages in one text.
+template <class P>
+auto& fusion_of(P& policies) {
+    if constexpr (requires { policies.fusion(); }) {
+        return policies.fusion();
+    } else {
+        return detail::without_fusion;
+    }
+}
+
 /// Two branches, with all passages and with none: (1 + alpha) l(y | passages, x) - alpha l(y | x). What the passages made likelier becomes
 /// likelier still.
 /// Source    Shi et al. 2023, Context-aware decoding (arXiv 2305.14739), equation 3; alpha 0.5 and 1 there
@@ -312,8 +322,7 @@ public:
             const auto with = static_cast<double>(rows[0][v]);
             const auto without = static_cast<double>(rows[1][v]);
             const bool masked = with == detail::minus_infinity || without == detail::minus_infinity;
-            out[v] = static_cast<float>(masked ? detail::minus_infinity
-                                               : with + detail::rounded(alpha_ * (with - without)));
+            out[v] = static_cast<float>(masked ? detail::minus_infinity : with + detail::rounded(alpha_ * (with - without)));
         }
     }
 

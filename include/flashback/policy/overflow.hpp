@@ -11,9 +11,9 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// A context that is too long.
 struct FullWindow {
-    std::size_t window = 0;   ///< the most positions that the model can hold
-    std::size_t wanted = 0;   ///< what the context needs: head, passages and text; more than `window`
-    std::size_t context = 0;  ///< how much of it is text: the prompt and what was generated, less what was dropped before
+    std::size_t window = 0;    ///< the most positions that the model can hold
+    std::size_t wanted = 0;    ///< what the context needs: head, passages and text; more than `window`
+    std::size_t context = 0;   ///< how much of it is text: the prompt and what was generated, less what was dropped before
     std::size_t passages = 0;  ///< tokens of the passages that stand, without what marks them
 };
 
@@ -51,8 +51,8 @@ concept Rotates = requires(const O& overflow) {
 };
 
 template <class O>
-concept FittingOverflow = Overflow<O> &&(!members::NamesShorten<O> || Shortens<O>)&&(!members::NamesRotation<O> ||
-                                                                                    Rotates<O>)&&FitsOptionally<O>;
+concept FittingOverflow = Overflow<O> &&
+    (!members::NamesShorten<O> || Shortens<O>)&&(!members::NamesRotation<O> || Rotates<O>)&&FitsOptionally<O>;
 
 /// Refuses, in words, what is no Overflow.
 template <class O>
@@ -60,11 +60,13 @@ constexpr bool checked_overflow() {
     static_assert(Overflow<O>,
                   "flashback: an Overflow must be callable, when const, as overflow(const FullWindow&) and return the number "
                   "of tokens to drop, as std::size_t");
-    static_assert(!members::NamesShorten<O> || Shortens<O>,
-                  "flashback: shorten of an Overflow must be const, callable as shorten(const FullWindow&), and return the number of "
-                  "tokens that passages lose, as std::size_t");
-    static_assert(!members::NamesRotation<O> || Rotates<O>,
-                  "flashback: rotation() of an Overflow must be const and return Rotation: how the model gets rid of what is dropped");
+    static_assert(
+        !members::NamesShorten<O> || Shortens<O>,
+        "flashback: shorten of an Overflow must be const, callable as shorten(const FullWindow&), and return the number of "
+        "tokens that passages lose, as std::size_t");
+    static_assert(
+        !members::NamesRotation<O> || Rotates<O>,
+        "flashback: rotation() of an Overflow must be const and return Rotation: how the model gets rid of what is dropped");
     if constexpr (Overflow<O>) checked_optional_members<O>();
     return true;
 }

@@ -240,8 +240,8 @@ public:
     constexpr bool wants_surprisals() const {
         return detail::wants_surprisals(schedule_) || detail::wants_surprisals(query_) || detail::wants_surprisals(wrapper_) ||
                detail::wants_surprisals(layout_) || detail::wants_surprisals(reuse_) || detail::wants_surprisals(sampler_) ||
-               detail::wants_surprisals(overflow_) || detail::wants_surprisals(stopping_) || detail::wants_surprisals(fusion_) ||
-               detail::wants_surprisals(method_);
+               detail::wants_surprisals(overflow_) || detail::wants_surprisals(stopping_) ||
+               detail::wants_surprisals(fusion_) || detail::wants_surprisals(method_);
     }
 
 private:
@@ -309,8 +309,8 @@ private:
             std::conditional_t<(New & wrapper_slot) != 0, P, Wrapper>, std::conditional_t<(New & layout_slot) != 0, P, Layout>,
             std::conditional_t<(New & reuse_slot) != 0, P, Reuse>, std::conditional_t<(New & sampler_slot) != 0, P, Sampling>,
             std::conditional_t<(New & overflow_slot) != 0, P, Overflowing>,
-            std::conditional_t<(New & stopping_slot) != 0, P, Stopping>, std::conditional_t<(New & fusion_slot) != 0, P, Fusing>,
-            std::remove_cvref_t<M>>{
+            std::conditional_t<(New & stopping_slot) != 0, P, Stopping>,
+            std::conditional_t<(New & fusion_slot) != 0, P, Fusing>, std::remove_cvref_t<M>>{
             pick<(New & schedule_slot) != 0>(replacement, std::forward<Self>(self).schedule_),
             pick<(New & query_slot) != 0>(replacement, std::forward<Self>(self).query_),
             pick<(New & wrapper_slot) != 0>(replacement, std::forward<Self>(self).wrapper_),

@@ -133,8 +133,10 @@ inline RetrievedStrides parse_strides(std::span<const std::byte> bytes, const st
             damaged("is damaged: a stride of ", header.stride, " tokens at token ", entry.at, " has a context of ",
                     entry.context);
     }
-    return {header.stride,   static_cast<std::size_t>(header.retrievals), parts->entries, parts->passage_ends, parts->scores,
-            parts->tokens,   std::move(owner)};
+    return {header.stride,   static_cast<std::size_t>(header.retrievals),
+            parts->entries,  parts->passage_ends,
+            parts->scores,   parts->tokens,
+            std::move(owner)};
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -59,7 +59,8 @@ FLASHBACK_DETAIL_ONCE void write_strides(const std::filesystem::path& path, cons
                                     strides.passage_ends().size(),
                                     strides.tokens().size()};
     std::memcpy(header.magic, detail::stride_magic.data(), sizeof(header.magic));
-    const std::uint64_t checksum = detail::stride_checksum(header, strides.entries(), strides.passage_ends(), strides.scores(), strides.tokens());
+    const std::uint64_t checksum =
+        detail::stride_checksum(header, strides.entries(), strides.passage_ends(), strides.scores(), strides.tokens());
     AtomicFile file{path};
     file.write(std::as_bytes(std::span{&header, 1}));
     file.write(std::as_bytes(strides.entries()));

@@ -22,7 +22,14 @@ public:
     ~FusedState() = default;
     /// A copy views tokens of its own.
     FusedState(const FusedState& other)
-        : groups(other.groups), scratch(other.scratch), held(other.held), longest(other.longest), fused(other.fused), wants_(other.wants_), newest_(other.newest_), rows_(other.rows_) {
+        : groups(other.groups),
+          scratch(other.scratch),
+          held(other.held),
+          longest(other.longest),
+          fused(other.fused),
+          wants_(other.wants_),
+          newest_(other.newest_),
+          rows_(other.rows_) {
         view_next();
     }
     FusedState& operator=(const FusedState& other) {

@@ -100,7 +100,8 @@ template <class PoliciesT>
 bool Generator<PoliciesT>::find_evicted() {
     const TokenSpan held = state_.held;
     const TokenSpan wanted = state_.scratch.wanted;
-    evict_.kept = std::min(held.size(), state_.held_plain.value_or(held.size()));  // what saw passages beside the text does not move
+    evict_.kept =
+        std::min(held.size(), state_.held_plain.value_or(held.size()));  // what saw passages beside the text does not move
     evict_.begin = common_prefix(held.first(evict_.kept), wanted);
     const std::size_t behind = evict_.begin + evict_.count;
     return behind < evict_.kept && common_prefix(held.subspan(behind), wanted.subspan(evict_.begin)) > 0;
@@ -111,8 +112,8 @@ void Generator<PoliciesT>::evicted(std::size_t size) {
     if (!answers(Kind::evict)) return;
     const std::size_t left = evict_.kept - evict_.count;
     if (size != left) {
-        return fail(ErrorCode::engine, "the model holds ", size, " positions after it forgot ", evict_.count, " of ", evict_.kept,
-                    ": its evict does not do what it says");
+        return fail(ErrorCode::engine, "the model holds ", size, " positions after it forgot ", evict_.count, " of ",
+                    evict_.kept, ": its evict does not do what it says");
     }
     state_.count({0, 0, 0, state_.held.size() - left});
     const bool stands = state_.laid_out == state_.held;
@@ -130,7 +131,7 @@ template <class PoliciesT>
 std::size_t Generator<PoliciesT>::plan_groups() {
     auto& groups = state_.fused.groups;
     groups.clear();
-    detail::fusion_of(policies_).groups(state_.standing.views().size(), groups);
+    fusion_of(policies_).groups(state_.standing.views().size(), groups);
     if (groups.empty()) {
         fail(ErrorCode::contract, "a fusion of passages gave no group, expected at least one");
         return 0;
@@ -182,8 +183,8 @@ void Generator<PoliciesT>::go_on() {
 template <class PoliciesT>
 void Generator<PoliciesT>::refuse(const FullWindow& full) {
     if (state_.result.stats.counts.requested > 0) return finish(StopReason::window_full);
-    fail(ErrorCode::window, "the window of the model holds ", full.window, " tokens, but the first context needs ",
-         full.wanted, ": ", state_.head().size(), " of the head, ", full.context, " of the prompt and ",
+    fail(ErrorCode::window, "the window of the model holds ", full.window, " tokens, but the first context needs ", full.wanted,
+         ": ", state_.head().size(), " of the head, ", full.context, " of the prompt and ",
          full.wanted - full.context - state_.head().size(), " of retrieved passages");
 }
 

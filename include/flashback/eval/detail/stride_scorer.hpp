@@ -34,7 +34,8 @@ struct StrideText {
 template <LanguageModel Model, class P>
 class StrideScorer {
     using Fusion = std::remove_cvref_t<decltype(fusion_of(std::declval<const P&>()))>;
-    static_assert(std::copy_constructible<Fusion>, "flashback: a perplexity copies the DocumentFusion, for each model: this one cannot be");
+    static_assert(std::copy_constructible<Fusion>,
+                  "flashback: a perplexity copies the DocumentFusion, for each model: this one cannot be");
 
 public:
     StrideScorer(Model& model, const P& policies, const StrideText& its)
@@ -59,8 +60,8 @@ private:
     void score_one(const RetrievedStride& stride, std::span<double> nats) {
         const TokenSpan targets = its_.text.subspan(stride.at, its_.strides->stride());
         const TokenSpan read = targets.first(targets.size() - 1);  // the last token is predicted, and nothing after it
-        const StridePlan plan = plan_stride(*policies_, held_, {its_.text, stride, targets.size(), held_plain_}, its_.layout,
-                                            scratch_, standing_);
+        const StridePlan plan =
+            plan_stride(*policies_, held_, {its_.text, stride, targets.size(), held_plain_}, its_.layout, scratch_, standing_);
         if (plan.branches()) {
             score_branches(plan.fused, stride, read, nats);
         } else {
@@ -73,7 +74,8 @@ private:
         const std::size_t held_before = held_.size();
         const CarriedOut done = carry_out(*model_, plan, its_.layout.head.size());
         nats[0] = nats_of(at, done.logits);
-        after_each(*model_, read, [&](std::size_t j, std::span<const float> logits) { nats[j + 1] = nats_of(at + j + 1, logits); });
+        after_each(*model_, read,
+                   [&](std::size_t j, std::span<const float> logits) { nats[j + 1] = nats_of(at + j + 1, logits); });
         held_.assign(plan.wanted.begin(), plan.wanted.end());
         append(held_, read);
         held_plain_ = plan.plain_after(held_plain_);
@@ -119,9 +121,9 @@ private:
             fused_.resize(vocab);
             for (std::size_t j = 0; j <= read.size(); ++j) {
                 const LogitRows rows{std::span{rows_}.subspan(j * count * vocab, count * vocab), vocab};
-                fuse(fusion_, rows, fused_);
+                fuse_logits(fusion_, rows, fused_);
                 nats[j] = nats_of(stride.at + j, fused_);
-                fused_took(fusion_, rows, its_.text[stride.at + j]);
+                tell_fusion(fusion_, rows, its_.text[stride.at + j]);
             }
         } else {
             FLASHBACK_THROW(ErrorCode::contract, "a fusion of passages in ", plan.branches.size(),
