@@ -151,6 +151,32 @@ TEST_CASE("the text that was asked for longest ago goes first, page by page, and
     CHECK(none.found(texts[0]) == 0);
 }
 
+TEST_CASE("a text is unpinned as it was pinned, whatever became of its page") {
+    System system{3};
+    SplitMix64 random{8};
+    const std::uint64_t fingerprint = system.session().fingerprint();
+    const std::vector<TokenId> text = random_tokens(random, 100, shape.vocab);
+    const auto pin = [&] { return system.store.pin(fingerprint, text); };
+    const auto unpin = [&] { return system.store.unpin(fingerprint, text); };
+    system.keep(TokenSpan{text}.first(64));
+    CHECK(pin() == 64);
+    system.keep(TokenSpan{text}.first(84));
+    CHECK(pin() == 84);
+    system.keep(continued(text, 84, 95, 1));  // takes the place of the last page
+    system.keep(text);
+    CHECK(pin() == 100);
+    CHECK(system.store.counts().pages == 3);
+    system.keep(random_tokens(random, 64, shape.vocab));  // all that there is is pinned
+    CHECK(system.found(continued(text, 84, 95, 1)) == 95);
+    CHECK(system.found(text) == 100);
+    CHECK(system.store.unpin(fingerprint, TokenSpan{text}.first(99)) == 0);
+    CHECK(system.store.unpin(fingerprint + 1, text) == 0);
+    CHECK(unpin() + unpin() + unpin() == 64 + 84 + 100);
+    CHECK(unpin() == 0);
+    system.keep(random_tokens(random, 192, shape.vocab));
+    CHECK(system.found(text) == 0);
+}
+
 TEST_CASE(
     "a decoder over it writes the same, and a second conversation, a retry and a passage in the same place cost nothing") {
     System system;
