@@ -1,4 +1,4 @@
-/// \file Sessions and what a plain model says of them: the state that the operations of kv_operations.cpp change.
+/// \file Sessions and what a plain model says of them: what the operations of ../kv_operations.cpp change.
 #pragma once
 
 #include "flashback/core/executor.hpp"
@@ -65,6 +65,13 @@ struct SavedState {
     std::vector<std::byte> bytes;
     TokenBuffer tokens;
     std::size_t voice;
+};
+
+/// What the store keeps whatever comes.
+struct Pinned {
+    std::uint64_t fingerprint;
+    TokenBuffer tokens;
+    std::size_t held;
 };
 
 /// How an operation ended.
@@ -258,6 +265,8 @@ struct World {
     std::size_t asked = 0;  // tokens that were looked for in the store
     std::vector<Branch<S>> branches = {};
     std::vector<SavedState> saved = {};
+    std::vector<Pinned> pinned = {};
+    bool all_kept = true;  // nothing of what the store was given is missing for want of memory or room
     std::size_t counts[outcomes] = {};
     std::size_t cancelled = 0;
 };
