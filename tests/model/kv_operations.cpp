@@ -1,5 +1,5 @@
-// Random operations on sessions, next to a plain model that holds vectors of tokens and computes everything from scratch: the twelve
-// properties of a KV cache that tests/hostile_cases.md speaks of, for each cache, element and kind of positions.
+// Random operations on sessions, next to a plain model that holds vectors of tokens and computes everything from scratch: the properties
+// of a cache (groups 57 to 68 of tests/hostile_cases.md), for each model of a cache, element and kind of positions.
 //
 // A failure prints a seed and the number of the operation: FLASHBACK_SEED=<seed> does the same again, in the same build.
 // FLASHBACK_OPERATIONS=<number> does so many for each kind of cache.
