@@ -1,5 +1,5 @@
-// What a KV cache does besides being attended to: append, cut, fork, copy on write, and several sessions in one pass. The bytes a second of
-// memcpy stand in the same run.
+// What a KV cache does besides being attended to: append, cut, fork, copy on write, save and restore, and several sessions in one pass. The
+// bytes a second of memcpy stand in the same run.
 //
 // FLASHBACK_BENCH_LAYERS as in prefill.cpp: evaluate_each needs all 22 for the figures of benchmarks/README.md.
 #include "flashback/core/random.hpp"
@@ -79,8 +79,12 @@ void append(benchmark::State& state) {
 }
 BENCHMARK(append<ContiguousKVCache, DType::f32>)->Unit(benchmark::kMicrosecond);
 BENCHMARK(append<ContiguousKVCache, DType::f16>)->Unit(benchmark::kMicrosecond);
+BENCHMARK(append<ContiguousKVCache, DType::bf16>)->Unit(benchmark::kMicrosecond);
+BENCHMARK(append<ContiguousKVCache, DType::i8>)->Unit(benchmark::kMicrosecond);
 BENCHMARK(append<PagedKVCache, DType::f32>)->Unit(benchmark::kMicrosecond);
 BENCHMARK(append<PagedKVCache, DType::f16>)->Unit(benchmark::kMicrosecond);
+BENCHMARK(append<PagedKVCache, DType::bf16>)->Unit(benchmark::kMicrosecond);
+BENCHMARK(append<PagedKVCache, DType::i8>)->Unit(benchmark::kMicrosecond);
 
 /// Cuts a cache of 4096 positions to range(0), of which the reservation that brings it back is not timed.
 template <class Cache>
@@ -133,31 +137,39 @@ void copy_on_write(benchmark::State& state) {
 }
 BENCHMARK(copy_on_write<DType::f32>)->Arg(1)->Arg(63)->Unit(benchmark::kMicrosecond);
 BENCHMARK(copy_on_write<DType::f16>)->Arg(63)->Unit(benchmark::kMicrosecond);
+BENCHMARK(copy_on_write<DType::bf16>)->Arg(63)->Unit(benchmark::kMicrosecond);
+BENCHMARK(copy_on_write<DType::i8>)->Arg(63)->Unit(benchmark::kMicrosecond);
 
-/// Saves and restores 2240 positions of the 1.1 B shape in f32: 100 MB.
-KVShape state_shape() { return small_cache(DType::f32, 2240); }
-PagedKVCache filled_cache() {
-    PagedKVCache cache{state_shape()};
+/// Saves and restores 2240 positions of the 1.1 B shape: 100 MB in f32.
+template <class Cache>
+Cache filled_cache(DType element) {
+    Cache cache{small_cache(element, 2240)};
     fill(cache, cache.shape().positions);
     return cache;
 }
-std::vector<std::byte> saved_state(const PagedKVCache& cache) {
-    std::vector<std::byte> bytes;
-    bytes.reserve(kv_bytes(cache.shape()) + (std::size_t{1} << 20));
+template <class Cache>
+void save_to(std::vector<std::byte>& bytes, const Cache& cache) {
+    bytes.clear();
     write_kv_state({1, TokenBuffer(cache.size(), 7)}, cache,
                    [&](std::span<const std::byte> some) { bytes.insert(bytes.end(), some.begin(), some.end()); });
-    return bytes;
 }
+template <class Cache, DType element>
 void save_state(benchmark::State& state) {
-    const PagedKVCache cache = filled_cache();
-    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(saved_state(cache).data());
-    count_bytes(state, bytes_of(state_shape(), state_shape().positions));
+    const auto cache = filled_cache<Cache>(element);
+    std::vector<std::byte> bytes;
+    save_to(bytes, cache);  // from here on there is memory for it
+    for ([[maybe_unused]] auto _ : state) {
+        save_to(bytes, cache);
+        benchmark::ClobberMemory();
+    }
+    count_bytes(state, bytes_of(cache.shape(), cache.size()));
 }
-BENCHMARK(save_state)->Unit(benchmark::kMillisecond);
-/// Into pages that the pool has already.
+/// Into memory that the cache or its pool has already.
+template <class Cache, DType element>
 void restore_state(benchmark::State& state) {
-    const std::vector<std::byte> bytes = saved_state(filled_cache());
-    PagedKVCache cache{state_shape()};
+    auto cache = filled_cache<Cache>(element);
+    std::vector<std::byte> bytes;
+    save_to(bytes, cache);
     for ([[maybe_unused]] auto _ : state) {
         cache.truncate(0);
         std::span<const std::byte> rest = bytes;
@@ -167,9 +179,20 @@ void restore_state(benchmark::State& state) {
         };
         benchmark::DoNotOptimize(read_kv_state(1, cache, cache.shape().positions, "state", read).whole);
     }
-    count_bytes(state, bytes_of(state_shape(), state_shape().positions));
+    count_bytes(state, bytes_of(cache.shape(), cache.size()));
 }
-BENCHMARK(restore_state)->Unit(benchmark::kMillisecond);
+BENCHMARK(save_state<PagedKVCache, DType::f32>)->Unit(benchmark::kMillisecond);
+BENCHMARK(save_state<PagedKVCache, DType::f16>)->Unit(benchmark::kMillisecond);
+BENCHMARK(save_state<PagedKVCache, DType::bf16>)->Unit(benchmark::kMillisecond);
+BENCHMARK(save_state<PagedKVCache, DType::i8>)->Unit(benchmark::kMillisecond);
+BENCHMARK(save_state<ContiguousKVCache, DType::f32>)->Unit(benchmark::kMillisecond);
+BENCHMARK(save_state<ContiguousKVCache, DType::i8>)->Unit(benchmark::kMillisecond);
+BENCHMARK(restore_state<PagedKVCache, DType::f32>)->Unit(benchmark::kMillisecond);
+BENCHMARK(restore_state<PagedKVCache, DType::f16>)->Unit(benchmark::kMillisecond);
+BENCHMARK(restore_state<PagedKVCache, DType::bf16>)->Unit(benchmark::kMillisecond);
+BENCHMARK(restore_state<PagedKVCache, DType::i8>)->Unit(benchmark::kMillisecond);
+BENCHMARK(restore_state<ContiguousKVCache, DType::f32>)->Unit(benchmark::kMillisecond);
+BENCHMARK(restore_state<ContiguousKVCache, DType::i8>)->Unit(benchmark::kMillisecond);
 
 /// Finds 2000 tokens among 64 texts of as many that differ from one token on; range(0) says from which.
 void find_prefix(benchmark::State& state) {
@@ -217,30 +240,32 @@ std::shared_ptr<const Transformer> shape_of_1b() {
 }
 
 /// range(0) branches of a text of range(2) tokens evaluate range(1) tokens each, in one pass.
+template <class Cache, DType element>
 void evaluate_each(benchmark::State& state) {
     const auto branches = static_cast<std::size_t>(state.range(0));
     const auto count = static_cast<std::size_t>(state.range(1));
     const auto before = static_cast<std::size_t>(state.range(2));
     ThreadPool pool{2};
-    PagedSession trunk{shape_of_1b(), {.piece = 512, .executor = pool}};
+    using S = BasicSession<Cache>;
+    S trunk{shape_of_1b(), {.piece = 512, .executor = pool, .cache = element}};
     SplitMix64 random{1};
     TokenBuffer tokens(before + count);
     for (TokenId& token : tokens) token = static_cast<TokenId>(random.below(trunk.vocab_size()));
     if (before > 0) trunk.evaluate(TokenSpan{tokens}.first(before));
-    std::vector<PagedSession> sessions;
+    std::vector<S> sessions;
     for (std::size_t i = 0; i < branches; ++i) sessions.push_back(trunk.fork());
-    std::vector<PagedSession*> all;
-    for (PagedSession& session : sessions) all.push_back(&session);
+    std::vector<S*> all;
+    for (S& session : sessions) all.push_back(&session);
     const std::vector<TokenSpan> spans(branches, TokenSpan{tokens}.last(count));
     for ([[maybe_unused]] auto _ : state) {
-        for (PagedSession& session : sessions) session.truncate(before);
-        benchmark::DoNotOptimize(PagedSession::evaluate_each(all, spans).data());
+        for (S& session : sessions) session.truncate(before);
+        benchmark::DoNotOptimize(S::evaluate_each(all, spans).data());
     }
     state.counters["token/s"] =
         benchmark::Counter(static_cast<double>(branches * count), benchmark::Counter::kIsIterationInvariantRate);
     state.counters["layers"] = static_cast<double>(shape_of_1b()->config.layers);
 }
-BENCHMARK(evaluate_each)
+BENCHMARK(evaluate_each<PagedKVCache, DType::f32>)
     ->ArgNames({"branches", "tokens", "before"})
     ->Args({1, 1, 0})
     ->Args({8, 1, 0})
@@ -250,6 +275,17 @@ BENCHMARK(evaluate_each)
     ->Args({8, 144, 0})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
+/// The other elements and the other cache: single tokens, where keys and values count most.
+void single_tokens(benchmark::internal::Benchmark* benchmark) {
+    benchmark->ArgNames({"branches", "tokens", "before"})->Args({8, 1, 512})->UseRealTime()->Unit(benchmark::kMillisecond);
+}
+BENCHMARK(evaluate_each<PagedKVCache, DType::f16>)->Apply(single_tokens);
+BENCHMARK(evaluate_each<PagedKVCache, DType::bf16>)->Apply(single_tokens);
+BENCHMARK(evaluate_each<PagedKVCache, DType::i8>)->Apply(single_tokens);
+BENCHMARK(evaluate_each<ContiguousKVCache, DType::f32>)->Apply(single_tokens);
+BENCHMARK(evaluate_each<ContiguousKVCache, DType::f16>)->Apply(single_tokens);
+BENCHMARK(evaluate_each<ContiguousKVCache, DType::bf16>)->Apply(single_tokens);
+BENCHMARK(evaluate_each<ContiguousKVCache, DType::i8>)->Apply(single_tokens);
 
 /// Prefill and single steps over pages or one block: what pages cost attention.
 template <class Cache>

@@ -23,6 +23,7 @@ flashback_add_test(tokenizer_golden LABEL shared SOURCES files/tokenizer_golden.
 
 flashback_add_test(exactness THREADS OPTIMISED SOURCES model/blocks.cpp model/branches.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp)
 flashback_add_test(fusion THREADS OPTIMISED SOURCES decoder/fusion.cpp decoder/rotation.cpp eval/fusion_perplexity.cpp)
+flashback_add_test(kv_operations OPTIMISED SOURCES model/kv_operations.cpp APART support/faults.cpp)
 flashback_add_test(families LABEL release OPTIMISED SOURCES model/families.cpp model/exactness_families.cpp)
 flashback_add_test(exactness_types LABEL slow OPTIMISED SOURCES model/exactness_types.cpp)
 # The same test must fail where sums depend on the number of rows, and say why.
@@ -75,6 +76,6 @@ target_compile_options(test_train_notices_a_broken_derivative PRIVATE -UFLASHBAC
 set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_EXPRESSION "a gradient differs from finite differences")
 
 # Memory and files that fail on purpose.
-# They take the place of operator new, as the address sanitizer does.
-flashback_add_test(faults LABEL release SOURCES faults/blocks.cpp faults/folders.cpp faults/kills.cpp faults/reading.cpp faults/models.cpp APART support/faults.cpp)
+# The sanitizers have functions of their own for files: under them only allocations can fail, as in kv_operations.
+flashback_add_test(faults LABEL release SOURCES faults/blocks.cpp faults/folders.cpp faults/kills.cpp faults/reading.cpp faults/models.cpp faults/sessions.cpp APART support/faults.cpp)
 flashback_add_test(faults_training LABEL release SOURCES faults/training.cpp APART support/faults.cpp)

@@ -200,6 +200,12 @@ TEST_CASE("what cannot share a pass is refused in words, and what does not fit c
     refused("token 30 is not in the vocabulary", b, std::vector<TokenSpan>{some, bad});
     Session small{model, {.window = 2}};
     refused("the session holds 0 of 2 positions, and 3 more do not fit", small, spans, ErrorCode::window);
+    for (const std::vector<Session*>& with_null : {std::vector<Session*>{&a, nullptr}, {nullptr, &a}}) {
+        check_error(ErrorCode::contract,
+                    with_null[0] ? "session 1 of evaluate_each is null" : "session 0 of evaluate_each is null",
+                    [&] { static_cast<void>(Session::evaluate_each(with_null, spans)); });
+        CHECK(a.size() == 0);
+    }
     check_error(ErrorCode::contract, "at least 1 session, and tokens for each, found 0 and 0",
                 [] { static_cast<void>(Session::evaluate_each({}, {})); });
 

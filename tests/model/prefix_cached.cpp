@@ -151,6 +151,32 @@ TEST_CASE("the text that was asked for longest ago goes first, page by page, and
     CHECK(none.found(texts[0]) == 0);
 }
 
+TEST_CASE("a text is unpinned as it was pinned, whatever became of its page") {
+    System system{3};
+    SplitMix64 random{8};
+    const std::uint64_t fingerprint = system.session().fingerprint();
+    const std::vector<TokenId> text = random_tokens(random, 100, shape.vocab);
+    const auto pin = [&] { return system.store.pin(fingerprint, text); };
+    const auto unpin = [&] { return system.store.unpin(fingerprint, text); };
+    system.keep(TokenSpan{text}.first(64));
+    CHECK(pin() == 64);
+    system.keep(TokenSpan{text}.first(84));
+    CHECK(pin() == 84);
+    system.keep(continued(text, 84, 95, 1));  // takes the place of the last page
+    system.keep(text);
+    CHECK(pin() == 100);
+    CHECK(system.store.counts().pages == 3);
+    system.keep(random_tokens(random, 64, shape.vocab));  // all that there is is pinned
+    CHECK(system.found(continued(text, 84, 95, 1)) == 95);
+    CHECK(system.found(text) == 100);
+    CHECK(system.store.unpin(fingerprint, TokenSpan{text}.first(99)) == 0);
+    CHECK(system.store.unpin(fingerprint + 1, text) == 0);
+    CHECK(unpin() + unpin() + unpin() == 64 + 84 + 100);
+    CHECK(unpin() == 0);
+    system.keep(random_tokens(random, 192, shape.vocab));
+    CHECK(system.found(text) == 0);
+}
+
 TEST_CASE(
     "a decoder over it writes the same, and a second conversation, a retry and a passage in the same place cost nothing") {
     System system;
@@ -177,6 +203,48 @@ TEST_CASE(
     check(presets::closed_book(), 40);
     check(Policies{}.schedule(EveryNTokens{8}).layout(PrependPassages{}), 40);
     check(Policies{}.schedule(EveryNTokens{8}).layout(AppendPassages{}), 40);
+}
+
+TEST_CASE("what was found is forgotten again if the rest cannot be evaluated") {
+    System system;
+    SplitMix64 random{6};
+    const std::vector<TokenId> text = random_tokens(random, 150, shape.vocab);
+    system.keep(text);
+    PagedSession session = system.session();
+    PrefixCached model{session, system.store};
+    model.evaluate(TokenSpan{text}.first(10));
+    const auto check = [&](ErrorCode code, const char* words, const std::vector<TokenId>& all) {
+        check_error(code, words, [&] { model.evaluate(TokenSpan{all}.subspan(10)); });
+        REQUIRE(std::ranges::equal(model.tokens(), TokenSpan{text}.first(10)));
+    };
+    check(ErrorCode::window, "more do not fit", continued(text, 120, 401, 1));
+    std::vector<TokenId> bad = text;
+    bad.push_back(static_cast<TokenId>(shape.vocab));
+    check(ErrorCode::contract, "is not in the vocabulary", bad);
+    require_exact(model.evaluate(TokenSpan{text}.subspan(10)), system.model, text);
+    CHECK(session.work() == 2);  // all but the last token was found, both times
+}
+
+TEST_CASE("tokens that see passages beside the text are not looked for, not even the first of them") {
+    System system;
+    SplitMix64 random{7};
+    const std::vector<TokenId> text = random_tokens(random, 60, shape.vocab);
+    const std::vector<TokenId> passage = random_tokens(random, 20, shape.vocab);
+    system.keep(text);
+    const auto logits = [&](PagedSession& session, auto& model) {
+        session.evaluate(TokenSpan{text}.first(30));
+        session.see({session.block(passage, 1, 1)});
+        return copy_of(model.evaluate(TokenSpan{text}.subspan(30)));
+    };
+    PagedSession alone{system.model, {.block_gap = 0}};
+    PagedSession session{system.model, {.block_gap = 0}, nullptr, [&](const KVShape& its) {
+                             return PagedKVCache{its, system.pool};
+                         }};
+    PrefixCached model{session, system.store};
+    const std::vector<float> expected = logits(alone, alone);
+    CHECK(same_bits(logits(session, model), expected));
+    CHECK_FALSE(same_bits(expected, from_scratch(system.model, text)));
+    CHECK(session.blocks().size() == 1);
 }
 
 TEST_CASE("threads share a store") {

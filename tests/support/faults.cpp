@@ -30,7 +30,7 @@ bool fails(Fault fault) noexcept {
     return true;
 }
 
-bool fails_with(int error) noexcept {
+[[maybe_unused]] bool fails_with(int error) noexcept {
     if (fails(Fault::killed)) ::raise(SIGKILL);
     if (!fails(Fault::file)) return false;
     errno = error;
@@ -39,7 +39,7 @@ bool fails_with(int error) noexcept {
 
 /// What a read or a write of so many bytes does: fewer of them, or nothing but an error.
 /// Shape     false: the call ends with `result`
-bool goes_on(std::size_t& count, ::ssize_t& result, int error) noexcept {
+[[maybe_unused]] bool goes_on(std::size_t& count, ::ssize_t& result, int error) noexcept {
     result = -1;
     if (fails_with(error)) return false;
     if (fails(Fault::interrupted)) {
@@ -112,6 +112,9 @@ void operator delete[](void* memory, std::align_val_t) noexcept { give_back(memo
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { give_back(memory); }
 void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { give_back(memory); }
 
+// The sanitizers have functions of their own for files, which must stay; so under them only allocations fail.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
 // These take the place of the C library's in the whole program, and ask the system themselves.
 extern "C" {
 
@@ -152,3 +155,5 @@ int rename(const char* from, const char* to) noexcept {
     return fails_with(EACCES) ? -1 : static_cast<int>(::syscall(SYS_rename, from, to));
 }
 }
+
+#endif

@@ -94,9 +94,34 @@ public:
         }
     }
 
-    /// Keeps the beginning of a text that is held now until it is unpinned as often as it was pinned. Gives how many tokens that is.
-    std::size_t pin(std::uint64_t fingerprint, TokenSpan tokens) { return add_pins(fingerprint, tokens, 1); }
-    std::size_t unpin(std::uint64_t fingerprint, TokenSpan tokens) { return add_pins(fingerprint, tokens, -1); }
+    /// Keeps the beginning of a text that is held now until the same text is unpinned as often as it was pinned. Gives how many tokens
+    /// that is.
+    /// Throws    std::bad_alloc; then nothing has changed
+    std::size_t pin(std::uint64_t fingerprint, TokenSpan tokens) {
+        const std::lock_guard lock{mutex_};
+        Pin made{.fingerprint = fingerprint, .tokens = {tokens.begin(), tokens.end()}};
+        for (Node* node = &roots_[fingerprint]; made.held < tokens.size(); made.node = node) {
+            const auto [child, common] = longest(*node, tokens.subspan(made.held));
+            if (child == nullptr || common < child->tokens.size()) break;
+            made.held += common;
+            node = child;
+        }
+        if (made.node == nullptr) return 0;
+        pins_.push_back(std::move(made));
+        ++pins_.back().node->pins;
+        return pins_.back().held;
+    }
+    /// Gives how many tokens are not kept for this pin any more.
+    std::size_t unpin(std::uint64_t fingerprint, TokenSpan tokens) noexcept {
+        const std::lock_guard lock{mutex_};
+        const auto pin = std::ranges::find_if(
+            pins_, [&](const Pin& its) { return its.fingerprint == fingerprint && std::ranges::equal(its.tokens, tokens); });
+        if (pin == pins_.end()) return 0;
+        const std::size_t held = pin->held;
+        --pin->node->pins;
+        pins_.erase(pin);
+        return held;
+    }
 
     PrefixStoreCounts counts() const {
         const std::lock_guard lock{mutex_};
@@ -111,6 +136,14 @@ private:
         std::vector<std::unique_ptr<Node>> children = {};
         std::uint64_t used = 0;  // when it was asked for
         std::size_t pins = 0;
+    };
+
+    /// A text by which a node is kept. The node may hold more when it is unpinned: a text that goes on takes its place.
+    struct Pin {
+        std::uint64_t fingerprint;
+        TokenBuffer tokens;
+        Node* node = nullptr;
+        std::size_t held = 0;
     };
 
     struct Older {
@@ -173,22 +206,6 @@ private:
         return true;
     }
 
-    std::size_t add_pins(std::uint64_t fingerprint, TokenSpan tokens, int pins) {
-        const std::lock_guard lock{mutex_};
-        std::size_t held = 0;
-        Node* last = nullptr;
-        for (Node* node = &roots_[fingerprint]; held < tokens.size();) {
-            const auto [child, common] = longest(*node, tokens.subspan(held));
-            if (common < child_size(child)) break;
-            held += common;
-            last = node = child;
-        }
-        if (last == nullptr || (pins < 0 && last->pins == 0)) return 0;
-        pins > 0 ? ++last->pins : --last->pins;
-        return held;
-    }
-    static std::size_t child_size(const Node* child) noexcept { return child == nullptr ? 1 : child->tokens.size(); }
-
     void release_below(Node& node) noexcept {
         for (const auto& child : node.children) {
             release_below(*child);
@@ -201,6 +218,7 @@ private:
     mutable std::mutex mutex_;
     std::map<std::uint64_t, Node> roots_;  // by fingerprint
     std::set<Node*, Older> leaves_;        // which can be evicted
+    std::vector<Pin> pins_;
     std::uint64_t clock_ = 0;
     PrefixStoreCounts counts_;
 };

@@ -27,17 +27,23 @@ public:
                          "a session over a store of prefixes takes its pages from another pool than the store");
     }
 
-    /// As PagedSession::evaluate.
+    /// As PagedSession::evaluate. If that throws, the session holds the same tokens, but maybe in pages that the store keeps, too.
     std::span<const float> evaluate(TokenSpan tokens) {
         const std::size_t held = session_->size();
-        // The last token is always evaluated: without it there are no logits. So a single one is not looked for.
-        if (tokens.size() < 2 || session_->plain_size() < held) return session_->evaluate(tokens);
+        // The last token is always evaluated: without it there are no logits. So a single one is not looked for. Nor is text that
+        // sees passages beside it: the store has plain text only.
+        if (tokens.size() < 2 || session_->plain_size() < held || !session_->blocks().empty())
+            return session_->evaluate(tokens);
         wanted_.assign(session_->tokens().begin(), session_->tokens().end());
         append(wanted_, tokens);
         const std::size_t most = std::min(wanted_.size() - 1, session_->window());
         PagedKVCache found = store_->find(session_->fingerprint(), TokenSpan{wanted_}.first(most), session_->window());
-        if (found.size() > held) session_->adopt(std::move(found), wanted_);
-        return session_->evaluate(TokenSpan{wanted_}.subspan(session_->size()));
+        if (found.size() <= held) return session_->evaluate(tokens);
+        session_->adopt(std::move(found), wanted_);
+        ForgetFound forget{session_, held};
+        const std::span<const float> logits = session_->evaluate(TokenSpan{wanted_}.subspan(session_->size()));
+        forget.session = nullptr;
+        return logits;
     }
     /// As PagedSession::truncate; what is held is kept first.
     void truncate(std::size_t length) {
@@ -57,6 +63,19 @@ public:
     std::size_t work() const noexcept { return session_->work(); }
 
 private:
+    /// Cuts a session, at the end of a scope, to what it held before more was found.
+    struct ForgetFound {
+        ForgetFound(PagedSession* its, std::size_t length) noexcept : session(its), held(length) {}
+        ForgetFound(const ForgetFound&) = delete;
+        ForgetFound& operator=(const ForgetFound&) = delete;
+        ~ForgetFound() {
+            if (session != nullptr) session->truncate(held);
+        }
+
+        PagedSession* session;
+        std::size_t held;
+    };
+
     PagedSession* session_;
     PrefixStore* store_;
     TokenBuffer wanted_;
