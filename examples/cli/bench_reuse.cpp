@@ -263,12 +263,13 @@ void print_reuse(const Json& found) {
 
 std::string reuse_picture(const Json& found) {
     const Json& first = found["runs"][0];
-    LineChart chart{.title = "What reuse of keys and values saves",
-                    .y_title = "milliseconds for each generated token",
-                    .caption = {name_of_model(first) + "; " + first["threads"].dump() + " threads of " +
-                                    found["processor"].get<std::string>(),
-                                conditions_of(found), found["append_wins"]["sentence"].get<std::string>()},
-                    .panels = {}};
+    LineChart chart{
+        .title = "What reuse of keys and values saves",
+        .y_title = "milliseconds for each generated token",
+        .caption = {name_of_model(first) + "; " + first["threads"].dump() +
+                        (first["threads"] == 1 ? " thread of " : " threads of ") + found["processor"].get<std::string>(),
+                    conditions_of(found), found["append_wins"]["sentence"].get<std::string>()},
+        .panels = {}};
     for (const std::vector<Json>& rows : rows_by_axis(found["runs"])) {
         const auto axis = rows[0]["axis"].get<std::string>();
         ChartPanel panel{.x_title = title_of_axis(axis), .lines = {}};
