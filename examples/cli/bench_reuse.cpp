@@ -11,9 +11,12 @@
 #include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace cli {
 namespace {
@@ -90,60 +93,49 @@ std::string processor() {
     return "unknown processor";
 }
 
-/// The sweeps of all ways as one: first those that a session measures, then the one that needs a store. Only one of the two caches is in
-/// memory at a time.
-class ReuseBench {
-public:
-    ReuseBench(const std::shared_ptr<const fb::Transformer>& model, fb::SessionOptions session,
-               const fb::ReuseSweepOptions& options, std::size_t points)
-        : model_(model), session_(session), options_(options), all_(points * options.ways.size()) {}
-
-    fb::ReuseSweep run() {
-        std::vector<fb::ReuseWay> plain, stored;
-        for (const fb::ReuseWay way : options_.ways) (way == fb::ReuseWay::prefix_store ? stored : plain).push_back(way);
-        fb::ReuseSweep one, other;
-        if (!plain.empty()) {
-            fb::Session session = session_of(model_, session_);
-            one = sweep(session, plain);
+/// Measures all ways of a point, then the next point: the speed of a machine drifts, and ways are compared with each other. So a session
+/// and, for the way that needs one, a session over a store are in memory at the same time.
+std::vector<fb::ReuseRow> measure(const std::shared_ptr<const fb::Transformer>& model, const fb::SessionOptions& session,
+                                  const fb::ReuseSweepOptions& options, const fb::ReusePoints& points) {
+    std::optional<fb::Session> plain;
+    std::optional<fb::PagedSession> paged;
+    std::optional<fb::PrefixStore> store;
+    std::optional<fb::PrefixCached> cached;
+    for (const fb::ReuseWay way : options.ways) {
+        if (way != fb::ReuseWay::prefix_store) {
+            if (!plain) plain.emplace(session_of(model, session));
+            continue;
         }
-        if (!stored.empty()) {
-            const auto pages = std::make_shared<fb::KVPagePool>(fb::PagedSession::cache_shape(model_, session_));
-            fb::PagedSession session{model_, session_, nullptr, [&](const fb::KVShape& shape) {
-                                         return fb::PagedKVCache{shape, pages};
-                                     }};
-            // The text of one retrieval, and what is written where two of them part.
-            fb::PrefixStore store{pages, (session_.window / fb::tile_positions + 4) * pages->page_bytes()};
-            fb::PrefixCached cached{session, store};
-            other = sweep(cached, stored);
-        }
-        if (plain.empty()) return other;
-        if (stored.empty()) return one;
-        fb::ReuseSweep both{.base = one.base, .left_out = one.left_out};
-        std::size_t next_of_one = 0, next_of_other = 0;
-        while (both.rows.size() < all_) {
-            for (const fb::ReuseWay way : options_.ways) {
-                both.rows.push_back(way == fb::ReuseWay::prefix_store ? other.rows.at(next_of_other++)
-                                                                      : one.rows.at(next_of_one++));
-            }
-        }
-        return both;
+        const auto pages = std::make_shared<fb::KVPagePool>(fb::PagedSession::cache_shape(model, session));
+        paged.emplace(model, session, nullptr, [&](const fb::KVShape& shape) { return fb::PagedKVCache{shape, pages}; });
+        // The text of one retrieval, and what is written where two of them part.
+        store.emplace(pages, (session.window / fb::tile_positions + 4) * pages->page_bytes());
+        cached.emplace(*paged, *store);
     }
-
-private:
-    template <class Model>
-    fb::ReuseSweep sweep(Model& model, const std::vector<fb::ReuseWay>& ways) {
-        fb::ReuseSweepOptions options = options_;
-        options.ways = ways;
-        return fb::sweep_reuse(model, options, [this](const fb::ReuseRow&) { line_.show(++done_, all_); });
+    const ProgressLine line{"measuring", "points"};
+    std::vector<fb::ReuseRow> rows;
+    for (const auto& point : points.points) {
+        for (const fb::ReuseWay way : options.ways) {
+            // Each axis goes through the base, which is measured once.
+            const auto same =
+                std::ranges::find_if(rows, [&](const fb::ReuseRow& row) { return row.way == way && row.at == point.second; });
+            const fb::ReuseSweepOptions only{.ways = {way},
+                                             .base = point.second,
+                                             .history = {point.second.history},
+                                             .stride = {},
+                                             .passage = {},
+                                             .k = {},
+                                             .how = options.how};
+            fb::ReuseRow row = same != rows.end()                  ? *same
+                               : way == fb::ReuseWay::prefix_store ? fb::sweep_reuse(*cached, only).rows.front()
+                                                                   : fb::sweep_reuse(*plain, only).rows.front();
+            row.axis = point.first;
+            rows.push_back(std::move(row));
+            line.show(rows.size(), points.points.size() * options.ways.size());
+        }
     }
-
-    std::shared_ptr<const fb::Transformer> model_;
-    fb::SessionOptions session_;
-    const fb::ReuseSweepOptions& options_;
-    std::size_t all_;
-    std::size_t done_ = 0;
-    ProgressLine line_{"measuring", "points"};
-};
+    return rows;
+}
 
 Json json_of(const fb::ReusePoint& point) {
     Json json = Json::object();
@@ -191,25 +183,14 @@ Json bench_reuse(const BenchSettings& settings) {
     const auto model = bench_model(settings, wanted, pool, true);
     const fb::ReusePoints points = fb::points_of(options, model->config.window);
     const fb::MachinePeaks peaks = peaks_of(pool, settings);
-    const std::size_t window = std::max(positions_of(points), points.base.positions());
-    const fb::SessionOptions session{.window = window, .piece = 512, .executor = pool, .cache = settings.cache};
+    const fb::SessionOptions session{.window = positions_of(points), .piece = 512, .executor = pool, .cache = settings.cache};
     const fb::DType cache = settings.cache.value_or(model->default_cache_element());
     const fb::ModelCost cost = fb::cost_of(*model, cache);
 
-    // A window of its own for all points, so that the base is the one that the model's window allows.
-    fb::ReuseSweepOptions fitting = options;
-    fitting.base = points.base;
-    for (const fb::ReuseAxis axis : fb::all_reuse_axes) {
-        std::vector<std::size_t>& values = values_of(fitting, axis);
-        values.clear();
-        for (const auto& point : points.points) {
-            if (point.first == axis) values.push_back(fb::length_on(axis, point.second));
-        }
-    }
-    const fb::ReuseSweep sweep = ReuseBench{model, session, fitting, points.points.size()}.run();
+    const std::vector<fb::ReuseRow> rows = measure(model, session, options, points);
 
     Json runs = Json::array();
-    for (const fb::ReuseRow& row : sweep.rows) {
+    for (const fb::ReuseRow& row : rows) {
         Json run = begin_run(*model, cost, cache, settings.threads);
         run.update({{"axis", fb::to_string(row.axis)}, {"way", fb::to_string(row.way)}});
         run.update(json_of(row.at));
@@ -225,7 +206,7 @@ Json bench_reuse(const BenchSettings& settings) {
         add_speed(run, row.seconds, row.at.stride, fb::least_seconds({&lengths, 1}, cost, peaks) / row.best_seconds());
         runs.push_back(std::move(run));
     }
-    const fb::AppendWins wins = fb::append_wins_from(sweep.rows);
+    const fb::AppendWins wins = fb::append_wins_from(rows);
     const auto or_null = [](std::optional<std::size_t> value) { return value ? Json(*value) : Json(nullptr); };
     return {{"mode", "reuse"},
             {"processor", processor()},
