@@ -1,5 +1,6 @@
 #include "bench_runs.hpp"
 
+#include "bench_parts.hpp"
 #include "files_of_command.hpp"
 #include "flashback/model/random_transformer.hpp"
 #include "flashback/text/unicode.hpp"
@@ -26,12 +27,22 @@ namespace fb = flashback;
 struct BenchOptions {
     BenchSettings settings;
     std::string csv;
+    std::string svg;
     bool json = false;
 };
 
-const std::map<std::string, BenchMode> modes{{"machine", BenchMode::machine}, {"prefill", BenchMode::prefill},
-                                             {"decode", BenchMode::decode},   {"step", BenchMode::step},
-                                             {"loop", BenchMode::loop},       {"reuse", BenchMode::reuse}};
+const std::map<std::string, BenchMode> modes{
+    {"machine", BenchMode::machine}, {"prefill", BenchMode::prefill}, {"decode", BenchMode::decode}, {"step", BenchMode::step},
+    {"loop", BenchMode::loop},       {"reuse", BenchMode::reuse},     {"stored", BenchMode::stored}};
+const std::map<std::string, fb::ReuseWay> reuse_ways{{"append", fb::ReuseWay::append},
+                                                     {"prepend", fb::ReuseWay::prepend},
+                                                     {"sticky", fb::ReuseWay::sticky},
+                                                     {"recompute", fb::ReuseWay::recompute},
+                                                     {"prefix-store", fb::ReuseWay::prefix_store}};
+const std::map<std::string, fb::ReuseAxis> reuse_axes{{"history", fb::ReuseAxis::history},
+                                                      {"stride", fb::ReuseAxis::stride},
+                                                      {"passage", fb::ReuseAxis::passage},
+                                                      {"k", fb::ReuseAxis::k}};
 const std::map<std::string, fb::RunTimeLayout> layouts{{"aside", fb::RunTimeLayout::aside},
                                                        {"aside-stored", fb::RunTimeLayout::aside_stored},
                                                        {"append", fb::RunTimeLayout::append},
@@ -39,15 +50,19 @@ const std::map<std::string, fb::RunTimeLayout> layouts{{"aside", fb::RunTimeLayo
                                                        {"recompute", fb::RunTimeLayout::recompute}};
 
 /// All modes that need a model.
-const std::set<BenchMode> modes_of_models{BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop,
-                                          BenchMode::reuse};
+const std::set<BenchMode> modes_of_models{BenchMode::prefill, BenchMode::decode, BenchMode::step,
+                                          BenchMode::loop,    BenchMode::reuse,  BenchMode::stored};
 
 /// Options that only some modes read, and which.
 const std::map<std::string, std::set<BenchMode>> readers{
     {"--m", {BenchMode::prefill}},    {"--context", {BenchMode::prefill, BenchMode::decode, BenchMode::step}},
     {"--steps", {BenchMode::decode}}, {"--layout", {BenchMode::step, BenchMode::loop}},
     {"--init", {BenchMode::loop}},    {"--length", {BenchMode::loop}},
-    {"--sample", {BenchMode::loop}},  {"--passage", {BenchMode::reuse}},
+    {"--sample", {BenchMode::loop}},  {"--passage", {BenchMode::reuse, BenchMode::stored}},
+    {"--vary", {BenchMode::reuse}},   {"--history", {BenchMode::reuse}},
+    {"--stride", {BenchMode::reuse}}, {"--k", {BenchMode::reuse}},
+    {"--ways", {BenchMode::reuse}},   {"--found-again", {BenchMode::reuse}},
+    {"--miss", {BenchMode::reuse}},   {"--svg", {BenchMode::reuse}},
     {"--model", modes_of_models},     {"--cache", modes_of_models},
     {"--shape", modes_of_models},     {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}}};
 
@@ -192,10 +207,13 @@ void bench_with(const BenchOptions& options) {
     FilesOfCommand files;
     files.reads("--model", options.settings.model);
     files.writes_if_given("--csv", options.csv);
+    files.writes_if_given("--svg", options.svg);
     files.check();  // before minutes are spent
     const Json json = bench(options.settings);
     if (options.json) {
         print(json);
+    } else if (options.settings.mode == BenchMode::reuse) {
+        print_reuse(json);
     } else {
         print_bench(json);
     }
@@ -204,6 +222,7 @@ void bench_with(const BenchOptions& options) {
         write_csv(rows, json["runs"]);
         write_whole(options.csv, rows.str());
     }
+    if (!options.svg.empty()) write_whole(options.svg, reuse_picture(json));
 }
 
 }  // namespace
@@ -220,10 +239,11 @@ void add_bench(CLI::App& app, Command& run) {
         return command.add_option(name, values, meaning)->delimiter(',')->transform(at_least(least))->type_name("N,N,...");
     };
     command
-        .add_option("--mode", settings.mode,
-                    "machine: the most that it can do; prefill: tokens at once; decode: tokens one by one; step: one "
-                    "retrieval; loop: the paper's run-time test, a new passage every 16 tokens; reuse: what storing a passage "
-                    "costs, and what it saves")
+        .add_option(
+            "--mode", settings.mode,
+            "machine: the most that it can do; prefill: tokens at once; decode: tokens one by one; step: one "
+            "retrieval; loop: the paper's run-time test, a new passage every 16 tokens; reuse: what reuse saves, against "
+            "history, stride, passage and k; stored: what storing a passage costs, and what it saves")
         ->transform(CLI::CheckedTransformer(modes))
         ->type_name("MODE")
         ->default_str("prefill");
@@ -245,7 +265,24 @@ void add_bench(CLI::App& app, Command& run) {
     command.add_option("--sample", settings.samples, "loop: time N retrievals, evenly spaced, and interpolate the others")
         ->transform(at_least(1))
         ->type_name("N");
-    counts("--passage", settings.passages, 1, "reuse: tokens of a passage")->capture_default_str();
+    counts("--passage", settings.passages, 1,
+           "reuse, stored: tokens of a passage; by default 32, 64, ..., 512, and 32, 128, 512");
+    const auto names = [&](const char* name, auto& values, const auto& known, const char* meaning) {
+        return command.add_option(name, values, meaning)->delimiter(',')->transform(CLI::CheckedTransformer(known));
+    };
+    names("--vary", settings.vary, reuse_axes, "reuse: which lengths take several values, while the others stay as they are")
+        ->type_name("AXIS,...")
+        ->default_str("history,stride,passage,k");
+    counts("--history", settings.histories, 1, "reuse: tokens of the text; by default 256, 512, ..., 16384");
+    counts("--stride", settings.strides, 1, "reuse: tokens from one retrieval to the next; by default 4, 8, ..., 128");
+    counts("--k", settings.k, 1, "reuse: passages at each retrieval; by default 1, 2, 4, 8");
+    names("--ways", settings.ways, reuse_ways, "reuse: where passages stand, and what is reused")
+        ->type_name("WAY,...")
+        ->default_str("append,prepend,sticky,recompute,prefix-store");
+    command.add_flag("--found-again", settings.found_again,
+                     "reuse: each retrieval finds the passages of the last one; else all are new");
+    command.add_flag("--miss", settings.miss,
+                     "reuse: what is held differs in its first token, so that the same path finds nothing to reuse");
     auto* model = command
                       .add_option("--model", settings.model,
                                   "A GGUF file or a Hugging Face folder; by default the model that is part of this program")
@@ -270,6 +307,7 @@ void add_bench(CLI::App& app, Command& run) {
     count("--peak-memory", settings.peak_memory, 1,
           "MiB to read to measure the bandwidth of memory: many times what the caches hold");
     command.add_option("--csv", options->csv, "Also write the runs as comma-separated values")->type_name("FILE");
+    command.add_option("--svg", options->svg, "reuse: also draw a picture")->type_name("FILE");
     add_json(command, options->json);
     command.footer(
         "Texts are random, and positions beyond the model's window count like others. The share of the peak compares the least "

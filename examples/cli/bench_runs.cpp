@@ -1,13 +1,12 @@
 #include "bench_runs.hpp"
 
+#include "bench_parts.hpp"
 #include "engine.hpp"
 #include "flashback/core/thread_pool.hpp"
-#include "flashback/files/load.hpp"
 #include "flashback/measure/machine_peaks.hpp"
 #include "flashback/measure/model_cost.hpp"
 #include "flashback/measure/run_time.hpp"
 #include "flashback/measure/stored_passage.hpp"
-#include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
 
 #include <algorithm>
@@ -18,8 +17,6 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
-#include <new>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -32,37 +29,6 @@ namespace cli {
 namespace {
 
 namespace fb = flashback;
-
-Json giga(std::optional<double> value) { return value ? Json(*value / 1e9) : Json(nullptr); }
-
-Json to_json(const fb::MachinePeaks& peaks) {
-    return {{"threads", peaks.threads},
-            {"f32_gops", giga(peaks.f32)},
-            {"bf16_gops", giga(peaks.bf16)},
-            {"int8_gops", giga(peaks.int8)},
-            {"read_gbs", giga(peaks.read)}};
-}
-
-/// What every run says about its speed: that of the fastest repetition, and the median.
-/// Requires  at least one repetition
-void add_speed(Json& run, std::vector<double> seconds, std::size_t tokens, double share_of_peak) {
-    std::ranges::sort(seconds);
-    const std::size_t half = seconds.size() / 2;
-    const double median = seconds.size() % 2 == 1 ? seconds[half] : (seconds[half - 1] + seconds[half]) / 2;
-    run["tokens_per_second"] = static_cast<double>(tokens) / seconds.front();
-    run["median_tokens_per_second"] = static_cast<double>(tokens) / median;
-    run["seconds"] = seconds.front();
-    run["share_of_peak"] = share_of_peak;
-}
-
-/// The most that the machine can do, measured with as much memory as is asked for.
-fb::MachinePeaks peaks_of(fb::ExecutorRef executor, const BenchSettings& settings, double seconds = fb::PeakOptions{}.seconds) {
-    try {
-        return fb::measure_peaks(executor, {.seconds = seconds, .bytes = settings.peak_memory << 20});
-    } catch (const std::bad_alloc&) {
-        throw std::runtime_error("--peak-memory: there is no memory for " + std::to_string(settings.peak_memory) + " MiB");
-    }
-}
 
 /// A new folder for temporary files, which goes with them.
 class ScratchFolder {
@@ -92,7 +58,7 @@ public:
     explicit Bench(const BenchSettings& settings)
         : settings_(settings),
           pool_(start_threads(settings.threads)),
-          model_(model()),
+          model_(bench_model(settings, window(), pool_)),
           peaks_(peaks_of(pool_, settings)),
           session_(session_of(model_, {.window = window(), .piece = 512, .executor = pool_, .cache = settings.cache},
                               std::make_shared<fb::BlockStore>(fb::BlockStoreOptions{.budget = std::size_t{2} << 30}))),
@@ -149,7 +115,7 @@ public:
     }
 
     /// What storing a passage costs and saves.
-    Json reuse(std::size_t tokens, fb::BlockElement element) {
+    Json stored(std::size_t tokens, fb::BlockElement element) {
         const ScratchFolder folder;
         fb::SplitMix64 random{1};
         std::vector<fb::TokenId> passage(tokens);
@@ -179,36 +145,14 @@ private:
             case BenchMode::decode: return std::ranges::max(settings_.contexts) + settings_.steps;
             case BenchMode::step: return std::ranges::max(settings_.contexts) + options_.passage + options_.stride;
             case BenchMode::loop: return std::max(settings_.length, settings_.init + options_.passage + 1);
-            case BenchMode::reuse: return 1 + std::ranges::max(settings_.passages);  // and BOS
+            case BenchMode::stored: return 1 + std::ranges::max(settings_.passages);  // and BOS
+            case BenchMode::reuse:
             case BenchMode::machine: break;
         }
         return 1;
     }
 
-    std::shared_ptr<const fb::Transformer> model() {
-        // Beyond the positions that a model was trained for, its text means nothing, but takes the same time.
-        if (settings_.shape) {
-            fb::TransformerConfig shape = *settings_.shape;
-            shape.window = std::max(shape.window, window());
-            return fb::random_transformer(shape, settings_.dtype, 1, pool_);
-        }
-        auto model = load_weights(open_model(settings_.model), pool_);
-        auto& config = std::const_pointer_cast<fb::Transformer>(model)->config;  // nobody else has the model yet
-        if (config.positions == fb::Positions::learned && window() > config.window) {
-            throw std::runtime_error("'" + settings_.model + "' has a table of " + std::to_string(config.window) +
-                                     " positions, but the longest run needs " + std::to_string(window()) +
-                                     ": expected less text and shorter passages");
-        }
-        config.window = std::max(config.window, window());
-        return model;
-    }
-
-    Json begin() const {
-        return {{"model", model_->config.name},
-                {"weights", fb::layout_of(cost_.type).name},
-                {"cache", fb::layout_of(session_.cache_element()).name},
-                {"threads", settings_.threads}};
-    }
+    Json begin() const { return begin_run(*model_, cost_, session_.cache_element(), settings_.threads); }
 
     /// Repetitions of a measurement. One that takes long needs no warm-up: then the run for that counts, too.
     template <class Measure>
@@ -320,7 +264,9 @@ Json bench_machine(const BenchSettings& settings) {
 
 Json bench(const BenchSettings& given) {
     if (given.mode == BenchMode::machine) return bench_machine(given);
+    if (given.mode == BenchMode::reuse) return bench_reuse(given);
     BenchSettings settings = given;
+    if (settings.passages.empty()) settings.passages = {32, 128, 512};
     if (settings.contexts.empty()) {
         settings.contexts = {settings.mode == BenchMode::prefill ? 0u : settings.mode == BenchMode::decode ? 512u : 1024u};
     }
@@ -350,13 +296,14 @@ Json bench(const BenchSettings& given) {
             mode = "loop";
             add(bench.loop());
             break;
-        case BenchMode::reuse: {
-            mode = "reuse";
+        case BenchMode::stored: {
+            mode = "stored";
             const std::array all{fb::BlockElement::as_evaluated, fb::BlockElement::f16, fb::BlockElement::int8};
             for (const auto& [tokens, element] : ranges::views::cartesian_product(settings.passages, all))
-                runs.push_back(bench.reuse(tokens, element));
+                runs.push_back(bench.stored(tokens, element));
             break;
         }
+        case BenchMode::reuse:
         case BenchMode::machine: break;
     }
     return {{"mode", mode}, {"runs", runs}, {"peaks", to_json(bench.peaks())}};

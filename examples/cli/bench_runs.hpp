@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common.hpp"
+#include "flashback/measure/reuse_sweep_counts.hpp"
 #include "flashback/measure/run_time_counts.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/dtype.hpp"
@@ -13,7 +14,7 @@
 
 namespace cli {
 
-enum class BenchMode { machine, prefill, decode, step, loop, reuse };
+enum class BenchMode { machine, prefill, decode, step, loop, reuse, stored };
 
 struct BenchSettings {
     BenchMode mode = BenchMode::prefill;
@@ -25,7 +26,15 @@ struct BenchSettings {
     std::size_t init = 512;
     std::size_t length = 2048;
     std::optional<std::size_t> samples;
-    std::vector<std::size_t> passages{32, 128, 512};  ///< tokens of passages that are stored
+    std::vector<std::size_t> passages;  ///< tokens of passages; empty: the defaults of the mode
+    // The sweep over reuse; empty axes have their default values.
+    std::vector<flashback::ReuseWay> ways{flashback::all_reuse_ways.begin(), flashback::all_reuse_ways.end()};
+    std::vector<flashback::ReuseAxis> vary{flashback::all_reuse_axes.begin(), flashback::all_reuse_axes.end()};
+    std::vector<std::size_t> histories;
+    std::vector<std::size_t> strides;
+    std::vector<std::size_t> k;
+    bool found_again = false;
+    bool miss = false;
     std::string model;
     std::optional<flashback::TransformerConfig> shape;  ///< random weights instead of a model
     flashback::DType dtype = flashback::DType::f32;     ///< of the random weights

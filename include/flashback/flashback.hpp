@@ -63,6 +63,8 @@
 #include "flashback/kv/prefix_store.hpp"
 #include "flashback/measure/machine_peaks.hpp"
 #include "flashback/measure/model_cost.hpp"
+#include "flashback/measure/reuse_sweep.hpp"
+#include "flashback/measure/reuse_sweep_counts.hpp"
 #include "flashback/measure/run_time.hpp"
 #include "flashback/measure/run_time_counts.hpp"
 #include "flashback/measure/stored_passage.hpp"

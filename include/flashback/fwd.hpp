@@ -3,7 +3,7 @@
 /// A header includes its own folder or a lower floor; neighbours on a floor do not see each other. tests/floors.cmake proves
 /// it.
 ///
-///     7  measure | eval | train           run-time test, model cost, peaks | perplexity | gradients and AdamW
+///     7  measure | eval | train           run-time test, reuse sweep, model cost, peaks | perplexity | gradients and AdamW
 ///     6  files | data                     loading and saving models, tokenizers, adapters | strides, passages, examples
 ///     5  model                            transformer, sessions, adapters, random weights; nothing about files
 ///     4  decoder                          the generator and the loop: schedule, query, retrieve, plan, evaluate, sample
@@ -333,6 +333,16 @@ enum class RunTimeLayout;
 struct RunTimeOptions;
 struct RunTime;
 struct StoredPassage;
+enum class ReuseWay;
+enum class ReuseAxis;
+struct ReusePoint;    // a history of 2048 tokens, a stride of 16, 1 passage of 128
+struct ReuseOptions;  // new passages, 3 repetitions
+struct ReuseCounts;
+struct ReuseRow;
+struct AppendWins;
+struct ReuseSweepOptions;  // powers of two around the point above; all ways but the prefix store
+struct ReusePoints;
+struct ReuseSweep;
 
 // eval
 struct PerplexityOptions;

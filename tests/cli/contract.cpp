@@ -30,15 +30,15 @@ TEST_CASE("generate: all fields, and counts that add up") {
     for (const char* layout : {"append", "prepend"}) {
         const json run = tool_json(generate(corpus, {"--layout", layout}));
         CHECK(keys(run) == std::set<std::string>{"text", "tokens", "prompt_tokens", "stop", "layout", "repeat", "cache",
-                                                 "stats", "retrieved"});
+                                                 "stats", "retrieved", "fusion", "branches"});
         CHECK(run["layout"] == layout);
         CHECK(run["stop"] == "max_tokens");
         CHECK(run["tokens"].size() == 40);
         CHECK(run["prompt_tokens"] ==
               1 + tool_json({"tokenize", "--text", "The kernel of an operating system"})["tokens"].size());
         const json& stats = run["stats"];
-        CHECK(keys(stats) ==
-              std::set<std::string>{"retrievals", "requested", "evaluated", "reused", "discarded", "dropped", "seconds"});
+        CHECK(keys(stats) == std::set<std::string>{"retrievals", "requested", "evaluated", "reused", "discarded", "dropped",
+                                                   "shortened", "seconds"});
         CHECK(keys(stats["seconds"]) == std::set<std::string>{"retrieve", "prefill", "decode", "total"});
         CHECK(stats["requested"] == stats["evaluated"].get<int>() + stats["reused"].get<int>());
         CHECK(stats["retrievals"] == 3);

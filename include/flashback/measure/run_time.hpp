@@ -9,11 +9,11 @@
 #include "flashback/core/random.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/decoder/decoder.hpp"
+#include "flashback/measure/detail/random_text.hpp"
 #include "flashback/measure/run_time_counts.hpp"
 #include "flashback/policy/policies.hpp"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -28,18 +28,6 @@ template <class M>
 concept TimeableModel = LanguageModel<M> && RemembersTokens<M>;
 
 namespace detail {
-
-inline constexpr std::array<TokenId, 2> passage_starts{0, 1};
-
-/// Random text. With the same seed, a shorter text is the beginning of a longer one.
-inline TokenBuffer random_text(std::size_t vocab, std::size_t count, std::uint64_t seed) {
-    FLASHBACK_ASSERT(vocab > passage_starts.size(), "a run-time test needs a vocabulary of at least 3 tokens, found ", vocab);
-    SplitMix64 random{seed};
-    TokenBuffer text(count);
-    for (TokenId& token : text)
-        token = static_cast<TokenId>(passage_starts.size() + random.below(vocab - passage_starts.size()));
-    return text;
-}
 
 /// Gives a new random passage every time, or the same two in turn.
 class RandomPassages {
