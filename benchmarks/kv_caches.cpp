@@ -1,7 +1,7 @@
 // What a KV cache does besides being attended to: append, cut, fork, copy on write, save and restore, and several sessions in one pass. The
 // bytes a second of memcpy stand in the same run.
 //
-// FLASHBACK_BENCH_LAYERS as in prefill.cpp: evaluate_each needs all 22 for the figures of benchmarks/README.md.
+// FLASHBACK_BENCH_LAYERS as in shape_of_1b.hpp: evaluate_each needs all 22 for the figures of benchmarks/README.md.
 #include "flashback/core/random.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
@@ -9,13 +9,12 @@
 #include "flashback/kv/kv_state.hpp"
 #include "flashback/kv/paged_kv_cache.hpp"
 #include "flashback/kv/prefix_store.hpp"
-#include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
 #include "peak.hpp"
+#include "shape_of_1b.hpp"
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -228,17 +227,6 @@ void evict_page(benchmark::State& state) {
 }
 BENCHMARK(evict_page)->Unit(benchmark::kMicrosecond)->Iterations(20000);
 
-std::shared_ptr<const Transformer> shape_of_1b() {
-    static const std::shared_ptr<const Transformer> model = [] {
-        TransformerConfig c = *shape_of("tinyllama-1.1b");
-        const char* text = std::getenv("FLASHBACK_BENCH_LAYERS");
-        c.layers = text ? std::max<std::size_t>(std::strtoul(text, nullptr, 10), 1) : 1;
-        ThreadPool pool{2};
-        return random_transformer(c, DType::bf16, 1, pool);
-    }();
-    return model;
-}
-
 /// range(0) branches of a text of range(2) tokens evaluate range(1) tokens each, in one pass.
 template <class Cache, DType element>
 void evaluate_each(benchmark::State& state) {
@@ -247,7 +235,7 @@ void evaluate_each(benchmark::State& state) {
     const auto before = static_cast<std::size_t>(state.range(2));
     ThreadPool pool{2};
     using S = BasicSession<Cache>;
-    S trunk{shape_of_1b(), {.piece = 512, .executor = pool, .cache = element}};
+    S trunk{shape_of_1b<DType::bf16>(), {.piece = 512, .executor = pool, .cache = element}};
     SplitMix64 random{1};
     TokenBuffer tokens(before + count);
     for (TokenId& token : tokens) token = static_cast<TokenId>(random.below(trunk.vocab_size()));
@@ -263,7 +251,7 @@ void evaluate_each(benchmark::State& state) {
     }
     state.counters["token/s"] =
         benchmark::Counter(static_cast<double>(branches * count), benchmark::Counter::kIsIterationInvariantRate);
-    state.counters["layers"] = static_cast<double>(shape_of_1b()->config.layers);
+    state.counters["layers"] = static_cast<double>(shape_of_1b<DType::bf16>()->config.layers);
 }
 BENCHMARK(evaluate_each<PagedKVCache, DType::f32>)
     ->ArgNames({"branches", "tokens", "before"})
@@ -293,7 +281,7 @@ void attend(benchmark::State& state) {
     const auto count = static_cast<std::size_t>(state.range(0));
     const auto before = static_cast<std::size_t>(state.range(1));
     ThreadPool pool{2};
-    BasicSession<Cache> session{shape_of_1b(), {.piece = 512, .executor = pool}};
+    BasicSession<Cache> session{shape_of_1b<DType::bf16>(), {.piece = 512, .executor = pool}};
     SplitMix64 random{1};
     TokenBuffer tokens(before + count);
     for (TokenId& token : tokens) token = static_cast<TokenId>(random.below(session.vocab_size()));

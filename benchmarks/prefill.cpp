@@ -1,19 +1,17 @@
 // The whole forward pass: prefill and decode of the 1.1 B shape with random weights, and decode of the default model.
 //
-// FLASHBACK_BENCH_LAYERS says how many layers of the 1.1 B shape are made; it has 22 of them, which take 4.2 GB. The default
-// of 1 is for running this as a test. `op/s` counts 2 operations for each element of the matrices of the layers, as reference
+// FLASHBACK_BENCH_LAYERS says how many layers of the 1.1 B shape are made (shape_of_1b.hpp). `op/s` counts 2 operations for each element of the matrices of the layers, as reference
 // figures do: embedding, head and attention are not counted.
 #include "flashback/core/random.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/measure/model_cost.hpp"
-#include "flashback/model/random_transformer.hpp"
 #include "flashback/model/session.hpp"
 #include "peak.hpp"
+#include "shape_of_1b.hpp"
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 
 #include <benchmark/benchmark.h>
@@ -22,22 +20,6 @@ using namespace flashback;
 using namespace flashback_bench;
 
 namespace {
-
-std::size_t layers() {
-    const char* text = std::getenv("FLASHBACK_BENCH_LAYERS");
-    return text ? std::max<std::size_t>(std::strtoul(text, nullptr, 10), 1) : 1;
-}
-
-/// The shape of TinyLlama 1.1 B.
-std::shared_ptr<const Transformer> shape_of_1b() {
-    static const std::shared_ptr<const Transformer> model = [] {
-        TransformerConfig c = *shape_of("tinyllama-1.1b");
-        c.layers = layers();
-        ThreadPool pool{2};
-        return random_transformer(c, DType::f32, 1, pool);
-    }();
-    return model;
-}
 
 /// Evaluates range(0) tokens after range(1) others, with range(2) threads.
 void evaluate(benchmark::State& state, const std::shared_ptr<const Transformer>& model) {
@@ -62,7 +44,7 @@ void evaluate(benchmark::State& state, const std::shared_ptr<const Transformer>&
     if (count == 1) count_bytes(state, cost.decode_bytes(static_cast<double>(before + 1)));
 }
 
-void prefill_1b(benchmark::State& state) { evaluate(state, shape_of_1b()); }
+void prefill_1b(benchmark::State& state) { evaluate(state, shape_of_1b<DType::f32>()); }
 BENCHMARK(prefill_1b)
     ->ArgNames({"tokens", "before", "threads"})
     ->ArgsProduct({{16, 144, 512}, {0}, {1, 2}})
@@ -70,7 +52,7 @@ BENCHMARK(prefill_1b)
     ->Args({144, 1024, 2})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
-void decode_1b(benchmark::State& state) { evaluate(state, shape_of_1b()); }
+void decode_1b(benchmark::State& state) { evaluate(state, shape_of_1b<DType::f32>()); }
 BENCHMARK(decode_1b)
     ->ArgNames({"tokens", "before", "threads"})
     ->ArgsProduct({{1}, {0, 512}, {1, 2}})

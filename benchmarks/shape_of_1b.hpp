@@ -1,0 +1,33 @@
+/// \file A model of the shape of TinyLlama 1.1 B, with random weights.
+#pragma once
+
+#include "flashback/core/thread_pool.hpp"
+#include "flashback/model/random_transformer.hpp"
+#include "flashback/tensor/dtype.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+
+namespace flashback_bench {
+
+/// FLASHBACK_BENCH_LAYERS says how many of its 22 layers are made; all take 4.2 GB in F32. The default of 1 is for running as a test.
+inline std::size_t layers_of_1b() {
+    const char* text = std::getenv("FLASHBACK_BENCH_LAYERS");
+    return text ? std::max<std::size_t>(std::strtoul(text, nullptr, 10), 1) : 1;
+}
+
+/// The same model at each call.
+template <flashback::DType type>
+const std::shared_ptr<const flashback::Transformer>& shape_of_1b() {
+    static const std::shared_ptr<const flashback::Transformer> model = [] {
+        flashback::TransformerConfig c = *flashback::shape_of("tinyllama-1.1b");
+        c.layers = layers_of_1b();
+        flashback::ThreadPool pool{2};
+        return flashback::random_transformer(c, type, 1, pool);
+    }();
+    return model;
+}
+
+}  // namespace flashback_bench
