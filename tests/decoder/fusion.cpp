@@ -394,7 +394,12 @@ TEST_CASE("what cannot be fused is refused in words") {
         });
     };
     refused(AnyFusion{NoGroups{}}, "a fusion of passages gave no group, expected at least one");
+    // Of one that is chosen at run time this is known when it is to fuse.
     refused(AnyFusion{TwoGroups{}}, "a fusion of passages gave 2 groups, but it cannot be called as fusion(const LogitRows&");
+    check_error(ErrorCode::contract, "a fusion of passages gave 2 groups, but it cannot be called as fusion(const LogitRows&",
+                [&] {
+                    Decoder{session, retriever, Policies{}.fusion(TwoGroups{})}.generate(prompt, options_of(5, 3));
+                });
     refused(AnyFusion{Beyond{}}, "a fusion of passages takes 3 passages from rank 1 on, but 3 were found");
 }
 

@@ -22,6 +22,7 @@
 #include <optional>
 #include <ranges>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -357,7 +358,8 @@ StridePlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& p
     const std::vector<Passage> passages = detail::passages_of(stride);
     scratch.groups.clear();
     fusion_of(policies).groups(passages.size(), scratch.groups);
-    FLASHBACK_ASSERT(!scratch.groups.empty(), "a fusion of passages gave no group, expected at least one");
+    const std::string wrong = wrong_groups(fusion_of(policies), scratch.groups, passages.size());
+    FLASHBACK_ASSERT(wrong.empty(), wrong);
     StridePlan plan;
     detail::plan_within(stride, planned.targets, how, [&](std::size_t length) {
         ContextParts parts{how.head, passages, planned.text.subspan(stride.at - length, length), {}, planned.held_plain};

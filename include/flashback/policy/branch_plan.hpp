@@ -48,11 +48,8 @@ struct HeldBranch {
 class GroupedPassages {
 public:
     /// What the group has of these passages; valid until the next call, and as long as they are.
-    /// Throws    Error{contract} if there are fewer passages than the group takes
+    /// Requires  there are as many as the group takes
     std::span<const Passage> of(std::span<const Passage> passages, const PassageGroup& group) {
-        FLASHBACK_ASSERT(group.first <= passages.size() && group.count <= passages.size() - group.first,
-                         "a fusion of passages takes ", group.count, " passages from rank ", group.first, " on, but ",
-                         passages.size(), " were found");
         const std::span<const Passage> its = passages.subspan(group.first, group.count);
         if (!group.joined || its.size() < 2) return its;
         tokens_.clear();
@@ -100,8 +97,8 @@ public:
 /// Plans branches that read the same text with other passages: one for each group. What all have in common is evaluated once, by the
 /// model that they are forks of. A branch that has more in common with one that stands, `standing`, goes on from that. In branches no
 /// passage is left in place: a layout is told of nothing that stands, and `Sticky` is `AppendPassages`.
-/// Requires  as plan_context; at least one group
-/// Throws    as plan_context; Error{contract} if a group takes passages that were not found
+/// Requires  as plan_context; at least one group, and the passages that they take
+/// Throws    as plan_context
 /// Cost      that of plan_context for each branch, and the comparison of each with those that stand
 template <class P>
 FusedPlan plan_branches(const P& policies, TokenSpan held, const ContextParts& parts, std::span<const PassageGroup> groups,

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -110,6 +111,22 @@ inline void one_group_each(std::size_t passages, std::vector<PassageGroup>& out)
 inline constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 
 }  // namespace detail
+
+/// What is wrong with the groups of a fusion of so many passages; empty if nothing is.
+template <class F>
+std::string wrong_groups(const F& /*fusion*/, std::span<const PassageGroup> groups, std::size_t passages) {
+    if (groups.empty()) return "a fusion of passages gave no group, expected at least one";
+    for (const PassageGroup& group : groups) {
+        if (group.first <= passages && group.count <= passages - group.first) continue;
+        return "a fusion of passages takes " + std::to_string(group.count) + " passages from rank " +
+               std::to_string(group.first) + " on, but " + std::to_string(passages) + " were found";
+    }
+    if (groups.size() > 1 && !detail::Fuses<F>) {
+        return "a fusion of passages gave " + std::to_string(groups.size()) +
+               " groups, but it cannot be called as fusion(const LogitRows&, std::span<float> out)";
+    }
+    return {};
+}
 
 /// The logits of the fused distribution of several branches.
 /// Throws    Error{contract} if the fusion is none that can be called: it was to give one group only

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <string>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -132,8 +133,8 @@ std::size_t Generator<PoliciesT>::plan_groups() {
     auto& groups = state_.fused.groups;
     groups.clear();
     fusion_of(policies_).groups(state_.standing.views().size(), groups);
-    if (groups.empty()) {
-        fail(ErrorCode::contract, "a fusion of passages gave no group, expected at least one");
+    if (const std::string wrong = wrong_groups(fusion_of(policies_), groups, state_.standing.views().size()); !wrong.empty()) {
+        fail(ErrorCode::contract, wrong);
         return 0;
     }
     if (groups.size() > 1 && !state_.model.branches) {
