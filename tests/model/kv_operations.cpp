@@ -84,7 +84,7 @@ void run(const Kind& kind, std::size_t number) {
     };
     const auto first = adapter(1);
     const std::uint64_t seed = from_environment("FLASHBACK_SEED", 1);
-    const std::size_t count = from_environment("FLASHBACK_OPERATIONS", sanitized ? 200 : 6400);
+    const std::size_t count = from_environment("FLASHBACK_OPERATIONS", sanitized ? 100 : 6400);
     CAPTURE(seed);
     CAPTURE(number);
     CAPTURE(layout_of(kind.element).name);
