@@ -57,7 +57,8 @@ fb::AnyFusion FusionOption::fusion(bool joined) const {
     if (chosen == "mixture") return fb::AnyFusion{fb::WeightedMixture{temperature_}};
     if (chosen == "sequence") return fb::AnyFusion{fb::RagSequence{temperature_}};
     if (chosen == "contrast") return fb::AnyFusion{fb::ContrastWithout{alpha_, joined}};
-    return fb::AnyFusion{fb::Concatenate{.joined = chosen == "concatenate"}};
+    if (chosen == "concatenate") return fb::AnyFusion{fb::ConcatenateJoined{}};
+    return fb::AnyFusion{fb::Concatenate{}};
 }
 
 void FusionOption::describe(bool joined, const std::vector<fb::TokenCounts>& branches, Json& json) const {

@@ -107,6 +107,7 @@ struct PassageGroup;
 class LogitRows;
 struct FirstPassage;
 struct Concatenate;
+struct ConcatenateJoined;
 struct MeanOfLogits;
 class WeightedMixture;
 class RagSequence;

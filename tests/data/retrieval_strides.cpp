@@ -4,6 +4,7 @@
 #include "flashback/core/any_retriever.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/data/ranges.hpp"
+#include "flashback/policy/any_fusion.hpp"
 #include "flashback/policy/policies.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "support/errors.hpp"
@@ -309,7 +310,7 @@ TEST_CASE("A layout reads the newest of the context; passages may take room from
     const TokenBuffer passages{900, 901, 902};
     const std::vector<std::uint64_t> ends{7, 8};
     const RetrievedStride stride{.at = 200, .context = 50, .passages = passages, .ends = ends, .begin = 5};
-    const auto policies = Policies{}.wrapper(MarkerTokens{910, 911}).fusion(Concatenate{.joined = true});
+    const auto policies = Policies{}.wrapper(MarkerTokens{910, 911}).fusion(ConcatenateJoined{});
     StrideScratch scratch;
     const auto read = [&](const auto& with, const StrideLayout& how) {
         const ContextPlan plan = plan_stride(with, {}, {tokens, stride, 16}, how, scratch).text;
@@ -340,7 +341,8 @@ TEST_CASE("A layout reads the newest of the context; passages may take room from
 
     // Beside the text, each passage is a block with marks of its own, or all are one.
     const auto blocks_of = [&](bool one) {
-        const auto with = policies.layout(PassagesAside{}).fusion(Concatenate{.joined = one});
+        const auto with =
+            policies.layout(PassagesAside{}).fusion(one ? AnyFusion{ConcatenateJoined{}} : AnyFusion{Concatenate{}});
         std::vector<TokenBuffer> blocks;
         for (const TokenSpan block : plan_stride(with, {}, {tokens, stride, 16}, {head}, scratch).text.beside)
             blocks.emplace_back(block.begin(), block.end());

@@ -149,7 +149,7 @@ GenerateOptions options_of(std::size_t tokens, std::size_t passages) {
 std::vector<std::pair<std::string, AnyFusion>> all_fusions() {
     return {{"first", AnyFusion{FirstPassage{}}},
             {"concatenate", AnyFusion{Concatenate{}}},
-            {"joined", AnyFusion{Concatenate{.joined = true}}},
+            {"joined", AnyFusion{ConcatenateJoined{}}},
             {"mean", AnyFusion{MeanOfLogits{}}},
             {"mixture", AnyFusion{WeightedMixture{0.5}}},
             {"sequence", AnyFusion{RagSequence{}}},

@@ -130,7 +130,7 @@ TEST_CASE("Every layout, with and without markers, is what the definition says")
                 return retrieval_perplexity(model, policies, world.text.tokens(), which,
                                             {.head = head, .passages_replace_text = replace});
             };
-            const auto plain = Policies{}.fusion(Concatenate{.joined = true});
+            const auto plain = Policies{}.fusion(ConcatenateJoined{});
             const auto prepend = plain.layout(PrependPassages{});
             const MarkerTokens markers{left, right};
             check_same(measure(plain, world.strides(closed)), direct(world, closed, Order::none, false, false, head), stride);
@@ -236,7 +236,7 @@ TEST_CASE("Masked tokens have no probability, whoever names them") {
     const auto closed = world.strides({.init = 80, .stride = 5, .strides = 5, .context = 40, .passages = 0});
     const RetrievalPerplexity by_caller = retrieval_perplexity(model, Policies{}, world.text.tokens(), closed, {.masked = ids});
     const RetrievalPerplexity by_wrapper = retrieval_perplexity(
-        model, Policies{}.fusion(Concatenate{.joined = true}).wrapper(MarkerTokens{left, right}), world.text.tokens(), closed);
+        model, Policies{}.fusion(ConcatenateJoined{}).wrapper(MarkerTokens{left, right}), world.text.tokens(), closed);
     const RetrievalPerplexity open = retrieval_perplexity(model, Policies{}, world.text.tokens(), closed);
     CHECK(by_caller.stride_nats == by_wrapper.stride_nats);
     for (std::size_t i = 0; i < open.strides; ++i) CHECK(open.stride_nats[i] > by_caller.stride_nats[i]);

@@ -39,6 +39,7 @@ static_assert(sizeof(Policies<EveryNTokens, Nothing>) == sizeof(EveryNTokens));
 static_assert(sizeof(Policies<Never, Nothing, MarkerTokens>) == sizeof(MarkerTokens));
 static_assert(sizeof(Policies<Never, Nothing, NoMarkers, AppendPassages, KeepCommonPrefix, Greedy, DropOldest>) ==
               sizeof(DropOldest));
+static_assert(all_empty<Concatenate, ConcatenateJoined, FirstPassage, MeanOfLogits>);
 static_assert(std::is_empty_v<AnyOf<Never, Never, Once>> && sizeof(AllOf<Never, EveryNTokens, Once>) == sizeof(EveryNTokens));
 
 template <class P, class... Args>

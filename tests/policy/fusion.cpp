@@ -79,7 +79,7 @@ TEST_CASE("fusions read passages in the groups that they say") {
     CHECK(groups_of(FirstPassage{}, 3) == Groups{{0, 1}});
     CHECK(groups_of(FirstPassage{}, 0) == Groups{{0, 0}});
     CHECK(groups_of(Concatenate{}, 3) == Groups{{0, 3}});
-    CHECK(groups_of(Concatenate{.joined = true}, 3) == Groups{{0, 3, true}});
+    CHECK(groups_of(ConcatenateJoined{}, 3) == Groups{{0, 3, true}});
     CHECK(groups_of(MeanOfLogits{}, 3) == Groups{{0, 1}, {1, 1}, {2, 1}});
     CHECK(groups_of(MeanOfLogits{}, 0) == Groups{{0, 0}});
     CHECK(groups_of(WeightedMixture{}, 2) == Groups{{0, 1}, {1, 1}});

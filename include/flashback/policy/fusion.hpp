@@ -168,12 +168,15 @@ struct FirstPassage {
     }
 };
 
-/// All passages in one text.
-/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, for passages in one pair of markers
+/// All passages in one text, each in markers of its own.
 struct Concatenate {
-    bool joined = false;  ///< they stand in one pair of markers, and not each in its own
+    void groups(std::size_t passages, std::vector<PassageGroup>& out) const { out.push_back({0, passages}); }
+};
 
-    void groups(std::size_t passages, std::vector<PassageGroup>& out) const { out.push_back({0, passages, joined}); }
+/// All passages in one text, in one pair of markers.
+/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code
+struct ConcatenateJoined {
+    void groups(std::size_t passages, std::vector<PassageGroup>& out) const { out.push_back({0, passages, true}); }
 };
 
 /// A branch for each passage; the mean of their logits, which is the normalised geometric mean of their distributions.
