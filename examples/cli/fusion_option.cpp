@@ -61,6 +61,11 @@ fb::AnyFusion FusionOption::fusion(bool joined) const {
     return fb::AnyFusion{fb::Concatenate{}};
 }
 
+std::size_t FusionOption::in_one_text(std::size_t passages) const {
+    const bool alone = name_ == "first" || name_ == "mean" || name_ == "mixture" || name_ == "sequence";
+    return alone ? std::min<std::size_t>(passages, 1) : passages;
+}
+
 void FusionOption::describe(bool joined, const std::vector<fb::TokenCounts>& branches, Json& json) const {
     json["fusion"] = name(joined);
     if (name_ == "contrast") json["alpha"] = alpha_;

@@ -5,6 +5,7 @@
 #include "flashback/decoder/generation.hpp"
 #include "flashback/policy/any_fusion.hpp"
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ public:
 
     /// Whether each passage that stands in a text has markers of its own.
     bool each(bool joined) const { return name_.empty() ? !joined : name_ == "each"; }
+
+    /// How many of so many passages stand in one text.
+    std::size_t in_one_text(std::size_t passages) const;
 
     /// Adds to JSON what they say, and what branches took.
     void describe(bool joined, const std::vector<flashback::TokenCounts>& branches, Json& json) const;

@@ -140,8 +140,9 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
             .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
     fb::StrideOptions options =
         stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size());
-    if (settings.layout == "overwrite" && options.passages * options.passage_tokens >= options.context) {
-        FLASHBACK_THROW(fb::ErrorCode::window, "passages of up to ", options.passages * options.passage_tokens,
+    const std::size_t in_text = settings.fusion.in_one_text(options.passages) * options.passage_tokens;
+    if (settings.layout == "overwrite" && in_text >= options.context) {
+        FLASHBACK_THROW(fb::ErrorCode::window, "passages of up to ", in_text,
                         " tokens in place of text leave no text of contexts of ", options.context,
                         ", expected a longer --context, or fewer --passages or --passage-tokens");
     }

@@ -65,7 +65,6 @@ private:
 /// What the decoder should write: each branch is evaluated from scratch for each token.
 struct Written {
     std::vector<TokenId> tokens;
-    std::vector<std::size_t> evaluated;  // by each branch and, at the end, by what they share
 };
 
 template <class Fusion>
@@ -147,12 +146,9 @@ GenerateOptions options_of(std::size_t tokens, std::size_t passages) {
 }
 
 std::vector<std::pair<std::string, AnyFusion>> all_fusions() {
-    return {{"first", AnyFusion{FirstPassage{}}},
-            {"concatenate", AnyFusion{Concatenate{}}},
-            {"joined", AnyFusion{ConcatenateJoined{}}},
-            {"mean", AnyFusion{MeanOfLogits{}}},
-            {"mixture", AnyFusion{WeightedMixture{0.5}}},
-            {"sequence", AnyFusion{RagSequence{}}},
+    return {{"first", AnyFusion{FirstPassage{}}},         {"concatenate", AnyFusion{Concatenate{}}},
+            {"joined", AnyFusion{ConcatenateJoined{}}},   {"mean", AnyFusion{MeanOfLogits{}}},
+            {"mixture", AnyFusion{WeightedMixture{0.5}}}, {"sequence", AnyFusion{RagSequence{}}},
             {"contrast", AnyFusion{ContrastWithout{0.7}}}};
 }
 
@@ -338,101 +334,6 @@ TEST_CASE("texts of a group fuse their passages in the passes that all share") {
             CHECK(found.stats.branches == expected.stats.branches);
         }
     }
-}
-
-TEST_CASE("a window that fills up in the branches: the text stops, or its oldest tokens are dropped") {
-    RandomModel small = shape;
-    small.window = 96;
-    const ModelPtr model = random_model(small);
-    SplitMix64 random{11};
-    const TokenBuffer prompt = random_tokens(random, 40, shape.vocab);
-    RandomRetriever retriever{20, 30, shape.vocab, 7};
-    PagedSession session{model};
-    const Generation stopped =
-        Decoder{session, retriever, policies_of(Where::behind, AnyFusion{MeanOfLogits{}})}.generate(prompt, options_of(100, 3));
-    CHECK(stopped.stop == StopReason::window_full);
-    CHECK(stopped.tokens.size() > 10);
-    const auto dropping = policies_of(Where::behind, AnyFusion{MeanOfLogits{}}).overflow(DropOldest{});
-    PagedSession other{model};
-    const Generation whole = Decoder{other, retriever, dropping}.generate(prompt, options_of(100, 3));
-    CHECK(whole.tokens.size() == 100);
-    CHECK(whole.stats.dropped > 0);
-    CHECK(std::ranges::equal(stopped.tokens, TokenSpan{whole.tokens}.first(stopped.tokens.size())));
-}
-
-TEST_CASE("what cannot be fused is refused in words") {
-    const ModelPtr model = random_model(shape);
-    SplitMix64 random{12};
-    const TokenBuffer prompt = random_tokens(random, 20, shape.vocab);
-    RandomRetriever retriever{20, 30, shape.vocab, 7};
-    struct Unforkable {
-        Session session;
-        std::span<const float> evaluate(TokenSpan tokens) { return session.evaluate(tokens); }
-        void truncate(std::size_t size) { session.truncate(size); }
-        std::size_t size() const { return session.size(); }
-        std::size_t vocab_size() const { return session.vocab_size(); }
-    } unforkable{Session{model}};
-    check_error(ErrorCode::contract,
-                "a fusion of passages in 3 branches needs a model that can be forked (BranchingModel), found one that cannot",
-                [&] {
-                    Decoder{unforkable, retriever, policies_of(Where::behind, AnyFusion{MeanOfLogits{}})}.generate(
-                        prompt, options_of(5, 3));
-                });
-    struct NoGroups {
-        void groups(std::size_t, std::vector<PassageGroup>&) const {}
-    };
-    struct TwoGroups {
-        void groups(std::size_t, std::vector<PassageGroup>& out) const { out.assign(2, {}); }
-    };
-    struct Beyond {
-        void groups(std::size_t passages, std::vector<PassageGroup>& out) const { out.push_back({1, passages}); }
-    };
-    Session session{model};
-    const auto refused = [&](const AnyFusion& fusion, std::string_view sentence) {
-        check_error(ErrorCode::contract, sentence, [&] {
-            Decoder{session, retriever, policies_of(Where::behind, fusion)}.generate(prompt, options_of(5, 3));
-        });
-    };
-    refused(AnyFusion{NoGroups{}}, "a fusion of passages gave no group, expected at least one");
-    // Of one that is chosen at run time this is known when it is to fuse.
-    refused(AnyFusion{TwoGroups{}}, "a fusion of passages gave 2 groups, but it cannot be called as fusion(const LogitRows&");
-    check_error(ErrorCode::contract, "a fusion of passages gave 2 groups, but it cannot be called as fusion(const LogitRows&",
-                [&] {
-                    Decoder{session, retriever, Policies{}.fusion(TwoGroups{})}.generate(prompt, options_of(5, 3));
-                });
-    refused(AnyFusion{Beyond{}}, "a fusion of passages takes 3 passages from rank 1 on, but 3 were found");
-}
-
-TEST_CASE("a pool that has no pages for branches says so, and gives back what it gave") {
-    const ModelPtr model = random_model(shape);
-    SplitMix64 random{13};
-    const TokenBuffer prompt = random_tokens(random, 100, shape.vocab);
-    RandomRetriever retriever{20, 30, shape.vocab, 7};
-    std::size_t whole = 0;
-    std::size_t failed = 0;
-    for (std::size_t pages = 1; pages < 16; ++pages) {
-        CAPTURE(pages);
-        const KVShape cache = PagedSession::cache_shape(model);
-        const std::size_t budget = pages * KVPagePool{cache}.page_bytes();
-        const auto pool = std::make_shared<KVPagePool>(cache, KVPagePoolOptions{.budget = budget});
-        PagedSession session{model, {}, {}, [&](const KVShape& its) { return PagedKVCache{its, pool}; }};
-        Decoder decoder{session, retriever, policies_of(Where::behind, AnyFusion{MeanOfLogits{}})};
-        try {
-            const Generation found = decoder.generate(prompt, options_of(30, 4));
-            CHECK(found.tokens.size() == 30);
-            ++whole;
-        } catch (const Error& error) {
-            CHECK(to_string(error.code()) == to_string(ErrorCode::window));
-            ++failed;
-            // The same decoder goes on if it asks for less.
-            if (pages > 3) CHECK(decoder.generate(prompt, options_of(10, 1)).tokens.size() == 10);
-        }
-        session.truncate(0);
-        decoder.take();
-        CHECK(pool->used_bytes() == 0);
-    }
-    CHECK(whole > 0);
-    CHECK(failed > 3);
 }
 
 }  // namespace test_decoder_fusion

@@ -180,7 +180,7 @@ TEST_CASE("a passage that stays in place moves along with the text around it") {
         CHECK(found.tokens.size() == 200);
         return found.stats.counts.evaluated;
     };
-    CHECK(evaluated(AnyOverflow{AttentionSinks{4, 16}}) < 600);  // until it leaves the window itself
+    CHECK(evaluated(AnyOverflow{AttentionSinks{4, 16}}) < 700);  // until it leaves the window itself
     CHECK(evaluated(AnyOverflow{Anew<AttentionSinks>{AttentionSinks{4, 16}}}) > 1000);
 }
 
@@ -226,7 +226,7 @@ TEST_CASE("passages lose their ends before the text loses anything") {
     CHECK(std::ranges::equal(stopped.tokens, TokenSpan{cut.tokens}.first(stopped.tokens.size())));
 }
 
-TEST_CASE("the longest passage loses tokens first, and one without tokens is gone") {
+TEST_CASE("the longest passage loses tokens first, and all go when each is down to a token") {
     detail::StandingPassages standing;
     const TokenBuffer long_one{1, 2, 3, 4, 5};
     const TokenBuffer short_one{6, 7};
@@ -237,16 +237,18 @@ TEST_CASE("the longest passage loses tokens first, and one without tokens is gon
         for (const Passage& passage : standing.views()) all.push_back(passage.tokens.size());
         return all;
     };
-    standing.shorten(2);
+    standing.shorten(2, 2);
     CHECK(lengths() == std::vector<std::size_t>{3, 2});
     CHECK(std::ranges::equal(standing.views()[0].tokens, TokenSpan{long_one}.first(3)));
-    standing.shorten(2);
+    standing.shorten(2, 2);
     CHECK(lengths() == std::vector<std::size_t>{2, 1});
-    standing.shorten(2);
-    CHECK(lengths() == std::vector<std::size_t>{1});
-    standing.shorten(9);
-    CHECK(standing.tokens() == 0);
+    standing.shorten(1, 2);
+    CHECK(lengths() == std::vector<std::size_t>{1, 1});
+    standing.shorten(1, 2);
     CHECK(standing.views().empty());
+    standing.assign(found);  // of which one is read
+    standing.shorten(4, 1);
+    CHECK(lengths() == std::vector<std::size_t>{1, 2});
 }
 
 TEST_CASE("models that cannot move positions, and ranges that are not there, are refused in words") {

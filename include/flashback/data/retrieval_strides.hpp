@@ -293,7 +293,9 @@ struct PlannedStride {
 /// How the context of a stride is read beside its passages.
 struct StrideLayout {
     TokenSpan head = {};
-    bool passages_replace_text = false;  ///< passages take the place of the oldest tokens of the context, one for one
+    bool passages_replace_text =
+        false;               ///< passages take the place of the oldest tokens of the context, one for one; if they are
+                             ///< fused, as many as the branch that reads most
     std::size_t window = 0;  ///< if not 0, the most tokens of context, passages and stride; the oldest of the context go
 };
 
@@ -310,12 +312,19 @@ inline std::vector<Passage> passages_of(const RetrievedStride& stride) {
 /// The length of what `plan(context)` plans, with the context that a layout gives it: the oldest tokens go if a window is too short.
 /// Throws    Error{contract}; Error{window}
 template <class Plan>
-void plan_within(const RetrievedStride& stride, std::size_t targets, const StrideLayout& how, const Plan& plan) {
+void plan_within(const RetrievedStride& stride, std::span<const PassageGroup> groups, std::size_t targets,
+                 const StrideLayout& how, const Plan& plan) {
     std::size_t length = stride.context;
     if (how.passages_replace_text) {
-        FLASHBACK_ASSERT(length > stride.passages.size(), "passages of ", stride.passages.size(),
-                         " tokens replace all of a context of ", length, ", expected a longer one");
-        length -= stride.passages.size();
+        std::size_t replaced = 0;  // in the branch that reads most
+        for (const PassageGroup& group : groups) {
+            std::size_t tokens = 0;
+            for (std::size_t i = 0; i < group.count; ++i) tokens += stride.passage(group.first + i).size();
+            replaced = std::max(replaced, tokens);
+        }
+        FLASHBACK_ASSERT(length > replaced, "passages of ", replaced, " tokens replace all of a context of ", length,
+                         ", expected a longer one");
+        length -= replaced;
     }
     const std::size_t needed = plan(length) + targets;
     if (how.window == 0 || needed <= how.window) return;
@@ -361,7 +370,7 @@ StridePlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& p
     const std::string wrong = wrong_groups(fusion_of(policies), scratch.groups, passages.size());
     FLASHBACK_ASSERT(wrong.empty(), wrong);
     StridePlan plan;
-    detail::plan_within(stride, planned.targets, how, [&](std::size_t length) {
+    detail::plan_within(stride, scratch.groups, planned.targets, how, [&](std::size_t length) {
         ContextParts parts{how.head, passages, planned.text.subspan(stride.at - length, length), {}, planned.held_plain};
         if (scratch.groups.size() == 1) {
             parts.passages = scratch.fused.grouped.of(passages, scratch.groups.front());

@@ -93,6 +93,7 @@ public:
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
         start(prompt, options);
+        EndBranches guard{&branches_};  // also if the model throws
         while (const std::optional<Pass<Model>> pass = advance(on_token)) evaluated(evaluate(*pass));
         return take();
     }
@@ -124,23 +125,26 @@ public:
     template <std::invocable<TokenId> OnToken>
     std::optional<Pass<Model>> advance(OnToken&& on_token) {
         static_assert(detail::checked_on_token<members::Unwrapped<std::remove_reference_t<OnToken>>>());
+        EndBranches guard{&branches_};
         for (Need need = generator_.need(); need.kind != Need::Kind::done; need = generator_.need()) {
             if (need.kind == Need::Kind::evaluate) {
                 check_untouched();
+                guard.branches = nullptr;
                 return pass(need);
             }
             answer(need, on_token);
             count_work();
         }
-        branches_.close();
         return {};
     }
 
     /// Goes on with the logits after the tokens that `advance` gave.
     /// Throws    as `generate`
     void evaluated(std::span<const float> logits) {
+        EndBranches guard{&branches_};
         generator_.evaluated(logits, size());
         count_work();
+        guard.branches = nullptr;
     }
 
     /// Ends the generation now, with what it has.
@@ -161,6 +165,18 @@ public:
     const Generation& partial() const noexcept { return generator_.result(); }
 
 private:
+    /// Ends branches, unless it is told to let them be: when a generation ends, or an error does.
+    struct EndBranches {
+        explicit EndBranches(BranchesOrNone<Model>* its) noexcept : branches(its) {}
+        EndBranches(const EndBranches&) = delete;
+        EndBranches& operator=(const EndBranches&) = delete;
+        ~EndBranches() {
+            if (branches != nullptr) branches->close();
+        }
+
+        BranchesOrNone<Model>* branches;
+    };
+
     static constexpr bool model_remembers = RemembersTokens<Model>;
 
     /// Does what the generator needs, other than an evaluation.
@@ -185,7 +201,6 @@ private:
             case Need::Kind::evict:
                 if constexpr (RotatingModel<Model>) {
                     check_untouched();
-                    model_->truncate(need.kept);
                     model_->evict(need.first, need.length);
                     generator_.evicted(size());
                     check_held();
@@ -229,7 +244,8 @@ private:
 
     void count_work() {
         const std::size_t all = work_of(*model_) - model_work_;
-        const std::size_t asked = generator_.result().stats.counts.evaluated;
+        std::size_t asked = generator_.result().stats.counts.evaluated;
+        for (const TokenCounts& branch : generator_.result().stats.branches) asked -= branch.evaluated;  // not by this model
         generator_.count_work(all > asked ? all - asked : 0, work_of(*retriever_) - retriever_work_);
     }
 

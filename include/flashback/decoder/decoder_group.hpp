@@ -7,6 +7,7 @@
 #include "flashback/decoder/generate_options.hpp"
 #include "flashback/decoder/generation.hpp"
 
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <memory>
@@ -79,7 +80,12 @@ public:
             text.in_pass = true;
         }
         if (models_.empty()) return false;
-        logits_ = Model::evaluate_each(models_, tokens_);
+        // A copy, and not into what the texts view since the last pass: the rows lie in the first model, which may be a branch that ends.
+        const std::span<const float> rows = Model::evaluate_each(models_, tokens_);
+        std::vector<float>& own = rows_[turn_];
+        turn_ = 1 - turn_;
+        own.assign(rows.begin(), rows.end());
+        logits_ = own;
         evaluated_.swap(waiting_);
         waiting_.clear();
         handed_out_ = 0;
@@ -102,6 +108,7 @@ public:
     /// Throws    Error{contract} if there is no such text
     void cancel(std::size_t text) {
         Text& its = at(text);
+        if (its.advancing) its.cancelled = true;  // its own on_token calls this
         if (its.ended) return;
         its.ended = true;
         if (!its.in_pass) its.cancel();
@@ -126,6 +133,18 @@ private:
 
         bool ended = false;
         bool in_pass = false;  // its models are about to evaluate: they must live on
+        bool advancing = false;
+        bool cancelled = false;
+    };
+
+    /// A text is advancing as long as this lives.
+    struct Advancing {
+        explicit Advancing(Text& its) noexcept : text(its) { text.advancing = true; }
+        Advancing(const Advancing&) = delete;
+        Advancing& operator=(const Advancing&) = delete;
+        ~Advancing() { text.advancing = false; }
+
+        Text& text;
     };
 
     template <class RetrieverT, class PoliciesT, class OnToken>
@@ -135,9 +154,10 @@ private:
 
         Model& model() override { return decoder.model(); }
         std::optional<Pass<Model>> advance() override {
+            const Advancing guard{*this};
             this->ended = true;  // also if it throws
             std::optional<Pass<Model>> pass = decoder.advance(on_token);
-            if (pass && stop.stop_requested()) {
+            if (pass && (stop.stop_requested() || this->cancelled)) {
                 decoder.cancel();
                 pass.reset();
             }
@@ -188,10 +208,12 @@ private:
     std::vector<std::unique_ptr<Text>> texts_;
     std::vector<Model*> models_;
     std::vector<TokenSpan> tokens_;
-    std::vector<Waiting> waiting_;    // whose tokens these are
-    std::vector<Waiting> evaluated_;  // those of the last pass
-    std::span<const float> logits_;   // of those that were not handed out yet
-    std::size_t handed_out_ = 0;      // to how many of them
+    std::vector<Waiting> waiting_;            // whose tokens these are
+    std::vector<Waiting> evaluated_;          // those of the last pass
+    std::span<const float> logits_;           // of those that were not handed out yet
+    std::array<std::vector<float>, 2> rows_;  // of the last two passes
+    std::size_t turn_ = 0;
+    std::size_t handed_out_ = 0;  // to how many of them
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

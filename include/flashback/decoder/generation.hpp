@@ -65,8 +65,9 @@ struct Statistics {
     std::size_t shortened = 0;  ///< tokens of passages that it no longer sees because of that
     TokenCounts counts;
     std::vector<TokenCounts> branches =
-        {};                      ///< of `counts`, what each branch took, if passages were fused: the rest is what they share
-    std::size_t model_work = 0;  ///< tokens that the model evaluated without being asked to, by its `work()`
+        {};  ///< of `counts`, what each branch took, if passages were fused: the rest is what they share
+    std::size_t model_work =
+        0;  ///< tokens that the model evaluated without being asked to, by its `work()`; what its branches did is not known
     std::size_t retriever_work = 0;  ///< tokens that models of the retriever evaluated, by its `work()`
     Seconds seconds;
 };

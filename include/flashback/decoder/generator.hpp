@@ -85,6 +85,7 @@ public:
                         "(RotatingModel: evict and can_evict), found one that is not");
         }
         state_.sinks = rotation.sinks;
+        passages_changed_ = evicting_ = branching_ = false;
         policies_.reset();
         next_token();
     }
@@ -101,7 +102,6 @@ public:
                 break;
             case Kind::rewind: need.length = rewind_; break;
             case Kind::evict:
-                need.kept = evict_.kept;
                 need.first = evict_.begin;
                 need.length = evict_.count;
                 break;
@@ -131,7 +131,7 @@ public:
         const double seconds = detail::GenerationState::since(state_.needed);
         state_.result.stats.seconds.retrieve += seconds;
         state_.standing.assign(passages);
-        begin_fusion(fusion_of(policies_), state_.standing.scores());
+        passages_changed_ = true;
         state_.report_retrieval(rewind_);
         state_.retrieval->seconds = seconds;
         take_back();
@@ -167,9 +167,10 @@ public:
             return fail(ErrorCode::engine, "the model holds ", size, " positions after it was cut to ", keep_,
                         ": its truncate does not do what it says");
         }
+        if (evicting_) state_.count({0, 0, 0, state_.held.size() - keep_});
         state_.held.resize(keep_);
         if (state_.held_plain && keep_ <= *state_.held_plain) state_.held_plain.reset();
-        go_on();
+        evicting_ ? ask(Kind::evict) : go_on();
     }
 
     /// The answer to `evict`: how many positions the model holds now.
@@ -216,10 +217,7 @@ public:
     const Generation& result() const noexcept { return state_.result; }
 
     /// The result, which leaves the generator.
-    Generation take() {
-        state_.evicted_at = std::numeric_limits<std::size_t>::max();
-        return std::exchange(state_.result, {});
-    }
+    Generation take() { return std::exchange(state_.result, {}); }
 
 private:
     template <class... Parts>
@@ -276,6 +274,7 @@ private:
         }
         if (decision.drops_passages()) {
             state_.standing.assign({});
+            passages_changed_ = true;
             take_back();
         } else if (decision.retrieves() || decision.prefetches()) {
             make_query();
@@ -303,6 +302,7 @@ private:
     void plan();
     bool make_room(const FullWindow& full);
     bool find_evicted();
+    std::size_t passages_in_text() const;
     std::size_t plan_groups();
     std::size_t plan_text();
     std::size_t plan_branches();
@@ -341,14 +341,16 @@ private:
     std::size_t rewind_ = 0;  // of the decision that is being carried out
     struct {
         std::size_t begin = 0, count = 0, kept = 0;
-    } evict_;                  // positions that are to be forgotten, of the first `kept`
-    std::size_t keep_ = 0;     // of the plan that is being carried out
-    std::size_t plain_ = 0;    // the same: how many of its tokens see no passages beside the text
-    bool sees_ = false;        // the same: whether passages beside the text are still to be seen
-    bool see_nothing_ = true;  // the same: whether there are none
-    bool branching_ = false;   // the same: whether branches are still to be made, or ended
-    bool planned_ = false;     // whether the evaluation is of a plan, or of the newest token
-    bool stopping_ = false;    // whether the stopping criterion ends the text at the newest token
+    } evict_;                        // positions that are to be forgotten, of the first `kept`
+    std::size_t keep_ = 0;           // of the plan that is being carried out
+    std::size_t plain_ = 0;          // the same: how many of its tokens see no passages beside the text
+    bool sees_ = false;              // the same: whether passages beside the text are still to be seen
+    bool see_nothing_ = true;        // the same: whether there are none
+    bool passages_changed_ = false;  // whether the fusion is still to hear of it
+    bool evicting_ = false;          // whether the model is cut so that positions can be forgotten
+    bool branching_ = false;         // the same: whether branches are still to be made, or ended
+    bool planned_ = false;           // whether the evaluation is of a plan, or of the newest token
+    bool stopping_ = false;          // whether the stopping criterion ends the text at the newest token
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -21,7 +21,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `search`   | search for `query`, at most `passages` of them                  | `found(passages)`             |
 /// | `prefetch` | nothing, or begin that search: it will be needed soon           | `resume()`                    |
 /// | `rewind`   | if the text is shown, take back its newest `length` tokens      | `resume()`                    |
-/// | `evict`    | cut the model to `kept` positions, then forget `length` positions from `first` on (RotatingModel) | `evicted(size)`   |
+/// | `evict`    | forget `length` positions from `first` on, and move the rest (RotatingModel) | `evicted(size)`   |
 /// | `truncate` | cut the model to `length` positions                             | `truncated(size)`             |
 /// | `evaluate` | evaluate `tokens` after what the model holds; or, if `each` is not empty, `each[i]` in branch i, and the model holds what it held: a row of logits for each | `evaluated(logits, size)`     |
 /// | `branch`   | make these `branches` of the model, in place of those that stand (Branches::open, where `length` is the head's); without any, end them | `branched(evaluated)`         |
@@ -36,7 +36,6 @@ struct Need {
     std::size_t passages = 0;
     std::size_t length = 0;
     std::size_t first = 0;
-    std::size_t kept = 0;
     TokenSpan tokens = {};
     std::span<const TokenSpan> each = {};
     std::span<const TokenSpan> beside = {};

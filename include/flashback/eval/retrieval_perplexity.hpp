@@ -113,7 +113,8 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
 }  // namespace detail
 
 /// How well a model predicts strides after their contexts and passages. `policies` lays these out: wrapper, layout, reuse and
-/// fusion of a Policies; each model has a copy of the fusion. If there are several models, they divide the strides between them. They must be equal in everything but what
+/// fusion of a Policies; each model has a copy of the
+/// fusion, for each run of strides: one behind a `std::ref` is asked by all of them at once. If there are several models, they divide the strides between them. They must be equal in everything but what
 /// they hold; each is used by one thread at a time.
 ///
 /// Strides are read in runs of 32, and each run begins with an empty cache. So counts depend on `reuse`, and not on the number

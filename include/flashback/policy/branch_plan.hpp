@@ -18,6 +18,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How one branch comes to what it should hold: it goes on from what another model holds.
 struct BranchPlan {
+    /// `from` of a fork of the model itself.
     static constexpr std::size_t trunk = std::numeric_limits<std::size_t>::max();
 
     std::size_t from = trunk;  ///< the branch that it was until now; or `trunk`: it is a fork of the model
@@ -42,6 +43,18 @@ struct HeldBranch {
     TokenBuffer tokens = {};
     bool saw = false;  ///< whether it saw passages beside the text: then it is of no use to another plan
 };
+
+/// Counts what branches that stand hold, and neither the branches of a plan nor a text `kept` will.
+inline std::size_t discarded_of(std::span<const HeldBranch> standing, std::span<const BranchPlan> plans, TokenSpan kept) {
+    std::size_t all = 0;
+    for (std::size_t j = 0; j < standing.size(); ++j) {
+        std::size_t stays = common_prefix(standing[j].tokens, kept);
+        for (const BranchPlan& branch : plans)
+            if (branch.from == j) stays = branch.plan.keep;
+        all += standing[j].tokens.size() - stays;
+    }
+    return all;
+}
 
 /// The passages of a group as a wrapper takes them: one by one, or as one. Those that are joined have the id, the title, the text and
 /// the score of the best.
@@ -80,8 +93,8 @@ public:
         return *this;
     }
 
-    std::vector<PlanScratch> each;
-    std::vector<BranchPlan> plans;
+    std::vector<PlanScratch> each;  ///< for each branch
+    std::vector<BranchPlan> plans;  ///< of the last plan
     GroupedPassages grouped;
     std::vector<bool> continued;  ///< for each branch that stood: whether another goes on from it
 
@@ -96,7 +109,8 @@ public:
 
 /// Plans branches that read the same text with other passages: one for each group. What all have in common is evaluated once, by the
 /// model that they are forks of. A branch that has more in common with one that stands, `standing`, goes on from that. In branches no
-/// passage is left in place: a layout is told of nothing that stands, and `Sticky` is `AppendPassages`.
+/// passage is left in place, and no token keeps what it saw: a layout is told of nothing that stands, so that `Sticky` is
+/// `AppendPassages`, and `AsideOptions::exact` changes nothing.
 /// Requires  as plan_context; at least one group, and the passages that they take
 /// Throws    as plan_context
 /// Cost      that of plan_context for each branch, and the comparison of each with those that stand

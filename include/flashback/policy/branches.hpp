@@ -5,6 +5,7 @@
 #include "flashback/core/tokens.hpp"
 #include "flashback/policy/branch_plan.hpp"
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <memory>
@@ -26,7 +27,9 @@ class Branches {
     static_assert(BranchingModel<Model>, "flashback: branches are forks of a model, which have its type (BranchingModel)");
 
 public:
+    /// Number of branches.
     std::size_t size() const noexcept { return models_.size(); }
+    /// The branches, valid until they are opened anew or end.
     std::span<Model* const> models() const noexcept { return views_; }
 
     /// Makes the branches that plans ask for, in place of those that stand, and lets each see its passages if they stand beside the text;
@@ -38,6 +41,10 @@ public:
     std::span<const std::size_t> open(const Model& trunk, std::span<const BranchPlan> plans, std::size_t head) {
         std::vector<std::unique_ptr<Model>> standing = std::move(models_);
         close();
+        for (std::size_t j = 0; j < standing.size(); ++j) {  // what nobody continues gives its memory back first
+            const bool goes_on = std::ranges::any_of(plans, [&](const BranchPlan& branch) { return branch.from == j; });
+            if (!goes_on) standing[j].reset();
+        }
         std::vector<std::unique_ptr<Model>> models;
         beside_.assign(plans.size(), 0);
         for (std::size_t i = 0; i < plans.size(); ++i) {

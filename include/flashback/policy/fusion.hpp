@@ -31,8 +31,11 @@ public:
     /// Requires  `logits` is a whole number of rows of `vocab` logits
     constexpr LogitRows(std::span<const float> logits, std::size_t vocab) noexcept : logits_(logits), vocab_(vocab) {}
 
+    /// Number of rows: of branches.
     constexpr std::size_t size() const noexcept { return logits_.size() / vocab_; }
+    /// Number of logits of each.
     constexpr std::size_t vocab_size() const noexcept { return vocab_; }
+    /// Requires  row < size()
     constexpr std::span<const float> operator[](std::size_t row) const noexcept {
         return logits_.subspan(row * vocab_, vocab_);
     }
@@ -53,8 +56,11 @@ private:
 /// more groups, each is a branch: the same text with other passages. Masked tokens have the logit -infinity in every row, and must have
 /// it in `out`.
 ///
-/// Optional members: `f.begin(scores)`, with the scores of the passages, when others are found; `f.took(rows, token)`, when the text goes
-/// on with a token, with the rows that it was taken from; and those of a RetrievalSchedule.
+/// The rows keep the order of the groups. Without passages one group is asked for, too: of none.
+///
+/// Optional members: `f.begin(scores)`, with the scores of the passages, when others are found, or none any more, after `rewind(n)` if
+/// tokens were taken back; `f.took(rows, token)`, when the text goes on with a token, with the rows that it was taken from; and those of a
+/// RetrievalSchedule.
 template <class F>
 concept DocumentFusion = requires(const F& fusion, std::size_t passages, std::vector<PassageGroup>& out) {
     fusion.groups(passages, out);
@@ -260,9 +266,14 @@ private:
 };
 
 /// Scores of passages divided by a temperature.
+/// Throws    Error{contract}
 inline std::vector<double> tempered(std::span<const float> scores, double temperature) {
     std::vector<double> logs;
-    for (const float score : scores) logs.push_back(static_cast<double>(score) / temperature);
+    for (const float score : scores) {
+        FLASHBACK_ASSERT(std::isfinite(score), "passage ", logs.size(), " has the score ", score,
+                         ", expected a finite number to weigh it by");
+        logs.push_back(static_cast<double>(score) / temperature);
+    }
     return logs;
 }
 

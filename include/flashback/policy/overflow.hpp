@@ -6,6 +6,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <type_traits>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -14,7 +15,7 @@ struct FullWindow {
     std::size_t window = 0;    ///< the most positions that the model can hold
     std::size_t wanted = 0;    ///< what the context needs: head, passages and text; more than `window`
     std::size_t context = 0;   ///< how much of it is text: the prompt and what was generated, less what was dropped before
-    std::size_t passages = 0;  ///< tokens of the passages that stand, without what marks them
+    std::size_t passages = 0;  ///< tokens of the passages in it, without what marks them; 0 if they stand beside the text
 };
 
 /// How the model gets rid of what an Overflow drops.
@@ -28,8 +29,9 @@ struct Rotation {
 };
 
 /// Says how many of the oldest tokens of the text are dropped for good: `overflow(full)`, as std::size_t. If that is 0 or all
-/// of them, the generation ends with StopReason::window_full, or with an error before its first token. What is left is
-/// evaluated at its new positions, so it is as exact as any other context. Callable when const.
+/// of them (but for the sinks, if there are some), the generation ends with StopReason::window_full, or with an error before its first
+/// token. What is left is evaluated at its new positions, so it is as exact as any other context, unless `rotation()` says that it moves.
+/// Callable when const.
 ///
 /// Optional members, both const: `shorten(full)`, as std::size_t, says how many tokens the passages lose first, the longest of them token
 /// by token; if that is 0, tokens of the text are dropped. `rotation()` gives a Rotation. The others are those of a RetrievalSchedule.
@@ -119,8 +121,8 @@ private:
     double keep_;
 };
 
-/// Drops the oldest tokens of the text and keeps the keys and values of the rest, at new positions: only the newest token, and passages
-/// that move, are evaluated. Approximate: what is kept saw what was dropped. For models with rotary positions only (RotatingModel).
+/// Drops the oldest tokens of the text and keeps the keys and values of the rest, at new positions. Evaluated is what stands behind a
+/// passage that the layout puts elsewhere, as at a retrieval, and the newest token. Approximate: what is kept saw what was dropped. For models with rotary positions only (RotatingModel).
 /// Cost      when the window is full, a copy of the keys and values that stay
 /// Source    "context shift" of llama.cpp, with its half of the text
 class KeepAndRotate {
@@ -152,7 +154,10 @@ public:
         if (full.context <= sinks_ + 1 || full.window <= fixed + sinks_) return 0;
         const std::size_t least = full.wanted - full.window;
         const std::size_t most = full.context - sinks_ - 1;
-        return least > most ? 0 : least + step_ - 1 < most ? least + step_ - 1 : most;
+        if (least > most) return 0;
+        const std::size_t half = (full.window - fixed - sinks_) / 2;  // so that a window stays, whatever the step
+        const std::size_t drop = least + (step_ - 1 < half ? step_ - 1 : half);
+        return drop < most ? drop : most;
     }
     constexpr Rotation rotation() const noexcept { return {.moves = true, .sinks = sinks_}; }
 
@@ -161,10 +166,14 @@ private:
     std::size_t step_;
 };
 
-/// Cuts passages at their ends until the text fits beside them, so that all of the text stays for longer; when they are used up, another
-/// policy goes on.
+/// Cuts passages at their ends, the longest first, until the text fits, so that all of the text stays for longer; when each is down to a
+/// token, all are taken away, and another policy goes on. Passages beside the text take no room in the window and stay.
 template <class Then = StopWhenFull>
 class ShortenPassages {
+    static_assert(detail::checked_overflow<members::Unwrapped<Then>>());
+    static_assert(!detail::Shortens<members::Unwrapped<Then>>,
+                  "flashback: what follows ShortenPassages drops text: it has no passages left to shorten");
+
 public:
     /// `room` is how many tokens more they lose than they must: so many can be generated before they are cut again, which costs a plan.
     constexpr explicit ShortenPassages(std::size_t room = 16, Then then = {}) : room_(room), then_(then) {}
@@ -173,8 +182,14 @@ public:
         const std::size_t must = full.wanted - full.window;
         return full.passages < must + room_ ? full.passages : must + room_;
     }
-    constexpr std::size_t operator()(const FullWindow& full) const { return then_(full); }
-    constexpr Rotation rotation() const { return rotation_of(then_); }
+    constexpr std::size_t operator()(const FullWindow& full) const {
+        return static_cast<std::size_t>(members::unwrap(then_)(full));
+    }
+    constexpr Rotation rotation() const { return rotation_of(members::unwrap(then_)); }
+
+    /// For the policies that hold this one: `Then` hears what they hear.
+    constexpr void pass_on(detail::News& news, std::type_identity<ShortenPassages>) { news.tell(then_); }
+    constexpr bool wants_surprisals() const { return detail::wants_surprisals(then_); }
 
 private:
     std::size_t room_;

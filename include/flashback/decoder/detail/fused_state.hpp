@@ -37,18 +37,6 @@ public:
         return *this;
     }
 
-    /// Counts what branches held that neither they nor a text `kept` will hold.
-    std::size_t discarded(std::span<const BranchPlan> plans, TokenSpan kept) const {
-        std::size_t all = 0;
-        for (std::size_t j = 0; j < held.size(); ++j) {
-            std::size_t stays = common_prefix(held[j].tokens, kept);
-            for (const BranchPlan& branch : plans)
-                if (branch.from == j) stays = branch.plan.keep;
-            all += held[j].tokens.size() - stays;
-        }
-        return all;
-    }
-
     void close() noexcept {
         held.clear();
         rest();
@@ -70,11 +58,12 @@ public:
     }
 
     /// All branches are there, and evaluate what they were planned to.
-    void open() {
+    void open(std::size_t room) {
         held.resize(scratch.plans.size());
         for (std::size_t i = 0; i < held.size(); ++i) {
             const ContextPlan& plan = scratch.plans[i].plan;
             held[i].tokens.assign(plan.wanted.begin(), plan.wanted.end());
+            held[i].tokens.reserve(plan.wanted.size() + room);
             held[i].saw = plan.sees;
         }
         wants_ = Wants::plans;

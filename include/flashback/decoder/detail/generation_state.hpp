@@ -38,23 +38,17 @@ public:
         return *this;
     }
 
-    /// The number of their tokens.
-    std::size_t tokens() const {
-        std::size_t all = 0;
-        for (const OwnedPassage& passage : owned_) all += passage.tokens.size();
-        return all;
-    }
-
-    /// Takes tokens from the ends of the longest; a passage without any is gone.
-    void shorten(std::size_t count) {
+    /// Takes tokens from the ends of the longest of the first `read` passages. When these have a token each, all passages go at once,
+    /// so that a fusion never loses some of its branches.
+    void shorten(std::size_t count, std::size_t read) {
         for (; count > 0 && !owned_.empty(); --count) {
             auto longest = owned_.begin();
-            for (auto passage = owned_.begin(); passage != owned_.end(); ++passage)
+            for (auto passage = owned_.begin(); passage != owned_.begin() + static_cast<std::ptrdiff_t>(read); ++passage)
                 if (passage->tokens.size() >= longest->tokens.size()) longest = passage;
-            if (longest->tokens.size() > 1) {
-                longest->tokens.pop_back();
+            if (longest->tokens.size() < 2) {
+                owned_.clear();
             } else {
-                owned_.erase(longest);
+                longest->tokens.pop_back();
             }
         }
         make_views();
@@ -154,6 +148,9 @@ public:
         fused.close();
         reuse = {};
         retrieved_at = dropped = put_off = sinks = 0;
+        // What was moved in the last generation was what that asked for; now it counts as what is not exact.
+        if (evicted_at < held.size()) held_plain = std::min(held_plain.value_or(evicted_at), evicted_at);
+        evicted_at = std::numeric_limits<std::size_t>::max();
     }
 
     StepView step() const {
@@ -264,9 +261,12 @@ public:
         return static_cast<std::size_t>(bad - logits.begin());
     }
 
+    /// How many tokens more there is room for.
+    std::size_t room_left() const noexcept { return result.tokens.capacity() - result.tokens.size(); }
+
     /// Room for all tokens up to the next plan, so that single steps allocate nothing.
     void reserve_for(std::size_t wanted) {
-        const std::size_t rest = result.tokens.capacity() - result.tokens.size();
+        const std::size_t rest = room_left();
         held.reserve(wanted + rest);
         laid_out.reserve(wanted + rest);
         // And for the plan of a window that fills up before the next retrieval.

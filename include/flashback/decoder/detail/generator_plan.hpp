@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <utility>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -41,7 +42,7 @@ void Generator<PoliciesT>::branched(std::span<const std::size_t> tokens) {
         state_.fused.close();
         return go_on();
     }
-    state_.fused.open();
+    state_.fused.open(state_.room_left());
     auto& counts = state_.result.stats.branches;
     counts.resize(std::max(counts.size(), plans.size()));
     for (std::size_t i = 0; i < plans.size(); ++i) {
@@ -56,21 +57,27 @@ void Generator<PoliciesT>::branched(std::span<const std::size_t> tokens) {
 template <class PoliciesT>
 void Generator<PoliciesT>::plan() {
     const std::size_t window = state_.model.window;
+    if (std::exchange(passages_changed_, false)) begin_fusion(fusion_of(policies_), state_.standing.scores());
     const std::size_t dropped = state_.dropped;
     for (;;) {
         const std::size_t wanted = plan_groups();
         if (wanted == 0) return finish(StopReason::failed);
         if (wanted <= window) break;
-        const FullWindow full{window, wanted, state_.read_size(), state_.standing.tokens()};
+        const FullWindow full{window, wanted, state_.read_size(), passages_in_text()};
         if (!make_room(full)) return refuse(full);
     }
     evict_.count = state_.dropped - dropped;
-    if (evict_.count > 0 && rotation_of(policies_.overflow()).moves && find_evicted()) return ask(Kind::evict);
+    if (evict_.count > 0 && rotation_of(policies_.overflow()).moves && find_evicted()) {
+        evicting_ = true;
+        keep_ = evict_.kept;
+        return ask(keep_ < state_.held.size() || state_.held_plain ? Kind::truncate : Kind::evict);
+    }
     planned_ = true;
     branching_ = state_.fused.groups.size() > 1 || state_.fused.stand();
     state_.fused.rest();
-    state_.reuse = {keep_, 0, keep_,
-                    state_.held.size() - keep_ + state_.fused.discarded(state_.fused.planned(), state_.scratch.wanted)};
+    state_.reuse = {
+        keep_, 0, keep_,
+        state_.held.size() - keep_ + discarded_of(state_.fused.held, state_.fused.planned(), state_.scratch.wanted)};
     state_.reserve_for(std::max(state_.scratch.wanted.size(), state_.fused.longest));
     state_.laid_out = state_.scratch.wanted;
     // If all that is kept is plain, a model that sees passages is cut even if nothing is taken: that makes it forget them.
@@ -85,7 +92,9 @@ bool Generator<PoliciesT>::make_room(const FullWindow& full) {
     auto&& overflow = policies_.overflow();
     const std::size_t shorten = std::min(shorten_of(overflow, full), full.passages);
     if (shorten > 0) {
-        state_.standing.shorten(shorten);
+        std::size_t read = 0;
+        for (const PassageGroup& group : state_.fused.groups) read = std::max(read, group.first + group.count);
+        state_.standing.shorten(shorten, read);
         state_.result.stats.shortened += shorten;
         return true;
     }
@@ -96,7 +105,22 @@ bool Generator<PoliciesT>::make_room(const FullWindow& full) {
     return true;
 }
 
-/// Finds where what was dropped stands in what the model holds; false if nothing that stays stands behind it.
+/// Tokens of passages that stand in the text, or in that branch where they are most.
+template <class PoliciesT>
+std::size_t Generator<PoliciesT>::passages_in_text() const {
+    if (beside_of(policies_.layout()).seeing > 0) return 0;
+    std::size_t most = 0;
+    for (const PassageGroup& group : state_.fused.groups) {
+        std::size_t tokens = 0;
+        for (const Passage& passage : state_.standing.views().subspan(group.first, group.count))
+            tokens += passage.tokens.size();
+        most = std::max(most, tokens);
+    }
+    return most;
+}
+
+/// Finds where what was dropped stands in what the model holds; false if it is not worth moving what stands behind
+/// it, because most of that does not stay.
 template <class PoliciesT>
 bool Generator<PoliciesT>::find_evicted() {
     const TokenSpan held = state_.held;
@@ -105,7 +129,9 @@ bool Generator<PoliciesT>::find_evicted() {
         std::min(held.size(), state_.held_plain.value_or(held.size()));  // what saw passages beside the text does not move
     evict_.begin = common_prefix(held.first(evict_.kept), wanted);
     const std::size_t behind = evict_.begin + evict_.count;
-    return behind < evict_.kept && common_prefix(held.subspan(behind), wanted.subspan(evict_.begin)) > 0;
+    if (behind >= evict_.kept) return false;
+    const std::size_t stays = common_prefix(held.first(evict_.kept).subspan(behind), wanted.subspan(evict_.begin));
+    return 2 * stays >= evict_.kept - behind;
 }
 
 template <class PoliciesT>
@@ -116,13 +142,13 @@ void Generator<PoliciesT>::evicted(std::size_t size) {
         return fail(ErrorCode::engine, "the model holds ", size, " positions after it forgot ", evict_.count, " of ",
                     evict_.kept, ": its evict does not do what it says");
     }
-    state_.count({0, 0, 0, state_.held.size() - left});
+    evicting_ = false;
+    state_.spend(state_.result.stats.seconds.prefill);
+    state_.count({0, 0, 0, evict_.count});
     const bool stands = state_.laid_out == state_.held;
-    state_.held.resize(evict_.kept);
     const auto begin = state_.held.begin() + static_cast<std::ptrdiff_t>(evict_.begin);
     state_.held.erase(begin, begin + static_cast<std::ptrdiff_t>(evict_.count));
     if (stands) state_.laid_out = state_.held;
-    state_.held_plain.reset();
     state_.evicted_at = std::min(state_.evicted_at, evict_.begin);
     plan();
 }

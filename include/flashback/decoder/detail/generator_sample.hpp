@@ -52,6 +52,7 @@ void Generator<PoliciesT>::evaluated(std::span<const float> logits, std::size_t 
 
 template <class PoliciesT>
 void Generator<PoliciesT>::sample(std::span<const float> all) {
+    state_.newest.forget();  // a sampler sees no logits but those that it takes a token from
     const TokenSpan markers = markers_of(policies_.wrapper());
     const TokenSpan masked = state_.options.masked.view();
     const std::span<const float> logits = state_.fused.stand()

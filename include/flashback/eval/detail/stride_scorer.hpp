@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -38,8 +39,7 @@ class StrideScorer {
                   "flashback: a perplexity copies the DocumentFusion, for each model: this one cannot be");
 
 public:
-    StrideScorer(Model& model, const P& policies, const StrideText& its)
-        : model_(&model), policies_(&policies), its_(its), fusion_(fusion_of(policies)) {}
+    StrideScorer(Model& model, const P& policies, const StrideText& its) : model_(&model), policies_(&policies), its_(its) {}
 
     /// The nats of the tokens of a run.
     /// Shape     nats: (count, stride) row-major
@@ -48,6 +48,7 @@ public:
         held_.clear();
         held_plain_ = 0;
         end_branches();
+        fusion_.emplace(fusion_of(*policies_));
         const std::size_t stride = its_.strides->stride();
         for (std::size_t i = 0; i < count; ++i) score_one((*its_.strides)[first + i], nats.subspan(i * stride, stride));
         end_branches();
@@ -65,6 +66,7 @@ private:
         if (plan.branches()) {
             score_branches(plan.fused, stride, read, nats);
         } else {
+            counts_.discarded += discarded_of(standing_, {}, plan.text.wanted);
             end_branches();
             score_text(plan.text, stride.at, read, nats);
         }
@@ -89,7 +91,8 @@ private:
             const std::size_t count = plan.branches.size();
             model_->truncate(plan.keep);
             if (!plan.feed.empty()) static_cast<void>(model_->evaluate(plan.feed));
-            counts_ += {plan.wanted.size(), plan.feed.size(), plan.keep, held_.size() - plan.keep};
+            counts_ += {plan.wanted.size(), plan.feed.size(), plan.keep,
+                        held_.size() - plan.keep + discarded_of(standing_, plan.branches, plan.wanted)};
             held_.assign(plan.wanted.begin(), plan.wanted.end());
             held_plain_ = held_.size();
             const std::span<const std::size_t> beside = branches_.open(*model_, plan.branches, its_.layout.head.size());
@@ -106,7 +109,7 @@ private:
                 count_branch(i, {standing_[i].tokens.size() + all, standing_[i].tokens.size() - its.keep + beside[i],
                                  its.keep + all - std::min(beside[i], all), 0});
             }
-            begin_fusion(fusion_, stride.scores);
+            begin_fusion(*fusion_, stride.scores);
             const std::span<const float> first = branches_.evaluate(tokens_);
             const std::size_t vocab = vocab_size();
             check_logits(first.size(), count);
@@ -121,9 +124,9 @@ private:
             fused_.resize(vocab);
             for (std::size_t j = 0; j <= read.size(); ++j) {
                 const LogitRows rows{std::span{rows_}.subspan(j * count * vocab, count * vocab), vocab};
-                fuse_logits(fusion_, rows, fused_);
+                fuse_logits(*fusion_, rows, fused_);
                 nats[j] = nats_of(stride.at + j, fused_);
-                tell_fusion(fusion_, rows, its_.text[stride.at + j]);
+                tell_fusion(*fusion_, rows, its_.text[stride.at + j]);
             }
         } else {
             FLASHBACK_THROW(ErrorCode::contract, "a fusion of passages in ", plan.branches.size(),
@@ -178,7 +181,7 @@ private:
     Model* model_;
     const P* policies_;
     StrideText its_;
-    Fusion fusion_;
+    std::optional<Fusion> fusion_;  // each run has a new copy, so that no digit depends on who measures which
     TokenBuffer held_;
     std::size_t held_plain_ = 0;  // how many of them saw no passages beside the text
     BranchesOrNone<Model> branches_;
