@@ -4,15 +4,33 @@
 #include "models/default_model.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <exception>
 #include <iostream>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace fb = flashback;
 
 namespace {
+
+/// Believes the branch that is surest of a token: its greatest logit counts.
+struct MostSure {
+    void groups(std::size_t passages, std::vector<fb::PassageGroup>& out) const {
+        if (passages == 0) out.push_back({});  // a text without any
+        for (std::size_t i = 0; i < passages; ++i) out.push_back({.first = i, .count = 1});
+    }
+
+    void operator()(const fb::LogitRows& rows, std::span<float> out) const {
+        for (std::size_t v = 0; v < out.size(); ++v) {
+            out[v] = rows[0][v];
+            for (std::size_t r = 1; r < rows.size(); ++r) out[v] = std::max(out[v], rows[r][v]);
+        }
+    }
+};
 
 void check(bool holds, const char* what) {
     if (!holds) throw std::runtime_error(what);
@@ -44,6 +62,7 @@ void fuse_passages(const std::string& corpus) {
     write("mixture", fb::WeightedMixture{/*temperature=*/5});
     write("sequence", fb::RagSequence{/*temperature=*/5});
     write("contrast", fb::ContrastWithout{/*alpha=*/0.5});
+    write("most sure", MostSure{});
     const fb::Generation one = write("in one text", fb::Concatenate{});
     check(one.stats.branches.empty() && mean.stats.branches.size() == 4, "a branch for each passage");
     const fb::TokenCounts& counts = mean.stats.counts;

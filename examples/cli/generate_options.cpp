@@ -37,7 +37,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
         "When the window of the model is full: stop; drop the older half of the text and evaluate the rest anew (drop-oldest); "
         "cut the passages, and stop when there are none (shorten). Approximate, for models with rotary positions: keep the "
         "first "
-        "4 tokens and drop the oldest of the rest, 64 at a time, without evaluating anything anew (sinks: StreamingLLM); or "
+        "4 tokens, drop the oldest of the rest, 64 at a time, and move keys and values (sinks: StreamingLLM); or "
         "likewise with the older half (rotate)");
     count("--stride", settings.stride, 1, "Retrieve every N tokens");
     count("--query-tokens", settings.query_tokens, 1, "The newest N tokens are the query");
@@ -48,7 +48,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     settings.aside.add_element(command);
     settings.aside.add_joined(command);
     settings.aside.add_store(command);
-    settings.fusion.add(command, "each");
+    settings.fusion.add(command, "each, with --joined concatenate");
 
     count("--max-tokens", settings.max_tokens, 0, "The most tokens to generate");
     add_repeated(command, "--stop", settings.stop, "Stop when the new text contains TEXT, and leave TEXT out")

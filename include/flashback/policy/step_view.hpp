@@ -7,10 +7,11 @@
 /// | if that says retrieve               | `query(step)`; `retriever.retrieve(query, k)`                                          |
 /// | if it says prefetch                 | `query(step)`; `retriever.prefetch(query, k)`                                          |
 /// | if it takes n tokens back           | `rewind(n)` of every policy that has one, and of `on_token`                            |
-/// | then, and before the first token    | `wrapper` for each passage that stands; `layout(parts, out)`; `reuse(held, wanted)`    |
-/// | if that is more than the window     | `overflow(full)`; if it drops something, the line above again                          |
-/// | then the model                      | `truncate(keep)`, `evaluate(feed)`; without a plan `evaluate(newest token)`            |
-/// | the token                           | `sampler(logits)` or `sampler(logits, step)`                                           |
+/// | if other passages stand than before | `fusion.begin(scores)`                                                                 |
+/// | then, and before the first token    | `fusion.groups(k, out)`; for each group `wrapper` for its passages, `layout(parts, out)`; `reuse(held, wanted)` |
+/// | if that is more than the window     | `overflow.shorten(full)`, `overflow(full)`; if one takes something away, the line above again |
+/// | then the model                      | `evict`, `truncate(keep)`, `evaluate(feed)`; forks, for several groups; without a plan `evaluate(newest token)` |
+/// | the token                           | for several groups `fusion(rows, out)`; `sampler(logits)` or `sampler(logits, step)`; `fusion.took(rows, token)` |
 /// | after it, unless it ends the text   | `stopping(step)`, in which the token is the newest; `on_token(token)`                  |
 /// | if the text is about to end         | `schedule.at_end(step, reason)`, which may go on, as if it had said so before a token  |
 #pragma once
@@ -36,7 +37,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `logits`          | what the newest token was taken from, after masking; empty before the first token and for samplers |
 /// | `rewind`          | for a query: how many of the newest tokens are about to be taken back, the draft; else 0           |
 /// | `passages`        | the passages that stand: what the last retrieval found, unless it was dropped                      |
-/// | `dropped`         | how many of the oldest tokens of `context` the model no longer sees, because the window was full   |
+/// | `dropped`         | how many of the oldest tokens of `context` (after the sinks, if the overflow policy has some) the model no longer sees, because the window was full |
 /// | `surprisals`      | `surprisal()` of each generated token, if a policy asked: it has `bool wants_surprisals() const`, or the options say so; else empty |
 ///
 /// What the logits mean is computed only when it is asked for, each time anew. Before the first token there is nothing to
