@@ -66,8 +66,9 @@ TEST_CASE("positions that leave the middle: in one layer the rest is as if it ha
     const TokenBuffer tokens = random_tokens(random, 200, 90);
     const TokenBuffer more = random_tokens(random, 3, 90);
     const auto check = [&](auto session, double tolerance) {
-        for (const auto& [first, count] :
-             {std::pair<std::size_t, std::size_t>{4, 70}, {0, 64}, {63, 2}, {100, 50}, {190, 10}, {5, 0}}) {
+        for (const auto& range : {std::pair<std::size_t, std::size_t>{4, 70}, {0, 64}, {63, 2}, {100, 50}, {190, 10}, {5, 0}}) {
+            const std::size_t first = range.first;
+            const std::size_t count = range.second;
             CAPTURE(first);
             CAPTURE(count);
             session.truncate(0);
