@@ -21,6 +21,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -154,7 +155,8 @@ TEST_CASE("in one layer, keys that turn give the text that a new evaluation give
             };
             const SessionOptions exactly{.cache = DType::f32};  // so that a turned key is nearly the one evaluated there
             const Generation moved = write(AnyOverflow{overflow}, Session{model, exactly});
-            const Generation anew = write(AnyOverflow{Anew{overflow}}, Session{model, exactly});
+            const Generation anew =
+                write(AnyOverflow{Anew<std::remove_cvref_t<decltype(overflow)>>{overflow}}, Session{model, exactly});
             CAPTURE(std::ranges::mismatch(moved.tokens, anew.tokens).in1 - moved.tokens.begin());
             CHECK(moved.tokens.size() == 400);
             CHECK(moved.tokens == anew.tokens);
