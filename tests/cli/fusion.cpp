@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+namespace test_cli_fusion {
+
 using namespace flashback_test;
 using nlohmann::json;
 
@@ -143,3 +145,5 @@ TEST_CASE("--fusion: what makes no sense is refused in words") {
     refused(2, "--fusion needs passages, found --layout none",
             {"generate", "--prompt", "x", "--layout", "none", "--fusion", "mean"});
 }
+
+}  // namespace test_cli_fusion

@@ -190,7 +190,8 @@ TEST_CASE("faults: strides are read and written, or nothing is left and what was
     const std::vector<RetrievedStrides::Entry> entries{{100, 60, 1}, {116, 60, 3}};
     const std::vector<std::uint64_t> ends{2, 3, 5};
     const std::vector<TokenId> tokens{1, 2, 3, 4, 5};
-    const RetrievedStrides strides{16, 2, entries, ends, tokens, nullptr};
+    const std::vector<float> scores(ends.size(), 1);
+    const RetrievedStrides strides{16, 2, entries, ends, scores, tokens, nullptr};
     write_strides(path, strides, 7);
     read_with_faults([&](FileAccess access) {
         if (read_strides(path, 7, access)[1].passages.size() != 3) FAIL_CHECK("read wrongly");
