@@ -56,7 +56,7 @@ struct Passages {
 void fused(benchmark::State& state, const AnyLayout& layout, bool same) {
     ThreadPool pool{2};
     const auto store = std::make_shared<PagedBlockStore>(BlockStoreOptions{.budget = std::size_t{1} << 30});
-    PagedSession session{shape_of_1b<DType::bf16>(), {.window = 4096, .executor = pool}, store};
+    PagedSession session{shape_of_1b<DType::bf16, 4096>(), {.executor = pool}, store};
     SplitMix64 random{6};
     const TokenBuffer prompt = random_tokens(random, history);
     Passages passages;

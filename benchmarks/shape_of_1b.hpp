@@ -18,12 +18,13 @@ inline std::size_t layers_of_1b() {
     return text ? std::max<std::size_t>(std::strtoul(text, nullptr, 10), 1) : 1;
 }
 
-/// The same model at each call.
-template <flashback::DType type>
+/// The same model at each call. It holds `window` positions, which may be more than the model of that name was trained for.
+template <flashback::DType type, std::size_t window = 2048>
 const std::shared_ptr<const flashback::Transformer>& shape_of_1b() {
     static const std::shared_ptr<const flashback::Transformer> model = [] {
         flashback::TransformerConfig c = *flashback::shape_of("tinyllama-1.1b");
         c.layers = layers_of_1b();
+        c.window = window;
         flashback::ThreadPool pool{2};
         return flashback::random_transformer(c, type, 1, pool);
     }();

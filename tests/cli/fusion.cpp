@@ -27,7 +27,8 @@ std::string write_documents(const TemporaryFolder& folder) {
         for (int n = 0; n < 4; ++n)
             text += "The compiler number " + std::to_string(i) + " reads a program and writes part " + std::to_string(n) +
                     " of it. ";
-        lines += json{{"_id", "d" + std::to_string(i)}, {"title", "compiler"}, {"text", text}}.dump() + "\n";
+        lines +=
+            json{{"_id", "d" + std::to_string(i)}, {"title", "compiler " + std::to_string(i)}, {"text", text}}.dump() + "\n";
     }
     return folder.write("documents.jsonl", lines);
 }
@@ -37,9 +38,9 @@ std::string write_documents(const TemporaryFolder& folder) {
 TEST_CASE("generate --fusion: every fusion writes, branches are counted, and one passage needs none") {
     const TemporaryFolder folder;
     const std::string corpus = write_documents(folder);
-    const auto run = [&](const std::vector<std::string>& more) {
+    const auto run = [&](const std::vector<std::string>& more, const char* passages = "3") {
         return tool_json(with({"generate", "--corpus", corpus, "--prompt", "A compiler reads a program and", "--max-tokens",
-                               "20", "--ignore-eos", "--passages", "3", "--passage-tokens", "16"},
+                               "20", "--ignore-eos", "--passages", passages, "--passage-tokens", "16"},
                               more));
     };
     const json plain = run({});
@@ -70,7 +71,7 @@ TEST_CASE("generate --fusion: every fusion writes, branches are counted, and one
             CHECK(stats["requested"] == stats["evaluated"].get<int>() + stats["reused"].get<int>());
         }
     }
-    const auto one = [&](const char* fusion) { return run({"--passages", "1", "--fusion", fusion})["tokens"]; };
+    const auto one = [&](const char* fusion) { return run({"--fusion", fusion}, "1")["tokens"]; };
     CHECK(one("mean") == one("each"));
     CHECK(one("first") == run({"--fusion", "first"})["tokens"]);
     CHECK(run({"--fusion", "contrast", "--alpha", "0"})["tokens"] == run({"--fusion", "each"})["tokens"]);
@@ -84,9 +85,9 @@ TEST_CASE("generate --fusion: every fusion writes, branches are counted, and one
 TEST_CASE("ppl --fusion: fields, branches, and fusions that are the same with one passage") {
     const TemporaryFolder folder;
     const std::string documents = write_documents(folder);
-    const auto run = [&](const std::vector<std::string>& more) {
+    const auto run = [&](const std::vector<std::string>& more, const char* passages = "3") {
         return tool_json(with({"ppl", "--text", documents, "--init", "96", "--context", "48", "--passage-tokens", "16",
-                               "--corpus", documents, "--strides", "8", "--layout", "append", "--passages", "3"},
+                               "--corpus", documents, "--strides", "8", "--layout", "append", "--passages", passages},
                               more));
     };
     const json usual = run({});
@@ -101,7 +102,7 @@ TEST_CASE("ppl --fusion: fields, branches, and fusions that are the same with on
     }
     CHECK(nats.size() == 7);
     CHECK(run({"--fusion", "mean"})["branches"].size() == 3);
-    const auto one = [&](const char* fusion) { return run({"--passages", "1", "--fusion", fusion})["nats_per_token"]; };
+    const auto one = [&](const char* fusion) { return run({"--fusion", fusion}, "1")["nats_per_token"]; };
     for (const char* fusion : {"each", "first", "mean", "mixture", "sequence"}) CHECK(one(fusion) == one("concatenate"));
 }
 

@@ -117,8 +117,8 @@ TEST_CASE("Several passages beside the text are one block of an example, and of 
     const RetrievedStrides strides = retrieve_strides(world.text, world.passages, LastNTokens{8}, options);
     const TokenBuffer head{bos};
     const auto policies = Policies{}.wrapper(MarkerTokens{left, right});
-    const RetrievalExamples examples{world.text.tokens(), strides, policies.layout(PassagesAside{{.joined = true}}), head,
-                                     window};
+    const RetrievalExamples examples{world.text.tokens(), strides, policies.layout(PassagesAside{}).fusion(ConcatenateJoined{}),
+                                     head, window};
     REQUIRE(strides[0].found() == 2);
     for (std::size_t i = 0; i < examples.size(); ++i) {
         const PassageRows rows = examples[i].beside;
