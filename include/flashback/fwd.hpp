@@ -134,8 +134,8 @@ template <class Schedule = EveryNTokens, class QueryFrom = LastNTokens, class Wr
           class Overflowing = StopWhenFull, class Stopping = NeverStop, class Fusing = Concatenate, class Method = NoMethod>
 class Policies;
 /// Policies that are all chosen at run time.
-using AnyPolicies = Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping,
-                             AnyFusion>;
+using AnyPolicies =
+    Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping, AnyFusion>;
 
 namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book()
 

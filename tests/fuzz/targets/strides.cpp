@@ -27,7 +27,8 @@ FLASHBACK_FUZZ_TARGET(strides, .per_byte = 4, .constant = 8192) {
     if (file.size() >= sizeof header + 8) {
         std::memcpy(&header, file.data(), sizeof header);
         if (const auto parts = detail::stride_parts(header, file.subspan(sizeof header))) {
-            const std::uint64_t checksum = detail::stride_checksum(header, parts->entries, parts->passage_ends, parts->scores, parts->tokens);
+            const std::uint64_t checksum =
+                detail::stride_checksum(header, parts->entries, parts->passage_ends, parts->scores, parts->tokens);
             std::memcpy(file.data() + file.size() - 8, &checksum, sizeof checksum);
         }
     }
