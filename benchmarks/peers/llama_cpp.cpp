@@ -132,7 +132,7 @@ void compare(const std::string& path, std::size_t positions, std::size_t threads
     std::vector<fb::TokenId> tokens(positions);
     for (fb::TokenId& token : tokens) token = static_cast<fb::TokenId>(random.below(model->config.vocab));
 
-    fb::PagedSession trunk{model, {.window = positions + 64, .piece = 512, .executor = pool, .cache = fb::DType::f16}};
+    fb::PagedSession trunk{model, {.piece = 512, .executor = pool, .cache = fb::DType::f16}};
     const auto logits = trunk.evaluate(tokens);
     Peer peer{path, positions, threads};
     peer.read(tokens);
@@ -157,7 +157,7 @@ void compare(const std::string& path, std::size_t positions, std::size_t threads
         {"save to memory", median_seconds(nothing, [&] { ours = fb::save_session(trunk); }), median_seconds(nothing, [&] {
              check(llama_state_seq_get_data(peer.context.get(), saved.data(), saved.size(), 0) > 0, "no state");
          })});
-    fb::PagedSession restored{model, {.window = positions + 64, .piece = 512, .executor = pool, .cache = fb::DType::f16}};
+    fb::PagedSession restored{model, {.piece = 512, .executor = pool, .cache = fb::DType::f16}};
     rows.push_back(
         {"restore from memory", median_seconds([&] { restored.truncate(0); }, [&] { fb::restore_session(restored, ours); }),
          median_seconds(
