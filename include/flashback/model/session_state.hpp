@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/format/mapped_file.hpp"
+#include "flashback/kv/kv_bytes.hpp"
 #include "flashback/kv/kv_state.hpp"
 #include "flashback/model/session.hpp"
 
@@ -41,7 +42,11 @@ struct RestoreOptions {
 /// Cost      a copy of the positions
 template <class Cache>
 std::vector<std::byte> save_session(const BasicSession<Cache>& session) {
+    KVShape shape = session.cache().shape();
+    shape.positions = session.plain_size();
     std::vector<std::byte> bytes;
+    bytes.reserve(kv_bytes(shape) + session.plain_size() * (sizeof(TokenId) + 1) +
+                  4096);  // and checksums: rarely more than it takes
     session.save([&](std::span<const std::byte> some) { bytes.insert(bytes.end(), some.begin(), some.end()); });
     return bytes;
 }
