@@ -309,19 +309,12 @@ inline std::vector<Passage> passages_of(const RetrievedStride& stride) {
     return passages;
 }
 
-/// The length of what `plan(context)` plans, with the context that a layout gives it: the oldest tokens go if a window is too short.
+/// Calls `plan(length)`, which gives the length of the whole, for a context of `length` tokens, or fewer: passages may replace some of it,
+/// and the oldest go if a window is too short.
 /// Throws    Error{contract}; Error{window}
 template <class Plan>
-void plan_within(const RetrievedStride& stride, std::span<const PassageGroup> groups, std::size_t targets,
-                 const StrideLayout& how, const Plan& plan) {
-    std::size_t length = stride.context;
+void plan_within(std::size_t length, std::size_t replaced, std::size_t targets, const StrideLayout& how, const Plan& plan) {
     if (how.passages_replace_text) {
-        std::size_t replaced = 0;  // in the branch that reads most
-        for (const PassageGroup& group : groups) {
-            std::size_t tokens = 0;
-            for (std::size_t i = 0; i < group.count; ++i) tokens += stride.passage(group.first + i).size();
-            replaced = std::max(replaced, tokens);
-        }
         FLASHBACK_ASSERT(length > replaced, "passages of ", replaced, " tokens replace all of a context of ", length,
                          ", expected a longer one");
         length -= replaced;
@@ -370,7 +363,8 @@ StridePlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& p
     const std::string wrong = wrong_groups(fusion_of(policies), scratch.groups, passages.size());
     FLASHBACK_ASSERT(wrong.empty(), wrong);
     StridePlan plan;
-    detail::plan_within(stride, scratch.groups, planned.targets, how, [&](std::size_t length) {
+    const std::size_t replaced = most_tokens_of(scratch.groups, passages);
+    detail::plan_within(stride.context, replaced, planned.targets, how, [&](std::size_t length) {
         ContextParts parts{how.head, passages, planned.text.subspan(stride.at - length, length), {}, planned.held_plain};
         if (scratch.groups.size() == 1) {
             parts.passages = scratch.fused.grouped.of(passages, scratch.groups.front());

@@ -302,7 +302,6 @@ private:
     void plan();
     bool make_room(const FullWindow& full);
     bool find_evicted();
-    std::size_t passages_in_text() const;
     std::size_t plan_groups();
     std::size_t plan_text();
     std::size_t plan_branches();

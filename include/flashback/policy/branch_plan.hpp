@@ -77,6 +77,18 @@ private:
     Passage joined_;
 };
 
+/// Tokens of the passages in that group where they are most, without what marks them.
+/// Requires  there are as many passages as the groups take
+inline std::size_t most_tokens_of(std::span<const PassageGroup> groups, std::span<const Passage> passages) {
+    std::size_t most = 0;
+    for (const PassageGroup& group : groups) {
+        std::size_t tokens = 0;
+        for (const Passage& passage : passages.subspan(group.first, group.count)) tokens += passage.tokens.size();
+        most = std::max(most, tokens);
+    }
+    return most;
+}
+
 /// Room for plans of branches; a plan views it and is valid until its next use.
 class FusedScratch {
 public:

@@ -63,7 +63,9 @@ void Generator<PoliciesT>::plan() {
         const std::size_t wanted = plan_groups();
         if (wanted == 0) return finish(StopReason::failed);
         if (wanted <= window) break;
-        const FullWindow full{window, wanted, state_.read_size(), passages_in_text()};
+        const bool beside = beside_of(policies_.layout()).seeing > 0;  // then passages take no room
+        const FullWindow full{window, wanted, state_.read_size(),
+                              beside ? 0 : most_tokens_of(state_.fused.groups, state_.standing.views())};
         if (!make_room(full)) return refuse(full);
     }
     evict_.count = state_.dropped - dropped;
@@ -103,20 +105,6 @@ bool Generator<PoliciesT>::make_room(const FullWindow& full) {
     state_.dropped += drop;
     state_.result.stats.dropped += drop;
     return true;
-}
-
-/// Tokens of passages that stand in the text, or in that branch where they are most.
-template <class PoliciesT>
-std::size_t Generator<PoliciesT>::passages_in_text() const {
-    if (beside_of(policies_.layout()).seeing > 0) return 0;
-    std::size_t most = 0;
-    for (const PassageGroup& group : state_.fused.groups) {
-        std::size_t tokens = 0;
-        for (const Passage& passage : state_.standing.views().subspan(group.first, group.count))
-            tokens += passage.tokens.size();
-        most = std::max(most, tokens);
-    }
-    return most;
 }
 
 /// Finds where what was dropped stands in what the model holds; false if it is not worth moving what stands behind
