@@ -297,9 +297,11 @@ public:
     void begin(std::span<const float> scores) { mixture_.weigh(detail::tempered(scores, temperature_)); }
     void operator()(const LogitRows& rows, std::span<float> out) { mixture_.mix(rows, out); }
 
+protected:
+    detail::Mixture mixture_;
+
 private:
     double temperature_;
-    detail::Mixture mixture_;
 };
 
 /// A branch for each passage; p(y) = sum over d of w(d) times the product of p(y_i | d, y_<i) over all tokens since the passages were
@@ -307,19 +309,12 @@ private:
 /// of a passage has been multiplied by the probability of what was written since. Tokens are taken one by one from this exact
 /// distribution; a search over whole texts (the paper's decoding by beams) is not done.
 /// Source    Lewis et al. 2020 (arXiv 2005.11401), RAG-Sequence
-class RagSequence {
+class RagSequence : public WeightedMixture {
 public:
     /// Throws    Error{contract} if `temperature` is no finite number above 0
-    explicit RagSequence(double temperature = 1) : temperature_(temperature) { detail::check_temperature(temperature); }
+    explicit RagSequence(double temperature = 1) : WeightedMixture(temperature) {}
 
-    void groups(std::size_t passages, std::vector<PassageGroup>& out) const { detail::one_group_each(passages, out); }
-    void begin(std::span<const float> scores) { mixture_.weigh(detail::tempered(scores, temperature_)); }
-    void operator()(const LogitRows& rows, std::span<float> out) { mixture_.mix(rows, out); }
     void took(const LogitRows& rows, TokenId token) { mixture_.learn(rows, token); }
-
-private:
-    double temperature_;
-    detail::Mixture mixture_;
 };
 
 /// The fusion of policies; those that have no slot for one read all passages in one text.
