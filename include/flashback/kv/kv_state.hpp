@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/core/executor.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/kv/detail/kv_state_parts.hpp"
 #include "flashback/kv/kv_cache.hpp"
@@ -41,30 +42,32 @@ struct KVStateKey {
 ///
 /// Requires  the cache holds at least as many positions as there are tokens
 /// Throws    what the sink throws; std::bad_alloc
-/// Cost      reads the keys and values twice
+/// Cost      reads the keys and values twice; no copy, except of the last page; `executor` computes the checksums
 template <KVCache Cache, class Sink>
-void write_kv_state(const KVStateKey& key, const Cache& cache, Sink&& sink) {
+void write_kv_state(const KVStateKey& key, const Cache& cache, Sink&& sink, ExecutorRef executor = {}) {
     const KVShape shape = cache.shape();
     const std::size_t pages = detail::tiles_of(key.tokens.size());
-    std::vector<std::byte> tile(detail::tile_bytes(shape));
-    const auto each_tile = [&](std::size_t page, auto&& visit) {
+    const auto each_tile = [&](std::size_t page, std::span<std::byte> tile, auto&& visit) {
         const std::size_t positions = std::min(tile_positions, key.tokens.size() - page * tile_positions);
         for (std::size_t layer = 0; layer < shape.layers; ++layer) {
             for (std::size_t head = 0; head < shape.kv_heads; ++head) {
-                detail::copy_tile(cache.tile(layer, head, page), shape, positions, tile.data(), true);
-                visit(std::span<const std::byte>{tile});
+                visit(detail::whole_tile(cache.tile(layer, head, page), shape, positions, tile));
             }
         }
     };
     std::vector<std::byte> front = detail::kv_state_front(key.fingerprint, shape, key.tokens);
-    for (std::size_t page = 0; page < pages; ++page) {
+    std::vector<std::uint64_t> sums(pages);
+    executor.run(pages, [&](std::size_t page) {
+        std::vector<std::byte> tile(detail::tile_bytes(shape));
         Fingerprint sum;
-        each_tile(page, [&](std::span<const std::byte> bytes) { sum.add(bytes); });
-        detail::append_number(front, sum.value());
-    }
+        each_tile(page, tile, [&](std::span<const std::byte> bytes) { sum.add(bytes); });
+        sums[page] = sum.value();
+    });
+    for (const std::uint64_t sum : sums) detail::append_number(front, sum);
     detail::append_number(front, detail::kv_state_sum(front));
     sink(std::span<const std::byte>{front});
-    for (std::size_t page = 0; page < pages; ++page) each_tile(page, sink);
+    std::vector<std::byte> tile(detail::tile_bytes(shape));
+    for (std::size_t page = 0; page < pages; ++page) each_tile(page, tile, sink);
 }
 
 /// What was read of a state.

@@ -235,7 +235,7 @@ public:
     /// Throws    as write_kv_state
     template <class Sink>
     void save(Sink&& sink) const {
-        write_kv_state({fingerprint(), tokens().first(plain_size())}, cache_.text(), sink);
+        write_kv_state({fingerprint(), tokens().first(plain_size())}, cache_.text(), sink, options_.executor);
     }
 
     /// Holds up to `positions` positions that `read` gives, in place of what it holds, and gives their number; restore_session has the usual

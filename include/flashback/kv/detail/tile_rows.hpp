@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstring>
 #include <new>
+#include <span>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
@@ -110,6 +111,15 @@ inline void copy_tile(const KVTile& from, const KVShape& shape, std::size_t posi
         std::memcpy(to + elements, from.keys + elements, positions * sizeof(float));
         std::memcpy(to + half + elements, from.values + elements, positions * sizeof(float));
     }
+}
+
+/// The bytes of a tile with 0 behind its first positions: where they lie if the tile is full and in one piece, else a copy in `scratch`.
+/// Shape     scratch (tile_bytes)
+inline std::span<const std::byte> whole_tile(const KVTile& from, const KVShape& shape, std::size_t positions,
+                                             std::span<std::byte> scratch) noexcept {
+    if (positions == tile_positions && from.values == from.keys + tile_bytes(shape) / 2) return {from.keys, tile_bytes(shape)};
+    copy_tile(from, shape, positions, scratch.data(), true);
+    return scratch;
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail
