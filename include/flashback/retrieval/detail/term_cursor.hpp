@@ -39,7 +39,8 @@ public:
             while (rest_at_ < rest_.size && rest_.passages[rest_at_] < begin) ++rest_at_;
             if (rest_at_ < rest_.size && rest_.passages[rest_at_] < end) most = std::max(most, term_->impact);
         }
-        return most == 0 ? 0 : static_cast<std::uint32_t>(std::ceil(units_per_step_ * most)) + 1;
+        if (most == 0) return 0;
+        return static_cast<std::uint32_t>(std::ceil(std::min(units_per_step_ * most, static_cast<double>(weight_)))) + 1;
     }
 
     /// Adds what the passages in [begin, end) get to their scores.
