@@ -3,6 +3,7 @@
 
 #include "flashback/core/retriever.hpp"
 #include "flashback/retrieval/passages.hpp"
+#include "flashback/text/tokenizer.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -5,6 +5,7 @@
 #include "flashback/core/retriever.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/passages.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include <algorithm>
@@ -20,10 +21,18 @@
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
+namespace detail {
+
+inline Codec codec_for(const Tokenizer& tokenizer, const Bm25Options& options) {
+    Codec codec = codec_of(tokenizer);
+    if (!options.passage_head) codec.head.clear();
+    return codec;
+}
+
+}  // namespace detail
 
 FLASHBACK_DETAIL_ONCE Bm25Index::Bm25Index(std::vector<Document> documents, Tokenizer tokenizer, const Bm25Options& options)
-    : passages_(std::move(documents), tokenizer, options.passage_tokens,
-                options.passage_head ? tokenizer.passage_head() : TokenSpan{}),
+    : passages_(std::move(documents), detail::codec_for(tokenizer, options), options.passage_tokens),
       tokenizer_(std::move(tokenizer)) {
     build(options);
 }
