@@ -3,6 +3,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/corpus.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include <iomanip>

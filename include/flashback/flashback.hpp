@@ -114,6 +114,8 @@
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/codec.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "flashback/retrieval/cut_document.hpp"
+#include "flashback/retrieval/document.hpp"
 #include "flashback/retrieval/passages.hpp"
 #include "flashback/retrieval/token_analyzer.hpp"
 #include "flashback/retrieval/tokenizer_codec.hpp"

@@ -6,6 +6,7 @@
 #include "flashback/format/safetensors.hpp"
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/corpus.hpp"
 #include "support/byte_level_vocabulary.hpp"
 #include "support/faults.hpp"
 #include "support/gguf_bytes.hpp"

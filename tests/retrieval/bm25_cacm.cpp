@@ -1,4 +1,5 @@
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/corpus.hpp"
 #include "support/shared.hpp"
 
 #include <fstream>

@@ -3,6 +3,7 @@
 
 #include "flashback/core/config.hpp"
 #include "flashback/format/mapped_file.hpp"
+#include "flashback/retrieval/document.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -12,13 +13,6 @@
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
-
-/// A document of a collection; all text is valid UTF-8.
-struct Document {
-    std::string id;  ///< unique in its corpus
-    std::string title;
-    std::string text;  ///< everything to read and to search; begins with the title if the file has it apart
-};
 
 /// A collection of documents.
 struct Corpus {

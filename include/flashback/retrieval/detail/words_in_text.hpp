@@ -177,10 +177,13 @@ bool next_run(std::string_view text, std::size_t& at, TextRun& run) noexcept {
     return false;
 }
 
-/// Whether a character is in normal form C whatever stands around it, as far as that can be told at a glance.
+/// Whether texts of such characters only are in normal form C, as far as that can be told at a glance: none of them is composed
+/// differently, none joins the one before it, and the only one with a combining class is the virama of Devanagari.
 constexpr bool is_settled(char32_t c) noexcept {
-    return c < 0x300 || (c >= 0x388 && c < 0x483) || (c >= 0x48a && c < 0x590) || (c >= 0x3041 && c < 0x3097) ||
-           (c >= 0x30a1 && c < 0x3100) || (c >= 0x3400 && c < 0xa000) || (c >= 0xac00 && c < 0xd7a4);
+    constexpr CodePointRange settled[]{{0, 0x2ff},       {0x388, 0x482},   {0x48a, 0x58f},   {0x5d0, 0x5ea},  {0x620, 0x64a},
+                                       {0x671, 0x6d3},   {0x900, 0x93b},   {0x93d, 0x94d},   {0xe01, 0xe37},  {0xe40, 0xe47},
+                                       {0x3041, 0x3096}, {0x30a1, 0x30ff}, {0x3400, 0x9fff}, {0xac00, 0xd7a3}};
+    return c < 0x300 || lies_in(settled, c);
 }
 
 /// Writes runs in normal form C, in lower case, without what is invisible. Its buffers are used again.
