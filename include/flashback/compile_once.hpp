@@ -64,6 +64,8 @@ FLASHBACK_DETAIL_GEMMS()
 #include "flashback/model/detail/random_transformer.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/retrieval/detail/bm25_index.hpp"
+#include "flashback/retrieval/detail/index_writer.hpp"
+#include "flashback/retrieval/detail/open_index.hpp"
 #include "flashback/retrieval/detail/cut_document.hpp"
 #include "flashback/retrieval/detail/passages.hpp"
 #include "flashback/retrieval/detail/tokenizer_codec.hpp"

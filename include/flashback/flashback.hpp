@@ -116,6 +116,7 @@
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/retrieval/cut_document.hpp"
 #include "flashback/retrieval/document.hpp"
+#include "flashback/retrieval/index_writer.hpp"
 #include "flashback/retrieval/passages.hpp"
 #include "flashback/retrieval/token_analyzer.hpp"
 #include "flashback/retrieval/tokenizer_codec.hpp"

@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -137,4 +138,5 @@ static_assert(BatchRetriever<const Bm25Index>);
 
 #if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/retrieval/detail/bm25_index.hpp"
+#include "flashback/retrieval/detail/open_index.hpp"
 #endif

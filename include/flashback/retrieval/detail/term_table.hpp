@@ -4,6 +4,7 @@
 #include "flashback/core/config.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +15,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A hash table with open addressing, whose terms lie in large pieces of memory: building an index looks up every word of the text.
+/// A hash table with open addressing, whose slots hold the first bytes of a term: building an index looks up every word of the text, and
+/// each place in memory that it has to look at for that is a wait.
 class TermTable {
 public:
     TermTable() : slots_(1024) {}
@@ -24,37 +26,43 @@ public:
 
     /// The number of a term, which is new if it is size() before the call.
     std::uint32_t add(std::string_view word) {
-        const std::uint64_t hash = hash_of(word);
-        const auto tag = static_cast<std::uint32_t>(hash >> 32);
-        std::size_t at = hash & (slots_.size() - 1);
+        const Head head = head_of(word);
+        std::size_t at = hash_of(head, word) & (slots_.size() - 1);
         for (; slots_[at].number != none; at = (at + 1) & (slots_.size() - 1)) {
-            if (slots_[at].tag == tag && words_[slots_[at].number] == word) return slots_[at].number;
+            const Slot& slot = slots_[at];
+            if (slot.head == head && slot.bytes == word.size() && (word.size() <= sizeof(Head) || words_[slot.number] == word))
+                return slot.number;
         }
         const auto number = static_cast<std::uint32_t>(words_.size());
         words_.push_back(keep(word));
-        slots_[at] = {tag, number};
+        slots_[at] = {head, static_cast<std::uint32_t>(word.size()), number};
         if (words_.size() * 2 > slots_.size()) grow();
         return number;
     }
 
 private:
     static constexpr std::uint32_t none = UINT32_MAX;
+    using Head = std::array<std::uint64_t, 2>;  // the first 16 bytes of a term, filled up with zeros
     struct Slot {
-        std::uint32_t tag = 0, number = none;
+        Head head{};
+        std::uint32_t bytes = 0;
+        std::uint32_t number = none;
     };
 
-    static std::uint64_t hash_of(std::string_view word) noexcept {
+    static Head head_of(std::string_view word) noexcept {
+        Head head{};
+        std::memcpy(head.data(), word.data(), std::min(word.size(), sizeof(Head)));
+        return head;
+    }
+    static std::size_t hash_of(const Head& head, std::string_view word) noexcept {
         constexpr std::uint64_t factor = 0x9e3779b97f4a7c15u;
-        std::uint64_t hash = word.size() * factor;
-        while (!word.empty()) {
-            std::uint64_t piece = 0;
-            const std::size_t some = std::min<std::size_t>(word.size(), 8);
-            std::memcpy(&piece, word.data(), some);
-            hash = (std::rotl(hash, 29) ^ piece) * factor;
-            word.remove_prefix(some);
+        std::uint64_t hash = (std::rotl((head[0] + word.size()) * factor, 29) ^ head[1]) * factor;
+        for (std::size_t at = sizeof(Head); at < word.size(); at += 8) {
+            std::uint64_t piece_of_it = 0;
+            std::memcpy(&piece_of_it, word.data() + at, std::min<std::size_t>(word.size() - at, 8));
+            hash = (std::rotl(hash, 29) ^ piece_of_it) * factor;
         }
-        hash ^= hash >> 32;
-        return hash * factor ^ hash >> 29;
+        return (hash ^ hash >> 32) * factor >> 16;
     }
     std::string_view keep(std::string_view word) {
         if (word.size() > left_) {
@@ -70,11 +78,11 @@ private:
     }
     void grow() {
         std::vector<Slot> slots(slots_.size() * 2);
-        for (std::uint32_t number = 0; number < words_.size(); ++number) {
-            const std::uint64_t hash = hash_of(words_[number]);
-            std::size_t at = hash & (slots.size() - 1);
+        for (const Slot& slot : slots_) {
+            if (slot.number == none) continue;
+            std::size_t at = hash_of(slot.head, words_[slot.number]) & (slots.size() - 1);
             while (slots[at].number != none) at = (at + 1) & (slots.size() - 1);
-            slots[at] = {static_cast<std::uint32_t>(hash >> 32), number};
+            slots[at] = slot;
         }
         slots_ = std::move(slots);
     }
