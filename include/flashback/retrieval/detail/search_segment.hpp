@@ -82,8 +82,10 @@ private:
         for (Bound& bound : bounds_) bound.up_to = sum += bound.most;
         const std::uint32_t threshold = top.threshold();
         if (sum < threshold) return;
-        std::size_t optional = 0;  // terms that alone are too little
-        while (bounds_[optional].up_to < threshold) ++optional;
+        // Terms that are too little without the others. Half of the threshold is the bound, because to look a term up for a passage costs
+        // several times as much as to add a posting.
+        std::size_t optional = 0;
+        while (bounds_[optional].up_to < threshold - threshold / 2) ++optional;
         for (std::size_t i = optional; i < bounds_.size(); ++i) cursors_[bounds_[i].cursor].add(begin, end, scores_.data());
         take_candidates(begin, end, threshold - (optional == 0 ? 0 : bounds_[optional - 1].up_to));
         for (std::size_t i = optional; i > 0 && !candidates_.empty(); --i) {
