@@ -8,6 +8,7 @@
 #include "flashback/kv/block_file_writer.hpp"
 #include "flashback/policy/wrapper.hpp"
 #include "flashback/retrieval/passages.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 #include "markers.hpp"
 #include "progress.hpp"
 
@@ -51,8 +52,7 @@ void index(const IndexOptions& options) {
     fb::Session& session = engine.session;
     const auto wrapper = wrapper_of(markers_of(options.markers, tokenizer, session.adapter()));
     // The passages of Bm25Index, which `generate` searches.
-    const fb::Passages passages{open_corpus(options.corpus).documents, tokenizer, options.passage_tokens,
-                                tokenizer.passage_head()};
+    const fb::Passages passages{open_corpus(options.corpus).documents, fb::codec_of(tokenizer), options.passage_tokens};
     if (passages.size() == 0)
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the corpus '", options.corpus, "' has no passage, expected at least one");
 

@@ -51,6 +51,11 @@ TEST_CASE("english: endings go") {
     CHECK(terms("running runs flies happy relational conditional ponies") ==
           Terms{"run", "run", "fli", "happi", "relat", "condit", "poni"});
     CHECK(terms("generalizations oscillators hopefulness") == Terms{"gener", "oscil", "hope"});
+    // Where Lucene follows Porter's program, and not his paper.
+    CHECK(terms("possibly possible assemblies assembly assemble reliably") ==
+          Terms{"possibl", "possibl", "assembl", "assembl", "assembl", "reliabl"});
+    CHECK(terms("technology technologies technological apology logy blog bly bli logi") ==
+          Terms{"technolog", "technolog", "technolog", "apolog", "logi", "blog", "bly", "bli", "logi"});
     CHECK(terms("us xs gas \u00e9s") == Terms{"us", "xs", "ga", "\u00e9s"});  // two letters stay
     CHECK(terms("na\u00efvet\u00e9s") == Terms{"na\u00efvet\u00e9"});
 }

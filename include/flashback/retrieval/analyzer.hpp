@@ -13,12 +13,15 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The policy by which text becomes terms. Documents and queries go the same way. Several threads may call one analyzer at once.
+/// The policy by which text becomes terms. Documents and queries go the same way. Several threads may call one analyzer at
+/// once.
 ///
-/// | expression               | result                             | meaning                                               |
-/// |--------------------------|------------------------------------|-------------------------------------------------------|
-/// | `a.analyze(text, on_term)` |                                  | calls `on_term(std::string_view)` for each term, in the order of the text; a view is valid during its call |
-/// | `a.name()`               | converts to `std::string_view`     | what an index stores; analyzers that give other terms have other names |
+/// | expression                 | result                         | meaning                                                   |
+/// |----------------------------|--------------------------------|-----------------------------------------------------------|
+/// | `a.analyze(text, on_term)` |                                | calls `on_term(std::string_view)` for each term, in order |
+/// | `a.name()`                 | converts to `std::string_view` | what an index stores: other terms, other name             |
+///
+/// The view of a term is valid during its call.
 template <class A>
 concept Analyzer = requires(const A& analyzer, std::string_view text, FunctionRef<void(std::string_view)> on_term) {
     analyzer.analyze(text, on_term);
@@ -28,11 +31,13 @@ concept Analyzer = requires(const A& analyzer, std::string_view text, FunctionRe
 /// The words of a text in lower case, whatever language they are in ("words").
 ///
 /// - A word is a run of Unicode letters, marks and digits.
-/// - Scripts without spaces (Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar) give the pairs of neighbours in a run, each a letter with
-///   its marks; a letter that stands alone is a term by itself.
+/// - Scripts without spaces (Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar) give the pairs of neighbours in a run, each a
+///   letter with its marks; a letter that stands alone is a term by itself.
 /// - Canonically equivalent texts, such as normal forms C and D, give the same terms.
-/// - Characters that nobody sees, such as a soft hyphen or a zero width joiner, are left out and part no word. A zero width space parts.
-/// - `++` or `#` right after a word belongs to it unless a letter, mark or digit follows: `C++`, `C#` and `g++` differ from `c` and `g`.
+/// - Characters that nobody sees, such as a soft hyphen or a zero width joiner, are left out and part no word. A zero width
+///   space parts.
+/// - `++` or `#` right after a word belongs to it unless a letter, mark or digit follows: `C++`, `C#` and `g++` differ from `c`
+///   and `g`.
 /// - Of a term that is longer than 255 bytes, only the whole characters in the first 255 bytes stay.
 ///
 /// Bytes that are not UTF-8 part words.

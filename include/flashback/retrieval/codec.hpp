@@ -18,8 +18,8 @@ struct Codec {
     /// The tokens of a text, without head.
     std::function<std::vector<TokenId>(std::string_view)> encode = {};
 
-    /// The bytes that tokens add to a text that stands before them. So those of a sequence are those of its parts, one after the
-    /// other. What `encode` made of a text gives that text; white space may be added in front.
+    /// The bytes that tokens add to a text that stands before them. So those of a sequence are those of its parts, one after
+    /// the other. What `encode` made of a text gives that text; white space may be added in front.
     std::function<std::string(TokenSpan)> decode = {};
 
     /// A number of the vocabulary: other tokens, other number.

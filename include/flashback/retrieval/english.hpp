@@ -1,6 +1,7 @@
-/// \file English text as terms: stemmed, and without words that say nothing. Needs libstemmer; CMake: link `flashback::english`.
+/// \file English text as terms: stemmed, and without words that say nothing.
 ///
-/// The umbrella does not include this header, because libstemmer may be absent.
+/// It needs libstemmer; CMake: link `flashback::english`. The umbrella does not include this header, because libstemmer may be
+/// absent.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -18,10 +19,10 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// English as Lucene's EnglishAnalyzer reads it ("english").
 ///
-/// 1. A word is letters, marks, digits and `_`. Between two letters stand also `'` `.` `:` and a middle dot, between two digits `'` `.`
-///    `,` and `;`. So `don't`, `u.s.a` and `3.14` are one word each, and `C++` is `c`.
+/// 1. A word is letters, marks, digits and `_`. Between two letters stand also `'` `.` `:` and a middle dot, between two digits
+///    `'` `.` `,` and `;`. So `don't`, `u.s.a` and `3.14` are one word each, and `C++` is `c`.
 /// 2. `'s` at the end goes; upper case becomes lower case; 33 words that are in every text go.
-/// 3. Porter's algorithm takes endings off words of three letters and more.
+/// 3. Porter's algorithm, as in his own program, takes endings off words of three letters and more.
 ///
 /// Scripts without spaces, equivalent texts, invisible characters, long terms and bytes that are not UTF-8: as WordAnalyzer.
 /// Cost      some 200 ns for a word; a stemmer for each thread

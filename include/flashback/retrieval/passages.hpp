@@ -13,7 +13,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The passages of a collection. It owns the documents and the tokens, and gives views; a text that a document has is not copied.
+/// The passages of a collection. It owns the documents and the tokens, and gives views; a text that a document has is not
+/// copied.
 class Passages {
 public:
     /// Cuts documents into passages of at most `most_tokens` tokens, as `cut_document` does.

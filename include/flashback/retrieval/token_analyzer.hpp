@@ -16,8 +16,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The tokens that a model's engine makes of a text ("tokens " and the fingerprint of the codec): each term is the four bytes of a
-/// token's id, the lowest first.
+/// The tokens that a model's engine makes of a text ("tokens " and the fingerprint of the codec). Each term is the four bytes
+/// of a token's id, the lowest first.
 /// Cost      what the codec takes to encode
 class TokenAnalyzer {
 public:
