@@ -162,7 +162,7 @@ TEST_CASE("faults: an index is built and asked, or nothing is left") {
     with_each_fault(
         Fault::allocation, [] { return Ready{}; },
         [](Ready& ready) {
-            const Bm25Index index{std::move(ready.documents), ready.tokenizer, {.passage_tokens = 40}};
+            const Bm25Index index{std::move(ready.documents), codec_of(ready.tokenizer), {.passage_tokens = 40}};
             const std::vector<TokenId> query = ready.tokenizer.encode("second");
             if (index.retrieve({.tokens = query, .text = {}}, 1).empty()) FAIL_CHECK("found wrongly");
         },
