@@ -113,6 +113,8 @@
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/retrieval/passages.hpp"
+#include "flashback/retrieval/rank_metrics.hpp"
+#include "flashback/retrieval/trec.hpp"
 #include "flashback/simd/activation.hpp"
 #include "flashback/simd/activations.hpp"
 #include "flashback/simd/adamw.hpp"
