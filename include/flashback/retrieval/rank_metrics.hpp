@@ -46,7 +46,7 @@ RankMetrics measure_ranking(std::span<const ScoredDocument> ranking, const TrecQ
 
 /// What becomes of queries that have judgements but no results.
 enum class MissingQueries : std::uint8_t {
-    leave_out,  ///< they do not count, as with trec_eval by itself
+    leave_out,  ///< they do not count, as with trec_eval 9 by itself
     zero,       ///< they count as 0, as with trec_eval -c
 };
 
