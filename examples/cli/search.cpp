@@ -1,15 +1,14 @@
 #include "common.hpp"
 #include "files_of_command.hpp"
-#include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "flashback/retrieval/trec.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include <iomanip>
 #include <iostream>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -87,22 +86,13 @@ void write_run(const SearchOptions& options) {
     files.check();
     const flashback::Corpus queries = open_corpus(options.queries);
     const flashback::Bm25Index index = open_index(options);
-    std::ostringstream run;
-    run << std::fixed << std::setprecision(6);
-    const auto column = [](std::string_view id) {
-        if (id.empty() || id.find_first_of(" \t\n\r") != id.npos) {
-            FLASHBACK_THROW(flashback::ErrorCode::corpus, "a TREC run separates columns by blanks and cannot hold the id '",
-                            flashback::printable(id), "'");
-        }
-        return id;
-    };
+    flashback::TrecRun run;
     for (const flashback::Document& query : queries.documents) {
-        std::size_t rank = 0;
-        for (const auto& [id, score] : best_documents(index, query.text, options.top_k)) {
-            run << column(query.id) << " Q0 " << column(id) << ' ' << ++rank << ' ' << score << " flashback\n";
-        }
+        auto& ranking = run.rankings[query.id];
+        for (const auto& [id, score] : best_documents(index, query.text, options.top_k))
+            ranking.push_back({std::string{id}, score});
     }
-    write_whole(options.run_file, run.str());
+    flashback::write_run(options.run_file, run);
     if (options.json) {
         print({{"documents", index.passages().documents().size()},
                {"passages", index.passages().size()},

@@ -244,6 +244,17 @@ struct Corpus;
 class Passages;
 struct Bm25Options;  // passages of 128 tokens, k1 0.9, b 0.4
 class Bm25Index;
+struct TrecQrels;
+struct ScoredDocument;
+struct TrecRun;
+struct RankMetrics;
+struct RankMetric;
+enum class MissingQueries : std::uint8_t;
+struct QueryMetrics;
+struct RunMetrics;
+struct BootstrapOptions;  // 9999 resamples
+struct MeanDifference;
+struct RunComparison;
 
 // decoder
 struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
