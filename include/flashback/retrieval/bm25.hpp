@@ -51,11 +51,12 @@ struct OpenIndexOptions {
 
 /// What the folder of an index says of itself.
 struct IndexInfo {
-    std::string analyzer;             ///< its name
-    std::uint64_t codec = 0;          ///< fingerprint of the codec that cut the passages; 0: documents are whole
-    std::size_t passage_tokens = 0;   ///< 0: documents are whole
+    std::string analyzer;            ///< its name
+    std::uint64_t codec = 0;         ///< fingerprint of the codec that cut the passages; 0: documents are whole
+    std::size_t passage_tokens = 0;  ///< 0: documents are whole
     std::size_t segments = 0;
-    Bm25Formula formula = {};         ///< what its bounds were computed with
+    Bm25Formula formula = {};       ///< what its bounds were computed with
+    std::uint64_t fingerprint = 0;  ///< of the list of its files: another number for another state
 };
 
 /// Reads what an index says of itself.
@@ -117,6 +118,10 @@ public:
 
     /// Like `retrieve`, but by text, and with numbers instead of views.
     std::vector<Hit> search(std::string_view text, std::size_t k, Accept accept = {}) const;
+
+    /// Calls `on_passage` for all passages, without those of documents that were removed.
+    /// Throws    what `on_passage` throws; Error{format} if a file is damaged
+    void for_each_passage(FunctionRef<void(const Passage&)> on_passage) const;
 
     /// A passage by the number that `search` gives. The id is that of its document if that has no other, else as cut_document says.
     /// Throws    Error{contract} for a number that no passage has; Error{format} if a file is damaged

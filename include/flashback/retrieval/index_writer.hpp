@@ -22,11 +22,12 @@ class IndexWriterState;
 /// How an IndexWriter makes passages and terms.
 struct IndexWriterOptions {
     AnyAnalyzer analyzer = {};
-    std::optional<Codec> codec = std::nullopt;     ///< what documents are cut with; without one they stay whole
-    std::size_t passage_tokens = 128;              ///< the most tokens of a passage
-    Bm25Formula formula = {};                      ///< what searches are expected to use; others are slower, not wrong
-    std::size_t batch_bytes = std::size_t{1} << 26;  ///< text that is held before it becomes segments; memory for about six times as much
-    ExecutorRef executor = {};                     ///< where segments are built
+    std::optional<Codec> codec = std::nullopt;  ///< what documents are cut with; without one they stay whole
+    std::size_t passage_tokens = 128;           ///< the most tokens of a passage
+    Bm25Formula formula = {};                   ///< what searches are expected to use; others are slower, not wrong
+    std::size_t batch_bytes = std::size_t{1}
+                              << 26;  ///< text that is held before it becomes segments; memory for about six times as much
+    ExecutorRef executor = {};        ///< where segments are built
 };
 
 /// Writes an index into a folder. What was committed can be read, by any number of processes, while more is added: a reader has the index as

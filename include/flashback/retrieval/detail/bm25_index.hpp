@@ -77,11 +77,13 @@ struct Bm25Query {
             if (having > 0) sum += weights.back();
         }
         units = sum == 0 ? 1 : std::exp2(30 - std::ceil(std::log2(sum)));
-        for (const Found& its : found) terms[its.segment].push_back({its.term, static_cast<float>(weights[its.number] * units)});
+        for (const Found& its : found)
+            terms[its.segment].push_back({its.term, static_cast<float>(weights[its.number] * units)});
     }
 };
 
-inline std::vector<ScoredPassage> best_passages(const Bm25Parts& parts, const Bm25Query& query, std::size_t k, Bm25Index::Accept accept) {
+inline std::vector<ScoredPassage> best_passages(const Bm25Parts& parts, const Bm25Query& query, std::size_t k,
+                                                Bm25Index::Accept accept) {
     TopPassages top{parts.segments, std::min(k, parts.first_passage.back()), accept};
     for (std::uint32_t s = 0; s < parts.segments.size(); ++s)
         search_segment({parts.segments[s].segment, s, &parts.norms, parts.excess[s], query.terms[s]}, k, top);
@@ -90,7 +92,8 @@ inline std::vector<ScoredPassage> best_passages(const Bm25Parts& parts, const Bm
 
 inline std::string text_of_query(const Bm25Parts& parts, const Query& query) {
     if (!query.text.empty() || query.tokens.empty()) return std::string{query.text};
-    FLASHBACK_ASSERT(parts.codec && parts.codec->decode, "an index without a codec cannot read a query of tokens, expected text");
+    FLASHBACK_ASSERT(parts.codec && parts.codec->decode,
+                     "an index without a codec cannot read a query of tokens, expected text");
     return parts.codec->decode(query.tokens);
 }
 
@@ -102,7 +105,9 @@ FLASHBACK_DETAIL_ONCE Bm25Index::Bm25Index(std::vector<Document> documents, cons
 FLASHBACK_DETAIL_ONCE Bm25Index::Bm25Index(std::vector<Document> documents, const Bm25Options& options)
     : parts_(detail::build_parts(std::move(documents), nullptr, options)) {}
 
-FLASHBACK_DETAIL_ONCE std::size_t Bm25Index::size() const noexcept { return parts_->first_passage.back() - parts_->gone_passages; }
+FLASHBACK_DETAIL_ONCE std::size_t Bm25Index::size() const noexcept {
+    return parts_->first_passage.back() - parts_->gone_passages;
+}
 FLASHBACK_DETAIL_ONCE std::size_t Bm25Index::documents() const noexcept { return parts_->documents - parts_->gone_documents; }
 FLASHBACK_DETAIL_ONCE std::size_t Bm25Index::search_bytes() const noexcept {
     std::size_t bytes = 0;
@@ -120,7 +125,8 @@ FLASHBACK_DETAIL_ONCE std::vector<Passage> Bm25Index::retrieve(const Query& quer
     return found;
 }
 
-FLASHBACK_DETAIL_ONCE std::vector<std::vector<Passage>> Bm25Index::retrieve_batch(std::span<const Query> queries, std::size_t k) const {
+FLASHBACK_DETAIL_ONCE std::vector<std::vector<Passage>> Bm25Index::retrieve_batch(std::span<const Query> queries,
+                                                                                  std::size_t k) const {
     std::vector<std::vector<Passage>> answers(queries.size());
     parts_->executor.run(queries.size(), [&](std::size_t i) { answers[i] = retrieve(queries[i], k); });
     return answers;
@@ -132,6 +138,14 @@ FLASHBACK_DETAIL_ONCE std::vector<Bm25Index::Hit> Bm25Index::search(std::string_
     for (const detail::ScoredPassage& its : detail::best_passages(*parts_, looked_up, k, accept))
         hits.push_back({parts_->first_passage[its.segment] + its.passage, its.score / looked_up.units});
     return hits;
+}
+
+FLASHBACK_DETAIL_ONCE void Bm25Index::for_each_passage(FunctionRef<void(const Passage&)> on_passage) const {
+    for (const detail::LiveSegment& its : parts_->segments) {
+        for (std::size_t p = 0; p < its.segment->passages(); ++p) {
+            if (!its.deletions->has(its.segment->document_of(p))) on_passage(its.segment->passage(p));
+        }
+    }
 }
 
 FLASHBACK_DETAIL_ONCE Passage Bm25Index::operator[](std::size_t passage) const {

@@ -80,7 +80,8 @@ struct Bm25Parts {
     }
 
     std::size_t segment_of(std::size_t passage) const {
-        FLASHBACK_ASSERT(passage < first_passage.back(), "an index was asked for passage ", passage, " of ", first_passage.back());
+        FLASHBACK_ASSERT(passage < first_passage.back(), "an index was asked for passage ", passage, " of ",
+                         first_passage.back());
         const auto after = std::ranges::upper_bound(first_passage, passage);
         return static_cast<std::size_t>(after - first_passage.begin()) - 1;
     }

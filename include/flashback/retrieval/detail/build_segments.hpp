@@ -73,14 +73,16 @@ inline std::vector<std::vector<std::byte>> build_segments(std::span<const Docume
     return segments;
 }
 
-inline std::shared_ptr<const Bm25Parts> build_parts(std::vector<Document> documents, const Codec* codec, const Bm25Options& options) {
+inline std::shared_ptr<const Bm25Parts> build_parts(std::vector<Document> documents, const Codec* codec,
+                                                    const Bm25Options& options) {
     const Bm25Shape shape{options.formula.k1, options.formula.b};
     shape.check();
     {
         std::unordered_set<std::string_view> ids;
         for (const Document& document : documents) {
             if (!ids.insert(document.id).second)
-                FLASHBACK_THROW(ErrorCode::corpus, "two documents have the id '", printable(document.id), "', expected different ones");
+                FLASHBACK_THROW(ErrorCode::corpus, "two documents have the id '", printable(document.id),
+                                "', expected different ones");
         }
     }
     auto parts = std::make_shared<Bm25Parts>();

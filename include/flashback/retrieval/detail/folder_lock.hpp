@@ -23,8 +23,8 @@ public:
         if (::flock(file_, LOCK_EX | LOCK_NB) == 0) return;
         const int error = errno;
         ::close(file_);
-        FLASHBACK_THROW(ErrorCode::io, "cannot write to the index '", folder.string(), "': ",
-                        error == EWOULDBLOCK ? "another writer has it" : std::strerror(error));
+        FLASHBACK_THROW(ErrorCode::io, "cannot write to the index '", folder.string(),
+                        "': ", error == EWOULDBLOCK ? "another writer has it" : std::strerror(error));
     }
     FolderLock(const FolderLock&) = delete;
     FolderLock& operator=(const FolderLock&) = delete;

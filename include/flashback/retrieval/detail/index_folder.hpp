@@ -67,9 +67,10 @@ inline std::string shortest(double number) {
 }
 
 inline std::string manifest_text(const IndexManifest& manifest) {
-    std::string text = "flashback index 1\nanalyzer " + manifest.analyzer + "\npassages " + std::to_string(manifest.passage_tokens) + " of " +
-                       std::to_string(manifest.codec) + "\nformula " + shortest(manifest.formula.k1) + ' ' +
-                       shortest(manifest.formula.b) + "\nnext " + std::to_string(manifest.next) + '\n';
+    std::string text = "flashback index 1\nanalyzer " + manifest.analyzer + "\npassages " +
+                       std::to_string(manifest.passage_tokens) + " of " + std::to_string(manifest.codec) + "\nformula " +
+                       shortest(manifest.formula.k1) + ' ' + shortest(manifest.formula.b) + "\nnext " +
+                       std::to_string(manifest.next) + '\n';
     for (const auto& [number, gone] : manifest.segments)
         text += "segment " + std::to_string(number) + " without " + std::to_string(gone) + '\n';
     return text + "sum " + std::to_string(sum_of(text)) + '\n';
@@ -81,7 +82,8 @@ public:
     ManifestReader(std::string_view text, const std::string& name) : text_(text), name_(name) {}
 
     [[noreturn]] void refuse(std::string_view expected) const {
-        FLASHBACK_THROW(ErrorCode::format, "'", name_, "' is damaged, or no list of the files of an index: expected ", expected);
+        FLASHBACK_THROW(ErrorCode::format, "'", name_, "' is damaged, or no list of the files of an index: expected ",
+                        expected);
     }
     bool at_end() const noexcept { return text_.empty(); }
     bool starts_with(std::string_view word) const noexcept { return text_.starts_with(word); }
@@ -116,7 +118,8 @@ inline IndexManifest parse_manifest(std::string_view text, const std::string& na
     ManifestReader in{text, name};
     in.expect("flashback index ");
     if (!in.starts_with("1\n"))
-        FLASHBACK_THROW(ErrorCode::unsupported, "'", name, "' has version '", printable(in.line()), "' of an index, expected 1");
+        FLASHBACK_THROW(ErrorCode::unsupported, "'", name, "' has version '", printable(in.line()),
+                        "' of an index, expected 1");
     in.expect("1\nanalyzer ");
     manifest.analyzer = in.line();
     in.expect("\npassages ");

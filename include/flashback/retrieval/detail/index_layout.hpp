@@ -37,16 +37,16 @@ struct StoredDocument {
 };
 
 struct StoredPassage {
-    std::uint64_t at;  // in `stored`: tokens (a multiple of 4), id, text
+    std::uint64_t at;                // in `stored`: tokens (a multiple of 4), id, text
     std::uint32_t tokens, id_bytes;  // no bytes: it has the id of its document
     std::uint32_t text_bytes, document;
 };
 
 /// A full block of postings.
 struct PostingBlockEntry {
-    std::uint32_t last;       // passage
-    std::uint32_t at;         // bytes behind the first of the term
-    std::uint16_t impact;     // see impact_steps
+    std::uint32_t last;    // passage
+    std::uint32_t at;      // bytes behind the first of the term
+    std::uint16_t impact;  // see impact_steps
     std::uint8_t gap_bits, count_bits;
 };
 
@@ -78,7 +78,8 @@ struct IndexFooter {
     std::uint64_t checksum;      // of what stands in front of it
     std::array<char, 8> magic;
 };
-static_assert(sizeof(StoredDocument) == 24 && sizeof(StoredPassage) == 24 && sizeof(PostingBlockEntry) == 12 && sizeof(TermEntry) == 24);
+static_assert(sizeof(StoredDocument) == 24 && sizeof(StoredPassage) == 24 && sizeof(PostingBlockEntry) == 12 &&
+              sizeof(TermEntry) == 24);
 static_assert(sizeof(IndexFooter) == 24 * index_sections + 56);
 
 constexpr std::size_t padded_to_index(std::size_t bytes) noexcept {

@@ -34,7 +34,8 @@ public:
         if (footer_checksum(footer_) != footer_.checksum) refuse("its footer does not give its checksum");
         std::size_t end = index_alignment;
         for (const SectionEntry& section : footer_.sections) {
-            if (section.at != end || section.bytes > bytes.size() - sizeof(IndexFooter) - end) refuse("its sections do not fit");
+            if (section.at != end || section.bytes > bytes.size() - sizeof(IndexFooter) - end)
+                refuse("its sections do not fit");
             end = section.at + padded_to_index(section.bytes);
         }
         if (end + sizeof(IndexFooter) != bytes.size()) refuse("its sections do not fill it");
@@ -44,7 +45,8 @@ public:
         by_id_ = table<std::uint32_t>(IndexSection::by_id);
         blocks_ = table<PostingBlockEntry>(IndexSection::blocks);
         terms_ = table<TermEntry>(IndexSection::terms);
-        if (lengths_.size() != passages_.size() || by_id_.size() != documents_.size()) refuse("its counts contradict each other");
+        if (lengths_.size() != passages_.size() || by_id_.size() != documents_.size())
+            refuse("its counts contradict each other");
         if (passages_.size() >= UINT32_MAX) refuse("its counts are impossible");
     }
 
@@ -66,7 +68,8 @@ public:
             IndexSum sum;
             sum.add(bytes_.subspan(its.at, padded_to_index(its.bytes)));
             if (sum.value() != its.checksum)
-                FLASHBACK_THROW(ErrorCode::format, "the index file '", name, "' is damaged: section ", i, " does not give its checksum");
+                FLASHBACK_THROW(ErrorCode::format, "the index file '", name, "' is damaged: section ", i,
+                                " does not give its checksum");
         }
     }
 
@@ -126,7 +129,8 @@ public:
     }
 
     /// Decodes the passages of a full block.
-    void read_passages(const TermEntry& term, std::span<const PostingBlockEntry> its, std::size_t block, PostingBlock& out) const {
+    void read_passages(const TermEntry& term, std::span<const PostingBlockEntry> its, std::size_t block,
+                       PostingBlock& out) const {
         const PostingBlockEntry& entry = its[block];
         unpack(block_bytes(term, entry), entry.gap_bits, out.passages);
         const std::uint64_t next = block == 0 ? 0 : std::uint64_t{its[block - 1].last} + 1;

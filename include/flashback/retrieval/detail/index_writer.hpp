@@ -32,7 +32,8 @@ public:
         Bm25Shape{options.formula.k1, options.formula.b}.check();
         const std::string_view analyzer = options.analyzer.name();
         FLASHBACK_ASSERT(analyzer.find('\n') == analyzer.npos, "the name of an analyzer has a line break, expected one line");
-        FLASHBACK_ASSERT(!options.codec || options.passage_tokens > 0, "passages of an index have at most 0 tokens, expected more");
+        FLASHBACK_ASSERT(!options.codec || options.passage_tokens > 0,
+                         "passages of an index have at most 0 tokens, expected more");
         if (is_index(folder_)) {
             continue_index();
         } else {
@@ -105,7 +106,8 @@ private:
     static const std::filesystem::path& made(const std::filesystem::path& folder) {
         std::error_code error;
         std::filesystem::create_directories(folder, error);
-        if (error) FLASHBACK_THROW(ErrorCode::io, "cannot make the folder '", folder.string(), "' for an index: ", error.message());
+        if (error)
+            FLASHBACK_THROW(ErrorCode::io, "cannot make the folder '", folder.string(), "' for an index: ", error.message());
         return folder;
     }
 
@@ -136,7 +138,8 @@ private:
     /// Makes segments of what is pending.
     void flush() {
         if (pending_.empty()) return;
-        const SegmentRecipe recipe{&options_.analyzer, options_.codec ? &*options_.codec : nullptr, options_.passage_tokens, shape()};
+        const SegmentRecipe recipe{&options_.analyzer, options_.codec ? &*options_.codec : nullptr, options_.passage_tokens,
+                                   shape()};
         const std::vector<Document> documents = std::exchange(pending_, {});
         pending_ids_.clear();
         pending_bytes_ = 0;
@@ -202,7 +205,8 @@ private:
             const std::string name = entry.path().filename().string();
             const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
             const std::string_view rest = std::string_view{name}.substr(digits);
-            const bool ours = (digits > 0 && (rest.starts_with(".segment") || rest.starts_with(".gone"))) || name.starts_with("index.part");
+            const bool ours =
+                (digits > 0 && (rest.starts_with(".segment") || rest.starts_with(".gone"))) || name.starts_with("index.part");
             if (ours && !named.contains(name)) std::filesystem::remove(entry.path(), unknown);
         }
     }

@@ -15,7 +15,6 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-
 /// Calls `on_posting(passage, count)` for all postings of a term, in order.
 template <class OnPosting>
 void for_each_posting(const IndexSegment& segment, const TermEntry& term, PostingBlock& block, const OnPosting& on_posting) {
@@ -50,7 +49,8 @@ inline void merge_segments(std::span<const LiveSegment> segments, const Bm25Shap
             if (its != document) writer.document(from.document_id(its), from.title(its));
             document = its;
             const Passage passage = from.passage(p);
-            writer.passage(from.has_own_id(p) ? passage.id : std::string_view{}, passage.text, passage.tokens, from.lengths()[p]);
+            writer.passage(from.has_own_id(p) ? passage.id : std::string_view{}, passage.text, passage.tokens,
+                           from.lengths()[p]);
             number[s][p] = next++;
         }
     }

@@ -17,8 +17,8 @@ namespace detail {
 inline void check_same(const std::filesystem::path& folder, const IndexManifest& manifest, const AnyAnalyzer& analyzer,
                        const std::optional<Codec>& codec) {
     if (manifest.analyzer != analyzer.name()) {
-        FLASHBACK_THROW(ErrorCode::contract, "the index '", folder.string(), "' was made with the analyzer '", manifest.analyzer,
-                        "', but it is used with '", analyzer.name(), "'");
+        FLASHBACK_THROW(ErrorCode::contract, "the index '", folder.string(), "' was made with the analyzer '",
+                        manifest.analyzer, "', but it is used with '", analyzer.name(), "'");
     }
     if (codec && manifest.passage_tokens != 0 && manifest.codec != codec->fingerprint) {
         FLASHBACK_THROW(ErrorCode::contract, "the passages of the index '", folder.string(), "' were cut with the vocabulary ",
@@ -52,7 +52,8 @@ FLASHBACK_DETAIL_ONCE IndexInfo read_index_info(const std::filesystem::path& fol
             .codec = manifest.codec,
             .passage_tokens = manifest.passage_tokens,
             .segments = manifest.segments.size(),
-            .formula = manifest.formula};
+            .formula = manifest.formula,
+            .fingerprint = detail::sum_of(detail::manifest_text(manifest))};
 }
 
 FLASHBACK_DETAIL_ONCE Bm25Index Bm25Index::open(const std::filesystem::path& folder, const OpenIndexOptions& options) {

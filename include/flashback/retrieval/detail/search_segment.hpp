@@ -61,7 +61,8 @@ public:
 
     void run(TopPassages& top) {
         const auto passages = static_cast<std::uint32_t>(query_.segment->passages());
-        for (std::uint32_t begin = 0; begin < passages; begin += window) window_at(begin, std::min(window, passages - begin) + begin, top);
+        for (std::uint32_t begin = 0; begin < passages; begin += window)
+            window_at(begin, std::min(window, passages - begin) + begin, top);
     }
 
 private:
@@ -77,7 +78,8 @@ private:
 
     void window_at(std::uint32_t begin, std::uint32_t end, TopPassages& top) {
         for (std::uint32_t c = 0; c < cursors_.size(); ++c) bounds_[c] = {cursors_[c].bound(begin, end), 0, c};
-        std::ranges::sort(bounds_, [](const Bound& a, const Bound& b) { return a.most != b.most ? a.most < b.most : a.cursor < b.cursor; });
+        std::ranges::sort(
+            bounds_, [](const Bound& a, const Bound& b) { return a.most != b.most ? a.most < b.most : a.cursor < b.cursor; });
         std::uint32_t sum = 0;
         for (Bound& bound : bounds_) bound.up_to = sum += bound.most;
         const std::uint32_t threshold = top.threshold();

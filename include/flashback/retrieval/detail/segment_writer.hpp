@@ -80,8 +80,8 @@ public:
     void term(std::string_view word) {
         FLASHBACK_ASSERT(word.size() <= UINT16_MAX, "an index holds terms of at most 65535 bytes, found one of ", word.size());
         FLASHBACK_ASSERT(words_.size() + word.size() < UINT32_MAX, "the terms of a segment take 4 GB or more");
-        terms_.push_back({section_bytes_, 0, static_cast<std::uint32_t>(blocks_.size()), static_cast<std::uint32_t>(words_.size()),
-                          static_cast<std::uint16_t>(word.size()), 0});
+        terms_.push_back({section_bytes_, 0, static_cast<std::uint32_t>(blocks_.size()),
+                          static_cast<std::uint32_t>(words_.size()), static_cast<std::uint16_t>(word.size()), 0});
         const auto bytes = std::as_bytes(std::span{word});
         words_.insert(words_.end(), bytes.begin(), bytes.end());
         next_ = 0;

@@ -24,7 +24,11 @@ public:
     /// `weight`: units of the query for an impact of 1. `excess`: how much more an impact can be than what the segment says, because the
     /// formula has changed since.
     TermCursor(const IndexSegment& segment, const TermEntry& term, const LengthNorms& norms, float weight, double excess)
-        : segment_(&segment), term_(&term), blocks_(segment.blocks(term)), norms_(&norms), weight_(weight),
+        : segment_(&segment),
+          term_(&term),
+          blocks_(segment.blocks(term)),
+          norms_(&norms),
+          weight_(weight),
           units_per_step_(static_cast<double>(weight) * excess / impact_steps) {
         segment.read_rest(term, blocks_, rest_);
     }
@@ -48,7 +52,8 @@ public:
         const std::span<const std::uint32_t> lengths = segment_->lengths();
         const auto add_block = [&](const PostingBlock& block) {
             const auto* from = std::lower_bound(block.passages.data(), block.passages.data() + block.size, begin);
-            for (auto i = static_cast<std::size_t>(from - block.passages.data()); i < block.size && block.passages[i] < end; ++i) {
+            for (auto i = static_cast<std::size_t>(from - block.passages.data()); i < block.size && block.passages[i] < end;
+                 ++i) {
                 const std::uint32_t passage = block.passages[i];
                 scores[passage - begin] += contribution(weight_, block.counts[i], (*norms_)[lengths[passage]]);
             }
@@ -72,7 +77,8 @@ public:
         const auto* found = std::lower_bound(from, from + block.size, passage);
         if (found == from + block.size || *found != passage) return 0;
         if (full) load_counts();
-        return contribution(weight_, block.counts[static_cast<std::size_t>(found - from)], (*norms_)[segment_->lengths()[passage]]);
+        return contribution(weight_, block.counts[static_cast<std::size_t>(found - from)],
+                            (*norms_)[segment_->lengths()[passage]]);
     }
 
 private:

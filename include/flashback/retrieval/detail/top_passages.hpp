@@ -28,7 +28,8 @@ class TopPassages {
 public:
     using Accept = FunctionRef<bool(const Passage&)>;
 
-    TopPassages(std::span<const LiveSegment> segments, std::size_t k, Accept accept) : segments_(segments), k_(k), accept_(accept) {}
+    TopPassages(std::span<const LiveSegment> segments, std::size_t k, Accept accept)
+        : segments_(segments), k_(k), accept_(accept) {}
 
     /// What a passage must reach at least to be taken.
     std::uint32_t threshold() const noexcept { return best_.size() < k_ ? 1 : std::max(1u, best_.front().score); }

@@ -132,7 +132,8 @@ FLASHBACK_DETAIL_ONCE TrecQrels parse_qrels(std::string_view bytes, const std::s
     bool first = true;
     bool beir = false;
     detail::for_each_trec_line(bytes, [&](const detail::TrecColumns& columns, std::size_t line) {
-        if (std::exchange(first, false) && columns.count() == 3 && columns[0] == "query-id" && columns[1] == "corpus-id" && columns[2] == "score") {
+        if (std::exchange(first, false) && columns.count() == 3 && columns[0] == "query-id" && columns[1] == "corpus-id" &&
+            columns[2] == "score") {
             beir = true;
             return;
         }
