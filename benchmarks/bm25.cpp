@@ -7,6 +7,7 @@
 #include "flashback/core/random.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 
 #include <algorithm>
 #include <cctype>

@@ -7,6 +7,7 @@
 #include "flashback/policy/any_fusion.hpp"
 #include "flashback/policy/policies.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 #include "support/errors.hpp"
 #include "support/ranked_passages.hpp"
 
