@@ -236,6 +236,7 @@ TEST_CASE("Passages of documents with different ids have different ids") {
     CHECK(ids.contains("a#1#1"));
     CHECK(ids.contains("a#9#1"));  // its only passage
     CHECK(ids.contains("a!"));
+    CHECK(Passages{{{"b#", "", "one"}, {"#1", "", "one"}, {"1", "", "one"}}, bytes(), 5}[0].id == "b#");
     CHECK(Passages{{{"a#1", "", "one"}}}[0].id == "a#1");  // whole documents keep theirs
 }
 
