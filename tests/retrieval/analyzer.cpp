@@ -39,7 +39,7 @@ TEST_CASE("words: letters, marks and digits in lower case") {
           Terms{"na\u00efve", "\u03b4\u03c3", "\u043c\u043e\u0441\u043a\u0432\u0430"});
     CHECK(words("\u0928\u092e\u0938\u094d\u0924\u0947 \ud55c\uad6d\uc5b4") ==
           Terms{"\u0928\u092e\u0938\u094d\u0924\u0947", "\ud55c\uad6d\uc5b4"});
-    CHECK(words("\u0130") == Terms{"i"});
+    CHECK(words("\u0130 a\u00d7b\u00f7c") == Terms{"i", "a", "b", "c"});
 }
 
 TEST_CASE("words: bytes that are not UTF-8 part words") {
@@ -105,6 +105,7 @@ TEST_CASE("words: C, C++ and C# differ") {
     CHECK(words("C++.") == Terms{"c++"});
     CHECK(words("C++11 C#x a++b") == Terms{"c", "11", "c", "x", "a", "b"});
     CHECK(words("C++\u00e9 C#\u65e5") == Terms{"c", "\u00e9", "c", "\u65e5"});
+    CHECK(words("C++\u0301 C#\u0301") == Terms{"c", "c"});
     CHECK(words("C+ C+++ ++ # #1 ##") == Terms{"c", "c++", "1"});
     CHECK(words("\u65e5++") == Terms{"\u65e5"});
     CHECK(words("\u00c9++ \u00e9#") == Terms{"\u00e9++", "\u00e9#"});

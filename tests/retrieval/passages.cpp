@@ -176,6 +176,40 @@ TEST_CASE("A text is what the tokens say where that is not in the document") {
     CHECK(texts(Passages{{{"d", "", "ab"}}, twice, 8}) == Texts{"aabb"});
 }
 
+TEST_CASE("Spaces that a tokenizer adds inside a text, and tokens that say something else, change no other text") {
+    const std::string text = "kernel\nThe part of a system.\n\n  Indented, \n-x\n";
+    const Passages real{{{"d", "", text}}, codec(), 128};
+    REQUIRE(real.size() == 1);
+    CHECK(real[0].text == "kernel\nThe part of a system.\n\n  Indented, \n-x");
+    CHECK(lies_in(real[0].text, real.documents()[0].text));
+    // A space behind each line break, as SentencePiece has it around user-defined tokens.
+    Codec spaced = bytes();
+    spaced.encode = [](std::string_view all) {
+        std::vector<TokenId> tokens{' '};
+        for (const char c : all) {
+            tokens.push_back(static_cast<unsigned char>(c));
+            if (c == '\n') tokens.push_back(' ');
+        }
+        return tokens;
+    };
+    const Passages lines{{{"d", "", "one\ntwo\n three\n\nfour"}}, spaced, 64};
+    CHECK(texts(lines) == Texts{"one\ntwo\n three\n\nfour"});
+    // Words; some say nothing like themselves, and the passages after them view the document again.
+    Codec unsure;
+    static const std::vector<std::string> said{"alpha", " beta", " ??", " gamma", " delta", " eta"};
+    unsure.encode = [](std::string_view) { return std::vector<TokenId>{0, 1, 2, 3, 4, 5}; };
+    unsure.decode = [](TokenSpan tokens) {
+        std::string all;
+        for (const TokenId token : tokens) all += said[static_cast<std::size_t>(token)];
+        return all;
+    };
+    const Passages some{{{"d", "", "alpha beta \u2603\u2603 gamma delta eta"}}, unsure, 2};
+    CHECK(texts(some) == Texts{"alpha beta", "?? gamma", "delta eta"});
+    CHECK(lies_in(some[0].text, some.documents()[0].text));
+    CHECK(!lies_in(some[1].text, some.documents()[0].text));
+    CHECK(lies_in(some[2].text, some.documents()[0].text));
+}
+
 TEST_CASE("Each passage but the first begins with the title, if the text does") {
     const std::string text = "Title\naaaa bbbb cccc dddd eeee ffff gggg hhhh";
     const Passages passages{{{"d", "Title", text}}, bytes(), 24};
@@ -236,6 +270,7 @@ TEST_CASE("Passages of documents with different ids have different ids") {
     CHECK(ids.contains("a#1#1"));
     CHECK(ids.contains("a#9#1"));  // its only passage
     CHECK(ids.contains("a!"));
+    CHECK(Passages{{{"b#", "", "one"}, {"#1", "", "one"}, {"1", "", "one"}}, bytes(), 5}[0].id == "b#");
     CHECK(Passages{{{"a#1", "", "one"}}}[0].id == "a#1");  // whole documents keep theirs
 }
 

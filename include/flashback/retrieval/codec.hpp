@@ -19,7 +19,7 @@ struct Codec {
     std::function<std::vector<TokenId>(std::string_view)> encode = {};
 
     /// The bytes that tokens add to a text that stands before them. So those of a sequence are those of its parts, one after
-    /// the other. What `encode` made of a text gives that text; white space may be added in front.
+    /// the other. What `encode` made of a text gives that text; `encode` may have added spaces.
     std::function<std::string(TokenSpan)> decode = {};
 
     /// A number of the vocabulary: other tokens, other number.

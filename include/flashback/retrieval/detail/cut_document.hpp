@@ -11,8 +11,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
@@ -46,39 +48,50 @@ inline TitleLine title_line(const Document& document, const Codec& codec, std::s
     return {};
 }
 
-/// Finds in a document what its tokens say.
-class SaidInDocument {
+/// Where a document has what its tokens say. A tokenizer may add a space in front of a text, or of a part of one; whatever else
+/// differs is not found, nor is the token after that.
+class PlacesInDocument {
 public:
-    SaidInDocument(std::string_view document, const DecodedTokens& tokens)
-        : document_(document), said_(tokens.text(0, tokens.size())) {
-        equal_ = equal_bytes(said_);
-        if (!said_.starts_with(' ')) return;
-        const std::size_t behind_space = equal_bytes(said_.substr(1));  // many tokenizers put a space in front of a text
-        if (behind_space > equal_) {
-            equal_ = behind_space;
-            added_ = 1;
-        }
+    PlacesInDocument(std::string_view document, const DecodedTokens& tokens) : document_(document) {
+        starts_.reserve(tokens.size());
+        ends_.reserve(tokens.size());
+        misses_.reserve(tokens.size() + 1);
+        misses_.push_back(0);
+        for (std::size_t i = 0; i < tokens.size(); ++i) add(tokens[i]);
     }
 
-    /// The same bytes as `part`, in the document if they stand there.
-    /// Requires  `part` views what the tokens say
-    std::string_view place(std::string_view part) const noexcept {
-        const auto begin = static_cast<std::size_t>(part.data() - said_.data());
-        if (begin < added_ || begin - added_ + part.size() > equal_) return part;
-        return document_.substr(begin - added_, part.size());
+    /// What the document has for the tokens in [begin, end), if it has them all.
+    /// Requires  begin < end
+    std::optional<std::string_view> find(std::size_t begin, std::size_t end) const {
+        if (misses_[begin] != misses_[end]) return {};
+        return document_.substr(starts_[begin], ends_[end - 1] - starts_[begin]);
     }
 
 private:
-    std::size_t equal_bytes(std::string_view said) const noexcept {
-        const std::size_t most = std::min(said.size(), document_.size());
-        const auto end = std::mismatch(said.begin(), said.begin() + static_cast<std::ptrdiff_t>(most), document_.begin()).first;
-        return static_cast<std::size_t>(end - said.begin());
+    void add(std::string_view said) {
+        const std::string_view rest = document_.substr(at_);
+        const bool added = !rest.starts_with(said) && said.starts_with(' ');
+        if (added) said.remove_prefix(1);
+        const bool found = rest.starts_with(said);
+        starts_.push_back(at_);
+        if (found) {
+            at_ += said.size();
+        } else if (said.size() >= shortest) {
+            const std::size_t again = rest.substr(0, window).find(said);
+            if (again != rest.npos) at_ += again + said.size();
+        }
+        ends_.push_back(at_);
+        misses_.push_back(misses_.back() + !found);
     }
 
+    // After a difference: the first token of some length that comes soon.
+    static constexpr std::size_t shortest = 3;
+    static constexpr std::size_t window = 64;
+
     std::string_view document_;
-    std::string_view said_;
-    std::size_t added_ = 0;  // bytes in front of the text
-    std::size_t equal_ = 0;  // bytes of the document that are the same, from its beginning on
+    std::size_t at_ = 0;
+    std::vector<std::size_t> starts_, ends_;
+    std::vector<std::size_t> misses_;  // tokens before this one that were not found
 };
 
 /// Whether an id ends in `#` and digits, so that it looks like that of one passage of several.
@@ -96,7 +109,7 @@ FLASHBACK_DETAIL_ONCE void cut_document(const Document& document, const Codec& c
     FLASHBACK_ASSERT(most_tokens > codec.head.size(), "a passage needs at least ", codec.head.size() + 1,
                      " token, found a limit of ", most_tokens);
     const detail::DecodedTokens all{codec.encode(document.text), codec};
-    const detail::SaidInDocument said{document.text, all};
+    const detail::PlacesInDocument places{document.text, all};
     const std::size_t room = most_tokens - codec.head.size();
     detail::TitleLine title;
     std::string id, text;
@@ -114,7 +127,7 @@ FLASHBACK_DETAIL_ONCE void cut_document(const Document& document, const Codec& c
         tokens = codec.head;
         append(tokens, title.tokens);
         append(tokens, all.tokens(begin, end));
-        std::string_view body = said.place(detail::trimmed(all.text(begin, end)));
+        std::string_view body = detail::trimmed(places.find(begin, end).value_or(all.text(begin, end)));
         if (!title.text.empty()) {
             text = title.text;
             text += body;
