@@ -38,7 +38,7 @@ public:
 
     /// Starts the thread.
     /// Throws    std::system_error if no thread can be started
-    explicit Prefetching(R retriever, Serves serves = {})
+    explicit Prefetching(R retriever, Serves serves = Serves{})
         : serves_(std::move(serves)), search_(std::make_unique<detail::SearchThread<R>>(std::move(retriever))) {}
 
     /// Begins a search, unless one is running or its answer is there.

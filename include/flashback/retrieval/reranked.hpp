@@ -102,7 +102,7 @@ public:
     static constexpr bool reads_context = true;
 
     /// Throws    Error{contract} for a context of 0 tokens
-    Reranked(R retriever, Model model, RerankOptions options = {}, Target target = {})
+    Reranked(R retriever, Model model, RerankOptions options = {}, Target target = Target{})
         : Held(std::move(retriever)), model_(std::move(model)), options_(options), target_(std::move(target)) {
         FLASHBACK_ASSERT(options.context > 0, "Reranked needs to read at least 1 token of the text, found 0");
     }

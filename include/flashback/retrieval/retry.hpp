@@ -45,7 +45,7 @@ class Retry : public detail::HeldRetriever<Retry<R, Transient>, R> {
 
 public:
     /// Throws    Error{contract} for 0 attempts, or a delay below 0
-    explicit Retry(R retriever, RetryOptions options = {}, Transient transient = {})
+    explicit Retry(R retriever, RetryOptions options = {}, Transient transient = Transient{})
         : Held(std::move(retriever)), options_(options), transient_(std::move(transient)) {
         FLASHBACK_ASSERT(options.attempts > 0, "Retry needs at least 1 attempt, found 0");
         FLASHBACK_ASSERT(options.delay.count() >= 0 && options.longest_delay.count() >= 0,

@@ -35,7 +35,7 @@ public:
 
     /// Starts the thread.
     /// Throws    Error{contract} for a time below 0; std::system_error if no thread can be started
-    WithTimeout(R retriever, std::chrono::nanoseconds time, Fallback fallback = {})
+    WithTimeout(R retriever, std::chrono::nanoseconds time, Fallback fallback = Fallback{})
         : time_(checked(time)),
           fallback_(std::move(fallback)),
           search_(std::make_unique<detail::SearchThread<R>>(std::move(retriever))) {}
