@@ -65,6 +65,7 @@ FLASHBACK_DETAIL_GEMMS()
 #include "flashback/model/session.hpp"
 #include "flashback/retrieval/detail/bm25_index.hpp"
 #include "flashback/retrieval/detail/cut_documents.hpp"
+#include "flashback/retrieval/detail/merge_answers.hpp"
 #include "flashback/text/detail/normal_form_c.hpp"
 #include "flashback/text/detail/tokenizer.hpp"
 #include "flashback/train/detail/checkpoint.hpp"

@@ -142,7 +142,8 @@ namespace {
 
 Listed numbered(std::size_t count) {
     Listed listed;
-    for (std::size_t i = 0; i < count; ++i) listed.passages.push_back(passage_named(std::to_string(i), static_cast<float>(count - i)));
+    for (std::size_t i = 0; i < count; ++i)
+        listed.passages.push_back(passage_named(std::to_string(i), static_cast<float>(count - i)));
     return listed;
 }
 

@@ -295,8 +295,8 @@ TEST_CASE("a guess lives on while its passages are forgotten, and the answer whi
     CHECK(words_of(seen.speculate({one}, 2)) == echo_of({two}, 2));
     const std::string text{seen.speculate({one}, 2)[0].text};
     CHECK(words_of(seen.speculate({{}, seen.speculate({one}, 2)[0].text}, 1)) == echo_of({two}, 1));
-    CHECK_THROWS_WITH_AS((SeenPassages{std::ref(echo), shortness, 0}), "SeenPassages needs room for at least 1 passage, found 0",
-                         Error);
+    CHECK_THROWS_WITH_AS((SeenPassages{std::ref(echo), shortness, 0}),
+                         "SeenPassages needs room for at least 1 passage, found 0", Error);
 }
 
 }  // namespace test_retrieval_wrappers_memory

@@ -46,17 +46,20 @@ const World& world() {
         const GgufFile file = GgufFile::open(FLASHBACK_TEST_MODEL);
         World w{load_tokenizer(file), load_model(file), {}, {}};
         for (const char* text :
-             {"kernel. The part of an operating system that is always in memory. It schedules processes and handles interrupts.",
+             {"kernel. The part of an operating system that is always in memory. It schedules processes and handles "
+              "interrupts.",
               "compiler. A program that translates source code into machine code, which the processor can execute.",
-              "banana. A fruit.", "linker. A program that joins the object files that a compiler has written into one executable.",
+              "banana. A fruit.",
+              "linker. A program that joins the object files that a compiler has written into one executable.",
               "cache. A small, fast memory that holds copies of data that was used recently.",
               "assembler. A program that translates assembly language into machine code."}) {
             OwnedPassage passage = passage_named(std::string{text}.substr(0, 5), 1, text);
             passage.tokens = w.tokenizer.encode(text);
             w.passages.passages.push_back(passage);
         }
-        w.text = w.tokenizer.encode("When a program is built, the source code is first translated into machine code by a compiler. Then "
-                                    "the linker joins the object files into one executable file, which is loaded into memory.");
+        w.text = w.tokenizer.encode(
+            "When a program is built, the source code is first translated into machine code by a compiler. Then "
+            "the linker joins the object files into one executable file, which is loaded into memory.");
         return w;
     }();
     return made;
@@ -109,7 +112,8 @@ static_assert(detail::BatchedBranches<Session> && !detail::BatchedBranches<Forki
 
 }  // namespace
 
-TEST_CASE("passages are ordered by what they make of the newest tokens, as a direct computation says, however a model evaluates") {
+TEST_CASE(
+    "passages are ordered by what they make of the newest tokens, as a direct computation says, however a model evaluates") {
     const World& w = world();
     Session session{w.model};
     const TokenSpan text{w.text};
@@ -195,7 +199,8 @@ TEST_CASE("in a small window the text loses its oldest tokens, the same for all,
         const auto found = reranked.retrieve({{}, "query", text}, 6);
         const std::size_t room = window - session.head().size() - 4;
         std::size_t longest = 0;
-        for (const OwnedPassage& passage : w.passages.passages) longest = std::max(longest, std::min(passage.tokens.size(), room / 2));
+        for (const OwnedPassage& passage : w.passages.passages)
+            longest = std::max(longest, std::min(passage.tokens.size(), room / 2));
         const std::size_t given = std::min(text.size() - 4, room - longest);
         for (const Passage& passage : found) {
             const TokenSpan read = passage.tokens.first(std::min(passage.tokens.size(), room / 2));
@@ -279,7 +284,8 @@ TEST_CASE("a model without a head: something stands before what is scored, and a
         }
         for (const Passage& passage : found) {
             const Tokens before = joined({passage.tokens, known.first(given)});
-            CHECK(static_cast<double>(passage.score) == doctest::Approx(null_worth(before, known.subspan(given))).epsilon(1e-6));
+            CHECK(static_cast<double>(passage.score) ==
+                  doctest::Approx(null_worth(before, known.subspan(given))).epsilon(1e-6));
         }
         CHECK(std::ranges::is_sorted(found, std::ranges::greater{}, &Passage::score));
         CHECK(reranked.work() == model.evaluated);
@@ -323,7 +329,9 @@ TEST_CASE("bad logits, tokens without one, and errors of model and retriever") {
     CHECK_THROWS_AS(with(std::numeric_limits<float>::quiet_NaN(), true), Error);
     CHECK(with(-inf).size() == 2);  // a masked token, which is not scored
     CHECK(with(3e38f).size() == 2);
-    model.change_logits = [](std::size_t, std::span<float> logits) { logits[9] = -inf; };  // one that is: all are worth -infinity
+    model.change_logits = [](std::size_t, std::span<float> logits) {
+        logits[9] = -inf;
+    };  // one that is: all are worth -infinity
     Reranked masked{std::ref(listed), std::ref(model)};
     CHECK(ids_of(masked.retrieve({{}, "query", context}, 2)) == std::vector<std::string>{"a", "b"});
     CHECK(masked.retrieve({{}, "query", context}, 2)[1].score == -inf);

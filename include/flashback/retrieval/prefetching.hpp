@@ -28,9 +28,10 @@ namespace flashback::inline FLASHBACK_ISA {
 template <class R, class Serves = detail::SameQuery<detail::reads_context_of<members::Unwrapped<R>>()>>
 class Prefetching {
     static_assert(checked_retriever<members::Unwrapped<R>>());
-    static_assert(std::predicate<Serves&, const Query&, const Query&>,
-                  "flashback: `serves` of Prefetching must be callable as serves(const Query& prefetched, const Query& asked) and "
-                  "return bool");
+    static_assert(
+        std::predicate<Serves&, const Query&, const Query&>,
+        "flashback: `serves` of Prefetching must be callable as serves(const Query& prefetched, const Query& asked) and "
+        "return bool");
 
 public:
     /// Whether answers depend on Query::context.

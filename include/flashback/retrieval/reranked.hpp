@@ -69,9 +69,18 @@ private:
     std::size_t count_;
 };
 
+namespace detail {
+
+template <class Target>
+concept GivesTarget = requires(Target& target, const Query& query) {
+    { target(query) } -> std::same_as<RerankTarget>;
+};
+
+}  // namespace detail
+
 /// How much a Reranked reads.
 struct RerankOptions {
-    std::size_t passages = 16;                                       ///< the retriever is asked for so many, or for k if that is more
+    std::size_t passages = 16;  ///< the retriever is asked for so many, or for k if that is more
     std::size_t context = std::numeric_limits<std::size_t>::max();  ///< the most tokens of the text that are read with each
 };
 
@@ -91,9 +100,8 @@ struct RerankOptions {
 template <class R, class Model, class Target = ScoreNewest>
 class Reranked : public detail::HeldRetriever<Reranked<R, Model, Target>, R> {
     static_assert(checked_model<members::Unwrapped<Model>>());
-    static_assert(requires(Target& target, const Query& query) {
-        { target(query) } -> std::same_as<RerankTarget>;
-    }, "flashback: the target of Reranked must be callable as target(const Query&) and return a RerankTarget");
+    static_assert(detail::GivesTarget<Target>,
+                  "flashback: the target of Reranked must be callable as target(const Query&) and return a RerankTarget");
     using Held = detail::HeldRetriever<Reranked, R>;
     friend struct detail::PassesHints<Reranked, true>;
 

@@ -49,8 +49,8 @@ public:
         : Held(std::move(retriever)), options_(options), transient_(std::move(transient)) {
         FLASHBACK_ASSERT(options.attempts > 0, "Retry needs at least 1 attempt, found 0");
         FLASHBACK_ASSERT(options.delay.count() >= 0 && options.longest_delay.count() >= 0,
-                         "Retry needs delays of 0 or more, found ", options.delay.count(), " and ", options.longest_delay.count(),
-                         " ns");
+                         "Retry needs delays of 0 or more, found ", options.delay.count(), " and ",
+                         options.longest_delay.count(), " ns");
     }
 
     /// The answer of the first attempt that succeeds; valid until the next call.

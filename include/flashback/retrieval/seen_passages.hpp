@@ -21,6 +21,15 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
+namespace detail {
+
+template <class Score>
+concept ScoresPassages = requires(Score& score, const Query& query, const Passage& passage) {
+    { score(query, passage) } -> std::convertible_to<float>;
+};
+
+}  // namespace detail
+
 /// Answers as the retriever does, and remembers the newest passages that it gave; `speculate` ranks those, without a search, by
 /// `score(query, passage)`, for which the retriever's own metric is the best choice. So a text can go on with a guess while the
 /// search still runs; who does that compares the two answers afterwards, and takes back what was written after a wrong guess.
@@ -28,9 +37,9 @@ namespace flashback::inline FLASHBACK_ISA {
 ///           than are read
 template <class R, class Score>
 class SeenPassages : public detail::HeldRetriever<SeenPassages<R, Score>, R> {
-    static_assert(requires(Score& score, const Query& query, const Passage& passage) {
-        { score(query, passage) } -> std::convertible_to<float>;
-    }, "flashback: the score of SeenPassages must be callable as score(const Query&, const Passage&) and return a number");
+    static_assert(
+        detail::ScoresPassages<Score>,
+        "flashback: the score of SeenPassages must be callable as score(const Query&, const Passage&) and return a number");
     using Held = detail::HeldRetriever<SeenPassages, R>;
     friend struct detail::PassesHints<SeenPassages, true>;
 
@@ -48,8 +57,8 @@ public:
     std::span<const Passage> retrieve(const Query& query, std::size_t k) {
         auto&& range = this->inner().retrieve(query, k);
         found_.assign(std::ranges::begin(range), std::ranges::end(range));
-        for (const Passage& passage : found_ | std::views::reverse) {  // so that the best one is forgotten last
-            seen_.keep(detail::key_of(passage), std::make_shared<const OwnedPassage>(passage), 0);
+        for (auto passage = found_.rbegin(); passage != found_.rend(); ++passage) {  // so that the best one is forgotten last
+            seen_.keep(detail::key_of(*passage), std::make_shared<const OwnedPassage>(*passage), 0);
         }
         return found_;
     }

@@ -127,8 +127,9 @@ private:
 ///     Union both{ReciprocalRank{}, std::ref(bm25), UnionPart{std::ref(vectors), {.weight = 2, .depth = 50}}};
 template <class Rule, class... Rs>
 class Union : public detail::PassesHints<Union<Rule, Rs...>, (PrefetchingRetriever<detail::PartRetriever<Rs>> || ...)> {
-    static_assert(MergeRule<Rule>,
-                  "flashback: the rule of a Union must be callable, when const, as rule(std::span<const Passage>, std::span<double>)");
+    static_assert(
+        MergeRule<Rule>,
+        "flashback: the rule of a Union must be callable, when const, as rule(std::span<const Passage>, std::span<double>)");
     static_assert(sizeof...(Rs) > 0, "flashback: a Union needs at least one retriever");
     friend struct detail::PassesHints<Union, true>;
 

@@ -46,7 +46,8 @@ public:
     std::span<const Passage> retrieve(const Query& query, std::size_t k) {
         const auto now = Clock::now();
         const auto longest = Clock::time_point::max() - now;
-        const auto deadline = time_ < longest ? now + std::chrono::duration_cast<Clock::duration>(time_) : Clock::time_point::max();
+        const auto deadline =
+            time_ < longest ? now + std::chrono::duration_cast<Clock::duration>(time_) : Clock::time_point::max();
         if (!search_->is_for(query, k, same_)) {
             if (!search_->wait_until(deadline)) return fall_back(query, k);
             search_->begin(query, k);

@@ -9,10 +9,20 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
+template <class R>
+concept TellsContext = requires {
+    { R::reads_context } -> std::convertible_to<bool>;
+};
+
+template <class R>
+concept TellsFallback = requires(const R& retriever) {
+    { retriever.fell_back() } -> std::same_as<bool>;
+};
+
 /// Whether the answers of a retriever depend on Query::context: it says so by `static constexpr bool reads_context = true`.
 template <class R>
 constexpr bool reads_context_of() {
-    if constexpr (requires { { R::reads_context } -> std::convertible_to<bool>; }) {
+    if constexpr (TellsContext<R>) {
         return R::reads_context;
     } else {
         return false;
@@ -22,7 +32,7 @@ constexpr bool reads_context_of() {
 /// Whether the last answer of a retriever was a stand-in for one that came too late: it says so by `bool fell_back() const`.
 template <class R>
 bool fell_back_of(const R& retriever) {
-    if constexpr (requires { { retriever.fell_back() } -> std::same_as<bool>; }) {
+    if constexpr (TellsFallback<R>) {
         return retriever.fell_back();
     } else {
         return false;

@@ -24,7 +24,8 @@ inline double log_probability(std::span<const float> logits, TokenId token) {
     const double most = *std::ranges::max_element(logits);
     double total = 0;
     for (const float logit : logits) total += std::exp(static_cast<double>(logit) - most);
-    if (!(total >= 1)) FLASHBACK_THROW(ErrorCode::logits, "a reranker cannot use logits with a NaN or +infinity, or none above -infinity");
+    if (!(total >= 1))
+        FLASHBACK_THROW(ErrorCode::logits, "a reranker cannot use logits with a NaN or +infinity, or none above -infinity");
     return static_cast<double>(logits[static_cast<std::size_t>(token)]) - most - std::log(total);
 }
 
@@ -37,8 +38,8 @@ public:
     RerankInput(TokenSpan head, std::size_t window, std::size_t longest, TokenSpan given, std::size_t scored) : head_(head) {
         const std::size_t taken = head.size() + scored;
         if (taken >= window || window - taken < 2) {
-            FLASHBACK_THROW(ErrorCode::window, "a window of ", window, " has no room for a passage and a text beside ", head.size(),
-                            " tokens of the head and ", scored, " that are scored");
+            FLASHBACK_THROW(ErrorCode::window, "a window of ", window, " has no room for a passage and a text beside ",
+                            head.size(), " tokens of the head and ", scored, " that are scored");
         }
         const std::size_t room = window - taken;
         most_of_passage_ = room / 2;
@@ -100,9 +101,11 @@ std::size_t score_in_turn(M& model, std::span<const TokenBuffer> inputs, TokenSp
         if constexpr (ScoringModel<M>) {
             const std::span<const float> rows = read.empty() ? std::span<const float>{} : model.evaluate_all(read);
             const std::size_t vocab = rows.size() / std::max<std::size_t>(read.size(), 1);
-            for (std::size_t t = 0; t < read.size(); ++t) out[i] += log_probability(rows.subspan(t * vocab, vocab), scored[t + 1]);
+            for (std::size_t t = 0; t < read.size(); ++t)
+                out[i] += log_probability(rows.subspan(t * vocab, vocab), scored[t + 1]);
         } else {
-            for (std::size_t t = 0; t < read.size(); ++t) out[i] += log_probability(model.evaluate(read.subspan(t, 1)), scored[t + 1]);
+            for (std::size_t t = 0; t < read.size(); ++t)
+                out[i] += log_probability(model.evaluate(read.subspan(t, 1)), scored[t + 1]);
         }
         evaluated += inputs[i].size() + read.size();
     }
