@@ -107,6 +107,17 @@ struct Forking : Bare {
     Forking fork() const { return {{session.fork()}}; }
 };
 
+/// One whose forks evaluate in one pass.
+struct Batching : Bare {
+    Batching fork() const { return {{session.fork()}}; }
+    static std::span<const float> evaluate_each(std::span<Batching* const> models, std::span<const TokenSpan> tokens) {
+        std::vector<Session*> sessions;
+        for (Batching* model : models) sessions.push_back(&model->session);
+        return Session::evaluate_each(sessions, tokens);
+    }
+};
+
+static_assert(!ScoringModel<Batching> && detail::BatchedBranches<Batching>);
 static_assert(!ScoringModel<Bare> && ScoringModel<Scoring> && ForkableModel<Forking> && !BatchedModel<Forking>);
 static_assert(detail::BatchedBranches<Session> && !detail::BatchedBranches<Forking>);
 
@@ -146,7 +157,8 @@ TEST_CASE(
             for (const Passage& passage : found) scores.push_back(passage.score);
             return scores;
         };
-        const std::vector<float> batched = check(Session{w.model});
+        const std::vector<float> batched = check(Batching{{Session{w.model}}});
+        CHECK(check(Session{w.model}) == batched);
         CHECK(check(Bare{Session{w.model}}) == batched);
         CHECK(check(Scoring{{Session{w.model}}}) == batched);
         CHECK(check(Forking{{Session{w.model}}}) == batched);

@@ -94,7 +94,8 @@ struct RerankOptions {
 /// or one passage only, nothing is evaluated, and passages come as they were found.
 ///
 /// The model is held, or referred to by a `std::ref`. If it can fork, it keeps what it holds, so it may be that of the decoder; else it is
-/// empty after each call. If branches can evaluate in one pass (BatchedModel), all passages are read at once.
+/// empty after each call. Passages are read one after the other by a ScoringModel, in branches that share passes by a BatchedModel that is
+/// none, else token by token.
 /// Requires  passages have tokens
 /// Source    Ram et al. 2023, In-Context RALM (arXiv 2302.00083), section 5.1
 template <class R, class Model, class Target = ScoreNewest>
@@ -118,7 +119,8 @@ public:
     /// The k passages that make the scored tokens likeliest; valid until the next call.
     /// Throws    what retriever, target and model throw; Error{window} if the window has no room for a passage and a text;
     ///           Error{logits} if a logit is NaN or +infinity; Error{contract} if a scored token has none
-    /// Cost      evaluates head, passage, text and scored tokens, but the last, for each passage found; in branches, a cache for each at once
+    /// Cost      evaluates head, passage, text and scored tokens, but the last, for each passage found; a fork,
+    ///           or one for each passage if branches share passes
     std::span<const Passage> retrieve(const Query& query, std::size_t k) {
         auto&& range = this->inner().retrieve(query, depth(k));
         found_.assign(std::ranges::begin(range), std::ranges::end(range));

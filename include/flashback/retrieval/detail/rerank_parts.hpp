@@ -113,10 +113,12 @@ std::size_t score_in_turn(M& model, std::span<const TokenBuffer> inputs, TokenSp
     return evaluated;
 }
 
-/// The same, in whatever way the model can; a model that can fork keeps what it holds. Gives how many tokens were evaluated.
+/// The same, in whatever way the model can; a model that can fork keeps what it holds. Gives how many tokens were evaluated. A model that
+/// gives all logits reads one input after the other: on the default model that takes a tenth less time than branches, and one cache. Without
+/// them, branches read the weights once for a token of all inputs.
 template <LanguageModel M>
 std::size_t score_after(M& model, std::span<const TokenBuffer> inputs, TokenSpan scored, std::span<double> out) {
-    if constexpr (BatchedBranches<M>) {
+    if constexpr (BatchedBranches<M> && !ScoringModel<M>) {
         return score_in_branches(std::as_const(model), inputs, scored, out);
     } else if constexpr (ForkableModel<M>) {
         auto branch = std::as_const(model).fork();
