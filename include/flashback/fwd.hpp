@@ -7,7 +7,7 @@
 ///     6  files | data                     loading and saving models, tokenizers, adapters | strides, passages, examples
 ///     5  model                            transformer, sessions, adapters, random weights; nothing about files
 ///     4  decoder                          the generator and the loop: schedule, query, retrieve, plan, evaluate, sample
-///     3  kv | retrieval                   storage of keys and values | texts as documents, passages, BM25
+///     3  kv | retrieval                   storage of keys and values | texts as documents, passages, BM25, retrievers around others
 ///     2  simd | text | format | policy    kernels | tokenizers | GGUF, safetensors, PEFT | token functions
 ///     1  tensor                           types of elements, block formats, buffers
 ///     0  core                             tokens, errors, concepts of models and retrievers, executors, random numbers
@@ -255,6 +255,40 @@ struct RunMetrics;
 struct BootstrapOptions;  // 9999 resamples
 struct MeanDifference;
 struct RunComparison;
+
+// retrieval: retrievers around retrievers
+struct CachedOptions;  // 1024 entries, 64 MiB
+struct CachedCounts;
+template <class R>
+class Cached;
+template <class R, class Score>
+class SeenPassages;  // 1024 passages
+template <class R, class Fallback>
+class WithTimeout;    // the fallback finds nothing
+struct RetryOptions;  // 3 attempts, after 50 ms, 100 ms, ..., at most 10 s
+struct IoErrors;
+template <class R, class Transient>
+class Retry;  // IoErrors
+template <class R, class Serves>
+class Prefetching;  // for the same query
+template <class R, class Keep>
+class Filtered;        // asks for 1024 at most
+class ReciprocalRank;  // 60
+struct MinMaxScores;
+struct UnionPartOptions;  // weight 1, 100 passages
+template <class R>
+class UnionPart;
+template <class Rule, class... Rs>
+class Union;
+struct RetrieverHealth;
+template <class R, class Clock>
+class Watched;  // std::chrono::steady_clock
+struct RerankTarget;
+class ScoreNewest;     // 16 tokens
+class ScoreFollowing;  // the same
+struct RerankOptions;  // 16 passages, all of the text
+template <class R, class Model, class Target>
+class Reranked;  // ScoreNewest
 
 // decoder
 struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
