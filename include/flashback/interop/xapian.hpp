@@ -114,6 +114,8 @@ public:
     ///           for a database that XapianIndexer did not write, or with other stemming than the first
     XapianRetriever(const std::vector<std::string>& shards, Encode encode, Decode decode = {},
                     const XapianOptions& options = {});
+    XapianRetriever(XapianRetriever&&) = default;  // no copies: they would share connections
+    XapianRetriever& operator=(XapianRetriever&&) = default;
 
     /// The best k passages that share a word with the query, valid until the next call.
     /// Throws    Error{contract} for a query of tokens without `decode`; Error{io} as the constructor, and the next call opens
