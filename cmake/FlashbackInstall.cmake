@@ -20,6 +20,6 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/flashbackConfigVersion.c
                                  ARCH_INDEPENDENT)
 install(FILES cmake/flashbackConfig.cmake "${PROJECT_BINARY_DIR}/flashbackConfigVersion.cmake"
         DESTINATION "${flashback_package_dir}" COMPONENT flashback_policy)
-install(FILES cmake/FlashbackCompileOnce.cmake cmake/FlashbackDependencies.cmake cmake/FlashbackXsimd.cmake
+install(FILES cmake/FlashbackCompileOnce.cmake cmake/FlashbackDependencies.cmake cmake/FlashbackXapian.cmake cmake/FlashbackXsimd.cmake
         DESTINATION "${flashback_package_dir}" COMPONENT flashback)
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/flashback" COMPONENT flashback_policy)

@@ -251,6 +251,15 @@ struct BootstrapOptions;  // 9999 resamples
 struct MeanDifference;
 struct RunComparison;
 
+// interop
+struct XapianPassage;
+enum class XapianStemming : std::uint8_t;
+class XapianIndexer;
+enum class DeadShard : std::uint8_t;
+struct XapianOptions;  // k1 0.9, b 0.4; 10 s for an answer, 2 s to connect
+struct MissingShard;
+class XapianRetriever;
+
 // decoder
 struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
 struct Generation;

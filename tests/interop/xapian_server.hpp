@@ -14,6 +14,7 @@
 #include <utility>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -84,6 +85,9 @@ public:
         REQUIRE(group_ >= 0);
         if (group_ == 0) {
             ::setpgid(0, 0);
+            const int nothing = ::open("/dev/null", O_WRONLY | O_CLOEXEC);  // it tells of each client that went away
+            ::dup2(nothing, STDOUT_FILENO);
+            ::dup2(nothing, STDERR_FILENO);
             ::execl(program.c_str(), program.c_str(), "--quiet", "--interface", "127.0.0.1", "--port", number.c_str(),
                     database.c_str(), static_cast<const char*>(nullptr));
             ::_exit(127);
