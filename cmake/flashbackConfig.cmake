@@ -1,10 +1,14 @@
 # find_package(flashback [COMPONENTS policy | retrieval | flashback]). The component `policy` gives flashback::policy and looks for no
 # other package; `retrieval` gives flashback::retrieval as well, and flashback::english if libstemmer is there; `flashback` gives
 # flashback::flashback, too, and is what is meant where no component is named.
+# find_package(flashback [COMPONENTS policy | flashback | xapian]). The component `policy` gives flashback::policy and looks for no
+# other package; `flashback` gives flashback::flashback as well, and is what is meant where no component is named; `xapian` gives
+# flashback::xapian, too.
 include("${CMAKE_CURRENT_LIST_DIR}/flashback_policy_targets.cmake")
 set(flashback_policy_FOUND TRUE)
 set(flashback_retrieval_FOUND FALSE)
 set(flashback_flashback_FOUND FALSE)
+set(flashback_xapian_FOUND FALSE)
 
 set(flashback_wanted ${flashback_FIND_COMPONENTS})
 if(NOT flashback_wanted)
@@ -27,7 +31,8 @@ foreach(flashback_component IN LISTS flashback_wanted)
       endif()
     endif()
   elseif(flashback_component STREQUAL "flashback")
-    if(NOT EXISTS "${CMAKE_CURRENT_LIST_DIR}/flashback_retrieval_targets.cmake")
+  if(flashback_component MATCHES "^(flashback|xapian)$")
+    if(NOT EXISTS "${CMAKE_CURRENT_LIST_DIR}/flashback_targets.cmake")
       set(flashback_reason "only the component policy of flashback is installed")
     elseif(NOT EXISTS "${CMAKE_CURRENT_LIST_DIR}/flashback_targets.cmake")
       set(flashback_reason "only the components policy and retrieval of flashback are installed")
@@ -43,8 +48,16 @@ foreach(flashback_component IN LISTS flashback_wanted)
         set(flashback_flashback_FOUND TRUE)
       endif()
     endif()
+    if(flashback_component STREQUAL "xapian" AND flashback_flashback_FOUND)
+      include("${CMAKE_CURRENT_LIST_DIR}/FlashbackXapian.cmake")
+      if(TARGET flashback::xapian)
+        set(flashback_xapian_FOUND TRUE)
+      else()
+        set(flashback_reason "flashback::xapian needs the library Xapian, which was not found")
+      endif()
+    endif()
   elseif(NOT flashback_component STREQUAL "policy")
-    set(flashback_reason "flashback has no component \"${flashback_component}\"; there are policy, retrieval and flashback")
+    set(flashback_reason "flashback has no component \"${flashback_component}\"; there are policy, retrieval and flashback" flashback xapian")
   endif()
   if(flashback_reason AND flashback_FIND_REQUIRED_${flashback_component})
     set(flashback_FOUND FALSE)

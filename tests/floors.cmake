@@ -1,6 +1,7 @@
 # Proves the order of the floors: a header includes its own room or a lower floor, never a neighbour on its own floor.
 # decoder sees core and policy only, policy only core; core, tensor, policy, decoder and testing include nothing but the standard library and
 # themselves; and what stands in the detail/ of a room is seen by that room alone. Only rooms that exist have a floor.
+# Xapian is for interop, and out of reach of the umbrella, because it is optional.
 # range-v3 is for rooms that name it, and out of reach of the umbrella, because it costs compile time; no header includes Eigen.
 #
 # cmake -DINCLUDE_DIR=.../include -P floors.cmake
@@ -10,7 +11,7 @@ set(rooms_0 core)
 set(rooms_1 tensor testing)
 set(rooms_2 simd text format policy)
 set(rooms_3 kv retrieval testing/plain)  # plain loops say what kernels compute, with the types of simd
-set(rooms_4 decoder)
+set(rooms_4 decoder interop)
 set(rooms_5 model)
 set(rooms_6 files data)
 set(rooms_7 measure eval train)
@@ -79,6 +80,8 @@ foreach(header IN LISTS headers)
       endif()
     elseif(room STREQUAL tensor AND line MATCHES "<sys/mman\\.h>")
       continue()  # huge pages
+    elseif(line MATCHES "<xapian[./]" AND NOT room STREQUAL interop)
+      message(SEND_ERROR "${header}: ${room} may not include Xapian: ${line}")
     elseif(line MATCHES "<(unsupported/)?Eigen/")
       message(SEND_ERROR "${header}: no header of the library includes Eigen: ${line}")
     elseif(line MATCHES "<range/v3/" AND NOT room IN_LIST rooms_with_ranges)
@@ -107,6 +110,8 @@ while(pending)
       message(SEND_ERROR "${header}: the umbrella reaches range-v3: ${line}")
     elseif(line MATCHES "<libstemmer\\.h>")
       message(SEND_ERROR "${header}: the umbrella reaches libstemmer: ${line}")
+    elseif(line MATCHES "<xapian[./]")
+      message(SEND_ERROR "${header}: the umbrella reaches Xapian: ${line}")
     endif()
   endforeach()
 endwhile()

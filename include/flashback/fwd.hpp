@@ -276,7 +276,6 @@ class Filtered;        // asks for 1024 at most
 class ReciprocalRank;  // 60
 struct MinMaxScores;
 struct UnionPartOptions;  // weight 1, 100 passages
-template <class R>
 class UnionPart;
 template <class Rule, class... Rs>
 class Union;
@@ -289,6 +288,14 @@ class ScoreFollowing;  // the same
 struct RerankOptions;  // 16 passages, all of the text
 template <class R, class Model, class Target>
 class Reranked;  // ScoreNewest
+// interop
+struct XapianPassage;
+enum class XapianStemming : std::uint8_t;
+class XapianIndexer;
+enum class DeadShard : std::uint8_t;
+struct XapianOptions;  // k1 0.9, b 0.4; 10 s for an answer, 2 s to connect
+struct MissingShard;
+class XapianRetriever;
 
 // decoder
 struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
