@@ -49,9 +49,9 @@ constexpr bool checked_embedder() {
     return true;
 }
 
-/// The vectors of queries: `embed_queries` if the embedder has it, else `embed`.
+/// The vectors of queries: `embed_queries` if the embedder has it, else `embed`. What is no Embedder is refused.
 /// Shape     out (texts.size(), e.dimension())
-template <Embedder E>
+template <class E>
 constexpr void embed_queries(E& e, std::span<const std::string_view> texts, std::span<float> out) {
     static_assert(checked_embedder<E>());
     if constexpr (QueryEmbedder<E>) {
