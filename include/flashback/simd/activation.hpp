@@ -45,7 +45,7 @@ inline void gelu(float* x, std::size_t n) noexcept {
 }
 
 /// x = gelu(x) as it was defined: x · Phi(x), where Phi is the distribution function of the standard normal; equal to
-/// x/2 · (1 + erf(x / sqrt(2))). The error is at most (6 + x²) · 2^-24 of the result below 0, and 2^-23 of it above.
+/// x/2 · (1 + erf(x / sqrt(2))). The error is at most (7 + x²) · 2^-24 of the result below 0, and 7 · 2^-24 of it above.
 /// Shape     x (n)
 /// Source    Hendrycks and Gimpel 2016, Gaussian error linear units, equation 1; the polynomial is a minimax fit of
 ///           Phi(-a) e^(a²/2) / t in t = 1 / (1 + 0.33 a) over 0 <= a <= 9, good to 2^-26
