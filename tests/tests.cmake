@@ -1,7 +1,7 @@
 flashback_add_test(core THREADS SOURCES tensor/aligned_buffer.cpp core/any_retriever.cpp tensor/blocks.cpp
                    tensor/dequantize.cpp tensor/dtype.cpp core/error.cpp core/executor.cpp tensor/quantize.cpp
                    core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp core/batch_retriever.cpp
-                   core/members.cpp
+                   core/members.cpp core/embedder.cpp
                    APART support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
                    policy/overflow.cpp policy/policies.cpp policy/query.cpp core/random.cpp
@@ -15,7 +15,7 @@ flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/
                    format/module_pattern.cpp format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp
                    APART support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
-                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/token_finder.cpp text/tokenizer.cpp text/unicode.cpp)
+                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/token_finder.cpp text/tokenizer.cpp text/unicode.cpp text/word_piece.cpp)
 flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/write_model.cpp
                    files/byte_level_bpe.cpp files/hostile.cpp files/llama_cpp.cpp files/load.cpp files/tokenizer_folder.cpp
                    files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)
@@ -38,6 +38,7 @@ flashback_add_test(model THREADS SOURCES model/session.cpp model/tensors.cpp mod
 flashback_add_test(adapter SOURCES model/adapter.cpp model/adapter_golden.cpp
                    files/adapter_families.cpp files/adapter_files.cpp files/adapter_rows.cpp files/gguf_adapter.cpp
                    APART support/allocations.cpp)
+flashback_add_test(encoder THREADS OPTIMISED SOURCES model/text_encoder.cpp files/encoder.cpp)
 flashback_add_test(kv OPTIMISED THREADS SOURCES kv/contiguous_kv_cache.cpp kv/block_file.cpp kv/block_store.cpp kv/paged_kv_cache.cpp)
 flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
                    APART simd/same_bits.cpp)

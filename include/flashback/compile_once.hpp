@@ -33,6 +33,7 @@ FLASHBACK_DETAIL_GEMMS()
 
 #if defined(FLASHBACK_DETAIL_PART_FILES)
 #include "flashback/files/detail/load_adapter.hpp"
+#include "flashback/files/detail/load_encoder.hpp"
 #include "flashback/files/detail/load_folder.hpp"
 #include "flashback/files/detail/load_gguf.hpp"
 #include "flashback/files/detail/read_config_json.hpp"
@@ -62,6 +63,7 @@ FLASHBACK_DETAIL_GEMMS()
 #include "flashback/model/detail/adapter.hpp"
 #include "flashback/model/detail/packed_adapter.hpp"
 #include "flashback/model/detail/random_transformer.hpp"
+#include "flashback/model/detail/text_encoder.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/retrieval/detail/bm25_index.hpp"
 #include "flashback/retrieval/detail/cut_document.hpp"
@@ -76,6 +78,7 @@ FLASHBACK_DETAIL_GEMMS()
 #include "flashback/retrieval/detail/word_analyzer.hpp"
 #include "flashback/text/detail/normal_form_c.hpp"
 #include "flashback/text/detail/tokenizer.hpp"
+#include "flashback/text/detail/word_piece.hpp"
 #include "flashback/train/detail/checkpoint.hpp"
 #include "flashback/train/detail/initial_model.hpp"
 #include "flashback/train/detail/trainer.hpp"

@@ -184,6 +184,8 @@ struct AdamWFactors;
 
 // text and format
 class Tokenizer;
+struct WordPieceVocabulary;  // BERT without capitals
+class WordPiece;
 class StreamDecoder;
 struct CodePoint;
 struct ValidText;
@@ -348,6 +350,11 @@ using PagedSession = BasicSession<PagedKVCache>;
 struct RestoreOptions;  // all positions
 struct SessionBytes;
 class PrefixCached;
+enum class Pooling : std::uint8_t;
+struct Encoder;  // the mean, length 1, texts of up to the window of the model
+enum class LongText : std::uint8_t;
+struct TextEncoderOptions;  // no prefixes, cuts long texts, pieces of 512 tokens, serial
+class TextEncoder;
 template <class Cache>
 struct SeenPositions;
 template <class Cache>
