@@ -4,6 +4,7 @@
 
 #include "flashback/core/any_retriever.hpp"
 #include "flashback/core/config.hpp"
+#include "flashback/core/embedder.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/fingerprint.hpp"
