@@ -1,13 +1,12 @@
 // Graphs of hnswlib: what they find, their files, and damaged ones.
 #include "flashback/dense/hnsw.hpp"
 
-#include "flashback/core/fingerprint.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/dense/exact_index.hpp"
 #include "support/errors.hpp"
-#include "support/gguf_bytes.hpp"
 #include "support/random_vectors.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/vector_file_bytes.hpp"
 
 #include <algorithm>
 #include <array>
@@ -29,6 +28,9 @@
 #include <doctest/doctest.h>
 
 namespace test_dense_hnsw {
+
+/// In hnsw_again.cpp.
+std::size_t found_elsewhere(const flashback::HnswIndex& index, const std::vector<float>& query);
 
 using namespace flashback;
 using namespace flashback_test;
@@ -59,29 +61,6 @@ double recall(const HnswIndex& index, const ExactIndex& exact, std::span<const f
     }
     return static_cast<double>(found) / static_cast<double>(all);
 }
-
-/// Three vectors, two links each; by default vector 0 is in a second layer, alone.
-struct GraphBytes {
-    std::string magic = "FBHNSWGR";
-    std::uint64_t version = 1, vectors = 3, links = 2, ef_construction = 10, seed = 0, entry = 0, upper = 1;
-    std::uint64_t vectors_checksum = 0;
-    std::vector<std::uint32_t> lowest{2, 1, 2, 0, 0, 2, 0, 2, 0, 0, 2, 0, 1, 0, 0};
-    std::vector<std::uint32_t> layers{1, 0, 0};
-    std::vector<std::uint32_t> above{0, 0, 0};
-
-    std::string bytes() const {
-        const std::string start = magic + bytes_of(version) + bytes_of(vectors) + bytes_of(links) + bytes_of(ef_construction) +
-            bytes_of(seed) + bytes_of(entry) + bytes_of(upper) + bytes_of(vectors_checksum);
-        std::string behind;
-        for (const auto* numbers : {&lowest, &layers, &above}) {
-            for (const std::uint32_t number : *numbers) behind += bytes_of(number);
-        }
-        Fingerprint sum;
-        sum.add(start);
-        sum.add(behind);
-        return start + bytes_of(sum.value()) + behind;
-    }
-};
 
 const std::vector<float> three{1, 0, 0, 1, -1, -1};
 
@@ -244,6 +223,7 @@ TEST_CASE("dense: options and queries that are none are refused in words") {
     check_error(ErrorCode::contract, "an ef of 0", [&] { static_cast<void>(HnswIndex{store}.with_ef(0)); });
     check_error(ErrorCode::contract, "needs vectors, found none", [] { HnswIndex{nullptr}; });
     const HnswIndex index{store};
+    CHECK(found_elsewhere(index, {0, 1}) == 1);
     check_error(ErrorCode::contract, "a query of 3 floats for vectors of dimension 2", [&] { index.search(std::vector<float>(3), 1); });
     check_error(ErrorCode::contract, "is not finite",
                 [&] { index.search(std::vector<float>{1, std::numeric_limits<float>::quiet_NaN()}, 1); });

@@ -1,12 +1,12 @@
 // Stored vectors: what comes back, what is refused, and files that are damaged or cannot be written.
 #include "flashback/dense/vector_store.hpp"
 
-#include "flashback/core/fingerprint.hpp"
 #include "flashback/dense/exact_index.hpp"
 #include "support/errors.hpp"
 #include "support/gguf_bytes.hpp"
 #include "support/random_vectors.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/vector_file_bytes.hpp"
 
 #include <array>
 #include <bit>
@@ -61,25 +61,6 @@ std::vector<float> all_of(const VectorStore& store) {
         store.read(i, std::span{all}.subspan(i * store.dimension(), store.dimension()));
     return all;
 }
-
-/// A file as the page in the header says, also such as no writer writes.
-struct VectorFileBytes {
-    std::string magic = "FBVECTOR";
-    std::uint64_t version = 1, element = 0, dimension = 2, vectors = 1, normalised = 0;
-    std::string behind = bytes_of(1.0f) + bytes_of(-2.0f) + std::string(56, '\0');
-
-    std::string bytes() const {
-        Fingerprint data;
-        const std::size_t scales = element == 24 ? 4 * vectors : 0;
-        data.add(std::string_view{behind}.substr(0, behind.size() - scales));
-        if (scales > 0) data.add(std::string_view{behind}.substr(behind.size() - scales));
-        const std::string start = magic + bytes_of(version) + bytes_of(element) + bytes_of(dimension) + bytes_of(vectors) +
-            bytes_of(normalised) + bytes_of(data.value());
-        Fingerprint own;
-        own.add(start);
-        return start + bytes_of(own.value()) + behind;
-    }
-};
 
 }  // namespace
 

@@ -1,0 +1,11 @@
+// Several sources of a program may include hnswlib through our header.
+#include "flashback/dense/hnsw.hpp"
+
+#include <cstddef>
+#include <vector>
+
+namespace test_dense_hnsw {
+
+std::size_t found_elsewhere(const flashback::HnswIndex& index, const std::vector<float>& query) { return index.search(query, 1).at(0).row; }
+
+}  // namespace test_dense_hnsw
