@@ -57,7 +57,8 @@ struct Backwards : Letters {
     }
 };
 
-const std::vector<Passage> letters{{.id = "a", .text = "aaa"}, {.id = "b", .text = "bb"}, {.id = "c", .text = "c"}, {.id = "ab", .text = "ab"}};
+const std::vector<Passage> letters{
+    {.id = "a", .text = "aaa"}, {.id = "b", .text = "bb"}, {.id = "c", .text = "c"}, {.id = "ab", .text = "ab"}};
 
 std::vector<std::string_view> ids(const auto& found) {
     std::vector<std::string_view> all;
@@ -118,9 +119,11 @@ TEST_CASE("dense: passages are embedded some at a time, and a vector that is non
     CHECK(embed_passages(embedder, letters, {}, 3).size() == 4);
     CHECK(embedder.calls == std::vector<std::size_t>{3, 1});
     CHECK(embed_passages(embedder, std::vector<Passage>{}).size() == 0);
-    check_error(ErrorCode::contract, "expected at least 1", [&] { static_cast<void>(embed_passages(embedder, letters, {}, 0)); });
+    check_error(ErrorCode::contract, "expected at least 1",
+                [&] { static_cast<void>(embed_passages(embedder, letters, {}, 0)); });
     const std::vector<Passage> bad{{.text = "a"}, {.text = "b!"}};
-    check_error(ErrorCode::contract, "element 0 of vector 1 is not finite", [&] { static_cast<void>(embed_passages(embedder, bad)); });
+    check_error(ErrorCode::contract, "element 0 of vector 1 is not finite",
+                [&] { static_cast<void>(embed_passages(embedder, bad)); });
     // Documents of a collection, too.
     const Passages passages{{{.id = "x", .title = "", .text = "abc"}, {.id = "y", .title = "", .text = "cc"}}};
     const ExactIndex index{embed_passages(embedder, passages)};
@@ -133,7 +136,8 @@ TEST_CASE("dense: tokens are decoded if there is no text, and refused if nobody 
     const ExactIndex index = index_of(embedder);
     const std::vector<TokenId> tokens{1, 2};
     DenseRetriever plain{embedder, index, letters};
-    check_error(ErrorCode::contract, "without a decode cannot read a query of tokens", [&] { plain.retrieve({.tokens = tokens}, 1); });
+    check_error(ErrorCode::contract, "without a decode cannot read a query of tokens",
+                [&] { plain.retrieve({.tokens = tokens}, 1); });
     DenseRetriever retriever{embedder, index, letters, [](TokenSpan some) { return std::string(some.size(), 'b'); }};
     CHECK(ids(retriever.retrieve({.tokens = tokens}, 1)) == Ids{"b"});
     CHECK(ids(retriever.retrieve({.tokens = tokens, .text = "c"}, 1)) == Ids{"c"});
@@ -170,7 +174,9 @@ TEST_CASE("dense: what does not fit together is refused in words") {
     check_error(ErrorCode::contract, "an index of 4 vectors for 3 passages", [&] { DenseRetriever{embedder, index, fewer}; });
     const ExactIndex wide{VectorStore{4}};
     const std::vector<Passage> none;
-    check_error(ErrorCode::contract, "of dimension 3, but those of the index have 4", [&] { DenseRetriever{embedder, wide, none}; });
+    check_error(ErrorCode::contract, "of dimension 3, but those of the index have 4", [&] {
+        DenseRetriever{embedder, wide, none};
+    });
     const ExactIndex empty{VectorStore{3}};
     CHECK(DenseRetriever{embedder, empty, none}.retrieve({.text = "a"}, 3).empty());
     DenseRetriever retriever{embedder, index, letters};

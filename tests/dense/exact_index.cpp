@@ -30,7 +30,8 @@ namespace {
 constexpr std::array every_element{DType::f32, DType::f16, DType::i8};
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-std::shared_ptr<const VectorStore> stored(std::span<const float> vectors, std::size_t dimension, const VectorOptions& options = {}) {
+std::shared_ptr<const VectorStore> stored(std::span<const float> vectors, std::size_t dimension,
+                                          const VectorOptions& options = {}) {
     VectorStore store{dimension, options};
     store.add(vectors);
     return std::make_shared<const VectorStore>(std::move(store));
@@ -112,7 +113,8 @@ TEST_CASE("dense: nothing to find is an empty answer") {
     const ExactIndex one{stored(std::vector<float>{1, 2, 3, 4}, 4)};
     CHECK(one.search(std::vector<float>(4), 0).empty());
     CHECK(one.search_batch({}, 3).empty());
-    CHECK(one.search(std::vector<float>{1, 0, 0, 0}, std::numeric_limits<std::size_t>::max()) == std::vector{DenseHit{0, 1.0f}});
+    CHECK(one.search(std::vector<float>{1, 0, 0, 0}, std::numeric_limits<std::size_t>::max()) ==
+          std::vector{DenseHit{0, 1.0f}});
 }
 
 TEST_CASE("dense: an answer does not depend on the other queries of a batch, nor on threads, to the bit") {
@@ -123,7 +125,8 @@ TEST_CASE("dense: an answer does not depend on the other queries of a batch, nor
         const auto store = stored(vectors, dimension, {.element = element});
         const ExactIndex serial{store};
         std::vector<std::vector<DenseHit>> expected;
-        for (std::size_t q = 0; q < 67; ++q) expected.push_back(serial.search(std::span{queries}.subspan(q * dimension, dimension), 20));
+        for (std::size_t q = 0; q < 67; ++q)
+            expected.push_back(serial.search(std::span{queries}.subspan(q * dimension, dimension), 20));
         for (const std::size_t threads : {1u, 2u, 3u, 5u, 64u}) {
             ThreadPool pool{threads};
             const ExactIndex index{store, pool};
@@ -165,15 +168,20 @@ TEST_CASE("dense: products that overflow are infinite, and those that are NaN by
 
 TEST_CASE("dense: queries that are none are refused in words") {
     const ExactIndex index{stored(std::vector<float>{1, 2, 3, 4}, 2)};
-    check_error(ErrorCode::contract, "a query of 3 floats for vectors of dimension 2", [&] { index.search(std::vector<float>(3), 1); });
-    check_error(ErrorCode::contract, "a query of 4 floats for vectors of dimension 2", [&] { index.search(std::vector<float>(4), 1); });
+    check_error(ErrorCode::contract, "a query of 3 floats for vectors of dimension 2",
+                [&] { index.search(std::vector<float>(3), 1); });
+    check_error(ErrorCode::contract, "a query of 4 floats for vectors of dimension 2",
+                [&] { index.search(std::vector<float>(4), 1); });
     check_error(ErrorCode::contract, "a query of 0 floats", [&] { index.search({}, 1); });
-    check_error(ErrorCode::contract, "queries of dimension 2 cannot be 3 floats", [&] { index.search_batch(std::vector<float>(3), 1); });
+    check_error(ErrorCode::contract, "queries of dimension 2 cannot be 3 floats",
+                [&] { index.search_batch(std::vector<float>(3), 1); });
     for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
-        check_error(ErrorCode::contract, "element 1 of query 1 is not finite: found",
-                    [&] { index.search_batch(std::vector<float>{1, 2, 3, bad}, 1); });
+        check_error(ErrorCode::contract, "element 1 of query 1 is not finite: found", [&] {
+            index.search_batch(std::vector<float>{1, 2, 3, bad}, 1);
+        });
     }
-    check_error(ErrorCode::contract, "an index needs vectors, found none", [] { ExactIndex{std::shared_ptr<const VectorStore>{}}; });
+    check_error(ErrorCode::contract, "an index needs vectors, found none",
+                [] { ExactIndex{std::shared_ptr<const VectorStore>{}}; });
 }
 
 TEST_CASE("dense: threads search one index at once") {

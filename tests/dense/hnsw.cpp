@@ -39,7 +39,8 @@ namespace {
 
 constexpr std::array every_element{DType::f32, DType::f16, DType::i8};
 
-std::shared_ptr<const VectorStore> stored(std::span<const float> vectors, std::size_t dimension, const VectorOptions& options = {}) {
+std::shared_ptr<const VectorStore> stored(std::span<const float> vectors, std::size_t dimension,
+                                          const VectorOptions& options = {}) {
     VectorStore store{dimension, options};
     store.add(vectors);
     return std::make_shared<const VectorStore>(std::move(store));
@@ -99,7 +100,8 @@ TEST_CASE("dense: edges: no vector, one, all equal, k beyond all, and odd dimens
             const auto store = stored(random_vectors(30, dimension, dimension), dimension, {.element = element});
             const auto query = random_vectors(1, dimension, 99);
             // With so few vectors the graph is whole.
-            CHECK(HnswIndex{store}.search(query, std::numeric_limits<std::size_t>::max()) == ExactIndex{store}.search(query, 30));
+            CHECK(HnswIndex{store}.search(query, std::numeric_limits<std::size_t>::max()) ==
+                  ExactIndex{store}.search(query, 30));
         }
     }
     // Equal scores come in the order of the vectors.
@@ -174,7 +176,8 @@ TEST_CASE("dense: hostile 48: no link of a graph is believed, even if the checks
         GraphBytes file{.vectors_checksum = store->checksum()};
         change(file);
         const std::string bytes = file.bytes();
-        check_error(code, part, [&] { static_cast<void>(HnswIndex::parse(std::as_bytes(std::span{bytes}), "some.graph", store)); });
+        check_error(code, part,
+                    [&] { static_cast<void>(HnswIndex::parse(std::as_bytes(std::span{bytes}), "some.graph", store)); });
     };
     {
         const std::string bytes = GraphBytes{.vectors_checksum = store->checksum()}.bytes();
@@ -224,9 +227,11 @@ TEST_CASE("dense: options and queries that are none are refused in words") {
     check_error(ErrorCode::contract, "needs vectors, found none", [] { HnswIndex{nullptr}; });
     const HnswIndex index{store};
     CHECK(found_elsewhere(index, {0, 1}) == 1);
-    check_error(ErrorCode::contract, "a query of 3 floats for vectors of dimension 2", [&] { index.search(std::vector<float>(3), 1); });
-    check_error(ErrorCode::contract, "is not finite",
-                [&] { index.search(std::vector<float>{1, std::numeric_limits<float>::quiet_NaN()}, 1); });
+    check_error(ErrorCode::contract, "a query of 3 floats for vectors of dimension 2",
+                [&] { index.search(std::vector<float>(3), 1); });
+    check_error(ErrorCode::contract, "is not finite", [&] {
+        index.search(std::vector<float>{1, std::numeric_limits<float>::quiet_NaN()}, 1);
+    });
     check_error(ErrorCode::io, "cannot open", [&] { static_cast<void>(HnswIndex::load("/nowhere", store)); });
     check_error(ErrorCode::io, "cannot write", [&] { index.save("/nowhere/some.graph"); });
 }

@@ -40,7 +40,7 @@ TEST_CASE("dense: a map does what doubles do, and each vector by itself has the 
                     double exact = 0;
                     for (std::size_t k = 0; k < dimension; ++k)
                         exact += static_cast<double>(matrix[r * dimension + k]) *
-                            (static_cast<double>(vectors[i * dimension + k]) - static_cast<double>(mean[k]));
+                                 (static_cast<double>(vectors[i * dimension + k]) - static_cast<double>(mean[k]));
                     CHECK(std::abs(static_cast<double>(out[i * reduced + r]) - exact) < 1e-4);
                     CHECK(out[i * reduced + r] == alone[r]);
                 }
@@ -58,7 +58,8 @@ TEST_CASE("dense: a map is saved and loaded, and what is no map is refused in wo
     CHECK(std::ranges::equal(loaded.mean(), map.mean()));
     CHECK(std::ranges::equal(loaded.matrix(), map.matrix()));
 
-    const auto written = [&](std::string_view name, std::vector<std::uint64_t> shape, std::vector<float> mean, std::vector<float> matrix) {
+    const auto written = [&](std::string_view name, std::vector<std::uint64_t> shape, std::vector<float> mean,
+                             std::vector<float> matrix) {
         SafetensorsWriter writer{path};
         writer.add_tensor("mean", {mean.size()}, DType::f32);
         writer.add_tensor(name, std::move(shape), DType::f32);
@@ -71,7 +72,8 @@ TEST_CASE("dense: a map is saved and loaded, and what is no map is refused in wo
     check_error(ErrorCode::format, "it has no tensor 'matrix'", written("matrix", {2}, {1, 2}, {3, 4}));
     check_error(ErrorCode::format, "it has no tensor 'matrix'", written("matrix", {0, 2}, {1, 2}, {}));
     check_error(ErrorCode::format, "it has no tensor 'mean'", written("matrix", {1, 0}, {}, {}));
-    check_error(ErrorCode::format, "its mean has dimension 2, but the rows of its matrix 1", written("matrix", {2, 1}, {1, 2}, {3, 4}));
+    check_error(ErrorCode::format, "its mean has dimension 2, but the rows of its matrix 1",
+                written("matrix", {2, 1}, {1, 2}, {3, 4}));
     constexpr float infinity = std::numeric_limits<float>::infinity();
     check_error(ErrorCode::format, "the tensor 'matrix'", written("matrix", {1, 2}, {1, 2}, {3, infinity}));
     check_error(ErrorCode::io, "cannot open", [] { static_cast<void>(VectorMap::load("/nowhere")); });
@@ -82,7 +84,8 @@ TEST_CASE("dense: a map is saved and loaded, and what is no map is refused in wo
     check_error(ErrorCode::contract, "dimension 2 with a matrix of 0 numbers", [] { VectorMap{{1, 2}, {}}; });
     check_error(ErrorCode::contract, "is not finite", [&] { VectorMap{{infinity}, {1}}; });
     std::vector<float> out(2);
-    check_error(ErrorCode::contract, "3 floats are mapped to 1", [&] { map.apply(std::vector<float>(3), std::span{out}.first(1)); });
+    check_error(ErrorCode::contract, "3 floats are mapped to 1",
+                [&] { map.apply(std::vector<float>(3), std::span{out}.first(1)); });
     check_error(ErrorCode::contract, "4 floats are mapped to 2", [&] { map.apply(std::vector<float>(4), out); });
     CHECK_NOTHROW(map.apply({}, {}));
 }

@@ -104,17 +104,24 @@ TEST_CASE("dense: normalised vectors have length 1, those of zeros stay, and ext
 TEST_CASE("dense: what is no vector is refused by its number, and nothing changes") {
     check_error(ErrorCode::contract, "vectors of dimension 0, expected 1 to 65536", [] { VectorStore{0}; });
     check_error(ErrorCode::contract, "dimension 65537", [] { VectorStore{65537}; });
-    check_error(ErrorCode::contract, "vectors of BF16, expected F32, F16 or I8", [] { VectorStore{4, {.element = DType::bf16}}; });
+    check_error(ErrorCode::contract, "vectors of BF16, expected F32, F16 or I8", [] {
+        VectorStore{4, {.element = DType::bf16}};
+    });
     check_error(ErrorCode::contract, "vectors of unknown", [] { VectorStore{4, {.element = static_cast<DType>(77)}}; });
     for (const DType element : every_element) {
         for (const bool normalise : {false, true}) {
             VectorStore store{2, {.element = element, .normalise = normalise}};
             store.add(std::vector<float>{1, 2});
             const std::uint64_t before = store.checksum();
-            check_error(ErrorCode::contract, "vectors of dimension 2 cannot be 3 floats", [&] { store.add(std::vector<float>{1, 2, 3}); });
-            check_error(ErrorCode::contract, "element 1 of vector 2 is not finite: found inf",
-                        [&] { store.add(std::vector<float>{1, 2, 3, infinity}); });
-            check_error(ErrorCode::contract, "element 0 of vector 1 is not finite", [&] { store.add(std::vector<float>{not_a_number, 2}); });
+            check_error(ErrorCode::contract, "vectors of dimension 2 cannot be 3 floats", [&] {
+                store.add(std::vector<float>{1, 2, 3});
+            });
+            check_error(ErrorCode::contract, "element 1 of vector 2 is not finite: found inf", [&] {
+                store.add(std::vector<float>{1, 2, 3, infinity});
+            });
+            check_error(ErrorCode::contract, "element 0 of vector 1 is not finite", [&] {
+                store.add(std::vector<float>{not_a_number, 2});
+            });
             CHECK(store.size() == 1);
             CHECK(store.checksum() == before);
         }
@@ -124,7 +131,8 @@ TEST_CASE("dense: what is no vector is refused by its number, and nothing change
     check_error(ErrorCode::contract, "element 1 of vector 1 is 65520", [&] { half.add(std::vector<float>{1, 65520}); });
     VectorStore bytes{1, {.element = DType::i8}};
     bytes.add(std::vector<float>{1e38f});
-    check_error(ErrorCode::contract, "which is too large for I8", [&] { bytes.add(std::vector<float>{std::numeric_limits<float>::max()}); });
+    check_error(ErrorCode::contract, "which is too large for I8",
+                [&] { bytes.add(std::vector<float>{std::numeric_limits<float>::max()}); });
 }
 
 TEST_CASE("dense: a file has the bytes of the page, and gives the same vectors and answers, mapped or copied") {
@@ -169,7 +177,7 @@ TEST_CASE("dense: a file has the bytes of the page, and gives the same vectors a
     }
 }
 
-TEST_CASE("dense: hostile: every byte of a file that changes is noticed, at the latest by verify; so is every cut") {
+TEST_CASE("dense: hostile: every byte of a file that changes is noticed, at the latest by verify, and so is every cut") {
     const TemporaryFolder folder;
     const auto path = folder.path() / "some.vec";
     for (const DType element : every_element) {
@@ -210,7 +218,8 @@ TEST_CASE("dense: hostile 48: no number in a file of vectors is believed, even i
         refused(ErrorCode::format, "elements of no known type", {.element = element});
     for (const std::uint64_t dimension : {std::uint64_t{0}, std::uint64_t{65537}, std::uint64_t{1} << 62, most})
         refused(ErrorCode::format, "an impossible dimension", {.dimension = dimension});
-    for (const std::uint64_t vectors : {std::uint64_t{0}, std::uint64_t{2}, (std::uint64_t{1} << 58) + 1, std::uint64_t{1} << 63, most})
+    for (const std::uint64_t vectors :
+         {std::uint64_t{0}, std::uint64_t{2}, (std::uint64_t{1} << 58) + 1, std::uint64_t{1} << 63, most})
         refused(ErrorCode::format, "64 bytes are no ", {.vectors = vectors});
     refused(ErrorCode::format, "64 bytes are no 1 vectors of 128", {.dimension = 17});
     refused(ErrorCode::format, "64 bytes are no 1 vectors of 68", {.element = 24});
@@ -221,8 +230,9 @@ TEST_CASE("dense: hostile 48: no number in a file of vectors is believed, even i
         refused(ErrorCode::format, "element 1 of vector 0 is not finite", file);
     }
     const auto copy = aligned(VectorFileBytes{}.bytes());
-    check_error(ErrorCode::contract, "do not begin at a multiple of 4",
-                [&] { static_cast<void>(VectorStore::view({copy.data() + 1, 64}, "some.vec")); });
+    check_error(ErrorCode::contract, "do not begin at a multiple of 4", [&] {
+        static_cast<void>(VectorStore::view({copy.data() + 1, 64}, "some.vec"));
+    });
     check_error(ErrorCode::io, "cannot open", [] { static_cast<void>(VectorStore::open("/nowhere/some.vec")); });
 }
 

@@ -26,7 +26,8 @@ std::pair<Eigen::MatrixXd, double> spread_of(std::span<const float> vectors, std
     const auto count = static_cast<Eigen::Index>(vectors.size() / dimension);
     Eigen::MatrixXd rows(count, width);
     for (Eigen::Index i = 0; i < count; ++i) {
-        for (Eigen::Index k = 0; k < width; ++k) rows(i, k) = static_cast<double>(vectors[static_cast<std::size_t>(i * width + k)]);
+        for (Eigen::Index k = 0; k < width; ++k)
+            rows(i, k) = static_cast<double>(vectors[static_cast<std::size_t>(i * width + k)]);
     }
     const Eigen::RowVectorXd mean = rows.colwise().mean();
     const Eigen::MatrixXd centred = rows.rowwise() - mean;
@@ -34,7 +35,8 @@ std::pair<Eigen::MatrixXd, double> spread_of(std::span<const float> vectors, std
 }
 
 /// Vectors of normal numbers, mapped by a random matrix (dimension, rank) to a subspace of that rank, plus an offset and noise.
-std::vector<float> in_subspace(std::size_t count, std::size_t dimension, std::size_t rank, float noise, std::vector<float>& basis) {
+std::vector<float> in_subspace(std::size_t count, std::size_t dimension, std::size_t rank, float noise,
+                               std::vector<float>& basis) {
     basis = random_vectors(rank, dimension, 77);
     const auto inner = random_vectors(count, rank, 78);
     auto vectors = random_vectors(count, dimension, 79);
@@ -59,7 +61,8 @@ std::vector<float> mapped(const VectorMap& map, std::span<const float> vectors) 
 TEST_CASE("dense: whitened vectors have mean 0 and the identity as covariance") {
     for (const std::size_t dimension : {1u, 2u, 24u, 50u}) {
         auto vectors = random_vectors(900, dimension, dimension, 5);
-        for (std::size_t i = 0; i < vectors.size(); ++i) vectors[i] *= 1 + static_cast<float>(i % dimension);  // unlike each other
+        for (std::size_t i = 0; i < vectors.size(); ++i)
+            vectors[i] *= 1 + static_cast<float>(i % dimension);  // unlike each other
         for (const std::size_t reduced : {std::size_t{0}, (dimension + 1) / 2}) {
             const VectorMap map = fit_whitening(vectors, dimension, {.reduced = reduced});
             const std::size_t left = reduced == 0 ? dimension : reduced;
@@ -82,7 +85,8 @@ TEST_CASE("dense: a reduction keeps the subspace that the vectors lie in, the gr
         for (std::size_t b = 0; b < rank; ++b) {
             double product = 0;
             for (std::size_t k = 0; k < dimension; ++k)
-                product += static_cast<double>(map.matrix()[a * dimension + k]) * static_cast<double>(map.matrix()[b * dimension + k]);
+                product +=
+                    static_cast<double>(map.matrix()[a * dimension + k]) * static_cast<double>(map.matrix()[b * dimension + k]);
             CHECK(std::abs(product - (a == b ? 1 : 0)) < 1e-5);
         }
         double whole = 0, inside = 0;
@@ -128,17 +132,22 @@ TEST_CASE("dense: samples that cannot be whitened are refused in words") {
     const std::vector<float> two{1, 2, 3, 5};
     check_error(ErrorCode::contract, "whitening of 0 floats", [] { static_cast<void>(fit_whitening({}, 2)); });
     check_error(ErrorCode::contract, "in vectors of dimension 0", [&] { static_cast<void>(fit_whitening(two, 0)); });
-    check_error(ErrorCode::contract, "whitening of 4 floats in vectors of dimension 3", [&] { static_cast<void>(fit_whitening(two, 3)); });
-    check_error(ErrorCode::contract, "keeps 3 dimensions of 2", [&] { static_cast<void>(fit_whitening(two, 2, {.reduced = 3})); });
+    check_error(ErrorCode::contract, "whitening of 4 floats in vectors of dimension 3",
+                [&] { static_cast<void>(fit_whitening(two, 3)); });
+    check_error(ErrorCode::contract, "keeps 3 dimensions of 2",
+                [&] { static_cast<void>(fit_whitening(two, 2, {.reduced = 3})); });
     for (const double least : {0.0, -1.0, 1.5, std::numeric_limits<double>::quiet_NaN()}) {
-        check_error(ErrorCode::contract, "must lie in (0, 1]", [&] { static_cast<void>(fit_whitening(two, 2, {.least = least})); });
+        check_error(ErrorCode::contract, "must lie in (0, 1]",
+                    [&] { static_cast<void>(fit_whitening(two, 2, {.least = least})); });
     }
-    check_error(ErrorCode::contract, "element 1 of vector 1 is not finite",
-                [&] { static_cast<void>(fit_whitening(std::vector<float>{1, 2, 3, bad}, 2)); });
+    check_error(ErrorCode::contract, "element 1 of vector 1 is not finite", [&] {
+        static_cast<void>(fit_whitening(std::vector<float>{1, 2, 3, bad}, 2));
+    });
     for (const std::size_t count : {1u, 2u, 3u, 7u, 1000u}) {
         std::vector<float> equal;
         for (std::size_t i = 0; i < count; ++i) equal.insert(equal.end(), {0.1f, -3.7f});
-        check_error(ErrorCode::contract, "vectors are equal: there is nothing to whiten", [&] { static_cast<void>(fit_whitening(equal, 2)); });
+        check_error(ErrorCode::contract, "vectors are equal: there is nothing to whiten",
+                    [&] { static_cast<void>(fit_whitening(equal, 2)); });
     }
     CHECK(fit_whitening(two, 2, {.reduced = 1}).reduced() == 1);
 }

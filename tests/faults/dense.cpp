@@ -47,7 +47,7 @@ TEST_CASE("faults: a search that finds no memory leaves an index that goes on") 
     });
 }
 
-TEST_CASE("faults: a file of vectors is written whole, or the old one stays and nothing else is left; so is a map") {
+TEST_CASE("faults: a file of vectors is written whole, or the old one stays and nothing else is left, and so is a map") {
     const TemporaryFolder folder;
     const auto path = folder.path() / "some.vec";
     VectorStore one{2, {.element = DType::i8}};

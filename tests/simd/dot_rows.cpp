@@ -44,12 +44,14 @@ void check_every_shape() {
                 }
                 const std::size_t out_stride = rows + 1;
                 std::vector<float> out(queries * out_stride, -7.0f);
-                simd::dot_rows<Element>({row.data(), stride, rows}, {query.data(), stride, queries}, n, {out.data(), out_stride});
+                simd::dot_rows<Element>({row.data(), stride, rows}, {query.data(), stride, queries}, n,
+                                        {out.data(), out_stride});
                 bool right = true;
                 for (std::size_t q = 0; q < queries; ++q) {
                     for (std::size_t r = 0; r < rows; ++r) {
                         const float expected = testing::plain::dot_row(row.data() + r * stride, query.data() + q * stride, n);
-                        right &= std::bit_cast<std::uint32_t>(out[q * out_stride + r]) == std::bit_cast<std::uint32_t>(expected);
+                        right &=
+                            std::bit_cast<std::uint32_t>(out[q * out_stride + r]) == std::bit_cast<std::uint32_t>(expected);
                         right &= simd::dot_row(row.data() + r * stride, query.data() + q * stride, n) == expected;
                     }
                     right &= out[q * out_stride + rows] == -7.0f;
@@ -85,7 +87,8 @@ TEST_CASE("dot_rows of plain loops is that of doubles") {
             magnitude += std::abs(static_cast<double>(a[i]) * static_cast<double>(b[i]));
         }
         const double rounds = static_cast<double>(n) / 16 + 4;
-        CHECK(std::abs(static_cast<double>(testing::plain::dot_row(a.data(), b.data(), n)) - exact) <= rounds * 0x1p-24 * magnitude);
+        CHECK(std::abs(static_cast<double>(testing::plain::dot_row(a.data(), b.data(), n)) - exact) <=
+              rounds * 0x1p-24 * magnitude);
     }
 }
 

@@ -22,7 +22,8 @@ inline float normal(flashback::SplitMix64& random) {
 }
 
 /// Vectors around `clusters` points, one after another; with 0 clusters, around the origin.
-inline std::vector<float> random_vectors(std::size_t count, std::size_t dimension, std::uint64_t seed, std::size_t clusters = 0) {
+inline std::vector<float> random_vectors(std::size_t count, std::size_t dimension, std::uint64_t seed,
+                                         std::size_t clusters = 0) {
     flashback::SplitMix64 random{seed};
     std::vector<float> centres(clusters * dimension);
     for (float& x : centres) x = 2 * normal(random);

@@ -23,7 +23,7 @@ struct VectorFileBytes {
         data.add(std::string_view{behind}.substr(0, behind.size() - scales));
         if (scales > 0) data.add(std::string_view{behind}.substr(behind.size() - scales));
         const std::string start = magic + bytes_of(version) + bytes_of(element) + bytes_of(dimension) + bytes_of(vectors) +
-            bytes_of(normalised) + bytes_of(data.value());
+                                  bytes_of(normalised) + bytes_of(data.value());
         flashback::Fingerprint own;
         own.add(start);
         return start + bytes_of(own.value()) + behind;
@@ -41,7 +41,7 @@ struct GraphBytes {
 
     std::string bytes() const {
         const std::string start = magic + bytes_of(version) + bytes_of(vectors) + bytes_of(links) + bytes_of(ef_construction) +
-            bytes_of(seed) + bytes_of(entry) + bytes_of(upper) + bytes_of(vectors_checksum);
+                                  bytes_of(seed) + bytes_of(entry) + bytes_of(upper) + bytes_of(vectors_checksum);
         std::string behind;
         for (const auto* numbers : {&lowest, &layers, &above}) {
             for (const std::uint32_t number : *numbers) behind += bytes_of(number);

@@ -20,8 +20,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Numbered passages: Passages, a vector of Passage, or a type of yours with `size()` and `operator[]`. What a passage views lives as long as
-/// the source.
+/// Numbered passages: Passages, a vector of Passage, or a type of yours with `size()` and `operator[]`. What a passage views
+/// lives as long as the source.
 template <class S>
 concept PassageSource = requires(const S& source, std::size_t i) {
     { source.size() } -> std::convertible_to<std::size_t>;
@@ -54,8 +54,8 @@ VectorStore embed_passages(E& embedder, const Source& passages, const VectorOpti
     return vectors;
 }
 
-/// Embeds a query and finds the passages whose vectors fit it best; passage i has vector i of the index. It satisfies Retriever. It refers to
-/// the embedder, the index and the passages, which must outlive it.
+/// Embeds a query and finds the passages whose vectors fit it best; passage i has vector i of the index. It satisfies
+/// Retriever. It refers to the embedder, the index and the passages, which must outlive it.
 ///
 ///     const VectorStore vectors = embed_passages(encoder, passages);      // or VectorStore::open
 ///     const ExactIndex index{std::move(vectors)};
@@ -80,8 +80,8 @@ class DenseRetriever {
         "flashback: decode of a DenseRetriever must take a TokenSpan and return a string");
 
 public:
-    /// Throws    Error{contract} if the vectors of the embedder and of the index have not one dimension, or if there are not as many passages
-    ///           as vectors
+    /// Throws    Error{contract} if the vectors of the embedder and of the index have not one dimension, or if there are not as
+    ///           many passages as vectors
     DenseRetriever(EmbedderT& embedder, const Index& index, const Source& passages, Decode decode = {})
         : embedder_(&embedder), index_(&index), passages_(&passages), decode_(std::move(decode)) {
         const std::size_t dimension = embedder.dimension();
@@ -92,8 +92,8 @@ public:
     }
 
     /// The best k passages; none for an empty query. What they view lives as long as the passages do.
-    /// Throws    Error{contract} for a query of tokens without a decode, or if the index finds what it does not have; what the embedder and
-    ///           the index throw
+    /// Throws    Error{contract} for a query of tokens without a decode, or if the index finds what it does not have; what the
+    ///           embedder and the index throw
     std::vector<Passage> retrieve(const Query& query, std::size_t k) {
         return std::move(retrieve_batch({&query, 1}, k).front());
     }

@@ -15,9 +15,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Finds the vectors with the greatest dot products by looking at all of them. If they are normalised, queries are too, and scores are
-/// cosines. Equal scores come in the order of the vectors. An answer depends on its query and the vectors alone, to the bit: not on the other
-/// queries of a batch, nor on the threads. It satisfies VectorIndex.
+/// Finds the vectors with the greatest dot products by looking at all of them. If they are normalised, queries are too, and
+/// scores are cosines. Equal scores come in the order of the vectors. An answer depends on its query and the vectors alone, to
+/// the bit: not on the other queries of a batch, nor on the threads. It satisfies VectorIndex.
 ///
 /// It runs its searches on the executor. With the serial one, which is the default, several threads may search at once.
 class ExactIndex {
@@ -33,8 +33,8 @@ public:
     std::size_t dimension() const noexcept { return vectors_->dimension(); }
     const VectorStore& vectors() const noexcept { return *vectors_; }
 
-    /// The best k vectors; all of them if there are fewer. A product that overflows is infinite, and one that is NaN by that (or because
-    /// the file of the vectors was damaged) counts as -infinity.
+    /// The best k vectors; all of them if there are fewer. A product that overflows is infinite, and one that is NaN by that
+    /// (or because the file of the vectors was damaged) counts as -infinity.
     /// Shape     query (dimension())
     /// Throws    Error{contract} for another length, or an element that is not finite; std::bad_alloc
     /// Cost      size() · dimension() multiply-adds; reads all vectors once

@@ -1,9 +1,9 @@
 /// \file Approximate search in a graph, with hnswlib. It needs hnswlib (Debian: libhnswlib-dev; tested with 0.6.2), so the umbrella
 /// does not include it.
 ///
-/// hnswlib 0.6 defines functions that are not inline, and code that depends on macros, unless NO_MANUAL_VECTORIZATION is defined. This header
-/// defines it and gives hnswlib our kernels and a type of ours, so that any number of sources may include it. A program that uses hnswlib
-/// itself too must define that macro for all its sources.
+/// hnswlib 0.6 defines functions that are not inline, and code that depends on macros, unless NO_MANUAL_VECTORIZATION is
+/// defined. This header defines it and gives hnswlib our kernels and a type of ours, so that any number of sources may include
+/// it. A program that uses hnswlib itself too must define that macro for all its sources.
 #pragma once
 
 #include "flashback/core/executor.hpp"
@@ -36,9 +36,9 @@ struct HnswOptions {
     std::uint64_t seed = 0;             ///< of the layers that vectors are in
 };
 
-/// Finds vectors with great dot products without looking at all of them. It may miss some of the best; scores are those of ExactIndex, to the
-/// bit. Normalised vectors suit it: with vectors of very different lengths it misses more. The same vectors and options give the same graph.
-/// It satisfies VectorIndex.
+/// Finds vectors with great dot products without looking at all of them. It may miss some of the best; scores are those of
+/// ExactIndex, to the bit. Normalised vectors suit it: with vectors of very different lengths it misses more. The same vectors
+/// and options give the same graph. It satisfies VectorIndex.
 ///
 /// It holds the graph, and shares the vectors. Copies share the graph. Several threads may search at once.
 ///
@@ -52,18 +52,21 @@ struct HnswOptions {
 /// | upper  | each vector and each of these layers, from below: how many links, then room for `links` numbers of vectors       |
 ///
 /// Nothing that a file says is believed: hnswlib sees a graph only after every link was looked at.
-/// Source    Malkov and Yashunin 2018, Efficient and robust approximate nearest neighbor search using hierarchical navigable small world graphs
+/// Source    Malkov and Yashunin 2018, Efficient and robust approximate nearest neighbor search using hierarchical navigable
+///           small world graphs
 class HnswIndex {
 public:
     /// Builds a graph.
-    /// Requires  nothing is added to the vectors any more, and the executor, which runs the queries of a batch, lives as long as this index
-    /// Throws    Error{contract} for options out of range, no store, or 2^31 vectors; Error{engine} if hnswlib fails; std::bad_alloc
+    /// Requires  nothing is added to the vectors any more, and the executor, which runs the queries of a batch, lives as long
+    ///           as this index
+    /// Throws    Error{contract} for options out of range, no store, or 2^31 vectors; Error{engine} if hnswlib fails;
+    ///           std::bad_alloc
     /// Cost      about ef_construction · 2 · links dot products for each vector, in one thread; then 8 · links + 30 bytes for each
     explicit HnswIndex(std::shared_ptr<const VectorStore> vectors, const HnswOptions& options = {}, ExecutorRef executor = {});
 
     /// Reads a graph that was saved.
-    /// Throws    Error{io} if the file cannot be read; Error{format} if it is damaged or no graph; Error{unsupported} for another version;
-    ///           Error{contract} if it belongs to other vectors; std::bad_alloc
+    /// Throws    Error{io} if the file cannot be read; Error{format} if it is damaged or no graph; Error{unsupported} for
+    ///           another version; Error{contract} if it belongs to other vectors; std::bad_alloc
     static HnswIndex load(const std::filesystem::path& path, std::shared_ptr<const VectorStore> vectors,
                           std::size_t ef = HnswOptions{}.ef, ExecutorRef executor = {});
 
@@ -88,7 +91,8 @@ public:
 
     /// Nearly the best k vectors, in the order of ExactIndex.
     /// Shape     query (dimension())
-    /// Throws    Error{contract} for another length, or an element that is not finite; Error{engine} if hnswlib fails; std::bad_alloc
+    /// Throws    Error{contract} for another length, or an element that is not finite; Error{engine} if hnswlib fails;
+    ///           std::bad_alloc
     std::vector<DenseHit> search(std::span<const float> query, std::size_t k) const;
 
     /// The answers to several queries, each a task of the executor.

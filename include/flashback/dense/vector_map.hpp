@@ -15,8 +15,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Maps a vector x to matrix · (x - mean). fit_whitening (dense/whitening.hpp) makes one; using it needs nothing but this header. It is
-/// immutable, so several threads may use it.
+/// Maps a vector x to matrix · (x - mean). fit_whitening (dense/whitening.hpp) makes one; using it needs nothing but this
+/// header. It is immutable, so several threads may use it.
 class VectorMap {
 public:
     /// Shape     mean (dimension)   matrix (reduced, dimension), row by row
@@ -51,7 +51,8 @@ private:
     std::vector<float> matrix_;
 };
 
-/// An embedder whose vectors, those of queries too, go through a map. It refers to the embedder, which must outlive it. It satisfies Embedder.
+/// An embedder whose vectors, those of queries too, go through a map. It refers to the embedder, which must outlive it. It
+/// satisfies Embedder.
 template <class EmbedderT>
 class MappedEmbedder {
     static_assert(checked_embedder<EmbedderT>());

@@ -25,8 +25,8 @@ struct VectorOptions {
     bool normalise = false;      ///< whether each vector is scaled to length 1 when it is added; one of zeros stays
 };
 
-/// Vectors of one dimension, as f32, f16 or i8 with a scale for each. They are added in memory, or mapped from a file: then what is never
-/// asked for is never read. Once nothing is added any more, several threads may read at once.
+/// Vectors of one dimension, as f32, f16 or i8 with a scale for each. They are added in memory, or mapped from a file: then
+/// what is never asked for is never read. Once nothing is added any more, several threads may read at once.
 ///
 /// A file is little-endian, its first numbers are u64:
 ///
@@ -36,9 +36,9 @@ struct VectorOptions {
 /// | rows   | each begins at a multiple of 64 bytes, and ends in zeros                                                     |
 /// | scales | i8 only: an f32 for each vector                                                                              |
 ///
-/// A checksum is a Fingerprint, which finds accidents, not forgeries. `open` checks the start and that the file has exactly the bytes that
-/// it asks for, and reads no vector. So it takes no time, and nothing outside of the file is ever read; but vectors that were damaged give
-/// other products, up to NaN. `verify` reads all of them and finds that.
+/// A checksum is a Fingerprint, which finds accidents, not forgeries. `open` checks the start and that the file has exactly the
+/// bytes that it asks for, and reads no vector. So it takes no time, and nothing outside of the file is ever read; but vectors
+/// that were damaged give other products, up to NaN. `verify` reads all of them and finds that.
 class VectorStore {
 public:
     /// The largest dimension.
@@ -50,8 +50,8 @@ public:
 
     /// Adds vectors, all of them or none.
     /// Shape     vectors (any number, dimension())
-    /// Throws    Error{contract} if that is no whole number of vectors, if one has an element that is not finite (the sentence names both)
-    ///           or is too large for the element type, or if the vectors are those of a file; std::bad_alloc
+    /// Throws    Error{contract} if that is no whole number of vectors, if one has an element that is not finite (the sentence
+    ///           names both) or is too large for the element type, or if the vectors are those of a file; std::bad_alloc
     void add(std::span<const float> vectors);
 
     /// Opens a file; MappedFile says what must not happen to it meanwhile.

@@ -1,6 +1,7 @@
 /// \file Whitening and principal components, fitted with Eigen (Debian: libeigen3-dev). The umbrella does not include it.
 ///
-/// Eigen's functions have no tag of an instruction set: if a program has sources for several, only those of one may include this header.
+/// Eigen's functions have no tag of an instruction set: if a program has sources for several, only those of one may include
+/// this header.
 #pragma once
 
 #include "flashback/core/error.hpp"
@@ -20,11 +21,14 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// What becomes of vectors.
 struct WhiteningOptions {
-    std::size_t reduced = 0;  ///< dimensions that are kept: those in which the vectors vary most; 0: all
-    bool whiten =
-        true;  ///< whether each of them is scaled to variance 1; if not, dot products of centred vectors stay what they are, as far as the dimensions that are kept go
-    double least =
-        1e-6;  ///< in (0, 1]: where the variance is less than this share of the greatest, it counts as this share; so rounding errors are not blown up
+    /// Dimensions that are kept: those in which the vectors vary most; 0: all.
+    std::size_t reduced = 0;
+    /// Whether each of them is scaled to variance 1. If not, centred vectors are only turned, so that their dot products stay what
+    /// they are, but for the dimensions that are left out.
+    bool whiten = true;
+    /// In (0, 1]: where the variance is less than this share of the greatest, it counts as this share. So rounding errors are not
+    /// blown up.
+    double least = 1e-6;
 };
 
 namespace detail {
@@ -57,12 +61,13 @@ struct Spread {
 
 }  // namespace detail
 
-/// The map that gives a sample of vectors mean 0 and, if it whitens, the identity as covariance: its rows are the principal components, the one
-/// of the greatest variance first, each with a positive element of greatest magnitude. A sample of fewer vectors than dimensions, or one that
-/// lies in a subspace, has directions without variance: they come last, and `least` says how much they are scaled.
+/// The map that gives a sample of vectors mean 0 and, if it whitens, the identity as covariance: its rows are the principal
+/// components, the one of the greatest variance first, each with a positive element of greatest magnitude. A sample of fewer
+/// vectors than dimensions, or one that lies in a subspace, has directions without variance: they come last, and `least` says
+/// how much they are scaled.
 /// Shape     vectors (any number, dimension)
-/// Throws    Error{contract} if there is no whole number of vectors, if one has an element that is not finite, if all vectors are equal, or for
-///           options out of range; std::bad_alloc
+/// Throws    Error{contract} if there is no whole number of vectors, if one has an element that is not finite, if all vectors
+///           are equal, or for options out of range; std::bad_alloc
 /// Cost      vectors · dimension² + about 10 dimension³ multiply-adds in double
 /// Source    Su, Cao, Liu and Ou 2021, Whitening sentence representations for better semantics and faster retrieval, algorithm 1
 inline VectorMap fit_whitening(std::span<const float> vectors, std::size_t dimension, const WhiteningOptions& options = {}) {

@@ -21,8 +21,9 @@ struct DotResult {
     std::size_t stride;
 };
 
-/// The dot product of each row with each query. Element k is added to partial sum k mod 16, one multiply-add after the other, and the 16
-/// partial sums are added up by the tree of the norms (rule R4). So a product depends on its row and its query alone, to the bit.
+/// The dot product of each row with each query. Element k is added to partial sum k mod 16, one multiply-add after the other,
+/// and the 16 partial sums are added up by the tree of the norms (rule R4). So a product depends on its row and its query
+/// alone, to the bit.
 /// Shape     rows (count, n)   queries (count, n)   out (queries, rows)
 /// Requires  n is a multiple of 16: shorter rows and queries end in zeros
 /// Cost      rows · queries · n multiply-adds; the rows are read once from memory

@@ -33,7 +33,8 @@ FLASHBACK_FUZZ_SEEDS(vector_store) {
     add("none", {.vectors = 0});
     add("neither", {.normalised = 2});
     VectorFileBytes file;
-    file.behind.replace(0, 8, bytes_of(std::numeric_limits<float>::infinity()) + bytes_of(-std::numeric_limits<float>::infinity()));
+    file.behind.replace(0, 8,
+                        bytes_of(std::numeric_limits<float>::infinity()) + bytes_of(-std::numeric_limits<float>::infinity()));
     add("not_finite", file);
     seeds.push_back({"short", "FBVECTOR" + bytes_of<std::uint64_t>(1)});
 }

@@ -21,7 +21,8 @@ FLASHBACK_FUZZ_TARGET(hnsw_graph, .per_byte = 64, .constant = std::size_t{3} << 
         for (const float x : {1.0f, -1.0f}) {
             const auto hits = index.search(std::vector<float>{x, 0.5f}, 3);
             fuzz_check(!hits.empty() && hits.size() <= 3, "a search finds something");
-            for (std::size_t i = 1; i < hits.size(); ++i) fuzz_check(better(hits[i - 1], hits[i]), "the best come first, none twice");
+            for (std::size_t i = 1; i < hits.size(); ++i)
+                fuzz_check(better(hits[i - 1], hits[i]), "the best come first, none twice");
         }
     });
 }

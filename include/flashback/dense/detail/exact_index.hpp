@@ -28,7 +28,8 @@ inline constexpr std::size_t search_queries_together = 32;
 
 }  // namespace detail
 
-/// The best of the rows that came so far, at most k. They must come in ascending order: so a row that equals the worst of k is not better.
+/// The best of the rows that came so far, at most k. They must come in ascending order: so a row that equals the worst of k is
+/// not better.
 struct ExactIndex::Best {
     std::size_t k;
     std::vector<DenseHit> heap;  // the worst first, as soon as there are k

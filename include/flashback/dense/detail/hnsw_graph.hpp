@@ -35,8 +35,8 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// A distance for hnswlib: the dot product with its sign turned, and infinity for a NaN. As a type of ours it makes hnswlib's functions those of
-/// this instruction set.
+/// A distance for hnswlib: the dot product with its sign turned, and infinity for a NaN. As a type of ours it makes hnswlib's
+/// functions those of this instruction set.
 struct HnswDistance {
     float value = 0;
 
@@ -52,8 +52,9 @@ struct HnswDistance {
     friend bool operator==(HnswDistance a, HnswDistance b) noexcept { return a.value == b.value; }
 };
 
-/// The links between vectors. hnswlib keeps the data of a vector behind its links; here that is no bytes at all, and the place where they
-/// would begin says which vector is meant. So vectors are not stored twice, may be of any element, and may be mapped from a file.
+/// The links between vectors. hnswlib keeps the data of a vector behind its links; here that is no bytes at all, and the place
+/// where they would begin says which vector is meant. So vectors are not stored twice, may be of any element, and may be mapped
+/// from a file.
 class HnswGraph {
 public:
     using Links = hnswlib::HierarchicalNSW<HnswDistance>;
@@ -149,7 +150,7 @@ private:
         return HnswDistance{dot};
     }
 
-    /// Does something with hnswlib, and turns what it throws into our errors.
+    /// Does something with hnswlib, and turns what it throws into our errors. If it finds no memory, it may lose some.
     template <class Work>
     static void guarded(const Work& work) {
         try {

@@ -96,8 +96,8 @@ FLASHBACK_SIMD_INLINE void dot_tile(const Element* const* row, const float* cons
     }
 }
 
-/// The rows [first, last) with `Queries` queries from `query` on, 16 products at a time. What a tile has beyond the last row or query
-/// is the last one again, and is not stored.
+/// The rows [first, last) with `Queries` queries from `query` on, 16 products at a time. What a tile has beyond the last row or
+/// query is the last one again, and is not stored.
 template <std::size_t Queries, class Element>
 inline void dot_block(const DotOperands<Element>& g, std::size_t first, std::size_t last, std::size_t query,
                       std::size_t n) noexcept {
