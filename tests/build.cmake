@@ -13,7 +13,8 @@ add_test(NAME policy_only COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/policy_only.s
 add_test(NAME retrieval_only COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/retrieval_only.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
 set(include_options "-I$<JOIN:$<TARGET_PROPERTY:flashback,INTERFACE_INCLUDE_DIRECTORIES>,;-I>")
 add_test(NAME headers_alone COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR}/include
-         "${include_options}" $<TARGET_PROPERTY:flashback_native,INTERFACE_COMPILE_OPTIONS> COMMAND_EXPAND_LISTS)
+         "${include_options}" "-isystem$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,;-isystem>"
+         $<TARGET_PROPERTY:flashback_native,INTERFACE_COMPILE_OPTIONS> COMMAND_EXPAND_LISTS)
 file(WRITE "${PROJECT_BINARY_DIR}/tests/include/flashback/lacks_one.hpp" "inline std::string empty() { return {}; }\n")
 file(WRITE "${PROJECT_BINARY_DIR}/tests/include/flashback/lacks_none.hpp" "#include <string>\ninline std::string empty() { return {}; }\n")
 add_test(NAME headers_alone_notices COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.sh ${CMAKE_CXX_COMPILER} ${PROJECT_BINARY_DIR}/tests/include)

@@ -19,6 +19,7 @@
 
 #if defined(FLASHBACK_DETAIL_PART_KERNELS)
 #include "flashback/simd/attention.hpp"
+#include "flashback/simd/dot_rows.hpp"
 #include "flashback/simd/gemm.hpp"
 #include "flashback/simd/matmul.hpp"
 
@@ -27,11 +28,13 @@ namespace flashback::inline FLASHBACK_ISA::simd::detail {
 FLASHBACK_DETAIL_MATMULS()
 FLASHBACK_DETAIL_ATTENDS()
 FLASHBACK_DETAIL_GEMMS()
+FLASHBACK_DETAIL_DOTS()
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd::detail
 #endif
 
 #if defined(FLASHBACK_DETAIL_PART_FILES)
+#include "flashback/dense/detail/vector_store.hpp"
 #include "flashback/files/detail/load_adapter.hpp"
 #include "flashback/files/detail/load_encoder.hpp"
 #include "flashback/files/detail/load_folder.hpp"
@@ -60,6 +63,8 @@ FLASHBACK_DETAIL_GEMMS()
 #include "flashback/data/detail/packed_text.hpp"
 #include "flashback/data/detail/stride_cache.hpp"
 #include "flashback/data/detail/text_stream.hpp"
+#include "flashback/dense/detail/exact_index.hpp"
+#include "flashback/dense/detail/vector_map.hpp"
 #include "flashback/model/detail/adapter.hpp"
 #include "flashback/model/detail/packed_adapter.hpp"
 #include "flashback/model/detail/random_transformer.hpp"

@@ -8,6 +8,8 @@
 ///     5  model                            transformer, sessions, adapters, random weights; nothing about files
 ///     4  decoder                          the generator and the loop: schedule, query, retrieve, plan, evaluate, sample
 ///     3  kv | retrieval                   storage of keys and values | texts as documents, passages, BM25, retrievers around others
+///     4  decoder | dense                  the generator and the loop: schedule, query, retrieve, plan, evaluate, sample | vectors and their search
+///     3  kv | retrieval                   storage of keys and values | texts as documents, passages, BM25
 ///     2  simd | text | format | policy    kernels | tokenizers | GGUF, safetensors, PEFT | token functions
 ///     1  tensor                           types of elements, block formats, buffers
 ///     0  core                             tokens, errors, concepts of models and retrievers, executors, random numbers
@@ -167,6 +169,9 @@ struct ActivationBlock;
 class ActivationBuffer;
 struct PanelRange;
 struct MatmulResult;
+template <class Element>
+struct DotRows;
+struct DotResult;
 struct GemmRows;
 struct GemmPanels;
 struct GemmResult;
@@ -317,6 +322,21 @@ template <class Model, class RetrieverT, class PoliciesT = Policies<>>
 class Decoder;
 template <class Model>
 class DecoderGroup;
+
+// dense; hnsw.hpp and whitening.hpp are not in the umbrella
+struct VectorOptions;  // f32, not normalised
+class VectorStore;
+struct DenseHit;
+class ExactIndex;
+struct HnswOptions;  // 16 links, ef 200 to build and 64 to search, seed 0
+class HnswIndex;
+struct NoDecode;
+template <class EmbedderT, class Index, class Source, class Decode = NoDecode>
+class DenseRetriever;
+class VectorMap;
+template <class EmbedderT>
+class MappedEmbedder;
+struct WhiteningOptions;  // all dimensions, whitened, at least 1e-6 of the greatest variance
 
 // model
 enum class Family : std::uint8_t;
