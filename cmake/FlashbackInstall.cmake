@@ -23,7 +23,6 @@ install(FILES cmake/flashbackConfig.cmake "${PROJECT_BINARY_DIR}/flashbackConfig
         DESTINATION "${flashback_package_dir}" COMPONENT flashback_policy)
 install(FILES cmake/FlashbackRetrievalDependencies.cmake
         DESTINATION "${flashback_package_dir}" COMPONENT flashback_retrieval)
-install(FILES cmake/FlashbackCompileOnce.cmake cmake/FlashbackDependencies.cmake cmake/FlashbackXsimd.cmake
 install(FILES cmake/FlashbackCompileOnce.cmake cmake/FlashbackDependencies.cmake cmake/FlashbackXapian.cmake cmake/FlashbackXsimd.cmake
         DESTINATION "${flashback_package_dir}" COMPONENT flashback)
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/flashback" COMPONENT flashback_policy)

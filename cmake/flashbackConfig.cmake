@@ -1,9 +1,6 @@
-# find_package(flashback [COMPONENTS policy | retrieval | flashback]). The component `policy` gives flashback::policy and looks for no
+# find_package(flashback [COMPONENTS policy | retrieval | flashback | xapian]). The component `policy` gives flashback::policy and looks for no
 # other package; `retrieval` gives flashback::retrieval as well, and flashback::english if libstemmer is there; `flashback` gives
-# flashback::flashback, too, and is what is meant where no component is named.
-# find_package(flashback [COMPONENTS policy | flashback | xapian]). The component `policy` gives flashback::policy and looks for no
-# other package; `flashback` gives flashback::flashback as well, and is what is meant where no component is named; `xapian` gives
-# flashback::xapian, too.
+# flashback::flashback, too, and is what is meant where no component is named; `xapian` gives flashback::xapian, too.
 include("${CMAKE_CURRENT_LIST_DIR}/flashback_policy_targets.cmake")
 set(flashback_policy_FOUND TRUE)
 set(flashback_retrieval_FOUND FALSE)
@@ -30,9 +27,8 @@ foreach(flashback_component IN LISTS flashback_wanted)
         set(flashback_retrieval_FOUND TRUE)
       endif()
     endif()
-  elseif(flashback_component STREQUAL "flashback")
-  if(flashback_component MATCHES "^(flashback|xapian)$")
-    if(NOT EXISTS "${CMAKE_CURRENT_LIST_DIR}/flashback_targets.cmake")
+  elseif(flashback_component MATCHES "^(flashback|xapian)$")
+    if(NOT EXISTS "${CMAKE_CURRENT_LIST_DIR}/flashback_retrieval_targets.cmake")
       set(flashback_reason "only the component policy of flashback is installed")
     elseif(NOT EXISTS "${CMAKE_CURRENT_LIST_DIR}/flashback_targets.cmake")
       set(flashback_reason "only the components policy and retrieval of flashback are installed")
@@ -57,7 +53,7 @@ foreach(flashback_component IN LISTS flashback_wanted)
       endif()
     endif()
   elseif(NOT flashback_component STREQUAL "policy")
-    set(flashback_reason "flashback has no component \"${flashback_component}\"; there are policy, retrieval and flashback" flashback xapian")
+    set(flashback_reason "flashback has no component \"${flashback_component}\"; there are policy, retrieval, flashback and xapian")
   endif()
   if(flashback_reason AND flashback_FIND_REQUIRED_${flashback_component})
     set(flashback_FOUND FALSE)

@@ -2,7 +2,6 @@
 # decoder sees core and policy only, policy only core; core, tensor, policy, decoder and testing include nothing but the standard library and
 # themselves; and what stands in the detail/ of a room is seen by that room alone. Only rooms that exist have a floor.
 # Xapian is for interop, and out of reach of the umbrella, because it is optional.
-# range-v3 is for rooms that name it, and out of reach of the umbrella, because it costs compile time; no header includes Eigen.
 # range-v3 is for rooms that name it, and out of reach of the umbrella, because it costs compile time. Eigen and hnswlib are for one header each,
 # and out of its reach too, because nobody needs them who does not ask for them.
 #
@@ -87,8 +86,6 @@ foreach(header IN LISTS headers)
       continue()  # huge pages
     elseif(line MATCHES "<xapian[./]" AND NOT room STREQUAL interop)
       message(SEND_ERROR "${header}: ${room} may not include Xapian: ${line}")
-    elseif(line MATCHES "<(unsupported/)?Eigen/")
-      message(SEND_ERROR "${header}: no header of the library includes Eigen: ${line}")
     elseif(line MATCHES "<(unsupported/)?(Eigen|hnswlib)/")
       if(NOT header STREQUAL "${includes_${CMAKE_MATCH_2}}")
         message(SEND_ERROR "${header}: only ${includes_${CMAKE_MATCH_2}} includes ${CMAKE_MATCH_2}: ${line}")

@@ -6,10 +6,9 @@
 ///     7  measure | eval | train           run-time test, reuse sweep, model cost, peaks | perplexity | gradients and AdamW
 ///     6  files | data                     loading and saving models, tokenizers, adapters | strides, passages, examples
 ///     5  model                            transformer, sessions, adapters, random weights; nothing about files
-///     4  decoder                          the generator and the loop: schedule, query, retrieve, plan, evaluate, sample
-///     3  kv | retrieval                   storage of keys and values | texts as documents, passages, BM25, retrievers around others
-///     4  decoder | dense                  the generator and the loop: schedule, query, retrieve, plan, evaluate, sample | vectors and their search
-///     3  kv | retrieval                   storage of keys and values | texts as documents, passages, BM25
+///     4  decoder | dense | interop        the generator and the loop: schedule, query, retrieve, plan, evaluate, sample | vectors and their
+///                                         search | Xapian
+///     3  kv | retrieval                   storage of keys and values | documents, passages, BM25 and its files, retrievers around others
 ///     2  simd | text | format | policy    kernels | tokenizers | GGUF, safetensors, PEFT | token functions
 ///     1  tensor                           types of elements, block formats, buffers
 ///     0  core                             tokens, errors, concepts of models and retrievers, executors, random numbers
@@ -249,8 +248,13 @@ struct Document;
 enum class TextForm : std::uint8_t;
 struct Corpus;
 class Passages;
-struct Bm25Options;  // passages of 128 tokens, k1 0.9, b 0.4
+struct Bm25Formula;       // k1 0.9, b 0.4
+struct Bm25Options;       // passages of 128 tokens of words
+struct OpenIndexOptions;  // words, mapped, not verified
+struct IndexInfo;
 class Bm25Index;
+struct IndexWriterOptions;  // as Bm25Options; 64 MiB of text at once
+class IndexWriter;
 struct TrecQrels;
 struct ScoredDocument;
 struct TrecRun;

@@ -52,8 +52,6 @@ constexpr bool checked_embedder() {
 /// The vectors of queries: `embed_queries` if the embedder has it, else `embed`. What is no Embedder is refused.
 /// Shape     out (texts.size(), e.dimension())
 template <class E>
-/// The vectors of queries: `embed_queries` if the embedder has it, else `embed`.
-template <Embedder E>
 constexpr void embed_queries(E& e, std::span<const std::string_view> texts, std::span<float> out) {
     static_assert(checked_embedder<E>());
     if constexpr (QueryEmbedder<E>) {

@@ -55,7 +55,7 @@ inline std::filesystem::path gone_file(const std::filesystem::path& folder, std:
     return folder / (std::to_string(number) + ".gone");
 }
 
-inline std::uint64_t sum_of(std::string_view text) noexcept {
+inline std::uint64_t text_sum(std::string_view text) noexcept {
     Fingerprint sum;
     sum.add(text);
     return sum.value();
@@ -73,7 +73,7 @@ inline std::string manifest_text(const IndexManifest& manifest) {
                        std::to_string(manifest.next) + '\n';
     for (const auto& [number, gone] : manifest.segments)
         text += "segment " + std::to_string(number) + " without " + std::to_string(gone) + '\n';
-    return text + "sum " + std::to_string(sum_of(text)) + '\n';
+    return text + "sum " + std::to_string(text_sum(text)) + '\n';
 }
 
 /// Reads lines of words and numbers, and refuses what is none.
@@ -140,7 +140,7 @@ inline IndexManifest parse_manifest(std::string_view text, const std::string& na
         manifest.segments.push_back({number, in.number<std::uint64_t>()});
         in.expect("\n");
     }
-    const std::uint64_t sum = sum_of(text.substr(0, text.size() - in.left()));
+    const std::uint64_t sum = text_sum(text.substr(0, text.size() - in.left()));
     in.expect("sum ");
     if (in.number<std::uint64_t>() != sum) in.refuse("another checksum");
     in.expect("\n");
@@ -168,7 +168,7 @@ inline std::string gone_text(const Deletions& deletions, std::size_t documents) 
     for (std::size_t d = 0; d < documents; ++d) {
         if (deletions.has(d)) text += std::to_string(d) + '\n';
     }
-    return text + "sum " + std::to_string(sum_of(text)) + '\n';
+    return text + "sum " + std::to_string(text_sum(text)) + '\n';
 }
 
 inline void read_gone(const std::filesystem::path& path, HeldSegment& segment) {
@@ -182,7 +182,7 @@ inline void read_gone(const std::filesystem::path& path, HeldSegment& segment) {
         segment.deletions.add(document);
         in.expect("\n");
     }
-    const std::uint64_t sum = sum_of(file.text().substr(0, file.text().size() - in.left()));
+    const std::uint64_t sum = text_sum(file.text().substr(0, file.text().size() - in.left()));
     in.expect("sum ");
     if (in.number<std::uint64_t>() != sum) in.refuse("another checksum");
     in.expect("\n");

@@ -53,7 +53,7 @@ FLASHBACK_DETAIL_ONCE IndexInfo read_index_info(const std::filesystem::path& fol
             .passage_tokens = manifest.passage_tokens,
             .segments = manifest.segments.size(),
             .formula = manifest.formula,
-            .fingerprint = detail::sum_of(detail::manifest_text(manifest))};
+            .fingerprint = detail::text_sum(detail::manifest_text(manifest))};
 }
 
 FLASHBACK_DETAIL_ONCE Bm25Index Bm25Index::open(const std::filesystem::path& folder, const OpenIndexOptions& options) {
