@@ -15,7 +15,7 @@ int main(int argc, char** argv) try {
     const auto file = fb::GgufFile::open(argc > 1 ? argv[1] : "examples/models/flashback-base-5m.gguf");
     const auto tokenizer = fb::load_tokenizer(file);
     fb::Session session{fb::load_model(file), {}, std::make_shared<fb::BlockStore>()};  // one KV cache, and stored passages
-    const fb::Bm25Index index{fb::read_corpus(argc > 2 ? argv[2] : "CONTRIBUTING.md").documents, tokenizer};
+    const fb::Bm25Index index{fb::read_corpus(argc > 2 ? argv[2] : "CONTRIBUTING.md").documents, fb::codec_of(tokenizer)};
 
     const auto policies = fb::Policies{}
                               .schedule(fb::EveryNTokens{16})  // retrieve every 16 tokens

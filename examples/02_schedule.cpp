@@ -38,7 +38,7 @@ public:
     explicit Program(const fb::GgufFile& file)
         : tokenizer_(fb::load_tokenizer(file)),
           session_(fb::load_model(file)),
-          index_(flashback_examples::a_few_documents(), tokenizer_) {}
+          index_(flashback_examples::a_few_documents(), fb::codec_of(tokenizer_)) {}
 
     /// Generates with a schedule and prints when it retrieved: the number of new tokens before each retrieval.
     template <class Schedule>

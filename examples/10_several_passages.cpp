@@ -41,7 +41,7 @@ void fuse_passages(const std::string& corpus) {
     const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
     const auto tokenizer = fb::load_tokenizer(file);
     const auto model = fb::load_model(file, pool);
-    const fb::Bm25Index index{fb::read_corpus(corpus).documents, tokenizer, {.passage_tokens = 32}};
+    const fb::Bm25Index index{fb::read_corpus(corpus).documents, fb::codec_of(tokenizer), {.passage_tokens = 32}};
     const auto prompt = tokenizer.encode("A warning is an error, and a test that cannot fail is");
     const fb::GenerateOptions options{.max_tokens = 48, .passages = 4, .ignore_eos = true};
     fb::PagedSession session{model, {.executor = pool}};

@@ -48,6 +48,7 @@ struct System {
     std::shared_ptr<const fb::Transformer> model;
     std::shared_ptr<const fb::PackedAdapter> adapter;         // for passages after the text
     std::shared_ptr<const fb::PackedAdapter> repeat_adapter;  // the same with the newest tokens once more after them
+    std::vector<fb::Document> documents;
     fb::Bm25Index index;
     fb::ThreadPool& pool;
 
@@ -179,7 +180,7 @@ fb::TextStream heldout_entries(const System& system, const std::string& titles_p
     if (!file) throw std::runtime_error("cannot read '" + titles_path + "'");
     const auto titles = nlohmann::json::parse(file).at("titles").at("foldoc").get<std::set<std::string>>();
     const auto entries =
-        system.index.passages().documents() |
+        system.documents |
         ranges::views::filter([&](const fb::Document& document) { return titles.contains(normalised(document.title)); }) |
         ranges::to<std::vector>();
     return fb::text_stream(entries, system.tokenizer, system.tokenizer.vocabulary().eos);
@@ -257,13 +258,15 @@ void quickstart(const std::string& corpus_path, const std::string& adapter_path,
     const auto adapter_of = [&](const std::string& path) {
         return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(path, *model), model->config);
     };
-    fb::Bm25Index index{fb::read_corpus(corpus_path).documents, tokenizer};
-    const System system{std::move(tokenizer), model, adapter_of(adapter_path), adapter_of(repeat_path), std::move(index), pool};
+    std::vector<fb::Document> documents = fb::read_corpus(corpus_path).documents;
+    fb::Bm25Index index{documents, fb::codec_of(tokenizer)};
+    const System system{std::move(tokenizer), model, adapter_of(adapter_path), adapter_of(repeat_path), std::move(documents),
+                        std::move(index),     pool};
     std::cout << "Model   " << model->config.name << ": " << model->config.layers << " layers of width " << model->config.width
               << ", window " << model->config.window << ", on " << pool.concurrency() << " threads (" FLASHBACK_ISA_NAME ")\n"
               << "Adapter " << adapter_path << ": a LoRA and the embeddings of <MARK_L> and <MARK_R>, for the last table\n"
-              << "Corpus  " << corpus_path << ": " << system.index.passages().documents().size() << " documents, "
-              << system.index.passages().size() << " passages\n\n";
+              << "Corpus  " << corpus_path << ": " << system.index.documents() << " documents, " << system.index.size()
+              << " passages\n\n";
     write_and_count(system);
     measure(system, titles_path, most_strides);
 }

@@ -10,9 +10,11 @@ add_test(NAME floors_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/floors_notice
 add_test(NAME fwd COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/fwd.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
 add_test(NAME fwd_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/fwd_notice.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
 add_test(NAME policy_only COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/policy_only.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
+add_test(NAME retrieval_only COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/retrieval_only.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
 set(include_options "-I$<JOIN:$<TARGET_PROPERTY:flashback,INTERFACE_INCLUDE_DIRECTORIES>,;-I>")
 add_test(NAME headers_alone COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR}/include
-         "${include_options}" $<TARGET_PROPERTY:flashback_native,INTERFACE_COMPILE_OPTIONS> COMMAND_EXPAND_LISTS)
+         "${include_options}" "-isystem$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,;-isystem>"
+         $<TARGET_PROPERTY:flashback_native,INTERFACE_COMPILE_OPTIONS> COMMAND_EXPAND_LISTS)
 file(WRITE "${PROJECT_BINARY_DIR}/tests/include/flashback/lacks_one.hpp" "inline std::string empty() { return {}; }\n")
 file(WRITE "${PROJECT_BINARY_DIR}/tests/include/flashback/lacks_none.hpp" "#include <string>\ninline std::string empty() { return {}; }\n")
 add_test(NAME headers_alone_notices COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.sh ${CMAKE_CXX_COMPILER} ${PROJECT_BINARY_DIR}/tests/include)
@@ -34,7 +36,7 @@ if(FLASHBACK_INSTALL)
                                 ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
   set_property(TEST package PROPERTY LABELS build)
   foreach(how find_package add_subdirectory)
-    foreach(part policy flashback once)
+    foreach(part policy retrieval flashback once)
       add_test(NAME consumer_${how}_${part} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/run.sh ${how} ${part}
                ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
       set_property(TEST consumer_${how}_${part} PROPERTY LABELS build)
@@ -60,5 +62,5 @@ add_test(NAME refusals_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/refusals_no
          -I${PROJECT_SOURCE_DIR}/include)
 set_tests_properties(refusals_right refusals_notice PROPERTIES LABELS build TIMEOUT 600)
 
-set_tests_properties(umbrella floors floors_names floors_notice fwd fwd_notice policy_only headers_alone headers_alone_notices PROPERTIES LABELS build TIMEOUT 600)
+set_tests_properties(umbrella floors floors_names floors_notice fwd fwd_notice policy_only retrieval_only headers_alone headers_alone_notices PROPERTIES LABELS build TIMEOUT 600)
 set_tests_properties(headers_alone PROPERTIES LABELS "build;slow" RUN_SERIAL ON)

@@ -1,7 +1,9 @@
 # Proves the order of the floors: a header includes its own room or a lower floor, never a neighbour on its own floor.
 # decoder sees core and policy only, policy only core; core, tensor, policy, decoder and testing include nothing but the standard library and
 # themselves; and what stands in the detail/ of a room is seen by that room alone. Only rooms that exist have a floor.
-# range-v3 is for rooms that name it, and out of reach of the umbrella, because it costs compile time; no header includes Eigen.
+# Xapian is for interop, and out of reach of the umbrella, because it is optional.
+# range-v3 is for rooms that name it, and out of reach of the umbrella, because it costs compile time. Eigen and hnswlib are for one header each,
+# and out of its reach too, because nobody needs them who does not ask for them.
 #
 # cmake -DINCLUDE_DIR=.../include -P floors.cmake
 cmake_minimum_required(VERSION 3.25)
@@ -10,13 +12,16 @@ set(rooms_0 core)
 set(rooms_1 tensor testing)
 set(rooms_2 simd text format policy)
 set(rooms_3 kv retrieval testing/plain)  # plain loops say what kernels compute, with the types of simd
-set(rooms_4 decoder)
+set(rooms_4 decoder interop dense)
 set(rooms_5 model)
 set(rooms_6 files data)
 set(rooms_7 measure eval train)
 set(only_of_policy core)
 set(only_of_decoder core policy)
 set(standard_only core tensor policy decoder testing)
+set(only_of_dense core tensor simd text format retrieval)
+set(includes_Eigen dense/whitening.hpp)
+set(includes_hnswlib dense/detail/hnsw_graph.hpp)
 set(rooms_with_ranges retrieval data measure eval)  # of range-v3
 
 foreach(floor RANGE 7)
@@ -73,10 +78,18 @@ foreach(header IN LISTS headers)
       continue()
     elseif(line MATCHES "<[a-z_0-9]+>")
       continue()  # the standard library: no slash, no suffix
+    elseif(line MATCHES "<libstemmer\\.h>")
+      if(NOT header STREQUAL "retrieval/detail/porter_stemmer.hpp")
+        message(SEND_ERROR "${header}: libstemmer is for retrieval/english.hpp alone: ${line}")
+      endif()
     elseif(room STREQUAL tensor AND line MATCHES "<sys/mman\\.h>")
       continue()  # huge pages
-    elseif(line MATCHES "<(unsupported/)?Eigen/")
-      message(SEND_ERROR "${header}: no header of the library includes Eigen: ${line}")
+    elseif(line MATCHES "<xapian[./]" AND NOT room STREQUAL interop)
+      message(SEND_ERROR "${header}: ${room} may not include Xapian: ${line}")
+    elseif(line MATCHES "<(unsupported/)?(Eigen|hnswlib)/")
+      if(NOT header STREQUAL "${includes_${CMAKE_MATCH_2}}")
+        message(SEND_ERROR "${header}: only ${includes_${CMAKE_MATCH_2}} includes ${CMAKE_MATCH_2}: ${line}")
+      endif()
     elseif(line MATCHES "<range/v3/" AND NOT room IN_LIST rooms_with_ranges)
       message(SEND_ERROR "${header}: ${room} may not include range-v3: ${line}")
     elseif(line MATCHES "<range/v3/(all|view|action|algorithm|numeric)\\.hpp>")
@@ -101,6 +114,13 @@ while(pending)
       list(APPEND pending "${CMAKE_MATCH_1}")
     elseif(line MATCHES "<range/v3/")
       message(SEND_ERROR "${header}: the umbrella reaches range-v3: ${line}")
+    elseif(line MATCHES "<libstemmer\\.h>")
+      message(SEND_ERROR "${header}: the umbrella reaches libstemmer: ${line}")
+    elseif(line MATCHES "<xapian[./]")
+      message(SEND_ERROR "${header}: the umbrella reaches Xapian: ${line}")
+    elseif(line MATCHES "<(range|Eigen|hnswlib)/")
+      string(REPLACE "range" "range-v3" name "${CMAKE_MATCH_1}")
+      message(SEND_ERROR "${header}: the umbrella reaches ${name}: ${line}")
     endif()
   endforeach()
 endwhile()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The test of the floors can fail: it must notice a climb, a neighbour, what is private, a foreign header, range-v3 and Eigen, a room that is not
+# The test of the floors can fail: it must notice a climb, a neighbour, what is private, a foreign header, range-v3, Eigen and hnswlib, a room that is not
 # there, and names that are private to another room.
 #
 # floors_notice.sh SOURCE_DIR
@@ -35,10 +35,21 @@ notice testing/null_model.hpp '#include <xsimd/xsimd.hpp>' 'testing may include 
 for header in core/tokens policy/query simd/exp decoder/decoder tensor/dtype text/unicode format/gguf kv/kv_cache model/session files/load train/adamw; do
     notice $header.hpp '#include <range/v3/view/chunk.hpp>' "${header%%/*} may not include range-v3"
 done
+notice retrieval/analyzer.hpp '#include <libstemmer.h>' 'libstemmer is for retrieval/english.hpp alone'
+notice retrieval/analyzer.hpp '#include "flashback/retrieval/english.hpp"' 'the umbrella reaches libstemmer'
 notice data/ranges.hpp '#include <range/v3/all.hpp>' 'expected single headers'
 notice data/text_stream.hpp '#include <range/v3/view/chunk.hpp>' 'data/text_stream.hpp: the umbrella reaches range-v3'
 notice eval/perplexity.hpp '#include "flashback/data/ranges.hpp"' 'data/ranges.hpp: the umbrella reaches range-v3'
 notice train/adamw.hpp '#include <Eigen/Core>' 'no header of the library includes Eigen'
+notice retrieval/bm25.hpp '#include <xapian.h>' 'retrieval may not include Xapian'
+notice policy/query.hpp '#include <xapian.h>' 'policy may not include Xapian'
+notice interop/xapian.hpp '#include "flashback/decoder/decoder.hpp"' 'interop/xapian.hpp (floor 4) includes decoder (floor 4)'
+notice flashback.hpp '#include "flashback/interop/xapian.hpp"' 'interop/xapian.hpp: the umbrella reaches Xapian'
+notice train/adamw.hpp '#include <Eigen/Core>' 'only dense/whitening.hpp includes Eigen'
+notice dense/hnsw.hpp '#include <hnswlib/hnswlib.h>' 'only dense/detail/hnsw_graph.hpp includes hnswlib'
+notice dense/exact_index.hpp '#include "flashback/dense/hnsw.hpp"' 'the umbrella reaches hnswlib'
+notice dense/vector_map.hpp '#include "flashback/dense/whitening.hpp"' 'the umbrella reaches Eigen'
+notice dense/vector_map.hpp '#include "flashback/policy/query.hpp"' 'dense may include core and tensor and simd and text and format and retrieval only'
 mkdir "$work/without"
 cp -r "$source/include/flashback" "$work/without/"
 rm -r "$work/without/flashback/eval"

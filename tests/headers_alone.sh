@@ -10,6 +10,14 @@ compiler=$1
 cd "$2"
 shift 2
 headers=$(find flashback -name '*.hpp' -not -path '*/detail/*' | sort)
+# What needs a library that may be absent is left out where it is.
+echo '#include <libstemmer.h>' | "$compiler" -x c++ -fsyntax-only "$@" - 2>/dev/null || headers=$(echo "$headers" | grep -vx flashback/retrieval/english.hpp)
+# Xapian is optional.
+echo '#include <xapian.h>' | "$compiler" -x c++ -E - >/dev/null 2>&1 || headers=$(echo "$headers" | grep -v '^flashback/interop/xapian')
+echo '#include <hnswlib/hnswlib.h>' | "$compiler" "$@" -E -x c++ - >/dev/null 2>&1 || {
+    echo "dense/hnsw.hpp is left out: hnswlib is not there"
+    headers=$(echo "$headers" | grep -vx flashback/dense/hnsw.hpp)
+}
 # What another header includes before anything else compiles alone if that one does.
 # shellcheck disable=SC2086  # $headers is a list of words
 first=$(for header in $headers; do sed -n '/^#include/{s/^#include "\(.*\)"$/\1/p;q}' "$header"; done)

@@ -16,8 +16,11 @@ diff -r -x README.md "$source/include" "$work/all/include" || fail "what is inst
 cmake --install "$build" --prefix "$work/policy" --component flashback_policy >/dev/null
 folders=$(cd "$work/policy/include/flashback" && echo *)
 [ "$folders" = "core decoder fwd.hpp policy testing" ] || fail "the component flashback_policy has other folders: $folders"
+cmake --install "$build" --prefix "$work/policy" --component flashback_retrieval >/dev/null
+folders=$(cd "$work/policy/include/flashback" && echo *)
+[ "$folders" = "core decoder format fwd.hpp policy retrieval testing text" ] || fail "with the component flashback_retrieval there are other folders: $folders"
 cmake --install "$build" --prefix "$work/policy" --component flashback >/dev/null
-diff -r "$work/all" "$work/policy" || fail "the two components together are not the whole"
+diff -r "$work/all" "$work/policy" || fail "the components together are not the whole"
 if grep -rn "$source\|$build" "$work/all/share/cmake"; then fail "the package remembers where it was built"; fi
 
 # request NAME ANSWER ARGUMENTS [OPTION...]: find_package(flashback ARGUMENTS) must end with ANSWER.
@@ -31,6 +34,8 @@ project($1 LANGUAGES CXX)
 find_package(flashback $3)
 if(flashback_FOUND AND TARGET flashback::flashback)
   message(STATUS "everything was found")
+elseif(flashback_FOUND AND TARGET flashback::retrieval)
+  message(STATUS "the search was found")
 elseif(flashback_FOUND)
   message(STATUS "the policies were found")
 endif()
@@ -47,13 +52,21 @@ no_json=-DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
 request everything 'everything was found' 'REQUIRED'
 request by_name 'everything was found' 'REQUIRED COMPONENTS policy flashback'
 request policy 'the policies were found' 'REQUIRED COMPONENTS policy'
-request unknown 'flashback has no component "training"; there are policy and flashback.' 'REQUIRED COMPONENTS training'
+request unknown 'flashback has no component "training"; there are policy, retrieval, flashback and xapian.' 'REQUIRED COMPONENTS training'
 request optional 'the policies were found' 'REQUIRED COMPONENTS policy OPTIONAL_COMPONENTS training'
+request retrieval 'the search was found' 'REQUIRED COMPONENTS retrieval' $no_json -DCMAKE_DISABLE_FIND_PACKAGE_xsimd=ON
+request retrieval_missing 'flashback::retrieval needs packages that were not found: range-v3.' 'REQUIRED COMPONENTS retrieval' -DCMAKE_DISABLE_FIND_PACKAGE_range-v3=ON
+request all_by_name 'everything was found' 'REQUIRED COMPONENTS retrieval flashback policy'
 request missing 'flashback::flashback needs packages that were not found: nlohmann_json 3.11.' 'REQUIRED' $no_json
+if echo '#include <xapian.h>' | "$compiler" -x c++ -E - >/dev/null 2>&1; then
+    request xapian 'everything was found' 'REQUIRED COMPONENTS xapian'
+fi
+request missing_xapian 'flashback::xapian needs the library Xapian, which was not found.' 'REQUIRED COMPONENTS xapian' -DFLASHBACK_XAPIAN_LIBRARY=
+request missing_optional_xapian 'everything was found' 'REQUIRED COMPONENTS flashback OPTIONAL_COMPONENTS xapian' -DFLASHBACK_XAPIAN_LIBRARY=
 request missing_xsimd 'packages that were not found: xsimd 8.1.' 'REQUIRED' -DCMAKE_DISABLE_FIND_PACKAGE_xsimd=ON
 request missing_ranges 'packages that were not found: range-v3.' 'REQUIRED' -DCMAKE_DISABLE_FIND_PACKAGE_range-v3=ON
 request missing_optional 'the policies were found' 'REQUIRED OPTIONAL_COMPONENTS flashback' $no_json
-request notices_a_search 'find_package(nlohmann_json) was called by somebody' 'REQUIRED' \
+request notices_a_search 'find_package(range-v3) was called by somebody' 'REQUIRED' \
     -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES="$source/tests/consumers/only_flashback.cmake"
 
 # The version of the header, and semantic versions: while it is 0.x another minor version is another interface.
@@ -69,6 +82,10 @@ cmake --install "$build" --prefix "$work/part" --component flashback_policy >/de
 prefix=$work/part
 request part 'the policies were found' 'REQUIRED COMPONENTS policy'
 request part_of_all 'only the component policy of flashback is installed.' 'REQUIRED'
+request part_of_search 'the component retrieval of flashback is not installed.' 'REQUIRED COMPONENTS retrieval'
+cmake --install "$build" --prefix "$work/part" --component flashback_retrieval >/dev/null
+request two_parts 'the search was found' 'REQUIRED COMPONENTS retrieval'
+request two_parts_of_all 'only the components policy and retrieval of flashback are installed.' 'REQUIRED'
 
 # A folder of another project, without what flashback::flashback needs: told at once, and an error for whoever links it.
 if cmake -S "$source/tests/consumers/add_subdirectory" -B "$work/folder" -G "$generator" -DCMAKE_CXX_COMPILER="$compiler" \

@@ -1,7 +1,7 @@
 flashback_add_test(core THREADS SOURCES tensor/aligned_buffer.cpp core/any_retriever.cpp tensor/blocks.cpp
                    tensor/dequantize.cpp tensor/dtype.cpp core/error.cpp core/executor.cpp tensor/quantize.cpp
                    core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp core/batch_retriever.cpp
-                   core/members.cpp
+                   core/members.cpp core/embedder.cpp
                    APART support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
                    policy/overflow.cpp policy/policies.cpp policy/query.cpp core/random.cpp
@@ -15,7 +15,7 @@ flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/
                    format/module_pattern.cpp format/gguf_hostile.cpp format/peft.cpp format/safetensors_folder.cpp
                    APART support/allocations.cpp)
 flashback_add_test(text SOURCES text/pre_tokenizer.cpp
-                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/token_finder.cpp text/tokenizer.cpp text/unicode.cpp)
+                   text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/token_finder.cpp text/tokenizer.cpp text/unicode.cpp text/word_piece.cpp)
 flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/write_model.cpp
                    files/byte_level_bpe.cpp files/hostile.cpp files/llama_cpp.cpp files/load.cpp files/tokenizer_folder.cpp
                    files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)
@@ -38,9 +38,16 @@ flashback_add_test(model THREADS SOURCES model/session.cpp model/tensors.cpp mod
 flashback_add_test(adapter SOURCES model/adapter.cpp model/adapter_golden.cpp
                    files/adapter_families.cpp files/adapter_files.cpp files/adapter_rows.cpp files/gguf_adapter.cpp
                    APART support/allocations.cpp)
+flashback_add_test(encoder THREADS OPTIMISED SOURCES model/text_encoder.cpp files/encoder.cpp)
 flashback_add_test(kv OPTIMISED THREADS SOURCES kv/contiguous_kv_cache.cpp kv/block_file.cpp kv/block_store.cpp kv/paged_kv_cache.cpp)
-flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
+flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/dot_rows.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
                    APART simd/same_bits.cpp)
+flashback_add_test(dense THREADS SOURCES dense/dense_retriever.cpp dense/exact_index.cpp dense/vector_map.cpp dense/vector_store.cpp
+                   dense/whitening.cpp)
+if(FLASHBACK_HNSWLIB)
+  flashback_add_test(dense_hnsw THREADS SOURCES dense/hnsw.cpp APART dense/hnsw_again.cpp)
+  target_include_directories(test_dense_hnsw SYSTEM PRIVATE "${FLASHBACK_HNSWLIB}")
+endif()
 flashback_add_test(machine_peaks LABEL release THREADS OPTIMISED SOURCES measure/machine_peaks.cpp)
 target_compile_options(test_simd PRIVATE -UFLASHBACK_COMPILED_ONCE)
 flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/aside.cpp decoder/bad_input.cpp decoder/bad_tokens.cpp
@@ -77,5 +84,5 @@ set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_E
 
 # Memory and files that fail on purpose.
 # The sanitizers have functions of their own for files: under them only allocations can fail, as in kv_operations.
-flashback_add_test(faults LABEL release SOURCES faults/blocks.cpp faults/folders.cpp faults/kills.cpp faults/reading.cpp faults/models.cpp faults/sessions.cpp APART support/faults.cpp)
+flashback_add_test(faults LABEL release SOURCES faults/blocks.cpp faults/dense.cpp faults/folders.cpp faults/kills.cpp faults/reading.cpp faults/models.cpp faults/sessions.cpp APART support/faults.cpp)
 flashback_add_test(faults_training LABEL release SOURCES faults/training.cpp APART support/faults.cpp)

@@ -35,6 +35,7 @@ using Command = std::function<void()>;
 void add_bench(CLI::App& app, Command& run);
 void add_convert(CLI::App& app, Command& run);
 void add_convert_adapter(CLI::App& app, Command& run);
+void add_evaluate(CLI::App& app, Command& run);
 void add_finetune(CLI::App& app, Command& run);
 void add_generate(CLI::App& app, Command& run);
 void add_index(CLI::App& app, Command& run);

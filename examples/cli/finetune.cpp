@@ -59,13 +59,13 @@ struct Strides {
 class Search {
 public:
     Search(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, fb::ExecutorRef executor)
-        : o_(&o), tokenizer_(&tokenizer), executor_(executor) {
-        if (o.retrieval.layout != "none") documents_ = open_corpus(o.retrieval.corpus).documents;
+        : o_(&o), tokenizer_(&tokenizer), executor_(executor), corpus_(o.retrieval.corpus) {
+        if (o.retrieval.layout == "none") corpus_.path.clear();
     }
 
     fb::RetrievedStrides find(const fb::TextStream& text, fb::StrideOptions options, const fb::AnyPolicies& policies,
                               const char* what) {
-        if (!index_) index_.emplace(documents_, *tokenizer_, fb::Bm25Options{.passage_tokens = o_->retrieval.passage_tokens});
+        if (!index_) index_ = corpus_.open(*tokenizer_, o_->retrieval.passage_tokens, executor_);
         const ProgressLine line{what};
         options.executor = executor_;
         options.progress = [&](std::size_t done, std::size_t all) { line.show(done, all); };
@@ -75,7 +75,7 @@ public:
     /// A number for all that decides what is found, besides the text.
     std::uint64_t key() const {
         fb::Fingerprint all;
-        all.add(fb::corpus_key(documents_));
+        all.add(corpus_.key());
         all.add(std::uint64_t{o_->retrieval.query_tokens});
         all.add(std::uint64_t{o_->retrieval.passage_tokens});
         return all.value();
@@ -85,7 +85,7 @@ private:
     const FinetuneOptions* o_;
     const fb::Tokenizer* tokenizer_;
     fb::ExecutorRef executor_;
-    std::vector<fb::Document> documents_;
+    CorpusOption corpus_;
     std::optional<fb::Bm25Index> index_;
 };
 
@@ -133,7 +133,7 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
     const auto with_passages =
         ranges::count_if(fb::each_stride(data.found), [](const auto& stride) { return stride.found() > 0; });
     if (options.passages > 0 && with_passages == 0) {
-        FLASHBACK_THROW(fb::ErrorCode::corpus, "the corpus '", o.retrieval.corpus, "' has no passage for any stride of '",
+        FLASHBACK_THROW(fb::ErrorCode::corpus, "the corpus '", o.retrieval.corpus.path, "' has no passage for any stride of '",
                         o.retrieval.text, "' that is not from the document itself");
     }
     std::cerr << "flashback: " << data.text.documents().size() << " documents of " << tokens << " tokens give "

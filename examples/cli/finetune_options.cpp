@@ -15,11 +15,10 @@ void FinetuneOptions::add(CLI::App& command) {
                     "What to train on: JSON lines {_id,title,text}, WikiText, plain text or a folder; - for standard input")
         ->required()
         ->type_name("FILE");
-    command
-        .add_option("--corpus", retrieval.corpus,
-                    "Where passages are found, never those of the document itself: JSON lines, a folder of .txt and .md files, "
-                    "or a dictd-style text file")
-        ->type_name("PATH");
+    retrieval.corpus.add_path(command,
+                              "Where passages are found, never those of the document itself: JSON lines, a folder of .txt and "
+                              ".md files, a dictd-style text file, or a folder that index --out has written");
+    retrieval.corpus.add_search(command);
     command.add_option("--out", out, "The folder to write: the adapter as PEFT has it; with --all-params a GGUF file")
         ->required()
         ->type_name("DIR|FILE");
@@ -103,7 +102,7 @@ void FinetuneOptions::add(CLI::App& command) {
 void FinetuneOptions::check() const {
     if (retrieval.layout == "none" && markers_option_->count() > 0 && markers.choice != "off")
         throw CLI::ValidationError("--markers " + markers.choice + " needs passages to stand around, found --layout none");
-    if (retrieval.layout != "none" && retrieval.corpus.empty())
+    if (retrieval.layout != "none" && retrieval.corpus.path.empty())
         throw CLI::ValidationError("finetune needs --corpus, or --layout none");
     check_repeat(retrieval.layout, retrieval.repeat);
     retrieval.aside.check(retrieval.layout);
@@ -133,7 +132,7 @@ FilesOfCommand FinetuneOptions::files() const {
     FilesOfCommand files;
     files.reads("--model", model);
     files.reads("--train", retrieval.text);
-    files.reads("--corpus", retrieval.corpus);
+    files.reads("--corpus", retrieval.corpus.path);
     files.reads("--valid", valid);
     files.reads("--adapter", adapter);
     all ? files.writes("--out", out, force) : files.writes_adapter("--out", out, force);

@@ -136,16 +136,14 @@ void generate(const GenerateSettings& settings) {
     const std::string prompt_text = settings.prompt.read();
     if (prompt_text.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the prompt is empty, expected some text to continue");
     const bool closed_book = settings.layout == "none";
-    if (closed_book && !settings.corpus.empty()) std::cerr << "flashback: with --layout none, --corpus is not read\n";
+    if (closed_book && !settings.corpus.path.empty()) std::cerr << "flashback: with --layout none, --corpus is not read\n";
 
     const fb::ModelSource file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     Engine engine{file, settings.threads, settings.cache, settings.adapter, settings.aside.store()};
     const Markers markers = markers_of(settings.markers, tokenizer, engine.session.adapter());
     const auto policies = policies_of(settings, tokenizer, markers);
-    const fb::Bm25Index index{closed_book ? std::vector<fb::Document>{} : open_corpus(settings.corpus).documents,
-                              tokenizer,
-                              {.passage_tokens = settings.passage_tokens}};
+    const fb::Bm25Index index = (closed_book ? CorpusOption{} : settings.corpus).open(tokenizer, settings.passage_tokens);
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);
@@ -185,7 +183,7 @@ void add_generate(CLI::App& app, Command& run) {
         "0.95");
     command.callback([settings, &run] {
         if (!settings->prompt.given()) throw CLI::ValidationError("generate needs either --prompt or --prompt-file");
-        if (settings->layout != "none" && settings->corpus.empty())
+        if (settings->layout != "none" && settings->corpus.path.empty())
             throw CLI::ValidationError("generate needs --corpus, or --layout none");
         check_repeat(settings->layout, settings->repeat);
         settings->aside.check(settings->layout);

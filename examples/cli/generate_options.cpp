@@ -21,8 +21,8 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     };
     add_model(command, settings.model);
     add_adapter(command, settings.adapter);
-    command.add_option("--corpus", settings.corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
-        ->type_name("PATH");
+    settings.corpus.add_path(command);
+    settings.corpus.add_search(command);
     settings.prompt.add(command, "prompt", "The text to continue");
 
     choice("--layout", settings.layout, {"aside", "append", "sticky", "prepend", "none"},

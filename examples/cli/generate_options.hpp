@@ -19,7 +19,7 @@ namespace cli {
 
 struct GenerateSettings {
     std::string model;
-    std::string corpus;
+    CorpusOption corpus;
     TextOption prompt;
     std::string layout = "append";
     std::string reuse = "prefix";

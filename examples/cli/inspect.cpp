@@ -69,7 +69,7 @@ Json vocabulary_json(const fb::ModelSource& source) {
 /// Why the model cannot be run here; null if it can.
 Json obstacle_json(const fb::GgufFile& file) {
     try {
-        fb::read_config(file);
+        if (!fb::read_config(file).causal) return encoder_obstacle;
         if (file.find("tokenizer.ggml.tokens")) fb::load_tokenizer(file);
         return nullptr;
     } catch (const fb::Error& error) {

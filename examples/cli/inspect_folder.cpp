@@ -38,7 +38,11 @@ Json inspect_folder(const fb::ModelSource& source, fb::ExecutorRef executor, boo
               {"obstacle", nullptr}};
     try {
         const auto model = load_weights(source, executor);
-        if (source.has_tokenizer()) fb::load_tokenizer(source);
+        if (!model->config.causal) {
+            json["obstacle"] = encoder_obstacle;
+        } else if (source.has_tokenizer()) {
+            fb::load_tokenizer(source);
+        }
         std::ostringstream fingerprint;
         fingerprint << std::hex << std::setw(16) << std::setfill('0') << model->fingerprint;
         json["name"] = model->config.name;

@@ -33,6 +33,10 @@ Json weights_json(const std::vector<ListedTensor>& tensors, flashback::ExecutorR
 /// Each tensor; its sides are called `shape`.
 Json tensors_json(const std::vector<ListedTensor>& tensors, const char* shape);
 
+/// Why an encoder cannot be run by the commands.
+inline constexpr const char* encoder_obstacle =
+    "it is an encoder, which turns texts into vectors (TextEncoder) and writes none";
+
 /// A value as people read it, in one line.
 std::string shown(const Json& value);
 

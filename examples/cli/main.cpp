@@ -53,6 +53,7 @@ int main(int argc, char** argv) {
     cli::Command run;
     cli::add_bench(app, run);
     cli::add_convert(app, run);
+    cli::add_evaluate(app, run);
     cli::add_generate(app, run);
     cli::add_index(app, run);
     cli::add_inspect(app, run);

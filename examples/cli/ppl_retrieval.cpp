@@ -124,7 +124,7 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     FilesOfCommand files;
     files.reads("--model", settings.model);
     files.reads("--text", settings.text);
-    files.reads("--corpus", settings.corpus);
+    files.reads("--corpus", settings.corpus.path);
     files.reads("--adapter", settings.adapter.path);
     files.writes_if_given("--log", settings.log);
     files.check();  // before anything is measured
@@ -154,9 +154,8 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     fb::RetrievedStrides strides;
     {
         const bool closed_book = options.passages == 0;
-        const fb::Bm25Index index{closed_book ? std::vector<fb::Document>{} : open_corpus(settings.corpus).documents,
-                                  tokenizer,
-                                  {.passage_tokens = settings.passage_tokens}};
+        const fb::Bm25Index index =
+            (closed_book ? CorpusOption{} : settings.corpus).open(tokenizer, settings.passage_tokens, pool);
         const ProgressLine line{"retrieving for"};
         options.progress = [&](std::size_t done, std::size_t all) { line.show(done, all); };
         strides = fb::retrieve_strides(text, index, policies.query(), options);
@@ -214,9 +213,8 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     const auto count = [&](const char* name, std::size_t& value, std::uint64_t least, const char* meaning) {
         return command.add_option(name, value, meaning)->transform(at_least(least))->needs(layout);
     };
-    command.add_option("--corpus", settings.corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
-        ->type_name("PATH")
-        ->needs(layout);
+    settings.corpus.add_path(command)->needs(layout);
+    settings.corpus.add_search(command, layout);
     add_markers(command, settings.markers.choice)->needs(layout);
     add_passages(command, settings, layout);
     add_repeat(command, settings.repeat)->needs(layout);
@@ -246,7 +244,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
 }
 
 void check_retrieval_options(const RetrievalPplSettings& settings) {
-    if (settings.layout != "none" && settings.corpus.empty())
+    if (settings.layout != "none" && settings.corpus.path.empty())
         throw CLI::ValidationError("ppl needs --corpus, or --layout none");
     check_repeat(settings.layout, settings.repeat);
     settings.aside.check(settings.layout);

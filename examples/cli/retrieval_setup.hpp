@@ -3,6 +3,7 @@
 
 #include "aside_option.hpp"
 #include "common.hpp"
+#include "corpus_option.hpp"
 #include "flashback/data/retrieval_strides.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/policy/wrapper.hpp"
@@ -20,7 +21,7 @@ namespace cli {
 /// How a text is walked through, and where passages come from and stand.
 struct RetrievalSettings {
     std::string text;
-    std::string corpus;
+    CorpusOption corpus;
     std::string layout;
     std::string separator = "auto";
     std::size_t stride = 0;

@@ -1,14 +1,15 @@
 #include "common.hpp"
+#include "corpus_option.hpp"
 #include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/trec.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include <iomanip>
 #include <iostream>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -18,7 +19,7 @@ namespace {
 
 struct SearchOptions {
     std::string model;
-    std::string corpus;
+    CorpusOption corpus;
     TextOption query;
     std::string queries;
     std::string run_file;
@@ -29,11 +30,8 @@ struct SearchOptions {
 };
 
 flashback::Bm25Index open_index(const SearchOptions& options) {
-    flashback::Corpus corpus = open_corpus(options.corpus);
-    if (options.whole) return flashback::Bm25Index{std::move(corpus.documents)};
-    return {std::move(corpus.documents),
-            flashback::load_tokenizer(open_model(options.model)),
-            {.passage_tokens = options.passage_tokens}};
+    if (options.whole) return options.corpus.open_whole();
+    return options.corpus.open(flashback::load_tokenizer(open_model(options.model)), options.passage_tokens);
 }
 
 /// A text whose lines begin with blanks, so that none of them looks like another hit.
@@ -52,11 +50,10 @@ void search_one(const SearchOptions& options) {
         for (const flashback::Passage& hit : hits) {
             list.push_back({{"id", hit.id}, {"score", hit.score}, {"title", hit.title}, {"text", hit.text}});
         }
-        print({{"documents", index.passages().documents().size()}, {"passages", index.passages().size()}, {"hits", list}});
+        print({{"documents", index.documents()}, {"passages", index.size()}, {"hits", list}});
         return;
     }
-    std::cerr << index.passages().documents().size() << " documents, " << index.passages().size() << " passages, "
-              << hits.size() << " hits\n";
+    std::cerr << index.documents() << " documents, " << index.size() << " passages, " << hits.size() << " hits\n";
     for (const flashback::Passage& hit : hits) {
         std::cout << std::fixed << std::setprecision(4) << hit.score << "  " << flashback::harmless(hit.id) << "  "
                   << flashback::harmless(hit.title) << '\n'
@@ -68,48 +65,39 @@ void search_one(const SearchOptions& options) {
 std::vector<std::pair<std::string_view, double>> best_documents(const flashback::Bm25Index& index, std::string_view query,
                                                                 std::size_t k) {
     std::vector<std::pair<std::string_view, double>> best;
-    std::unordered_set<std::size_t> seen;
-    for (const auto& hit : index.search(query, index.passages().size())) {
-        const std::size_t document = index.passages().document_of(hit.passage);
-        if (seen.insert(document).second) best.emplace_back(index.passages().documents()[document].id, hit.score);
+    std::unordered_set<std::string_view> seen;
+    for (const auto& hit : index.search(query, index.size())) {
         if (best.size() == k) break;
+        const std::string_view document = index.document_of(hit.passage);
+        if (seen.insert(document).second) best.emplace_back(document, hit.score);
     }
     return best;
 }
 
 void write_run(const SearchOptions& options) {
     FilesOfCommand files;
-    files.reads("--corpus", options.corpus);
+    files.reads("--corpus", options.corpus.path);
     files.reads("--queries", options.queries);
     files.reads("--model", options.model);
     files.writes("--run", options.run_file, /*replace=*/true);
     files.check();
     const flashback::Corpus queries = open_corpus(options.queries);
     const flashback::Bm25Index index = open_index(options);
-    std::ostringstream run;
-    run << std::fixed << std::setprecision(6);
-    const auto column = [](std::string_view id) {
-        if (id.empty() || id.find_first_of(" \t\n\r") != id.npos) {
-            FLASHBACK_THROW(flashback::ErrorCode::corpus, "a TREC run separates columns by blanks and cannot hold the id '",
-                            flashback::printable(id), "'");
-        }
-        return id;
-    };
+    flashback::TrecRun run;
     for (const flashback::Document& query : queries.documents) {
-        std::size_t rank = 0;
-        for (const auto& [id, score] : best_documents(index, query.text, options.top_k)) {
-            run << column(query.id) << " Q0 " << column(id) << ' ' << ++rank << ' ' << score << " flashback\n";
-        }
+        auto& ranking = run.rankings[query.id];
+        for (const auto& [id, score] : best_documents(index, query.text, options.top_k))
+            ranking.push_back({std::string{id}, score});
     }
-    write_whole(options.run_file, run.str());
+    flashback::write_run(options.run_file, run);
     if (options.json) {
-        print({{"documents", index.passages().documents().size()},
-               {"passages", index.passages().size()},
+        print({{"documents", index.documents()},
+               {"passages", index.size()},
                {"queries", queries.documents.size()},
                {"run", options.run_file}});
     } else {
-        std::cerr << queries.documents.size() << " queries over " << index.passages().documents().size()
-                  << " documents written to " << options.run_file << '\n';
+        std::cerr << queries.documents.size() << " queries over " << index.documents() << " documents written to "
+                  << options.run_file << '\n';
     }
 }
 
@@ -117,10 +105,9 @@ void write_run(const SearchOptions& options) {
 
 void add_search(CLI::App& app, Command& run) {
     auto options = std::make_shared<SearchOptions>();
-    CLI::App& command = *app.add_subcommand("search", "Search a corpus with BM25 (k1 0.9, b 0.4)");
-    command.add_option("--corpus", options->corpus, "JSON lines, a folder of .txt and .md files, or a dictd-style text file")
-        ->required()
-        ->type_name("PATH");
+    CLI::App& command = *app.add_subcommand("search", "Search a corpus with BM25");
+    options->corpus.add_path(command)->required();
+    options->corpus.add_search(command);
     options->query.add(command, "query", "What to search for");
     auto* queries =
         command.add_option("--queries", options->queries, "Many queries, one {\"_id\",\"text\"} on each line; needs --run")

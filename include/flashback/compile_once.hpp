@@ -19,6 +19,7 @@
 
 #if defined(FLASHBACK_DETAIL_PART_KERNELS)
 #include "flashback/simd/attention.hpp"
+#include "flashback/simd/dot_rows.hpp"
 #include "flashback/simd/gemm.hpp"
 #include "flashback/simd/matmul.hpp"
 
@@ -27,12 +28,15 @@ namespace flashback::inline FLASHBACK_ISA::simd::detail {
 FLASHBACK_DETAIL_MATMULS()
 FLASHBACK_DETAIL_ATTENDS()
 FLASHBACK_DETAIL_GEMMS()
+FLASHBACK_DETAIL_DOTS()
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd::detail
 #endif
 
 #if defined(FLASHBACK_DETAIL_PART_FILES)
+#include "flashback/dense/detail/vector_store.hpp"
 #include "flashback/files/detail/load_adapter.hpp"
+#include "flashback/files/detail/load_encoder.hpp"
 #include "flashback/files/detail/load_folder.hpp"
 #include "flashback/files/detail/load_gguf.hpp"
 #include "flashback/files/detail/read_config_json.hpp"
@@ -59,14 +63,27 @@ FLASHBACK_DETAIL_GEMMS()
 #include "flashback/data/detail/packed_text.hpp"
 #include "flashback/data/detail/stride_cache.hpp"
 #include "flashback/data/detail/text_stream.hpp"
+#include "flashback/dense/detail/exact_index.hpp"
+#include "flashback/dense/detail/vector_map.hpp"
 #include "flashback/model/detail/adapter.hpp"
 #include "flashback/model/detail/packed_adapter.hpp"
 #include "flashback/model/detail/random_transformer.hpp"
+#include "flashback/model/detail/text_encoder.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/retrieval/detail/bm25_index.hpp"
+#include "flashback/retrieval/detail/cut_document.hpp"
 #include "flashback/retrieval/detail/cut_documents.hpp"
+#include "flashback/retrieval/detail/index_writer.hpp"
+#include "flashback/retrieval/detail/merge_answers.hpp"
+#include "flashback/retrieval/detail/open_index.hpp"
+#include "flashback/retrieval/detail/passages.hpp"
+#include "flashback/retrieval/detail/rank_metrics.hpp"
+#include "flashback/retrieval/detail/tokenizer_codec.hpp"
+#include "flashback/retrieval/detail/trec.hpp"
+#include "flashback/retrieval/detail/word_analyzer.hpp"
 #include "flashback/text/detail/normal_form_c.hpp"
 #include "flashback/text/detail/tokenizer.hpp"
+#include "flashback/text/detail/word_piece.hpp"
 #include "flashback/train/detail/checkpoint.hpp"
 #include "flashback/train/detail/initial_model.hpp"
 #include "flashback/train/detail/trainer.hpp"

@@ -6,8 +6,9 @@
 ///     7  measure | eval | train           run-time test, reuse sweep, model cost, peaks | perplexity | gradients and AdamW
 ///     6  files | data                     loading and saving models, tokenizers, adapters | strides, passages, examples
 ///     5  model                            transformer, sessions, adapters, random weights; nothing about files
-///     4  decoder                          the generator and the loop: schedule, query, retrieve, plan, evaluate, sample
-///     3  kv | retrieval                   storage of keys and values | texts as documents, passages, BM25
+///     4  decoder | dense | interop        the generator and the loop: schedule, query, retrieve, plan, evaluate, sample | vectors and their
+///                                         search | Xapian
+///     3  kv | retrieval                   storage of keys and values | documents, passages, BM25 and its files, retrievers around others
 ///     2  simd | text | format | policy    kernels | tokenizers | GGUF, safetensors, PEFT | token functions
 ///     1  tensor                           types of elements, block formats, buffers
 ///     0  core                             tokens, errors, concepts of models and retrievers, executors, random numbers
@@ -167,6 +168,9 @@ struct ActivationBlock;
 class ActivationBuffer;
 struct PanelRange;
 struct MatmulResult;
+template <class Element>
+struct DotRows;
+struct DotResult;
 struct GemmRows;
 struct GemmPanels;
 struct GemmResult;
@@ -184,6 +188,8 @@ struct AdamWFactors;
 
 // text and format
 class Tokenizer;
+struct WordPieceVocabulary;  // BERT without capitals
+class WordPiece;
 class StreamDecoder;
 struct CodePoint;
 struct ValidText;
@@ -233,12 +239,74 @@ class BasicBlockStore;
 using BlockStore = BasicBlockStore<ContiguousKVCache>;
 using PagedBlockStore = BasicBlockStore<PagedKVCache>;
 struct PositionRange;
+class WordAnalyzer;
+class AnyAnalyzer;
+class EnglishAnalyzer;
+struct Codec;
+class TokenAnalyzer;
 struct Document;
 enum class TextForm : std::uint8_t;
 struct Corpus;
 class Passages;
-struct Bm25Options;  // passages of 128 tokens, k1 0.9, b 0.4
+struct Bm25Formula;       // k1 0.9, b 0.4
+struct Bm25Options;       // passages of 128 tokens of words
+struct OpenIndexOptions;  // words, mapped, not verified
+struct IndexInfo;
 class Bm25Index;
+struct IndexWriterOptions;  // as Bm25Options; 64 MiB of text at once
+class IndexWriter;
+struct TrecQrels;
+struct ScoredDocument;
+struct TrecRun;
+struct RankMetrics;
+struct RankMetric;
+enum class MissingQueries : std::uint8_t;
+struct QueryMetrics;
+struct RunMetrics;
+struct BootstrapOptions;  // 9999 resamples
+struct MeanDifference;
+struct RunComparison;
+
+// retrieval: retrievers around retrievers
+struct CachedOptions;  // 1024 entries, 64 MiB
+struct CachedCounts;
+template <class R>
+class Cached;
+template <class R, class Score>
+class SeenPassages;  // 1024 passages
+template <class R, class Fallback>
+class WithTimeout;    // the fallback finds nothing
+struct RetryOptions;  // 3 attempts, after 50 ms, 100 ms, ..., at most 10 s
+struct IoErrors;
+template <class R, class Transient>
+class Retry;  // IoErrors
+template <class R, class Serves>
+class Prefetching;  // for the same query
+template <class R, class Keep>
+class Filtered;        // asks for 1024 at most
+class ReciprocalRank;  // 60
+struct MinMaxScores;
+struct UnionPartOptions;  // weight 1, 100 passages
+class UnionPart;
+template <class Rule, class... Rs>
+class Union;
+struct RetrieverHealth;
+template <class R, class Clock>
+class Watched;  // std::chrono::steady_clock
+struct RerankTarget;
+class ScoreNewest;     // 16 tokens
+class ScoreFollowing;  // the same
+struct RerankOptions;  // 16 passages, all of the text
+template <class R, class Model, class Target>
+class Reranked;  // ScoreNewest
+// interop
+struct XapianPassage;
+enum class XapianStemming : std::uint8_t;
+class XapianIndexer;
+enum class DeadShard : std::uint8_t;
+struct XapianOptions;  // k1 0.9, b 0.4; 10 s for an answer, 2 s to connect
+struct MissingShard;
+class XapianRetriever;
 
 // decoder
 struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds
@@ -258,6 +326,21 @@ template <class Model, class RetrieverT, class PoliciesT = Policies<>>
 class Decoder;
 template <class Model>
 class DecoderGroup;
+
+// dense; hnsw.hpp and whitening.hpp are not in the umbrella
+struct VectorOptions;  // f32, not normalised
+class VectorStore;
+struct DenseHit;
+class ExactIndex;
+struct HnswOptions;  // 16 links, ef 200 to build and 64 to search, seed 0
+class HnswIndex;
+struct NoDecode;
+template <class EmbedderT, class Index, class Source, class Decode = NoDecode>
+class DenseRetriever;
+class VectorMap;
+template <class EmbedderT>
+class MappedEmbedder;
+struct WhiteningOptions;  // all dimensions, whitened, at least 1e-6 of the greatest variance
 
 // model
 enum class Family : std::uint8_t;
@@ -291,6 +374,11 @@ using PagedSession = BasicSession<PagedKVCache>;
 struct RestoreOptions;  // all positions
 struct SessionBytes;
 class PrefixCached;
+enum class Pooling : std::uint8_t;
+struct Encoder;  // the mean, length 1, texts of up to the window of the model
+enum class LongText : std::uint8_t;
+struct TextEncoderOptions;  // no prefixes, cuts long texts, pieces of 512 tokens, serial
+class TextEncoder;
 template <class Cache>
 struct SeenPositions;
 template <class Cache>

@@ -13,7 +13,8 @@ std::string FLASHBACK_TEST_UNIT(const char* path) {
     const auto tokenizer = flashback::load_tokenizer(file);
     flashback::ThreadPool pool{2};
     flashback::Session session{flashback::load_model(file, pool), {.executor = pool}};
-    const flashback::Bm25Index index{{{.id = "1", .title = "compiler", .text = "A compiler translates a program."}}, tokenizer};
+    const flashback::Bm25Index index{{{.id = "1", .title = "compiler", .text = "A compiler translates a program."}},
+                                     flashback::codec_of(tokenizer)};
     flashback::Decoder decoder{session, index, flashback::Policies{}.sampler(flashback::TruncatedSampling{{.seed = 1}})};
     auto generation = decoder.generate(tokenizer.encode("A compiler is"), {.max_tokens = 8});
 

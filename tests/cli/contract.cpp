@@ -315,7 +315,7 @@ TEST_CASE("search: hits, and a TREC run") {
 
 TEST_CASE("--help shows an example for each command, and --version a version") {
     for (const char* command : {"generate", "inspect", "score", "ppl", "bench", "convert", "convert-adapter", "quantize",
-                                "tokenize", "search", "finetune", "pretrain"}) {
+                                "tokenize", "search", "evaluate", "finetune", "pretrain"}) {
         const Result help = tool({command, "--help"});
         CHECK(help.status == 0);
         CHECK(help.out.find(std::string{"Example:\n  flashback "} + command) != std::string::npos);

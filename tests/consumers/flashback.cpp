@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
         flashback::Session session{flashback::load_model(file, pool), {.executor = pool}};
         const flashback::Bm25Index index{{{.id = "1", .title = "compiler", .text = "A compiler translates a program."},
                                           {.id = "2", .title = "bread", .text = "Bread is made of flour, water and salt."}},
-                                         tokenizer};
+                                         flashback::codec_of(tokenizer)};
         flashback::Decoder decoder{session, index};
         const auto run = decoder.generate(tokenizer.encode("A compiler is"), {.max_tokens = 8});
         const auto& passages = run.retrievals.at(0).passages;

@@ -2,7 +2,7 @@
 # A consumer of the library, from outside: configures, builds and runs tests/consumers/HOW with PART, and checks that flashback
 # gave it nothing but include paths and the language standard.
 #
-# run.sh find_package|add_subdirectory policy|flashback|once SOURCE_DIR BUILD_DIR COMPILER GENERATOR
+# run.sh find_package|add_subdirectory policy|retrieval|flashback|once SOURCE_DIR BUILD_DIR COMPILER GENERATOR
 set -eu
 how=$1 part=$2 source=$3 build=$4 compiler=$5 generator=$6
 work=$(mktemp -d)
@@ -22,6 +22,8 @@ else
 fi
 if [ "$part" = policy ]; then
     for package in nlohmann_json range-v3 xsimd Threads; do set -- "$@" -DCMAKE_DISABLE_FIND_PACKAGE_$package=ON; done
+elif [ "$part" = retrieval ]; then
+    for package in nlohmann_json xsimd; do set -- "$@" -DCMAKE_DISABLE_FIND_PACKAGE_$package=ON; done
 fi
 cmake -S "$source/tests/consumers/$how" -B "$work/build" -G "$generator" -DCMAKE_CXX_COMPILER="$compiler" \
     -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
@@ -30,7 +32,7 @@ cmake --build "$work/build" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; 
 
 # What is left of the compiler's command once paths, the standard and the names of files are gone.
 command=$(sed -n 's/^ *"command": "\(.*\)",*$/\1/p' "$work/build/compile_commands.json")
-flags=$(echo "$command" | tr ' ' '\n' | grep '^-' | grep -vE '^-(I.*|isystem|std=.*|o|c|pthread)$' || true)
+flags=$(echo "$command" | tr ' ' '\n' | grep '^-' | grep -vE '^-(I.*|isystem|std=.*|o|c|pthread|DUSES_ENGLISH)$' || true)
 [ -n "$command" ] || fail "compile_commands.json has no command"
 echo "$command" | grep -q -- '-std=' || fail "flashback asks for no language standard: $command"
 if [ "$part" = once ]; then

@@ -7,6 +7,7 @@
 #include "flashback/policy/any_fusion.hpp"
 #include "flashback/policy/policies.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 #include "support/errors.hpp"
 #include "support/ranked_passages.hpp"
 
@@ -262,7 +263,7 @@ TEST_CASE("BM25 over the text itself finds other documents only") {
         documents.push_back({word, word, text});
     }
     const TextStream text = text_stream(documents, tokenizer);
-    const Bm25Index index{documents, tokenizer, {.passage_tokens = 64}};
+    const Bm25Index index{documents, codec_of(tokenizer), {.passage_tokens = 64}};
     const RetrievedStrides all =
         retrieve_strides(text, index, LastNTokens{32}, {.init = 100, .stride = 16, .context = 60, .passage_tokens = 64});
     for (const RetrievedStride one : each_stride(all)) {

@@ -6,6 +6,7 @@
 #include "flashback/format/safetensors.hpp"
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/corpus.hpp"
 #include "support/byte_level_vocabulary.hpp"
 #include "support/faults.hpp"
 #include "support/gguf_bytes.hpp"
@@ -161,7 +162,7 @@ TEST_CASE("faults: an index is built and asked, or nothing is left") {
     with_each_fault(
         Fault::allocation, [] { return Ready{}; },
         [](Ready& ready) {
-            const Bm25Index index{std::move(ready.documents), ready.tokenizer, {.passage_tokens = 40}};
+            const Bm25Index index{std::move(ready.documents), codec_of(ready.tokenizer), {.passage_tokens = 40}};
             const std::vector<TokenId> query = ready.tokenizer.encode("second");
             if (index.retrieve({.tokens = query, .text = {}}, 1).empty()) FAIL_CHECK("found wrongly");
         },

@@ -1,5 +1,6 @@
 #include "flashback/format/tokenizer_files.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 #include "flashback/text/tokenizer.hpp"
 #include "support/errors.hpp"
 #include "support/temporary_folder.hpp"
@@ -65,17 +66,19 @@ TEST_CASE("with OPT </s> stands in front of texts, and of retrieved documents un
     CHECK(t.vocabulary().eos == 256);
 
     const std::vector<Document> documents{{"d", "", "ab ab ab ab"}};
-    const Bm25Index with{documents, t, {.passage_tokens = 3}};
-    REQUIRE(with.passages().size() == 2);
-    const Passage first = with.passages()[0];
+    Codec codec = codec_of(t);
+    const Bm25Index with{documents, codec, {.passage_tokens = 3}};
+    REQUIRE(with.size() == 2);
+    const Passage first = with[0];
     CHECK(std::vector<TokenId>{first.tokens.begin(), first.tokens.end()} == std::vector<TokenId>{256, 258, 259});
     CHECK(first.text == "ab ab");
-    const Bm25Index without{documents, t, {.passage_tokens = 3, .passage_head = false}};
-    const Passage bare = without.passages()[0];
-    CHECK(std::vector<TokenId>{bare.tokens.begin(), bare.tokens.end()} == std::vector<TokenId>{258, 259, 259});
     check_error(ErrorCode::contract, "a passage needs at least 2 token", [&] {
-        Bm25Index{documents, t, {.passage_tokens = 1}};
+        Bm25Index{documents, codec, {.passage_tokens = 1}};
     });
+    codec.head.clear();
+    const Bm25Index without{documents, codec, {.passage_tokens = 3}};
+    const Passage bare = without[0];
+    CHECK(std::vector<TokenId>{bare.tokens.begin(), bare.tokens.end()} == std::vector<TokenId>{258, 259, 259});
 
     folder.write("tokenizer_config.json", R"({"add_bos_token": false})");
     const Tokenizer off{read_tokenizer_files(folder.path())};

@@ -1,4 +1,5 @@
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include "flashback/core/random.hpp"
@@ -59,7 +60,7 @@ std::vector<Document> random_documents(std::size_t count, std::uint64_t seed) {
 TEST_CASE("Scores are those of the formula, the best first") {
     const auto documents = random_documents(60, 1);
     for (const auto& [k1, b] : {std::pair{0.9, 0.4}, std::pair{1.2, 0.75}, std::pair{0.0, 0.0}, std::pair{2.0, 1.0}}) {
-        const Bm25Index index{documents, {.k1 = k1, .b = b}};
+        const Bm25Index index{documents, {.formula = {.k1 = k1, .b = b}}};
         for (const std::string query : {"w1", "w0 w2 w7", "W5, w5; unknown w12 w0"}) {
             CAPTURE(query);
             const auto hits = index.search(query, 1000);
@@ -125,7 +126,7 @@ TEST_CASE("Nothing to find is an empty answer") {
 
 TEST_CASE("A query of tokens is read through the tokenizer, and passages come with tokens") {
     const Tokenizer tokenizer = load_tokenizer(std::filesystem::path{FLASHBACK_TEST_MODEL});
-    const Bm25Index index{{{"1", "One", "A compiler is a program"}, {"2", "Two", "The sea is blue"}}, tokenizer};
+    const Bm25Index index{{{"1", "One", "A compiler is a program"}, {"2", "Two", "The sea is blue"}}, codec_of(tokenizer)};
     const auto tokens = tokenizer.encode("what is a compiler");
     const auto hits = index.retrieve({.tokens = tokens}, 1);
     REQUIRE(hits.size() == 1);
@@ -135,9 +136,10 @@ TEST_CASE("A query of tokens is read through the tokenizer, and passages come wi
 }
 
 TEST_CASE("Options out of range and token queries without tokenizer are refused") {
-    CHECK_THROWS_AS(Bm25Index({}, {.k1 = -1}), Error);
-    CHECK_THROWS_AS(Bm25Index({}, {.k1 = std::nan("")}), Error);
-    CHECK_THROWS_AS(Bm25Index({}, {.b = 1.5}), Error);
+    CHECK_THROWS_AS(Bm25Index({}, {.formula = {.k1 = -1}}), Error);
+    CHECK_THROWS_AS(Bm25Index({}, {.formula = {.k1 = std::nan("")}}), Error);
+    CHECK_THROWS_AS(Bm25Index({}, {.formula = {.k1 = 1e45}}), Error);
+    CHECK_THROWS_AS(Bm25Index({}, {.formula = {.b = 1.5}}), Error);
     const Bm25Index whole{std::vector<Document>{{"1", "", "x"}}};
     const TokenId token = 5;
     CHECK_THROWS_AS(whole.retrieve({.tokens = {&token, 1}}, 1), Error);

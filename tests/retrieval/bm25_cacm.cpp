@@ -1,4 +1,5 @@
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/corpus.hpp"
 #include "support/shared.hpp"
 
 #include <fstream>
@@ -26,7 +27,7 @@ TEST_CASE("CACM: mean average precision is at least 0.27") {
     REQUIRE(relevant.size() == 52);
 
     const Bm25Index index{read_corpus(corpus).documents};
-    REQUIRE(index.passages().size() == 3204);
+    REQUIRE(index.size() == 3204);
     double sum = 0;
     for (const Document& query : read_corpus(query_file).documents) {
         const auto it = relevant.find(query.id);

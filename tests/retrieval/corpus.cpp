@@ -115,3 +115,48 @@ TEST_CASE("What is no corpus is refused in words") {
     CHECK_THROWS_WITH_AS(read_corpus(folder.path() / "nothing"), Contains("holds no .txt or .md file"), Error);
     CHECK_THROWS_WITH_AS(read_corpus(folder.path() / "missing"), Contains("No such file"), Error);
 }
+
+TEST_CASE("A JSON array of objects: one document each") {
+    const auto read = [](const std::string& text) { return parse_corpus(text, "c.json").documents; };
+    const auto documents = read(
+        "\xef\xbb\xbf [\n {\"_id\": \"a\", \"title\": \"T\", \"text\": \"x, ]} \\\" [{ \\\\\"},\r\n {\"id\": 7, \"more\": "
+        "[1, {\"b\": [2]}], \"contents\": \"one\\nline\"} ]\n");
+    REQUIRE(documents.size() == 2);
+    CHECK(documents[0].id == "a");
+    CHECK(documents[0].title == "T");
+    CHECK(documents[0].text == "T\nx, ]} \" [{ \\");
+    CHECK(documents[1].id == "7");
+    CHECK(documents[1].title == "one");
+    CHECK(read("[{\"_id\":\"a\",\"text\":\"b\"}]").size() == 1);
+    CHECK(parse_corpus("[{\"text\":\"a\"},{\"text\":\"b\"},{\"text\":\" \"}]", "t", TextForm::pages).documents.size() == 2);
+    CHECK(parse_corpus("[]", "t", TextForm::pages).documents.empty());
+    CHECK(parse_corpus("[{\"_id\":\"a\",\"text\":\"b\"}]", "t", TextForm::whole).documents[0].text == "b");
+}
+
+TEST_CASE("A text that begins with a bracket stays text") {
+    for (const char* text : {"[1] a note", "[ ] to do", "[] to do", "[", "[\"a\"]", "[[{}]]", "x [{}]"}) {
+        CAPTURE(text);
+        const auto documents = parse_corpus(text, "c.txt", TextForm::whole).documents;
+        REQUIRE(documents.size() == 1);
+        CHECK(documents[0].text == text);
+    }
+}
+
+TEST_CASE("A broken JSON array is refused with its place") {
+    const auto read = [](const std::string& text) { return parse_corpus(text, "c.json"); };
+    const std::string one = "{\"_id\":\"a\",\"text\":\"b\"}";
+    CHECK_THROWS_WITH(read("[]"), "'c.json' holds no document");
+    CHECK_THROWS_WITH(read("[" + one), Contains("'c.json' ends within element 1 of its JSON array"));
+    CHECK_THROWS_WITH(read("[{\"_id"), Contains("'c.json' ends within element 1 of its JSON array"));
+    CHECK_THROWS_WITH(read("[{\"_id\":\"a\\"), Contains("'c.json' ends within element 1 of its JSON array"));
+    CHECK_THROWS_WITH(read("[" + one + ","), Contains("'c.json' ends within element 2 of its JSON array"));
+    CHECK_THROWS_WITH(read("[" + one + ",]"), Contains("'c.json' element 2 is no JSON"));
+    CHECK_THROWS_WITH(read("[" + one + ",,"), Contains("'c.json' element 2 is no JSON"));
+    CHECK_THROWS_WITH(read("[" + one + ", 1]"), Contains("'c.json' element 2 is number, expected an object"));
+    CHECK_THROWS_WITH(read("[" + one + "}]"), Contains("'c.json' element 1 is no JSON"));
+    CHECK_THROWS_WITH(read("[" + one + " " + one + "]"), Contains("'c.json' element 1 is no JSON"));
+    CHECK_THROWS_WITH(read("[" + one + "] x"), Contains("'c.json' has more behind the end of its JSON array"));
+    CHECK_THROWS_WITH(read("[" + one + "," + one + "]"), Contains("two documents with the id 'a'"));
+    CHECK_THROWS_WITH(read("[{\"text\":\"b\"}]"), Contains("'c.json' element 1: the document has no \"_id\""));
+    CHECK_THROWS_AS(read("[{\"a\":" + std::string(1'000'000, '[')), Error);
+}

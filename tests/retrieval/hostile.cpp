@@ -54,9 +54,9 @@ TEST_CASE("hostile 46: JSON that is deep is refused before it takes memory") {
 }
 
 TEST_CASE("hostile 47: b that is no number or negative is refused") {
-    check_error(ErrorCode::contract, "b of BM25 must lie in [0, 1]", [] { Bm25Index({}, {.b = std::nan("")}); });
-    check_error(ErrorCode::contract, "b of BM25 must lie in [0, 1]", [] { Bm25Index({}, {.b = -0.5}); });
-    check_error(ErrorCode::contract, "k1 of BM25 must be a number >= 0", [] { Bm25Index({}, {.k1 = INFINITY}); });
+    check_error(ErrorCode::contract, "b of BM25 must lie in [0, 1]", [] { Bm25Index({}, {.formula = {.b = std::nan("")}}); });
+    check_error(ErrorCode::contract, "b of BM25 must lie in [0, 1]", [] { Bm25Index({}, {.formula = {.b = -0.5}}); });
+    check_error(ErrorCode::contract, "k1 of BM25 must lie in [0, 1000]", [] { Bm25Index({}, {.formula = {.k1 = INFINITY}}); });
 }
 
 }  // namespace test_retrieval_hostile

@@ -1,5 +1,6 @@
 // Passages as ranges: the same as by their numbers, document by document, and how long they may live.
 #include "flashback/retrieval/ranges.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 
 #include "flashback/files/load.hpp"
 
@@ -48,7 +49,8 @@ TEST_CASE("The passages of a document come together; a document that has none do
     const Tokenizer tokenizer = load_tokenizer(std::filesystem::path{FLASHBACK_TEST_MODEL});
     const std::string three = "This is a sentence. This is a sentence. This is a sentence.";
     const std::size_t most = tokenizer.encode("This is a sentence.").size();
-    const Passages passages{{{"a", "", three}, {"blank", "", " "}, {"b", "", "This."}, {"c", "", three}}, tokenizer, most};
+    const Passages passages{
+        {{"a", "", three}, {"blank", "", " "}, {"b", "", "This."}, {"c", "", three}}, codec_of(tokenizer), most};
     std::vector<std::vector<std::string>> found;
     for (const auto& document : passages_by_document(passages)) {
         found.emplace_back();

@@ -143,6 +143,9 @@ TEST_CASE("Activations are the plain ones") {
             most, 0, [](float* x, std::size_t n) { simd::gelu(x, n); },
             [](float* x, std::size_t n) { testing::plain::gelu(x, n); });
         check_row(
+            most, 0, [](float* x, std::size_t n) { simd::gelu_erf(x, n); },
+            [](float* x, std::size_t n) { testing::plain::gelu_erf(x, n); });
+        check_row(
             most, 0, [](float* x, std::size_t n) { simd::relu(x, n); },
             [](float* x, std::size_t n) { testing::plain::relu(x, n); });
         check_row(

@@ -80,6 +80,8 @@ FLASHBACK_DETAIL_MEMBER(RetrieveBatch, retrieve_batch);
 FLASHBACK_DETAIL_MEMBER(Prefetch, prefetch);
 FLASHBACK_DETAIL_MEMBER(Ready, ready);
 
+FLASHBACK_DETAIL_MEMBER(EmbedQueries, embed_queries);
+
 /// A result that views what lives on: an lvalue, or a range such as std::span that does not own its elements. A vector that is
 /// returned by value is neither, and would be gone before it is read.
 template <class Result>

@@ -17,7 +17,7 @@ struct ModelConfig {
     std::vector<TokenId> ends = {};  ///< tokens that end a text: eos_token_id
 };
 
-/// Reads the text of a config.json of Llama, Mistral, Qwen2, GPT-2 or OPT; `file` is the name that errors give it.
+/// Reads the text of a config.json of Llama, Mistral, Qwen2, GPT-2, OPT, BERT or DPR (whose encoders are BERT's); `file` is the name that errors give it.
 /// Throws    Error{format} if it is not JSON of this form, and for a number that is missing or impossible; Error{unsupported}
 ///           for another model, and for every field that says something and is not known to leave the arithmetic alone
 /// Source    huggingface/transformers, models/*/configuration_*.py and modeling_*.py; modeling_rope_utils.py

@@ -23,7 +23,7 @@ inline Vocabulary read_vocabulary(const ModelSource& source) {
     return source.gguf() ? read_vocabulary(*source.gguf()) : read_tokenizer_files(source.name());
 }
 
-/// The hyper-parameters of a GGUF file of the architectures "llama" (Mistral's too), "qwen2" or "gpt2".
+/// The hyper-parameters of a GGUF file of the architectures "llama" (Mistral's too), "qwen2", "gpt2" or "bert".
 /// Throws    Error{format} if one is missing or impossible; Error{unsupported} for another architecture, or for a setting that
 ///           would change the arithmetic in a way that is not implemented
 TransformerConfig read_config(const GgufFile& file);
@@ -36,7 +36,7 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess ac
     return load_tokenizer(ModelSource::open(path, access));
 }
 
-/// The model of a GGUF file, with its weights repacked. F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are. Q4_1,
+/// The model of a GGUF file, with its weights repacked. (load_encoder also reads the tokenizer of an encoder.) F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are. Q4_1,
 /// Q5_0, Q5_1, Q2_K, Q3_K and Q5_K become Q8_0, and Transformer::notes says so.
 /// Throws    Error{format} if a tensor is missing or has another shape than the hyper-parameters say; Error{unsupported} for a
 ///           tensor type or a tensor that is not known here; Error{vocabulary} if the file has a vocabulary that contradicts
@@ -46,14 +46,15 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess ac
 ///           pages are given back on the way
 std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
 
-/// The model of a Hugging Face folder of Llama, Mistral, Qwen2, GPT-2 or OPT, with its weights repacked: F32, F16 and BF16,
+/// The model of a Hugging Face folder of Llama, Mistral, Qwen2, GPT-2, OPT or BERT, with its weights repacked: F32, F16 and BF16,
 /// which are run as they are.
 ///
 /// - Names may lack the prefix that the class of the saved model gives them.
 /// - Rows of queries and keys are moved, so that the pairs that Llama, Mistral and Qwen2 rotate stand side by side. GPT-2's
 ///   matrices are transposed, and its fused one is divided.
 /// - If head and embedding are tied, one of them may be absent.
-/// - Causal masks and rotary frequencies that are stored as tensors are ignored.
+/// - Causal masks and rotary frequencies that are stored as tensors are ignored, and so are the heads of BERT: they read what
+///   the encoder gives.
 /// - Tokenizer files, if there are any, say what stands in front of texts; config.json and generation_config.json say what ends
 ///   them.
 /// Throws    Error{io}; Error{format} if a tensor is missing or has another shape than config.json says; Error{unsupported} for

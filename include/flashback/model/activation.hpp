@@ -15,6 +15,7 @@ inline void activate(Activation activation, float* x, std::size_t n) noexcept {
         case Activation::silu: return simd::silu(x, n);
         case Activation::gelu_tanh: return simd::gelu(x, n);
         case Activation::relu: return simd::relu(x, n);
+        case Activation::gelu: return simd::gelu_erf(x, n);
     }
 }
 

@@ -39,6 +39,7 @@ inline std::uint64_t fingerprint(const Transformer& model, ExecutorRef executor 
           c.position_offset, static_cast<std::size_t>(c.activation), static_cast<std::size_t>(c.gated)})
         all.add(std::uint64_t{part});
     all.add(std::as_bytes(std::span{model.rotary_frequencies}));
+    if (!c.causal) all.add(std::uint64_t{1});
 
     std::vector<const simd::PackedMatrix*> matrices;
     each_tensor(

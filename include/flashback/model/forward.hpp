@@ -27,7 +27,7 @@ inline void project(const ExecutorRef& executor, const simd::PackedMatrix& w, co
 }
 
 /// The residual stream before the first block: rows of the embedding, or the rows that an adapter puts in their place. They are
-/// projected if they have another width, and rows of the table of positions are added if there is one.
+/// projected if they have another width, and rows of the tables of token types and positions are added if there are any.
 template <class Observer>
 void embed(const Piece& piece, TokenSpan tokens, const Observer& observer) {
     const Transformer& model = piece.model;
@@ -56,9 +56,15 @@ void embed(const Piece& piece, TokenSpan tokens, const Observer& observer) {
     show(observer, Stage::token, 0, {tokens.size(), work.stream.data(), work.stream_stride, 0, c.width});
     if (c.positions != Positions::learned) return;
     each_row([&](std::size_t r) {
+        float* x = work.stream.data() + r * work.stream_stride;
         float* row = work.added.data() + r * work.stream_stride;
+        if (c.token_types > 0) {
+            model.token_types.row(0, row);
+            simd::add(x, row, c.width);
+        }
         model.positions.row(work.positions[r] + c.position_offset, row);
-        simd::add(work.stream.data() + r * work.stream_stride, row, c.width);
+        simd::add(x, row, c.width);
+        if (c.token_types > 0) norm_row(c, model.embedding_norm, model.embedding_norm_bias, x, x);
     });
     show(observer, Stage::position, 0, {tokens.size(), work.added.data(), work.stream_stride, 0, c.width});
 }

@@ -16,7 +16,7 @@ struct SeenPositions {
 };
 
 /// Where some tokens of a piece stand: one after the other in a cache. Each sees `seen`, span by span, and then the positions of its
-/// own cache up to itself; sums are taken in this order (rule R7).
+/// own cache up to itself; sums are taken in this order (rule R7). In an encoder each sees its own cache up to the last of these tokens.
 template <class Cache>
 struct PiecePlace {
     Cache* cache;

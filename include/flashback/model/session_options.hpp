@@ -31,6 +31,9 @@ namespace detail {
 /// The model, if a session of it can be made; what the options leave open is filled in.
 inline std::shared_ptr<const Transformer> checked_session(std::shared_ptr<const Transformer> model, SessionOptions& options) {
     FLASHBACK_ASSERT(model != nullptr, "a session needs a model, found null");
+    FLASHBACK_ASSERT(model->config.causal, "the model '", printable(model->config.name),
+                     "' is an encoder, whose positions see those after them too; a session needs a model that writes texts "
+                     "(an encoder belongs into a TextEncoder)");
     if (options.window == 0) options.window = model->config.window;
     FLASHBACK_ASSERT(options.window <= model->config.window, "the model was trained for ", model->config.window,
                      " positions, but the session asks for a window of ", options.window);

@@ -28,7 +28,9 @@ enum class TensorRole : std::uint8_t {
     project_in,
     output_norm,
     project_out,
-    head
+    head,
+    token_types,
+    embedding_norm
 };
 
 /// Which tensor of a model: its role, its block, and whether it is the bias beside a weight.
@@ -53,9 +55,10 @@ struct TensorId {
 
 /// The name of what a tensor belongs to, as GGUF has it: "blk.0.attn_q" for the weight and the bias of queries.
 inline std::string stem_of(const TensorId& id) {
-    constexpr std::array<const char*, 15> names{"attn_q",        "attn_k",     "attn_v",      "attn_output", "ffn_gate",
-                                                "ffn_up",        "ffn_down",   "attn_norm",   "ffn_norm",    "token_embd",
-                                                "position_embd", "project_in", "output_norm", "project_out", "output"};
+    constexpr std::array<const char*, 17> names{"attn_q",        "attn_k",         "attn_v",      "attn_output", "ffn_gate",
+                                                "ffn_up",        "ffn_down",       "attn_norm",   "ffn_norm",    "token_embd",
+                                                "position_embd", "project_in",     "output_norm", "project_out", "output",
+                                                "token_types",   "token_embd_norm"};
     const std::string name = names[static_cast<std::size_t>(id.role)];
     return id.in_block() ? "blk." + std::to_string(id.layer) + '.' + name : name;
 }
@@ -73,6 +76,7 @@ auto& matrix_of(Model& model, const TensorId& id) {
         case TensorRole::project_in: return model.project_in;
         case TensorRole::project_out: return model.project_out;
         case TensorRole::head: return *model.head;
+        case TensorRole::token_types: return model.token_types;
         default: return model.embedding;
     }
 }
@@ -83,6 +87,7 @@ template <class Model>
 auto& vector_of(Model& model, const TensorId& id) {
     if (const auto m = id.linear()) return model.layers[id.layer].bias(*m);
     if (id.role == TensorRole::output_norm) return id.bias ? model.output_norm_bias : model.output_norm;
+    if (id.role == TensorRole::embedding_norm) return id.bias ? model.embedding_norm_bias : model.embedding_norm;
     auto& layer = model.layers[id.layer];
     if (id.role == TensorRole::ffn_norm) return id.bias ? layer.ffn_norm_bias : layer.ffn_norm;
     return id.bias ? layer.attention_norm_bias : layer.attention_norm;
@@ -109,6 +114,10 @@ void each_tensor(Model& model, const Matrix& matrix, const Vector& vector) {
     };
     put({TensorRole::embedding}, c.vocab, c.row_width());
     if (c.position_rows() > 0) put({TensorRole::positions}, c.position_rows(), c.width);
+    if (c.token_types > 0) {
+        put({TensorRole::token_types}, c.token_types, c.width);
+        norm(TensorRole::embedding_norm, 0);
+    }
     if (c.embedding_width > 0) put({TensorRole::project_in}, c.width, c.embedding_width);
     for (std::size_t l = 0; l < c.layers; ++l) {
         using enum LinearModule;

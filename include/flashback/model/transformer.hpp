@@ -43,11 +43,13 @@ struct TransformerLayer {
 
 /// A model: load_model makes one, sessions share it. In q, k and their biases, the two rows of a rotary pair stand side by
 /// side, at 2 i and 2 i + 1 of a head. The readers of files move rows that have another order.
-/// Source    Touvron et al. 2023, Llama 2; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT
+/// Source    Touvron et al. 2023, Llama 2; Radford et al. 2019, GPT-2; Zhang et al. 2022, OPT; Devlin et al. 2019, BERT
 struct Transformer {
     TransformerConfig config;
-    simd::PackedMatrix embedding;   ///< (vocab, row_width)
-    simd::PackedMatrix positions;   ///< (position_rows, width): added to the embedding, if positions are learned
+    simd::PackedMatrix embedding;    ///< (vocab, row_width)
+    simd::PackedMatrix positions;    ///< (position_rows, width): added to the embedding, if positions are learned
+    simd::PackedMatrix token_types;  ///< (token_types, width): the first row is added to the embedding, if there is one
+    std::vector<float> embedding_norm, embedding_norm_bias;  ///< (width), with token types: of the sum that the blocks read
     simd::PackedMatrix project_in;  ///< (width, embedding_width): projects rows of the embedding, if they have another width
     std::vector<TransformerLayer> layers;
     std::vector<float> output_norm, output_norm_bias;  ///< (width), if there is a final norm

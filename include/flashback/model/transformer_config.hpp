@@ -14,7 +14,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// Which family's names a model has in files. The arithmetic does not depend on it.
-enum class Family : std::uint8_t { llama, mistral, qwen2, gpt2, opt };
+enum class Family : std::uint8_t { llama, mistral, qwen2, gpt2, opt, bert };
 
 /// How a row is normalised: by its root mean square; or by its mean and variance, with a bias.
 enum class Norm : std::uint8_t { rms, layer };
@@ -22,8 +22,8 @@ enum class Norm : std::uint8_t { rms, layer };
 /// How the model knows a position: queries and keys are rotated by it, or a row of a table is added to the embedding.
 enum class Positions : std::uint8_t { rotary, learned };
 
-/// The function between the matrices of the feed-forward layer; `gelu_tanh` is GPT-2's form of GELU.
-enum class Activation : std::uint8_t { silu, gelu_tanh, relu };
+/// The function between the matrices of the feed-forward layer; `gelu_tanh` is GPT-2's form of GELU, `gelu` that with erf.
+enum class Activation : std::uint8_t { silu, gelu_tanh, relu, gelu };
 
 /// The hyper-parameters of a model. The defaults are Llama's.
 struct TransformerConfig {
@@ -44,6 +44,11 @@ struct TransformerConfig {
     float norm_epsilon = 0;
     bool post_norm = false;  ///< norms come after the sums of the residual stream (OPT-350m), not before what reads it
     bool final_norm = true;  ///< one more norm after the last block
+
+    /// Whether a position sees only itself and those before it. If not, it sees all of its text: the model is an encoder, which
+    /// turns texts into vectors (TextEncoder) and writes none.
+    bool causal = true;
+    std::size_t token_types = 0;  ///< rows of a table whose first row is added to every embedding, which is then normed; or 0
 
     Positions positions = Positions::rotary;
     std::size_t rotary_dim = 0;  ///< how much of a head is rotated, from its start; even; 0 if positions are learned
@@ -91,18 +96,25 @@ struct TransformerConfig {
 /// What all models of a family have in common; the sizes are left to be set. OPT-350m differs from the rest of its family: its
 /// norms come after the sums, it has no norm after the last block, and its embedding is projected.
 /// Source    Touvron et al. 2023, Llama 2; Jiang et al. 2023, Mistral 7B; Yang et al. 2024, Qwen2; Radford et al. 2019, GPT-2;
-///           Zhang et al. 2022, OPT
+///           Zhang et al. 2022, OPT; Devlin et al. 2019, BERT
 inline TransformerConfig choices_of(Family family) {
     TransformerConfig c;
     c.family = family;
     if (family == Family::qwen2) c.qkv_bias = true;
-    if (family != Family::gpt2 && family != Family::opt) return c;
+    if (family != Family::gpt2 && family != Family::opt && family != Family::bert) return c;
     c.norm = Norm::layer;
     c.positions = Positions::learned;
     c.gated = false;
-    c.activation = family == Family::gpt2 ? Activation::gelu_tanh : Activation::relu;
+    c.activation = family == Family::gpt2   ? Activation::gelu_tanh
+                   : family == Family::bert ? Activation::gelu
+                                            : Activation::relu;
     c.position_offset = family == Family::opt ? 2 : 0;
     c.qkv_bias = c.output_bias = c.ffn_bias = true;
+    if (family != Family::bert) return c;
+    c.post_norm = true;
+    c.final_norm = false;
+    c.causal = false;
+    c.token_types = 2;
     return c;
 }
 
@@ -161,6 +173,8 @@ inline void check_shape(const TransformerConfig& c) {
                      c.rotary_factors.size(), " rotary factors for ", c.rotary_dim / 2, " frequencies");
     FLASHBACK_ASSERT(c.positions == Positions::rotary || c.rotary_dim == 0, "the shape '", c.name,
                      "' learns its positions and rotates ", c.rotary_dim, " elements of a head, expected 0");
+    FLASHBACK_ASSERT(c.token_types == 0 || (c.norm == Norm::layer && c.positions == Positions::learned), "the shape '", c.name,
+                     "' has token types, expected norms with a mean and learned positions beside them");
     FLASHBACK_ASSERT(!c.gated || c.activation == Activation::silu, "the shape '", c.name,
                      "' has gates with another function than SiLU, which is not implemented");
 }

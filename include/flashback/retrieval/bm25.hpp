@@ -1,48 +1,99 @@
-/// \file BM25: the search engine of In-Context RALM and FlashBack, in process.
+/// \file BM25: the search engine of In-Context RALM and FlashBack, in memory or in the files of an index.
 #pragma once
 
+#include "flashback/core/executor.hpp"
+#include "flashback/core/function_ref.hpp"
 #include "flashback/core/retriever.hpp"
-#include "flashback/retrieval/passages.hpp"
+#include "flashback/format/mapped_file.hpp"
+#include "flashback/retrieval/analyzer.hpp"
+#include "flashback/retrieval/codec.hpp"
+#include "flashback/retrieval/document.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The settings of a BM25 index. The defaults are those of Pyserini and Anserini.
-struct Bm25Options {
-    std::size_t passage_tokens = 128;  ///< documents are cut into passages of at most this many tokens
-    bool passage_head = true;          ///< whether Tokenizer::passage_head stands in front of each: OPT's `</s>`
-    double k1 = 0.9;                   ///< >= 0: how soon more occurrences of a word stop counting
-    double b = 0.4;                    ///< in [0, 1]: how much a passage is marked down for being long
+namespace detail {
+struct Bm25Parts;
+}  // namespace detail
+
+/// The formula of BM25. The defaults are those of Pyserini and Anserini.
+struct Bm25Formula {
+    double k1 = 0.9;  ///< in [0, 1000]: how soon more occurrences of a term stop counting
+    double b = 0.4;   ///< in [0, 1]: how much a passage is marked down for being long
 };
+
+/// How documents become a BM25 index in memory.
+struct Bm25Options {
+    Bm25Formula formula = {};
+    AnyAnalyzer analyzer = {};         ///< how texts and queries become terms
+    std::size_t passage_tokens = 128;  ///< documents are cut into passages of at most this many tokens
+    ExecutorRef executor = {};         ///< where building and batches of queries run
+};
+
+/// How an index is opened that stands in files.
+struct OpenIndexOptions {
+    Bm25Formula formula = {};                   ///< it need not be the one that the index was made with
+    AnyAnalyzer analyzer = {};                  ///< it must be the one that the index was made with
+    std::optional<Codec> codec = std::nullopt;  ///< for queries of tokens; if given, it must be the one that cut the passages
+    bool verify = false;                        ///< reads everything, and compares all checksums
+    FileAccess access = FileAccess::map;
+    ExecutorRef executor = {};  ///< where batches of queries run
+};
+
+/// What the folder of an index says of itself.
+struct IndexInfo {
+    std::string analyzer;            ///< its name
+    std::uint64_t codec = 0;         ///< fingerprint of the codec that cut the passages; 0: documents are whole
+    std::size_t passage_tokens = 0;  ///< 0: documents are whole
+    std::size_t segments = 0;
+    Bm25Formula formula = {};       ///< what its bounds were computed with
+    std::uint64_t fingerprint = 0;  ///< of the list of its files: another number for another state
+};
+
+/// Reads what an index says of itself.
+/// Throws    Error{io} if there is none; Error{format} if it is damaged
+IndexInfo read_index_info(const std::filesystem::path& folder);
 
 /// An index over passages that scores a query q against a passage d as
 ///
-///     sum over words w of q:  ln(1 + (N - n + 0.5) / (n + 0.5)) · tf / (tf + k1 (1 - b + b |d| / average |d|))
+///     sum over terms t of q:  ln(1 + (N - n + 0.5) / (n + 0.5)) · tf / (tf + k1 (1 - b + b |d| / average |d|))
 ///
-/// Here n of N passages have the word, and d has it tf times. A word that the query repeats counts each time. Words are runs of
-/// Unicode letters, marks and digits in lower case. There is no stemming and there are no stop words. The index is immutable,
-/// so several threads may search at once. It satisfies Retriever.
+/// Here n of N passages have the term, and d has it tf times. A term that the query repeats counts each time. The index is immutable, so
+/// several threads may search at once; copies share it. It satisfies BatchRetriever.
 /// Source    Robertson and Zaragoza 2009, The probabilistic relevance framework, section 3.4; this idf, and no factor k1 + 1,
 ///           as in Lucene 8 and later
 class Bm25Index {
 public:
-    /// Cuts documents into passages and indexes them.
-    /// Throws    Error{contract} for options out of range, and if there are 2^32 passages, or as many pairs of a word and a
-    ///           passage that has it; Error{vocabulary} if a document cannot be tokenised
-    Bm25Index(std::vector<Document> documents, Tokenizer tokenizer, const Bm25Options& options = {});
+    /// Cuts documents into passages (cut_document) and indexes them.
+    /// Throws    Error{contract} for options out of range, and if a part of the index would pass 2^32 passages; Error{corpus} if two documents
+    ///           have one id; what the codec throws
+    Bm25Index(std::vector<Document> documents, const Codec& codec, const Bm25Options& options = {});
 
     /// Indexes whole documents, for searching by text. Their passages have no tokens.
-    /// Throws    Error{contract} for options out of range, or 2^32 passages or pairs of a word and a passage that has it
+    /// Throws    as above
     explicit Bm25Index(std::vector<Document> documents, const Bm25Options& options = {});
 
-    const Passages& passages() const noexcept { return passages_; }
+    /// Opens an index that IndexWriter has written. What it reads stays as it is, whatever writers do meanwhile.
+    /// Throws    Error{io} if there is none, or its files cannot be read; Error{format} if a file is damaged; Error{contract} for another
+    ///           analyzer or codec than it was made with, or a formula out of range
+    /// Cost      maps the files, and reads their ends; with `verify` all of them
+    static Bm25Index open(const std::filesystem::path& folder, const OpenIndexOptions& options = {});
+
+    /// Number of passages, without those of documents that were removed.
+    std::size_t size() const noexcept;
+    /// Number of documents that have a passage, without those that were removed.
+    std::size_t documents() const noexcept;
+    /// Bytes that searching may read: without the texts and tokens of passages.
+    std::size_t search_bytes() const noexcept;
 
     /// A passage by its number, and its score.
     struct Hit {
@@ -50,40 +101,47 @@ public:
         double score;
     };
 
-    /// The best k passages that share a word with the query. If scores are equal, the order is by document id, then by place in
-    /// the document. The views are valid as long as this index lives.
-    /// Throws    Error{contract} for a query of tokens if the index has no tokenizer
-    /// Cost      one addition for each posting of each word of the query
-    std::vector<Passage> retrieve(const Query& query, std::size_t k) const;
+    /// Whether a passage may be among the answers.
+    using Accept = FunctionRef<bool(const Passage&)>;
+
+    /// The best k passages that share a term with the query, among those that `accept` wants if it is given. If scores are equal, the order is by
+    /// document id, then by place in the document. The views are valid as long as this index or a copy lives.
+    /// Throws    Error{contract} for a query of tokens if the index has no codec; Error{format} if a file is damaged
+    /// Cost      one thread; it leaves out what cannot be among the best k (MaxScore by blocks)
+    std::vector<Passage> retrieve(const Query& query, std::size_t k) const { return retrieve(query, k, {}); }
+    std::vector<Passage> retrieve(const Query& query, std::size_t k, Accept accept) const;
+
+    /// The answers to several queries, in their order.
+    /// Throws    as `retrieve`
+    /// Cost      the queries are divided among the threads of the executor
+    std::vector<std::vector<Passage>> retrieve_batch(std::span<const Query> queries, std::size_t k) const;
 
     /// Like `retrieve`, but by text, and with numbers instead of views.
-    std::vector<Hit> search(std::string_view text, std::size_t k) const;
+    std::vector<Hit> search(std::string_view text, std::size_t k, Accept accept = {}) const;
+
+    /// Calls `on_passage` for all passages, without those of documents that were removed.
+    /// Throws    what `on_passage` throws; Error{format} if a file is damaged
+    void for_each_passage(FunctionRef<void(const Passage&)> on_passage) const;
+
+    /// A passage by the number that `search` gives. The id is that of its document if that has no other, else as cut_document says.
+    /// Throws    Error{contract} for a number that no passage has; Error{format} if a file is damaged
+    Passage operator[](std::size_t passage) const;
+
+    /// The id of the document that a passage is from.
+    /// Throws    as operator[]
+    std::string_view document_of(std::size_t passage) const;
 
 private:
-    struct Posting {
-        std::uint32_t passage;
-        float score;  // complete, so that a query only adds (Lù 2024, BM25S)
-    };
+    explicit Bm25Index(std::shared_ptr<const detail::Bm25Parts> parts) : parts_(std::move(parts)) {}
 
-    void fill(std::vector<Passage>& found, std::string_view text, std::size_t k) const;
-
-    void build(const Bm25Options& options);
-
-    /// The order of equal scores: by document id, then by place in the document.
-    void rank_passages();
-
-    Passages passages_;
-    std::optional<Tokenizer> tokenizer_;
-    std::unordered_map<std::string, std::uint32_t> words_;
-    std::vector<std::size_t> first_posting_;  // by word, and one more
-    std::vector<Posting> postings_;
-    std::vector<std::uint32_t> rank_;
+    std::shared_ptr<const detail::Bm25Parts> parts_;
 };
 
-static_assert(Retriever<const Bm25Index>);
+static_assert(BatchRetriever<const Bm25Index>);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
 #if !defined(FLASHBACK_COMPILED_ONCE)
 #include "flashback/retrieval/detail/bm25_index.hpp"
+#include "flashback/retrieval/detail/open_index.hpp"
 #endif

@@ -3,6 +3,7 @@
 
 #include "flashback/core/config.hpp"
 #include "flashback/format/mapped_file.hpp"
+#include "flashback/retrieval/document.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -12,13 +13,6 @@
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
-
-/// A document of a collection; all text is valid UTF-8.
-struct Document {
-    std::string id;  ///< unique in its corpus
-    std::string title;
-    std::string text;  ///< everything to read and to search; begins with the title if the file has it apart
-};
 
 /// A collection of documents.
 struct Corpus {
@@ -46,13 +40,15 @@ enum class TextForm : std::uint8_t {
 ///   stem.
 /// - A file that starts with `{`: JSON lines. They are `{"id","contents"}` as Pyserini writes them (the title is the first line
 ///   of the contents), or `{"_id","title","text"}` as BEIR does.
+/// - A file that starts with `[` and then `{`, or with `[]` and no more: a JSON array of such objects.
 /// - Any other file: plain text, divided as `form` says. Ids are the stem of the file and a number, or the stem alone for a
 ///   text as a whole.
 ///
 /// A byte order mark is dropped, and CR LF ends one line.
 ///
 /// Throws    Error{io} for a path that cannot be read; Error{corpus} for binary or compressed files, lines of JSON that are not
-///           documents, ids that occur twice, and, unless the form is `pages`, if there is no document at all
+///           documents, arrays that do not end, ids that occur twice, and, unless the form is `pages`, if there is no
+///           document at all
 /// Source    dictd(8) and dictfmt(1); Merity et al. 2016, Pointer sentinel mixture models, for WikiText
 Corpus read_corpus(const std::filesystem::path& path, TextForm form = TextForm::dictionary,
                    FileAccess access = FileAccess::map);

@@ -1,11 +1,10 @@
 /// \file Documents cut into passages, and tokenised once.
 #pragma once
 
-#include "flashback/core/error.hpp"
 #include "flashback/core/retriever.hpp"
-#include "flashback/retrieval/corpus.hpp"
-#include "flashback/retrieval/detail/cut_passage.hpp"
-#include "flashback/text/tokenizer.hpp"
+#include "flashback/retrieval/codec.hpp"
+#include "flashback/retrieval/cut_document.hpp"
+#include "flashback/retrieval/document.hpp"
 
 #include <cstddef>
 #include <deque>
@@ -14,18 +13,16 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// The passages of a collection. It owns the documents, their tokens and the texts, and gives views.
+/// The passages of a collection. It owns the documents and the tokens, and gives views; a text that a document has is not
+/// copied.
 class Passages {
 public:
-    /// Cuts documents into passages of at most `most_tokens` tokens: at the end of a sentence if there is one in the last
-    /// quarter, else between two words there. The tokens of `head` stand in front of each and count (e.g.
-    /// Tokenizer::passage_head).
-    /// Throws    Error{contract} unless `most_tokens` is more than the head has; Error{vocabulary} if a document cannot be
-    ///           tokenised
+    /// Cuts documents into passages of at most `most_tokens` tokens, as `cut_document` does.
+    /// Throws    as `cut_document`
     /// Cost      tokenises everything once
-    Passages(std::vector<Document> documents, const Tokenizer& tokenizer, std::size_t most_tokens, TokenSpan head = {});
+    Passages(std::vector<Document> documents, const Codec& codec, std::size_t most_tokens);
 
-    /// Takes each document as one passage without tokens: for searching, not for decoding.
+    /// Takes each document as one passage with its id and without tokens: for searching, not for decoding.
     explicit Passages(std::vector<Document> documents);
 
     const std::vector<Document>& documents() const noexcept { return documents_; }
@@ -33,8 +30,8 @@ public:
     /// Number of passages.
     std::size_t size() const noexcept { return entries_.size(); }
 
-    /// A passage, without score; its views are valid as long as this object lives. The id is that of the document if it has no
-    /// other passage, else `id#1`, `id#2`, ...
+    /// A passage, without score; its views are valid as long as this object lives and is not moved. If documents have different
+    /// ids, so have their passages.
     /// Requires  i < size()
     Passage operator[](std::size_t i) const;
 
@@ -44,13 +41,14 @@ public:
 
 private:
     struct Entry {
-        std::size_t document;
-        std::string id;
-        std::string text;
+        std::size_t document = 0;
+        std::size_t begin = 0, length = 0;  // of the text in its document, unless it has one of its own
+        std::string own_text;
+        std::string id;  // empty: that of the document
         std::vector<TokenId> tokens;
     };
 
-    void cut(std::size_t document, const Tokenizer& tokenizer, std::size_t most_tokens, TokenSpan head);
+    void add(std::size_t document, const Passage& passage);
 
     std::vector<Document> documents_;
     std::deque<Entry> entries_;
@@ -59,5 +57,5 @@ private:
 }  // namespace flashback::inline FLASHBACK_ISA
 
 #if !defined(FLASHBACK_COMPILED_ONCE)
-#include "flashback/retrieval/detail/cut_documents.hpp"
+#include "flashback/retrieval/detail/passages.hpp"
 #endif

@@ -128,6 +128,13 @@ constexpr CodePointClass class_of(char32_t c) noexcept {
 
 }  // namespace detail
 
+/// What a character is: a letter, a mark, a number, white space or something else.
+using CodePointClass = detail::CodePointClass;
+
+/// The class of a character: Unicode's categories L, M and N, or its property White_Space.
+/// Cost      a few comparisons for ASCII, a binary search for others
+constexpr CodePointClass code_point_class(char32_t c) noexcept { return detail::class_of(c); }
+
 /// Whether a character is a part of a word: a letter, a mark or a number (categories L, M and N).
 /// Cost      a few comparisons for ASCII, a binary search for others
 constexpr bool is_word_character(char32_t c) noexcept {

@@ -16,6 +16,10 @@ FLASHBACK_FUZZ_SEEDS(corpus) {
     add("second_line_no_object", "{\"id\":\"a\",\"contents\":\"\"}\n[1]\n");
     add("lone_surrogate", "{\"id\":\"a\",\"contents\":\"\\ud800\"}");
     add("deep", "{\"id\":" + std::string(500, '['));
+    add("array", "[ {\"id\":\"a\",\"contents\":\"[{\\\"]\"},\n{\"_id\":7,\"text\":\"\",\"more\":[{}]} ]\n");
+    add("array_of_nothing", " [ ] ");
+    add("array_without_end", "[{\"id\":\"a\",\"contents\":\"\\");
+    add("array_and_more", "[{\"id\":\"a\",\"contents\":\"\"}],");
     add("dictd",
         "Title one\n\n   A line that was\n   broken {reference} here\n\n    - a list\n    - more { x } {y\n\nSecond\n  body\n");
     add("wikitext", " \n = First = \n \n Some text 3 @-@ D . \n = = Section = = \n \n = Second = \n \n More . \n");

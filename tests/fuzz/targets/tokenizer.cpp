@@ -75,5 +75,4 @@ FLASHBACK_FUZZ_TARGET(tokenizer, .per_byte = 2048, .constant = 65536) {
         streamed += part;
     }
     fuzz_check(streamed + stream.finish() == tokenizer.decode(tokens), "a stream loses nothing");
-    for_each_word(text, [](std::string_view word) { fuzz_check(!word.empty(), "no word is empty"); });
 }

@@ -61,11 +61,11 @@ private:
 
 inline Family gguf_family(const GgufFile& file) {
     const std::string architecture{file.text("general.architecture").value_or("")};
-    for (const Family family : {Family::llama, Family::qwen2, Family::gpt2}) {
+    for (const Family family : {Family::llama, Family::qwen2, Family::gpt2, Family::bert}) {
         if (architecture == gguf_architecture(family)) return family;
     }
     FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "' has the architecture '", printable(architecture),
-                    "', expected 'llama', 'qwen2' or 'gpt2'");
+                    "', expected 'llama', 'qwen2', 'gpt2' or 'bert'");
 }
 
 inline void read_heads(const GgufFile& file, const GgufKeys& keys, TransformerConfig& c) {
@@ -122,9 +122,10 @@ inline void refuse_settings(const GgufFile& file, const GgufKeys& keys, const Tr
                             ", which changes the arithmetic and is not implemented");
         }
     }
-    if (!file.boolean(keys.key("attention.causal")).value_or(true)) {
-        FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "': ", keys.key("attention.causal"),
-                        " is false, expected a model whose positions see those before them alone");
+    if (file.boolean(keys.key("attention.causal")).value_or(c.causal) != c.causal) {
+        FLASHBACK_THROW(ErrorCode::unsupported, "'", file.name(), "': ", keys.key("attention.causal"), " is ",
+                        c.causal ? "false, expected a model whose positions see those before them alone"
+                                 : "true, expected an encoder, whose positions see those after them too");
     }
     const auto sliding = file.integer(keys.key("attention.sliding_window"));
     if (sliding && *sliding != 0 && *sliding < c.window) {
@@ -155,6 +156,13 @@ FLASHBACK_DETAIL_ONCE TransformerConfig read_config(const GgufFile& file) {
         c.qkv_bias = file.tensor(to_string(TensorId::of(LinearModule::q, 0, true))) != nullptr;
         c.output_bias = file.tensor(to_string(TensorId::of(LinearModule::output, 0, true))) != nullptr;
         c.ffn_bias = file.tensor(to_string(TensorId::of(LinearModule::up, 0, true))) != nullptr;
+    }
+    if (c.token_types > 0) {
+        const GgufTensor* types = file.tensor(to_string(TensorId{TensorRole::token_types}));
+        if (!types) refuse("the tensor token_types.weight is missing");
+        if (types->dims[1] > std::numeric_limits<std::int32_t>::max())
+            refuse("token_types.weight has ", types->dims[1], " rows, expected at most 2147483647");
+        c.token_types = static_cast<std::size_t>(types->dims[1]);
     }
     detail::refuse_settings(file, keys, c);
     const GgufTensor* embedding = file.tensor("token_embd.weight");

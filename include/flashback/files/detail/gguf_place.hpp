@@ -19,6 +19,7 @@ constexpr std::string_view gguf_architecture(Family family) noexcept {
         case Family::mistral: return "llama";
         case Family::qwen2: return "qwen2";
         case Family::gpt2: return "gpt2";
+        case Family::bert: return "bert";
         case Family::opt: break;
     }
     return {};
@@ -37,12 +38,16 @@ struct GgufPlace {
 };
 
 /// Where one of our tensors stands. GPT-2 has queries, keys and values in one tensor. Qwen2 keeps the rows of a rotary pair
-/// half a head apart, as Hugging Face does.
+/// half a head apart, as Hugging Face does. BERT's norms have the names of what they come after.
 /// Requires  the hyper-parameters outlive the result
 /// Source    ggml-org/llama.cpp, src/llama-model.cpp (the rope types of architectures), gguf-py/gguf/tensor_mapping.py
 inline GgufPlace gguf_place(const TransformerConfig& c, const TensorId& id, std::size_t rows) {
     GgufPlace place{to_string(id), 0, rows, &c, {}};
     const auto m = id.linear();
+    if (c.family == Family::bert && (id.role == TensorRole::attention_norm || id.role == TensorRole::ffn_norm)) {
+        const char* const norm = id.role == TensorRole::attention_norm ? ".attn_output_norm" : ".layer_output_norm";
+        place.tensor = "blk." + std::to_string(id.layer) + norm + (id.bias ? ".bias" : ".weight");
+    }
     if (!m || *m > LinearModule::v) return place;
     if (c.family == Family::qwen2) place.halves = m;
     if (c.family != Family::gpt2) return place;

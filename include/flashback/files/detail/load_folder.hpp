@@ -92,7 +92,7 @@ public:
     /// Refuses a folder with tensors that nobody took: if they were known, they would change the result.
     void refuse_others() const {
         for (const SafeTensor* tensor : files_.tensors()) {
-            if (taken_.contains(tensor->name) || is_known_buffer(tensor->name)) continue;
+            if (taken_.contains(tensor->name) || is_known_buffer(config_.family, tensor->name)) continue;
             FLASHBACK_THROW(ErrorCode::unsupported, "'", files_.name(), "' has the tensor ", printable(tensor->name),
                             ", which is not known for a model of this architecture");
         }
@@ -193,7 +193,7 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model_folder(const
     model->rotary_frequencies = rotary_frequencies_of(c);
     model->fingerprint = flashback::fingerprint(*model, executor);
     model->text_ends = detail::text_ends_of(folder, config);
-    if (has_tokenizer_files(folder)) {
+    if (c.causal && has_tokenizer_files(folder)) {
         const Vocabulary vocabulary = read_tokenizer_files(folder);
         if (vocabulary.size() > c.vocab) {
             FLASHBACK_THROW(ErrorCode::vocabulary, "'", folder.string(), "' has ", vocabulary.size(), " tokens, but only ",

@@ -40,7 +40,7 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFi
     model->notes = weights.notes();
 
     model->rotary_frequencies = rotary_frequencies_of(c);
-    if (file.find("tokenizer.ggml.tokens")) {
+    if (c.causal && file.find("tokenizer.ggml.tokens")) {
         const Vocabulary vocabulary = read_vocabulary(file);
         if (vocabulary.size() > c.vocab) {
             FLASHBACK_THROW(ErrorCode::vocabulary, "'", file.name(), "' has ", vocabulary.size(), " tokens, but only ", c.vocab,

@@ -20,36 +20,54 @@ inline constexpr std::array harmless_config_fields{"_attn_implementation",
                                                    "activation_dropout",
                                                    "architectures",
                                                    "attention_dropout",
+                                                   "attention_probs_dropout_prob",
                                                    "attn_implementation",
                                                    "attn_pdrop",
                                                    "bos_token_id",
+                                                   "classifier_dropout",
+                                                   "directionality",
                                                    "do_sample",
                                                    "dropout",
                                                    "dtype",
                                                    "embd_pdrop",
                                                    "gradient_checkpointing",
+                                                   "hidden_dropout_prob",
                                                    "id2label",
                                                    "init_std",
                                                    "initializer_range",
                                                    "label2id",
                                                    "layer_norm_eps",
                                                    "layerdrop",
+                                                   "length_penalty",
                                                    "max_length",
                                                    "max_window_layers",
                                                    "model_type",
                                                    "n_ctx",
                                                    "name_or_path",
+                                                   "num_beam_groups",
+                                                   "num_beams",
+                                                   "num_return_sequences",
                                                    "pad_token_id",
+                                                   "pooler_fc_size",
+                                                   "pooler_num_attention_heads",
+                                                   "pooler_num_fc_layers",
+                                                   "pooler_size_per_head",
+                                                   "pooler_type",
                                                    "prefix",
                                                    "pretraining_tp",
                                                    "problem_type",
+                                                   "repetition_penalty",
                                                    "resid_pdrop",
+                                                   "return_dict",
                                                    "summary_activation",
                                                    "summary_first_dropout",
                                                    "summary_proj_to_labels",
                                                    "summary_type",
                                                    "summary_use_proj",
                                                    "task_specific_params",
+                                                   "temperature",
+                                                   "top_k",
+                                                   "top_p",
                                                    "torch_dtype",
                                                    "transformers_version",
                                                    "unk_token_id",
@@ -73,6 +91,7 @@ public:
             case Family::qwen2: read_llama(); break;
             case Family::gpt2: read_gpt2(); break;
             case Family::opt: read_opt(); break;
+            case Family::bert: read_bert(); break;
         }
         read_ends();
         f_.others([&](const std::string& name, const JsonTree& value) {
@@ -90,7 +109,8 @@ private:
         if (type == "qwen2") return Family::qwen2;
         if (type == "gpt2") return Family::gpt2;
         if (type == "opt") return Family::opt;
-        f_.unsupported("has the model_type '", printable(type), "', expected llama, mistral, qwen2, gpt2 or opt");
+        if (type == "bert" || type == "dpr") return Family::bert;
+        f_.unsupported("has the model_type '", printable(type), "', expected llama, mistral, qwen2, gpt2, opt, bert or dpr");
     }
 
     std::size_t required(const char* field) const { return f_.count_of(field, f_.at(field)); }
@@ -230,6 +250,26 @@ private:
         m_.tied = f_.flag("tie_word_embeddings").value_or(true);
         only("layer_norm_elementwise_affine", true);
         c_.qkv_bias = c_.output_bias = c_.ffn_bias = f_.flag("enable_bias").value_or(true);
+    }
+
+    void read_bert() {
+        c_.width = required("hidden_size");
+        c_.layers = required("num_hidden_layers");
+        c_.heads = c_.kv_heads = required("num_attention_heads");
+        c_.hidden = required("intermediate_size");
+        c_.window = required("max_position_embeddings");
+        c_.token_types = f_.count("type_vocab_size").value_or(2);
+        divide_heads("hidden_size");
+        c_.norm_epsilon = epsilon("layer_norm_eps", 1e-12);
+        activation("hidden_act", {"gelu", "gelu_new", "gelu_pytorch_tanh", "relu"});
+        const std::string function = f_.text("hidden_act").value_or("gelu");
+        c_.activation = function == "gelu" ? Activation::gelu : function == "relu" ? Activation::relu : Activation::gelu_tanh;
+        m_.tied = true;  // it has no head that would be read
+        f_.flag("tie_word_embeddings");
+        only("position_embedding_type", "absolute");
+        only("is_decoder", false);
+        only("add_cross_attention", false);
+        only("projection_dim", std::uint64_t{0});
     }
 
     void read_ends() {

@@ -169,6 +169,7 @@ FLASHBACK_DETAIL_ONCE void check_gguf_writable(const TransformerConfig& c) {
     const auto refuse = [&](const auto&... what) {
         FLASHBACK_THROW(ErrorCode::unsupported, "the model '", printable(c.name), "' cannot be written as GGUF: ", what...);
     };
+    if (!c.causal) refuse("it is an encoder, and these are only read");
     if (detail::gguf_architecture(c.family).empty())
         refuse("the format has no architecture for OPT, expected Llama, Qwen2 or GPT-2");
     const TransformerConfig usual = choices_of(c.family);

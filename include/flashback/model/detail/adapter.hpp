@@ -23,17 +23,24 @@ FLASHBACK_DETAIL_ONCE std::string peft_module(const TransformerConfig& c, std::s
                           "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
     constexpr Names gpt2{"attn.c_attn", "attn.c_attn", "attn.c_attn", "attn.c_proj", "", "mlp.c_fc", "mlp.c_proj"};
     constexpr Names opt{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "", "fc1", "fc2"};
+    constexpr Names bert{"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "",
+                         "intermediate.dense",   "output.dense"};
     const bool is_gpt2 = c.family == Family::gpt2;
     const bool is_opt = c.family == Family::opt;
-    const std::string blocks = is_gpt2 ? "transformer.h." : is_opt ? "model.decoder.layers." : "model.layers.";
-    const Names& names = is_gpt2 ? gpt2 : is_opt ? opt : llama;
+    const bool is_bert = c.family == Family::bert;
+    const std::string blocks = is_gpt2   ? "transformer.h."
+                               : is_opt  ? "model.decoder.layers."
+                               : is_bert ? "encoder.layer."
+                                         : "model.layers.";
+    const Names& names = is_gpt2 ? gpt2 : is_opt ? opt : is_bert ? bert : llama;
     return blocks + std::to_string(layer) + '.' + std::string{names[static_cast<std::size_t>(module)]};
 }
 
 FLASHBACK_DETAIL_ONCE std::string peft_embedding(const TransformerConfig& c) {
-    return c.family == Family::gpt2  ? "transformer.wte"
-           : c.family == Family::opt ? "model.decoder.embed_tokens"
-                                     : "model.embed_tokens";
+    return c.family == Family::gpt2   ? "transformer.wte"
+           : c.family == Family::opt  ? "model.decoder.embed_tokens"
+           : c.family == Family::bert ? "embeddings.word_embeddings"
+                                      : "model.embed_tokens";
 }
 
 FLASHBACK_DETAIL_ONCE void check_fits(const Adapter& adapter, const TransformerConfig& c) {

@@ -125,7 +125,8 @@ void attend_rows(const Piece& piece, std::size_t layer, std::size_t kv_head, con
     for (std::size_t r = rows.begin; r < rows.end; ++r) {
         for (std::size_t h = kv_head * sharing; h < (kv_head + 1) * sharing; ++h) {
             const std::size_t at = (rows.place_row + r) * work.q_stride + h * c.head_dim;
-            queries[count++] = {work.queries.data() + at, work.attended.data() + at, place.first_row + r};
+            const std::size_t last_seen = place.first_row + (c.causal ? r : place.rows - 1);
+            queries[count++] = {work.queries.data() + at, work.attended.data() + at, last_seen};
             if (count == simd::attention_queries) attend();
         }
     }

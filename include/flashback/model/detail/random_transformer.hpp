@@ -102,7 +102,7 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> random_transformer(cons
     auto model = std::make_shared<Transformer>();
     model->config = config;
     model->layers.resize(config.layers);
-    if (config.family != Family::gpt2 && config.family != Family::opt) model->head.emplace();
+    if (config.family < Family::gpt2) model->head.emplace();
     each_tensor(
         *model,
         [&](const TensorId&, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& matrix) {

@@ -1,17 +1,22 @@
-/// \file Building a BM25 index, and searching it.
+/// \file Building a BM25 index in memory, and searching any.
 #pragma once
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/retrieval/bm25.hpp"
-#include "flashback/retrieval/passages.hpp"
-#include "flashback/text/unicode.hpp"
+#include "flashback/retrieval/cut_document.hpp"
+#include "flashback/retrieval/detail/bm25_formula.hpp"
+#include "flashback/retrieval/detail/bm25_parts.hpp"
+#include "flashback/retrieval/detail/build_segments.hpp"
+#include "flashback/retrieval/detail/search_segment.hpp"
+#include "flashback/retrieval/detail/top_passages.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
+#include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,117 +25,138 @@
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
+namespace detail {
 
-FLASHBACK_DETAIL_ONCE Bm25Index::Bm25Index(std::vector<Document> documents, Tokenizer tokenizer, const Bm25Options& options)
-    : passages_(std::move(documents), tokenizer, options.passage_tokens,
-                options.passage_head ? tokenizer.passage_head() : TokenSpan{}),
-      tokenizer_(std::move(tokenizer)) {
-    build(options);
+/// The terms of a query, each once, in the order of their first places, with how often they stand there.
+class QueryTerms {
+public:
+    struct Term {
+        std::string word;
+        double count;
+    };
+
+    QueryTerms(const AnyAnalyzer& analyzer, std::string_view text) {
+        const auto add = [this](std::string_view word) {
+            const auto found = numbers_.try_emplace(std::string{word}, terms_.size());
+            if (found.second) terms_.push_back({std::string{word}, 0});
+            ++terms_[found.first->second].count;
+        };
+        analyzer.analyze(text, add);
+    }
+
+    const std::vector<Term>& terms() const noexcept { return terms_; }
+
+private:
+    std::unordered_map<std::string, std::size_t> numbers_;
+    std::vector<Term> terms_;
+};
+
+/// A query whose terms were looked up in all segments.
+struct Bm25Query {
+    std::vector<std::vector<WeightedTerm>> terms;  // of each segment
+    double units = 0;                              // of a score of 1: all terms together give less than 2^31
+
+    Bm25Query(const Bm25Parts& parts, std::string_view text) : terms(parts.segments.size()) {
+        const QueryTerms asked{parts.analyzer, text};
+        struct Found {
+            std::size_t segment, number;
+            const TermEntry* term;
+        };
+        std::vector<Found> found;
+        std::vector<double> weights;
+        double sum = 0;
+        for (const QueryTerms::Term& its : asked.terms()) {
+            double having = 0;
+            for (std::size_t s = 0; s < terms.size(); ++s) {
+                const TermEntry* term = parts.segments[s].segment->find(its.word);
+                if (term == nullptr) continue;
+                found.push_back({s, weights.size(), term});
+                having += term->count;
+            }
+            weights.push_back(its.count * inverse_frequency(static_cast<double>(parts.first_passage.back()), having));
+            if (having > 0) sum += weights.back();
+        }
+        units = sum == 0 ? 1 : std::exp2(30 - std::ceil(std::log2(sum)));
+        for (const Found& its : found)
+            terms[its.segment].push_back({its.term, static_cast<float>(weights[its.number] * units)});
+    }
+};
+
+inline std::vector<ScoredPassage> best_passages(const Bm25Parts& parts, const Bm25Query& query, std::size_t k,
+                                                Bm25Index::Accept accept) {
+    TopPassages top{parts.segments, std::min(k, parts.first_passage.back()), accept};
+    for (std::uint32_t s = 0; s < parts.segments.size(); ++s)
+        search_segment({parts.segments[s].segment, s, &parts.norms, parts.excess[s], query.terms[s]}, k, top);
+    return top.sorted();
 }
+
+inline std::string text_of_query(const Bm25Parts& parts, const Query& query) {
+    if (!query.text.empty() || query.tokens.empty()) return std::string{query.text};
+    FLASHBACK_ASSERT(parts.codec && parts.codec->decode,
+                     "an index without a codec cannot read a query of tokens, expected text");
+    return parts.codec->decode(query.tokens);
+}
+
+}  // namespace detail
+
+FLASHBACK_DETAIL_ONCE Bm25Index::Bm25Index(std::vector<Document> documents, const Codec& codec, const Bm25Options& options)
+    : parts_(detail::build_parts(std::move(documents), &codec, options)) {}
 
 FLASHBACK_DETAIL_ONCE Bm25Index::Bm25Index(std::vector<Document> documents, const Bm25Options& options)
-    : passages_(std::move(documents)) {
-    build(options);
+    : parts_(detail::build_parts(std::move(documents), nullptr, options)) {}
+
+FLASHBACK_DETAIL_ONCE std::size_t Bm25Index::size() const noexcept {
+    return parts_->first_passage.back() - parts_->gone_passages;
+}
+FLASHBACK_DETAIL_ONCE std::size_t Bm25Index::documents() const noexcept { return parts_->documents - parts_->gone_documents; }
+FLASHBACK_DETAIL_ONCE std::size_t Bm25Index::search_bytes() const noexcept {
+    std::size_t bytes = 0;
+    for (const detail::LiveSegment& its : parts_->segments) bytes += its.segment->search_bytes();
+    return bytes;
 }
 
-FLASHBACK_DETAIL_ONCE std::vector<Passage> Bm25Index::retrieve(const Query& query, std::size_t k) const {
+FLASHBACK_DETAIL_ONCE std::vector<Passage> Bm25Index::retrieve(const Query& query, std::size_t k, Accept accept) const {
+    const detail::Bm25Query looked_up{*parts_, detail::text_of_query(*parts_, query)};
     std::vector<Passage> found;
-    if (!query.text.empty() || query.tokens.empty()) {
-        fill(found, query.text, k);
-    } else {
-        FLASHBACK_ASSERT(tokenizer_.has_value(), "an index of whole documents has no tokenizer to read a query of tokens with");
-        fill(found, tokenizer_->decode(query.tokens), k);
+    for (const detail::ScoredPassage& its : detail::best_passages(*parts_, looked_up, k, accept)) {
+        found.push_back(parts_->segments[its.segment].segment->passage(its.passage));
+        found.back().score = static_cast<float>(its.score / looked_up.units);
     }
     return found;
 }
 
-FLASHBACK_DETAIL_ONCE std::vector<Bm25Index::Hit> Bm25Index::search(std::string_view text, std::size_t k) const {
-    std::vector<double> scores(passages_.size(), 0.0);
-    std::vector<std::uint32_t> touched;
-    for_each_word(text, [&](std::string_view word) {
-        const auto it = words_.find(std::string{word});
-        if (it == words_.end()) return;
-        for (std::size_t p = first_posting_[it->second]; p < first_posting_[it->second + 1]; ++p) {
-            const Posting& posting = postings_[p];
-            if (scores[posting.passage] == 0) touched.push_back(posting.passage);
-            scores[posting.passage] += posting.score;
-        }
-    });
-    const auto better = [&](std::uint32_t x, std::uint32_t y) {
-        return scores[x] != scores[y] ? scores[x] > scores[y] : rank_[x] < rank_[y];
-    };
-    const std::size_t count = std::min(k, touched.size());
-    std::ranges::partial_sort(touched, touched.begin() + static_cast<std::ptrdiff_t>(count), better);
+FLASHBACK_DETAIL_ONCE std::vector<std::vector<Passage>> Bm25Index::retrieve_batch(std::span<const Query> queries,
+                                                                                  std::size_t k) const {
+    std::vector<std::vector<Passage>> answers(queries.size());
+    parts_->executor.run(queries.size(), [&](std::size_t i) { answers[i] = retrieve(queries[i], k); });
+    return answers;
+}
+
+FLASHBACK_DETAIL_ONCE std::vector<Bm25Index::Hit> Bm25Index::search(std::string_view text, std::size_t k, Accept accept) const {
+    const detail::Bm25Query looked_up{*parts_, text};
     std::vector<Hit> hits;
-    hits.reserve(count);
-    for (std::size_t i = 0; i < count; ++i) hits.push_back({touched[i], scores[touched[i]]});
+    for (const detail::ScoredPassage& its : detail::best_passages(*parts_, looked_up, k, accept))
+        hits.push_back({parts_->first_passage[its.segment] + its.passage, its.score / looked_up.units});
     return hits;
 }
 
-FLASHBACK_DETAIL_ONCE void Bm25Index::fill(std::vector<Passage>& found, std::string_view text, std::size_t k) const {
-    for (const Hit& hit : search(text, k)) {
-        found.push_back(passages_[hit.passage]);
-        found.back().score = static_cast<float>(hit.score);
+FLASHBACK_DETAIL_ONCE void Bm25Index::for_each_passage(FunctionRef<void(const Passage&)> on_passage) const {
+    for (const detail::LiveSegment& its : parts_->segments) {
+        for (std::size_t p = 0; p < its.segment->passages(); ++p) {
+            if (!its.deletions->has(its.segment->document_of(p))) on_passage(its.segment->passage(p));
+        }
     }
 }
 
-FLASHBACK_DETAIL_ONCE void Bm25Index::build(const Bm25Options& options) {
-    FLASHBACK_ASSERT(options.k1 >= 0 && std::isfinite(options.k1), "k1 of BM25 must be a number >= 0, found ", options.k1);
-    FLASHBACK_ASSERT(options.b >= 0 && options.b <= 1, "b of BM25 must lie in [0, 1], found ", options.b);
-    FLASHBACK_ASSERT(passages_.size() < UINT32_MAX, "an index holds fewer than 2^32 passages, found ", passages_.size());
-
-    struct Occurrence {
-        std::uint32_t word, passage, count;
-    };
-    std::vector<Occurrence> occurrences;
-    std::vector<double> lengths(passages_.size());
-    std::vector<std::uint32_t> last_occurrence;  // by word: the newest of `occurrences`
-    for (std::uint32_t p = 0; p < passages_.size(); ++p) {
-        const std::size_t first = occurrences.size();
-        for_each_word(passages_[p].text, [&](std::string_view text) {
-            const auto word = words_.try_emplace(std::string{text}, static_cast<std::uint32_t>(words_.size())).first->second;
-            if (word == last_occurrence.size()) last_occurrence.push_back(UINT32_MAX);
-            const std::uint32_t last = last_occurrence[word];
-            if (last != UINT32_MAX && last >= first) {
-                ++occurrences[last].count;
-            } else {
-                FLASHBACK_ASSERT(occurrences.size() < UINT32_MAX,
-                                 "an index holds fewer than 2^32 pairs of a word and a passage, found more in passage ", p,
-                                 " of ", passages_.size());
-                last_occurrence[word] = static_cast<std::uint32_t>(occurrences.size());
-                occurrences.push_back({word, p, 1});
-            }
-            ++lengths[p];
-        });
-    }
-
-    first_posting_.assign(words_.size() + 1, 0);
-    for (const Occurrence& o : occurrences) ++first_posting_[o.word + 1];
-    std::partial_sum(first_posting_.begin(), first_posting_.end(), first_posting_.begin());
-    std::vector<std::size_t> next(first_posting_.begin(), first_posting_.end() - 1);
-    const double n_passages = static_cast<double>(passages_.size());
-    const double average = std::max(1.0, std::accumulate(lengths.begin(), lengths.end(), 0.0)) / std::max(1.0, n_passages);
-    postings_.resize(occurrences.size());
-    for (const Occurrence& o : occurrences) {
-        const double n = static_cast<double>(first_posting_[o.word + 1] - first_posting_[o.word]);
-        const double idf = std::log1p((n_passages - n + 0.5) / (n + 0.5));
-        const double tf = o.count;
-        const double norm = options.k1 * (1 - options.b + options.b * lengths[o.passage] / average);
-        postings_[next[o.word]++] = {o.passage, static_cast<float>(idf * tf / (tf + norm))};
-    }
-    rank_passages();
+FLASHBACK_DETAIL_ONCE Passage Bm25Index::operator[](std::size_t passage) const {
+    const std::size_t s = parts_->segment_of(passage);
+    return parts_->segments[s].segment->passage(passage - parts_->first_passage[s]);
 }
 
-FLASHBACK_DETAIL_ONCE void Bm25Index::rank_passages() {
-    std::vector<std::uint32_t> order(passages_.size());
-    std::iota(order.begin(), order.end(), 0u);
-    std::ranges::sort(order, [&](std::uint32_t x, std::uint32_t y) {
-        const std::size_t dx = passages_.document_of(x);
-        const std::size_t dy = passages_.document_of(y);
-        return dx != dy ? passages_.documents()[dx].id < passages_.documents()[dy].id : x < y;
-    });
-    rank_.resize(order.size());
-    for (std::uint32_t i = 0; i < order.size(); ++i) rank_[order[i]] = i;
+FLASHBACK_DETAIL_ONCE std::string_view Bm25Index::document_of(std::size_t passage) const {
+    const std::size_t s = parts_->segment_of(passage);
+    const detail::IndexSegment& its = *parts_->segments[s].segment;
+    return its.document_id(its.document_of(passage - parts_->first_passage[s]));
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

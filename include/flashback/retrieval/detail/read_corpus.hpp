@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/retrieval/detail/dictd.hpp"
+#include "flashback/retrieval/detail/json_array.hpp"
 #include "flashback/retrieval/detail/json_line.hpp"
 #include "flashback/retrieval/detail/text_file.hpp"
 #include "flashback/retrieval/detail/text_files_below.hpp"
@@ -43,9 +44,15 @@ inline Document json_text(std::string_view line, const std::string& where) {
     return {{}, {}, JsonLine{line, where, R"({"text": ...})"}.text({"text"})};
 }
 
-/// Appends a document for each line; `document(line, where)` reads one.
+/// Appends a document for each line, or for each element of an array; `document(json, where)` reads one.
 template <class ToDocument>
-void read_json_lines(std::string_view text, const std::string& name, Corpus& corpus, const ToDocument& document) {
+void read_json(std::string_view text, const std::string& name, Corpus& corpus, const ToDocument& document) {
+    if (is_json_array(text)) {
+        const auto add = [&](std::string_view element, const std::string& where) {
+            corpus.documents.push_back(document(element, where));
+        };
+        return for_each_element(text, name, add);
+    }
     for (std::size_t number = 1; !text.empty(); ++number) {
         const std::string_view line = take_line(text);
         if (!is_blank(line)) corpus.documents.push_back(document(line, "'" + name + "' line " + std::to_string(number)));
@@ -98,18 +105,18 @@ FLASHBACK_DETAIL_ONCE Corpus parse_corpus(std::string_view bytes, const std::str
     Corpus corpus;
     const std::string text = detail::text_of(bytes, name, corpus.replaced);
     const std::string stem = std::filesystem::path{name}.stem().string();
-    const bool lines = detail::is_json_lines(text);
+    const bool json = detail::is_json_lines(text) || detail::is_json_array(text);
     if (form == TextForm::pages) {
-        if (lines) {
-            detail::read_json_lines(text, name, corpus, detail::json_text);
+        if (json) {
+            detail::read_json(text, name, corpus, detail::json_text);
         } else {
             detail::read_pages(text, corpus);
         }
         detail::number_texts(stem, corpus);
         return corpus;
     }
-    if (lines) {
-        detail::read_json_lines(text, name, corpus, detail::json_document);
+    if (json) {
+        detail::read_json(text, name, corpus, detail::json_document);
     } else if (form == TextForm::dictionary) {
         detail::read_dictd(text, stem, corpus);
     } else {

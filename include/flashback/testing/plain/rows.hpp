@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <iterator>
 
 namespace flashback::inline FLASHBACK_ISA::testing::plain {
 
@@ -104,6 +105,24 @@ inline void gelu(float* x, std::size_t n) noexcept {
     for (std::size_t i = 0; i < n; ++i) {
         const float exponent = x[i] * simd::fma(-0.07135481283f, x[i] * x[i], -1.5957691216f);
         x[i] = x[i] / (1.0f + exp(exponent));
+    }
+}
+
+/// x = gelu(x) = x · Phi(x), with a polynomial for the tail of the normal distribution.
+/// Shape     x (n)
+/// Source    Hendrycks and Gimpel 2016, Gaussian error linear units, equation 1
+inline void gelu_erf(float* x, std::size_t n) noexcept {
+    constexpr float fit[]{-0.0249155262f, 0.143107625f, -0.308723128f, 0.272387828f, -0.0897454621f,
+                          0.136102787f,   0.107365064f, 0.132830313f,  0.131590505f};
+    for (std::size_t i = 0; i < n; ++i) {
+        const float magnitude = x[i] < 0.0f - x[i] ? 0.0f - x[i] : x[i];
+        const float a = magnitude < 20.0f ? magnitude : 20.0f;
+        const float t = 1.0f / simd::fma(a, 0.33f, 1.0f);
+        float tail = fit[0];
+        for (std::size_t k = 1; k < std::size(fit); ++k) tail = simd::fma(tail, t, fit[k]);
+        tail = simd::rounded(tail * t) * exp(simd::rounded(a * a) * -0.5f);
+        const float above = x[i] < 0.0f ? 0.0f : x[i];
+        x[i] = above - simd::rounded(a * simd::rounded(tail));
     }
 }
 

@@ -14,6 +14,7 @@ inline void activation_backward(Activation activation, float* x, const float* dy
         case Activation::silu: return simd::silu_backward(x, dy, n);
         case Activation::gelu_tanh: return simd::gelu_backward(x, dy, n);
         case Activation::relu: return simd::relu_backward(x, dy, n);
+        case Activation::gelu: return;  // of encoders, which are not trained
     }
 }
 

@@ -47,6 +47,8 @@ public:
     Network(std::shared_ptr<const Transformer> model, const TrainingTargets& targets, std::uint64_t seed)
         : base_(std::move(model)) {
         FLASHBACK_ASSERT(base_ != nullptr, "training needs a model, found null");
+        FLASHBACK_ASSERT(base_->config.causal && base_->config.activation != Activation::gelu,
+                         "training needs a model that writes texts, found the encoder '", printable(base_->config.name), "'");
         targets.check(base_->config);
         config = base_->config;
         for (const double frequency : base_->rotary_frequencies) frequencies.push_back(frequency);

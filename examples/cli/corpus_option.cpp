@@ -1,0 +1,103 @@
+#include "corpus_option.hpp"
+
+#include "common.hpp"
+#include "flashback/core/error.hpp"
+#include "flashback/core/fingerprint.hpp"
+#include "flashback/data/stride_cache.hpp"
+#include "flashback/retrieval/token_analyzer.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
+#if defined(FLASHBACK_TOOL_ENGLISH)
+#include "flashback/retrieval/english.hpp"
+#endif
+
+#include <filesystem>
+#include <string_view>
+#include <utility>
+
+namespace cli {
+
+namespace fb = flashback;
+
+CLI::Option* CorpusOption::add_path(CLI::App& command, const char* help) {
+    return command.add_option("--corpus", path, help)->type_name("PATH");
+}
+
+void CorpusOption::add_search(CLI::App& command, CLI::Option* needed) {
+    for (CLI::Option* option :
+         {command
+              .add_option("--analyzer", analyzer,
+                          "What is searched for: words in lower case; English words without endings (english); or the tokens "
+                          "of the model. By default words, or what an index was made with")
+              ->check(CLI::IsMember({"words", "english", "tokens"})),
+          command.add_option("--k1", formula.k1, "BM25: how soon more occurrences of a word stop counting")
+              ->check(number_from(0, 1000))
+              ->capture_default_str(),
+          command.add_option("--b", formula.b, "BM25: how much a passage is marked down for being long")
+              ->check(number_from(0, 1))
+              ->capture_default_str()}) {
+        if (needed != nullptr) option->needs(needed);
+    }
+}
+
+bool CorpusOption::is_index() const {
+    std::error_code unknown;
+    return std::filesystem::is_regular_file(std::filesystem::path{path} / "index", unknown);
+}
+
+fb::AnyAnalyzer CorpusOption::make_analyzer(const fb::Tokenizer* tokenizer) const {
+    const std::string name = !analyzer.empty() || !is_index() ? analyzer : fb::read_index_info(path).analyzer;
+    if (name.empty() || name == fb::WordAnalyzer::name()) return fb::WordAnalyzer{};
+    if (name == "english") {
+#if defined(FLASHBACK_TOOL_ENGLISH)
+        return fb::EnglishAnalyzer{};
+#else
+        FLASHBACK_THROW(fb::ErrorCode::unsupported,
+                        "the analyzer 'english' needs libstemmer, and this tool was built without it");
+#endif
+    }
+    if (name.starts_with("tokens")) {
+        if (tokenizer == nullptr)
+            FLASHBACK_THROW(fb::ErrorCode::contract,
+                            "the analyzer 'tokens' needs the tokenizer of a model, but documents are whole");
+        return fb::TokenAnalyzer{fb::codec_of(*tokenizer)};
+    }
+    FLASHBACK_THROW(fb::ErrorCode::unsupported, "the index '", path, "' was made with the analyzer '", fb::printable(name),
+                    "', which this tool does not have");
+}
+
+fb::Bm25Index CorpusOption::open(const fb::Tokenizer& tokenizer, std::size_t passage_tokens, fb::ExecutorRef executor) const {
+    const fb::AnyAnalyzer terms = make_analyzer(&tokenizer);
+    const fb::Codec codec = fb::codec_of(tokenizer);
+    if (!is_index()) {
+        return {path.empty() ? std::vector<fb::Document>{} : open_corpus(path).documents,
+                codec,
+                {.formula = formula, .analyzer = terms, .passage_tokens = passage_tokens, .executor = executor}};
+    }
+    const std::size_t held = fb::read_index_info(path).passage_tokens;
+    if (held != passage_tokens) {
+        FLASHBACK_THROW(fb::ErrorCode::contract, "the passages of the index '", path, "' have ",
+                        held == 0 ? std::string{"whole documents"} : "at most " + std::to_string(held) + " tokens", ", but ",
+                        passage_tokens, " were asked for with --passage-tokens");
+    }
+    return fb::Bm25Index::open(path, {.formula = formula, .analyzer = terms, .codec = codec, .executor = executor});
+}
+
+fb::Bm25Index CorpusOption::open_whole() const {
+    const fb::AnyAnalyzer terms = make_analyzer(nullptr);
+    if (is_index()) return fb::Bm25Index::open(path, {.formula = formula, .analyzer = terms});
+    return fb::Bm25Index{open_corpus(path).documents, {.formula = formula, .analyzer = terms}};
+}
+
+std::uint64_t CorpusOption::key() const {
+    fb::Fingerprint all;
+    if (is_index()) {
+        all.add(fb::read_index_info(path).fingerprint);
+    } else if (!path.empty()) {
+        all.add(fb::corpus_key(open_corpus(path).documents));
+    }
+    all.add(std::string_view{analyzer});
+    for (const double number : {formula.k1, formula.b}) all.add(std::as_bytes(std::span{&number, 1}));
+    return all.value();
+}
+
+}  // namespace cli

@@ -1,0 +1,46 @@
+/// \file Where passages are found, and how.
+#pragma once
+
+#include "flashback/core/executor.hpp"
+#include "flashback/retrieval/bm25.hpp"
+#include "flashback/text/tokenizer.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace cli {
+
+inline constexpr const char* corpus_help =
+    "JSON lines, a folder of .txt and .md files, a dictd-style text file, or a folder that index --out has written";
+
+/// Documents, or an index of them, and how it is searched.
+struct CorpusOption {
+    std::string path = {};
+    std::string analyzer = {};  // empty: that of the index, else words
+    flashback::Bm25Formula formula = {};
+
+    /// Adds --corpus, and gives it.
+    CLI::Option* add_path(CLI::App& command, const char* help = corpus_help);
+    /// Adds --analyzer, --k1 and --b, which make no sense without the option `needed` if there is one.
+    void add_search(CLI::App& command, CLI::Option* needed = nullptr);
+
+    /// Whether it is an index.
+    bool is_index() const;
+
+    /// What the analyzer is called, made with the tokenizer of a model if there is one.
+    flashback::AnyAnalyzer make_analyzer(const flashback::Tokenizer* tokenizer) const;
+
+    /// The passages of an index, or of documents cut with a tokenizer.
+    flashback::Bm25Index open(const flashback::Tokenizer& tokenizer, std::size_t passage_tokens,
+                              flashback::ExecutorRef executor = {}) const;
+    /// Whole documents.
+    flashback::Bm25Index open_whole() const;
+
+    /// A number for all that decides what is found, besides the queries.
+    std::uint64_t key() const;
+};
+
+}  // namespace cli

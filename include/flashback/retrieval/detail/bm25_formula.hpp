@@ -1,0 +1,73 @@
+/// \file The parts of BM25's formula. Each is rounded once, so that scores do not depend on the compiler's options.
+#pragma once
+
+#include "flashback/core/error.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace flashback::inline FLASHBACK_ISA::detail {
+
+/// k1 and b, checked.
+struct Bm25Shape {
+    double k1 = 0.9;
+    double b = 0.4;
+
+    static constexpr double most_k1 = 1000;
+
+    void check() const {
+        FLASHBACK_ASSERT(k1 >= 0 && k1 <= most_k1, "k1 of BM25 must lie in [0, 1000], found ", k1);
+        FLASHBACK_ASSERT(b >= 0 && b <= 1, "b of BM25 must lie in [0, 1], found ", b);
+    }
+    bool operator==(const Bm25Shape&) const = default;
+};
+
+inline double average_length(std::uint64_t total, std::uint64_t passages) noexcept {
+    return std::max(1.0, static_cast<double>(total)) / std::max(1.0, static_cast<double>(passages));
+}
+
+/// ln(1 + (N - n + 0.5) / (n + 0.5)): what a term is worth that n of N passages have.
+inline double inverse_frequency(double passages, double having) noexcept {
+    return std::log1p((passages - having + 0.5) / (having + 0.5));
+}
+
+/// k1 (1 - b + b length / average), for every length that there is.
+class LengthNorms {
+public:
+    LengthNorms() = default;
+    LengthNorms(const Bm25Shape& shape, double average, std::uint64_t most) : shape_(shape), average_(average) {
+        table_.resize(static_cast<std::size_t>(std::min(most + 1, most_held)));
+        for (std::size_t length = 0; length < table_.size(); ++length) table_[length] = of(static_cast<double>(length));
+    }
+
+    float operator[](std::uint32_t length) const noexcept {
+        return length < table_.size() ? table_[length] : of(static_cast<double>(length));
+    }
+
+    /// The largest factor by which a norm of `other` is more than one of these, for lengths up to `most`.
+    double excess_of(const Bm25Shape& other, double average, std::uint64_t most) const noexcept {
+        const LengthNorms others{other, average, 0};
+        double factor = 1;
+        for (const double length : {0.0, static_cast<double>(most)}) {  // a quotient of two lines has its extremes at the ends
+            const double mine = std::max(static_cast<double>(of(length)), 1e-9);
+            factor = std::max(factor, static_cast<double>(others.of(length)) / mine);
+        }
+        return factor;
+    }
+
+private:
+    static constexpr std::uint64_t most_held = 1 << 16;
+
+    float of(double length) const noexcept {
+        return static_cast<float>(shape_.k1 * std::fma(shape_.b, length / average_, 1 - shape_.b));
+    }
+
+    Bm25Shape shape_;
+    double average_ = 1;
+    std::vector<float> table_;
+};
+
+}  // namespace flashback::inline FLASHBACK_ISA::detail
