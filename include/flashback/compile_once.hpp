@@ -72,7 +72,6 @@ FLASHBACK_DETAIL_DOTS()
 #include "flashback/model/session.hpp"
 #include "flashback/retrieval/detail/bm25_index.hpp"
 #include "flashback/retrieval/detail/cut_document.hpp"
-#include "flashback/retrieval/detail/cut_documents.hpp"
 #include "flashback/retrieval/detail/index_writer.hpp"
 #include "flashback/retrieval/detail/merge_answers.hpp"
 #include "flashback/retrieval/detail/open_index.hpp"

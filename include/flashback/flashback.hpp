@@ -120,6 +120,7 @@
 #include "flashback/policy/wrapper.hpp"
 #include "flashback/retrieval/analyzer.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/bm25_formula.hpp"
 #include "flashback/retrieval/cached.hpp"
 #include "flashback/retrieval/codec.hpp"
 #include "flashback/retrieval/corpus.hpp"

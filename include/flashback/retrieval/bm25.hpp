@@ -6,6 +6,7 @@
 #include "flashback/core/retriever.hpp"
 #include "flashback/format/mapped_file.hpp"
 #include "flashback/retrieval/analyzer.hpp"
+#include "flashback/retrieval/bm25_formula.hpp"
 #include "flashback/retrieval/codec.hpp"
 #include "flashback/retrieval/document.hpp"
 
@@ -24,12 +25,6 @@ namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 struct Bm25Parts;
 }  // namespace detail
-
-/// The formula of BM25. The defaults are those of Pyserini and Anserini.
-struct Bm25Formula {
-    double k1 = 0.9;  ///< in [0, 1000]: how soon more occurrences of a term stop counting
-    double b = 0.4;   ///< in [0, 1]: how much a passage is marked down for being long
-};
 
 /// How documents become a BM25 index in memory.
 struct Bm25Options {

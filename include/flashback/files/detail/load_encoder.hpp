@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/files/config_json.hpp"
 #include "flashback/files/detail/word_piece_files.hpp"
 #include "flashback/files/load_encoder.hpp"
 #include "flashback/format/json_fields.hpp"

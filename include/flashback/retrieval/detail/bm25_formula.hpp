@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/retrieval/bm25_formula.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -11,19 +12,11 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// k1 and b, checked.
-struct Bm25Shape {
-    double k1 = 0.9;
-    double b = 0.4;
-
-    static constexpr double most_k1 = 1000;
-
-    void check() const {
-        FLASHBACK_ASSERT(k1 >= 0 && k1 <= most_k1, "k1 of BM25 must lie in [0, 1000], found ", k1);
-        FLASHBACK_ASSERT(b >= 0 && b <= 1, "b of BM25 must lie in [0, 1], found ", b);
-    }
-    bool operator==(const Bm25Shape&) const = default;
-};
+/// Refuses k1 and b that are out of range.
+inline void check_formula(const Bm25Formula& formula) {
+    FLASHBACK_ASSERT(formula.k1 >= 0 && formula.k1 <= 1000, "k1 of BM25 must lie in [0, 1000], found ", formula.k1);
+    FLASHBACK_ASSERT(formula.b >= 0 && formula.b <= 1, "b of BM25 must lie in [0, 1], found ", formula.b);
+}
 
 inline double average_length(std::uint64_t total, std::uint64_t passages) noexcept {
     return std::max(1.0, static_cast<double>(total)) / std::max(1.0, static_cast<double>(passages));
@@ -38,7 +31,7 @@ inline double inverse_frequency(double passages, double having) noexcept {
 class LengthNorms {
 public:
     LengthNorms() = default;
-    LengthNorms(const Bm25Shape& shape, double average, std::uint64_t most) : shape_(shape), average_(average) {
+    LengthNorms(const Bm25Formula& formula, double average, std::uint64_t most) : formula_(formula), average_(average) {
         table_.resize(static_cast<std::size_t>(std::min(most + 1, most_held)));
         for (std::size_t length = 0; length < table_.size(); ++length) table_[length] = of(static_cast<double>(length));
     }
@@ -48,7 +41,7 @@ public:
     }
 
     /// The largest factor by which a norm of `other` is more than one of these, for lengths up to `most`.
-    double excess_of(const Bm25Shape& other, double average, std::uint64_t most) const noexcept {
+    double excess_of(const Bm25Formula& other, double average, std::uint64_t most) const noexcept {
         const LengthNorms others{other, average, 0};
         double factor = 1;
         for (const double length : {0.0, static_cast<double>(most)}) {  // a quotient of two lines has its extremes at the ends
@@ -62,10 +55,10 @@ private:
     static constexpr std::uint64_t most_held = 1 << 16;
 
     float of(double length) const noexcept {
-        return static_cast<float>(shape_.k1 * std::fma(shape_.b, length / average_, 1 - shape_.b));
+        return static_cast<float>(formula_.k1 * std::fma(formula_.b, length / average_, 1 - formula_.b));
     }
 
-    Bm25Shape shape_;
+    Bm25Formula formula_;
     double average_ = 1;
     std::vector<float> table_;
 };

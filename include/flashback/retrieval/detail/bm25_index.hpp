@@ -21,6 +21,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -95,6 +96,29 @@ inline std::string text_of_query(const Bm25Parts& parts, const Query& query) {
     FLASHBACK_ASSERT(parts.codec && parts.codec->decode,
                      "an index without a codec cannot read a query of tokens, expected text");
     return parts.codec->decode(query.tokens);
+}
+
+/// An index in memory.
+inline std::shared_ptr<const Bm25Parts> build_parts(std::vector<Document> documents, const Codec* codec,
+                                                    const Bm25Options& options) {
+    check_formula(options.formula);
+    {
+        std::unordered_set<std::string_view> ids;
+        for (const Document& document : documents) {
+            if (!ids.insert(document.id).second)
+                FLASHBACK_THROW(ErrorCode::corpus, "two documents have the id '", printable(document.id),
+                                "', expected different ones");
+        }
+    }
+    auto parts = std::make_shared<Bm25Parts>();
+    parts->analyzer = options.analyzer;
+    if (codec != nullptr) parts->codec = *codec;
+    parts->executor = options.executor;
+    for (std::vector<std::byte>& segment :
+         build_segments(documents, {&options.analyzer, codec, options.passage_tokens, options.formula}, options.executor))
+        parts->held.emplace_back(std::move(segment), "segment in memory");
+    parts->complete(options.formula);
+    return parts;
 }
 
 }  // namespace detail

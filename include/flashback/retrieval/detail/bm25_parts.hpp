@@ -1,8 +1,10 @@
 /// \file What an index holds.
 #pragma once
 
+#include "flashback/core/executor.hpp"
 #include "flashback/format/mapped_file.hpp"
-#include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/analyzer.hpp"
+#include "flashback/retrieval/codec.hpp"
 #include "flashback/retrieval/detail/bm25_formula.hpp"
 #include "flashback/retrieval/detail/deletions.hpp"
 #include "flashback/retrieval/detail/index_segment.hpp"
@@ -56,8 +58,8 @@ struct Bm25Parts {
     std::vector<double> excess = {};  // of each segment: by how much its impacts may be too low
 
     /// Computes what follows from the segments.
-    void complete(const Bm25Shape& shape) {
-        shape.check();
+    void complete(const Bm25Formula& formula) {
+        check_formula(formula);
         std::uint64_t total = 0;
         std::uint64_t most = 0;
         first_passage.assign(1, 0);
@@ -72,7 +74,7 @@ struct Bm25Parts {
             most = std::max(most, its.segment.footer().most_length);
         }
         const double average = average_length(total, first_passage.back());
-        norms = LengthNorms{shape, average, most};
+        norms = LengthNorms{formula, average, most};
         for (const HeldSegment& its : held) {
             const IndexFooter& footer = its.segment.footer();
             excess.push_back(norms.excess_of({footer.k1, footer.b}, footer.average, footer.most_length));

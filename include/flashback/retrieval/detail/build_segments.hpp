@@ -1,20 +1,19 @@
 /// \file Documents made segments, several at once.
 #pragma once
 
-#include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
+#include "flashback/retrieval/analyzer.hpp"
+#include "flashback/retrieval/codec.hpp"
 #include "flashback/retrieval/cut_document.hpp"
-#include "flashback/retrieval/detail/bm25_parts.hpp"
+#include "flashback/retrieval/detail/bm25_formula.hpp"
 #include "flashback/retrieval/detail/segment_builder.hpp"
 #include "flashback/retrieval/document.hpp"
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -25,14 +24,14 @@ struct SegmentRecipe {
     const AnyAnalyzer* analyzer;
     const Codec* codec;  // null: documents stay whole
     std::size_t passage_tokens;
-    Bm25Shape shape;
+    Bm25Formula formula;
 };
 
 /// The bytes of a segment of some documents. Documents without any text that can be read have no passage, and are left out.
 inline std::vector<std::byte> build_segment(std::span<const Document> documents, const SegmentRecipe& recipe) {
     std::vector<std::byte> bytes;
     const auto keep = [&](std::span<const std::byte> some) { bytes.insert(bytes.end(), some.begin(), some.end()); };
-    SegmentBuilder builder{keep, recipe.shape};
+    SegmentBuilder builder{keep, recipe.formula};
     for (const Document& document : documents) {
         const auto add = [&](std::string_view id, std::string_view text, TokenSpan tokens) {
             builder.passage(id, text, tokens, [&](auto&& on_term) { recipe.analyzer->analyze(text, on_term); });
@@ -71,29 +70,6 @@ inline std::vector<std::vector<std::byte>> build_segments(std::span<const Docume
     std::vector<std::vector<std::byte>> segments(runs.size());
     executor.run(runs.size(), [&](std::size_t i) { segments[i] = build_segment(runs[i], recipe); });
     return segments;
-}
-
-inline std::shared_ptr<const Bm25Parts> build_parts(std::vector<Document> documents, const Codec* codec,
-                                                    const Bm25Options& options) {
-    const Bm25Shape shape{options.formula.k1, options.formula.b};
-    shape.check();
-    {
-        std::unordered_set<std::string_view> ids;
-        for (const Document& document : documents) {
-            if (!ids.insert(document.id).second)
-                FLASHBACK_THROW(ErrorCode::corpus, "two documents have the id '", printable(document.id),
-                                "', expected different ones");
-        }
-    }
-    auto parts = std::make_shared<Bm25Parts>();
-    parts->analyzer = options.analyzer;
-    if (codec != nullptr) parts->codec = *codec;
-    parts->executor = options.executor;
-    for (std::vector<std::byte>& segment :
-         build_segments(documents, {&options.analyzer, codec, options.passage_tokens, shape}, options.executor))
-        parts->held.emplace_back(std::move(segment), "segment in memory");
-    parts->complete(shape);
-    return parts;
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

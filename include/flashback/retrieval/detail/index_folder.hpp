@@ -18,7 +18,7 @@
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/format/mapped_file.hpp"
-#include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/bm25_formula.hpp"
 #include "flashback/retrieval/detail/bm25_parts.hpp"
 #include "flashback/retrieval/detail/deletions.hpp"
 
@@ -26,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <sstream>
 #include <string>

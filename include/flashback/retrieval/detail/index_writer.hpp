@@ -29,7 +29,7 @@ class IndexWriterState {
 public:
     IndexWriterState(std::filesystem::path folder, const IndexWriterOptions& options)
         : folder_(std::move(folder)), options_(options), lock_(made(folder_)) {
-        Bm25Shape{options.formula.k1, options.formula.b}.check();
+        check_formula(options.formula);
         const std::string_view analyzer = options.analyzer.name();
         FLASHBACK_ASSERT(analyzer.find('\n') == analyzer.npos, "the name of an analyzer has a line break, expected one line");
         FLASHBACK_ASSERT(!options.codec || options.passage_tokens > 0,
@@ -133,13 +133,11 @@ private:
         return {};
     }
 
-    Bm25Shape shape() const noexcept { return {manifest_.formula.k1, manifest_.formula.b}; }
-
     /// Makes segments of what is pending.
     void flush() {
         if (pending_.empty()) return;
         const SegmentRecipe recipe{&options_.analyzer, options_.codec ? &*options_.codec : nullptr, options_.passage_tokens,
-                                   shape()};
+                                   manifest_.formula};
         const std::vector<Document> documents = std::exchange(pending_, {});
         pending_ids_.clear();
         pending_bytes_ = 0;
@@ -166,7 +164,7 @@ private:
                 file.write(std::span<const std::byte>{buffer});
                 buffer.clear();
             };
-            merge_segments(live, shape(), keep);
+            merge_segments(live, manifest_.formula, keep);
             file.write(std::span<const std::byte>{buffer});
             file.finish();
         }

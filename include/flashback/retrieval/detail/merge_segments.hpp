@@ -34,9 +34,9 @@ void for_each_posting(const IndexSegment& segment, const TermEntry& term, Postin
 /// Writes what is left of some segments, in their order, as one.
 /// Throws    Error{format} if one is damaged
 /// Cost      reads and writes everything once; memory for the tables of the new segment
-inline void merge_segments(std::span<const LiveSegment> segments, const Bm25Shape& shape, IndexSink sink) {
+inline void merge_segments(std::span<const LiveSegment> segments, const Bm25Formula& formula, IndexSink sink) {
     constexpr std::uint32_t gone = UINT32_MAX;
-    SegmentWriter writer{sink, shape.k1, shape.b};
+    SegmentWriter writer{sink, formula};
     std::vector<std::vector<std::uint32_t>> number(segments.size());  // of each passage, in the new segment
     std::uint32_t next = 0;
     for (std::size_t s = 0; s < segments.size(); ++s) {

@@ -64,7 +64,7 @@ FLASHBACK_DETAIL_ONCE Bm25Index Bm25Index::open(const std::filesystem::path& fol
     parts->analyzer = options.analyzer;
     parts->codec = options.codec;
     parts->executor = options.executor;
-    parts->complete({options.formula.k1, options.formula.b});
+    parts->complete(options.formula);
     return Bm25Index{parts};
 }
 

@@ -19,7 +19,7 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 /// Collects the terms of passages, and writes texts to a SegmentWriter meanwhile.
 class SegmentBuilder {
 public:
-    SegmentBuilder(IndexSink sink, const Bm25Shape& shape) : writer_(sink, shape.k1, shape.b) {}
+    SegmentBuilder(IndexSink sink, const Bm25Formula& formula) : writer_(sink, formula) {}
 
     void document(std::string_view id, std::string_view title) { writer_.document(id, title); }
 

@@ -29,10 +29,10 @@ using IndexSink = FunctionRef<void(std::span<const std::byte>)>;
 /// until the end.
 class SegmentWriter {
 public:
-    /// The shape of the formula that impacts are computed with.
-    SegmentWriter(IndexSink sink, double k1, double b) : sink_(sink) {
-        footer_.k1 = k1;
-        footer_.b = b;
+    /// `formula`: what impacts are computed with.
+    SegmentWriter(IndexSink sink, const Bm25Formula& formula) : sink_(sink) {
+        footer_.k1 = formula.k1;
+        footer_.b = formula.b;
         const auto magic = std::as_bytes(std::span{index_magic});
         sink_(magic);
         at_ = magic.size();
