@@ -90,6 +90,9 @@ TEST_CASE("a query is the same if text, or tokens, and k are, and nothing else i
     CHECK_FALSE(asks({two, as_text}, 2));  // so these do not matter
     CHECK_FALSE(asks({none, as_text}, 2));
     CHECK(asks({one, "\xff\xfe not UTF-8"}, 2));
+    const std::string bytes_of_two(reinterpret_cast<const char*>(two.data()), sizeof(TokenId) * two.size());
+    CHECK(asks({none, bytes_of_two}, 2));  // a text of the same bytes as tokens
+    CHECK(asks({two}, 2));
     const std::string zero("a\0b", 3), other_zero("a\0c", 3);
     CHECK(asks({none, zero}, 2));
     CHECK(asks({none, other_zero}, 2));

@@ -23,8 +23,9 @@ namespace flashback::inline FLASHBACK_ISA {
 /// searched anew. `[](const Query&, const Query&) { return true; }` takes what was prefetched, although the text has grown meanwhile.
 ///
 /// Nothing can stop a search that has begun, so the end of this object waits for it, and no thread is left behind.
-/// Requires  nobody else uses the retriever, nor what it refers to (a model, a pool of threads), while a search runs
-/// Source    Jiang et al. 2024, PipeRAG (arXiv 2403.05676), section 3.1: stale queries, for a `serves` that is always true
+/// Requires  while a search runs, nobody else uses the retriever, nor what it refers to (a model, a pool of threads); unless several threads
+///           may
+/// Source    Jiang et al. 2024, PipeRAG (arXiv 2403.05676): stale queries, for a `serves` that is always true
 template <class R, class Serves = detail::SameQuery<detail::reads_context_of<members::Unwrapped<R>>()>>
 class Prefetching {
     static_assert(checked_retriever<members::Unwrapped<R>>());

@@ -33,7 +33,7 @@ concept ScoresPassages = requires(Score& score, const Query& query, const Passag
 /// Answers as the retriever does, and remembers the newest passages that it gave; `speculate` ranks those, without a search, by
 /// `score(query, passage)`, for which the retriever's own metric is the best choice. So a text can go on with a guess while the
 /// search still runs; who does that compares the two answers afterwards, and takes back what was written after a wrong guess.
-/// Source    Zhang et al. 2024, RaLMSpec (arXiv 2401.14021), section 3: the local cache. Its prefetching is to ask for more passages
+/// Source    Zhang et al. 2024, RaLMSpec (arXiv 2401.14021): the local cache. Its prefetching is to ask for more passages
 ///           than are read
 template <class R, class Score>
 class SeenPassages : public detail::HeldRetriever<SeenPassages<R, Score>, R> {

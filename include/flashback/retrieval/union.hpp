@@ -45,7 +45,7 @@ private:
 /// The score, moved and scaled so that the lowest of the answer is 0 and the highest 1. If all are equal, or there is one, that is 1.
 /// A score of infinity is 1, of -infinity 0; they and what is not a number, worth 0, leave the others as they are.
 /// Source    Fox and Shaw 1994, Combination of multiple searches, CombSUM; normalised as in Lee 1997, Analyses of multiple evidence
-///           combination, equation 1
+///           combination
 struct MinMaxScores {
     void operator()(std::span<const Passage> answer, std::span<double> worth) const noexcept;
 };

@@ -22,7 +22,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// until the retriever is free, within its own time, and the late answer is dropped.
 ///
 /// Nothing can stop a search that has begun, so the end of this object waits for it, and no thread is left behind.
-/// Requires  nobody else uses the retriever, nor what it refers to, while a search runs; also not the fallback
+/// Requires  while a search runs, nobody else uses the retriever, nor what it refers to, nor does the fallback; unless several threads may
 template <class R, class Fallback = NoPassages>
 class WithTimeout : public detail::PassesHints<WithTimeout<R, Fallback>, PrefetchingRetriever<members::Unwrapped<R>>> {
     static_assert(checked_retriever<members::Unwrapped<R>>() && checked_retriever<members::Unwrapped<Fallback>>());
