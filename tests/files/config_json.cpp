@@ -154,8 +154,8 @@ TEST_CASE("GPT-2 and OPT learn their positions") {
 
 TEST_CASE("fields that change the arithmetic are refused by name") {
     const auto unsupported = ErrorCode::unsupported;
-    refused(unsupported, "has the model_type 'gemma', expected llama, mistral, qwen2, gpt2, opt, bert or dpr", llama(), "model_type",
-            "gemma");
+    refused(unsupported, "has the model_type 'gemma', expected llama, mistral, qwen2, gpt2, opt, bert or dpr", llama(),
+            "model_type", "gemma");
     refused(unsupported, "has the model_type ''", llama(), "model_type", nullptr);
     refused(unsupported, "has true for attention_bias, expected false", llama(), "attention_bias", true);
     refused(unsupported, "has true for mlp_bias, expected false", llama(), "mlp_bias", true);

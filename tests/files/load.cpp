@@ -277,8 +277,8 @@ TEST_CASE("impossible hyper-parameters are refused in words") {
 }
 
 TEST_CASE("an architecture or a setting that is not implemented is refused by name") {
-    refuses_value("general.architecture", "falcon", "has the architecture 'falcon', expected 'llama', 'qwen2', 'gpt2' or 'bert'",
-                  ErrorCode::unsupported);
+    refuses_value("general.architecture", "falcon",
+                  "has the architecture 'falcon', expected 'llama', 'qwen2', 'gpt2' or 'bert'", ErrorCode::unsupported);
     refuses_value("general.architecture", "\x1b[2J", "has the architecture '?[2J'", ErrorCode::unsupported);
     refuses(ErrorCode::unsupported, "has the architecture ''", [](GgufBytes& w) { w.erase("general.architecture"); });
     refuses_value("llama.rope.scaling.type", "yarn", "rope scaling 'yarn', expected none or linear", ErrorCode::unsupported);
