@@ -4,6 +4,8 @@
 /// hnswlib 0.6 defines functions that are not inline, and code that depends on macros, unless NO_MANUAL_VECTORIZATION is
 /// defined. This header defines it and gives hnswlib our kernels and a type of ours, so that any number of sources may include
 /// it. A program that uses hnswlib itself too must define that macro for all its sources.
+/// What hnswlib has besides templates, its lists of visited vectors, has no tag of an instruction set: a program with sources for
+/// several includes this header in those of one only.
 #pragma once
 
 #include "flashback/core/executor.hpp"
