@@ -287,6 +287,7 @@ class Filtered;        // asks for 1024 at most
 class ReciprocalRank;  // 60
 struct MinMaxScores;
 struct UnionPartOptions;  // weight 1, 100 passages
+template <class R>
 class UnionPart;
 template <class Rule, class... Rs>
 class Union;
