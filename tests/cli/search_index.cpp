@@ -1,0 +1,92 @@
+// `flashback index --out`: an index that every command searches as it would the documents.
+#include "cli/tool.hpp"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+using namespace flashback_test;
+using nlohmann::json;
+
+namespace test_cli_search_index {
+
+namespace {
+
+std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+}
+
+}  // namespace
+
+TEST_CASE("index --out: search, generate and ppl find what they find in the documents") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    const std::string index = (folder.path() / "corpus.index").string();
+    const json made = tool_json({"index", corpus, "--out", index});
+    CHECK(keys(made) == std::set<std::string>{"index", "added", "removed", "documents", "passages", "segments", "analyzer",
+                                              "passage_tokens", "search_bytes"});
+    CHECK(made["added"] == 3);
+    CHECK(made["passages"] == 3);
+    CHECK(made["segments"] == 1);
+    CHECK(made["analyzer"] == "words");
+    const std::string text = folder.write("text.txt", std::string(600, 'a') + " kernel of a system and compilers");
+    for (const std::vector<std::string>& command :
+         {std::vector<std::string>{"search", "--query", "kernel system"},
+          std::vector<std::string>{"search", "--query", "a", "--k1", "2", "--b", "1"},
+          std::vector<std::string>{"generate", "--prompt", "The kernel of", "--max-tokens", "20", "--ignore-eos"}}) {
+        const json documents = tool_json(with(command, {"--corpus", corpus}));
+        const json files = tool_json(with(command, {"--corpus", index}));
+        if (documents.contains("hits")) {
+            CHECK(documents == files);
+            CHECK(documents["hits"].size() > 0);
+        } else {
+            CHECK(documents["tokens"] == files["tokens"]);
+        }
+    }
+    const std::string kv = (folder.path() / "passages.kv").string();
+    CHECK(tool_json({"index", index, "--passages-kv", kv})["passages"] == 3);
+}
+
+TEST_CASE("index --out: documents are added, replaced and removed, and files merged") {
+    const TemporaryFolder folder;
+    const std::string index = (folder.path() / "index").string();
+    const std::string first =
+        folder.write("a.jsonl", "{\"_id\":\"a\",\"text\":\"red apples\"}\n{\"_id\":\"b\",\"text\":\"blue plums\"}\n");
+    const std::string second = folder.write("b.jsonl", "[{\"_id\":\"b\",\"text\":\"green plums\"}]");
+    CHECK(tool({"index", first, "--out", index, "--whole"}).status == 0);
+    refused(1, "has a document with the id 'b' already; remove it first to replace it",
+            {"index", second, "--out", index, "--whole"});
+    const json replaced = tool_json({"index", second, "--out", index, "--whole", "--replace"});
+    CHECK(replaced["documents"] == 2);
+    CHECK(replaced["segments"] == 2);
+    const std::vector<std::string> search{"search", "--whole", "--corpus", index, "--query"};
+    CHECK(tool_json(with(search, {"blue"}))["hits"].empty());
+    CHECK(tool_json(with(search, {"green"}))["hits"][0]["id"] == "b");
+    refused(1, "has no document with the id 'z'", {"index", "--out", index, "--whole", "--remove", "z"});
+    const json merged = tool_json({"index", "--out", index, "--whole", "--remove", "a", "--merge"});
+    CHECK(merged["segments"] == 1);
+    CHECK(merged["documents"] == 1);
+    CHECK(tool_json(with(search, {"red"}))["hits"].empty());
+}
+
+TEST_CASE("index --out: what does not fit is refused in a sentence") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    const std::string index = (folder.path() / "index").string();
+    refused(2, "index needs --out DIR, or --passages-kv FILE", {"index", corpus});
+    refused(2, "index needs a CORPUS to read", {"index", "--out", index});
+    CHECK(tool({"index", corpus, "--out", index, "--passage-tokens", "64"}).status == 0);
+    const std::vector<std::string> search{"search", "--corpus", index, "--query", "kernel"};
+    refused(1, "have at most 64 tokens, but 128 were asked for with --passage-tokens", search);
+    refused(1, "was made with the analyzer 'words', but it is used with 'tokens",
+            with(search, {"--passage-tokens", "64", "--analyzer", "tokens"}));
+    refused(2, "--k1", with(search, {"--k1", "1e45"}));
+    CHECK(tool(with(search, {"--passage-tokens", "64"})).status == 0);
+    const std::string damaged = (folder.path() / "index" / "1.segment").string();
+    const std::string whole = read_file(damaged);
+    folder.write("index/1.segment", whole.substr(0, whole.size() / 2));
+    refused(1, "is no segment of an index: it does not end as one", with(search, {"--passage-tokens", "64"}));
+}
+
+}  // namespace test_cli_search_index
