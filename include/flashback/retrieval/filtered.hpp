@@ -4,7 +4,6 @@
 #include "flashback/core/retriever.hpp"
 #include "flashback/retrieval/detail/held_retriever.hpp"
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <ranges>
