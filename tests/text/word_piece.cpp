@@ -82,6 +82,14 @@ TEST_CASE("words become their longest pieces") {
     }
 }
 
+TEST_CASE("special tokens never come from text, whatever their names are") {
+    WordPieceVocabulary v = vocabulary({"cls", "sep", "unk", "a"});
+    v.cls = "cls";
+    v.separator = "sep";
+    v.unknown = "unk";
+    CHECK(WordPiece{v}.encode("a cls sep [CLS]") == std::vector<TokenId>{5, 8, 7, 7, 7, 7, 7, 6});
+}
+
 TEST_CASE("capitals, accents and Chinese may be kept") {
     WordPieceVocabulary v = vocabulary({"Hello", "hello", "H\u00e9llo", "h\u00e9llo", "\u4e2d\u6587", "\u4e2d", "\u6587"});
     CHECK(pieces_of(WordPiece{v}, "Hello H\u00e9llo \u4e2d\u6587") == "hello hello \u4e2d \u6587");
