@@ -9,10 +9,15 @@
 #if defined(FLASHBACK_TOOL_ENGLISH)
 #include "flashback/retrieval/english.hpp"
 #endif
+#if defined(FLASHBACK_TOOL_XAPIAN)
+#include "flashback/interop/xapian.hpp"
+#endif
 
+#include <algorithm>
 #include <filesystem>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace cli {
 
@@ -65,7 +70,45 @@ fb::AnyAnalyzer CorpusOption::make_analyzer(const fb::Tokenizer* tokenizer) cons
                     "', which this tool does not have");
 }
 
+fb::AnyRetriever CorpusOption::open_xapian(const fb::Tokenizer& tokenizer) const {
+#if defined(FLASHBACK_TOOL_XAPIAN)
+    constexpr std::string_view folder = "xapian:";
+    constexpr std::string_view server = "xapian+";
+    std::vector<std::string> shards;
+    for (std::size_t begin = 0; begin <= path.size();) {
+        const std::size_t end = std::min(path.find(',', begin), path.size());
+        const std::string part = path.substr(begin, end - begin);
+        if (part.starts_with(folder)) {
+            shards.push_back(part.substr(folder.size()));
+        } else if (part.starts_with(server)) {
+            shards.push_back(part.substr(server.size()));
+        } else {
+            FLASHBACK_THROW(fb::ErrorCode::contract, "--corpus: found '", fb::printable(part),
+                            "', expected xapian:FOLDER or xapian+tcp://HOST:PORT");
+        }
+        begin = end + 1;
+    }
+    const fb::Codec codec = fb::codec_of(tokenizer);
+    const auto encode = [codec](std::string_view text) {
+        fb::TokenBuffer tokens = codec.head;
+        fb::append(tokens, codec.encode(text));
+        return tokens;
+    };
+    return fb::AnyRetriever{fb::XapianRetriever{shards, encode, codec.decode, {.k1 = formula.k1, .b = formula.b}}};
+#else
+    static_cast<void>(tokenizer);
+    FLASHBACK_THROW(fb::ErrorCode::unsupported, "--corpus ", fb::printable(path),
+                    " needs Xapian, and this tool was built without it");
+#endif
+}
+
+fb::AnyRetriever CorpusOption::open_any(const fb::Tokenizer& tokenizer, std::size_t passage_tokens) const {
+    if (is_xapian()) return open_xapian(tokenizer);
+    return fb::AnyRetriever{open(tokenizer, passage_tokens)};
+}
+
 fb::Bm25Index CorpusOption::open(const fb::Tokenizer& tokenizer, std::size_t passage_tokens, fb::ExecutorRef executor) const {
+    refuse_xapian();
     const fb::AnyAnalyzer terms = make_analyzer(&tokenizer);
     const fb::Codec codec = fb::codec_of(tokenizer);
     if (!is_index()) {
@@ -83,9 +126,17 @@ fb::Bm25Index CorpusOption::open(const fb::Tokenizer& tokenizer, std::size_t pas
 }
 
 fb::Bm25Index CorpusOption::open_whole() const {
+    refuse_xapian();
     const fb::AnyAnalyzer terms = make_analyzer(nullptr);
     if (is_index()) return fb::Bm25Index::open(path, {.formula = formula, .analyzer = terms});
     return fb::Bm25Index{open_corpus(path).documents, {.formula = formula, .analyzer = terms}};
+}
+
+void CorpusOption::refuse_xapian() const {
+    if (is_xapian()) {
+        FLASHBACK_THROW(fb::ErrorCode::unsupported, "this command needs all passages or several threads, which '",
+                        fb::printable(path), "' does not give; expected documents, or an index that index --out has written");
+    }
 }
 
 std::uint64_t CorpusOption::key() const {

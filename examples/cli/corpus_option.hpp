@@ -1,6 +1,7 @@
 /// \file Where passages are found, and how.
 #pragma once
 
+#include "flashback/core/any_retriever.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/text/tokenizer.hpp"
@@ -14,7 +15,8 @@
 namespace cli {
 
 inline constexpr const char* corpus_help =
-    "JSON lines, a folder of .txt and .md files, a dictd-style text file, or a folder that index --out has written";
+    "JSON lines, a folder of .txt and .md files, a dictd-style text file, a folder that index --out has written, or "
+    "xapian:FOLDER or xapian+tcp://HOST:PORT, several of them with commas";
 
 /// Documents, or an index of them, and how it is searched.
 struct CorpusOption {
@@ -33,6 +35,15 @@ struct CorpusOption {
     /// What the analyzer is called, made with the tokenizer of a model if there is one.
     flashback::AnyAnalyzer make_analyzer(const flashback::Tokenizer* tokenizer) const;
 
+    /// Whether it names databases or servers of Xapian.
+    bool is_xapian() const { return path.starts_with("xapian"); }
+    /// Those; several are separated by commas.
+    /// Throws    Error{unsupported} if the tool was built without Xapian
+    flashback::AnyRetriever open_xapian(const flashback::Tokenizer& tokenizer) const;
+
+    /// What is searched, whatever it is; one thread at a time.
+    flashback::AnyRetriever open_any(const flashback::Tokenizer& tokenizer, std::size_t passage_tokens) const;
+
     /// The passages of an index, or of documents cut with a tokenizer.
     flashback::Bm25Index open(const flashback::Tokenizer& tokenizer, std::size_t passage_tokens,
                               flashback::ExecutorRef executor = {}) const;
@@ -41,6 +52,9 @@ struct CorpusOption {
 
     /// A number for all that decides what is found, besides the queries.
     std::uint64_t key() const;
+
+private:
+    void refuse_xapian() const;
 };
 
 }  // namespace cli

@@ -10,9 +10,11 @@
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <vector>
 
 namespace cli {
 namespace {
@@ -43,17 +45,29 @@ std::string indented(std::string_view text) {
 
 void search_one(const SearchOptions& options) {
     const std::string query = options.query.read();
-    const flashback::Bm25Index index = open_index(options);
-    const auto hits = index.retrieve({.tokens = {}, .text = query}, options.top_k);
+    std::optional<flashback::Bm25Index> index;
+    flashback::AnyRetriever xapian;
+    std::vector<flashback::Passage> hits;
+    if (options.corpus.is_xapian()) {
+        xapian = options.corpus.open_xapian(flashback::load_tokenizer(open_model(options.model)));
+        const auto found = xapian.retrieve({.tokens = {}, .text = query}, options.top_k);
+        hits.assign(found.begin(), found.end());
+    } else {
+        index = open_index(options);
+        hits = index->retrieve({.tokens = {}, .text = query}, options.top_k);
+    }
     if (options.json) {
         Json list = Json::array();
         for (const flashback::Passage& hit : hits) {
             list.push_back({{"id", hit.id}, {"score", hit.score}, {"title", hit.title}, {"text", hit.text}});
         }
-        print({{"documents", index.documents()}, {"passages", index.size()}, {"hits", list}});
+        print({{"documents", index ? Json(index->documents()) : Json{}},
+               {"passages", index ? Json(index->size()) : Json{}},
+               {"hits", list}});
         return;
     }
-    std::cerr << index.documents() << " documents, " << index.size() << " passages, " << hits.size() << " hits\n";
+    if (index) std::cerr << index->documents() << " documents, " << index->size() << " passages, ";
+    std::cerr << hits.size() << " hits\n";
     for (const flashback::Passage& hit : hits) {
         std::cout << std::fixed << std::setprecision(4) << hit.score << "  " << flashback::harmless(hit.id) << "  "
                   << flashback::harmless(hit.title) << '\n'

@@ -14,6 +14,7 @@ namespace cli {
 /// What `index --out` does with a folder.
 struct SearchIndexOption {
     std::string out = {};
+    std::string backend = "files";
     bool whole = false;
     bool replace = false;
     bool merge = false;

@@ -89,4 +89,26 @@ TEST_CASE("index --out: what does not fit is refused in a sentence") {
     refused(1, "is no segment of an index: it does not end as one", with(search, {"--passage-tokens", "64"}));
 }
 
+TEST_CASE("index --backend xapian: generate and search read a database of Xapian, where the tool has it") {
+    const TemporaryFolder folder;
+    const std::string corpus = write_corpus(folder);
+    const std::string database = (folder.path() / "xapian").string();
+    const Result made = tool({"index", corpus, "--out", database, "--backend", "xapian"});
+    if (made.err.find("this tool was built without it") != std::string::npos) {
+        MESSAGE("skipped: the tool was built without Xapian");
+        return;
+    }
+    CHECK(made.status == 0);
+    const json found = tool_json({"search", "--corpus", "xapian:" + database, "--query", "kernel"});
+    REQUIRE(found["hits"].size() > 0);
+    const json ours = tool_json({"search", "--corpus", corpus, "--query", "kernel"});
+    CHECK(found["hits"][0]["text"] == ours["hits"][0]["text"]);
+    const std::vector<std::string> generate{"generate", "--prompt",     "The kernel of", "--max-tokens",
+                                            "20",       "--ignore-eos", "--corpus"};
+    CHECK(tool_json(with(generate, {"xapian:" + database}))["stats"]["retrievals"] > 0);
+    refused(1, "expected xapian:FOLDER or xapian+tcp://HOST:PORT", with(generate, {"xapian:" + database + ",elsewhere"}));
+    refused(1, "needs all passages or several threads",
+            {"index", "xapian:" + database, "--passages-kv", (folder.path() / "kv").string()});
+}
+
 }  // namespace test_cli_search_index
