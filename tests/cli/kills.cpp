@@ -157,3 +157,38 @@ TEST_CASE("pretrain: killed twenty times, it writes the file of a run that was n
     CHECK((read_file(path("parts.gguf")) == read_file(path("whole.gguf"))));
     CHECK(without_seconds(read_file(path("parts.csv"))) == without_seconds(read_file(path("whole.csv"))));
 }
+
+TEST_CASE("index --out: killed thirty times, it leaves what was committed, and goes on from there") {
+    const TemporaryFolder folder;
+    const std::string index = (folder.path() / "index").string();
+    std::string few, many;
+    for (int d = 0; d < 4000; ++d) {
+        const std::string line =
+            "{\"_id\":\"" + std::to_string(d) + "\",\"text\":\"all of number" + std::to_string(d) + "\"}\n";
+        if (d < 100) few += line;
+        many += line;
+    }
+    REQUIRE(tool({"index", folder.write("few.jsonl", few), "--out", index, "--whole"}).status == 0);
+    const std::vector<std::string> all{"index",  folder.write("many.jsonl", many), "--out", index, "--whole", "--replace",
+                                       "--merge"};
+    const auto start = Clock::now();
+    REQUIRE(tool({"index", folder.write("other.jsonl", many), "--out", (folder.path() / "other").string(), "--whole"}).status ==
+            0);
+    const std::chrono::duration<double> whole = Clock::now() - start;
+    flashback::SplitMix64 random{21};
+    int killed = 0;
+    for (int i = 0; i < 30; ++i) {
+        Process process{all};
+        std::this_thread::sleep_for(whole * random.uniform());
+        killed += process.kill() ? 1 : 0;
+        const auto found = tool_json({"search", "--corpus", index, "--whole", "--query", "all", "--top-k", "1"});
+        CHECK((found["documents"] == 100 || found["documents"] == 4000));
+        CHECK(found["hits"].size() == 1);
+    }
+    MESSAGE(killed, " of 30 were killed before they ended");
+    CHECK(killed >= 10);
+    CHECK(tool_json(all)["documents"] == 4000);
+    std::size_t files = 0;
+    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator{index}) ++files;
+    CHECK(files == 3);  // what killed writers left behind is gone
+}
