@@ -125,6 +125,26 @@ TEST_CASE("Xapian: a server that was started again meanwhile is not missed") {
     CHECK(found_by(retriever, query, 50) == all);
 }
 
+TEST_CASE("Xapian: a shard that was missing stays away when another one dies, though it is back") {
+    if (no_server()) return;
+    const TemporaryFolder folder;
+    const auto shards = write_shards(folder.path(), 3, random_passages(100, 11));
+    auto second = std::make_unique<XapianServer>(shards[1]);
+    XapianServer third{shards[2]};
+    const std::string name = second->name();
+    XapianRetriever partial{{shards[0], name, third.name()}, bytes_as_tokens, {}, {.dead_shard = DeadShard::partial}};
+    second->kill();
+    CHECK(!found_by(partial, query, 50).empty());
+    CHECK(partial.missing_shards().size() == 1);
+    second = std::make_unique<XapianServer>(shards[1], second->port());
+    third.kill();
+    XapianRetriever alone{{shards[0]}, bytes_as_tokens};
+    CHECK(found_by(partial, query, 50) == found_by(alone, query, 50));
+    REQUIRE(partial.missing_shards().size() == 2);
+    CHECK(partial.missing_shards()[0].shard == name);
+    CHECK(partial.missing_shards()[1].shard == third.name());
+}
+
 TEST_CASE("Xapian: if no server is left, a partial result is an error, too") {
     if (no_server()) return;
     const TemporaryFolder folder;
