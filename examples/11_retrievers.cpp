@@ -36,7 +36,7 @@ int main() try {
     const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
     const auto tokenizer = fb::load_tokenizer(file);
     fb::Session session{fb::load_model(file)};
-    const fb::Bm25Index index{flashback_examples::a_few_documents(), tokenizer};
+    const fb::Bm25Index index{flashback_examples::a_few_documents(), fb::codec_of(tokenizer)};
 
     Remote remote{index};
     fb::Watched watched{std::ref(remote)};
@@ -46,7 +46,7 @@ int main() try {
     check(robust.counts().hits == 4 && watched.health().failures == 1, "one query failed, was tried again, and was kept");
 
     // Two ways to score, of which one marks long passages down; and no passage about languages.
-    const fb::Bm25Index strict{flashback_examples::a_few_documents(), tokenizer, {.b = 1}};
+    const fb::Bm25Index strict{flashback_examples::a_few_documents(), fb::codec_of(tokenizer), {.formula = {.b = 1}}};
     fb::Union both{fb::ReciprocalRank{}, std::cref(index), fb::UnionPart{std::cref(strict), {.weight = 0.5, .depth = 20}}};
     fb::Filtered filtered{std::ref(both), [](const fb::Passage& passage) { return passage.id != "language"; }};
     const auto found = filtered.retrieve({.text = "the compiler of a language"}, 3);

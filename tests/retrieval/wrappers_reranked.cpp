@@ -5,6 +5,7 @@
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/cached.hpp"
 #include "flashback/retrieval/reranked.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 
 #include "retrieval/fake_retrievers.hpp"
 #include "support/null_model.hpp"
@@ -239,7 +240,7 @@ TEST_CASE("a decoder's own session can rerank: it keeps what it holds, and the w
     const TokenSpan prompt = TokenSpan{w.text}.first(24);
     std::vector<Document> documents;
     for (const OwnedPassage& passage : w.passages.passages) documents.push_back({passage.id, "", passage.text});
-    const Bm25Index index{documents, w.tokenizer};
+    const Bm25Index index{documents, codec_of(w.tokenizer)};
     Session shared{w.model}, alone{w.model}, apart{w.model};
     Reranked by_itself{std::cref(index), std::ref(shared)}, by_another{std::cref(index), std::ref(apart)};
     Decoder one{shared, by_itself, policies}, two{alone, by_another, policies};
