@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/data/stride_cache.hpp"
+#include "flashback/retrieval/filtered.hpp"
 #include "flashback/retrieval/token_analyzer.hpp"
 #include "flashback/retrieval/tokenizer_codec.hpp"
 #if defined(FLASHBACK_TOOL_ENGLISH)
@@ -42,6 +43,30 @@ void CorpusOption::add_search(CLI::App& command, CLI::Option* needed) {
               ->capture_default_str()}) {
         if (needed != nullptr) option->needs(needed);
     }
+}
+
+void CorpusOption::add_filter(CLI::App& command) {
+    const auto compile = [this](const std::string& pattern) {
+        try {
+            filter_.emplace(pattern, std::regex::ECMAScript | std::regex::optimize);
+            return true;
+        } catch (const std::regex_error&) {
+            return false;
+        }
+    };
+    command
+        .add_option_function<std::string>(
+            "--filter", [](const std::string&) {},
+            "Only passages whose id or title matches this regular expression (ECMAScript)")
+        ->type_name("REGEX")
+        ->check([compile](const std::string& pattern) {
+            return compile(pattern) ? std::string{} : "found '" + fb::printable(pattern) + "', expected a regular expression";
+        });
+}
+
+bool CorpusOption::wants(const fb::Passage& passage) const {
+    const auto matches = [this](std::string_view text) { return std::regex_search(text.begin(), text.end(), *filter_); };
+    return !filter_ || matches(passage.id) || matches(passage.title);
 }
 
 bool CorpusOption::is_index() const {
@@ -103,8 +128,9 @@ fb::AnyRetriever CorpusOption::open_xapian(const fb::Tokenizer& tokenizer) const
 }
 
 fb::AnyRetriever CorpusOption::open_any(const fb::Tokenizer& tokenizer, std::size_t passage_tokens) const {
-    if (is_xapian()) return open_xapian(tokenizer);
-    return fb::AnyRetriever{open(tokenizer, passage_tokens)};
+    fb::AnyRetriever any = is_xapian() ? open_xapian(tokenizer) : fb::AnyRetriever{open(tokenizer, passage_tokens)};
+    if (!filter_) return any;
+    return fb::AnyRetriever{fb::Filtered{std::move(any), [this](const fb::Passage& passage) { return wants(passage); }}};
 }
 
 fb::Bm25Index CorpusOption::open(const fb::Tokenizer& tokenizer, std::size_t passage_tokens, fb::ExecutorRef executor) const {

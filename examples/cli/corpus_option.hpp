@@ -10,6 +10,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <regex>
 #include <string>
 
 namespace cli {
@@ -29,6 +31,11 @@ struct CorpusOption {
     /// Adds --analyzer, --k1 and --b, which make no sense without the option `needed` if there is one.
     void add_search(CLI::App& command, CLI::Option* needed = nullptr);
 
+    /// Adds --filter.
+    void add_filter(CLI::App& command);
+    /// Whether the id or the title of a passage matches --filter, if there is one.
+    bool wants(const flashback::Passage& passage) const;
+
     /// Whether it is an index.
     bool is_index() const;
 
@@ -41,7 +48,7 @@ struct CorpusOption {
     /// Throws    Error{unsupported} if the tool was built without Xapian
     flashback::AnyRetriever open_xapian(const flashback::Tokenizer& tokenizer) const;
 
-    /// What is searched, whatever it is; one thread at a time.
+    /// What is searched, whatever it is, through --filter; one thread at a time.
     flashback::AnyRetriever open_any(const flashback::Tokenizer& tokenizer, std::size_t passage_tokens) const;
 
     /// The passages of an index, or of documents cut with a tokenizer.
@@ -55,6 +62,8 @@ struct CorpusOption {
 
 private:
     void refuse_xapian() const;
+
+    std::optional<std::regex> filter_ = std::nullopt;
 };
 
 }  // namespace cli

@@ -143,7 +143,8 @@ void generate(const GenerateSettings& settings) {
     Engine engine{file, settings.threads, settings.cache, settings.adapter, settings.aside.store()};
     const Markers markers = markers_of(settings.markers, tokenizer, engine.session.adapter());
     const auto policies = policies_of(settings, tokenizer, markers);
-    fb::AnyRetriever index = (closed_book ? CorpusOption{} : settings.corpus).open_any(tokenizer, settings.passage_tokens);
+    const CorpusOption corpus = closed_book ? CorpusOption{} : settings.corpus;
+    fb::AnyRetriever index = corpus.open_any(tokenizer, settings.passage_tokens);
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);

@@ -23,6 +23,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     add_adapter(command, settings.adapter);
     settings.corpus.add_path(command);
     settings.corpus.add_search(command);
+    settings.corpus.add_filter(command);
     settings.prompt.add(command, "prompt", "The text to continue");
 
     choice("--layout", settings.layout, {"aside", "append", "sticky", "prepend", "none"},

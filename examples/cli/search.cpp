@@ -49,12 +49,13 @@ void search_one(const SearchOptions& options) {
     flashback::AnyRetriever xapian;
     std::vector<flashback::Passage> hits;
     if (options.corpus.is_xapian()) {
-        xapian = options.corpus.open_xapian(flashback::load_tokenizer(open_model(options.model)));
+        xapian = options.corpus.open_any(flashback::load_tokenizer(open_model(options.model)), options.passage_tokens);
         const auto found = xapian.retrieve({.tokens = {}, .text = query}, options.top_k);
         hits.assign(found.begin(), found.end());
     } else {
         index = open_index(options);
-        hits = index->retrieve({.tokens = {}, .text = query}, options.top_k);
+        const auto wanted = [&](const flashback::Passage& passage) { return options.corpus.wants(passage); };
+        hits = index->retrieve({.tokens = {}, .text = query}, options.top_k, wanted);
     }
     if (options.json) {
         Json list = Json::array();
@@ -122,6 +123,7 @@ void add_search(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("search", "Search a corpus with BM25");
     options->corpus.add_path(command)->required();
     options->corpus.add_search(command);
+    options->corpus.add_filter(command);
     options->query.add(command, "query", "What to search for");
     auto* queries =
         command.add_option("--queries", options->queries, "Many queries, one {\"_id\",\"text\"} on each line; needs --run")

@@ -70,6 +70,22 @@ TEST_CASE("index --out: documents are added, replaced and removed, and files mer
     CHECK(tool_json(with(search, {"red"}))["hits"].empty());
 }
 
+TEST_CASE("--filter: only passages whose id or title matches") {
+    const TemporaryFolder folder;
+    const std::string corpus =
+        folder.write("c.jsonl", "{\"_id\":\"apple-1\",\"text\":\"red fruit\"}\n{\"_id\":\"plum-1\",\"text\":\"blue fruit\"}\n");
+    const std::vector<std::string> search{"search", "--corpus", corpus, "--query", "fruit"};
+    CHECK(tool_json(search)["hits"].size() == 2);
+    const json found = tool_json(with(search, {"--filter", "^plum"}));
+    REQUIRE(found["hits"].size() == 1);
+    CHECK(found["hits"][0]["id"] == "plum-1");
+    CHECK(tool_json(with(search, {"--filter", "none"}))["hits"].empty());
+    refused(2, "expected a regular expression", with(search, {"--filter", "("}));
+    const json run =
+        tool_json({"generate", "--corpus", corpus, "--filter", "^apple", "--prompt", "The fruit is", "--max-tokens", "4"});
+    for (const json& passage : run["retrieved"]) CHECK(passage["id"] == "apple-1");
+}
+
 TEST_CASE("index --out: what does not fit is refused in a sentence") {
     const TemporaryFolder folder;
     const std::string corpus = write_corpus(folder);
