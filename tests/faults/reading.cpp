@@ -7,6 +7,7 @@
 #include "flashback/format/safetensors_writer.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "flashback/retrieval/tokenizer_codec.hpp"
 #include "support/byte_level_vocabulary.hpp"
 #include "support/faults.hpp"
 #include "support/gguf_bytes.hpp"
