@@ -40,7 +40,6 @@ notice retrieval/analyzer.hpp '#include "flashback/retrieval/english.hpp"' 'the 
 notice data/ranges.hpp '#include <range/v3/all.hpp>' 'expected single headers'
 notice data/text_stream.hpp '#include <range/v3/view/chunk.hpp>' 'data/text_stream.hpp: the umbrella reaches range-v3'
 notice eval/perplexity.hpp '#include "flashback/data/ranges.hpp"' 'data/ranges.hpp: the umbrella reaches range-v3'
-notice train/adamw.hpp '#include <Eigen/Core>' 'no header of the library includes Eigen'
 notice retrieval/bm25.hpp '#include <xapian.h>' 'retrieval may not include Xapian'
 notice policy/query.hpp '#include <xapian.h>' 'policy may not include Xapian'
 notice interop/xapian.hpp '#include "flashback/decoder/decoder.hpp"' 'interop/xapian.hpp (floor 4) includes decoder (floor 4)'

@@ -40,13 +40,12 @@ public:
         return length < table_.size() ? table_[length] : of(static_cast<double>(length));
     }
 
-    /// The largest factor by which a norm of `other` is more than one of these, for lengths up to `most`.
+    /// The largest factor by which a norm of another formula is more than one of these, for lengths up to `most`.
     double excess_of(const Bm25Formula& other, double average, std::uint64_t most) const noexcept {
-        const LengthNorms others{other, average, 0};
         double factor = 1;
         for (const double length : {0.0, static_cast<double>(most)}) {  // a quotient of two lines has its extremes at the ends
             const double mine = std::max(static_cast<double>(of(length)), 1e-9);
-            factor = std::max(factor, static_cast<double>(others.of(length)) / mine);
+            factor = std::max(factor, static_cast<double>(norm_of(other, average, length)) / mine);
         }
         return factor;
     }
@@ -54,9 +53,10 @@ public:
 private:
     static constexpr std::uint64_t most_held = 1 << 16;
 
-    float of(double length) const noexcept {
-        return static_cast<float>(formula_.k1 * std::fma(formula_.b, length / average_, 1 - formula_.b));
+    static float norm_of(const Bm25Formula& formula, double average, double length) noexcept {
+        return static_cast<float>(formula.k1 * std::fma(formula.b, length / average, 1 - formula.b));
     }
+    float of(double length) const noexcept { return norm_of(formula_, average_, length); }
 
     Bm25Formula formula_;
     double average_ = 1;
