@@ -65,7 +65,11 @@ void CorpusOption::add_filter(CLI::App& command) {
 }
 
 bool CorpusOption::wants(const fb::Passage& passage) const {
-    const auto matches = [this](std::string_view text) { return std::regex_search(text.begin(), text.end(), *filter_); };
+    constexpr std::size_t most = 4096;  // std::regex calls itself for every character
+    const auto matches = [this](std::string_view text) {
+        text = text.substr(0, most);
+        return std::regex_search(text.begin(), text.end(), *filter_);
+    };
     return !filter_ || matches(passage.id) || matches(passage.title);
 }
 
@@ -143,9 +147,11 @@ fb::Bm25Index CorpusOption::open(const fb::Tokenizer& tokenizer, std::size_t pas
                 {.formula = formula, .analyzer = terms, .passage_tokens = passage_tokens, .executor = executor}};
     }
     const std::size_t held = fb::read_index_info(path).passage_tokens;
+    if (held == 0)
+        FLASHBACK_THROW(fb::ErrorCode::contract, "the index '", path,
+                        "' has whole documents, expected passages: only search --whole reads it");
     if (held != passage_tokens) {
-        FLASHBACK_THROW(fb::ErrorCode::contract, "the passages of the index '", path, "' have ",
-                        held == 0 ? std::string{"whole documents"} : "at most " + std::to_string(held) + " tokens", ", but ",
+        FLASHBACK_THROW(fb::ErrorCode::contract, "the passages of the index '", path, "' have at most ", held, " tokens, but ",
                         passage_tokens, " were asked for with --passage-tokens");
     }
     return fb::Bm25Index::open(path, {.formula = formula, .analyzer = terms, .codec = codec, .executor = executor});
@@ -154,7 +160,12 @@ fb::Bm25Index CorpusOption::open(const fb::Tokenizer& tokenizer, std::size_t pas
 fb::Bm25Index CorpusOption::open_whole() const {
     refuse_xapian();
     const fb::AnyAnalyzer terms = make_analyzer(nullptr);
-    if (is_index()) return fb::Bm25Index::open(path, {.formula = formula, .analyzer = terms});
+    if (is_index()) {
+        if (fb::read_index_info(path).passage_tokens != 0)
+            FLASHBACK_THROW(fb::ErrorCode::contract, "the index '", path,
+                            "' has passages, expected whole documents for --whole");
+        return fb::Bm25Index::open(path, {.formula = formula, .analyzer = terms});
+    }
     return fb::Bm25Index{open_corpus(path).documents, {.formula = formula, .analyzer = terms}};
 }
 

@@ -77,11 +77,12 @@ void search_one(const SearchOptions& options) {
 }
 
 /// The ids of the best documents for a query, each ranked by its best passage.
-std::vector<std::pair<std::string_view, double>> best_documents(const flashback::Bm25Index& index, std::string_view query,
-                                                                std::size_t k) {
+std::vector<std::pair<std::string_view, double>> best_documents(const CorpusOption& corpus, const flashback::Bm25Index& index,
+                                                                std::string_view query, std::size_t k) {
     std::vector<std::pair<std::string_view, double>> best;
     std::unordered_set<std::string_view> seen;
-    for (const auto& hit : index.search(query, index.size())) {
+    const auto wanted = [&](const flashback::Passage& passage) { return corpus.wants(passage); };
+    for (const auto& hit : index.search(query, index.size(), wanted)) {
         if (best.size() == k) break;
         const std::string_view document = index.document_of(hit.passage);
         if (seen.insert(document).second) best.emplace_back(document, hit.score);
@@ -101,7 +102,7 @@ void write_run(const SearchOptions& options) {
     flashback::TrecRun run;
     for (const flashback::Document& query : queries.documents) {
         auto& ranking = run.rankings[query.id];
-        for (const auto& [id, score] : best_documents(index, query.text, options.top_k))
+        for (const auto& [id, score] : best_documents(options.corpus, index, query.text, options.top_k))
             ranking.push_back({std::string{id}, score});
     }
     flashback::write_run(options.run_file, run);

@@ -68,6 +68,7 @@ TEST_CASE("index --out: documents are added, replaced and removed, and files mer
     CHECK(merged["segments"] == 1);
     CHECK(merged["documents"] == 1);
     CHECK(tool_json(with(search, {"red"}))["hits"].empty());
+    refused(1, "has whole documents, expected passages", {"search", "--corpus", index, "--query", "red"});
 }
 
 TEST_CASE("--filter: only passages whose id or title matches") {
@@ -97,6 +98,7 @@ TEST_CASE("index --out: what does not fit is refused in a sentence") {
     refused(1, "have at most 64 tokens, but 128 were asked for with --passage-tokens", search);
     refused(1, "was made with the analyzer 'words', but it is used with 'tokens",
             with(search, {"--passage-tokens", "64", "--analyzer", "tokens"}));
+    refused(1, "has passages, expected whole documents for --whole", with(search, {"--whole"}));
     refused(2, "--k1", with(search, {"--k1", "1e45"}));
     CHECK(tool(with(search, {"--passage-tokens", "64"})).status == 0);
     for (const auto& entry : std::filesystem::directory_iterator{index}) {

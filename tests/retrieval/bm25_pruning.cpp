@@ -63,6 +63,26 @@ TEST_CASE("The best k are the first k of all, to the bit, in one segment or seve
     }
 }
 
+TEST_CASE("A word that says nothing of how often gives equal scores, and the least id is found in the last window") {
+    for (const double weight_of : {1.0, 3.0, 7.0, 11.0, 13.0}) {
+        std::vector<Document> documents;
+        for (int d = 0; d < 20000; ++d) {
+            const bool has = d % 900 == 17;
+            std::string text = has ? "rare" : "other";
+            for (int i = 0; has && i < d % 12; ++i) text += " rare";
+            for (int i = 0; i < static_cast<int>(weight_of); ++i) text += " w" + std::to_string(d % (7 + i));
+            documents.push_back({std::to_string(99999 - d), "", std::move(text)});
+        }
+        const Bm25Index index{documents, {.formula = {0, 0}}};
+        for (const std::string query : {"rare", "rare w1", "rare rare w2 w3"}) {
+            const auto all = index.search(query, documents.size());
+            for (const std::size_t k : {1u, 2u, 5u}) CHECK(same(index.search(query, k), all, k));
+        }
+        const auto hits = index.search("rare", 100);
+        for (const auto& hit : hits) CHECK(hit.score == hits[0].score);
+    }
+}
+
 TEST_CASE("Passages that are not wanted make room for others") {
     const auto documents = zipf_documents(20000, 4);
     const Bm25Index index{documents};

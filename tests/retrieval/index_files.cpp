@@ -11,7 +11,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -121,6 +123,32 @@ TEST_CASE("An index in files answers as one in memory, written at once, in batch
     CHECK(alike(Bm25Index::open(folder.path() / "commits", {.verify = true}), memory));
 }
 
+TEST_CASE("A formula or an average other than when the index was made leaves nothing out, in many windows") {
+    const auto documents = some_documents(20000, 11);
+    const TemporaryFolder folder;
+    write_all(folder.path() / "index", {documents.begin(), documents.begin() + 14000});
+    std::vector<Document> rest(documents.begin() + 14000, documents.end());
+    for (Document& document : rest) document.text += document.text + document.text + document.text;  // a longer average
+    write_all(folder.path() / "index", rest);
+    SplitMix64 random{13};
+    for (const Bm25Formula formula :
+         {Bm25Formula{}, Bm25Formula{0, 0}, Bm25Formula{1000, 1}, Bm25Formula{2, 1}, Bm25Formula{0.1, 0}}) {
+        const Bm25Index index = Bm25Index::open(folder.path() / "index", {.formula = formula});
+        for (int i = 0; i < 6; ++i) {
+            const std::string query = some_text(random, 1 + random.below(20));
+            const auto all = index.search(query, documents.size());
+            for (const std::size_t k : {1u, 7u, 100u}) {
+                const auto found = index.search(query, k);
+                REQUIRE(found.size() == std::min(k, all.size()));
+                for (std::size_t j = 0; j < found.size(); ++j) {
+                    CHECK(found[j].passage == all[j].passage);
+                    CHECK(found[j].score == all[j].score);
+                }
+            }
+        }
+    }
+}
+
 TEST_CASE("Passages come back with ids, titles, texts and tokens") {
     auto documents = some_documents(60, 2);
     documents.push_back({"doc7#1", "", "an id that looks like a passage"});
@@ -199,10 +227,58 @@ TEST_CASE("What is not committed is not there, and files that nobody names go") 
     }
     CHECK(found_by(Bm25Index::open(path), "unheard", 5).empty());
     folder.write("index/77.segment.part0", "a writer was killed");
+    for (const char* name : {"2024.segments.csv", "7.gone.txt", "index.partial", "segment"})
+        folder.write("index/" + std::string{name}, "somebody else's");
     IndexWriter{path};
     std::size_t files = 0;
     for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator{path}) ++files;
-    CHECK(files == 3);  // index, lock, one segment
+    CHECK(files == 3 + 4);  // index, lock, one segment; what is not ours stays
+}
+
+TEST_CASE("After a failure a writer is of no use, and the index is as it was") {
+    const auto documents = some_documents(50, 8);
+    const TemporaryFolder folder;
+    const auto path = folder.path() / "index";
+    write_all(path, documents);
+    bool fails = false;
+    struct Failing {
+        const bool* fails;
+        void analyze(std::string_view text, FunctionRef<void(std::string_view)> on_term) const {
+            if (*fails) throw std::runtime_error("no terms today");
+            WordAnalyzer{}.analyze(text, on_term);
+        }
+        static std::string_view name() { return "words"; }
+    };
+    IndexWriter writer{path, {.analyzer = Failing{&fails}}};
+    writer.add({"more", "", "unheard of"});
+    fails = true;
+    CHECK_THROWS_AS(writer.commit(), std::runtime_error);
+    fails = false;
+    for (const auto& again :
+         {std::function<void()>{[&] { writer.commit(); }}, {[&] { writer.merge(); }}, {[&] { writer.remove("x"); }}, {[&] {
+              writer.add({"y", "", ""});
+          }}})
+        check_error(ErrorCode::contract, "failed before; destroy it and make another", again);
+    CHECK(alike(Bm25Index::open(path, {.verify = true}), Bm25Index{documents}, 5));
+}
+
+TEST_CASE("A damaged file is not merged into a new one, nor taken for another, and other documents give another fingerprint") {
+    const TemporaryFolder folder;
+    const auto path = folder.path() / "index";
+    write_all(path, some_documents(20, 9));
+    write_all(folder.path() / "other", some_documents(20, 10));
+    CHECK(read_index_info(path).fingerprint != read_index_info(folder.path() / "other").fingerprint);
+    const std::string whole = file_bytes(path / "1.segment");
+    write_byte(path / "1.segment", 40, static_cast<char>(whole[40] ^ 1));  // a text
+    {
+        IndexWriter writer{path};
+        CHECK(writer.remove(some_documents(1, 9)[0].id));
+        check_error(ErrorCode::format, "is damaged: section 0", [&] { writer.merge(); });
+    }
+    folder.write("index/1.segment", file_bytes(folder.path() / "other" / "1.segment"));
+    check_error(ErrorCode::format, "is not the file of this index", [&] { Bm25Index::open(path); });
+    folder.write("index/1.segment", whole);
+    CHECK(Bm25Index::open(path, {.verify = true}).size() == 20);
 }
 
 TEST_CASE("Another analyzer, codec, passage length or formula is refused in a sentence") {
@@ -260,6 +336,7 @@ TEST_CASE("hostile 48: every byte of a small index that changes is noticed, and 
             try {  // without `verify`: an answer or a sentence
                 const Bm25Index index = Bm25Index::open(path);
                 static_cast<void>(found_by(index, query, 10));
+                static_cast<void>(found_by(index, query, 2));  // pruned
                 static_cast<void>(index.search("all", 150));
             } catch (const Error& error) {
                 CHECK(error.code() != ErrorCode::engine);

@@ -55,7 +55,7 @@ struct IndexInfo {
 };
 
 /// Reads what an index says of itself.
-/// Throws    Error{io} if there is none; Error{format} if it is damaged
+/// Throws    Error{io} if there is none; Error{format} if it is damaged; Error{unsupported} for another version
 IndexInfo read_index_info(const std::filesystem::path& folder);
 
 /// An index over passages that scores a query q against a passage d as
@@ -80,7 +80,7 @@ public:
     /// Opens an index that IndexWriter has written. What it reads stays as it is, whatever writers do meanwhile.
     /// Throws    Error{io} if there is none, or its files cannot be read; Error{format} if a file is damaged; Error{contract} for another
     ///           analyzer or codec than it was made with, or a formula out of range
-    /// Cost      maps the files, and reads their ends; with `verify` all of them
+    /// Cost      maps the files, and reads their ends and what was removed; with `verify` all of them
     static Bm25Index open(const std::filesystem::path& folder, const OpenIndexOptions& options = {});
 
     /// Number of passages, without those of documents that were removed.

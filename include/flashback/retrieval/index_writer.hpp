@@ -24,7 +24,8 @@ struct IndexWriterOptions {
     AnyAnalyzer analyzer = {};
     std::optional<Codec> codec = std::nullopt;  ///< what documents are cut with; without one they stay whole
     std::size_t passage_tokens = 128;           ///< the most tokens of a passage
-    Bm25Formula formula = {};                   ///< what searches are expected to use; others are slower, not wrong
+    Bm25Formula formula =
+        {};  ///< what searches are expected to use; others are slower, not wrong. An index that is there keeps its own
     std::size_t batch_bytes = std::size_t{1}
                               << 26;  ///< text that is held before it becomes segments; memory for about six times as much
     ExecutorRef executor = {};        ///< where segments are built
@@ -43,26 +44,28 @@ public:
     ~IndexWriter();
 
     /// Adds a document. Readers see it after the next `commit`.
-    /// Throws    Error{corpus} if a document with this id is there; what analyzer and codec throw, Error{io}. What `commit` would write is then
-    ///           in doubt: destroy the writer, and nothing has changed
+    /// Throws    Error{corpus} if a document with this id is there, and nothing has changed; what analyzer and codec throw, Error{io}, and
+    ///           Error{contract} for 2^32 passages at once or terms of more than 65,535 bytes: then the index is as it was, and the
+    ///           writer is of no use any more: all that it is asked for throws Error{contract}
     /// Cost      little, but once in `batch_bytes` the segments of the batch are built and written
     void add(Document document);
 
     /// Removes a document, and says whether there was one. Its passages are skipped from the next `commit` on, and leave the files when
     /// their segment is merged; until then they count in the statistics of terms.
+    /// Throws    Error{contract} after a failure
     bool remove(std::string_view id);
 
     /// Makes what was added and removed visible, all at once. What was added since the last commit becomes one segment.
-    /// Throws    Error{io}; then the index is as it was
+    /// Throws    as `add`
     /// Cost      writes what was added, twice if it took several batches
     void commit();
 
     /// Makes one segment of all, without documents that were removed. Readers see it at once.
-    /// Throws    as `commit`
-    /// Cost      reads and writes the whole index
+    /// Throws    as `add`; Error{format} if a file is damaged: it is verified first
+    /// Cost      reads the whole index twice and writes it
     void merge();
 
-    /// Documents in the index, what was added since the last commit included.
+    /// Documents in the index, what was added since the last commit included. One without text counts until it is written.
     std::size_t documents() const noexcept;
 
 private:

@@ -70,6 +70,7 @@ struct Bm25Parts {
             gone_documents += its.deletions.count();
             for (std::size_t d = 0; its.deletions.any() && d < its.segment.documents(); ++d)
                 gone_passages += its.deletions.has(d) ? its.segment.document(d).passages : 0;
+            if (gone_passages > first_passage.back()) damaged_index("its documents have more passages than there are");
             total += its.segment.footer().total_length;
             most = std::max(most, its.segment.footer().most_length);
         }

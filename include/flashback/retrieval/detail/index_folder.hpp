@@ -7,8 +7,8 @@
 ///     passages 128 of 1234567890123456789      at most so many tokens, cut by the codec with this fingerprint; or: whole 0 of 0
 ///     formula 0.9 0.4
 ///     next 8                                   the number of the next file
-///     segment 3 without 5                      3.segment, and 5.gone: the documents of it that were removed; 0 if none was
-///     segment 7 without 0
+///     segment 3 123 without 5 456              3.segment and the checksum of its end; 5.gone, the documents of it that were removed, and
+///     segment 7 789 without 0 0                its checksum; 0 if none was
 ///     sum 123456789                            the checksum of the lines in front of it
 ///
 /// It is replaced as a whole. A file that it does not name is of a writer that was stopped, or of an index that somebody still reads.
@@ -38,7 +38,8 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 
 struct IndexManifest {
     struct Segment {
-        std::uint64_t number, gone;
+        std::uint64_t number, sum;
+        std::uint64_t gone, gone_sum;
     };
     std::string analyzer = {};
     std::size_t passage_tokens = 0;  // 0: whole documents
@@ -72,8 +73,10 @@ inline std::string manifest_text(const IndexManifest& manifest) {
                        std::to_string(manifest.passage_tokens) + " of " + std::to_string(manifest.codec) + "\nformula " +
                        shortest(manifest.formula.k1) + ' ' + shortest(manifest.formula.b) + "\nnext " +
                        std::to_string(manifest.next) + '\n';
-    for (const auto& [number, gone] : manifest.segments)
-        text += "segment " + std::to_string(number) + " without " + std::to_string(gone) + '\n';
+    for (const IndexManifest::Segment& its : manifest.segments) {
+        text += "segment " + std::to_string(its.number) + ' ' + std::to_string(its.sum) + " without " +
+                std::to_string(its.gone) + ' ' + std::to_string(its.gone_sum) + '\n';
+    }
     return text + "sum " + std::to_string(text_sum(text)) + '\n';
 }
 
@@ -136,9 +139,14 @@ inline IndexManifest parse_manifest(std::string_view text, const std::string& na
     in.expect("\n");
     while (in.starts_with("segment ")) {
         in.expect("segment ");
-        const auto number = in.number<std::uint64_t>();
+        IndexManifest::Segment& its = manifest.segments.emplace_back();
+        its.number = in.number<std::uint64_t>();
+        in.expect(" ");
+        its.sum = in.number<std::uint64_t>();
         in.expect(" without ");
-        manifest.segments.push_back({number, in.number<std::uint64_t>()});
+        its.gone = in.number<std::uint64_t>();
+        in.expect(" ");
+        its.gone_sum = in.number<std::uint64_t>();
         in.expect("\n");
     }
     const std::uint64_t sum = text_sum(text.substr(0, text.size() - in.left()));
@@ -169,25 +177,29 @@ inline std::string gone_text(const Deletions& deletions, std::size_t documents) 
     for (std::size_t d = 0; d < documents; ++d) {
         if (deletions.has(d)) text += std::to_string(d) + '\n';
     }
-    return text + "sum " + std::to_string(text_sum(text)) + '\n';
+    return text;
 }
 
-inline void read_gone(const std::filesystem::path& path, HeldSegment& segment) {
+inline void read_gone(const std::filesystem::path& path, std::uint64_t expected, HeldSegment& segment) {
     const MappedFile file{path, FileAccess::copy};
     const std::string name = path.string();
     ManifestReader in{file.text(), name};
+    if (text_sum(file.text()) != expected) in.refuse("another checksum");
     in.expect("flashback removed documents 1\n");
-    while (!in.at_end() && !in.starts_with("sum ")) {
+    while (!in.at_end()) {
         const auto document = in.number<std::size_t>();
         if (document >= segment.segment.documents()) in.refuse("documents of its segment only");
         segment.deletions.add(document);
         in.expect("\n");
     }
-    const std::uint64_t sum = text_sum(file.text().substr(0, file.text().size() - in.left()));
-    in.expect("sum ");
-    if (in.number<std::uint64_t>() != sum) in.refuse("another checksum");
-    in.expect("\n");
-    if (!in.at_end()) in.refuse("no more after the checksum");
+}
+
+/// Refuses another file than the one that was named, and reads which documents of it are gone.
+inline void check_segment(const std::filesystem::path& folder, const IndexManifest::Segment& its, HeldSegment& held) {
+    if (held.segment.footer().checksum != its.sum)
+        FLASHBACK_THROW(ErrorCode::format, "'", held.name,
+                        "' is damaged, or is not the file of this index: its end has another checksum");
+    if (its.gone != 0) read_gone(gone_file(folder, its.gone), its.gone_sum, held);
 }
 
 /// Opens what a manifest names.
@@ -196,7 +208,7 @@ inline void open_segments(const std::filesystem::path& folder, const IndexManife
     for (const IndexManifest::Segment& its : manifest.segments) {
         const std::filesystem::path path = segment_file(folder, its.number);
         held.emplace_back(MappedFile{path, access}, path.string());
-        if (its.gone != 0) read_gone(gone_file(folder, its.gone), held.back());
+        check_segment(folder, its, held.back());
     }
 }
 

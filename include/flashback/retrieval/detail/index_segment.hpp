@@ -80,7 +80,9 @@ public:
     /// A term by its bytes, or null.
     const TermEntry* find(std::string_view word_sought) const {
         const auto it = std::ranges::lower_bound(terms_, word_sought, {}, [&](const TermEntry& term) { return word(term); });
-        return it != terms_.end() && word(*it) == word_sought ? &*it : nullptr;
+        if (it == terms_.end() || word(*it) != word_sought) return nullptr;
+        static_cast<void>(blocks(*it));  // refuses a damaged count
+        return &*it;
     }
 
     /// Document by number.
@@ -122,6 +124,7 @@ public:
 
     /// The full blocks of a term. The rest of its postings, less than a block, has no entry.
     std::span<const PostingBlockEntry> blocks(const TermEntry& term) const {
+        if (term.count == 0 || term.count > passages_.size()) damaged_index("a term has more postings than there are passages");
         const std::size_t count = term.count / block_postings;
         if (term.first_block > blocks_.size() || count > blocks_.size() - term.first_block)
             damaged_index("a term has blocks that are not there");
@@ -141,7 +144,9 @@ public:
     /// Decodes the counts of a full block.
     void read_counts(const TermEntry& term, const PostingBlockEntry& entry, PostingBlock& out) const {
         unpack(block_bytes(term, entry) + packed_bytes(entry.gap_bits), entry.count_bits, out.counts);
-        for (std::uint32_t& count : out.counts) ++count;
+        for (std::uint32_t& count : out.counts) {
+            if (++count == 0) damaged_index("a passage has a term too often");
+        }
     }
     /// Decodes what is left behind the full blocks.
     void read_rest(const TermEntry& term, std::span<const PostingBlockEntry> its, PostingBlock& out) const {
@@ -160,6 +165,7 @@ public:
             if (next >= passages_.size()) damaged_index("a posting names a passage that is not there");
             out.passages[i] = static_cast<std::uint32_t>(next++);
             out.counts[i] = take_varint(postings) + 1;
+            if (out.counts[i] == 0) damaged_index("a passage has a term too often");
         }
     }
 

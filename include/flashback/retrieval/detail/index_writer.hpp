@@ -11,6 +11,7 @@
 #include "flashback/retrieval/detail/open_index.hpp"
 #include "flashback/retrieval/index_writer.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -18,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -46,18 +48,23 @@ public:
     }
 
     void add(Document document) {
+        check_whole();
         if (pending_ids_.contains(document.id) || find(document.id).segment != nullptr) {
             FLASHBACK_THROW(ErrorCode::corpus, "the index '", folder_.string(), "' has a document with the id '",
                             printable(document.id), "' already; remove it first to replace it");
         }
-        pending_bytes_ += document.text.size() + sizeof(Document);
-        pending_ids_.insert(document.id);
+        pending_bytes_ += bytes_of(document);
+        pending_ids_.emplace(document.id, pending_.size());
         pending_.push_back(std::move(document));
         if (pending_bytes_ >= options_.batch_bytes) flush();
     }
 
     bool remove(std::string_view id) {
-        if (pending_ids_.contains(std::string{id})) flush();
+        check_whole();
+        if (const auto pending = pending_ids_.find(std::string{id}); pending != pending_ids_.end()) {
+            forget(pending);
+            return true;
+        }
         const Place place = find(id);
         if (place.segment == nullptr) return false;
         place.segment->held.deletions.add(place.document);
@@ -66,14 +73,14 @@ public:
     }
 
     void commit() {
+        check_whole();
         flush();
-        std::size_t fresh = 0;
-        for (const Segment& its : segments_) fresh += its.fresh ? 1 : 0;
-        if (fresh > 1) merge_from(segments_.size() - fresh);
+        if (fresh() > 1) merge_from(segments_.size() - fresh());
         publish();
     }
 
     void merge() {
+        check_whole();
         flush();
         bool gone = false;
         for (const Segment& its : segments_) gone = gone || its.held.deletions.any();
@@ -92,11 +99,25 @@ private:
         HeldSegment held;
         std::uint64_t number;
         std::uint64_t gone;
+        std::uint64_t gone_sum;
         bool fresh;            // the manifest does not name it yet
         bool changed = false;  // documents were removed that no file says
 
-        Segment(const std::filesystem::path& path, std::uint64_t its_number, std::uint64_t its_gone, bool is_fresh)
-            : held(MappedFile{path}, path.string()), number(its_number), gone(its_gone), fresh(is_fresh) {}
+        Segment(const std::filesystem::path& path, const IndexManifest::Segment& its, bool is_fresh)
+            : held(MappedFile{path}, path.string()),
+              number(its.number),
+              gone(its.gone),
+              gone_sum(its.gone_sum),
+              fresh(is_fresh) {}
+    };
+    /// While files are written, what is in memory and what is on the disk may differ: if that fails, nothing goes on from there.
+    class Attempt {
+    public:
+        explicit Attempt(bool& broken) : broken_(&broken) { broken = true; }
+        void succeeded() const { *broken_ = false; }
+
+    private:
+        bool* broken_;
     };
     struct Place {
         Segment* segment = nullptr;
@@ -120,8 +141,8 @@ private:
                             manifest_.passage_tokens, " tokens (0: whole documents), but ", tokens, " were asked for");
         }
         for (const IndexManifest::Segment& its : manifest_.segments) {
-            segments_.emplace_back(segment_file(folder_, its.number), its.number, its.gone, false);
-            if (its.gone != 0) read_gone(gone_file(folder_, its.gone), segments_.back().held);
+            segments_.emplace_back(segment_file(folder_, its.number), its, false);
+            check_segment(folder_, its, segments_.back().held);
         }
     }
 
@@ -133,9 +154,32 @@ private:
         return {};
     }
 
+    void check_whole() const {
+        FLASHBACK_ASSERT(!broken_, "a writer of the index '", folder_.string(),
+                         "' failed before; destroy it and make another, which goes on from the last commit");
+    }
+
+    std::size_t fresh() const {
+        return static_cast<std::size_t>(std::ranges::count_if(segments_, [](const Segment& its) { return its.fresh; }));
+    }
+
+    /// Drops a document that is pending; the last one takes its place.
+    void forget(std::unordered_map<std::string, std::size_t>::iterator pending) {
+        const std::size_t place = pending->second;
+        pending_bytes_ -= bytes_of(pending_[place]);
+        pending_ids_.erase(pending);
+        if (place + 1 < pending_.size()) {
+            pending_[place] = std::move(pending_.back());
+            pending_ids_[pending_[place].id] = place;
+        }
+        pending_.pop_back();
+    }
+    static std::size_t bytes_of(const Document& document) { return document.text.size() + sizeof(Document); }
+
     /// Makes segments of what is pending.
     void flush() {
         if (pending_.empty()) return;
+        const Attempt attempt{broken_};
         const SegmentRecipe recipe{&options_.analyzer, options_.codec ? &*options_.codec : nullptr, options_.passage_tokens,
                                    manifest_.formula};
         const std::vector<Document> documents = std::exchange(pending_, {});
@@ -146,14 +190,21 @@ private:
             AtomicFile file{segment_file(folder_, number)};
             file.write(std::span<const std::byte>{bytes});
             file.finish();
-            segments_.emplace_back(segment_file(folder_, number), number, 0, true);
+            segments_.emplace_back(segment_file(folder_, number), IndexManifest::Segment{number, 0, 0, 0}, true);
         }
+        if (fresh() >= most_fresh) merge_from(segments_.size() - fresh());
+        attempt.succeeded();
     }
 
     /// Makes one of the segments from a number on.
     void merge_from(std::size_t first) {
+        const Attempt attempt{broken_};
         std::vector<LiveSegment> live;
-        for (std::size_t i = first; i < segments_.size(); ++i) live.push_back(segments_[i].held.live());
+        for (std::size_t i = first; i < segments_.size(); ++i) {
+            live.push_back(segments_[i].held.live());
+            // Else the checksums of the new segment would vouch for bytes that were damaged before.
+            if (!segments_[i].fresh) segments_[i].held.segment.verify(segments_[i].held.name);
+        }
         const std::uint64_t number = manifest_.next++;
         {
             AtomicFile file{segment_file(folder_, number)};
@@ -169,25 +220,30 @@ private:
             file.finish();
         }
         while (segments_.size() > first) segments_.pop_back();
-        segments_.emplace_back(segment_file(folder_, number), number, 0, true);
+        segments_.emplace_back(segment_file(folder_, number), IndexManifest::Segment{number, 0, 0, 0}, true);
+        attempt.succeeded();
     }
 
     /// Lets the manifest name what there is.
     void publish() {
+        const Attempt attempt{broken_};
         manifest_.segments.clear();
         for (Segment& its : segments_) {
             if (std::exchange(its.changed, false)) {
+                const std::string text = gone_text(its.held.deletions, its.held.segment.documents());
                 its.gone = manifest_.next++;
+                its.gone_sum = text_sum(text);
                 AtomicFile file{gone_file(folder_, its.gone)};
-                file.write(gone_text(its.held.deletions, its.held.segment.documents()));
+                file.write(text);
                 file.finish();
             }
-            manifest_.segments.push_back({its.number, its.gone});
+            manifest_.segments.push_back({its.number, its.held.segment.footer().checksum, its.gone, its.gone_sum});
         }
         AtomicFile file{manifest_file(folder_)};
         file.write(manifest_text(manifest_));
         file.finish();
         for (Segment& its : segments_) its.fresh = false;
+        attempt.succeeded();
         remove_unnamed();
     }
 
@@ -199,16 +255,38 @@ private:
             named.insert(gone_file({}, its.gone).string());
         }
         std::error_code unknown;
-        for (const auto& entry : std::filesystem::directory_iterator{folder_, unknown}) {
-            const std::string name = entry.path().filename().string();
-            const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
-            const std::string_view rest = std::string_view{name}.substr(digits);
-            const bool ours =
-                (digits > 0 && (rest.starts_with(".segment") || rest.starts_with(".gone"))) || name.starts_with("index.part");
-            if (ours && !named.contains(name)) std::filesystem::remove(entry.path(), unknown);
+        for (std::filesystem::directory_iterator entry{folder_, unknown}, end; !unknown && entry != end;
+             entry.increment(unknown)) {
+            const std::string name = entry->path().filename().string();
+            std::error_code ignored;  // what cannot be removed now is removed the next time
+            if (is_of_index(name) && !named.contains(name)) std::filesystem::remove(entry->path(), ignored);
         }
     }
 
+    /// Whether a name is that of a segment, of removed documents, or of a file that was never finished.
+    static bool is_of_index(std::string_view name) {
+        const auto digits = [](std::string_view& text) {
+            const std::size_t count = std::min(text.find_first_not_of("0123456789"), text.size());
+            text.remove_prefix(count);
+            return count > 0;
+        };
+        if (name.starts_with("index.part")) {
+            name.remove_prefix(std::string_view{"index.part"}.size());
+            return digits(name) && name.empty();
+        }
+        if (!digits(name)) return false;
+        for (const std::string_view ending : {".segment", ".gone"}) {
+            if (!name.starts_with(ending)) continue;
+            name.remove_prefix(ending.size());
+            if (name.empty()) return true;
+            if (!name.starts_with(".part")) return false;
+            name.remove_prefix(std::string_view{".part"}.size());
+            return digits(name) && name.empty();
+        }
+        return false;
+    }
+
+    static constexpr std::size_t most_fresh = 64;  // the system maps some ten thousand files at most
     static constexpr std::size_t buffered_bytes = std::size_t{1} << 20;
 
     std::filesystem::path folder_;
@@ -217,8 +295,9 @@ private:
     IndexManifest manifest_;
     std::deque<Segment> segments_;
     std::vector<Document> pending_;
-    std::unordered_set<std::string> pending_ids_;
+    std::unordered_map<std::string, std::size_t> pending_ids_;  // and their places
     std::size_t pending_bytes_ = 0;
+    bool broken_ = false;
 };
 
 }  // namespace detail

@@ -60,9 +60,9 @@ public:
     }
 
     void run(TopPassages& top) {
-        const auto passages = static_cast<std::uint32_t>(query_.segment->passages());
-        for (std::uint32_t begin = 0; begin < passages; begin += window)
-            window_at(begin, std::min(window, passages - begin) + begin, top);
+        const std::uint64_t passages = query_.segment->passages();
+        for (std::uint64_t begin = 0; begin < passages; begin += window)
+            window_at(static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(std::min(begin + window, passages)), top);
     }
 
 private:

@@ -29,6 +29,7 @@ public:
         const std::size_t first = occurrences_.size();
         std::uint32_t length = 0;
         each_term([&](std::string_view word) {
+            if (word.empty()) return;
             ++length;
             const std::uint32_t term = terms_.add(word);
             if (term == newest_.size()) newest_.push_back(none);

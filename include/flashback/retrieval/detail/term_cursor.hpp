@@ -12,10 +12,11 @@
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
-/// What a posting adds to the score of its passage, in units of the query; at least 1, so that a passage with a term is found.
+/// What a posting adds to the score of its passage, in units of the query; at least 1, so that a passage with a term is found. It is never more
+/// than the weight, and there is no sum that a compiler could fuse with the product.
 inline std::uint32_t contribution(float weight, std::uint32_t count, float norm) noexcept {
     const auto tf = static_cast<float>(count);
-    return std::max(1u, static_cast<std::uint32_t>(weight * tf / (tf + norm) + 0.5f));
+    return std::max(1u, static_cast<std::uint32_t>(weight * (tf / (tf + norm))));
 }
 
 /// Goes through the postings of a term, forwards only.
@@ -29,7 +30,7 @@ public:
           blocks_(segment.blocks(term)),
           norms_(&norms),
           weight_(weight),
-          units_per_step_(static_cast<double>(weight) * excess / impact_steps) {
+          units_per_step_(static_cast<double>(weight) * excess * rounding / impact_steps) {
         segment.read_rest(term, blocks_, rest_);
     }
 
@@ -100,6 +101,8 @@ private:
     const TermEntry* term_;
     std::span<const PostingBlockEntry> blocks_;
     const LengthNorms* norms_;
+    /// More than a contribution, and the norms of another formula, can gain by being rounded to float.
+    static constexpr double rounding = 1 + 1e-6;
     float weight_;
     double units_per_step_;
     std::size_t next_ = 0;  // the first block that may matter
