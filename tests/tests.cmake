@@ -84,5 +84,5 @@ set_tests_properties(train_notices_a_broken_derivative PROPERTIES PASS_REGULAR_E
 
 # Memory and files that fail on purpose.
 # The sanitizers have functions of their own for files: under them only allocations can fail, as in kv_operations.
-flashback_add_test(faults LABEL release SOURCES faults/blocks.cpp faults/dense.cpp faults/folders.cpp faults/kills.cpp faults/reading.cpp faults/models.cpp faults/sessions.cpp APART support/faults.cpp)
+flashback_add_test(faults LABEL release SOURCES faults/blocks.cpp faults/dense.cpp faults/folders.cpp faults/index.cpp faults/kills.cpp faults/reading.cpp faults/models.cpp faults/sessions.cpp APART support/faults.cpp)
 flashback_add_test(faults_training LABEL release SOURCES faults/training.cpp APART support/faults.cpp)

@@ -4,44 +4,19 @@
 #include "flashback/format/peft.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/model/fingerprint.hpp"
-#include "support/faults.hpp"
+#include "support/killed_at.hpp"
 #include "support/random_adapter.hpp"
 #include "support/random_model.hpp"
 #include "support/temporary_folder.hpp"
 
-#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 
 #include <doctest/doctest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 using namespace flashback;
-
-namespace {
-
-/// Does `work` in a process that is killed at its n-th call on a file.
-/// Shape     whether it was; false: it came to its end before
-template <class Work>
-bool killed_at(std::size_t n, const Work& work) {
-    const ::pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        flashback_test::arm(flashback_test::Fault::killed, n);
-        work();
-        ::_exit(0);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    REQUIRE((killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0)));
-    return killed;
-}
-
-}  // namespace
 
 TEST_CASE("faults: an adapter whose saving is killed is the old one, the new one, or refused by name") {
     const auto model = flashback_test::random_model(
@@ -54,7 +29,7 @@ TEST_CASE("faults: an adapter whose saving is killed is the old one, the new one
         CAPTURE(n);
         const flashback_test::TemporaryFolder folder;
         save_adapter(before, model->config, folder.path());
-        const bool killed = killed_at(n, [&] { save_adapter(after, model->config, folder.path()); });
+        const bool killed = flashback_test::killed_at(n, [&] { save_adapter(after, model->config, folder.path()); });
         try {
             const std::uint64_t found = fingerprint(load_adapter(folder.path(), *model));
             old += found == fingerprint(before);

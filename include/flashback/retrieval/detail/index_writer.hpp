@@ -3,6 +3,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/format/atomic_file.hpp"
+#include "flashback/format/folder.hpp"
 #include "flashback/retrieval/detail/bm25_parts.hpp"
 #include "flashback/retrieval/detail/build_segments.hpp"
 #include "flashback/retrieval/detail/folder_lock.hpp"
@@ -15,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -244,7 +246,11 @@ private:
         file.finish();
         for (Segment& its : segments_) its.fresh = false;
         attempt.succeeded();
-        remove_unnamed();
+        try {
+            remove_unnamed();
+        } catch (const std::exception&) {
+            // The index is written, and who opens it next to write tries again.
+        }
     }
 
     /// Removes the files of an index that the manifest does not name. Who reads them keeps them.
@@ -254,12 +260,9 @@ private:
             named.insert(segment_file({}, its.number).string());
             named.insert(gone_file({}, its.gone).string());
         }
-        std::error_code unknown;
-        for (std::filesystem::directory_iterator entry{folder_, unknown}, end; !unknown && entry != end;
-             entry.increment(unknown)) {
-            const std::string name = entry->path().filename().string();
+        for (const std::string& name : folder_entries(folder_)) {
             std::error_code ignored;  // what cannot be removed now is removed the next time
-            if (is_of_index(name) && !named.contains(name)) std::filesystem::remove(entry->path(), ignored);
+            if (is_of_index(name) && !named.contains(name)) std::filesystem::remove(folder_ / name, ignored);
         }
     }
 
