@@ -241,6 +241,7 @@ TEST_CASE("queries, empty answers and failures are counted, and how long they ta
     CHECK(health.queries == 4);
     CHECK(health.empty == 1);
     CHECK(health.failures == 1);
+    CHECK(health.passages == 2);
     CHECK(health.max == 13ms);
     CHECK(health.p50 >= 2ms);
     CHECK(health.p50 <= 2125us);

@@ -22,6 +22,7 @@ struct RetrieverHealth {
     std::size_t queries = 0;  ///< that were answered or failed
     std::size_t empty = 0;    ///< answers without a passage, although some were asked for
     std::size_t failures = 0;
+    std::size_t passages = 0;     ///< in all answers
     std::chrono::nanoseconds p50{0};  ///< half of the queries took no longer, failures included; at most a sixteenth too long
     std::chrono::nanoseconds p95{0};
     std::chrono::nanoseconds max{0};
@@ -48,6 +49,7 @@ public:
             count(began, counters_->failures);
             throw;
         }
+        counters_->passages.fetch_add(found_.size(), std::memory_order_relaxed);
         count(began, found_.empty() && k > 0 ? counters_->empty : counters_->full);
         return found_;
     }
@@ -57,6 +59,7 @@ public:
     RetrieverHealth health() const noexcept {
         RetrieverHealth health;
         health.failures = counters_->failures.load(std::memory_order_relaxed);
+        health.passages = counters_->passages.load(std::memory_order_relaxed);
         health.empty = counters_->empty.load(std::memory_order_relaxed);
         health.queries = health.failures + health.empty + counters_->full.load(std::memory_order_relaxed);
         constexpr std::array<double, 2> parts{0.5, 0.95};
@@ -73,6 +76,7 @@ private:
         std::atomic<std::size_t> full{0};
         std::atomic<std::size_t> empty{0};
         std::atomic<std::size_t> failures{0};
+        std::atomic<std::size_t> passages{0};
         detail::LatencyHistogram times;
     };
 
