@@ -118,7 +118,11 @@ int main(int argc, char** argv) try {
             "hello world", "Hello, WORLD.", "unaffable the query: a b c", "\u4e2d\u6587 caf\u00e9", "zebra quick jumps", "a"};
     const flashback_test::TemporaryFolder folder;
     std::string file = argc > 1 ? argv[1] : (folder.path() / "encoder.gguf").string();
-    if (argc < 2) folder.write("encoder.gguf", flashback_test::RandomEncoder{}.fill().gguf().bytes());
+    if (argc < 2) {
+        auto bytes = flashback_test::RandomEncoder{}.fill().gguf();
+        bytes.set("tokenizer.ggml.bos_token_id", 2u);  // llama.cpp wants [CLS] under this name, too
+        folder.write("encoder.gguf", bytes.bytes());
+    }
     const int different = compare(file, texts);
     if (different > 0) std::cout << different << " texts are different\n";
     return different > 0 ? 1 : 0;

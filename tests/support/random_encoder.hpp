@@ -160,7 +160,6 @@ struct RandomEncoder {
         }
         w.set_array("tokenizer.ggml.tokens", theirs).set_array("tokenizer.ggml.token_type", kinds);
         w.set("tokenizer.ggml.unknown_token_id", 1u)
-            .set("tokenizer.ggml.bos_token_id", 2u)
             .set("tokenizer.ggml.cls_token_id", 2u)
             .set("tokenizer.ggml.seperator_token_id", 3u);
         for (const Tensor& t : tensors) {
