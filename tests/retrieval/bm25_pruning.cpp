@@ -116,12 +116,14 @@ TEST_CASE("A query of a million words, many the same, is answered like one that 
 }
 
 TEST_CASE("A batch gives what its queries give one by one") {
-    const auto documents = zipf_documents(3000, 8);
+    const auto documents = zipf_documents(20000, 8);
     ThreadPool pool{3};
     const Bm25Index index{documents, {.executor = pool}};
     SplitMix64 random{10};
     std::vector<std::string> texts;
-    for (int i = 0; i < 20; ++i) texts.push_back(zipf_text(random, 12, 20000));
+    for (int i = 0; i < 37; ++i)
+        texts.push_back(i == 5 ? "" : i == 6 ? texts[2] : zipf_text(random, 1 + random.below(40), 20000));
+    texts.push_back(zipf_text(random, 3000, 20000));  // more terms than are pruned
     std::vector<Query> queries;
     for (const std::string& text : texts) queries.push_back({.text = text});
     const auto answers = index.retrieve_batch(queries, 4);

@@ -108,7 +108,8 @@ public:
 
     /// The answers to several queries, in their order.
     /// Throws    as `retrieve`
-    /// Cost      the queries are divided among the threads of the executor
+    /// Cost      the queries are divided among the threads of the executor; up to 16 go through the index together, and share what they
+    ///           decode of it
     std::vector<std::vector<Passage>> retrieve_batch(std::span<const Query> queries, std::size_t k) const;
 
     /// Like `retrieve`, but by text, and with numbers instead of views.

@@ -22,7 +22,7 @@ struct RetrieverHealth {
     std::size_t queries = 0;  ///< that were answered or failed
     std::size_t empty = 0;    ///< answers without a passage, although some were asked for
     std::size_t failures = 0;
-    std::size_t passages = 0;     ///< in all answers
+    std::size_t passages = 0;         ///< in all answers
     std::chrono::nanoseconds p50{0};  ///< half of the queries took no longer, failures included; at most a sixteenth too long
     std::chrono::nanoseconds p95{0};
     std::chrono::nanoseconds max{0};

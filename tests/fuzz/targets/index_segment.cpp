@@ -4,6 +4,7 @@
 #include "flashback/retrieval/detail/search_segment.hpp"
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,7 +28,10 @@ FLASHBACK_FUZZ_TARGET(index_segment, .per_byte = 64, .constant = 1 << 20) {
                                         std::min<std::uint64_t>(segment.footer().most_length, 1000)};
         for (const std::size_t k : {std::size_t{2}, segment.passages()}) {
             detail::TopPassages top{{&live, 1}, k, {}};
-            detail::search_segment({&segment, 0, &norms, 1, terms}, k, top);
+            detail::TopPassages best{{&live, 1}, 1, {}};
+            const detail::SegmentSearch search{{&segment, 0, &norms, 1, terms}, k, &top};
+            const std::array<detail::SegmentSearch, 2> searches{search, {search.query, 1, &best}};
+            detail::search_segment({searches.data(), k == 2 ? 2U : 1U});
             const auto found = top.sorted();
             fuzz_check(found.size() <= k, "a search finds no more than it is asked for");
             for (std::size_t i = 0; i < found.size(); ++i) {

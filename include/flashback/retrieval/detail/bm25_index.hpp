@@ -83,12 +83,36 @@ struct Bm25Query {
     }
 };
 
-inline std::vector<ScoredPassage> best_passages(const Bm25Parts& parts, const Bm25Query& query, std::size_t k,
-                                                Bm25Index::Accept accept) {
-    TopPassages top{parts.segments, std::min(k, parts.first_passage.back()), accept};
-    for (std::uint32_t s = 0; s < parts.segments.size(); ++s)
-        search_segment({parts.segments[s].segment, s, &parts.norms, parts.excess[s], query.terms[s]}, k, top);
-    return top.sorted();
+/// The best passages for each of some queries, in one go through the segments.
+inline std::vector<std::vector<ScoredPassage>> best_passages(const Bm25Parts& parts, std::span<const Bm25Query> queries,
+                                                             std::size_t k, Bm25Index::Accept accept) {
+    std::vector<TopPassages> tops;
+    tops.reserve(queries.size());
+    for (std::size_t q = 0; q < queries.size(); ++q)
+        tops.emplace_back(parts.segments, std::min(k, parts.first_passage.back()), accept);
+    std::vector<SegmentSearch> searches;
+    for (std::uint32_t s = 0; s < parts.segments.size(); ++s) {
+        searches.clear();
+        for (std::size_t q = 0; q < queries.size(); ++q)
+            searches.push_back(
+                {{parts.segments[s].segment, s, &parts.norms, parts.excess[s], queries[q].terms[s]}, k, &tops[q]});
+        search_segment(searches);
+    }
+    std::vector<std::vector<ScoredPassage>> best;
+    best.reserve(tops.size());
+    for (TopPassages& top : tops) best.push_back(top.sorted());
+    return best;
+}
+
+/// Passages as the answer to a query.
+inline std::vector<Passage> answer_of(const Bm25Parts& parts, const Bm25Query& query, std::span<const ScoredPassage> best) {
+    std::vector<Passage> found;
+    found.reserve(best.size());
+    for (const ScoredPassage& its : best) {
+        found.push_back(parts.segments[its.segment].segment->passage(its.passage));
+        found.back().score = static_cast<float>(its.score / query.units);
+    }
+    return found;
 }
 
 inline std::string text_of_query(const Bm25Parts& parts, const Query& query) {
@@ -141,25 +165,32 @@ FLASHBACK_DETAIL_ONCE std::size_t Bm25Index::search_bytes() const noexcept {
 
 FLASHBACK_DETAIL_ONCE std::vector<Passage> Bm25Index::retrieve(const Query& query, std::size_t k, Accept accept) const {
     const detail::Bm25Query looked_up{*parts_, detail::text_of_query(*parts_, query)};
-    std::vector<Passage> found;
-    for (const detail::ScoredPassage& its : detail::best_passages(*parts_, looked_up, k, accept)) {
-        found.push_back(parts_->segments[its.segment].segment->passage(its.passage));
-        found.back().score = static_cast<float>(its.score / looked_up.units);
-    }
-    return found;
+    return detail::answer_of(*parts_, looked_up, detail::best_passages(*parts_, {&looked_up, 1}, k, accept)[0]);
 }
 
 FLASHBACK_DETAIL_ONCE std::vector<std::vector<Passage>> Bm25Index::retrieve_batch(std::span<const Query> queries,
                                                                                   std::size_t k) const {
+    constexpr std::size_t most_together = 16;  // queries whose blocks and scores stay in a cache
     std::vector<std::vector<Passage>> answers(queries.size());
-    parts_->executor.run(queries.size(), [&](std::size_t i) { answers[i] = retrieve(queries[i], k); });
+    const std::size_t groups = std::max((queries.size() + most_together - 1) / most_together,
+                                        std::min(parts_->executor.concurrency(), queries.size()));
+    parts_->executor.run(groups, [&](std::size_t group) {
+        const std::size_t begin = queries.size() * group / groups;
+        const std::size_t end = queries.size() * (group + 1) / groups;
+        std::vector<detail::Bm25Query> looked_up;
+        for (std::size_t i = begin; i < end; ++i) looked_up.emplace_back(*parts_, detail::text_of_query(*parts_, queries[i]));
+        const auto best = detail::best_passages(*parts_, looked_up, k, {});
+        for (std::size_t i = begin; i < end; ++i)
+            answers[i] = detail::answer_of(*parts_, looked_up[i - begin], best[i - begin]);
+    });
     return answers;
 }
 
 FLASHBACK_DETAIL_ONCE std::vector<Bm25Index::Hit> Bm25Index::search(std::string_view text, std::size_t k, Accept accept) const {
     const detail::Bm25Query looked_up{*parts_, text};
+    const auto best = detail::best_passages(*parts_, {&looked_up, 1}, k, accept);
     std::vector<Hit> hits;
-    for (const detail::ScoredPassage& its : detail::best_passages(*parts_, looked_up, k, accept))
+    for (const detail::ScoredPassage& its : best[0])
         hits.push_back({parts_->first_passage[its.segment] + its.passage, its.score / looked_up.units});
     return hits;
 }
