@@ -65,10 +65,15 @@ public:
 
     fb::RetrievedStrides find(const fb::TextStream& text, fb::StrideOptions options, const fb::AnyPolicies& policies,
                               const char* what) {
-        if (!index_) index_ = corpus_.open(*tokenizer_, o_->retrieval.passage_tokens, executor_);
         const ProgressLine line{what};
         options.executor = executor_;
         options.progress = [&](std::size_t done, std::size_t all) { line.show(done, all); };
+        if (corpus_.is_xapian()) {
+            options.executor = {};
+            fb::AnyRetriever shards = corpus_.open_xapian(*tokenizer_);
+            return fb::retrieve_strides(text, shards, policies.query(), options);
+        }
+        if (!index_) index_ = corpus_.open(*tokenizer_, o_->retrieval.passage_tokens, executor_);
         return fb::retrieve_strides(text, *index_, policies.query(), options);
     }
 

@@ -154,11 +154,18 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     fb::RetrievedStrides strides;
     {
         const bool closed_book = options.passages == 0;
-        const fb::Bm25Index index =
-            (closed_book ? CorpusOption{} : settings.corpus).open(tokenizer, settings.passage_tokens, pool);
+        const CorpusOption corpus = closed_book ? CorpusOption{} : settings.corpus;
         const ProgressLine line{"retrieving for"};
         options.progress = [&](std::size_t done, std::size_t all) { line.show(done, all); };
-        strides = fb::retrieve_strides(text, index, policies.query(), options);
+        if (corpus.is_xapian()) {
+            fb::StrideOptions one_by_one = options;
+            one_by_one.executor = {};
+            fb::AnyRetriever shards = corpus.open_xapian(tokenizer);
+            strides = fb::retrieve_strides(text, shards, policies.query(), one_by_one);
+        } else {
+            const fb::Bm25Index index = corpus.open(tokenizer, settings.passage_tokens, pool);
+            strides = fb::retrieve_strides(text, index, policies.query(), options);
+        }
     }
     m.retrieve_seconds = since(start);
 

@@ -125,9 +125,12 @@ TEST_CASE("index --backend xapian: generate and search read a database of Xapian
     const std::vector<std::string> generate{"generate", "--prompt",     "The kernel of", "--max-tokens",
                                             "20",       "--ignore-eos", "--corpus"};
     CHECK(tool_json(with(generate, {"xapian:" + database}))["stats"]["retrievals"] > 0);
+    const std::string text =
+        folder.write("text.txt", "The kernel of an operating system schedules processes. " + std::string(4000, 'a'));
+    CHECK(tool_json({"ppl", "--text", text, "--corpus", "xapian:" + database, "--layout", "append", "--init", "64", "--context",
+                     "64", "--strides", "2", "--passage-tokens", "32"})["strides"] == 2);
     refused(1, "expected xapian:FOLDER or xapian+tcp://HOST:PORT", with(generate, {"xapian:" + database + ",elsewhere"}));
-    refused(1, "needs all passages or several threads",
-            {"index", "xapian:" + database, "--passages-kv", (folder.path() / "kv").string()});
+    refused(1, "needs all passages", {"index", "xapian:" + database, "--passages-kv", (folder.path() / "kv").string()});
 }
 
 }  // namespace test_cli_search_index
