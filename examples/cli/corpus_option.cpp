@@ -171,16 +171,17 @@ fb::Bm25Index CorpusOption::open_whole() const {
 
 void CorpusOption::refuse_xapian() const {
     if (is_xapian()) {
-        FLASHBACK_THROW(fb::ErrorCode::unsupported, "this command needs all passages, or a number of their state, which '",
-                        fb::printable(path), "' does not give; expected documents, or an index that index --out has written");
+        FLASHBACK_THROW(fb::ErrorCode::unsupported, "this command needs all passages, which '", fb::printable(path),
+                        "' does not give; expected documents, or an index that index --out has written");
     }
 }
 
 std::uint64_t CorpusOption::key() const {
-    refuse_xapian();
     fb::Fingerprint all;
     if (is_index()) {
         all.add(fb::read_index_info(path).fingerprint);
+    } else if (is_xapian()) {
+        all.add(std::string_view{path});  // what the databases hold is not known
     } else if (!path.empty()) {
         all.add(fb::corpus_key(open_corpus(path).documents));
     }

@@ -57,7 +57,7 @@ struct CorpusOption {
     /// Whole documents.
     flashback::Bm25Index open_whole() const;
 
-    /// A number for all that decides what is found, besides the queries.
+    /// A number for all that decides what is found, besides the queries; of Xapian's databases only where they are.
     std::uint64_t key() const;
 
 private:

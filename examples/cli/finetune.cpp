@@ -126,6 +126,11 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
                         options.init, o.most_context > 0 ? ", the longest context" : ", a window", ", and a stride of ",
                         options.stride);
     }
+    if (!o.examples_cache.empty() && o.retrieval.corpus.is_xapian()) {
+        FLASHBACK_THROW(fb::ErrorCode::unsupported, "--examples-cache cannot tell whether '",
+                        fb::printable(o.retrieval.corpus.path),
+                        "' has changed, expected documents, or an index that index --out has written");
+    }
     key = fb::strides_key(data.text, options, search.key());
     const auto make = [&] { return search.find(data.text, options, policies, "retrieving for"); };
     if (o.examples_cache.empty() || options.passages == 0) {  // without passages there is nothing to keep
