@@ -5,7 +5,7 @@
 ///
 ///     7  measure | eval | train           run-time test, reuse sweep, model cost, peaks | perplexity | gradients and AdamW
 ///     6  files | data                     loading and saving models, tokenizers, adapters | strides, passages, examples
-///     5  model                            transformer, sessions, adapters, random weights; nothing about files
+///     5  model                            transformer, sessions, adapters, encoders, random weights; nothing about files
 ///     4  decoder | dense | interop        the generator and the loop: schedule, query, retrieve, plan, evaluate, sample | vectors and their
 ///                                         search | Xapian
 ///     3  kv | retrieval                   storage of keys and values | documents, passages, BM25 and its files, retrievers around others
