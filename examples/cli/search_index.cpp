@@ -89,8 +89,9 @@ void write_search_index(const SearchIndexOption& options, const CorpusOption& co
     // The analyzer of an index that is there is the default.
     CorpusOption target = corpus;
     target.path = options.out;
+    const fb::AnyAnalyzer terms = target.make_analyzer(tokenizer ? &*tokenizer : nullptr);
     fb::IndexWriter writer{options.out,
-                           {.analyzer = target.make_analyzer(tokenizer ? &*tokenizer : nullptr),
+                           {.analyzer = terms,
                             .codec = tokenizer ? std::optional{fb::codec_of(*tokenizer)} : std::nullopt,
                             .passage_tokens = passage_tokens,
                             .formula = corpus.formula,
@@ -113,8 +114,7 @@ void write_search_index(const SearchIndexOption& options, const CorpusOption& co
     options.merge ? writer.merge() : writer.commit();
 
     const fb::IndexInfo info = fb::read_index_info(options.out);
-    const fb::Bm25Index index = fb::Bm25Index::open(
-        options.out, {.formula = info.formula, .analyzer = target.make_analyzer(tokenizer ? &*tokenizer : nullptr)});
+    const fb::Bm25Index index = fb::Bm25Index::open(options.out, {.formula = info.formula, .analyzer = terms});
     if (json) {
         print({{"index", options.out},
                {"added", added},

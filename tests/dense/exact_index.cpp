@@ -4,10 +4,10 @@
 #include "flashback/core/thread_pool.hpp"
 #include "support/errors.hpp"
 #include "support/random_vectors.hpp"
+#include "support/searches_at_once.hpp"
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -15,7 +15,6 @@
 #include <numeric>
 #include <span>
 #include <stdexcept>
-#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -190,18 +189,7 @@ TEST_CASE("dense: threads search one index at once") {
     for (const DType element : every_element) {
         const ExactIndex index{stored(random_vectors(500, dimension, 8), dimension, {.element = element})};
         const auto expected = index.search_batch(queries, 7);
-        std::atomic<std::size_t> wrong = 0;
-        std::vector<std::thread> threads;
-        for (std::size_t t = 0; t < 4; ++t) {
-            threads.emplace_back([&, t] {
-                for (std::size_t i = 0; i < 40; ++i) {
-                    const std::size_t q = (i + 10 * t) % 40;
-                    if (index.search(std::span{queries}.subspan(q * dimension, dimension), 7) != expected[q]) ++wrong;
-                }
-            });
-        }
-        for (std::thread& thread : threads) thread.join();
-        CHECK(wrong == 0);
+        check_searches_at_once(index, queries, dimension, expected);
     }
 }
 

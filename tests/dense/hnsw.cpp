@@ -5,12 +5,12 @@
 #include "flashback/dense/exact_index.hpp"
 #include "support/errors.hpp"
 #include "support/random_vectors.hpp"
+#include "support/searches_at_once.hpp"
 #include "support/temporary_folder.hpp"
 #include "support/vector_file_bytes.hpp"
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -22,7 +22,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -256,18 +255,7 @@ TEST_CASE("dense: threads search one graph at once, and a batch runs on an execu
         const HnswIndex index{store};
         const auto expected = index.search_batch(queries, 7);
         CHECK(HnswIndex{store, {}, pool}.search_batch(queries, 7) == expected);
-        std::atomic<std::size_t> wrong = 0;
-        std::vector<std::thread> threads;
-        for (std::size_t t = 0; t < 4; ++t) {
-            threads.emplace_back([&, t] {
-                for (std::size_t i = 0; i < 40; ++i) {
-                    const std::size_t q = (i + 10 * t) % 40;
-                    if (index.search(std::span{queries}.subspan(q * dimension, dimension), 7) != expected[q]) ++wrong;
-                }
-            });
-        }
-        for (std::thread& thread : threads) thread.join();
-        CHECK(wrong == 0);
+        check_searches_at_once(index, queries, dimension, expected);
     }
 }
 

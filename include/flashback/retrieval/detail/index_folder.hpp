@@ -4,7 +4,7 @@
 ///
 ///     flashback index 1
 ///     analyzer words
-///     passages 128 of 1234567890123456789      at most so many tokens, cut by the codec with this fingerprint; or: whole 0 of 0
+///     passages 128 of 1234567890123456789      at most so many tokens, cut by the codec with this fingerprint; 0 of 0: whole documents
 ///     formula 0.9 0.4
 ///     next 8                                   the number of the next file
 ///     segment 3 123 without 5 456              3.segment and the checksum of its end; 5.gone, the documents of it that were removed, and
@@ -25,10 +25,8 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <filesystem>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <system_error>

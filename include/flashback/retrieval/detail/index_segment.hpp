@@ -6,7 +6,6 @@
 #include "flashback/retrieval/detail/posting_blocks.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -55,7 +54,6 @@ public:
     std::span<const TermEntry> terms() const noexcept { return terms_; }
     std::span<const std::uint32_t> lengths() const noexcept { return lengths_; }
     const IndexFooter& footer() const noexcept { return footer_; }
-    std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
     /// Bytes of what a search reads, without texts and tokens.
     std::size_t search_bytes() const noexcept { return bytes_.size() - section(IndexSection::stored).size(); }

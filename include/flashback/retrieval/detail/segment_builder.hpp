@@ -45,9 +45,6 @@ public:
         ++passages_;
     }
 
-    /// How many postings are held.
-    std::size_t postings() const noexcept { return occurrences_.size(); }
-
     void finish() {
         writer_.begin_terms();
         std::vector<std::size_t> begin(terms_.size() + 1, 0);
