@@ -54,7 +54,7 @@ flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/aside.cpp de
                    decoder/calls.cpp decoder/cancellation.cpp decoder/counts.cpp decoder/drop_oldest.cpp
                    decoder/failures.cpp decoder/generation.cpp decoder/logits.cpp decoder/meanest.cpp
                    decoder/meddling.cpp decoder/rewind.cpp decoder/stopping.cpp decoder/window.cpp
-                   decoder/fingerprint.cpp decoder/generator.cpp decoder/last_word.cpp
+                   decoder/attention.cpp decoder/fingerprint.cpp decoder/generator.cpp decoder/last_word.cpp
                    decoder/method.cpp decoder/sticky.cpp decoder/trust.cpp)
 flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp decoder/quiet_session.cpp
                    APART support/allocations.cpp support/allocations_count.cpp)

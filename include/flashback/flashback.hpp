@@ -3,6 +3,7 @@
 #pragma once
 
 #include "flashback/core/any_retriever.hpp"
+#include "flashback/core/attention.hpp"
 #include "flashback/core/config.hpp"
 #include "flashback/core/embedder.hpp"
 #include "flashback/core/error.hpp"

@@ -35,6 +35,9 @@ struct Passage;
 struct OwnedPassage;
 class OwnedTokens;  // empty
 struct NoPassages;
+struct AttentionWeights;
+struct ModelAttention;
+struct StepAttention;
 template <class Signature>
 class FunctionRef;
 class AnyRetriever;

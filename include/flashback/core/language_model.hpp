@@ -1,6 +1,7 @@
 /// \file What the policies need of a model: the concept LanguageModel, its refinements, and the traits that fill the gaps.
 #pragma once
 
+#include "flashback/core/attention.hpp"
 #include "flashback/core/members.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
@@ -109,6 +110,15 @@ concept RotatingModel = LanguageModel<M> && requires(M& model, const M& held, st
     { held.can_evict() } -> std::same_as<bool>;
 };
 
+/// A model that can tell what its newest position read: `m.attention(layer)` gives the weights of one layer, for the position that was
+/// evaluated last; `m.layers()` is the number of layers.
+/// Shape     as AttentionWeights
+template <class M>
+concept AttentiveModel = LanguageModel<M> && requires(M& model, const M& held, std::size_t layer) {
+    { model.attention(layer) } -> std::same_as<AttentionWeights>;
+    { held.layers() } -> members::Whole;
+};
+
 /// Lets a model see passages beside its text, each in a block of its own: it sees the first `head` positions held and itself, at
 /// the positions right after them. A passage without tokens makes no block. Gives how many tokens the model evaluated for this: those of
 /// all passages, or, if it counts its work, of those that it did not have.
@@ -202,6 +212,10 @@ constexpr bool checked_model() {
         "flashback: tokens() of a LanguageModel must be const and return a TokenSpan of tokens that live on in the model");
     static_assert((!members::NamesFingerprint<M> && !requires(const M& model) { model.fingerprint; }) || FingerprintedModel<M>,
                   "flashback: fingerprint() of a LanguageModel must be const and return std::uint64_t");
+    static_assert(
+        !members::NamesAttention<M> || AttentiveModel<M>,
+        "flashback: attention(std::size_t layer) of a LanguageModel must return AttentionWeights, and layers() must be "
+        "const and return a whole number");
     static_assert(
         !members::NamesWork<M> || CountsWork<M>,
         "flashback: work() of a LanguageModel must be const and return std::size_t: the tokens that it has evaluated, ever");

@@ -66,6 +66,7 @@ FLASHBACK_DETAIL_MEMBER(CapitalReset, Reset);
 FLASHBACK_DETAIL_MEMBER(Rewind, rewind);
 FLASHBACK_DETAIL_MEMBER(CapitalRewind, Rewind);
 FLASHBACK_DETAIL_MEMBER(WantsSurprisals, wants_surprisals);
+FLASHBACK_DETAIL_MEMBER(WantsAttention, wants_attention);
 FLASHBACK_DETAIL_MEMBER(Markers, markers);
 FLASHBACK_DETAIL_MEMBER(AtEnd, at_end);
 
@@ -75,6 +76,7 @@ FLASHBACK_DETAIL_MEMBER(IsEnd, is_end);
 FLASHBACK_DETAIL_MEMBER(Tokens, tokens);
 FLASHBACK_DETAIL_MEMBER(Fingerprint, fingerprint);
 FLASHBACK_DETAIL_MEMBER(Work, work);
+FLASHBACK_DETAIL_MEMBER(Attention, attention);
 
 FLASHBACK_DETAIL_MEMBER(RetrieveBatch, retrieve_batch);
 FLASHBACK_DETAIL_MEMBER(Prefetch, prefetch);

@@ -70,7 +70,7 @@ public:
     /// Refers to a model and a retriever, holds the policies, and calls none of them yet.
     /// Requires  a model without `tokens()` is empty when the first generation starts
     Decoder(Model& model, RetrieverT& retriever, PoliciesT policies = {})
-        : model_(&model), retriever_(&retriever), generator_(std::move(policies)), is_end_{&model} {}
+        : model_(&model), retriever_(&retriever), generator_(std::move(policies)), is_end_{&model}, attention_{&model} {}
 
     /// The policies, each with the memory that it has now.
     PoliciesT& policies() noexcept { return generator_.policies(); }
@@ -142,7 +142,7 @@ public:
     /// Throws    as `generate`
     void evaluated(std::span<const float> logits) {
         EndBranches guard{&branches_};
-        generator_.evaluated(logits, size());
+        generator_.evaluated(logits, size(), attention());
         count_work();
         guard.branches = nullptr;
     }
@@ -238,6 +238,15 @@ private:
         } else {
             return false;
         }
+    }
+
+    /// What the model read, if a policy wants to know: one model, not its branches.
+    ModelAttention attention() const {
+        if constexpr (AttentiveModel<Model>) {
+            if (generator_.wants_attention() && branches_.size() == 0)
+                return {static_cast<std::size_t>(model_->layers()), attention_};
+        }
+        return {};
     }
 
     std::size_t size() const { return static_cast<std::size_t>(model_->size()); }
@@ -339,12 +348,18 @@ private:
         bool operator()(TokenId token) const { return is_end_of(*model, token); }
     };
 
+    struct ReadAttention {
+        Model* model;
+        AttentionWeights operator()(std::size_t layer) const requires AttentiveModel<Model> { return model->attention(layer); }
+    };
+
     Model* model_;
     RetrieverT* retriever_;
     Generator<PoliciesT> generator_;
     FLASHBACK_NO_UNIQUE_ADDRESS BranchesOrNone<Model> branches_;
-    TokenSpan tokens_;                          // of a pass of the model alone
-    IsEnd is_end_;                              // the generator refers to it
+    TokenSpan tokens_;  // of a pass of the model alone
+    IsEnd is_end_;      // the generator refers to these two
+    ReadAttention attention_;
     std::optional<std::uint64_t> fingerprint_;  // of the model when it was last used; none before the first generation
     std::stop_token stop_;
     std::size_t model_work_ = 0;  // of model and retriever, when the generation started

@@ -70,7 +70,7 @@ public:
     /// Requires  `facts.is_end` outlives the generation
     /// Throws    Error{contract} if the number of logits is 0; what policies throw
     void start(TokenSpan prompt, const GenerateOptions& options, const ModelFacts& facts) {
-        state_.begin(prompt, options, facts, policies_.wants_surprisals());
+        state_.begin(prompt, options, facts, policies_.wants_surprisals(), wants_attention());
         kind_ = Kind::done;
         if (facts.vocab_size == 0) return fail(ErrorCode::contract, "a model needs at least 1 logit, found 0");
         if (beside_of(policies_.layout()).seeing > 0 && !facts.holds_blocks) {
@@ -188,11 +188,20 @@ public:
 
     /// The answer to `evaluate`: the logits after the last token, or those of each branch, row by row, valid until the next evaluation, and how many positions the
     /// model holds now. Without logits it means that the evaluation was stopped before its end, because a stop token asked for
-    /// that.
+    /// that. If `wants_attention()`, what the last position read stands with them, and is asked for before the next answer.
     /// Throws    Error{contract} if no evaluation is needed; Error{engine} if the model does not hold what it was given, or
     ///           gave the wrong number of logits, or none although nobody asked it to stop; Error{logits} if a logit is NaN or
     ///           +infinity, or if the sampler takes a token that has none; what policies throw
-    void evaluated(std::span<const float> logits, std::size_t size);
+    void evaluated(std::span<const float> logits, std::size_t size, const ModelAttention& attention = {});
+
+    /// Whether a policy asks for what the model read.
+    bool wants_attention() const {
+        if constexpr (requires { policies_.wants_attention(); }) {
+            return policies_.wants_attention();
+        } else {
+            return false;
+        }
+    }
 
     /// What the model holds, as far as the generator knows.
     TokenSpan held() const noexcept { return state_.held; }

@@ -49,6 +49,7 @@ public:
     }
     void pass_on(detail::News& news, std::type_identity<AnyFusion>) { held_->hear(news); }
     bool wants_surprisals() const { return held_->wants_surprisals(); }
+    bool wants_attention() const { return held_->wants_attention(); }
 
 private:
     struct Interface {
@@ -63,6 +64,7 @@ private:
         virtual void took(const LogitRows& rows, TokenId token) = 0;
         virtual void hear(detail::News& news) = 0;
         virtual bool wants_surprisals() const = 0;
+        virtual bool wants_attention() const = 0;
     };
 
     template <class P>
@@ -77,6 +79,7 @@ private:
         void took(const LogitRows& rows, TokenId token) override { tell_fusion(members::unwrap(policy), rows, token); }
         void hear(detail::News& news) override { news.tell(policy); }
         bool wants_surprisals() const override { return detail::wants_surprisals(policy); }
+        bool wants_attention() const override { return detail::wants_attention(policy); }
 
         P policy;
     };

@@ -26,6 +26,7 @@ struct OptionalMembers {
     virtual Decision at_end(const StepView& step, StopReason reason) = 0;
     virtual void hear(News& news) = 0;
     virtual bool wants_surprisals() const = 0;
+    virtual bool wants_attention() const = 0;
 };
 
 /// A copyable holder of any policy of one role, with the optional members that policies have. `Role::call(policy, args...)`
@@ -52,6 +53,7 @@ public:
     void hear(News&& news) { hear(news); }
     void hear(News& news) { held().hear(news); }
     bool wants_surprisals() const { return held().wants_surprisals(); }
+    bool wants_attention() const { return held().wants_attention(); }
 
 private:
     struct Interface : OptionalMembers {
@@ -74,6 +76,7 @@ private:
         Decision at_end(const StepView& step, StopReason reason) override { return at_end_of(policy, step, reason); }
         void hear(News& news) override { news.tell(policy); }
         bool wants_surprisals() const override { return detail::wants_surprisals(policy); }
+        bool wants_attention() const override { return detail::wants_attention(policy); }
 
         P policy;
     };
@@ -163,6 +166,7 @@ public:
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnySchedule>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
+    bool wants_attention() const { return held_.wants_attention(); }
 
 private:
     detail::ErasedPolicy<detail::DecisionCall, Decision, const StepView&> held_;
@@ -190,6 +194,7 @@ public:
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnyQuery>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
+    bool wants_attention() const { return held_.wants_attention(); }
 
 private:
     detail::ErasedPolicy<detail::QueryCall, void, const StepView&, OwnedQuery&> held_;
@@ -215,6 +220,7 @@ public:
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnyWrapper>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
+    bool wants_attention() const { return held_.wants_attention(); }
 
 private:
     detail::ErasedPolicy<detail::WrapperCall, void, const Passage&, std::size_t, TokenBuffer&> held_;
@@ -240,6 +246,7 @@ public:
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnyLayout>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
+    bool wants_attention() const { return held_.wants_attention(); }
 
 private:
     AsideOptions beside_;
@@ -264,6 +271,7 @@ public:
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnyReuse>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
+    bool wants_attention() const { return held_.wants_attention(); }
 
 private:
     detail::ErasedPolicy<detail::CountCall, std::size_t, TokenSpan, TokenSpan> held_;
@@ -290,6 +298,7 @@ public:
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnyOverflow>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
+    bool wants_attention() const { return held_.wants_attention(); }
 
 private:
     Rotation rotation_;
@@ -314,6 +323,7 @@ public:
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnySampler>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
+    bool wants_attention() const { return held_.wants_attention(); }
 
 private:
     detail::ErasedPolicy<detail::SamplerCall, TokenId, std::span<const float>, const StepView&> held_;
@@ -337,6 +347,7 @@ public:
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnyStopping>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
+    bool wants_attention() const { return held_.wants_attention(); }
 
 private:
     detail::ErasedPolicy<detail::PlainCall, bool, const StepView&> held_;

@@ -98,6 +98,7 @@ namespace detail {
 /// In place of the branches of a model that has none.
 struct NoBranches {
     static constexpr void close() noexcept {}
+    static constexpr std::size_t size() noexcept { return 0; }
 };
 
 template <class Model>

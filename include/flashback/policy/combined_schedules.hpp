@@ -24,6 +24,9 @@ public:
     constexpr bool wants_surprisals() const {
         return std::apply([](const Schedules&... each) { return (detail::wants_surprisals(each) || ...); }, schedules_);
     }
+    constexpr bool wants_attention() const {
+        return std::apply([](const Schedules&... each) { return (detail::wants_attention(each) || ...); }, schedules_);
+    }
 
 protected:
     constexpr void tell_all(News&& news) { tell_all(news); }
@@ -121,6 +124,7 @@ public:
     constexpr void rewind(std::size_t tokens) { detail::News::rewind(tokens).tell(schedule_); }
     constexpr void pass_on(detail::News& news, std::type_identity<AtMost>) { news.tell(schedule_); }
     constexpr bool wants_surprisals() const { return detail::wants_surprisals(schedule_); }
+    constexpr bool wants_attention() const { return detail::wants_attention(schedule_); }
 
 private:
     constexpr Decision bounded(const StepView& step, Decision decision) const {

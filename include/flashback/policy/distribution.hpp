@@ -103,6 +103,14 @@ inline double surprisal(std::span<const float> logits, TokenId token) noexcept {
     return most - static_cast<double>(logits[static_cast<std::size_t>(token)]) + std::log(total);
 }
 
+/// How many tokens are likelier than a token.
+/// Requires  the token has a logit
+/// Cost      one comparison per logit
+inline std::size_t rank(std::span<const float> logits, TokenId token) noexcept {
+    const float own = logits[static_cast<std::size_t>(token)];
+    return static_cast<std::size_t>(std::ranges::count_if(logits, [own](float logit) { return logit > own; }));
+}
+
 /// The entropy of the distribution that logits mean, in nats: the mean surprisal of a token that is taken from it.
 /// Requires  at least one logit, the greatest a number
 /// Cost      one exponential per logit

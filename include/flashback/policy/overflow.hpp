@@ -190,6 +190,7 @@ public:
     /// For the policies that hold this one: `Then` hears what they hear.
     constexpr void pass_on(detail::News& news, std::type_identity<ShortenPassages>) { news.tell(then_); }
     constexpr bool wants_surprisals() const { return detail::wants_surprisals(then_); }
+    constexpr bool wants_attention() const { return detail::wants_attention(then_); }
 
 private:
     std::size_t room_;

@@ -244,6 +244,14 @@ public:
                detail::wants_surprisals(fusion_) || detail::wants_surprisals(method_);
     }
 
+    /// Whether a policy asks for `StepView::attention`.
+    constexpr bool wants_attention() const {
+        return detail::wants_attention(schedule_) || detail::wants_attention(query_) || detail::wants_attention(wrapper_) ||
+               detail::wants_attention(layout_) || detail::wants_attention(reuse_) || detail::wants_attention(sampler_) ||
+               detail::wants_attention(overflow_) || detail::wants_attention(stopping_) || detail::wants_attention(fusion_) ||
+               detail::wants_attention(method_);
+    }
+
 private:
     constexpr void tell_all(detail::News news) {
         news.tell(schedule_);

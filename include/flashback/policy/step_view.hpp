@@ -16,6 +16,7 @@
 /// | if the text is about to end         | `schedule.at_end(step, reason)`, which may go on, as if it had said so before a token  |
 #pragma once
 
+#include "flashback/core/attention.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/policy/distribution.hpp"
@@ -39,9 +40,11 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `passages`        | the passages that stand: what the last retrieval found, unless it was dropped                      |
 /// | `dropped`         | how many of the oldest tokens of `context` (after the sinks, if the overflow policy has some) the model no longer sees, because the window was full |
 /// | `surprisals`      | `surprisal()` of each generated token, if a policy asked: it has `bool wants_surprisals() const`, or the options say so; else empty |
+/// | `attention`       | what the model read when it gave `logits`, if a policy asked: it has `bool wants_attention() const`; null if there are no logits |
+/// | `evaluated`       | tokens that the model has evaluated in this generation                                             |
 ///
 /// What the logits mean is computed only when it is asked for, each time anew. Before the first token there is nothing to
-/// doubt: probability 1, surprisal 0, entropy 0, margin 1.
+/// doubt: probability 1, surprisal 0, rank 0, entropy 0, margin 1.
 struct StepView {
     TokenSpan context;
     std::size_t prompt_tokens = 0;
@@ -52,6 +55,8 @@ struct StepView {
     std::span<const Passage> passages = {};
     std::size_t dropped = 0;
     std::span<const double> surprisals = {};
+    const StepAttention* attention = nullptr;
+    std::size_t evaluated = 0;
 
     /// Number of tokens generated so far.
     constexpr std::size_t generated() const noexcept { return context.size() - prompt_tokens; }
@@ -73,6 +78,10 @@ struct StepView {
     /// -ln of the probability of the newest token, in nats.
     /// Cost      one exponential per logit
     double surprisal() const { return logits.empty() ? 0 : flashback::surprisal(logits, last_token()); }
+
+    /// How many tokens were likelier than the newest one: 0 if it was the likeliest.
+    /// Cost      one comparison per logit
+    std::size_t rank() const { return logits.empty() ? 0 : flashback::rank(logits, last_token()); }
 
     /// The entropy, in nats, of the distribution that the newest token was taken from.
     /// Cost      one exponential per logit

@@ -5,6 +5,7 @@
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/decoder/detail/fused_state.hpp"
+#include "flashback/decoder/detail/text_places.hpp"
 #include "flashback/decoder/generate_options.hpp"
 #include "flashback/decoder/generation.hpp"
 #include "flashback/decoder/need.hpp"
@@ -119,6 +120,20 @@ private:
     std::span<const float> view_;
 };
 
+/// What the model read for the newest token. A copy of it has none: it would ask another model.
+class AttentionOfOwner : public std::optional<StepAttention> {
+public:
+    AttentionOfOwner() = default;
+    AttentionOfOwner(AttentionOfOwner&&) noexcept = default;
+    AttentionOfOwner& operator=(AttentionOfOwner&&) noexcept = default;
+    ~AttentionOfOwner() = default;
+    AttentionOfOwner(const AttentionOfOwner& /*other*/) noexcept : std::optional<StepAttention>{} {}
+    AttentionOfOwner& operator=(const AttentionOfOwner& other) noexcept {
+        if (this != &other) reset();
+        return *this;
+    }
+};
+
 /// The text, the passages that stand, what the model holds, and the result so far.
 class GenerationState {
 public:
@@ -127,7 +142,7 @@ public:
     // Beyond this many tokens the buffers grow as they are needed; a caller may ask for "no limit".
     static constexpr std::size_t max_reserved = 65536;
 
-    void begin(TokenSpan prompt, const GenerateOptions& given, const ModelFacts& facts, bool surprisals) {
+    void begin(TokenSpan prompt, const GenerateOptions& given, const ModelFacts& facts, bool surprisals, bool reads_attention) {
         began = Clock::now();
         const std::size_t reserved = std::min(given.max_tokens, max_reserved);
         context.reserve(prompt.size() + reserved);
@@ -140,6 +155,10 @@ public:
         result.tokens.reserve(reserved);
         collects_surprisals = surprisals || given.surprisals;
         if (collects_surprisals) result.surprisals.reserve(reserved);
+        wants_attention = reads_attention;
+        places.clear();
+        if (wants_attention) places.reserve(prompt.size() + reserved);
+        attention.reset();
         prompt_tokens = prompt.size();
         standing.assign({});
         laid_out.clear();
@@ -162,7 +181,9 @@ public:
                 .rewind = 0,
                 .passages = standing.views(),
                 .dropped = dropped,
-                .surprisals = result.surprisals};
+                .surprisals = result.surprisals,
+                .attention = attention && !newest.view().empty() ? &*attention : nullptr,
+                .evaluated = result.stats.counts.evaluated};
     }
 
     TokenSpan head() const { return options.head ? options.head->view() : TokenSpan{}; }
@@ -241,12 +262,29 @@ public:
         if (dropped + sinks >= context.size()) dropped = 0;  // what is left of the text was dropped, and fits again
         retrieved_at = std::min(retrieved_at, result.tokens.size());
         newest.forget();
+        attention.reset();
+        places.rewind(tokens);
         ++result.stats.rewinds;
         result.stats.rewound += tokens;
     }
 
+    /// What the model reads at the position after which the next token is taken, and where the text stands in it.
+    void read_attention(const ModelAttention& given, bool planned) {
+        if (planned) {
+            places.find({context, sinks, dropped}, held, head().size());
+        } else {
+            places.hold(held.size());
+        }
+        attention.emplace();
+        static_cast<ModelAttention&>(*attention) = given;
+    }
+
     /// Appends a token to the text; it was taken from `logits`.
     void push(TokenId token, std::span<const float> logits) {
+        if (attention) {
+            places.push();
+            attention->places = places.view();
+        }
         result.tokens.push_back(token);
         context.push_back(token);
         newest.show(logits);
@@ -289,6 +327,9 @@ public:
     FusedState fused;     // of its branches
     TokenCounts reuse;    // of the plan that is being carried out, until something was evaluated
     NewestLogits newest;  // what the newest token was taken from
+    TextPlaces places;    // if a policy wants attention
+    AttentionOfOwner attention;
+    bool wants_attention = false;
     std::size_t prompt_tokens = 0;
     std::size_t retrieved_at = 0;
     std::size_t dropped = 0;  // oldest tokens of the context, after the sinks, that are no longer read

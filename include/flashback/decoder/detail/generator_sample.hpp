@@ -16,7 +16,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 template <class PoliciesT>
-void Generator<PoliciesT>::evaluated(std::span<const float> logits, std::size_t size) {
+void Generator<PoliciesT>::evaluated(std::span<const float> logits, std::size_t size, const ModelAttention& attention) {
     if (!answers(Kind::evaluate)) return;
     const std::size_t branches = state_.fused.next().size();
     const TokenSpan tokens = branches > 0 ? TokenSpan{} : feed();
@@ -46,6 +46,15 @@ void Generator<PoliciesT>::evaluated(std::span<const float> logits, std::size_t 
         ++state_.result.stats.retrievals;
         state_.result.retrievals.push_back(std::move(*state_.retrieval));
         state_.retrieval.reset();
+    }
+    state_.attention.reset();
+    if (state_.wants_attention) {
+        if (!attention.weights) {
+            return fail(ErrorCode::contract,
+                        "a policy asks for attention, but the model gave none: it must be an AttentiveModel (attention and "
+                        "layers), and passages must not be fused in several branches");
+        }
+        state_.read_attention(attention, planned_);
     }
     sample(logits);
 }

@@ -31,6 +31,11 @@ concept SaysWhetherSurprisals = requires(const P& policy) {
     { policy.wants_surprisals() } -> std::same_as<bool>;
 };
 
+template <class P>
+concept SaysWhetherAttention = requires(const P& policy) {
+    { policy.wants_attention() } -> std::same_as<bool>;
+};
+
 /// A callable with one signature. It can be tried with other arguments without compiling its body.
 template <class F>
 concept OneSignature = std::is_pointer_v<F> || std::is_function_v<F> || requires {
@@ -52,6 +57,16 @@ template <class P>
 constexpr bool wants_surprisals(const P& policy) {
     if constexpr (SaysWhetherSurprisals<Unwrapped<P>>) {
         return unwrap(policy).wants_surprisals();
+    } else {
+        return false;
+    }
+}
+
+/// Whether a policy asks for what the model read.
+template <class P>
+constexpr bool wants_attention(const P& policy) {
+    if constexpr (SaysWhetherAttention<Unwrapped<P>>) {
+        return unwrap(policy).wants_attention();
     } else {
         return false;
     }
@@ -157,6 +172,8 @@ constexpr bool checked_optional_members() {
         "flashback: rewind of a policy is called as rewind(std::size_t tokens) when tokens are taken back: this one cannot be");
     static_assert(!NamesWantsSurprisals<P> || SaysWhetherSurprisals<P>,
                   "flashback: wants_surprisals() of a policy must be const and return bool");
+    static_assert(!NamesWantsAttention<P> || SaysWhetherAttention<P>,
+                  "flashback: wants_attention() of a policy must be const and return bool");
     static_assert(
         !NamesCapitalReset<P> && !NamesCapitalRewind<P>,
         "flashback: the optional members of a policy are written reset() and rewind(tokens): Reset or Rewind would never be "
@@ -167,8 +184,7 @@ constexpr bool checked_optional_members() {
 /// Whether the optional members of a policy fit, and are called.
 template <class P, Calls calls = Calls::no_more>
 concept FitsOptionally = EndsAreHeard<P, calls> && MarkersAreHeard<P, calls> &&
-    (!NamesReset<P> || Resets<P>)&&(!NamesRewind<P> ||
-                                    Rewinds<P>)&&(!NamesWantsSurprisals<P> ||
-                                                  SaysWhetherSurprisals<P>)&&(!NamesCapitalReset<P> && !NamesCapitalRewind<P>);
+    (!NamesReset<P> || Resets<P>)&&(!NamesRewind<P> || Rewinds<P>)&&(!NamesWantsSurprisals<P> || SaysWhetherSurprisals<P>)&&(
+        !NamesWantsAttention<P> || SaysWhetherAttention<P>)&&(!NamesCapitalReset<P> && !NamesCapitalRewind<P>);
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail
