@@ -115,6 +115,7 @@
 #include "flashback/policy/reuse.hpp"
 #include "flashback/policy/sampler.hpp"
 #include "flashback/policy/schedule.hpp"
+#include "flashback/policy/sentence.hpp"
 #include "flashback/policy/step_view.hpp"
 #include "flashback/policy/stopping.hpp"
 #include "flashback/policy/truncated_sampling.hpp"

@@ -61,10 +61,16 @@ template <class... Schedules>
 class AllOf;
 template <class Schedule>
 class AtMost;
+template <class Detokenize>
+class SentenceByPiece;
+template <class Rule>
+class EverySentence;
 class AnySchedule;
 
 // policy: what to search for
 class LastNTokens;  // 32 tokens
+template <class Rule>
+class LastSentence;  // at most 64 tokens
 class AnyQuery;
 
 // policy: what stands around a passage, and where passages stand
