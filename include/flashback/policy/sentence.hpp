@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/policy/detail/ends_sentence.hpp"
+#include "flashback/policy/detail/sentence_drafts.hpp"
 #include "flashback/policy/schedule.hpp"
 #include "flashback/policy/step_view.hpp"
 #include "flashback/policy/stopping.hpp"
@@ -19,11 +20,9 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// Says whether a sentence ends with the newest token of a text: `rule(context)` gives a bool. It stays true for what still
-/// belongs to that end, such as a closing quote that is a token of its own. It has no memory.
+/// belongs to that end, such as a closing quote that is a token of its own. It is copyable, and has no memory.
 template <class R>
-concept SentenceRule = requires(members::Unwrapped<R>& rule, TokenSpan context) {
-    { rule(context) } -> std::same_as<bool>;
-};
+concept SentenceRule = detail::EndsSentences<R>;
 
 /// A sentence ends where the text of the newest tokens ends with a . ! ? or the like of other scripts, perhaps with closing
 /// quotes, brackets and spaces after it, and where the newest token has a line break. A single full stop after a digit or a
@@ -78,8 +77,7 @@ public:
 
     bool operator()(const StepView& step) {
         if (step.retrievals == 0) return true;
-        auto& ends = members::unwrap(rule_);
-        return step.since_retrieval > 0 && ends(step.context) && !ends(step.context.first(step.context.size() - 1));
+        return step.since_retrieval > 0 && detail::sentence_ends(rule_, step.context);
     }
     void reset() noexcept {}  // the rule may be called only if it is not const, and remembers nothing
 
