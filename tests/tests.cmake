@@ -56,7 +56,7 @@ flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/aside.cpp de
                    decoder/failures.cpp decoder/generation.cpp decoder/logits.cpp decoder/meanest.cpp
                    decoder/meddling.cpp decoder/rewind.cpp decoder/stopping.cpp decoder/window.cpp
                    decoder/attention.cpp decoder/fingerprint.cpp decoder/generator.cpp decoder/last_word.cpp
-                   decoder/method.cpp decoder/sticky.cpp decoder/trust.cpp)
+                   decoder/method.cpp decoder/methods.cpp decoder/sticky.cpp decoder/trust.cpp)
 flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp decoder/quiet_session.cpp
                    APART support/allocations.cpp support/allocations_count.cpp)
 # One source, several times with other options; each in an inline namespace of its own, or the linker would keep one of them.
