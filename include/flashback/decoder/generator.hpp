@@ -222,6 +222,21 @@ public:
         state_.result.stats.retriever_work = of_retriever;
     }
 
+    /// Of a copy that needs a search: takes the place of `other`, which went on from here with an answer that is withdrawn. What that did
+    /// counts, and what the model holds is what it left there; its branches have ended.
+    /// Throws    Error{contract} if this one does not need a search
+    void take_over(Generator& other);
+
+    /// What was found in the end by a search that had been answered before, where passages that read the same took its place: the result
+    /// tells of it. `retrieval` counts from 0, the searches of the text that stands.
+    void confirm(std::size_t retrieval, std::span<const Passage> passages);
+
+    /// Sets what guesses came to, and adds seconds that a retriever took to check them.
+    void count_speculation(const Speculation& all, double seconds) {
+        state_.result.stats.speculation = all;
+        state_.result.stats.seconds.retrieve += seconds;
+    }
+
     /// The result so far.
     const Generation& result() const noexcept { return state_.result; }
 
@@ -364,4 +379,5 @@ private:
 }  // namespace flashback::inline FLASHBACK_ISA
 
 #include "flashback/decoder/detail/generator_plan.hpp"
+#include "flashback/decoder/detail/generator_roll_back.hpp"
 #include "flashback/decoder/detail/generator_sample.hpp"
