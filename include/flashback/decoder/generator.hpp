@@ -85,7 +85,7 @@ public:
                         "(RotatingModel: evict and can_evict), found one that is not");
         }
         state_.sinks = rotation.sinks;
-        passages_changed_ = evicting_ = branching_ = false;
+        passages_changed_ = evicting_ = branching_ = reads_ = false;
         policies_.reset();
         next_token();
     }
@@ -334,8 +334,7 @@ private:
     void fail_seen(std::size_t tokens, std::size_t all);
 
     void evaluate_newest() {
-        const bool first = state_.result.stats.counts.requested == 0;
-        if (first || state_.longest_held() >= state_.model.window) return plan();
+        if (!reads_ || state_.longest_held() >= state_.model.window) return plan();
         planned_ = false;
         if (state_.fused.stand()) {
             state_.fused.step(state_.context.back());
@@ -372,6 +371,7 @@ private:
     bool passages_changed_ = false;  // whether the fusion is still to hear of it
     bool evicting_ = false;          // whether the model is cut so that positions can be forgotten
     bool branching_ = false;         // the same: whether branches are still to be made, or ended
+    bool reads_ = false;             // whether there was a plan: the model reads the text of this generation
     bool planned_ = false;           // whether the evaluation is of a plan, or of the newest token
     bool stopping_ = false;          // whether the stopping criterion ends the text at the newest token
 };
