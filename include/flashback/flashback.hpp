@@ -33,6 +33,7 @@
 #include "flashback/dense/vector_store.hpp"
 #include "flashback/eval/perplexity.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
+#include "flashback/eval/scheduled_perplexity.hpp"
 #include "flashback/files/config_json.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/files/load_adapter.hpp"

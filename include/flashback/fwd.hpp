@@ -444,6 +444,7 @@ struct ModelComparison;
 struct TokenScore;
 struct RetrievalPerplexityOptions;
 struct RetrievalPerplexity;
+struct ScheduledPerplexity;
 struct StrideDifference;
 
 // train

@@ -196,42 +196,52 @@ struct StridePlace {
     std::size_t number;
 };
 
-/// Appends the passages of one stride and gives their number: asks for more until enough of them are allowed, or there are no
-/// more.
-template <class R, class QueryFrom, class Forbidden>
-std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& query, const Forbidden& forbidden,
-                          FoundPassages& out) {
-    const TextStream& text = place.text;
-    const StrideOptions& o = place.options;
-    const RetrievedStrides::Entry& entry = place.entry;
-    const std::size_t begin = entry.at - entry.context;
-    const std::size_t end = entry.at + o.stride;
-    constexpr std::size_t behind = 64;  // a passage that begins within the stride is known by what comes after it
-    const StrideSource source{text.documents_of(begin, end),
-                              text.tokens().subspan(begin, std::min(end + behind, text.tokens().size()) - begin)};
-    const StepView step{.context = text.tokens().first(entry.at),
-                        .prompt_tokens = o.init,
-                        .retrievals = place.number,
-                        .since_retrieval = place.number > 0 ? o.stride : 0};
+/// What the passages of a context and of the tokens behind it must not come from.
+inline StrideSource source_of(const TextStream& text, std::size_t begin, std::size_t end) {
+    constexpr std::size_t behind = 64;  // a passage that begins within these tokens is known by what comes after it
+    return {text.documents_of(begin, end), text.tokens().subspan(begin, std::min(end + behind, text.tokens().size()) - begin)};
+}
+
+/// Searches for `wanted` passages that are allowed, the best first: asks for more until enough of them are, or there are no more.
+/// They are cut to `most` tokens, and valid until the next search.
+template <class R, class Forbidden>
+void find_allowed(R& retriever, const Query& query, std::size_t wanted, const StrideSource& source, const Forbidden& forbidden,
+                  std::size_t most, std::vector<Passage>& out) {
     constexpr std::size_t most_candidates = std::size_t{1} << 24;
-    const std::size_t before = out.ends.size();
-    OwnedQuery asked;
-    for (std::size_t candidates = std::max<std::size_t>(2 * o.passages, 8);; candidates *= 4) {
-        out.resize(before);
-        asked.assign(query(step));
-        Query whole = asked.view();
-        whole.context = step.context;
-        auto&& found = retriever.retrieve(whole, candidates);
+    for (std::size_t candidates = std::max<std::size_t>(2 * wanted, 8);; candidates *= 4) {
+        out.clear();
+        auto&& found = retriever.retrieve(query, candidates);
         for (const Passage& passage : found) {
-            if (out.ends.size() - before == o.passages) break;
+            if (out.size() == wanted) break;
             if (forbidden(passage, source)) continue;
             FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", printable(passage.id),
                              "' has no tokens, expected a retriever that tokenises its passages");
-            out.add(passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)), passage.score);
+            out.push_back(passage);
+            out.back().tokens = passage.tokens.first(std::min(passage.tokens.size(), most));
         }
-        const std::size_t taken = out.ends.size() - before;
-        if (taken == o.passages || std::ranges::size(found) < candidates || candidates >= most_candidates) return taken;
+        if (out.size() == wanted || std::ranges::size(found) < candidates || candidates >= most_candidates) return;
     }
+}
+
+/// Appends the passages of one stride and gives their number.
+template <class R, class QueryFrom, class Forbidden>
+std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& query, const Forbidden& forbidden,
+                          FoundPassages& out) {
+    const StrideOptions& o = place.options;
+    const RetrievedStrides::Entry& entry = place.entry;
+    const StepView step{.context = place.text.tokens().first(entry.at),
+                        .prompt_tokens = o.init,
+                        .retrievals = place.number,
+                        .since_retrieval = place.number > 0 ? o.stride : 0};
+    OwnedQuery asked;
+    asked.assign(query(step));
+    Query whole = asked.view();
+    whole.context = step.context;
+    std::vector<Passage> found;
+    find_allowed(retriever, whole, o.passages, source_of(place.text, entry.at - entry.context, entry.at + o.stride), forbidden,
+                 o.passage_tokens, found);
+    for (const Passage& passage : found) out.add(passage.tokens, passage.score);
+    return found.size();
 }
 
 }  // namespace detail
