@@ -65,6 +65,8 @@ class AnySchedule;
 
 // policy: what to search for
 class LastNTokens;  // 32 tokens
+template <class Inner>
+class WithoutDraft;
 class AnyQuery;
 
 // policy: what stands around a passage, and where passages stand
@@ -398,6 +400,8 @@ struct SaveAdapterOptions;  // no name of a base, no dropout
 struct SourceDocument;
 class TextStream;
 struct StrideSource;
+template <class R, class Forbidden>
+class AllowedPassages;
 struct FromSource;     // runs of 16 tokens
 struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
 struct RetrievedStride;

@@ -7,6 +7,7 @@
 #include "flashback/core/random.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/data/allowed_passages.hpp"
 #include "flashback/data/text_stream.hpp"
 #include "flashback/policy/branch_plan.hpp"
 #include "flashback/policy/context_plan.hpp"
@@ -196,33 +197,6 @@ struct StridePlace {
     std::size_t number;
 };
 
-/// What the passages of a context and of the tokens behind it must not come from.
-inline StrideSource source_of(const TextStream& text, std::size_t begin, std::size_t end) {
-    constexpr std::size_t behind = 64;  // a passage that begins within these tokens is known by what comes after it
-    return {text.documents_of(begin, end), text.tokens().subspan(begin, std::min(end + behind, text.tokens().size()) - begin)};
-}
-
-/// Searches for `wanted` passages that are allowed, the best first: asks for more until enough of them are, or there are no more.
-/// They are cut to `most` tokens, and valid until the next search.
-template <class R, class Forbidden>
-void find_allowed(R& retriever, const Query& query, std::size_t wanted, const StrideSource& source, const Forbidden& forbidden,
-                  std::size_t most, std::vector<Passage>& out) {
-    constexpr std::size_t most_candidates = std::size_t{1} << 24;
-    for (std::size_t candidates = std::max<std::size_t>(2 * wanted, 8);; candidates *= 4) {
-        out.clear();
-        auto&& found = retriever.retrieve(query, candidates);
-        for (const Passage& passage : found) {
-            if (out.size() == wanted) break;
-            if (forbidden(passage, source)) continue;
-            FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", printable(passage.id),
-                             "' has no tokens, expected a retriever that tokenises its passages");
-            out.push_back(passage);
-            out.back().tokens = passage.tokens.first(std::min(passage.tokens.size(), most));
-        }
-        if (out.size() == wanted || std::ranges::size(found) < candidates || candidates >= most_candidates) return;
-    }
-}
-
 /// Appends the passages of one stride and gives their number.
 template <class R, class QueryFrom, class Forbidden>
 std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& query, const Forbidden& forbidden,
@@ -237,9 +211,9 @@ std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& que
     asked.assign(query(step));
     Query whole = asked.view();
     whole.context = step.context;
-    std::vector<Passage> found;
-    find_allowed(retriever, whole, o.passages, source_of(place.text, entry.at - entry.context, entry.at + o.stride), forbidden,
-                 o.passage_tokens, found);
+    AllowedPassages allowed{retriever, forbidden, o.passage_tokens,
+                            stride_source(place.text, entry.at - entry.context, entry.at + o.stride)};
+    const std::span<const Passage> found = allowed.retrieve(whole, o.passages);
     for (const Passage& passage : found) out.add(passage.tokens, passage.score);
     return found.size();
 }
@@ -252,14 +226,11 @@ std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& que
 /// The query is made of the text before the stride; each thread uses its own copy of `query`.
 /// Throws    Error{contract} for options that make no sense, a text without a whole stride, or passages without tokens; what
 ///           the retriever throws
-/// Cost      one search for each stride; if too many candidates are forbidden, another search for four times as many
-/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, which takes 2k candidates and no more
+/// Cost      one search for each stride, as AllowedPassages asks
 template <class R, QueryBuilder QueryFrom, class Forbidden = FromSource>
 RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const QueryFrom& query, const StrideOptions& options,
                                   const Forbidden& forbidden = {}) {
     static_assert(checked_retriever<R>());
-    static_assert(std::predicate<const Forbidden&, const Passage&, const StrideSource&>,
-                  "flashback: what is forbidden must be said by forbidden(const Passage&, const StrideSource&)");
     constexpr bool shared = Retriever<const R>;  // const, so that several threads may ask it at once
     auto owned = std::make_shared<detail::OwnedStrides>();
     std::vector<RetrievedStrides::Entry>& entries = owned->entries;

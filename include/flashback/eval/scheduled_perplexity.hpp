@@ -12,12 +12,15 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/data/allowed_passages.hpp"
 #include "flashback/data/retrieval_strides.hpp"
+#include "flashback/data/text_stream.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/decoder/generation.hpp"
 #include "flashback/eval/detail/true_text.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
 #include "flashback/policy/stopping.hpp"
+#include "flashback/policy/without_draft.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -133,13 +136,13 @@ ScheduledPerplexity scheduled_perplexity(std::span<Model> models, const P& polic
         const std::size_t end = window.at + window.tokens;
         const std::size_t place = window.at - begin;
         using Asked = std::conditional_t<shared, const R, R>;
-        detail::AllowedPassages<Asked, Forbidden> allowed{retriever, forbidden, where.passage_tokens,
-                                                          detail::source_of(text, window.at - where.context, end)};
+        const StrideSource source = stride_source(text, window.at - where.context, end);
+        detail::RememberedAnswers allowed{
+            AllowedPassages<Asked, Forbidden>{retriever, forbidden, where.passage_tokens, source}};
         const detail::TrueTokens truth{all, window.at, &open, std::span{first}.subspan(place, window.tokens),
                                        std::span{last}.subspan(place, window.tokens)};
         model.truncate(0);
-        Decoder decoder{model, allowed,
-                        policies.query(detail::WithoutDraft<QueryFrom>{query}).sampler(truth).stopping(NeverStop{})};
+        Decoder decoder{model, allowed, policies.query(WithoutDraft<QueryFrom>{query}).sampler(truth).stopping(NeverStop{})};
         const Generation found =
             decoder.generate(all.subspan(window.at - where.context, where.context), {.max_tokens = window.tokens,
                                                                                      .passages = where.passages,
@@ -151,7 +154,7 @@ ScheduledPerplexity scheduled_perplexity(std::span<Model> models, const P& polic
                             window.at, " to ", end, " of the text were read up to token ", window.at + found.tokens.size(),
                             " only, where it ended by ", to_string(found.stop), ", expected a schedule that reads all of them");
         }
-        result.retrievals = allowed.answers().size();
+        result.retrievals = where.passages > 0 ? allowed.answers().size() : 0;
         result.passages = allowed.passages();
         for (std::size_t i = 0; i < result.retrievals; ++i) {
             const std::size_t at = window.at + found.retrievals[i].at;
