@@ -8,7 +8,8 @@ flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp po
                    policy/reuse.cpp policy/schedule.cpp policy/stopping.cpp policy/wrapper.cpp
                    policy/any_policy.cpp policy/combined_schedules.cpp policy/facts.cpp policy/layout.cpp
                    policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp policy/softmax.cpp
-                   policy/fusion.cpp policy/optional_members.cpp
+                   policy/fusion.cpp policy/optional_members.cpp policy/sentence.cpp
+                   policy/adaptive.cpp policy/content_words.cpp policy/dragin.cpp policy/entropy_trend.cpp policy/flare.cpp policy/ircot.cpp policy/self_rag.cpp
                    APART support/allocations.cpp)
 flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_writer.cpp
                    format/mapped_file.cpp format/atomic_file.cpp format/folder.cpp format/json_tree.cpp format/safetensors.cpp

@@ -61,10 +61,41 @@ template <class... Schedules>
 class AllOf;
 template <class Schedule>
 class AtMost;
+template <class Detokenize>
+class SentenceByPiece;
+template <class Rule>
+class EverySentence;
 class AnySchedule;
+
+// policy: the methods of papers, which say when to retrieve and what to search for
+struct FlareOptions;  // theta 0.8, beta 0.4, look-ahead 64 tokens
+template <class Sentences>
+class Flare;
+struct DraginOptions;  // theta 1, 25 words, look-ahead 64 tokens
+template <class Sentences, class Counts>
+class Dragin;
+struct EtcOptions;  // alpha 1.3, 35 words
+template <class Counts>
+class Etc;
+struct IrCotOptions;  // 8 steps
+struct NeverAnswers;
+template <class Detokenize>
+class AnswerPhrase;  // "answer is"
+template <class Sentences, class Answers>
+class IrCot;
+struct ReflectionOptions;  // delta 0.2
+template <class Sentences>
+class ReflectionRatio;
+template <class Router, class... Schedules>
+class Routed;
+struct EveryToken;
+template <class Detokenize>
+class ContentWords;
 
 // policy: what to search for
 class LastNTokens;  // 32 tokens
+template <class Rule>
+class LastSentence;  // at most 64 tokens
 template <class Inner>
 class WithoutDraft;
 class AnyQuery;
@@ -143,7 +174,7 @@ class Policies;
 using AnyPolicies =
     Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping, AnyFusion>;
 
-namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book()
+namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book(), flare(ends), dragin(ends), etc(), ircot(ends), ...
 
 // tensor
 enum class DType : std::uint32_t;
@@ -273,6 +304,8 @@ struct MeanDifference;
 struct RunComparison;
 
 // retrieval: retrievers around retrievers
+template <class R>
+class Accumulated;  // 1 passage at a time
 struct CachedOptions;  // 1024 entries, 64 MiB
 struct CachedCounts;
 template <class R>
