@@ -97,6 +97,8 @@ class ContentWords;
 class LastNTokens;  // 32 tokens
 template <class Rule>
 class LastSentence;  // at most 64 tokens
+template <class Inner>
+class WithoutDraft;
 class AnyQuery;
 
 // policy: what stands around a passage, and where passages stand
@@ -440,6 +442,8 @@ struct SaveAdapterOptions;  // no name of a base, no dropout
 struct SourceDocument;
 class TextStream;
 struct StrideSource;
+template <class R, class Forbidden>
+class AllowedPassages;
 struct FromSource;     // runs of 16 tokens
 struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
 struct RetrievedStride;
@@ -486,6 +490,7 @@ struct ModelComparison;
 struct TokenScore;
 struct RetrievalPerplexityOptions;
 struct RetrievalPerplexity;
+struct ScheduledPerplexity;
 struct StrideDifference;
 
 // train
