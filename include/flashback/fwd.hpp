@@ -190,8 +190,7 @@ class Policies;
 using AnyPolicies =
     Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping, AnyFusion>;
 
-namespace presets {
-}  // flashback(left, right), in_context_ralm(), closed_book(), flare(ends), dragin(ends), etc(), ircot(ends), ...
+namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book(), flare(ends), dragin(ends), ...
 
 // tensor
 enum class DType : std::uint32_t;
