@@ -4,6 +4,7 @@
 #include "adapter_option.hpp"
 #include "aside_option.hpp"
 #include "common.hpp"
+#include "corpus_option.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/text/tokenizer.hpp"
 #include "fusion_option.hpp"

@@ -55,6 +55,7 @@ class Decision;
 struct Never;
 struct Once;
 class EveryNTokens;  // 16 tokens
+class StaleEveryN;   // 16 tokens
 template <class... Schedules>
 class AnyOf;
 template <class... Schedules>
@@ -114,6 +115,8 @@ class LastSentence;  // at most 64 tokens
 class MaskedDraft;   // 0.4
 template <class Counts>
 class AttentionTopN;  // 25 words
+template <class Inner>
+class WithoutDraft;
 class AnyQuery;
 
 // policy: what stands around a passage, and where passages stand
@@ -336,6 +339,9 @@ template <class R, class Transient>
 class Retry;  // IoErrors
 template <class R, class Serves>
 class Prefetching;  // for the same query
+struct ServesWhatGoesOn;
+template <class R>
+class Asynchronous;
 template <class R, class Keep>
 class Filtered;        // asks for 1024 at most
 class ReciprocalRank;  // 60
@@ -370,6 +376,7 @@ struct RetrievedPassage;
 struct Retrieval;
 struct TokenCounts;
 struct Seconds;
+struct Speculation;
 struct Statistics;
 struct ModelFacts;
 struct Need;
@@ -381,6 +388,10 @@ template <class Model, class RetrieverT, class PoliciesT = Policies<>>
 class Decoder;
 template <class Model>
 class DecoderGroup;
+struct SpeculationOptions;  // as many guesses as pay
+class OptimalStride;        // 5 rounds, at most 0.6, 64 guesses
+template <class Model, class RetrieverT, class PoliciesT = Policies<>>
+class SpeculativeDecoder;
 
 // dense; hnsw.hpp and whitening.hpp are not in the umbrella
 struct VectorOptions;  // f32, not normalised
@@ -449,6 +460,8 @@ struct SaveAdapterOptions;  // no name of a base, no dropout
 struct SourceDocument;
 class TextStream;
 struct StrideSource;
+template <class R, class Forbidden>
+class AllowedPassages;
 struct FromSource;     // runs of 16 tokens
 struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
 struct RetrievedStride;
@@ -495,6 +508,7 @@ struct ModelComparison;
 struct TokenScore;
 struct RetrievalPerplexityOptions;
 struct RetrievalPerplexity;
+struct ScheduledPerplexity;
 struct StrideDifference;
 
 // train
