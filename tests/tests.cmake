@@ -22,7 +22,7 @@ flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/wr
                    files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES files/tokenizer_golden.cpp)
 
-flashback_add_test(exactness THREADS OPTIMISED SOURCES model/blocks.cpp model/branches.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp)
+flashback_add_test(exactness THREADS OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp)
 flashback_add_test(fusion THREADS OPTIMISED SOURCES decoder/fusion.cpp decoder/fusion_edges.cpp decoder/rotation.cpp eval/fusion_perplexity.cpp)
 flashback_add_test(kv_operations OPTIMISED SOURCES model/kv_operations.cpp APART support/faults.cpp)
 flashback_add_test(families LABEL release OPTIMISED SOURCES model/families.cpp model/exactness_families.cpp)
@@ -56,7 +56,7 @@ flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/aside.cpp de
                    decoder/failures.cpp decoder/generation.cpp decoder/logits.cpp decoder/meanest.cpp
                    decoder/meddling.cpp decoder/rewind.cpp decoder/stopping.cpp decoder/window.cpp
                    decoder/attention.cpp decoder/fingerprint.cpp decoder/generator.cpp decoder/last_word.cpp
-                   decoder/method.cpp decoder/sticky.cpp decoder/trust.cpp)
+                   decoder/method.cpp decoder/methods.cpp decoder/sticky.cpp decoder/trust.cpp)
 flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp decoder/quiet_session.cpp
                    APART support/allocations.cpp support/allocations_count.cpp)
 # One source, several times with other options; each in an inline namespace of its own, or the linker would keep one of them.

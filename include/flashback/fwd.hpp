@@ -55,6 +55,7 @@ class Decision;
 struct Never;
 struct Once;
 class EveryNTokens;  // 16 tokens
+class StaleEveryN;   // 16 tokens
 template <class... Schedules>
 class AnyOf;
 template <class... Schedules>
@@ -320,6 +321,9 @@ template <class R, class Transient>
 class Retry;  // IoErrors
 template <class R, class Serves>
 class Prefetching;  // for the same query
+struct ServesWhatGoesOn;
+template <class R>
+class Asynchronous;
 template <class R, class Keep>
 class Filtered;        // asks for 1024 at most
 class ReciprocalRank;  // 60
@@ -354,6 +358,7 @@ struct RetrievedPassage;
 struct Retrieval;
 struct TokenCounts;
 struct Seconds;
+struct Speculation;
 struct Statistics;
 struct ModelFacts;
 struct Need;
@@ -365,6 +370,10 @@ template <class Model, class RetrieverT, class PoliciesT = Policies<>>
 class Decoder;
 template <class Model>
 class DecoderGroup;
+struct SpeculationOptions;  // as many guesses as pay
+class OptimalStride;        // 5 rounds, at most 0.6, 64 guesses
+template <class Model, class RetrieverT, class PoliciesT = Policies<>>
+class SpeculativeDecoder;
 
 // dense; hnsw.hpp and whitening.hpp are not in the umbrella
 struct VectorOptions;  // f32, not normalised

@@ -2,6 +2,7 @@
 #include "decoder/helpers.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/policy/any_policy.hpp"
+#include "support/attentive_model.hpp"
 #include "support/null_model.hpp"
 
 #include <cstddef>
@@ -16,28 +17,6 @@ using namespace flashback;
 using namespace flashback_test;
 
 namespace {
-
-/// A model of two heads, in which a position reads of position i as much as the token there is large.
-class Attentive : public FullNullModel {
-public:
-    using FullNullModel::FullNullModel;
-
-    static std::size_t layers() { return 3; }
-    AttentionWeights attention(std::size_t layer) {
-        ++asked;
-        weights_.clear();
-        for (std::size_t head = 0; head < 2; ++head)
-            for (const TokenId token : tokens())
-                weights_.push_back(static_cast<float>(token) + 100.0f * static_cast<float>(layer));
-        return {weights_, 2};
-    }
-
-    std::size_t asked = 0;
-
-private:
-    std::vector<float> weights_;
-};
-static_assert(AttentiveModel<Attentive>);
 
 /// Retrieves every four tokens, and checks at every step what it is told of attention.
 struct Watch {

@@ -248,9 +248,14 @@ public:
                               .passages = {},
                               .counts = {},
                               .seconds = 0};
-        for (const Passage& passage : standing.views()) {
-            retrieval->passages.push_back({std::string{passage.id}, std::string{passage.title}, std::string{passage.text},
-                                           passage.score, passage.tokens.size()});
+        report_passages(*retrieval, standing.views());
+    }
+
+    static void report_passages(Retrieval& of, std::span<const Passage> passages) {
+        of.passages.clear();
+        for (const Passage& passage : passages) {
+            of.passages.push_back({std::string{passage.id}, std::string{passage.title}, std::string{passage.text},
+                                   passage.score, passage.tokens.size()});
         }
     }
 
