@@ -62,11 +62,26 @@ template <class... Schedules>
 class AllOf;
 template <class Schedule>
 class AtMost;
+class RunningStatistics;
+struct EntropySignal;
+struct SurprisalSignal;
+struct MarginSignal;
+template <class Signal>
+class OnSignal;  // 4 tokens apart
+template <class Signal>
+class OnUnusual;  // warm-up 16 tokens, 4 tokens apart
+class Backoff;    // 16 tokens, at most 256
+struct CostOfLast;
+template <class Schedule, class Cost>
+class WithinBudget;  // looks 16 tokens ahead
 template <class Detokenize>
 class SentenceByPiece;
 template <class Rule>
 class EverySentence;
 class AnySchedule;
+struct MethodText;
+class AnyMethod;
+struct NoText;
 
 // policy: the methods of papers, which say when to retrieve and what to search for
 struct FlareOptions;  // theta 0.8, beta 0.4, look-ahead 64 tokens
@@ -97,6 +112,9 @@ class ContentWords;
 class LastNTokens;  // 32 tokens
 template <class Rule>
 class LastSentence;  // at most 64 tokens
+class MaskedDraft;   // 0.4
+template <class Counts>
+class AttentionTopN;  // 25 words
 template <class Inner>
 class WithoutDraft;
 class AnyQuery;
@@ -175,7 +193,7 @@ class Policies;
 using AnyPolicies =
     Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping, AnyFusion>;
 
-namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book(), flare(ends), dragin(ends), etc(), ircot(ends), ...
+namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book(), flare(ends), dragin(ends), ...
 
 // tensor
 enum class DType : std::uint32_t;
@@ -306,7 +324,7 @@ struct RunComparison;
 
 // retrieval: retrievers around retrievers
 template <class R>
-class Accumulated;  // 1 passage at a time
+class Accumulated;     // 1 passage at a time
 struct CachedOptions;  // 1024 entries, 64 MiB
 struct CachedCounts;
 template <class R>

@@ -53,15 +53,17 @@ struct ScheduleAndQuery {
 
 /// A method that fills the slots of schedule and query, and no other.
 template <class M>
-concept SaysWhenAndWhat = filled_slots<M> == (ScheduleSlot::bit | QuerySlot::bit);
+concept SaysWhenAndWhat = filled_slots<M>
+== (ScheduleSlot::bit | QuerySlot::bit);
 
 /// Refuses, in words, what AnyMethod does not hold.
 template <class M>
 constexpr bool checked_any_method() {
     if constexpr (checked_method<M>() && filled_slots<M> != 0) {
-        static_assert(SaysWhenAndWhat<M>,
-                      "flashback: AnyMethod holds a method that has schedule and query, and nothing for other slots: make it of "
-                      "AnySchedule and AnyQuery, or put the others into slots of their own");
+        static_assert(
+            SaysWhenAndWhat<M>,
+            "flashback: AnyMethod holds a method that has schedule and query, and nothing for other slots: make it of "
+            "AnySchedule and AnyQuery, or put the others into slots of their own");
     }
     return true;
 }
@@ -87,6 +89,9 @@ public:
     /// Holds a schedule and a query builder.
     AnyMethod(AnySchedule schedule, AnyQuery query, MethodText text = {})
         : AnyMethod(detail::ScheduleAndQuery{std::move(schedule), std::move(query)}, std::move(text)) {}
+
+    /// The same as another, with that text.
+    AnyMethod(AnyMethod other, MethodText text) : AnyMethod(std::move(other)) { text_ = std::move(text); }
 
     Decision schedule(const StepView& step) { return held_.call(step, nullptr); }
     /// The query; valid until the next call.

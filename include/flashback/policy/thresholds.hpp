@@ -40,8 +40,11 @@ struct MarginSignal {
 /// Retrieves before the first token, and again whenever the signal is at the threshold or beyond it: a high entropy or
 /// surprisal, a low margin. Between two retrievals there are at least `apart` tokens: 4 by default, the stride of In-Context RALM.
 /// Cost      that of the signal, from `apart` tokens after a retrieval on
-template <DoubtSignal Signal>
+template <class Signal>
 class OnSignal {
+    static_assert(DoubtSignal<Signal>,
+                  "flashback: a signal must have of(const StepView&), which returns double, and low_is_doubt");
+
 public:
     /// Throws    Error{contract} if the threshold is not a number or `apart` is 0
     constexpr explicit OnSignal(double threshold, std::size_t apart = 4) : threshold_(threshold), apart_(apart) {
@@ -67,12 +70,14 @@ using OnMargin = OnSignal<MarginSignal>;
 /// Retrieves before the first token, and again whenever the signal of the newest token is at least z standard deviations on the
 /// doubtful side of its mean over the tokens before it; `warm_up` of them are needed. Tokens between two retrievals as in OnSignal.
 /// Cost      that of the signal at every token
-template <DoubtSignal Signal>
+template <class Signal>
 class OnUnusual {
+    static_assert(DoubtSignal<Signal>,
+                  "flashback: a signal must have of(const StepView&), which returns double, and low_is_doubt");
+
 public:
     /// Throws    Error{contract} if z is no positive number, or a number of tokens is 0
-    explicit OnUnusual(double z, std::size_t warm_up = 16, std::size_t apart = 4)
-        : z_(z), warm_up_(warm_up), apart_(apart) {
+    explicit OnUnusual(double z, std::size_t warm_up = 16, std::size_t apart = 4) : z_(z), warm_up_(warm_up), apart_(apart) {
         FLASHBACK_ASSERT(z > 0, "what is unusual must be more than 0 standard deviations away, found ", z);
         FLASHBACK_ASSERT(warm_up > 0, "a mean needs a warm-up of at least 1 token, found 0");
         FLASHBACK_ASSERT(apart > 0, "retrievals on a signal need at least 1 token between them, found 0");
