@@ -55,13 +55,33 @@ class Decision;
 struct Never;
 struct Once;
 class EveryNTokens;  // 16 tokens
+class StaleEveryN;   // 16 tokens
 template <class... Schedules>
 class AnyOf;
 template <class... Schedules>
 class AllOf;
 template <class Schedule>
 class AtMost;
+class RunningStatistics;
+struct EntropySignal;
+struct SurprisalSignal;
+struct MarginSignal;
+template <class Signal>
+class OnSignal;  // 4 tokens apart
+template <class Signal>
+class OnUnusual;  // warm-up 16 tokens, 4 tokens apart
+class Backoff;    // 16 tokens, at most 256
+struct CostOfLast;
+template <class Schedule, class Cost>
+class WithinBudget;  // looks 16 tokens ahead
+template <class Detokenize>
+class SentenceByPiece;
+template <class Rule>
+class EverySentence;
 class AnySchedule;
+struct MethodText;
+class AnyMethod;
+struct NoText;
 
 // policy: the methods of papers, which say when to retrieve and what to search for
 struct FlareOptions;  // theta 0.8, beta 0.4, look-ahead 64 tokens
@@ -90,6 +110,13 @@ class ContentWords;
 
 // policy: what to search for
 class LastNTokens;  // 32 tokens
+template <class Rule>
+class LastSentence;  // at most 64 tokens
+class MaskedDraft;   // 0.4
+template <class Counts>
+class AttentionTopN;  // 25 words
+template <class Inner>
+class WithoutDraft;
 class AnyQuery;
 
 // policy: what stands around a passage, and where passages stand
@@ -166,7 +193,7 @@ class Policies;
 using AnyPolicies =
     Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping, AnyFusion>;
 
-namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book(), flare(ends), dragin(ends), etc(), ircot(ends), ...
+namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book(), flare(ends), dragin(ends), ...
 
 // tensor
 enum class DType : std::uint32_t;
@@ -297,7 +324,7 @@ struct RunComparison;
 
 // retrieval: retrievers around retrievers
 template <class R>
-class Accumulated;  // 1 passage at a time
+class Accumulated;     // 1 passage at a time
 struct CachedOptions;  // 1024 entries, 64 MiB
 struct CachedCounts;
 template <class R>
@@ -312,6 +339,9 @@ template <class R, class Transient>
 class Retry;  // IoErrors
 template <class R, class Serves>
 class Prefetching;  // for the same query
+struct ServesWhatGoesOn;
+template <class R>
+class Asynchronous;
 template <class R, class Keep>
 class Filtered;        // asks for 1024 at most
 class ReciprocalRank;  // 60
@@ -346,6 +376,7 @@ struct RetrievedPassage;
 struct Retrieval;
 struct TokenCounts;
 struct Seconds;
+struct Speculation;
 struct Statistics;
 struct ModelFacts;
 struct Need;
@@ -357,6 +388,10 @@ template <class Model, class RetrieverT, class PoliciesT = Policies<>>
 class Decoder;
 template <class Model>
 class DecoderGroup;
+struct SpeculationOptions;  // as many guesses as pay
+class OptimalStride;        // 5 rounds, at most 0.6, 64 guesses
+template <class Model, class RetrieverT, class PoliciesT = Policies<>>
+class SpeculativeDecoder;
 
 // dense; hnsw.hpp and whitening.hpp are not in the umbrella
 struct VectorOptions;  // f32, not normalised
@@ -425,6 +460,8 @@ struct SaveAdapterOptions;  // no name of a base, no dropout
 struct SourceDocument;
 class TextStream;
 struct StrideSource;
+template <class R, class Forbidden>
+class AllowedPassages;
 struct FromSource;     // runs of 16 tokens
 struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
 struct RetrievedStride;
@@ -471,6 +508,7 @@ struct ModelComparison;
 struct TokenScore;
 struct RetrievalPerplexityOptions;
 struct RetrievalPerplexity;
+struct ScheduledPerplexity;
 struct StrideDifference;
 
 // train

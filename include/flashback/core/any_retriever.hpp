@@ -16,8 +16,9 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// Any retriever. It owns the one that it is made from, and copies share it; made from a `std::ref`, it refers to one that
-/// lives elsewhere. It always has the optional members of a Retriever. If the retriever lacks `retrieve_batch`, queries are
-/// asked one after the other; if it lacks `prefetch`, nothing is prefetched; if it lacks `work`, that is 0.
+/// lives elsewhere. It always has the optional members of a Retriever, but for `begin_batch` and `take_batch`. If the retriever
+/// lacks `retrieve_batch`, queries are asked one after the other; if it lacks `prefetch`, nothing is prefetched; if it lacks
+/// `speculate`, nothing is guessed; if it lacks `work`, that is 0.
 class AnyRetriever {
 public:
     /// Finds nothing.
@@ -48,6 +49,13 @@ public:
         return batch_;
     }
 
+    /// What the retriever guesses that it will find, valid until the next guess; nothing if it does not guess.
+    /// Throws    as `retrieve`
+    std::span<const Passage> speculate(const Query& query, std::size_t k) {
+        held().speculate(query, k, guessed_);
+        return guessed_;
+    }
+
     /// Lets the retriever begin a search, if it can.
     void prefetch(const Query& query, std::size_t k) { held().prefetch(query, k); }
 
@@ -69,6 +77,7 @@ private:
         virtual void retrieve(const Query& query, std::size_t k, std::vector<Passage>& found) = 0;
         virtual void retrieve_batch(std::span<const Query> queries, std::size_t k, std::vector<std::vector<Passage>>& found,
                                     Texts& texts) = 0;
+        virtual void speculate(const Query& query, std::size_t k, std::vector<Passage>& guessed) = 0;
         virtual void prefetch(const Query& query, std::size_t k) = 0;
         virtual bool ready() const = 0;
         virtual std::size_t work() const = 0;
@@ -103,6 +112,13 @@ private:
                 }
             }
         }
+        void speculate(const Query& query, std::size_t k, std::vector<Passage>& guessed) override {
+            guessed.clear();
+            if constexpr (SpeculatingRetriever<Inner>) {
+                auto&& range = members::unwrap(retriever).speculate(query, k);
+                guessed.assign(std::ranges::begin(range), std::ranges::end(range));
+            }
+        }
         void prefetch(const Query& query, std::size_t k) override {
             if constexpr (PrefetchingRetriever<Inner>) members::unwrap(retriever).prefetch(query, k);
         }
@@ -125,10 +141,12 @@ private:
 
     std::shared_ptr<Interface> held_;
     std::vector<Passage> found_;
+    std::vector<Passage> guessed_;
     std::vector<std::vector<Passage>> batch_;
     Texts texts_;
 };
 
-static_assert(BatchRetriever<AnyRetriever> && PrefetchingRetriever<AnyRetriever> && CountsWork<AnyRetriever>);
+static_assert(BatchRetriever<AnyRetriever> && PrefetchingRetriever<AnyRetriever> && SpeculatingRetriever<AnyRetriever> &&
+              CountsWork<AnyRetriever>);
 
 }  // namespace flashback::inline FLASHBACK_ISA

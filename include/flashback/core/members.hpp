@@ -81,6 +81,9 @@ FLASHBACK_DETAIL_MEMBER(Attention, attention);
 FLASHBACK_DETAIL_MEMBER(RetrieveBatch, retrieve_batch);
 FLASHBACK_DETAIL_MEMBER(Prefetch, prefetch);
 FLASHBACK_DETAIL_MEMBER(Ready, ready);
+FLASHBACK_DETAIL_MEMBER(Speculate, speculate);
+FLASHBACK_DETAIL_MEMBER(BeginBatch, begin_batch);
+FLASHBACK_DETAIL_MEMBER(TakeBatch, take_batch);
 
 FLASHBACK_DETAIL_MEMBER(EmbedQueries, embed_queries);
 

@@ -53,6 +53,9 @@ concept PassageRange = std::ranges::contiguous_range<Range> && std::ranges::size
 /// | `r.retrieve_batch(queries, k)` | contiguous range of answers | the answers to a span of queries, in their order         |
 /// | `r.prefetch(query, k)`         |                             | a hint: this will be asked soon, the search may begin    |
 /// | `r.ready()`                    | `bool`                      | whether what was prefetched is there                     |
+/// | `r.speculate(query, k)`        | contiguous range of `Passage` | a guess at what `retrieve` will find, without a search; valid until the next guess |
+/// | `r.begin_batch(queries, k)`    |                             | begins to search for a span of queries, which are copied, and returns; of two batches the first is given up |
+/// | `r.take_batch()`               | contiguous range of answers | waits for the answers to that span, in its order         |
 /// | `r.work()`                     | `std::size_t`               | tokens that models of its own have evaluated, ever: they enter the statistics |
 template <class R>
 concept Retriever = requires(R& retriever, const Query& query, std::size_t k) {
@@ -71,6 +74,20 @@ template <class R>
 concept PrefetchingRetriever = Retriever<R> && requires(R& retriever, const R& fixed, const Query& query, std::size_t k) {
     retriever.prefetch(query, k);
     { fixed.ready() } -> std::same_as<bool>;
+};
+
+/// A retriever that can guess, without a search, what it will find: from what it has found before.
+template <class R>
+concept SpeculatingRetriever = Retriever<R> && requires(R& retriever, const Query& query, std::size_t k) {
+    { retriever.speculate(query, k) } -> detail::PassageRange;
+};
+
+/// A retriever that searches for several queries while its caller does something else.
+template <class R>
+concept AsynchronousRetriever = Retriever<R> && requires(R& retriever, std::span<const Query> queries, std::size_t k) {
+    retriever.begin_batch(queries, k);
+    { retriever.take_batch() } -> std::ranges::contiguous_range;
+    requires detail::PassageRange<std::ranges::range_reference_t<decltype(retriever.take_batch())>>;
 };
 
 /// Something that counts the tokens that it has evaluated, ever: a model, or a retriever with a model of its own.
@@ -92,6 +109,13 @@ constexpr bool checked_retriever() {
     static_assert((!members::NamesPrefetch<R> && !members::NamesReady<R>) || PrefetchingRetriever<R>,
                   "flashback: a Retriever with prefetch or ready must have both: prefetch(const Query&, std::size_t k), and "
                   "ready() const, which returns bool");
+    static_assert(
+        !members::NamesSpeculate<R> || SpeculatingRetriever<R>,
+        "flashback: speculate of a Retriever must take (const Query&, std::size_t k) and return a contiguous range of "
+        "Passage, as retrieve does");
+    static_assert((!members::NamesBeginBatch<R> && !members::NamesTakeBatch<R>) || AsynchronousRetriever<R>,
+                  "flashback: a Retriever with begin_batch or take_batch must have both: begin_batch(std::span<const Query>, "
+                  "std::size_t k), and take_batch(), which returns a range of ranges of Passage");
     static_assert(
         !members::NamesWork<R> || CountsWork<R>,
         "flashback: work() of a Retriever must be const and return std::size_t: the tokens that it has evaluated, ever");

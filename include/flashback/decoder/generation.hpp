@@ -34,6 +34,14 @@ struct Seconds {
     double prefill = 0;   ///< evaluating plans
     double decode = 0;    ///< evaluating single tokens
     double total = 0;     ///< from the first line of `generate` to the last
+
+    constexpr Seconds& operator+=(const Seconds& other) noexcept {
+        retrieve += other.retrieve;
+        prefill += other.prefill;
+        decode += other.decode;
+        total += other.total;
+        return *this;
+    }
 };
 
 /// A passage as it was found; a copy, so that it outlives the retriever.
@@ -56,7 +64,19 @@ struct Retrieval {
     double seconds = 0;                      ///< in the retriever and evaluating this plan
 };
 
-/// Counts and times in all.
+/// What guesses came to (SpeculativeDecoder). A guess that was made after a wrong one is neither right nor rolled back to: it went
+/// with the text that it was made for.
+struct Speculation {
+    std::size_t speculated = 0;   ///< retrievals that were answered with a guess
+    std::size_t matched = 0;      ///< guesses that the search confirmed
+    std::size_t rolled_back = 0;  ///< wrong guesses to which the text went back
+    std::size_t discarded = 0;    ///< tokens that were evaluated after wrong guesses, in vain unless the text was the same
+
+    constexpr bool operator==(const Speculation&) const = default;
+};
+
+/// Counts and times in all. `counts` has all that the model was asked for, what came of wrong guesses included, so that
+/// `evaluated + reused == requested` there, too; the other numbers are those of the text that stands.
 struct Statistics {
     std::size_t retrievals = 0;
     std::size_t rewinds = 0;    ///< retrievals that took tokens back
@@ -70,6 +90,7 @@ struct Statistics {
         0;  ///< tokens that the model evaluated without being asked to, by its `work()`; what its branches did is not known
     std::size_t retriever_work = 0;  ///< tokens that models of the retriever evaluated, by its `work()`
     Seconds seconds;
+    Speculation speculation = {};  ///< nothing, if nothing was guessed
 };
 
 /// The result of `Decoder::generate`.

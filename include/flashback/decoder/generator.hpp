@@ -85,7 +85,7 @@ public:
                         "(RotatingModel: evict and can_evict), found one that is not");
         }
         state_.sinks = rotation.sinks;
-        passages_changed_ = evicting_ = branching_ = false;
+        passages_changed_ = evicting_ = branching_ = reads_ = false;
         policies_.reset();
         next_token();
     }
@@ -222,6 +222,21 @@ public:
         state_.result.stats.retriever_work = of_retriever;
     }
 
+    /// Of a copy that needs a search: takes the place of `other`, which went on from here with an answer that is withdrawn. What that did
+    /// counts, and what the model holds is what it left there; its branches have ended.
+    /// Throws    Error{contract} if this one does not need a search
+    void take_over(Generator& other);
+
+    /// What was found in the end by a search that had been answered before, where passages that read the same took its place: the result
+    /// tells of it. `retrieval` counts from 0, the searches of the text that stands.
+    void confirm(std::size_t retrieval, std::span<const Passage> passages);
+
+    /// Sets what guesses came to, and adds seconds that a retriever took to check them.
+    void count_speculation(const Speculation& all, double seconds) {
+        state_.result.stats.speculation = all;
+        state_.result.stats.seconds.retrieve += seconds;
+    }
+
     /// The result so far.
     const Generation& result() const noexcept { return state_.result; }
 
@@ -319,8 +334,7 @@ private:
     void fail_seen(std::size_t tokens, std::size_t all);
 
     void evaluate_newest() {
-        const bool first = state_.result.stats.counts.requested == 0;
-        if (first || state_.longest_held() >= state_.model.window) return plan();
+        if (!reads_ || state_.longest_held() >= state_.model.window) return plan();
         planned_ = false;
         if (state_.fused.stand()) {
             state_.fused.step(state_.context.back());
@@ -357,6 +371,7 @@ private:
     bool passages_changed_ = false;  // whether the fusion is still to hear of it
     bool evicting_ = false;          // whether the model is cut so that positions can be forgotten
     bool branching_ = false;         // the same: whether branches are still to be made, or ended
+    bool reads_ = false;             // whether there was a plan: the model reads the text of this generation
     bool planned_ = false;           // whether the evaluation is of a plan, or of the newest token
     bool stopping_ = false;          // whether the stopping criterion ends the text at the newest token
 };
@@ -364,4 +379,5 @@ private:
 }  // namespace flashback::inline FLASHBACK_ISA
 
 #include "flashback/decoder/detail/generator_plan.hpp"
+#include "flashback/decoder/detail/generator_roll_back.hpp"
 #include "flashback/decoder/detail/generator_sample.hpp"

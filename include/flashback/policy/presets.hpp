@@ -84,6 +84,11 @@ auto self_rag(Sentences ends, TokenId retrieve, TokenId no_retrieve) {
         .schedule(ReflectionRatio<Sentences>{std::move(ends), {.retrieve = retrieve, .no_retrieve = no_retrieve}});
 }
 
+/// PipeRAG, approximate: every 16 tokens a passage for the 64 that were the newest one interval before, behind the text.
+/// Requires  the retriever is `stale(retriever)`; over another one nothing is stale
+/// Source    Jiang et al. 2024, PipeRAG (arXiv 2403.05676); there passages are read by cross-attention
+constexpr auto pipe_rag() { return Policies{}.schedule(StaleEveryN{16}).query(LastNTokens{64}); }
+
 /// A language model by itself: no retrieval. Any retriever will do, such as NoPassages.
 constexpr auto closed_book() { return Policies{}.schedule(Never{}); }
 

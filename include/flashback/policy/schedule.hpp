@@ -48,6 +48,16 @@ concept LooksAtEnds = requires(S& schedule, const StepView& step, StopReason rea
     { schedule.at_end(step, reason) } -> Decides;
 };
 
+/// The same of an object. One that holds others, or any other, says it by `looks_at_ends()`.
+template <class S>
+constexpr bool looks_at_ends(const S& schedule) {
+    if constexpr (requires { unwrap(schedule).looks_at_ends(); }) {
+        return unwrap(schedule).looks_at_ends();
+    } else {
+        return LooksAtEnds<Unwrapped<S>>;
+    }
+}
+
 /// A schedule without a memory, or one that can be told to forget.
 template <class S>
 concept StartsAfresh = RetrievalSchedule<const S> || Resets<S>;
@@ -113,6 +123,28 @@ public:
 
 private:
     std::size_t stride_;
+};
+
+/// Retrieves before the first token and every `interval` tokens, as EveryNTokens, and hints right after each retrieval at what the text
+/// asks for then, so that the search runs while the interval is written. Approximate over a retriever that is `stale`: each retrieval but
+/// the first reads the answer to the query of the token after the retrieval before. Over any other it is EveryNTokens.
+/// Source    Jiang et al. 2024, PipeRAG (arXiv 2403.05676), section 4.1 (intervals of 8 to 64)
+class StaleEveryN {
+public:
+    /// Throws    Error{contract} if the interval is less than 2: there would be no token to search during
+    constexpr explicit StaleEveryN(std::size_t interval = 16) : interval_(interval) {
+        FLASHBACK_ASSERT(interval > 1, "StaleEveryN needs an interval of at least 2 tokens, found ", interval);
+    }
+
+    constexpr std::size_t interval() const noexcept { return interval_; }
+
+    constexpr Decision operator()(const StepView& step) const noexcept {
+        if (step.retrievals == 0 || step.since_retrieval >= interval_) return true;
+        return step.since_retrieval == 1 ? Decision::prefetch() : Decision::go_on();
+    }
+
+private:
+    std::size_t interval_;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

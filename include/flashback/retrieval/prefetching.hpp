@@ -6,6 +6,7 @@
 #include "flashback/retrieval/detail/held_retriever.hpp"
 #include "flashback/retrieval/detail/search_thread.hpp"
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <memory>
@@ -20,12 +21,12 @@ namespace flashback::inline FLASHBACK_ISA {
 ///
 /// `serves(prefetched, asked)` says whether the answer to one query will do for another. By default it will if they are the same, so
 /// nothing depends on what was prefetched; a query that has other tokens by the time it is asked waits for the search that runs, and is
-/// searched anew. `[](const Query&, const Query&) { return true; }` takes what was prefetched, although the text has grown meanwhile.
+/// searched anew. `stale(retriever)` takes what was prefetched, although the text has grown meanwhile.
 ///
 /// Nothing can stop a search that has begun, so the end of this object waits for it, and no thread is left behind.
 /// Requires  while a search runs, nobody else uses the retriever, nor what it refers to (a model, a pool of threads); unless several threads
 ///           may
-/// Source    Jiang et al. 2024, PipeRAG (arXiv 2403.05676): stale queries, for a `serves` that is always true
+/// Source    Jiang et al. 2024, PipeRAG (arXiv 2403.05676): stale queries, for `stale(retriever)`
 template <class R, class Serves = detail::SameQuery<detail::reads_context_of<members::Unwrapped<R>>()>>
 class Prefetching {
     static_assert(checked_retriever<members::Unwrapped<R>>());
@@ -84,5 +85,23 @@ private:
     std::size_t hits_ = 0;
     std::unique_ptr<detail::SearchThread<R>> search_;  // it stays where it is if this object moves
 };
+
+/// Whether a query is for a text that goes on from the one that was searched for: then its answer serves, stale as it is. Without
+/// Query::context all queries are for one text.
+struct ServesWhatGoesOn {
+    bool operator()(const Query& prefetched, const Query& asked) const {
+        return asked.context.size() >= prefetched.context.size() &&
+               std::ranges::equal(prefetched.context, asked.context.first(prefetched.context.size()));
+    }
+};
+
+/// Approximate: an answer that was prefetched serves whatever the text asks for by then, so a retrieval costs only what is left of the
+/// search for an older query. With StaleEveryN each retrieval reads what the text asked for one interval before. The first retrieval of a
+/// text, and one after tokens were taken back, searches for its own query.
+/// Source    Jiang et al. 2024, PipeRAG (arXiv 2403.05676), section 4.1: stale queries
+template <class R>
+auto stale(R retriever) {
+    return Prefetching<R, ServesWhatGoesOn>{std::move(retriever)};
+}
 
 }  // namespace flashback::inline FLASHBACK_ISA

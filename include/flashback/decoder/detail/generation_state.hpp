@@ -248,9 +248,14 @@ public:
                               .passages = {},
                               .counts = {},
                               .seconds = 0};
-        for (const Passage& passage : standing.views()) {
-            retrieval->passages.push_back({std::string{passage.id}, std::string{passage.title}, std::string{passage.text},
-                                           passage.score, passage.tokens.size()});
+        report_passages(*retrieval, standing.views());
+    }
+
+    static void report_passages(Retrieval& of, std::span<const Passage> passages) {
+        of.passages.clear();
+        for (const Passage& passage : passages) {
+            of.passages.push_back({std::string{passage.id}, std::string{passage.title}, std::string{passage.text},
+                                   passage.score, passage.tokens.size()});
         }
     }
 
@@ -269,9 +274,11 @@ public:
     }
 
     /// What the model reads at the position after which the next token is taken, and where the text stands in it.
-    void read_attention(const ModelAttention& given, bool planned) {
+    /// `passages_in_text` tells whether what was planned has the passages.
+    void read_attention(const ModelAttention& given, bool planned, bool passages_in_text) {
         if (planned) {
-            places.find({context, sinks, dropped}, held, head().size());
+            places.find({context, sinks, dropped},
+                        {held, head().size(), passages_in_text ? scratch.passages : std::span<const TokenSpan>{}});
         } else {
             places.hold(held.size());
         }

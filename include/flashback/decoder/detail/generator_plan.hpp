@@ -74,7 +74,7 @@ void Generator<PoliciesT>::plan() {
         keep_ = evict_.kept;
         return ask(keep_ < state_.held.size() || state_.held_plain ? Kind::truncate : Kind::evict);
     }
-    planned_ = true;
+    planned_ = reads_ = true;
     branching_ = state_.fused.groups.size() > 1 || state_.fused.stand();
     state_.fused.rest();
     state_.reuse = {
@@ -197,7 +197,7 @@ void Generator<PoliciesT>::go_on() {
 
 template <class PoliciesT>
 void Generator<PoliciesT>::refuse(const FullWindow& full) {
-    if (state_.result.stats.counts.requested > 0) return finish(StopReason::window_full);
+    if (reads_) return finish(StopReason::window_full);
     fail(ErrorCode::window, "the window of the model holds ", full.window, " tokens, but the first context needs ", full.wanted,
          ": ", state_.head().size(), " of the head, ", full.context, " of the prompt and ",
          full.wanted - full.context - state_.head().size(), " of retrieved passages");

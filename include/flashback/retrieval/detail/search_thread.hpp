@@ -1,6 +1,7 @@
 /// \file A retriever with a thread of its own, which searches one query after the other.
 #pragma once
 
+#include "flashback/core/error.hpp"
 #include "flashback/core/owned_passage.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/retrieval/detail/held_query.hpp"
@@ -11,6 +12,8 @@
 #include <cstddef>
 #include <exception>
 #include <mutex>
+#include <ranges>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,6 +23,7 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 /// What a search in a thread came to. It owns its passages, because the next search may begin while they are read.
 struct ThreadAnswer {
     std::vector<OwnedPassage> passages;
+    std::vector<std::vector<OwnedPassage>> batch = {};  ///< for each query, if there were several
     std::exception_ptr error;
     bool fell_back = false;
 };
@@ -48,11 +52,18 @@ public:
     void begin(const Query& query, std::size_t k) {
         query_.assign(query);
         k_ = k;
-        {
-            const std::lock_guard lock{mutex_};
-            state_ = State::running;
-        }
-        changed_.notify_all();
+        is_batch_ = false;
+        start();
+    }
+
+    /// Begins to search for several queries. An answer that nobody took is gone.
+    /// Requires  no search is running
+    void begin_batch(std::span<const Query> queries, std::size_t k) {
+        batch_.resize(queries.size());
+        for (std::size_t i = 0; i < queries.size(); ++i) batch_[i].assign(queries[i]);
+        k_ = k;
+        is_batch_ = true;
+        start();
     }
 
     bool running() const {
@@ -108,6 +119,14 @@ public:
 private:
     enum class State : unsigned char { idle, running, done };
 
+    void start() {
+        {
+            const std::lock_guard lock{mutex_};
+            state_ = State::running;
+        }
+        changed_.notify_all();
+    }
+
     void run() {
         std::unique_lock lock{mutex_};
         for (;;) {
@@ -124,16 +143,38 @@ private:
     void search() noexcept {
         answer_ = {};
         try {
-            auto&& range = retriever().retrieve(query_.view(), k_);
-            for (const Passage& passage : range) answer_.passages.emplace_back(passage);
+            is_batch_ ? search_batch() : keep(retriever().retrieve(query_.view(), k_), answer_.passages);
             answer_.fell_back = fell_back_of(retriever());
         } catch (...) {
             answer_.error = std::current_exception();
         }
     }
 
+    void search_batch() {
+        using Inner = members::Unwrapped<R>;
+        answer_.batch.resize(batch_.size());
+        if constexpr (BatchRetriever<Inner>) {
+            std::vector<Query> queries;
+            for (const HeldQuery& query : batch_) queries.push_back(query.view());
+            auto&& answers = retriever().retrieve_batch(std::span<const Query>{queries}, k_);
+            FLASHBACK_ASSERT(std::ranges::size(answers) == queries.size(), "a retriever gave ", std::ranges::size(answers),
+                             " answers to ", queries.size(), " queries");
+            auto out = answer_.batch.begin();
+            for (auto&& answer : answers) keep(answer, *out++);
+        } else {
+            for (std::size_t i = 0; i < batch_.size(); ++i) keep(retriever().retrieve(batch_[i].view(), k_), answer_.batch[i]);
+        }
+    }
+
+    template <class Range>
+    static void keep(Range&& found, std::vector<OwnedPassage>& passages) {
+        for (const Passage& passage : found) passages.emplace_back(passage);
+    }
+
     R retriever_;
     HeldQuery query_;  // these belong to the thread while a search runs, else to the owner
+    std::vector<HeldQuery> batch_;
+    bool is_batch_ = false;
     std::size_t k_ = 0;
     ThreadAnswer answer_;
     mutable std::size_t work_ = 0;
