@@ -60,6 +60,8 @@ TEST_CASE("IRCoT: the prompt is searched for, then each sentence, until there ar
     CHECK(text.query(ircot, 0) == Tokens{5, 6, full_stop});
     text.take_back(ircot, 5);
     CHECK(text.query(ircot, 0) == Tokens{1, 2, 3});
+    CHECK(text.take(ircot, 7) == go);
+    text.take_back(ircot, 1);
     CHECK(IrCot{copy}.schedule(text.step()) == Decision::retrieve());  // a copy is where it was copied; this is a start
 }
 
@@ -74,6 +76,24 @@ TEST_CASE("IRCoT: the text ends after the sentence with the answer, and not befo
     for (const TokenId token : {7, 4, 5, 6, 7}) CHECK(text.take(ircot, token) == go);
     CHECK(text.take(ircot, full_stop) == Decision::stop());
     check_error(ErrorCode::contract, "the phrase of an answer is empty", [] { AnswerPhrase{piece, ""}; });
+}
+
+TEST_CASE("IRCoT: a token that it never saw may be taken back, at an end that another schedule puts off") {
+    IrCot ircot{ends_at_full_stop, {.steps = 3}};
+    ScriptedText text;
+    ircot.reset();
+    ircot.schedule(text.step());
+    text.take(ircot, 4);
+    CHECK(text.take(ircot, full_stop) == Decision::retrieve());
+    text.take(ircot, 5);
+    text.put(6);  // the last one of the text: max_tokens
+    text.take_back(ircot, 2);
+    CHECK(text.take(ircot, 7) == go);
+    CHECK(text.query(ircot, 0) == Tokens{4, full_stop});  // that sentence still is one
+    CHECK(text.take(ircot, full_stop) == Decision::retrieve());
+    CHECK(text.query(ircot, 0) == Tokens{7, full_stop});
+    CHECK(text.query(ircot, 1) == Tokens{4, full_stop});  // what is taken back is no sentence
+    CHECK(text.query(ircot, 3) == Tokens{1, 2, 3});
 }
 
 TEST_CASE("IRCoT: its options") {
