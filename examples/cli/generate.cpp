@@ -45,7 +45,8 @@ Json to_json(const fb::Retrieval& retrieval, const fb::Tokenizer& tokenizer, boo
 double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
 Json to_json(const fb::Generation& generation, const GenerateSettings& settings, const fb::Tokenizer& tokenizer,
-             std::size_t prompt_tokens, const std::string& text, const Engine& engine, const fb::RetrieverHealth& health) {
+             std::size_t prompt_tokens, const std::string& text, const fb::MethodText& method, const Engine& engine,
+             const fb::RetrieverHealth& health) {
     const fb::Statistics& stats = generation.stats;
     Json retrieved = Json::array();
     for (const auto& retrieval : generation.retrievals)
@@ -56,9 +57,13 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
               {"stop", to_string(generation.stop)},
               {"layout", settings.layout},
               {"repeat", settings.repeat},
+              {"schedule", method.schedule},
+              {"query", method.query.empty() ? Json(nullptr) : Json(method.query)},
               {"cache", engine.cache()},
               {"stats",
                {{"retrievals", stats.retrievals},
+                {"rewinds", stats.rewinds},
+                {"rewound", stats.rewound},
                 {"requested", stats.counts.requested},
                 {"evaluated", stats.counts.evaluated},
                 {"reused", stats.counts.reused},
@@ -91,7 +96,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
 }
 
 void print_summary(const fb::Generation& generation, const GenerateSettings& settings, std::size_t prompt_tokens,
-                   const Engine& engine, const fb::RetrieverHealth& health) {
+                   const fb::MethodText& method, const Engine& engine, const fb::RetrieverHealth& health) {
     const fb::Statistics& stats = generation.stats;
     std::cerr << std::fixed << std::setprecision(3) << '\n';
     for (const auto& retrieval : generation.retrievals) {
@@ -104,8 +109,10 @@ void print_summary(const fb::Generation& generation, const GenerateSettings& set
         std::cerr << "; evaluated " << retrieval.counts.evaluated << ", reused " << retrieval.counts.reused << '\n';
     }
     std::cerr << "  " << prompt_tokens << " prompt tokens, " << generation.tokens.size() << " new, stopped by "
-              << to_string(generation.stop) << "; layout " << settings.layout << ", " << stats.retrievals << " retrievals\n"
-              << "  " << stats.counts.requested << " positions requested = " << stats.counts.evaluated << " evaluated + "
+              << to_string(generation.stop) << "; layout " << settings.layout << ", schedule " << method.schedule << ", query "
+              << (method.query.empty() ? "its own" : method.query) << ", " << stats.retrievals << " retrievals\n";
+    if (stats.rewinds > 0) std::cerr << "  " << stats.rewound << " tokens taken back in " << stats.rewinds << " rewinds\n";
+    std::cerr << "  " << stats.counts.requested << " positions requested = " << stats.counts.evaluated << " evaluated + "
               << stats.counts.reused << " reused; " << stats.counts.discarded << " discarded\n";
     if (settings.layout == "aside") {
         const fb::BlockStoreCounts counts = engine.session.store()->counts();
@@ -177,13 +184,14 @@ void generate(const GenerateSettings& settings) {
         {.max_tokens = settings.max_tokens, .passages = settings.passages, .ignore_eos = settings.ignore_eos, .masked = masked},
         on_token);
     const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
+    const fb::MethodText& method = decoder.policies().method().text();
     if (settings.json) {
-        print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), engine, index.health()));
+        print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), method, engine, index.health()));
         return;
     }
     stream.show_all();
     std::cout << '\n' << std::flush;
-    print_summary(generation, settings, prompt_tokens, engine, index.health());
+    print_summary(generation, settings, prompt_tokens, method, engine, index.health());
 }
 
 }  // namespace
@@ -195,7 +203,7 @@ void add_generate(CLI::App& app, Command& run) {
     command.footer(
         "Example:\n  flashback generate --corpus README.md --layout aside --prompt 'A KV cache' --max-tokens 64 --temperature "
         "0.8 --top-p "
-        "0.95");
+        "0.95\n  flashback generate --corpus README.md --schedule flare --prompt 'A KV cache'");
     command.callback([settings, &run] {
         if (!settings->prompt.given()) throw CLI::ValidationError("generate needs either --prompt or --prompt-file");
         if (settings->layout != "none" && settings->corpus.path.empty())
@@ -203,6 +211,7 @@ void add_generate(CLI::App& app, Command& run) {
         check_repeat(settings->layout, settings->repeat);
         settings->aside.check(settings->layout);
         settings->fusion.check(settings->layout);
+        settings->schedule.check(settings->layout);
         settings->adapter.tokens = tokens_with(settings->markers.ids);
         run = [settings] { generate(*settings); };
     });

@@ -42,8 +42,7 @@ struct Measured {
     bool markers;
     double retrieve_seconds;
     double evaluate_seconds;
-    std::string schedule;
-    std::string query;
+    fb::MethodText text;
 };
 
 /// Blanks in the text of the tokens that were predicted.
@@ -82,8 +81,9 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
               {"init", m.options.init},
               {"context", m.options.context},
               {"hold", m.options.hold},
-              {"schedule", m.schedule},
-              {"query", m.query},
+              {"schedule", m.text.schedule},
+              {"query", m.text.query},
+              {"query_tokens", settings.query_tokens},
               {"passages", m.options.passages},
               {"passage_tokens", m.options.passage_tokens},
               {"documents", m.documents},
@@ -124,8 +124,8 @@ void print_text(const RetrievalPplSettings& settings, const Measured& m) {
     if (settings.per == "word")
         std::cout << "  " << p.perplexity_per(m.words) << " per word: " << m.words
                   << " blanks in the text that was predicted\n";
-    std::cout << "  layout " << settings.layout << ", markers " << (m.markers ? "on" : "off") << ", schedule " << m.schedule
-              << ", query " << m.query << ": " << p.tokens << " tokens in ";
+    std::cout << "  layout " << settings.layout << ", markers " << (m.markers ? "on" : "off") << ", schedule "
+              << m.text.schedule << ", query " << m.text.query << ": " << p.tokens << " tokens in ";
     if (settings.schedule.given()) {
         std::cout << p.windows << " windows of " << m.options.hold;
     } else {
@@ -168,7 +168,7 @@ struct Source {
 struct Sessions {
     const RetrievalPplSettings& settings;
     const std::shared_ptr<const fb::Transformer>& weights;
-    const std::shared_ptr<const fb::Adapter>& adapter;
+    const std::shared_ptr<const fb::PackedAdapter>& adapter;
 
     std::vector<fb::Session> operator()(std::size_t most) const {
         std::vector<fb::Session> sessions;
@@ -208,9 +208,9 @@ fb::RetrievedStrides measure_strides(const Source& source, const fb::AnyPolicies
     return strides;
 }
 
-void measure_schedule(const Source& source, const fb::AnyPolicies& policies, const Sessions& make, Measured& m) {
+void measure_schedule(const Source& source, const fb::AnyPolicies& policies, const fb::AnyMethod& method, const Sessions& make,
+                      Measured& m) {
     const RetrievalPplSettings& settings = source.settings;
-    const fb::AnyMethod method = settings.schedule.method(m.options.stride, settings.query_tokens, source.tokenizer);
     source.with_corpus(m.options, [&](auto& retriever) {
         constexpr bool shared = fb::Retriever<const std::remove_reference_t<decltype(retriever)>>;
         std::vector<fb::Session> sessions = make(shared ? settings.threads : 1);
@@ -244,6 +244,7 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     const Markers markers = markers_of(settings.markers, tokenizer, adapter.get());
     const fb::AnyPolicies policies =
         policies_of(settings, markers)
+            .query(settings.schedule.query(settings.query_tokens, tokenizer))
             .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
     fb::StrideOptions options =
         stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size());
@@ -261,9 +262,11 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     if (!settings.keep_markers) m.masked = markers.ids;
     const Source source{settings, text, tokenizer, pool};
     const Sessions make{settings, weights, adapter};
+    const fb::AnyMethod method = settings.schedule.measured(options.stride, settings.query_tokens, tokenizer);
+    m.text = method.text();
     fb::RetrievedStrides strides;
     if (settings.schedule.given()) {
-        measure_schedule(source, policies, make, m);
+        measure_schedule(source, policies, method, make, m);
     } else {
         strides = measure_strides(source, policies, make, m);
     }
@@ -300,7 +303,9 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     settings.corpus.add_path(command)->needs(layout);
     settings.corpus.add_search(command, layout);
     add_markers(command, settings.markers.choice)->needs(layout);
-    add_passages(command, settings, layout);
+    CLI::Option* query_tokens = add_passages(command, settings, layout);
+    settings.schedule.add(command, command.get_option("--stride"), query_tokens);
+    settings.schedule.need(layout);
     add_repeat(command, settings.repeat)->needs(layout);
     settings.aside.add(command, layout);
     settings.aside.add_element(command, layout);
@@ -314,7 +319,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     count("--strides", settings.strides, 1, "Evaluate only the first N strides; by default all");
     count("--hold", settings.hold, 1,
           "Let contexts grow for N tokens, a multiple of --stride, before their start moves on, so that keys and values can be "
-          "reused; by default contexts slide");
+          "reused; by default contexts slide, with --schedule they grow for 128 tokens");
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept from one stride to the next: the common prefix, or nothing; it changes no digit");
     choice("--per", settings.per, {"token", "word"}, "Report the perplexity per word, too: per blank of the predicted text");
@@ -333,6 +338,10 @@ void check_retrieval_options(const RetrievalPplSettings& settings) {
     check_repeat(settings.layout, settings.repeat);
     settings.aside.check(settings.layout);
     settings.fusion.check(settings.layout);
+    settings.schedule.check(settings.layout);
+    settings.schedule.check_honest();
+    if (settings.schedule.given() && settings.layout == "overwrite")
+        throw CLI::ValidationError("--schedule needs passages beside the text, found --layout overwrite");
     if (settings.hold % settings.stride != 0) {
         throw CLI::ValidationError("--hold: found " + std::to_string(settings.hold) + ", expected a multiple of --stride, " +
                                    std::to_string(settings.stride));

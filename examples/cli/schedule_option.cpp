@@ -34,19 +34,21 @@ void ScheduleOption::add(CLI::App& command, CLI::Option* stride, CLI::Option* qu
     query_tokens_option_ = query_tokens;
     schedule_option_ =
         command
-            .add_option("--schedule", schedule_,
-                        "When to retrieve: never, once, stride:N, sentence; when the model doubts: entropy:NATS, surprisal:NATS, "
-                        "margin:P, or by so many standard deviations entropy-z:Z, surprisal-z:Z, margin-z:Z; backoff:N, "
-                        "budget(EVALUATED,SCHEDULE); flare, dragin, etc, ircot; any(SCHEDULE,...), all(SCHEDULE,...), "
-                        "at-most(N,SCHEDULE). By default stride:16")
+            .add_option(
+                "--schedule", schedule_,
+                "When to retrieve: never, once, stride:N, sentence; when the model doubts: entropy:NATS, surprisal:NATS, "
+                "margin:P, or by so many standard deviations entropy-z:Z, surprisal-z:Z, margin-z:Z; backoff:N, "
+                "budget(EVALUATED,SCHEDULE); flare, dragin, etc, ircot; any(SCHEDULE,...), all(SCHEDULE,...), "
+                "at-most(N,SCHEDULE). By default stride:16")
             ->type_name("SCHEDULE")
             ->excludes(stride);
-    query_option_ = command
-                        .add_option("--query", query_,
-                                    "What to search for: last:N, sentence, masked or attention:N. By default the schedule's own "
-                                    "query, or last:32")
-                        ->type_name("QUERY")
-                        ->excludes(query_tokens);
+    query_option_ =
+        command
+            .add_option("--query", query_,
+                        "What to search for: last:N, sentence, masked or attention:N. By default the schedule's own "
+                        "query, or last:32")
+            ->type_name("QUERY")
+            ->excludes(query_tokens);
 }
 
 void ScheduleOption::need(CLI::Option* option) {
@@ -78,16 +80,23 @@ void ScheduleOption::check_honest() const {
 }
 
 fb::AnyMethod ScheduleOption::method(std::size_t stride, std::size_t query_tokens, const fb::Tokenizer& tokenizer) const {
-    const bool own = given() && query_tokens_option_->count() == 0;
-    const std::string schedule = given() ? schedule_ : "stride:" + std::to_string(stride);
-    return parsed(schedule, query_.empty() && own ? std::string{} : query(query_tokens), &tokenizer);
+    const bool own = given() && query_.empty() && query_tokens_option_->count() == 0;
+    return parsed(schedule_text(stride), own ? std::string{} : query_text(query_tokens), &tokenizer);
 }
 
 fb::AnyMethod ScheduleOption::measured(std::size_t stride, std::size_t query_tokens, const fb::Tokenizer& tokenizer) const {
-    return parsed(given() ? schedule_ : "stride:" + std::to_string(stride), query(query_tokens), &tokenizer);
+    return parsed(schedule_text(stride), query_text(query_tokens), &tokenizer);
 }
 
-std::string ScheduleOption::query(std::size_t query_tokens) const {
+fb::AnyQuery ScheduleOption::query(std::size_t query_tokens, const fb::Tokenizer& tokenizer) const {
+    return fb::parse_query(query_text(query_tokens), [&tokenizer](fb::TokenId token) { return tokenizer.decode(token); });
+}
+
+std::string ScheduleOption::schedule_text(std::size_t stride) const {
+    return given() ? schedule_ : "stride:" + std::to_string(stride);
+}
+
+std::string ScheduleOption::query_text(std::size_t query_tokens) const {
     return query_.empty() ? "last:" + std::to_string(query_tokens) : query_;
 }
 

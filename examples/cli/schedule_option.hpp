@@ -29,14 +29,16 @@ public:
     /// Whether there is a --schedule.
     bool given() const { return !schedule_.empty(); }
 
-    /// What was asked for, or a retrieval every `stride` tokens; by default with the schedule's own query, or with `query_tokens` tokens.
+    /// What was asked for, or a retrieval every `stride` tokens. The query is by default the schedule's own, or `query_tokens` tokens.
     flashback::AnyMethod method(std::size_t stride, std::size_t query_tokens, const flashback::Tokenizer& tokenizer) const;
-    /// The query that was asked for, or `query_tokens` tokens.
-    flashback::AnyQuery honest_query(std::size_t query_tokens, const flashback::Tokenizer& tokenizer) const;
+    /// The same, but the query is by default `query_tokens` tokens, whatever the schedule says.
+    flashback::AnyMethod measured(std::size_t stride, std::size_t query_tokens, const flashback::Tokenizer& tokenizer) const;
+    /// The query of that.
+    flashback::AnyQuery query(std::size_t query_tokens, const flashback::Tokenizer& tokenizer) const;
 
 private:
-    std::string schedule(std::size_t stride) const;
-    std::string query(std::size_t query_tokens) const;
+    std::string schedule_text(std::size_t stride) const;
+    std::string query_text(std::size_t query_tokens) const;
 
     std::string schedule_;
     std::string query_;
