@@ -31,9 +31,10 @@ struct BenchOptions {
     bool json = false;
 };
 
-const std::map<std::string, BenchMode> modes{
-    {"machine", BenchMode::machine}, {"prefill", BenchMode::prefill}, {"decode", BenchMode::decode}, {"step", BenchMode::step},
-    {"loop", BenchMode::loop},       {"reuse", BenchMode::reuse},     {"stored", BenchMode::stored}};
+const std::map<std::string, BenchMode> modes{{"machine", BenchMode::machine}, {"prefill", BenchMode::prefill},
+                                             {"decode", BenchMode::decode},   {"step", BenchMode::step},
+                                             {"loop", BenchMode::loop},       {"reuse", BenchMode::reuse},
+                                             {"stored", BenchMode::stored},   {"schedule", BenchMode::schedule}};
 const std::map<std::string, fb::ReuseWay> reuse_ways{{"append", fb::ReuseWay::append},
                                                      {"prepend", fb::ReuseWay::prepend},
                                                      {"sticky", fb::ReuseWay::sticky},
@@ -50,21 +51,33 @@ const std::map<std::string, fb::RunTimeLayout> layouts{{"aside", fb::RunTimeLayo
                                                        {"recompute", fb::RunTimeLayout::recompute}};
 
 /// All modes that need a model.
-const std::set<BenchMode> modes_of_models{BenchMode::prefill, BenchMode::decode, BenchMode::step,
-                                          BenchMode::loop,    BenchMode::reuse,  BenchMode::stored};
+const std::set<BenchMode> modes_of_models{BenchMode::prefill, BenchMode::decode, BenchMode::step,    BenchMode::loop,
+                                          BenchMode::reuse,   BenchMode::stored, BenchMode::schedule};
 
 /// Options that only some modes read, and which.
 const std::map<std::string, std::set<BenchMode>> readers{
-    {"--m", {BenchMode::prefill}},    {"--context", {BenchMode::prefill, BenchMode::decode, BenchMode::step}},
-    {"--steps", {BenchMode::decode}}, {"--layout", {BenchMode::step, BenchMode::loop}},
-    {"--init", {BenchMode::loop}},    {"--length", {BenchMode::loop}},
-    {"--sample", {BenchMode::loop}},  {"--passage", {BenchMode::reuse, BenchMode::stored}},
-    {"--vary", {BenchMode::reuse}},   {"--history", {BenchMode::reuse}},
-    {"--stride", {BenchMode::reuse}}, {"--k", {BenchMode::reuse}},
-    {"--ways", {BenchMode::reuse}},   {"--found-again", {BenchMode::reuse}},
-    {"--miss", {BenchMode::reuse}},   {"--svg", {BenchMode::reuse}},
-    {"--model", modes_of_models},     {"--cache", modes_of_models},
-    {"--shape", modes_of_models},     {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop}}};
+    {"--m", {BenchMode::prefill}},
+    {"--context", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::schedule}},
+    {"--steps", {BenchMode::decode, BenchMode::schedule}},
+    {"--layout", {BenchMode::step, BenchMode::loop, BenchMode::schedule}},
+    {"--init", {BenchMode::loop}},
+    {"--length", {BenchMode::loop}},
+    {"--sample", {BenchMode::loop}},
+    {"--passage", {BenchMode::reuse, BenchMode::stored, BenchMode::schedule}},
+    {"--vary", {BenchMode::reuse}},
+    {"--history", {BenchMode::reuse}},
+    {"--stride", {BenchMode::reuse}},
+    {"--k", {BenchMode::reuse}},
+    {"--ways", {BenchMode::reuse}},
+    {"--found-again", {BenchMode::reuse}},
+    {"--miss", {BenchMode::reuse}},
+    {"--svg", {BenchMode::reuse}},
+    {"--schedule", {BenchMode::schedule}},
+    {"--latency", {BenchMode::schedule}},
+    {"--model", modes_of_models},
+    {"--cache", modes_of_models},
+    {"--shape", modes_of_models},
+    {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop, BenchMode::schedule}}};
 
 std::string lower(std::string_view text) {
     std::string out{text};
@@ -166,7 +179,8 @@ void print_bench(const Json& json) {
     const Json& first = json["runs"][0];
     if (first.contains("model"))
         std::cout << cell(first["model"]) << ", weights " << cell(first["weights"]) << ", cache " << cell(first["cache"]);
-    if (first.contains("passage")) std::cout << ", passages of " << first["passage"] << " tokens, stride " << first["stride"];
+    if (first.contains("passage")) std::cout << ", passages of " << first["passage"] << " tokens";
+    if (first.contains("stride")) std::cout << ", stride " << first["stride"];
     if (first.contains("model")) std::cout << '\n';
     print_table(json["runs"]);
     if (json["mode"] == "machine") return;
@@ -243,18 +257,22 @@ void add_bench(CLI::App& app, Command& run) {
             "--mode", settings.mode,
             "machine: the most that it can do; prefill: tokens at once; decode: tokens one by one; step: one "
             "retrieval; loop: the paper's run-time test, a new passage every 16 tokens; reuse: what reuse saves, against "
-            "history, stride, passage and k; stored: what storing a passage costs, and what it saves")
+            "history, stride, passage and k; stored: what storing a passage costs, and what it saves; schedule: a generation "
+            "under "
+            "each --schedule")
         ->transform(CLI::CheckedTransformer(modes))
         ->type_name("MODE")
         ->default_str("prefill");
     counts("--m", settings.m, 1, "prefill: tokens at once")->capture_default_str();
-    counts("--context", settings.contexts, 0, "prefill, decode, step: tokens in the cache; by default 0, 512, 1024");
-    count("--steps", settings.steps, 1, "decode: tokens");
+    counts(
+        "--context", settings.contexts, 0,
+        "prefill, decode, step: tokens in the cache; by default 0, 512, 1024; schedule: tokens of the prompt; by default 256");
+    count("--steps", settings.steps, 1, "decode, schedule: tokens");
     command
-        .add_option(
-            "--layout", settings.layouts,
-            "step, loop: aside (passages are new), aside-stored (they were evaluated before), append, prepend or recompute "
-            "(append, nothing reused)")
+        .add_option("--layout", settings.layouts,
+                    "step, loop, schedule: aside (passages are new), aside-stored (they were evaluated before), append, "
+                    "prepend or recompute "
+                    "(append, nothing reused)")
         ->delimiter(',')
         ->transform(CLI::CheckedTransformer(layouts))
         ->type_name("LAYOUT,...")
@@ -266,7 +284,16 @@ void add_bench(CLI::App& app, Command& run) {
         ->transform(at_least(1))
         ->type_name("N");
     counts("--passage", settings.passages, 1,
-           "reuse, stored: tokens of a passage; by default 32, 64, ..., 512, and 32, 128, 512");
+           "reuse, stored, schedule: tokens of a passage; by default 32, 64, ..., 512; 32, 128, 512; and 128");
+    add_repeated(command, "--schedule", settings.schedules,
+                 "schedule: when to retrieve, as `generate --schedule` takes it; several times for several runs; by default "
+                 "never, stride:16, backoff:16, entropy:3 and flare")
+        ->type_name("SCHEDULE");
+    command
+        .add_option("--latency", settings.latency, "schedule: milliseconds that the retriever takes to find a random passage")
+        ->check(number_from(0, 60000))
+        ->type_name("MS")
+        ->capture_default_str();
     const auto names = [&](const char* name, auto& values, const auto& known, const char* meaning) {
         return command.add_option(name, values, meaning)->delimiter(',')->transform(CLI::CheckedTransformer(known));
     };
@@ -312,11 +339,20 @@ void add_bench(CLI::App& app, Command& run) {
     command.footer(
         "Texts are random, and positions beyond the model's window count like others. The share of the peak compares the least "
         "operations or bytes that a run needs with the peaks that were measured beside it.\nExample:\n  flashback bench --mode "
-        "prefill --m 16,144");
+        "prefill --m 16,144\n  flashback bench --mode schedule --schedule stride:16 --schedule entropy:3 --latency 20 --steps "
+        "128");
     command.callback([options, &run, &command] {
         for (const auto& [name, of] : readers) {
             if (command.count(name) > 0 && !of.contains(options->settings.mode))
                 throw CLI::ValidationError(name + ": this mode does not read it");
+        }
+        if (options->settings.mode == BenchMode::schedule) {
+            std::vector<fb::RunTimeLayout>& places = options->settings.layouts;
+            if (command.count("--layout") == 0) places = {fb::RunTimeLayout::append};
+            if (std::ranges::find(places, fb::RunTimeLayout::aside_stored) != places.end()) {
+                throw CLI::ValidationError(
+                    "--layout: found aside-stored, expected aside: in this mode each query finds a passage of its own");
+            }
         }
         run = [options] { bench_with(*options); };
     });

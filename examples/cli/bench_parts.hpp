@@ -38,10 +38,13 @@ std::shared_ptr<const flashback::Transformer> bench_model(const BenchSettings& s
 /// The sweep over the reuse of keys and values: what `bench` gives, and what was varied.
 Json bench_reuse(const BenchSettings& settings);
 
-/// A readable table of it.
+/// Generations under each of several schedules: what they retrieve, evaluate and take.
+Json bench_schedule(const BenchSettings& settings);
+
+/// A readable table of the sweep.
 void print_reuse(const Json& found);
 
-/// A picture of it (SVG): a panel for each axis, a line for each way.
+/// A picture of the sweep (SVG): a panel for each axis, a line for each way.
 std::string reuse_picture(const Json& found);
 
 }  // namespace cli

@@ -147,6 +147,7 @@ private:
             case BenchMode::loop: return std::max(settings_.length, settings_.init + options_.passage + 1);
             case BenchMode::stored: return 1 + std::ranges::max(settings_.passages);  // and BOS
             case BenchMode::reuse:
+            case BenchMode::schedule:
             case BenchMode::machine: break;
         }
         return 1;
@@ -265,6 +266,7 @@ Json bench_machine(const BenchSettings& settings) {
 Json bench(const BenchSettings& given) {
     if (given.mode == BenchMode::machine) return bench_machine(given);
     if (given.mode == BenchMode::reuse) return bench_reuse(given);
+    if (given.mode == BenchMode::schedule) return bench_schedule(given);
     BenchSettings settings = given;
     if (settings.passages.empty()) settings.passages = {32, 128, 512};
     if (settings.contexts.empty()) {
@@ -304,6 +306,7 @@ Json bench(const BenchSettings& given) {
             break;
         }
         case BenchMode::reuse:
+        case BenchMode::schedule:
         case BenchMode::machine: break;
     }
     return {{"mode", mode}, {"runs", runs}, {"peaks", to_json(bench.peaks())}};

@@ -14,7 +14,7 @@
 
 namespace cli {
 
-enum class BenchMode { machine, prefill, decode, step, loop, reuse, stored };
+enum class BenchMode { machine, prefill, decode, step, loop, reuse, stored, schedule };
 
 struct BenchSettings {
     BenchMode mode = BenchMode::prefill;
@@ -35,6 +35,8 @@ struct BenchSettings {
     std::vector<std::size_t> k;
     bool found_again = false;
     bool miss = false;
+    std::vector<std::string> schedules;  ///< as `parse_method` reads them; empty: the defaults
+    double latency = 0;                  ///< of the retriever, ms
     std::string model;
     std::optional<flashback::TransformerConfig> shape;  ///< random weights instead of a model
     flashback::DType dtype = flashback::DType::f32;     ///< of the random weights

@@ -15,7 +15,6 @@
 #endif
 
 #include <algorithm>
-#include <filesystem>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -73,13 +72,8 @@ bool CorpusOption::wants(const fb::Passage& passage) const {
     return !filter_ || matches(passage.id) || matches(passage.title);
 }
 
-bool CorpusOption::is_index() const {
-    std::error_code unknown;
-    return std::filesystem::is_regular_file(std::filesystem::path{path} / "index", unknown);
-}
-
 fb::AnyAnalyzer CorpusOption::make_analyzer(const fb::Tokenizer* tokenizer) const {
-    const std::string name = !analyzer.empty() || !is_index() ? analyzer : fb::read_index_info(path).analyzer;
+    const std::string name = !analyzer.empty() || !fb::is_bm25_index(path) ? analyzer : fb::read_index_info(path).analyzer;
     if (name.empty() || name == fb::WordAnalyzer::name()) return fb::WordAnalyzer{};
     if (name == "english") {
 #if defined(FLASHBACK_TOOL_ENGLISH)
@@ -141,7 +135,7 @@ fb::Bm25Index CorpusOption::open(const fb::Tokenizer& tokenizer, std::size_t pas
     refuse_xapian();
     const fb::AnyAnalyzer terms = make_analyzer(&tokenizer);
     const fb::Codec codec = fb::codec_of(tokenizer);
-    if (!is_index()) {
+    if (!fb::is_bm25_index(path)) {
         return {path.empty() ? std::vector<fb::Document>{} : open_corpus(path).documents,
                 codec,
                 {.formula = formula, .analyzer = terms, .passage_tokens = passage_tokens, .executor = executor}};
@@ -160,7 +154,7 @@ fb::Bm25Index CorpusOption::open(const fb::Tokenizer& tokenizer, std::size_t pas
 fb::Bm25Index CorpusOption::open_whole() const {
     refuse_xapian();
     const fb::AnyAnalyzer terms = make_analyzer(nullptr);
-    if (is_index()) {
+    if (fb::is_bm25_index(path)) {
         if (fb::read_index_info(path).passage_tokens != 0)
             FLASHBACK_THROW(fb::ErrorCode::contract, "the index '", path,
                             "' has passages, expected whole documents for --whole");
@@ -178,7 +172,7 @@ void CorpusOption::refuse_xapian() const {
 
 std::uint64_t CorpusOption::key() const {
     fb::Fingerprint all;
-    if (is_index()) {
+    if (fb::is_bm25_index(path)) {
         all.add(fb::read_index_info(path).fingerprint);
     } else if (is_xapian()) {
         all.add(std::string_view{path});  // what the databases hold is not known

@@ -36,9 +36,6 @@ struct CorpusOption {
     /// Whether the id or the title of a passage matches --filter, if there is one.
     bool wants(const flashback::Passage& passage) const;
 
-    /// Whether it is an index.
-    bool is_index() const;
-
     /// What the analyzer is called, made with the tokenizer of a model if there is one.
     flashback::AnyAnalyzer make_analyzer(const flashback::Tokenizer* tokenizer) const;
 

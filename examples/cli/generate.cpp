@@ -4,10 +4,11 @@
 #include "flashback/core/error.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/files/load.hpp"
-#include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/watched.hpp"
 #include "flashback/text/unicode.hpp"
 #include "retrieval_setup.hpp"
 
+#include <chrono>
 #include <iomanip>
 #include <iostream>
 #include <memory>
@@ -41,8 +42,11 @@ Json to_json(const fb::Retrieval& retrieval, const fb::Tokenizer& tokenizer, boo
     return json;
 }
 
+double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
 Json to_json(const fb::Generation& generation, const GenerateSettings& settings, const fb::Tokenizer& tokenizer,
-             std::size_t prompt_tokens, const std::string& text, const Engine& engine) {
+             std::size_t prompt_tokens, const std::string& text, const fb::MethodText& method, const Engine& engine,
+             const fb::RetrieverHealth& health) {
     const fb::Statistics& stats = generation.stats;
     Json retrieved = Json::array();
     for (const auto& retrieval : generation.retrievals)
@@ -53,9 +57,13 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
               {"stop", to_string(generation.stop)},
               {"layout", settings.layout},
               {"repeat", settings.repeat},
+              {"schedule", method.schedule},
+              {"query", method.query.empty() ? Json(nullptr) : Json(method.query)},
               {"cache", engine.cache()},
               {"stats",
                {{"retrievals", stats.retrievals},
+                {"rewinds", stats.rewinds},
+                {"rewound", stats.rewound},
                 {"requested", stats.counts.requested},
                 {"evaluated", stats.counts.evaluated},
                 {"reused", stats.counts.reused},
@@ -67,6 +75,12 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
                   {"prefill", stats.seconds.prefill},
                   {"decode", stats.seconds.decode},
                   {"total", stats.seconds.total}}}}},
+              {"retriever",
+               {{"queries", health.queries},
+                {"empty", health.empty},
+                {"failures", health.failures},
+                {"passages", health.passages},
+                {"seconds", {{"p50", seconds(health.p50)}, {"p95", seconds(health.p95)}, {"max", seconds(health.max)}}}}},
               {"retrieved", retrieved}};
     settings.aside.describe(settings.layout, json);
     if (settings.layout != "none") settings.fusion.describe(settings.aside.options().joined, stats.branches, json);
@@ -82,7 +96,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
 }
 
 void print_summary(const fb::Generation& generation, const GenerateSettings& settings, std::size_t prompt_tokens,
-                   const Engine& engine) {
+                   const fb::MethodText& method, const Engine& engine, const fb::RetrieverHealth& health) {
     const fb::Statistics& stats = generation.stats;
     std::cerr << std::fixed << std::setprecision(3) << '\n';
     for (const auto& retrieval : generation.retrievals) {
@@ -95,8 +109,10 @@ void print_summary(const fb::Generation& generation, const GenerateSettings& set
         std::cerr << "; evaluated " << retrieval.counts.evaluated << ", reused " << retrieval.counts.reused << '\n';
     }
     std::cerr << "  " << prompt_tokens << " prompt tokens, " << generation.tokens.size() << " new, stopped by "
-              << to_string(generation.stop) << "; layout " << settings.layout << ", " << stats.retrievals << " retrievals\n"
-              << "  " << stats.counts.requested << " positions requested = " << stats.counts.evaluated << " evaluated + "
+              << to_string(generation.stop) << "; layout " << settings.layout << ", schedule " << method.schedule << ", query "
+              << (method.query.empty() ? "its own" : method.query) << ", " << stats.retrievals << " retrievals\n";
+    if (stats.rewinds > 0) std::cerr << "  " << stats.rewound << " tokens taken back in " << stats.rewinds << " rewinds\n";
+    std::cerr << "  " << stats.counts.requested << " positions requested = " << stats.counts.evaluated << " evaluated + "
               << stats.counts.reused << " reused; " << stats.counts.discarded << " discarded\n";
     if (settings.layout == "aside") {
         const fb::BlockStoreCounts counts = engine.session.store()->counts();
@@ -104,6 +120,11 @@ void print_summary(const fb::Generation& generation, const GenerateSettings& set
                   << counts.reads << " in the file of --passages-kv\n";
     }
     std::cerr << branches_line(stats.branches);
+    if (health.queries > 0) {
+        std::cerr << "  the retriever answered " << health.queries - health.failures << " of " << health.queries << " queries, "
+                  << health.empty << " with nothing; half of them within " << 1e3 * seconds(health.p50)
+                  << " ms, the slowest in " << 1e3 * seconds(health.max) << " ms\n";
+    }
     if (stats.dropped > 0) std::cerr << "  " << stats.dropped << " tokens dropped from the start of the text\n";
     if (stats.shortened > 0) std::cerr << "  passages lost " << stats.shortened << " tokens so that the text fits\n";
     std::cerr << "  " << stats.seconds.total << " s: " << stats.seconds.retrieve << " retrieving, " << stats.seconds.prefill
@@ -144,7 +165,7 @@ void generate(const GenerateSettings& settings) {
     const Markers markers = markers_of(settings.markers, tokenizer, engine.session.adapter());
     const auto policies = policies_of(settings, tokenizer, markers);
     const CorpusOption corpus = closed_book ? CorpusOption{} : settings.corpus;
-    fb::AnyRetriever index = corpus.open_any(tokenizer, settings.passage_tokens);
+    fb::Watched index{corpus.open_any(tokenizer, settings.passage_tokens)};
     fb::Decoder decoder{engine.session, index, policies};
 
     const std::vector<fb::TokenId> prompt = tokenizer.encode(prompt_text);
@@ -163,13 +184,14 @@ void generate(const GenerateSettings& settings) {
         {.max_tokens = settings.max_tokens, .passages = settings.passages, .ignore_eos = settings.ignore_eos, .masked = masked},
         on_token);
     const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
+    const fb::MethodText& method = decoder.policies().method().text();
     if (settings.json) {
-        print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), engine));
+        print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), method, engine, index.health()));
         return;
     }
     stream.show_all();
     std::cout << '\n' << std::flush;
-    print_summary(generation, settings, prompt_tokens, engine);
+    print_summary(generation, settings, prompt_tokens, method, engine, index.health());
 }
 
 }  // namespace
@@ -181,7 +203,7 @@ void add_generate(CLI::App& app, Command& run) {
     command.footer(
         "Example:\n  flashback generate --corpus README.md --layout aside --prompt 'A KV cache' --max-tokens 64 --temperature "
         "0.8 --top-p "
-        "0.95");
+        "0.95\n  flashback generate --corpus README.md --schedule flare --prompt 'A KV cache'");
     command.callback([settings, &run] {
         if (!settings->prompt.given()) throw CLI::ValidationError("generate needs either --prompt or --prompt-file");
         if (settings->layout != "none" && settings->corpus.path.empty())
@@ -189,6 +211,7 @@ void add_generate(CLI::App& app, Command& run) {
         check_repeat(settings->layout, settings->repeat);
         settings->aside.check(settings->layout);
         settings->fusion.check(settings->layout);
+        settings->schedule.check(settings->layout);
         settings->adapter.tokens = tokens_with(settings->markers.ids);
         run = [settings] { generate(*settings); };
     });

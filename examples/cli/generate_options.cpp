@@ -14,7 +14,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
         command.add_option(name, value, meaning)->check(CLI::IsMember(std::move(values)))->capture_default_str();
     };
     const auto count = [&](const char* name, std::size_t& value, std::uint64_t least, const char* meaning) {
-        command.add_option(name, value, meaning)->transform(at_least(least))->capture_default_str();
+        return command.add_option(name, value, meaning)->transform(at_least(least))->capture_default_str();
     };
     const auto number = [&](const char* name, float& value, double least, double most, const char* meaning) {
         command.add_option(name, value, meaning)->check(number_from(least, most))->capture_default_str();
@@ -40,8 +40,9 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
         "first "
         "4 tokens, drop the oldest of the rest, 64 at a time, and move keys and values (sinks: StreamingLLM); or "
         "likewise with the older half (rotate)");
-    count("--stride", settings.stride, 1, "Retrieve every N tokens");
-    count("--query-tokens", settings.query_tokens, 1, "The newest N tokens are the query");
+    CLI::Option* stride = count("--stride", settings.stride, 1, "Retrieve every N tokens");
+    CLI::Option* query_tokens = count("--query-tokens", settings.query_tokens, 1, "The newest N tokens are the query");
+    settings.schedule.add(command, stride, query_tokens);
     count("--passages", settings.passages, 0, "Passages at each retrieval");
     count("--passage-tokens", settings.passage_tokens, 1, "The most tokens of a passage");
     add_repeat(command, settings.repeat);
@@ -94,15 +95,15 @@ fb::AnyOverflow overflow_of(const std::string& name) {
 GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer, const Markers& markers) {
     using namespace flashback;
     return AnyPolicies{}
-        .schedule(settings.layout == "none" ? AnySchedule{Never{}} : AnySchedule{EveryNTokens{settings.stride}})
-        .query(AnyQuery{LastNTokens{settings.query_tokens}})
         .wrapper(wrapper_of(markers))
         .layout(layout_of(settings.layout, settings.repeat, settings.aside.options()))
         .reuse(settings.reuse == "none" ? AnyReuse{RecomputeAll{}} : AnyReuse{KeepCommonPrefix{}})
         .overflow(overflow_of(settings.overflow))
         .fusion(settings.fusion.fusion(settings.aside.options().joined))
         .sampler(sampler_of(settings))
-        .stopping(StopStrings{settings.stop, Detokenize{[tokenizer](TokenId token) { return tokenizer.decode(token); }}});
+        .stopping(StopStrings{settings.stop, Detokenize{[tokenizer](TokenId token) { return tokenizer.decode(token); }}})
+        .method(settings.layout == "none" ? AnyMethod{AnySchedule{Never{}}, AnyQuery{}, {"never", {}}}
+                                          : settings.schedule.method(settings.stride, settings.query_tokens, tokenizer));
 }
 
 }  // namespace cli

@@ -4,15 +4,18 @@
 #include "adapter_option.hpp"
 #include "aside_option.hpp"
 #include "common.hpp"
+#include "corpus_option.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/text/tokenizer.hpp"
 #include "fusion_option.hpp"
 #include "markers.hpp"
+#include "schedule_option.hpp"
 
 #include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cli {
@@ -27,6 +30,7 @@ struct GenerateSettings {
     std::string overflow = "stop";
     std::size_t stride = 16;
     std::size_t query_tokens = 32;
+    ScheduleOption schedule = {};
     std::size_t passages = 1;
     std::size_t passage_tokens = 128;
     std::size_t repeat = 0;
@@ -49,9 +53,9 @@ void add_options(CLI::App& command, GenerateSettings& settings);
 using Detokenize = std::function<std::string(flashback::TokenId)>;
 
 /// All chosen at run time, except the stop strings: the stream asks them for the text.
-using GeneratePolicies = flashback::Policies<flashback::AnySchedule, flashback::AnyQuery, flashback::AnyWrapper,
-                                             flashback::AnyLayout, flashback::AnyReuse, flashback::AnySampler,
-                                             flashback::AnyOverflow, flashback::StopStrings<Detokenize>, flashback::AnyFusion>;
+using GeneratePolicies = decltype(std::declval<flashback::AnyPolicies>()
+                                      .stopping(std::declval<flashback::StopStrings<Detokenize>>())
+                                      .method(std::declval<flashback::AnyMethod>()));
 
 /// The policies that the options ask for.
 GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::Tokenizer& tokenizer, const Markers& markers);

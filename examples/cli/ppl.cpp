@@ -143,7 +143,8 @@ void add_ppl(CLI::App& app, Command& run) {
     command.footer(
         "Without --layout, windows are evaluated from scratch.\nExample:\n  flashback ppl --text README.md --window 255 "
         "--tokens "
-        "2000\n  flashback ppl --text README.md --corpus CHANGELOG.md --layout append");
+        "2000\n  flashback ppl --text README.md --corpus CHANGELOG.md --layout append\n  flashback ppl "
+        "--text README.md --corpus CHANGELOG.md --layout aside --schedule 'any(stride:64,entropy:3)'");
     command.callback([options, retrieval, &run] {
         options->adapter.tokens = tokens_with(options->marker_ids);
         if (!retrieval->layout.empty()) {
@@ -156,6 +157,7 @@ void add_ppl(CLI::App& app, Command& run) {
             retrieval->cache = options->cache;
             retrieval->threads = options->threads;
             retrieval->json = options->json;
+            if (retrieval->schedule.given() && retrieval->hold == 0) retrieval->hold = 128;
             check_retrieval_options(*retrieval);
             run = [retrieval] { ppl_with_retrieval(*retrieval); };
             return;

@@ -3,8 +3,8 @@
 #include "engine.hpp"
 #include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
-#include "flashback/data/ranges.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
+#include "flashback/eval/scheduled_perplexity.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/model/session.hpp"
@@ -14,13 +14,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <iomanip>
 #include <iostream>
+#include <memory>
+#include <span>
 #include <sstream>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
-
-#include <range/v3/view/zip.hpp>
 
 namespace cli {
 namespace {
@@ -30,18 +33,8 @@ using Clock = std::chrono::steady_clock;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// Blanks in the text of the tokens that are predicted.
-std::size_t words_of(const fb::Tokenizer& tokenizer, fb::TokenSpan text, const fb::RetrievedStrides& strides) {
-    std::size_t blanks = 0;
-    for (const fb::RetrievedStride stride : fb::each_stride(strides)) {
-        const std::string predicted = tokenizer.decode(text.subspan(stride.at, strides.stride()));
-        blanks += static_cast<std::size_t>(std::ranges::count(predicted, ' '));
-    }
-    return blanks;
-}
-
 struct Measured {
-    fb::RetrievalPerplexity found;
+    fb::ScheduledPerplexity found;  // without a schedule, what strides have of it
     fb::StrideOptions options;
     std::size_t documents;
     std::size_t words;
@@ -49,19 +42,35 @@ struct Measured {
     bool markers;
     double retrieve_seconds;
     double evaluate_seconds;
+    fb::MethodText text;
 };
 
-/// A row for each stride, so that two runs over the same strides can be compared stride by stride.
-void write_log(const std::string& log, const fb::RetrievedStrides& strides, const std::vector<double>& nats) {
+/// Blanks in the text of the tokens that were predicted.
+std::size_t words_of(const fb::Tokenizer& tokenizer, fb::TokenSpan text, const Measured& m) {
+    std::size_t blanks = 0;
+    for (std::size_t i = 0; i < m.found.strides; ++i) {
+        const std::string predicted = tokenizer.decode(text.subspan(m.options.init + i * m.options.stride, m.options.stride));
+        blanks += static_cast<std::size_t>(std::ranges::count(predicted, ' '));
+    }
+    return blanks;
+}
+
+/// A row for each stride, so that two runs over the same strides can be compared stride by stride. A schedule has no passages that
+/// belong to a stride: then there are no `strides`.
+void write_log(const std::string& log, const Measured& m, const fb::RetrievedStrides& strides) {
     std::ostringstream rows;
-    rows << "at,context,passages,nats_per_token\n" << std::setprecision(9);
-    for (const auto& [stride, mean] : ranges::views::zip(fb::each_stride(strides), nats))
-        rows << stride.at << ',' << stride.context << ',' << stride.found() << ',' << mean << '\n';
+    rows << "at,context," << (strides.size() > 0 ? "passages," : "") << "nats_per_token\n" << std::setprecision(9);
+    for (std::size_t i = 0; i < m.found.strides; ++i) {
+        const std::size_t read = i * m.options.stride;
+        rows << m.options.init + read << ',' << m.options.context + (m.options.hold > 0 ? read % m.options.hold : 0) << ',';
+        if (strides.size() > 0) rows << strides[i].found() << ',';
+        rows << m.found.stride_nats[i] << '\n';
+    }
     write_whole(log, rows.str());
 }
 
 void print_json(const RetrievalPplSettings& settings, const std::string& model, fb::DType cache, const Measured& m) {
-    const fb::RetrievalPerplexity& p = m.found;
+    const fb::ScheduledPerplexity& p = m.found;
     Json json{{"model", model},
               {"cache", std::string{fb::layout_of(cache).name}},
               {"layout", settings.layout},
@@ -72,6 +81,8 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
               {"init", m.options.init},
               {"context", m.options.context},
               {"hold", m.options.hold},
+              {"schedule", m.text.schedule},
+              {"query", m.text.query},
               {"query_tokens", settings.query_tokens},
               {"passages", m.options.passages},
               {"passage_tokens", m.options.passage_tokens},
@@ -93,6 +104,10 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
         json["words"] = m.words;
         json["perplexity_per_word"] = p.perplexity_per(m.words);
     }
+    if (settings.schedule.given()) {
+        json.update(
+            {{"windows", p.windows}, {"rewinds", p.rewinds}, {"rewound", p.rewound}, {"first_nats_per_token", p.first_nats}});
+    }
     json.update({{"requested", p.counts.requested},
                  {"evaluated", p.counts.evaluated},
                  {"reused", p.counts.reused},
@@ -103,19 +118,111 @@ void print_json(const RetrievalPplSettings& settings, const std::string& model, 
 }
 
 void print_text(const RetrievalPplSettings& settings, const Measured& m) {
-    const fb::RetrievalPerplexity& p = m.found;
+    const fb::ScheduledPerplexity& p = m.found;
     std::cout << std::fixed << std::setprecision(4) << "perplexity " << p.perplexity() << " +- "
               << p.perplexity_standard_error() << ", " << p.nats << " +- " << p.standard_error << " nats per token\n";
     if (settings.per == "word")
         std::cout << "  " << p.perplexity_per(m.words) << " per word: " << m.words
                   << " blanks in the text that was predicted\n";
-    std::cout << "  layout " << settings.layout << ", markers " << (m.markers ? "on" : "off") << ": " << p.tokens
-              << " tokens in " << p.strides << " strides of " << m.options.stride << " behind contexts of " << m.options.context
-              << "\n  " << p.retrievals << " retrievals found " << p.passages << " passages; " << p.copied
-              << " strides stand in theirs word for word\n  " << p.counts.requested
-              << " positions requested = " << p.counts.evaluated << " evaluated + " << p.counts.reused << " reused\n"
+    std::cout << "  layout " << settings.layout << ", markers " << (m.markers ? "on" : "off") << ", schedule "
+              << m.text.schedule << ", query " << m.text.query << ": " << p.tokens << " tokens in ";
+    if (settings.schedule.given()) {
+        std::cout << p.windows << " windows of " << m.options.hold;
+    } else {
+        std::cout << p.strides << " strides of " << m.options.stride;
+    }
+    std::cout << " behind contexts of " << m.options.context << "\n  " << p.retrievals << " retrievals found " << p.passages
+              << " passages; " << p.copied << " strides stand in theirs word for word\n";
+    if (p.rewinds > 0) {
+        std::cout << "  " << p.rewound << " tokens taken back in " << p.rewinds
+                  << " rewinds; perplexity of what was said first " << std::exp(p.first_nats) << '\n';
+    }
+    std::cout << "  " << p.counts.requested << " positions requested = " << p.counts.evaluated << " evaluated + "
+              << p.counts.reused << " reused\n"
               << branches_line(p.branches) << "  " << std::setprecision(1) << m.retrieve_seconds << " s retrieving, "
               << m.evaluate_seconds << " s evaluating\n";
+}
+
+/// What is read.
+struct Source {
+    const RetrievalPplSettings& settings;
+    const fb::TextStream& text;
+    const fb::Tokenizer& tokenizer;
+    fb::ThreadPool& pool;
+
+    /// Calls `use(retriever)` with the corpus: an index that several threads may ask, or one that they may not.
+    template <class Use>
+    void with_corpus(const fb::StrideOptions& options, const Use& use) const {
+        const CorpusOption corpus = options.passages == 0 ? CorpusOption{} : settings.corpus;
+        if (corpus.is_xapian()) {
+            fb::AnyRetriever shards = corpus.open_xapian(tokenizer);
+            use(shards);
+        } else {
+            const fb::Bm25Index index = corpus.open(tokenizer, settings.passage_tokens, pool);
+            use(index);
+        }
+    }
+};
+
+/// Makes a session for each thread: they need not wait for each other at every product.
+struct Sessions {
+    const RetrievalPplSettings& settings;
+    const std::shared_ptr<const fb::Transformer>& weights;
+    const std::shared_ptr<const fb::PackedAdapter>& adapter;
+
+    std::vector<fb::Session> operator()(std::size_t most) const {
+        std::vector<fb::Session> sessions;
+        for (std::size_t i = 0; i < std::min(settings.threads, most); ++i)
+            sessions.push_back(
+                session_of(weights, {.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale},
+                           settings.aside.rounding()));
+        return sessions;
+    }
+    fb::DType cache_element() const { return settings.cache.value_or(weights->default_cache_element()); }
+};
+
+fb::RetrievedStrides measure_strides(const Source& source, const fb::AnyPolicies& policies, const Sessions& make, Measured& m) {
+    Clock::time_point start = Clock::now();
+    fb::RetrievedStrides strides;
+    {
+        const ProgressLine line{"retrieving for"};
+        fb::StrideOptions options = m.options;
+        options.progress = [&](std::size_t done, std::size_t all) { line.show(done, all); };
+        source.with_corpus(options, [&](auto& retriever) {
+            if constexpr (fb::Retriever<const std::remove_reference_t<decltype(retriever)>>) options.executor = source.pool;
+            strides = fb::retrieve_strides(source.text, retriever, policies.query(), options);
+        });
+    }
+    m.retrieve_seconds = since(start);
+    start = Clock::now();
+    constexpr std::size_t run = fb::RetrievalPerplexity::run;
+    std::vector<fb::Session> sessions = make((strides.size() + run - 1) / run);
+    const ProgressLine line{"evaluating"};
+    static_cast<fb::RetrievalPerplexity&>(m.found) =
+        fb::retrieval_perplexity(std::span{sessions}, policies, source.text.tokens(), strides,
+                                 {.masked = m.masked,
+                                  .passages_replace_text = source.settings.layout == "overwrite",
+                                  .executor = source.pool,
+                                  .progress = [&](std::size_t done, std::size_t all) { line.show(done, all); }});
+    m.evaluate_seconds = since(start);
+    return strides;
+}
+
+void measure_schedule(const Source& source, const fb::AnyPolicies& policies, const fb::AnyMethod& method, const Sessions& make,
+                      Measured& m) {
+    const RetrievalPplSettings& settings = source.settings;
+    source.with_corpus(m.options, [&](auto& retriever) {
+        constexpr bool shared = fb::Retriever<const std::remove_reference_t<decltype(retriever)>>;
+        std::vector<fb::Session> sessions = make(shared ? settings.threads : 1);
+        const ProgressLine line{"evaluating"};
+        m.found = fb::scheduled_perplexity(
+            std::span{sessions}, policies.method(method), source.text, retriever, policies.query(), m.options,
+            {.masked = m.masked, .executor = source.pool, .progress = [&](std::size_t done, std::size_t all) {
+                 line.show(done, all);
+             }});
+    });
+    m.retrieve_seconds = m.found.seconds.retrieve;
+    m.evaluate_seconds = m.found.seconds.total - m.found.seconds.retrieve;
 }
 
 }  // namespace
@@ -137,6 +244,7 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     const Markers markers = markers_of(settings.markers, tokenizer, adapter.get());
     const fb::AnyPolicies policies =
         policies_of(settings, markers)
+            .query(settings.schedule.query(settings.query_tokens, tokenizer))
             .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
     fb::StrideOptions options =
         stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size());
@@ -146,62 +254,34 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
                         " tokens in place of text leave no text of contexts of ", options.context,
                         ", expected a longer --context, or fewer --passages or --passage-tokens");
     }
-    options.executor = pool;
 
     Measured m{};
     m.markers = markers.around;
-    Clock::time_point start = Clock::now();
-    fb::RetrievedStrides strides;
-    {
-        const bool closed_book = options.passages == 0;
-        const CorpusOption corpus = closed_book ? CorpusOption{} : settings.corpus;
-        const ProgressLine line{"retrieving for"};
-        options.progress = [&](std::size_t done, std::size_t all) { line.show(done, all); };
-        if (corpus.is_xapian()) {
-            fb::StrideOptions one_by_one = options;
-            one_by_one.executor = {};
-            fb::AnyRetriever shards = corpus.open_xapian(tokenizer);
-            strides = fb::retrieve_strides(text, shards, policies.query(), one_by_one);
-        } else {
-            const fb::Bm25Index index = corpus.open(tokenizer, settings.passage_tokens, pool);
-            strides = fb::retrieve_strides(text, index, policies.query(), options);
-        }
-    }
-    m.retrieve_seconds = since(start);
-
-    // A session for each thread: they need not wait for each other at every product.
-    start = Clock::now();
-    std::vector<fb::Session> sessions;
-    const std::size_t most = (strides.size() + fb::RetrievalPerplexity::run - 1) / fb::RetrievalPerplexity::run;
-    for (std::size_t i = 0; i < std::min(settings.threads, most); ++i)
-        sessions.push_back(session_of(weights,
-                                      {.cache = settings.cache, .adapter = adapter, .adapter_scale = settings.adapter.scale},
-                                      settings.aside.rounding()));
-    if (!settings.keep_markers) m.masked = markers.ids;
-    {
-        const ProgressLine line{"evaluating"};
-        m.found = fb::retrieval_perplexity(std::span{sessions}, policies, text.tokens(), strides,
-                                           {.masked = m.masked,
-                                            .passages_replace_text = settings.layout == "overwrite",
-                                            .executor = pool,
-                                            .progress = [&](std::size_t done, std::size_t all) { line.show(done, all); }});
-    }
-    m.evaluate_seconds = since(start);
     m.options = options;
     m.documents = text.documents().size();
+    if (!settings.keep_markers) m.masked = markers.ids;
+    const Source source{settings, text, tokenizer, pool};
+    const Sessions make{settings, weights, adapter};
+    const fb::AnyMethod method = settings.schedule.measured(options.stride, settings.query_tokens, tokenizer);
+    m.text = method.text();
+    fb::RetrievedStrides strides;
+    if (settings.schedule.given()) {
+        measure_schedule(source, policies, method, make, m);
+    } else {
+        strides = measure_strides(source, policies, make, m);
+    }
     if (settings.per == "word") {
-        m.words = words_of(tokenizer, text.tokens(), strides);
+        m.words = words_of(tokenizer, text.tokens(), m);
         if (m.words == 0)
             FLASHBACK_THROW(fb::ErrorCode::corpus, "the predicted tokens of '", settings.text,
                             "' have no blank for --per word");
     }
     if (settings.json) {
-        print_json(settings, file.name(), sessions.front().cache_element(), m);
+        print_json(settings, file.name(), make.cache_element(), m);
     } else {
         print_text(settings, m);
     }
-    if (!settings.log.empty())
-        write_log(settings.log, strides, m.found.stride_nats);  // if this fails, the result is printed already
+    if (!settings.log.empty()) write_log(settings.log, m, strides);  // if this fails, the result is printed already
 }
 
 void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, const std::vector<std::string>& without) {
@@ -223,7 +303,9 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     settings.corpus.add_path(command)->needs(layout);
     settings.corpus.add_search(command, layout);
     add_markers(command, settings.markers.choice)->needs(layout);
-    add_passages(command, settings, layout);
+    CLI::Option* query_tokens = add_passages(command, settings, layout);
+    settings.schedule.add(command, command.get_option("--stride"), query_tokens);
+    settings.schedule.need(layout);
     add_repeat(command, settings.repeat)->needs(layout);
     settings.aside.add(command, layout);
     settings.aside.add_element(command, layout);
@@ -237,7 +319,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
     count("--strides", settings.strides, 1, "Evaluate only the first N strides; by default all");
     count("--hold", settings.hold, 1,
           "Let contexts grow for N tokens, a multiple of --stride, before their start moves on, so that keys and values can be "
-          "reused; by default contexts slide");
+          "reused; by default contexts slide, with --schedule they grow for 128 tokens");
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept from one stride to the next: the common prefix, or nothing; it changes no digit");
     choice("--per", settings.per, {"token", "word"}, "Report the perplexity per word, too: per blank of the predicted text");
@@ -256,6 +338,10 @@ void check_retrieval_options(const RetrievalPplSettings& settings) {
     check_repeat(settings.layout, settings.repeat);
     settings.aside.check(settings.layout);
     settings.fusion.check(settings.layout);
+    settings.schedule.check(settings.layout);
+    settings.schedule.check_honest();
+    if (settings.schedule.given() && settings.layout == "overwrite")
+        throw CLI::ValidationError("--schedule needs passages beside the text, found --layout overwrite");
     if (settings.hold % settings.stride != 0) {
         throw CLI::ValidationError("--hold: found " + std::to_string(settings.hold) + ", expected a multiple of --stride, " +
                                    std::to_string(settings.stride));

@@ -6,6 +6,7 @@
 #include "flashback/tensor/dtype.hpp"
 #include "markers.hpp"
 #include "retrieval_setup.hpp"
+#include "schedule_option.hpp"
 
 #include <cstddef>
 #include <optional>
@@ -16,6 +17,7 @@ namespace cli {
 struct RetrievalPplSettings : RetrievalSettings {
     std::string model;
     MarkersOption markers;
+    ScheduleOption schedule;
     std::string reuse = "prefix";
     std::string per = "token";
     std::string log;

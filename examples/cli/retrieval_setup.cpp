@@ -11,14 +11,16 @@ namespace cli {
 
 namespace fb = flashback;
 
-void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed) {
+CLI::Option* add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed) {
     const auto count = [&](const char* name, std::size_t& value, const char* meaning) {
         CLI::Option* option = command.add_option(name, value, meaning)->transform(at_least(1))->capture_default_str();
         if (needed != nullptr) option->needs(needed);
+        return option;
     };
-    count("--query-tokens", settings.query_tokens, "The N tokens in front of a stride are its query");
+    CLI::Option* query = count("--query-tokens", settings.query_tokens, "The N tokens in front of a stride are its query");
     count("--passages", settings.passages, "Passages for each stride");
     count("--passage-tokens", settings.passage_tokens, "The most tokens of a passage");
+    return query;
 }
 
 CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat) {

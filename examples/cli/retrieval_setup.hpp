@@ -40,8 +40,8 @@ struct RetrievalSettings {
     bool joined() const { return layout != "aside" || aside.options().joined; }
 };
 
-/// Adds --query-tokens, --passages and --passage-tokens, which make no sense without the option `needed` if there is one.
-void add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed = nullptr);
+/// Adds --query-tokens, which it gives, --passages and --passage-tokens. They make no sense without the option `needed` if there is one.
+CLI::Option* add_passages(CLI::App& command, RetrievalSettings& settings, CLI::Option* needed = nullptr);
 
 /// Adds --repeat, which goes only with appended passages.
 CLI::Option* add_repeat(CLI::App& command, std::size_t& repeat);

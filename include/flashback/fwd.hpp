@@ -62,10 +62,61 @@ template <class... Schedules>
 class AllOf;
 template <class Schedule>
 class AtMost;
+class RunningStatistics;
+struct EntropySignal;
+struct SurprisalSignal;
+struct MarginSignal;
+template <class Signal>
+class OnSignal;  // 4 tokens apart
+template <class Signal>
+class OnUnusual;  // warm-up 16 tokens, 4 tokens apart
+class Backoff;    // 16 tokens, at most 256
+struct CostOfLast;
+template <class Schedule, class Cost>
+class WithinBudget;  // looks 16 tokens ahead
+template <class Detokenize>
+class SentenceByPiece;
+template <class Rule>
+class EverySentence;
 class AnySchedule;
+struct MethodText;
+class AnyMethod;
+struct NoText;
+
+// policy: the methods of papers, which say when to retrieve and what to search for
+struct FlareOptions;  // theta 0.8, beta 0.4, look-ahead 64 tokens
+template <class Sentences>
+class Flare;
+struct DraginOptions;  // theta 1, 25 words, look-ahead 64 tokens
+template <class Sentences, class Counts>
+class Dragin;
+struct EtcOptions;  // alpha 1.3, 35 words
+template <class Counts>
+class Etc;
+struct IrCotOptions;  // 8 steps
+struct NeverAnswers;
+template <class Detokenize>
+class AnswerPhrase;  // "answer is"
+template <class Sentences, class Answers>
+class IrCot;
+struct ReflectionOptions;  // delta 0.2
+template <class Sentences>
+class ReflectionRatio;
+template <class Router, class... Schedules>
+class Routed;
+struct EveryToken;
+template <class Detokenize>
+class ContentWords;
 
 // policy: what to search for
 class LastNTokens;  // 32 tokens
+template <class Rule>
+class LastSentence;  // at most 64 tokens
+class MaskedDraft;   // 0.4
+template <class Counts>
+class AttentionTopN;  // 25 words
+template <class Inner>
+class WithoutDraft;
 class AnyQuery;
 
 // policy: what stands around a passage, and where passages stand
@@ -142,7 +193,7 @@ class Policies;
 using AnyPolicies =
     Policies<AnySchedule, AnyQuery, AnyWrapper, AnyLayout, AnyReuse, AnySampler, AnyOverflow, AnyStopping, AnyFusion>;
 
-namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book()
+namespace presets {}  // flashback(left, right), in_context_ralm(), closed_book(), flare(ends), dragin(ends), ...
 
 // tensor
 enum class DType : std::uint32_t;
@@ -272,6 +323,8 @@ struct MeanDifference;
 struct RunComparison;
 
 // retrieval: retrievers around retrievers
+template <class R>
+class Accumulated;     // 1 passage at a time
 struct CachedOptions;  // 1024 entries, 64 MiB
 struct CachedCounts;
 template <class R>
@@ -407,6 +460,8 @@ struct SaveAdapterOptions;  // no name of a base, no dropout
 struct SourceDocument;
 class TextStream;
 struct StrideSource;
+template <class R, class Forbidden>
+class AllowedPassages;
 struct FromSource;     // runs of 16 tokens
 struct StrideOptions;  // init 512, strides of 16, contexts of 256, 1 passage of 128 tokens
 struct RetrievedStride;
@@ -453,6 +508,7 @@ struct ModelComparison;
 struct TokenScore;
 struct RetrievalPerplexityOptions;
 struct RetrievalPerplexity;
+struct ScheduledPerplexity;
 struct StrideDifference;
 
 // train

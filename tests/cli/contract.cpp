@@ -30,12 +30,15 @@ TEST_CASE("generate: all fields, and counts that add up") {
     for (const char* layout : {"append", "prepend"}) {
         const json run = tool_json(generate(corpus, {"--layout", layout}));
         CHECK(keys(run) == std::set<std::string>{"text", "tokens", "prompt_tokens", "stop", "layout", "repeat", "cache",
-                                                 "stats", "retrieved", "fusion", "branches"});
+                                                 "stats", "retriever", "retrieved", "fusion", "branches"});
         CHECK(run["layout"] == layout);
         CHECK(run["stop"] == "max_tokens");
         CHECK(run["tokens"].size() == 40);
         CHECK(run["prompt_tokens"] ==
               1 + tool_json({"tokenize", "--text", "The kernel of an operating system"})["tokens"].size());
+        CHECK(run["retriever"]["queries"] == 3);
+        CHECK(run["retriever"]["failures"] == 0);
+        CHECK(run["retriever"]["seconds"]["max"] >= run["retriever"]["seconds"]["p50"]);
         const json& stats = run["stats"];
         CHECK(keys(stats) == std::set<std::string>{"retrievals", "requested", "evaluated", "reused", "discarded", "dropped",
                                                    "shortened", "seconds"});

@@ -89,7 +89,7 @@ TEST_CASE("dense: an exact search finds what doubles find, for every element, le
 }
 
 TEST_CASE("dense: equal scores come in the order of the vectors, however they are divided") {
-    std::vector<float> vectors(500 * 3);
+    std::vector<float> vectors(std::size_t{500} * 3);
     for (std::size_t i = 0; i < 500; ++i) vectors[i * 3] = static_cast<float>(i % 4);
     const auto store = stored(vectors, 3);
     for (const std::size_t threads : {1u, 2u, 3u, 7u}) {

@@ -7,6 +7,7 @@
 #include "flashback/core/random.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/data/allowed_passages.hpp"
 #include "flashback/data/text_stream.hpp"
 #include "flashback/policy/branch_plan.hpp"
 #include "flashback/policy/context_plan.hpp"
@@ -196,42 +197,25 @@ struct StridePlace {
     std::size_t number;
 };
 
-/// Appends the passages of one stride and gives their number: asks for more until enough of them are allowed, or there are no
-/// more.
+/// Appends the passages of one stride and gives their number.
 template <class R, class QueryFrom, class Forbidden>
 std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& query, const Forbidden& forbidden,
                           FoundPassages& out) {
-    const TextStream& text = place.text;
     const StrideOptions& o = place.options;
     const RetrievedStrides::Entry& entry = place.entry;
-    const std::size_t begin = entry.at - entry.context;
-    const std::size_t end = entry.at + o.stride;
-    constexpr std::size_t behind = 64;  // a passage that begins within the stride is known by what comes after it
-    const StrideSource source{text.documents_of(begin, end),
-                              text.tokens().subspan(begin, std::min(end + behind, text.tokens().size()) - begin)};
-    const StepView step{.context = text.tokens().first(entry.at),
+    const StepView step{.context = place.text.tokens().first(entry.at),
                         .prompt_tokens = o.init,
                         .retrievals = place.number,
                         .since_retrieval = place.number > 0 ? o.stride : 0};
-    constexpr std::size_t most_candidates = std::size_t{1} << 24;
-    const std::size_t before = out.ends.size();
     OwnedQuery asked;
-    for (std::size_t candidates = std::max<std::size_t>(2 * o.passages, 8);; candidates *= 4) {
-        out.resize(before);
-        asked.assign(query(step));
-        Query whole = asked.view();
-        whole.context = step.context;
-        auto&& found = retriever.retrieve(whole, candidates);
-        for (const Passage& passage : found) {
-            if (out.ends.size() - before == o.passages) break;
-            if (forbidden(passage, source)) continue;
-            FLASHBACK_ASSERT(!passage.tokens.empty(), "the passage '", printable(passage.id),
-                             "' has no tokens, expected a retriever that tokenises its passages");
-            out.add(passage.tokens.first(std::min(passage.tokens.size(), o.passage_tokens)), passage.score);
-        }
-        const std::size_t taken = out.ends.size() - before;
-        if (taken == o.passages || std::ranges::size(found) < candidates || candidates >= most_candidates) return taken;
-    }
+    asked.assign(query(step));
+    Query whole = asked.view();
+    whole.context = step.context;
+    AllowedPassages allowed{retriever, forbidden, o.passage_tokens,
+                            stride_source(place.text, entry.at - entry.context, entry.at + o.stride)};
+    const std::span<const Passage> found = allowed.retrieve(whole, o.passages);
+    for (const Passage& passage : found) out.add(passage.tokens, passage.score);
+    return found.size();
 }
 
 }  // namespace detail
@@ -242,14 +226,11 @@ std::size_t find_passages(const StridePlace& place, R& retriever, QueryFrom& que
 /// The query is made of the text before the stride; each thread uses its own copy of `query`.
 /// Throws    Error{contract} for options that make no sense, a text without a whole stride, or passages without tokens; what
 ///           the retriever throws
-/// Cost      one search for each stride; if too many candidates are forbidden, another search for four times as many
-/// Source    FlashBack (arXiv 2405.04065), data_prepare.py of the official code, which takes 2k candidates and no more
+/// Cost      one search for each stride, as AllowedPassages asks
 template <class R, QueryBuilder QueryFrom, class Forbidden = FromSource>
 RetrievedStrides retrieve_strides(const TextStream& text, R& retriever, const QueryFrom& query, const StrideOptions& options,
                                   const Forbidden& forbidden = {}) {
     static_assert(checked_retriever<R>());
-    static_assert(std::predicate<const Forbidden&, const Passage&, const StrideSource&>,
-                  "flashback: what is forbidden must be said by forbidden(const Passage&, const StrideSource&)");
     constexpr bool shared = Retriever<const R>;  // const, so that several threads may ask it at once
     auto owned = std::make_shared<detail::OwnedStrides>();
     std::vector<RetrievedStrides::Entry>& entries = owned->entries;

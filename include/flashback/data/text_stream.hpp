@@ -8,6 +8,7 @@
 #include "flashback/text/tokenizer.hpp"
 #include "flashback/text/unicode.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -73,6 +74,14 @@ struct StrideSource {
     std::span<const SourceDocument> documents;  ///< documents that a token of the context or of the stride is from
     TokenSpan tokens;                           ///< of the context, of the stride, and some tokens after it
 };
+
+/// What the passages of the tokens [begin, end) of a text, context and stride, must not come from.
+/// Requires  begin <= end <= text.tokens().size()
+inline StrideSource stride_source(const TextStream& text, std::size_t begin, std::size_t end) {
+    constexpr std::size_t behind = 64;  // a passage that begins within the stride is known by what comes after it
+    const TokenSpan tokens = text.tokens().subspan(begin);
+    return {text.documents_of(begin, end), tokens.first(std::min(end - begin + behind, tokens.size()))};
+}
 
 /// Tells whether a passage comes from a document of a stride. It is known in three ways:
 /// - by its id: that of the document, or `id#number` as Passages writes it;

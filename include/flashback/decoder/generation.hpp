@@ -34,6 +34,14 @@ struct Seconds {
     double prefill = 0;   ///< evaluating plans
     double decode = 0;    ///< evaluating single tokens
     double total = 0;     ///< from the first line of `generate` to the last
+
+    constexpr Seconds& operator+=(const Seconds& other) noexcept {
+        retrieve += other.retrieve;
+        prefill += other.prefill;
+        decode += other.decode;
+        total += other.total;
+        return *this;
+    }
 };
 
 /// A passage as it was found; a copy, so that it outlives the retriever.

@@ -88,6 +88,27 @@ inline StrideDifference stride_difference(const RetrievalPerplexity& a, const Re
 
 namespace detail {
 
+/// Fills in the means of what was predicted.
+/// Shape     nats: (strides, stride) row-major
+inline void average(std::span<const double> nats, std::size_t stride, RetrievalPerplexity& result) {
+    result.tokens = nats.size();
+    result.strides = nats.size() / stride;
+    result.stride_nats.assign(result.strides, 0);
+    result.place_nats.assign(stride, 0);
+    RunningMean mean;
+    for (std::size_t i = 0; i < result.strides; ++i) {
+        double sum = 0;
+        for (std::size_t j = 0; j < stride; ++j) {
+            sum += nats[i * stride + j];
+            result.place_nats[j] += nats[i * stride + j] / static_cast<double>(result.strides);
+        }
+        result.stride_nats[i] = sum / static_cast<double>(stride);
+        mean.add(result.stride_nats[i]);
+    }
+    result.nats = mean.mean();
+    result.standard_error = mean.standard_error();
+}
+
 /// Before anything is evaluated, refuses strides of another text and strides that do not fit into a window. Gives the text up
 /// to the last token that is predicted.
 template <class P>
@@ -144,13 +165,9 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     std::vector<detail::StrideScorer<Model, P>> scorers;
     for (Model& model : models)
         scorers.emplace_back(model, policies, detail::StrideText{text, &strides, layout, masked, &open});
-    RetrievalPerplexity result{.strides = strides.size(),
-                               .tokens = strides.size() * strides.stride(),
-                               .retrievals = strides.retrievals(),
-                               .stride_nats = std::vector<double>(strides.size()),
-                               .place_nats = std::vector<double>(strides.stride())};
+    RetrievalPerplexity result{.retrievals = strides.retrievals()};
     const std::size_t stride = strides.stride();
-    std::vector<double> nats(result.tokens);
+    std::vector<double> nats(strides.size() * stride);
     constexpr std::size_t run = RetrievalPerplexity::run;
     for (std::size_t done = 0; done < strides.size();) {
         const std::size_t wave = std::min(strides.size() - done, run * scorers.size());
@@ -162,18 +179,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
         done += wave;
         if (options.progress) options.progress(done, strides.size());
     }
-    detail::RunningMean mean;
-    for (std::size_t i = 0; i < strides.size(); ++i) {
-        double sum = 0;
-        for (std::size_t j = 0; j < stride; ++j) {
-            sum += nats[i * stride + j];
-            result.place_nats[j] += nats[i * stride + j] / static_cast<double>(strides.size());
-        }
-        result.stride_nats[i] = sum / static_cast<double>(stride);
-        mean.add(result.stride_nats[i]);
-    }
-    result.nats = mean.mean();
-    result.standard_error = mean.standard_error();
+    detail::average(nats, stride, result);
     for (const auto& scorer : scorers) {
         result.counts += scorer.counts();
         if (result.branches.size() < scorer.branches().size()) result.branches.resize(scorer.branches().size());

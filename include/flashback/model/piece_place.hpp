@@ -24,6 +24,8 @@ struct PiecePlace {
     std::size_t first_row = 0;       ///< of them in the cache
     std::size_t first_position = 0;  ///< what rotary angles and the table of positions are asked for
     std::span<const SeenPositions<Cache>> seen = {};
+    float* last_query =
+        nullptr;  ///< (layers, heads · head_dim): gets the queries of the last of these tokens, as attention takes them; or null
 };
 
 /// The tokens of a piece, place by place: several sequences in one pass.

@@ -61,6 +61,9 @@ public:
     bool is_end(TokenId token) const noexcept { return session_->is_end(token); }
     std::uint64_t fingerprint() const noexcept { return session_->fingerprint(); }
     std::size_t work() const noexcept { return session_->work(); }
+    std::size_t layers() const noexcept { return session_->layers(); }
+    /// As PagedSession::attention.
+    AttentionWeights attention(std::size_t layer) { return session_->attention(layer); }
 
 private:
     /// Cuts a session, at the end of a scope, to what it held before more was found.
@@ -82,6 +85,6 @@ private:
 };
 
 static_assert(LanguageModel<PrefixCached> && RemembersTokens<PrefixCached> && FingerprintedModel<PrefixCached> &&
-              CountsWork<PrefixCached>);
+              CountsWork<PrefixCached> && AttentiveModel<PrefixCached>);
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -57,7 +57,7 @@ public:
                  const MakeCache& make_cache)
         : model_(detail::checked_session(std::move(model), options)),
           options_(options),
-          cache_(make_cache(shape_of(*model_, options_)), options_.block_gap),
+          cache_(make_cache(shape_of(*model_, options_)), options_.block_gap, detail::query_floats(model_->config)),
           store_(std::move(store)) {
         FLASHBACK_ASSERT(cache_.shape() == shape_of(*model_, options_) && cache_.text().size() == 0,
                          "the cache that was made for a session has another shape, or holds positions");
@@ -191,6 +191,16 @@ public:
     /// The blocks that the tokens see which are evaluated next.
     std::span<const std::shared_ptr<const Block>> blocks() const noexcept { return cache_.blocks(); }
 
+    /// Number of layers.
+    std::size_t layers() const noexcept { return model_->config.layers; }
+    /// What the position that was evaluated last reads, by the heads of a layer; valid until the next call. It is computed now, from the
+    /// keys that are held and that position's query; the scores are those of its evaluation, to the bit. A fork knows it, too. It is not known if
+    /// nothing was evaluated since the session was made, restored, cut, let see blocks, or made to forget positions; nor if an evaluation threw.
+    /// Shape     weights (heads, positions): those held, then those that it saw of each block, in the order of blocks()
+    /// Throws    Error{contract} if there is no such layer, or if it is not known; std::bad_alloc; then nothing has changed
+    /// Cost      head_dim multiply-adds and an exponential for each head and position, and room for the weights
+    AttentionWeights attention(std::size_t layer);
+
     /// Forgets all positions >= length. If no position is left that sees blocks, the next tokens see none.
     /// Throws    Error{contract} if length is beyond size(); then nothing has changed
     void truncate(std::size_t length) {
@@ -222,12 +232,12 @@ public:
 
     /// Holds what a cache holds, the first of these tokens, in place of what it holds.
     /// Requires  a session of the same fingerprint evaluated them so; `tokens` is not a view of this session's own
-    /// Throws    Error{contract} for a cache of another shape, or of more positions than tokens; then nothing has changed
+    /// Throws    Error{contract} for a cache of another shape, or of more positions than tokens; std::bad_alloc; then nothing has changed
     void adopt(Cache cache, TokenSpan tokens) {
         FLASHBACK_ASSERT(cache.shape() == cache_.shape() && cache.size() <= tokens.size(), "a session was given a cache of ",
                          cache.size(), " positions for ", tokens.size(), " tokens, or one of another shape");
         const TokenSpan held = tokens.first(cache.size());
-        cache_ = detail::SessionCache<Cache>{std::move(cache), options_.block_gap};
+        cache_ = detail::SessionCache<Cache>{std::move(cache), options_.block_gap, detail::query_floats(model_->config)};
         tokens_.assign(held.begin(), held.end());
     }
 
@@ -281,17 +291,7 @@ private:
         }
     }
 
-    void check_ids(TokenSpan tokens) const {
-        FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
-        for (const TokenId token : tokens) {
-            FLASHBACK_ASSERT((token >= 0 && static_cast<std::size_t>(token) < vocab_size()) ||
-                                 (options_.adapter && options_.adapter->embedding_row(token)),
-                             "token ", token, " is not in the vocabulary of ", vocab_size(),
-                             options_.adapter && !options_.adapter->embedding_ids().empty()
-                                 ? " tokens, nor has the adapter a row for it"
-                                 : " tokens");
-        }
-    }
+    void check_ids(TokenSpan tokens) const;
 
     static KVShape shape_of(const Transformer& model, const SessionOptions& options) {
         const TransformerConfig& c = model.config;
@@ -315,22 +315,7 @@ private:
     // Tells whether all pieces were evaluated. If one of them throws, none counts: what is not committed is overwritten by the
     // next call.
     template <class AfterPiece>
-    bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece) {
-        static_cast<void>(scratch());
-        BasicSession* const self = this;
-        const ReleaseEach release{{&self, 1}};
-        cache_.reserve(size() + tokens.size());
-        TokenSpan rest = tokens;
-        while (!rest.empty() && !stop.stop_requested()) {
-            const std::size_t position = size() + (tokens.size() - rest.size());
-            const PiecePlace<Cache> place = cache_.place(position, std::min(rest.size(), scratch().work.rows));
-            forward(parts(), rest.first(place.rows), PiecePlaces<Cache>{&place, 1});
-            rest = rest.subspan(place.rows);
-            after_piece(place.rows, rest.empty());
-        }
-        commit(tokens.first(tokens.size() - rest.size()));
-        return rest.empty();
-    }
+    bool pieces(TokenSpan tokens, const std::stop_token& stop, const AfterPiece& after_piece);
 
     /// Holds tokens that were evaluated.
     void commit(TokenSpan tokens) {
@@ -341,18 +326,7 @@ private:
 
     /// Calls `visit(logits)` for each of the first rows of the last piece.
     template <class Visit>
-    void each_logits(std::size_t rows, const Visit& visit) {
-        if (rows == 0) return;
-        AlignedBuffer<float>& some = scratch().some_logits;
-        const std::size_t stride = simd::padded(vocab_size());
-        const std::size_t block = std::min({rows_of_logits, scratch().work.rows, rows});
-        if (some.size() < block * stride) some = AlignedBuffer<float>{block * stride};
-        for (std::size_t first = 0; first < rows; first += block) {
-            const std::size_t count = std::min(block, rows - first);
-            logits_of(parts(), first, count, some.data());
-            for (std::size_t r = 0; r < count; ++r) visit(some.data() + r * stride);
-        }
-    }
+    void each_logits(std::size_t rows, const Visit& visit);
 
     /// Gives back, at the end of a scope, what was reserved in sessions and is not held.
     struct ReleaseEach {
@@ -376,6 +350,7 @@ private:
     std::unique_ptr<Scratch> scratch_;
     std::vector<TokenId> tokens_;
     std::shared_ptr<Store> store_;
+    std::vector<float> attention_;  // what was asked for last
     std::size_t evaluated_ = 0;
 };
 
@@ -387,10 +362,12 @@ FLASHBACK_DETAIL_SESSION(extern)
 
 static_assert(LanguageModel<Session> && BatchedModel<Session> && ForkableModel<Session> && ScoringModel<Session> &&
               InterruptibleModel<Session> && RemembersTokens<Session> && FingerprintedModel<Session> && BlockModel<Session> &&
-              CountsWork<Session>);
+              CountsWork<Session> && AttentiveModel<Session>);
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
 #include "flashback/model/detail/evaluate_block.hpp"
 #include "flashback/model/detail/evaluate_each.hpp"
+#include "flashback/model/detail/evaluate_pieces.hpp"
 #include "flashback/model/detail/evict.hpp"
+#include "flashback/model/detail/session_attention.hpp"

@@ -48,6 +48,9 @@ inline std::shared_ptr<const Transformer> checked_session(std::shared_ptr<const 
     return model;
 }
 
+/// How many floats the queries of one position take, in all layers.
+inline std::size_t query_floats(const TransformerConfig& c) noexcept { return c.layers * c.heads * c.head_dim; }
+
 }  // namespace detail
 
 }  // namespace flashback::inline FLASHBACK_ISA

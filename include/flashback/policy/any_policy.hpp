@@ -24,6 +24,7 @@ struct OptionalMembers {
     virtual ~OptionalMembers() = default;
     virtual TokenSpan markers() const = 0;
     virtual Decision at_end(const StepView& step, StopReason reason) = 0;
+    virtual bool looks_at_ends() const = 0;
     virtual void hear(News& news) = 0;
     virtual bool wants_surprisals() const = 0;
     virtual bool wants_attention() const = 0;
@@ -50,6 +51,7 @@ public:
     Result call(Args... args) const { return held().call(args...); }
     TokenSpan markers() const { return held().markers(); }
     Decision at_end(const StepView& step, StopReason reason) { return held().at_end(step, reason); }
+    bool looks_at_ends() const { return held().looks_at_ends(); }
     void hear(News&& news) { hear(news); }
     void hear(News& news) { held().hear(news); }
     bool wants_surprisals() const { return held().wants_surprisals(); }
@@ -74,6 +76,7 @@ private:
             }
         }
         Decision at_end(const StepView& step, StopReason reason) override { return at_end_of(policy, step, reason); }
+        bool looks_at_ends() const override { return detail::looks_at_ends(policy); }
         void hear(News& news) override { news.tell(policy); }
         bool wants_surprisals() const override { return detail::wants_surprisals(policy); }
         bool wants_attention() const override { return detail::wants_attention(policy); }
@@ -162,6 +165,8 @@ public:
     }
     Decision operator()(const StepView& step) { return held_.call(step); }
     Decision at_end(const StepView& step, StopReason reason) { return held_.at_end(step, reason); }
+    /// Whether the schedule has an `at_end`.
+    bool looks_at_ends() const { return held_.looks_at_ends(); }
     void reset() { held_.hear(detail::News::start()); }
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnySchedule>) { held_.hear(news); }

@@ -27,6 +27,9 @@ public:
     constexpr bool wants_attention() const {
         return std::apply([](const Schedules&... each) { return (detail::wants_attention(each) || ...); }, schedules_);
     }
+    constexpr bool looks_at_ends() const {
+        return std::apply([](const Schedules&... each) { return (detail::looks_at_ends(each) || ...); }, schedules_);
+    }
 
 protected:
     constexpr void tell_all(News&& news) { tell_all(news); }
@@ -50,10 +53,9 @@ protected:
     constexpr Decision ask_at_end(const StepView& step, StopReason reason, Combine combine) {
         std::optional<Decision> decision;
         const auto ask_one = [&]<class S>(S& each) {
-            if constexpr (LooksAtEnds<Unwrapped<S>>) {
-                const Decision one = at_end_of(each, step, reason);
-                decision = decision ? combine(*decision, one) : one;
-            }
+            if (!looks_at_ends(each)) return;
+            const Decision one = at_end_of(each, step, reason);
+            decision = decision ? combine(*decision, one) : one;
         };
         std::apply([&](Schedules&... each) { (ask_one(each), ...); }, schedules_);
         return decision.value_or(Decision::go_on());
@@ -125,6 +127,10 @@ public:
     constexpr void pass_on(detail::News& news, std::type_identity<AtMost>) { news.tell(schedule_); }
     constexpr bool wants_surprisals() const { return detail::wants_surprisals(schedule_); }
     constexpr bool wants_attention() const { return detail::wants_attention(schedule_); }
+    constexpr bool looks_at_ends() const { return detail::looks_at_ends(schedule_); }
+
+    /// The schedule that is bounded.
+    constexpr auto& inner() noexcept { return members::unwrap(schedule_); }
 
 private:
     constexpr Decision bounded(const StepView& step, Decision decision) const {

@@ -48,6 +48,16 @@ concept LooksAtEnds = requires(S& schedule, const StepView& step, StopReason rea
     { schedule.at_end(step, reason) } -> Decides;
 };
 
+/// The same of an object. One that holds others, or any other, says it by `looks_at_ends()`.
+template <class S>
+constexpr bool looks_at_ends(const S& schedule) {
+    if constexpr (requires { unwrap(schedule).looks_at_ends(); }) {
+        return unwrap(schedule).looks_at_ends();
+    } else {
+        return LooksAtEnds<Unwrapped<S>>;
+    }
+}
+
 /// A schedule without a memory, or one that can be told to forget.
 template <class S>
 concept StartsAfresh = RetrievalSchedule<const S> || Resets<S>;

@@ -18,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -57,6 +58,12 @@ struct IndexInfo {
 /// Reads what an index says of itself.
 /// Throws    Error{io} if there is none; Error{format} if it is damaged; Error{unsupported} for another version
 IndexInfo read_index_info(const std::filesystem::path& folder);
+
+/// Whether a folder is the index of a Bm25Index: it has the file 'index'. What that holds is not looked at.
+inline bool is_bm25_index(const std::filesystem::path& folder) {
+    std::error_code unknown;
+    return std::filesystem::is_regular_file(folder / "index", unknown);
+}
 
 /// An index over passages that scores a query q against a passage d as
 ///

@@ -5,6 +5,7 @@
 #include "flashback/tensor/kv_tile.hpp"
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -75,6 +76,22 @@ inline void attend(std::span<const AttentionQuery> queries, const Tiles& tile, s
         const Lanes total = Lanes::all(states[a].total);
         for (std::size_t i = 0; i < d; i += panel_outputs)
             (Lanes::load_first(states[a].out + i, d - i) / total).store_first(states[a].out + i, d - i);
+    }
+}
+
+/// The scores of one query with the first positions of a span, which `attend` weighs: the same bits.
+/// Shape     q (d), scaled by 1/sqrt(d) already   `tile(t)` as for attend   score (positions)
+/// Cost      d multiply-adds for each position
+template <class Element, class Tiles>
+inline void attention_scores(const float* q, const Tiles& tile, std::size_t d, std::size_t positions, float* score) noexcept {
+    const detail::QueryState query{q, nullptr, 0, 0, 0};
+    float scores[tile_positions];
+    for (std::size_t start = 0; start < positions; start += tile_positions) {
+        const std::size_t count = std::min(tile_positions, positions - start);
+        const auto* keys = reinterpret_cast<const Element*>(KVTile{tile(start / tile_positions)}.keys);
+        detail::score_tile<1>(&query, keys, d, count, scores);
+        if constexpr (std::same_as<Element, Int8>) detail::times_steps(keys, d, count, scores);
+        std::copy_n(scores, count, score + start);
     }
 }
 

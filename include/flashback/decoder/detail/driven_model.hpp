@@ -79,7 +79,7 @@ public:
 
     /// What is to be evaluated.
     template <class GeneratorT>
-    Pass<Model> pass(const Need& need, GeneratorT& generator) {
+    flashback::Pass<Model> pass(const Need& need, GeneratorT& generator) {
         check_untouched(generator);
         if constexpr (BranchingModel<Model>) {
             if (!need.each.empty()) return {branches_.models(), need.each};
@@ -88,7 +88,7 @@ public:
         return {{&model_, 1}, {&tokens_, 1}};
     }
 
-    std::span<const float> evaluate(const Pass<Model>& pass) {
+    std::span<const float> evaluate(const flashback::Pass<Model>& pass) {
         if constexpr (BranchingModel<Model>) {
             if (pass.models.front() != model_) return branches_.evaluate(pass.tokens);
         }

@@ -65,14 +65,15 @@ inline void rotary_angles(const Piece& piece) {
     }
 }
 
-/// Rotates queries and keys, scales queries by 1/sqrt(head_dim), and writes keys and values to the caches (rule R6).
+/// Rotates queries and keys, scales queries by 1/sqrt(head_dim), and writes keys and values to the caches (rule R6). The query of the
+/// last row of each place is kept if somebody may ask later what it read: a copy of a row in each layer, which no measurement shows.
 template <KVCache Cache>
 void rotate_and_store(const Piece& piece, std::size_t layer, PiecePlaces<Cache> places) {
     const TransformerConfig& c = piece.model.config;
     Workspace& work = piece.work;
     const std::size_t pairs = piece.model.rotary_frequencies.size();
     const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-    const auto rotate_and_store_row = [&](std::size_t r, Cache& cache, std::size_t to) {
+    const auto rotate_and_store_row = [&](std::size_t r, const PiecePlace<Cache>& place, std::size_t row) {
         const float* cosine = work.cosine.data() + r * pairs;
         const float* sine = work.sine.data() + r * pairs;
         float* q = work.queries.data() + r * work.q_stride;
@@ -80,9 +81,11 @@ void rotate_and_store(const Piece& piece, std::size_t layer, PiecePlaces<Cache> 
         const float* v = work.values.data() + r * work.kv_stride;
         for (std::size_t h = 0; h < c.heads; ++h) simd::rotate_pairs(q + h * c.head_dim, cosine, sine, pairs);
         simd::scale(q, scale, c.heads * c.head_dim);
+        if (place.last_query != nullptr && row + 1 == place.rows)
+            std::copy_n(q, c.heads * c.head_dim, place.last_query + layer * c.heads * c.head_dim);
         for (std::size_t h = 0; h < c.kv_heads; ++h) {
             simd::rotate_pairs(k + h * c.head_dim, cosine, sine, pairs);
-            cache.write(layer, h, to, k + h * c.head_dim, v + h * c.head_dim);
+            place.cache->write(layer, h, place.first_row + row, k + h * c.head_dim, v + h * c.head_dim);
         }
     };
     piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
@@ -90,7 +93,7 @@ void rotate_and_store(const Piece& piece, std::size_t layer, PiecePlaces<Cache> 
         for (const PiecePlace<Cache>& place : places) {
             const std::size_t end = begin + place.rows;
             for (std::size_t r = std::max(first, begin); r < std::min(last, end); ++r)
-                rotate_and_store_row(r, *place.cache, place.first_row + (r - begin));
+                rotate_and_store_row(r, place, r - begin);
             begin = end;
         }
     });

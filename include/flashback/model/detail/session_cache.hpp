@@ -1,4 +1,4 @@
-/// \file The keys and values of a session: those of plain text, of text that sees blocks, and those blocks.
+/// \file The keys and values of a session: those of plain text, of text that sees blocks, and those blocks; and the newest query.
 #pragma once
 
 #include "flashback/core/language_model.hpp"
@@ -36,7 +36,9 @@ class SessionCache {
 public:
     using Handle = std::shared_ptr<const BasicKVBlock<Cache>>;
 
-    SessionCache(Cache cache, std::size_t block_gap) : block_gap_(block_gap), cache_(std::move(cache)) {}
+    /// A position has so many floats of queries, in all layers.
+    SessionCache(Cache cache, std::size_t block_gap, std::size_t query_floats)
+        : block_gap_(block_gap), cache_(std::move(cache)), queries_(query_floats) {}
 
     const KVShape& shape() const noexcept { return cache_.shape(); }
     /// The cache that holds the plain text.
@@ -59,10 +61,12 @@ public:
             tail_->truncate(0);
         }
         blocks_ = std::move(blocks);
+        has_query_ = false;
     }
 
     /// Requires  length is at most the number of positions
     void truncate(std::size_t length) {
+        has_query_ = has_query_ && length == front() + written().size();
         if (length > cache_.size()) {
             tail_->truncate(length - cache_.size());
             return;
@@ -91,6 +95,7 @@ public:
         moved.commit(left);
         cache_ = std::move(moved);
         plain_ = std::min(plain_, range.begin);
+        has_query_ = false;
     }
 
     /// Makes the positions up to n writable.
@@ -99,24 +104,29 @@ public:
     /// Gives back what was reserved behind the positions that are held.
     void release_unused() { written().truncate(written().size()); }
     /// Requires  the positions up to n were evaluated
-    void commit(std::size_t n) { written().commit(n - front()); }
+    void commit(std::size_t n) {
+        if (n == front() + written().size()) return;
+        written().commit(n - front());
+        has_query_ = true;
+    }
 
-    /// Where up to `rows` tokens stand from a position on: only one of them if the next sees more of a block.
+    /// Where up to `rows` tokens that are evaluated now stand from a position on: only one of them if the next sees more of a block.
     PiecePlace<Cache> place(std::size_t position, std::size_t rows) {
-        seen_.clear();
-        if (front() > 0) seen_.push_back({&cache_, front()});
-        bool same = true;
-        for (const Handle& block : blocks_) {
-            const std::size_t seen = positions_seen(position, block->first_position, block_gap_);
-            if (seen > 0) seen_.push_back({&block->cache, std::min(block->tokens.size(), seen)});
-            same = same && seen >= block->tokens.size();
-        }
-        return {&written(), same ? rows : 1, position - front(), position, seen_};
+        has_query_ = false;
+        return at(position, rows);
+    }
+
+    /// Where the position stands that was evaluated last, with its queries; nothing if they are not known.
+    std::optional<PiecePlace<Cache>> newest() {
+        if (!has_query_) return std::nullopt;
+        return at(front() + written().size() - 1, 1);
     }
 
     /// Throws    std::bad_alloc
     SessionCache fork() const {
-        SessionCache branch{cache_.fork(), block_gap_};
+        SessionCache branch{cache_.fork(), block_gap_, queries_.size()};
+        branch.queries_ = queries_;
+        branch.has_query_ = has_query_;
         if (!blocks_.empty()) {
             branch.tail_ = tail_->fork();
             branch.blocks_ = blocks_;
@@ -129,6 +139,19 @@ public:
 private:
     static constexpr std::size_t nowhere = std::numeric_limits<std::size_t>::max();
 
+    /// Where up to `rows` tokens stand from a position on.
+    PiecePlace<Cache> at(std::size_t position, std::size_t rows) {
+        seen_.clear();
+        if (front() > 0) seen_.push_back({&cache_, front()});
+        bool same = true;
+        for (const Handle& block : blocks_) {
+            const std::size_t seen = positions_seen(position, block->first_position, block_gap_);
+            if (seen > 0) seen_.push_back({&block->cache, std::min(block->tokens.size(), seen)});
+            same = same && seen >= block->tokens.size();
+        }
+        return {&written(), same ? rows : 1, position - front(), position, seen_, queries_.data()};
+    }
+
     /// Positions in front of those of the cache that is written.
     std::size_t front() const noexcept { return blocks_.empty() ? 0 : cache_.size(); }
     Cache& written() noexcept { return blocks_.empty() ? cache_ : *tail_; }
@@ -139,6 +162,8 @@ private:
     std::size_t plain_ = nowhere;             // where the first token is that saw blocks or was moved, of those in `cache_`
     std::vector<Handle> blocks_;              // empty: no token sees any
     std::vector<SeenPositions<Cache>> seen_;  // room for what an evaluation sees
+    std::vector<float> queries_;              // of the newest position: a few KB, for who asks what it read
+    bool has_query_ = false;                  // whether they are those of the last position that is held
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

@@ -96,6 +96,9 @@ public:
     static constexpr News start() { return News{true, 0}; }
     static constexpr News rewind(std::size_t tokens) { return News{false, tokens}; }
 
+    /// Whether a generation starts: a policy that has a memory of its own and passes news on forgets it then.
+    constexpr bool starts() const noexcept { return starts_; }
+
     /// Tells a policy, or what a std::reference_wrapper refers to. A policy that is made of others passes it on, by
     /// `pass_on(news, itself)`: the type shows that it is not the base of a policy with a `reset()` of its own.
     template <class P>

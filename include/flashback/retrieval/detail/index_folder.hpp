@@ -18,6 +18,7 @@
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/format/mapped_file.hpp"
+#include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/bm25_formula.hpp"
 #include "flashback/retrieval/detail/bm25_parts.hpp"
 #include "flashback/retrieval/detail/deletions.hpp"
@@ -155,13 +156,8 @@ inline IndexManifest parse_manifest(std::string_view text, const std::string& na
     return manifest;
 }
 
-inline bool is_index(const std::filesystem::path& folder) {
-    std::error_code unknown;
-    return std::filesystem::is_regular_file(manifest_file(folder), unknown);
-}
-
 inline IndexManifest read_manifest(const std::filesystem::path& folder) {
-    if (!is_index(folder)) {
+    if (!is_bm25_index(folder)) {
         std::error_code unknown;
         FLASHBACK_THROW(ErrorCode::io, "'", folder.string(), "' is no index: ",
                         std::filesystem::is_directory(folder, unknown) ? "it has no file 'index'" : "there is no such folder");

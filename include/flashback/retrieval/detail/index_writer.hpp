@@ -38,7 +38,7 @@ public:
         FLASHBACK_ASSERT(analyzer.find('\n') == analyzer.npos, "the name of an analyzer has a line break, expected one line");
         FLASHBACK_ASSERT(!options.codec || options.passage_tokens > 0,
                          "passages of an index have at most 0 tokens, expected more");
-        if (is_index(folder_)) {
+        if (is_bm25_index(folder_)) {
             continue_index();
         } else {
             manifest_.analyzer = analyzer;

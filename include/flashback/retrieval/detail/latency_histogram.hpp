@@ -18,7 +18,7 @@ namespace flashback::inline FLASHBACK_ISA::detail {
 /// Counts durations in classes: one for each nanosecond below 32, then 16 for each power of two. One thread adds, any reads.
 class LatencyHistogram {
 public:
-    static constexpr std::size_t classes = 16 * 61;
+    static constexpr std::size_t classes = std::size_t{16} * 61;
 
     void add(std::chrono::nanoseconds duration) noexcept {
         const auto ns = static_cast<std::uint64_t>(std::max<std::int64_t>(duration.count(), 0));

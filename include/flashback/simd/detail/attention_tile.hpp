@@ -64,6 +64,20 @@ inline void score_groups(const QueryState* queries, const Element* keys, std::si
     }
 }
 
+/// Scores of `Queries` queries with the first `count` keys of a tile. Those of i8 are still to be multiplied by their steps.
+/// Shape     keys (4, d, 16)   score (Queries, 64), of which whole groups of 16 are written
+template <std::size_t Queries, class Element>
+FLASHBACK_SIMD_INLINE void score_tile(const QueryState* queries, const Element* keys, std::size_t d, std::size_t count,
+                                      float* score) noexcept {
+    const std::size_t groups = (count + key_group - 1) / key_group;
+    std::size_t g = 0;
+    for (; g + tile_groups <= groups; g += tile_groups)
+        score_groups<Queries, tile_groups>(queries, keys + g * d * key_group, d, score + g * key_group);
+    if constexpr (tile_groups > 1) {
+        for (; g < groups; ++g) score_groups<Queries, 1>(queries, keys + g * d * key_group, d, score + g * key_group);
+    }
+}
+
 /// Turns the scores of one query into weights e^(score - most) and updates its sums. What was added before now counts `scale`
 /// times.
 /// Shape     score (64); the positions from `count` on count as -infinity
@@ -168,15 +182,9 @@ void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::si
     float score[Queries * tile_positions];
     float scale[Queries];
     const auto visible = [&](std::size_t a) { return std::min(tile_positions, queries[a].position + 1 - tile_start); };
-    const std::size_t groups = (visible(Queries - 1) + key_group - 1) / key_group;
     const auto* keys = reinterpret_cast<const Element*>(tile.keys);
     const auto* values = reinterpret_cast<const Element*>(tile.values);
-    std::size_t g = 0;
-    for (; g + tile_groups <= groups; g += tile_groups)
-        score_groups<Queries, tile_groups>(queries, keys + g * d * key_group, d, score + g * key_group);
-    if constexpr (tile_groups > 1) {
-        for (; g < groups; ++g) score_groups<Queries, 1>(queries, keys + g * d * key_group, d, score + g * key_group);
-    }
+    score_tile<Queries>(queries, keys, d, visible(Queries - 1), score);
     for (std::size_t a = 0; a < Queries; ++a) {
         if constexpr (std::same_as<Element, Int8>) times_steps(keys, d, visible(a), score + a * tile_positions);
         scale[a] = weigh_scores(queries[a], visible(a), score + a * tile_positions);
