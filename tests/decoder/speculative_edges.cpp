@@ -380,6 +380,39 @@ TEST_CASE("on_token cancels, or throws, at a token that has been checked") {
     }
 }
 
+TEST_CASE("a schedule that looks at attention, and where its text stands") {
+    struct Attentive : FullNullModel {
+        using FullNullModel::FullNullModel;
+        std::vector<float> weights_ = {};
+        static std::size_t layers() { return 1; }
+        AttentionWeights attention(std::size_t) {
+            weights_.clear();
+            for (std::size_t i = 0; i < size(); ++i) weights_.push_back(static_cast<float>(hash_of(tokens().subspan(i)) % 100));
+            return {weights_, 1};
+        }
+    };
+    struct Looks {
+        Decision operator()(const StepView& step) const {
+            if (step.retrievals == 0) return true;
+            if (step.attention == nullptr) return false;
+            const StepAttention& attention = *step.attention;
+            const std::size_t place = attention.places[step.prompt_tokens];
+            return place != StepAttention::nowhere && attention.weights(0).head(0)[place] > 60;
+        }
+        bool wants_attention() const { return true; }
+    };
+    Sums all;
+    for (std::uint64_t seed = 0; seed < 100; ++seed) {
+        const World world{.seed = seed, .stride = 1 + seed % 4};
+        const AnyPolicies policies =
+            AnyPolicies{}.schedule(AnySchedule{Looks{}}).layout(seed % 2 == 0 ? AnyLayout{} : AnyLayout{PrependPassages{}});
+        all = all + world.check_over(
+                        policies, [] { return Attentive(20); }, Shelf{seed});
+    }
+    CHECK(all.matched > 200);
+    CHECK(all.rolled_back > 200);
+}
+
 TEST_CASE("any retriever can be asked for a guess; one that does not guess is searched") {
     Shelf shelf{1};
     AnyRetriever plain{std::ref(shelf)};

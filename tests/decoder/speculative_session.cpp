@@ -99,8 +99,8 @@ TEST_CASE("passages that are fused in branches: a guess whose scores weigh other
     CHECK(weighed.matched > 50);
     AnyRetriever exact{Exact{1}};
     Session model = session();
-    SpeculativeDecoder decoder{
-        model, exact, AnyPolicies{}.schedule(AnySchedule{EveryNTokens{2}}).fusion(AnyFusion{MeanOfLogits{}})};
+    SpeculativeDecoder decoder{model, exact,
+                               AnyPolicies{}.schedule(AnySchedule{EveryNTokens{2}}).fusion(AnyFusion{MeanOfLogits{}})};
     const Speculation unweighed =
         decoder.generate(random_prompt(5), {.max_tokens = 24, .passages = 2, .ignore_eos = true}).stats.speculation;
     CHECK(unweighed.speculated > 5);
