@@ -413,6 +413,40 @@ TEST_CASE("a schedule that looks at attention, and where its text stands") {
     CHECK(all.rolled_back > 200);
 }
 
+TEST_CASE(
+    "a guess with other scores is wrong if branches are weighed by them, else right; what is told are those that were found") {
+    struct Forking : FullNullModel {
+        using FullNullModel::FullNullModel;
+        Forking fork() const { return *this; }
+    };
+    struct OtherScores : Shelf {
+        using Shelf::Shelf;
+        std::vector<Passage> speculate(const Query& query, std::size_t k) {
+            if (searches == 0) return {};
+            const std::size_t before = searches;
+            std::vector<Passage> guessed = retrieve(query, k);
+            searches = before;
+            guessed.front().score += 0.25f;
+            return guessed;
+        }
+    };
+    const auto guesses_of = [](const auto& fusion) {
+        OtherScores shelf{1};
+        Shelf plain_shelf{1};
+        Forking model(20), plain(20);
+        const auto fused = Policies{}.schedule(EveryNTokens{2}).fusion(fusion);
+        SpeculativeDecoder decoder{model, shelf, fused, {.stride = 3}};
+        const GenerateOptions two{.max_tokens = 24, .passages = 2, .ignore_eos = true, .surprisals = true};
+        const Generation text = decoder.generate(random_prompt(5), two);
+        check_the_same(text, Decoder{plain, plain_shelf, fused}.generate(random_prompt(5), two));
+        return text.stats.speculation;
+    };
+    CHECK(guesses_of(MeanOfLogits{}) == Speculation{.speculated = 9, .matched = 9});
+    CHECK(guesses_of(Concatenate{}) == Speculation{.speculated = 9, .matched = 9});
+    CHECK(guesses_of(WeightedMixture{}).matched == 0);
+    CHECK(guesses_of(WeightedMixture{}).rolled_back > 5);
+}
+
 TEST_CASE("any retriever can be asked for a guess; one that does not guess is searched") {
     Shelf shelf{1};
     AnyRetriever plain{std::ref(shelf)};

@@ -73,7 +73,7 @@ TEST_CASE("every layout, in a window that fills up: the text and its surprisals 
     CHECK(all.rolled_back > 100);
 }
 
-TEST_CASE("passages that are fused in branches: a guess whose scores weigh otherwise is wrong, others are told afterwards") {
+TEST_CASE("passages that are fused in branches: the text is that of a plain run, to the bit") {
     Sums weighed, mean;
     for (std::uint64_t seed = 0; seed < 6; ++seed) {
         CAPTURE(seed);
@@ -97,14 +97,6 @@ TEST_CASE("passages that are fused in branches: a guess whose scores weigh other
     }
     CHECK(weighed.rolled_back > 50);
     CHECK(weighed.matched > 50);
-    AnyRetriever exact{Exact{1}};
-    Session model = session();
-    SpeculativeDecoder decoder{model, exact,
-                               AnyPolicies{}.schedule(AnySchedule{EveryNTokens{2}}).fusion(AnyFusion{MeanOfLogits{}})};
-    const Speculation unweighed =
-        decoder.generate(random_prompt(5), {.max_tokens = 24, .passages = 2, .ignore_eos = true}).stats.speculation;
-    CHECK(unweighed.speculated > 5);
-    CHECK(unweighed.matched == unweighed.speculated);
 }
 
 TEST_CASE("where going back would not be exact, nothing is guessed") {
