@@ -10,6 +10,7 @@ flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp po
                    policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp policy/softmax.cpp
                    policy/fusion.cpp policy/optional_members.cpp policy/sentence.cpp
                    policy/adaptive.cpp policy/content_words.cpp policy/dragin.cpp policy/entropy_trend.cpp policy/flare.cpp policy/ircot.cpp policy/self_rag.cpp
+                   policy/stale_every_n.cpp
                    APART support/allocations.cpp)
 flashback_add_test(format SOURCES format/byte_reader.cpp format/gguf.cpp format/gguf_writer.cpp
                    format/mapped_file.cpp format/atomic_file.cpp format/folder.cpp format/json_tree.cpp format/safetensors.cpp
@@ -23,7 +24,7 @@ flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/wr
 flashback_add_test(tokenizer_golden LABEL shared SOURCES files/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp)
-flashback_add_test(fusion THREADS OPTIMISED SOURCES decoder/fusion.cpp decoder/fusion_edges.cpp decoder/rotation.cpp eval/fusion_perplexity.cpp)
+flashback_add_test(fusion THREADS OPTIMISED SOURCES decoder/fusion.cpp decoder/fusion_edges.cpp decoder/rotation.cpp decoder/speculative_session.cpp eval/fusion_perplexity.cpp)
 flashback_add_test(kv_operations OPTIMISED SOURCES model/kv_operations.cpp APART support/faults.cpp)
 flashback_add_test(families LABEL release OPTIMISED SOURCES model/families.cpp model/exactness_families.cpp)
 flashback_add_test(exactness_types LABEL slow OPTIMISED SOURCES model/exactness_types.cpp)
@@ -56,7 +57,9 @@ flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/aside.cpp de
                    decoder/failures.cpp decoder/generation.cpp decoder/logits.cpp decoder/meanest.cpp
                    decoder/meddling.cpp decoder/rewind.cpp decoder/stopping.cpp decoder/window.cpp
                    decoder/attention.cpp decoder/fingerprint.cpp decoder/generator.cpp decoder/last_word.cpp
-                   decoder/method.cpp decoder/methods.cpp decoder/sticky.cpp decoder/trust.cpp)
+                   decoder/method.cpp decoder/methods.cpp decoder/sticky.cpp decoder/trust.cpp
+                   decoder/optimal_stride.cpp decoder/speculative.cpp decoder/speculative_edges.cpp)
+flashback_add_test(schedules THREADS OPTIMISED SOURCES decoder/schedules_model.cpp)
 flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp decoder/quiet_session.cpp
                    APART support/allocations.cpp support/allocations_count.cpp)
 # One source, several times with other options; each in an inline namespace of its own, or the linker would keep one of them.

@@ -18,6 +18,40 @@ using namespace flashback_test;
 
 namespace {
 
+/// It can forget positions in the middle.
+class Turning : public Attentive {
+public:
+    using Attentive::Attentive;
+
+    static bool can_evict() { return true; }
+    void evict(std::size_t first, std::size_t count) {
+        const Tokens all{tokens().begin(), tokens().end()};
+        truncate(first);
+        if (first + count < all.size()) evaluate(TokenSpan{all}.subspan(first + count));
+    }
+};
+static_assert(RotatingModel<Turning>);
+
+/// Answers with passages of few different tokens, often those of the answers before.
+struct FewPassages {
+    std::vector<Tokens> passages;
+    SplitMix64 random;
+    std::vector<Passage> found = {};
+
+    std::span<const Passage> retrieve(const Query&, std::size_t k) {
+        found.clear();
+        for (std::size_t i = 0; i < k; ++i)
+            if (random.below(4) > 0) found.push_back({"id", "title", "text", passages[random.below(passages.size())], 0.5f});
+        return found;
+    }
+};
+
+FewPassages few_passages(std::uint64_t seed, std::size_t vocab) {
+    FewPassages few{{}, SplitMix64{seed}};
+    for (std::size_t i = 0; i < 4; ++i) few.passages.push_back(random_tokens(few.random, few.random.below(5), vocab));
+    return few;
+}
+
 /// Retrieves every four tokens, and checks at every step what it is told of attention.
 struct Watch {
     Attentive* model;
@@ -59,15 +93,85 @@ struct Watch {
     std::size_t sinks = 0;
 };
 
-template <class PoliciesT>
-Generation run(Attentive& model, PoliciesT policies, std::size_t max_tokens = 40) {
+template <class Model, class PoliciesT>
+Generation run(Model& model, PoliciesT policies, std::size_t max_tokens = 40) {
     FixedRetriever retriever{{{5, 6, 7}, {8, 9, 10, 11}}};
     Decoder decoder{model, retriever, policies};
     const Generation done = decoder.generate(random_prompt(9), {.max_tokens = max_tokens, .passages = 2, .ignore_eos = true});
     return done;
 }
 
+/// Where a text is found in what a layout put down.
+std::vector<std::size_t> found_in(const Tokens& text, const Tokens& planned, std::size_t head,
+                                  const std::vector<Tokens>& passages, std::size_t sinks = 0, std::size_t dropped = 0) {
+    detail::TextPlaces places;
+    const std::vector<TokenSpan> spans(passages.begin(), passages.end());
+    places.find({text, sinks, dropped}, {planned, head, spans});
+    return {places.view().begin(), places.view().end()};
+}
+
+constexpr std::size_t nowhere = StepAttention::nowhere;
+
 }  // namespace
+
+TEST_CASE("places: the text is told from passages that look like it") {
+    using Places = std::vector<std::size_t>;
+    const Tokens text{5, 6, 7};
+    CHECK(found_in(text, {1, 5, 6, 7}, 1, {}) == Places{1, 2, 3});
+    CHECK(found_in(text, {1, 5, 6, 7, 8, 9}, 1, {{8, 9}}) == Places{1, 2, 3});
+    CHECK(found_in(text, {1, 8, 9, 5, 6, 7}, 1, {{8, 9}}) == Places{3, 4, 5});
+    // A passage that is found in front begins with the text, is the beginning of it, or shares its first token.
+    CHECK(found_in(text, {1, 5, 6, 7, 8, 5, 6, 7}, 1, {{5, 6, 7, 8}}) == Places{5, 6, 7});
+    CHECK(found_in(text, {1, 5, 6, 5, 6, 7}, 1, {{5, 6}}) == Places{3, 4, 5});
+    CHECK(found_in(text, {1, 5, 9, 5, 6, 7}, 1, {{5, 9}}) == Places{3, 4, 5});
+    // One that stands behind the text is its end, or all of it.
+    CHECK(found_in(text, {1, 5, 6, 7, 6, 7}, 1, {{6, 7}}) == Places{1, 2, 3});
+    CHECK(found_in(text, {1, 5, 6, 7, 5, 6, 7}, 1, {{5, 6, 7}}) == Places{1, 2, 3});
+    // A text that quotes a passage, in pieces around others, in any order, some of them empty, one found twice.
+    CHECK(found_in({5, 8, 9, 6, 7}, {1, 5, 8, 9, 8, 9, 6, 4, 7, 8, 9}, 1, {{8, 9}, {}, {4}, {8, 9}}) == Places{1, 2, 3, 6, 8});
+    CHECK(found_in(text, {5, 2, 3, 6, 4, 7}, 0, {{4}, {2, 3}}) == Places{0, 3, 5});
+    // Text that passages could be read in, over a border.
+    CHECK(found_in({4, 5}, {4, 5, 6, 7, 5, 6}, 0, {{6, 7}, {5, 6}}) == Places{0, 1});
+    // A repetition is no text.
+    CHECK(found_in(text, {1, 5, 6, 7, 8, 9, 6, 7}, 1, {{8, 9}}) == Places{1, 2, 3});
+    // Sinks and the rest; what was dropped is nowhere.
+    CHECK(found_in({5, 6, 7, 8, 9}, {1, 5, 4, 8, 9}, 1, {{4}}, 1, 2) == Places{1, nowhere, nowhere, 3, 4});
+    // Layouts of others, which write something between.
+    CHECK(found_in(text, {1, 5, 6, 7, 3, 8, 9}, 1, {{8, 9}}) == Places{1, 2, 3});
+    CHECK(found_in(text, {1, 8, 9, 3, 5, 6, 7}, 1, {{8, 9}}) == Places{4, 5, 6});
+    CHECK(found_in(text, {1, 5, 3, 6, 7, 8, 9}, 1, {{8, 9}}) == Places{nowhere, nowhere, nowhere});
+    CHECK(found_in(text, {5}, 3, {{8, 9}}) == Places{nowhere, nowhere, nowhere});
+    CHECK(found_in({}, {1, 8}, 1, {{8}}).empty());
+}
+
+TEST_CASE("places: a text and passages of two tokens, some of them found again, taken back, dropped and turned") {
+    for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+        CAPTURE(seed);
+        const std::size_t vocab = seed % 2 == 0 ? 3 : 6;
+        const auto watched = [&](auto policies, std::size_t window, std::size_t sinks = 0) {
+            Turning model{vocab, window};
+            FewPassages retriever = few_passages(seed, vocab);
+            Watch watch{&model};
+            watch.sinks = sinks;
+            Decoder decoder{model, retriever, policies.schedule(watch)};
+            const Generation done = decoder.generate(random_tokens(retriever.random, 9, vocab),
+                                                     {.max_tokens = 60, .passages = 3, .ignore_eos = true});
+            CHECK(done.tokens.size() == 60);
+        };
+        const auto layouts = [&](auto policies, std::size_t window, std::size_t sinks = 0) {
+            watched(policies, window, sinks);
+            watched(policies.layout(PrependPassages{}), window, sinks);
+            watched(policies.layout(Sticky{}), window, sinks);
+            watched(policies.layout(AppendAndRepeat{3}), window, sinks);
+        };
+        layouts(Policies{}, 1000);
+        layouts(Policies{}.wrapper(MarkerTokens{1, 2}), 1000);
+        layouts(Policies{}.overflow(DropOldest{}), 40);
+        layouts(Policies{}.overflow(KeepAndRotate{}), 40);
+        layouts(Policies{}.overflow(AttentionSinks{4, 5}), 40, 4);
+        layouts(Policies{}.overflow(ShortenPassages{4, DropOldest{}}), 40);
+    }
+}
 
 TEST_CASE("attention: places hold the tokens of the text, whatever the layout") {
     Attentive model{20};

@@ -13,9 +13,12 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -128,6 +131,124 @@ void check_plain(const Generation& run, const auto& plain, std::size_t prompt) {
 
 GenerateOptions some(std::size_t tokens) { return {.max_tokens = tokens, .passages = 2}; }
 
+constexpr auto counts = [](TokenId token) { return token % 3 != 0; };
+constexpr auto answers = [](TokenSpan sentence) { return sentence.size() == 3; };
+
+/// Any method, so that the decoder over it is compiled once.
+class Erased {
+public:
+    template <class M>
+    explicit Erased(M method) : held_(std::make_unique<Model<M>>(std::move(method))) {}
+    Erased(const Erased& other) : held_(other.held_->clone()) {}
+    Erased(Erased&&) = default;
+    ~Erased() = default;
+
+    Decision schedule(const StepView& step) { return held_->schedule(step); }
+    Query query(const StepView& step) { return held_->query(step); }
+    Decision at_end(const StepView& step, StopReason reason) { return held_->at_end(step, reason); }
+    void reset() { held_->reset(); }
+    void rewind(std::size_t tokens) { held_->rewind(tokens); }
+    bool wants_surprisals() const { return held_->wants_surprisals(); }
+    bool wants_attention() const { return held_->wants_attention(); }
+
+private:
+    struct Interface {
+        virtual ~Interface() = default;
+        virtual std::unique_ptr<Interface> clone() const = 0;
+        virtual Decision schedule(const StepView& step) = 0;
+        virtual Query query(const StepView& step) = 0;
+        virtual Decision at_end(const StepView& step, StopReason reason) = 0;
+        virtual void reset() = 0;
+        virtual void rewind(std::size_t tokens) = 0;
+        virtual bool wants_surprisals() const = 0;
+        virtual bool wants_attention() const = 0;
+    };
+    template <class M>
+    struct Model final : Interface {
+        explicit Model(M m) : method(std::move(m)) {}
+        std::unique_ptr<Interface> clone() const override { return std::make_unique<Model>(method); }
+        Decision schedule(const StepView& step) override { return method.schedule(step); }
+        Query query(const StepView& step) override { return method.query(step); }
+        Decision at_end(const StepView& step, StopReason reason) override {
+            if constexpr (requires { method.at_end(step, reason); }) return method.at_end(step, reason);
+            return Decision::go_on();
+        }
+        void reset() override { method.reset(); }
+        void rewind(std::size_t tokens) override { method.rewind(tokens); }
+        bool wants_surprisals() const override {
+            if constexpr (requires { method.wants_surprisals(); }) return method.wants_surprisals();
+            return false;
+        }
+        bool wants_attention() const override {
+            if constexpr (requires { method.wants_attention(); }) return method.wants_attention();
+            return false;
+        }
+        M method;
+    };
+    std::unique_ptr<Interface> held_;
+};
+
+/// A schedule, with the newest 32 tokens as query.
+template <class S>
+struct WithLast {
+    S when;
+    Decision schedule(const StepView& step) { return when(step); }
+    Query query(const StepView& step) const { return LastNTokens{32}(step); }
+    void reset() { when.reset(); }
+    void rewind(std::size_t tokens) { when.rewind(tokens); }
+};
+
+template <class M>
+auto in_front(M method) {
+    return Policies{}.layout(AnyLayout{PrependPassages{}}).overflow(AnyOverflow{}).method(Erased{std::move(method)});
+}
+
+/// Calls `check(policies)` for each method; the type is always the same.
+template <class Check>
+void for_each_method(Check check) {
+    ReflectionRatio ratio{ends, {.retrieve = 3, .no_retrieve = 4}};
+    const auto routes = [](const StepView& step) { return step.context.size() % 3; };
+    check(in_front(Flare{ends, {.threshold = 0.16, .mask = 0.12, .look_ahead = 7}}));
+    check(in_front(Dragin{ends, counts, {.threshold = 2.6, .query_words = 5, .look_ahead = 7}}));
+    check(in_front(Etc{counts, {.alpha = 0.2, .query_words = 5}}));
+    check(in_front(IrCot{ends, answers}));
+    check(in_front(WithLast<decltype(ratio)>{ratio}));
+    check(in_front(WithLast<decltype(routed(routes, Never{}, Once{}, ratio))>{routed(routes, Never{}, Once{}, ratio)}));
+}
+
+void check_same(const Generation& a, const Generation& b) {
+    CHECK(a.tokens == b.tokens);
+    CHECK(to_string(a.stop) == to_string(b.stop));
+    CHECK(a.stats.counts == b.stats.counts);
+    CHECK(a.stats.rewound == b.stats.rewound);
+    REQUIRE(a.retrievals.size() == b.retrievals.size());
+    for (std::size_t i = 0; i < a.retrievals.size(); ++i) {
+        CHECK(a.retrievals[i].at == b.retrievals[i].at);
+        CHECK(a.retrievals[i].query_tokens == b.retrievals[i].query_tokens);
+    }
+}
+
+/// Answers one need of a generator.
+template <class GeneratorT>
+void answer(GeneratorT& generator, Attentive& model, RandomRetriever& retriever) {
+    const Need need = generator.need();
+    switch (need.kind) {
+        case Need::Kind::search: generator.found(retriever.retrieve(need.query, need.passages)); break;
+        case Need::Kind::truncate:
+            model.truncate(need.length);
+            generator.truncated(model.size());
+            break;
+        case Need::Kind::evaluate: {
+            const auto logits = model.evaluate(need.tokens);
+            const auto read = [&](std::size_t layer) { return model.attention(layer); };
+            generator.evaluated(logits, model.size(), {.layers = 3, .weights = read});
+            if (generator.need().kind == Need::Kind::token) generator.resume();  // while `read` is there
+            break;
+        }
+        default: generator.resume();
+    }
+}
+
 }  // namespace
 
 TEST_CASE("methods: FLARE writes what a plain loop writes, and asks what that asks") {
@@ -176,7 +297,6 @@ TEST_CASE("methods: DRAGIN writes what a plain loop writes, and asks what that a
         CAPTURE(seed);
         const DraginOptions options{.threshold = 2.7, .query_words = 1 + seed % 7, .look_ahead = 5 + seed % 9};
         const Tokens prompt = random_prompt(1 + seed % 40, seed);
-        const auto counts = [](TokenId token) { return token % 3 != 0; };
         // A position reads 200 + token of each token, by both heads.
         PlainLoop plain{prompt, 40, options.look_ahead,
                         [&](TokenSpan front, const std::vector<Drafted>& draft) -> std::optional<Tokens> {
@@ -216,6 +336,215 @@ TEST_CASE("methods: DRAGIN writes what a plain loop writes, and asks what that a
     }
     CHECK(retrievals > 300);
     CHECK(stood > 200);
+}
+
+TEST_CASE("methods: a text is the same each time, whatever was generated or went wrong before") {
+    for_each_method([](auto policies) {
+        std::size_t failed = 0;
+        for (std::uint64_t seed = 0; seed < 30; ++seed) {
+            CAPTURE(seed);
+            const Tokens prompt = random_prompt(3 + seed, seed);
+            Attentive model = shaped_model();
+            RandomRetriever retriever = books();
+            const Generation expected = Decoder{model, retriever, policies}.generate(prompt, some(40));
+            // A retriever that fails at its seed-th call, then works.
+            struct Failing {
+                RandomRetriever books;
+                std::size_t fail_at;
+                std::size_t calls = 0;
+                std::span<const Passage> retrieve(const Query& query, std::size_t k) {
+                    if (calls++ == fail_at) throw std::runtime_error("the index is gone");
+                    return books.retrieve(query, k);
+                }
+            };
+            Attentive other = shaped_model();
+            Failing failing{books(), seed % 4};
+            Decoder decoder{other, failing, policies};
+            try {
+                check_same(decoder.generate(prompt, some(40)), expected);
+            } catch (const std::runtime_error&) {
+                ++failed;
+                const Generation& partial = decoder.partial();
+                CHECK(partial.stats.counts.evaluated == other.evaluated);
+                CHECK(partial.retrievals.size() == seed % 4);
+                CHECK(partial.tokens.size() <= 40);
+            }
+            failing.fail_at = std::numeric_limits<std::size_t>::max();
+            decoder.generate(random_prompt(5, seed + 99), some(20));
+            const Generation again = decoder.generate(prompt, some(40));
+            CHECK(again.tokens == expected.tokens);
+            CHECK(again.stats.rewound == expected.stats.rewound);
+            CHECK(again.retrievals.size() == expected.retrievals.size());
+        }
+        CHECK(failed > 0);
+    });
+}
+
+TEST_CASE("methods: a copy of a generator, at any need, writes what the original writes") {
+    for_each_method([](auto policies) {
+        const Tokens prompt = random_prompt(6, 5);
+        const GenerateOptions options = some(30);
+        for (std::size_t at = 0;; ++at) {
+            CAPTURE(at);
+            Attentive model = shaped_model();
+            RandomRetriever retriever = books();
+            Generator generator{policies};
+            generator.start(prompt, options, {.vocab_size = vocab, .head = model.head()});
+            for (std::size_t i = 0; i < at && generator.need().kind != Need::Kind::done; ++i)
+                answer(generator, model, retriever);
+            const bool done = generator.need().kind == Need::Kind::done;
+            auto copy = generator;
+            Attentive fork = model;
+            RandomRetriever others = books();
+            while (generator.need().kind != Need::Kind::done) answer(generator, model, retriever);
+            while (copy.need().kind != Need::Kind::done) answer(copy, fork, others);
+            const Generation run = generator.take();
+            check_same(copy.take(), run);
+            CHECK(std::ranges::equal(fork.tokens(), model.tokens()));
+            if (done) break;
+        }
+    });
+}
+
+TEST_CASE("methods: chosen at run time they decide the same") {
+    const auto check = [](auto policies) {
+        for (std::uint64_t seed = 0; seed < 20; ++seed) {
+            const Tokens prompt = random_prompt(3 + seed, seed);
+            Attentive model = shaped_model(), other = shaped_model();
+            RandomRetriever retriever = books();
+            const Generation typed = Decoder{model, retriever, policies}.generate(prompt, some(40));
+            check_same(Decoder{other, retriever, in_front(policies.method())}.generate(prompt, some(40)), typed);
+        }
+    };
+    check(presets::flare(ends, {.threshold = 0.16, .mask = 0.12, .look_ahead = 7}));
+    check(presets::dragin(ends, counts, {.threshold = 2.6, .query_words = 5, .look_ahead = 7}));
+    check(presets::etc(counts, {.alpha = 0.2, .query_words = 5}));
+    check(presets::ircot(ends, answers));
+}
+
+TEST_CASE("methods: nothing found, one token, no prompt, full windows and other layouts end like everything else") {
+    for_each_method([](auto policies) {
+        NoPassages nothing;
+        RandomRetriever retriever = books();
+        Attentive model = shaped_model();
+        const Generation closed = Decoder{model, nothing, Policies{}.schedule(Never{})}.generate(Tokens{7, 8}, some(40));
+        const Generation run = Decoder{model, nothing, policies}.generate(Tokens{7, 8}, some(40));
+        // Without passages what is written anew is what was written.
+        CHECK(closed.tokens.size() >= run.tokens.size());
+        CHECK(std::ranges::equal(run.tokens, first_of(closed.tokens, run.tokens.size())));
+        CHECK((run.stop == StopReason::schedule || run.tokens.size() == closed.tokens.size()));
+
+        Decoder no_prompt{model, retriever, policies};
+        CHECK(no_prompt.generate(Tokens{}, some(30)).tokens.size() <= 30);
+        CHECK(no_prompt.generate(Tokens{7}, some(0)).tokens.empty());
+        CHECK(no_prompt.generate(Tokens{7}, some(1)).tokens.size() <= 1);
+
+        for (const std::size_t window : {24u, 31u}) {
+            Attentive small{vocab, window};
+            small.change_logits = model.change_logits;
+            Decoder full{small, retriever, policies.overflow(AnyOverflow{DropOldest{}})};
+            const Generation longer = full.generate(random_prompt(9), {.max_tokens = 90, .passages = 1, .ignore_eos = true});
+            CHECK((longer.tokens.size() == 90 || longer.stop == StopReason::schedule));
+            CHECK(longer.stats.counts.evaluated + longer.stats.counts.reused == longer.stats.counts.requested);
+        }
+        for (const auto& layout : {AnyLayout{AppendPassages{}}, AnyLayout{Sticky{}}, AnyLayout{AppendAndRepeat{3}}}) {
+            Decoder behind{model, retriever, policies.layout(layout)};
+            const Generation text = behind.generate(random_prompt(9), {.max_tokens = 50, .passages = 2, .ignore_eos = true});
+            CHECK((text.tokens.size() == 50 || text.stop == StopReason::schedule));
+            CHECK(text.stats.rewinds <= 50);
+        }
+    });
+    const auto all = [](TokenSpan context) { return !context.empty(); };
+    const auto one_token = [](auto method) {
+        Attentive model{1};
+        RandomRetriever retriever{3, 4, 1, 1};
+        CHECK(Decoder{model, retriever, in_front(std::move(method))}.generate(Tokens{0, 0}, some(30)).tokens == Tokens(30, 0));
+    };
+    one_token(Flare{all});
+    one_token(Flare{all, {.threshold = 0}});
+    one_token(Dragin{all});
+    one_token(Dragin{all, EveryToken{}, {.threshold = 0}});
+    one_token(Etc{});
+    one_token(IrCot{all});
+}
+
+TEST_CASE("methods: the loop ends, whatever is doubted, and max_rewinds ends it sooner") {
+    const auto check = [](auto method) {
+        const auto policies = in_front(std::move(method));
+        Attentive model = shaped_model();
+        RandomRetriever retriever = books();
+        const GenerateOptions options{.max_tokens = 60, .passages = 2, .ignore_eos = true};
+        const Generation run = Decoder{model, retriever, policies}.generate(random_prompt(5), options);
+        CHECK(run.tokens.size() == 60);
+        CHECK(run.stats.rewinds > 3);
+        CHECK(run.stats.rewinds <= 60);  // each is for other tokens
+        GenerateOptions few = options;
+        few.max_rewinds = 3;
+        const Generation shorter = Decoder{model, retriever, policies}.generate(random_prompt(5), few);
+        CHECK(to_string(shorter.stop) == "max_rewinds");
+        CHECK(shorter.stats.rewinds == 3);
+    };
+    check(Flare{ends, {.threshold = 0, .look_ahead = 5}});
+    check(Flare{ends, {.threshold = 1, .look_ahead = 1}});
+    check(Dragin{ends, EveryToken{}, {.threshold = 0, .look_ahead = 2}});
+    check(Etc{EveryToken{}, {.alpha = 1e-9}});
+    const auto each = [](TokenSpan context) { return context.size() % 2 == 0; };
+    ReflectionRatio always{each, {.retrieve = 3, .no_retrieve = 4, .delta = 0}};
+    check(WithLast<decltype(always)>{always});
+}
+
+TEST_CASE("methods: logits that are no numbers are an error, and a model without attention is one in words") {
+    for_each_method([](auto policies) {
+        Attentive model = shaped_model();
+        model.change_logits = [](std::size_t evaluations, std::span<float> logits) {
+            shape(logits);
+            if (evaluations == 9) logits[5] = std::numeric_limits<float>::quiet_NaN();
+        };
+        RandomRetriever retriever = books();
+        Decoder decoder{model, retriever, policies};
+        const GenerateOptions options{.max_tokens = 60, .passages = 2, .ignore_eos = true};
+        std::string sentence;
+        try {
+            const Generation run = decoder.generate(random_prompt(7), options);
+            CHECK(to_string(run.stop) == "schedule");  // it ended before that
+        } catch (const Error& error) {
+            sentence = error.what();
+            CHECK(sentence == "the logit of token 5 is not a number");
+        }
+        NullModel plain{vocab};
+        Decoder without{plain, retriever, policies};
+        if (!policies.wants_attention()) return;
+        CHECK(error_of(ErrorCode::contract, [&] { without.generate(random_prompt(7), options); }).find("AttentiveModel") !=
+              std::string::npos);
+    });
+}
+
+TEST_CASE("methods: IRCoT ends after the sentence that answers, and each sentence is a query") {
+    std::size_t answered = 0;
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+        CAPTURE(seed);
+        Attentive model = shaped_model();
+        RandomRetriever retriever = books();
+        const Tokens prompt = random_prompt(4, seed);
+        const Generation run = Decoder{model, retriever, presets::ircot(ends, answers)}.generate(
+            prompt, {.max_tokens = 200, .passages = 2, .ignore_eos = true});
+        REQUIRE(!run.retrievals.empty());
+        CHECK(run.retrievals[0].query_tokens == prompt);
+        CHECK(run.stats.rewinds == 0);
+        CHECK(run.retrievals.size() <= 8);
+        for (std::size_t i = 1; i < run.retrievals.size(); ++i) {
+            const auto& query = run.retrievals[i].query_tokens;
+            CHECK(query.back() == stop);
+            CHECK(query.size() != 3);
+            CHECK(query.size() == run.retrievals[i].at - run.retrievals[i - 1].at);
+            CHECK(std::ranges::equal(query, TokenSpan{run.tokens}.subspan(run.retrievals[i - 1].at, query.size())));
+        }
+        if (run.stop != StopReason::schedule) continue;
+        const std::size_t last = run.tokens.size() - run.retrievals.back().at;
+        CHECK((last == 3 || run.retrievals.size() == 8));
+        answered += last == 3;
+    }
+    CHECK(answered > 5);
 }
 
 }  // namespace test_decoder_methods

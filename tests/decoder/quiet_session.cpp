@@ -70,6 +70,26 @@ TEST_CASE("Neither do pages, if the pool has reserved them") {
     check_quiet(session, retriever, Policies{}.schedule(EveryNTokens{40}).wrapper(MarkerTokens{3, 4}));
 }
 
+TEST_CASE("Neither does a policy that looks at attention, of every layer after every token") {
+    struct Looks {
+        std::size_t stride;
+
+        bool wants_attention() const { return true; }
+        bool operator()(const StepView& step) const {
+            if (step.attention == nullptr) return true;
+            float sum = 0;
+            for (std::size_t layer = 0; layer < step.attention->layers; ++layer)
+                for (const float weight : step.attention->weights(layer).weights) sum += weight;
+            return step.since_retrieval >= stride || !(sum > 0);
+        }
+    };
+    const auto markers = Policies{}.schedule(Looks{40}).wrapper(MarkerTokens{3, 4});
+    check(markers);
+    check(markers.layout(Sticky{}));
+    ThreadPool pool{2};
+    check(markers.layout(PassagesAside{}), {.executor = pool});
+}
+
 TEST_CASE("the bytes of a session are known before it is built") {
     const auto model = random_model({.layers = 2, .kv_heads = 2, .head_dim = 8, .window = 400});
     const SessionBytes bytes = session_bytes(model);

@@ -67,6 +67,13 @@ TEST_CASE("the preset of In-Context RALM is the paper's: stride 4, query 32, the
     CHECK(out == TokenBuffer{1, 2, 3});
 }
 
+TEST_CASE("the preset of PipeRAG: an interval of 16, hints, query 64, behind the text") {
+    constexpr auto preset = presets::pipe_rag();
+    static_assert(std::same_as<decltype(preset), const Policies<StaleEveryN>>);
+    CHECK(preset.schedule().interval() == 16);
+    CHECK(query_length(preset) == 64);
+}
+
 TEST_CASE("the closed book never retrieves") {
     constexpr std::array<TokenId, 3> context{1, 2, 3};
     for (std::size_t prompt = 0; prompt <= 3; ++prompt)

@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/policy/decision.hpp"
+#include "flashback/policy/detail/masked_draft.hpp"
 #include "flashback/policy/detail/printed.hpp"
 #include "flashback/policy/detail/sentence_drafts.hpp"
 #include "flashback/policy/query.hpp"
@@ -11,9 +12,7 @@
 #include "flashback/policy/stop_reason.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <span>
 #include <string>
 #include <utility>
 
@@ -80,12 +79,7 @@ public:
     Query query(const StepView& step) {
         if (step.generated() == 0) return {step.context};
         query_.clear();
-        const TokenSpan draft = step.draft();
-        if (drafts_.doubted() && step.surprisals.size() >= draft.size()) {
-            const std::span<const double> surprisals = step.surprisals.last(draft.size());
-            for (std::size_t i = 0; i < draft.size(); ++i)
-                if (!is_unlikely(surprisals[i], options_.mask)) query_.push_back(draft[i]);
-        }
+        if (drafts_.doubted()) detail::masked_draft(step, options_.mask, query_);
         if (query_.empty()) return LastNTokens{32}(step);
         return {query_};
     }
@@ -98,15 +92,12 @@ public:
     static constexpr bool wants_surprisals() noexcept { return true; }
 
 private:
-    /// Whether a token of this surprisal has at most this probability.
-    static bool is_unlikely(double surprisal, double probability) { return std::exp(-surprisal) <= probability; }
-
     bool doubtful(const StepView& step) const {
         if (options_.threshold == 0) return true;
         FLASHBACK_ASSERT(step.surprisals.size() >= drafts_.length(), "Flare needs the surprisals of ", drafts_.length(),
                          " tokens, found ", step.surprisals.size());
         return std::ranges::any_of(step.surprisals.last(drafts_.length()),
-                                   [&](double surprisal) { return is_unlikely(surprisal, options_.threshold); });
+                                   [&](double surprisal) { return detail::is_unlikely(surprisal, options_.threshold); });
     }
 
     Sentences ends_;

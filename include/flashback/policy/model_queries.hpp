@@ -5,13 +5,12 @@
 #include "flashback/core/retriever.hpp"
 #include "flashback/policy/content_words.hpp"
 #include "flashback/policy/detail/attended_words.hpp"
+#include "flashback/policy/detail/masked_draft.hpp"
 #include "flashback/policy/query.hpp"
 #include "flashback/policy/step_view.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -29,13 +28,7 @@ public:
 
     /// The query; valid until the next call.
     Query operator()(const StepView& step) {
-        query_.clear();
-        const TokenSpan draft = step.draft();
-        if (step.surprisals.size() >= draft.size()) {
-            const std::span<const double> surprisals = step.surprisals.last(draft.size());
-            for (std::size_t i = 0; i < draft.size(); ++i)
-                if (std::exp(-surprisals[i]) > mask_) query_.push_back(draft[i]);
-        }
+        detail::masked_draft(step, mask_, query_);
         return query_.empty() ? LastNTokens{32}(step) : Query{query_};
     }
     static constexpr bool wants_surprisals() noexcept { return true; }

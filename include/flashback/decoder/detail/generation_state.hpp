@@ -274,9 +274,11 @@ public:
     }
 
     /// What the model reads at the position after which the next token is taken, and where the text stands in it.
-    void read_attention(const ModelAttention& given, bool planned) {
+    /// `passages_in_text` tells whether what was planned has the passages.
+    void read_attention(const ModelAttention& given, bool planned, bool passages_in_text) {
         if (planned) {
-            places.find({context, sinks, dropped}, held, head().size());
+            places.find({context, sinks, dropped},
+                        {held, head().size(), passages_in_text ? scratch.passages : std::span<const TokenSpan>{}});
         } else {
             places.hold(held.size());
         }

@@ -54,7 +54,7 @@ void Generator<PoliciesT>::evaluated(std::span<const float> logits, std::size_t 
                         "a policy asks for attention, but the model gave none: it must be an AttentiveModel (attention and "
                         "layers), and passages must not be fused in several branches");
         }
-        state_.read_attention(attention, planned_);
+        state_.read_attention(attention, planned_, beside_of(policies_.layout()).seeing == 0);
     }
     sample(logits);
 }
