@@ -8,6 +8,7 @@ import html
 import json
 import math
 import os
+import re
 import sys
 
 PAIRS = {
@@ -38,15 +39,12 @@ class Row:
         self.rewound = found['rewound']
         with open(path[:-len('.json')] + '.strides.csv', encoding='utf-8') as file:
             self.strides = {int(row['at']): float(row['nats_per_token']) for row in csv.DictReader(file)}
+        with open(path + '.made_of', encoding='utf-8') as file:  # as it was asked for; `schedule` has all constants
+            self.name = re.search(r'--schedule (\S+)', file.read()).group(1)
 
     @property
     def per_token(self):
         return self.evaluated / self.tokens
-
-    @property
-    def name(self):
-        """Without the constants that every schedule of its kind has, which the CSV names."""
-        return self.schedule
 
 
 def rows_of(folder, pair, layout):
@@ -57,7 +55,7 @@ def rows_of(folder, pair, layout):
     rows = [Row(os.path.join(path, name)) for name in sorted(os.listdir(path)) if name.endswith('.json')]
     for row in rows:
         if row.strides.keys() != rows[0].strides.keys():
-            sys.exit(f'{row.schedule} and {rows[0].schedule} of {path} are not of the same strides')
+            sys.exit(f'{row.name} and {rows[0].name} of {path} are not of the same strides')
     return sorted(rows, key=lambda row: (row.evaluated, row.perplexity, row.schedule))
 
 
@@ -135,7 +133,7 @@ def table(out, pair, layout, rows):
     out.write(f'### {PAIRS[pair]}: {LAYOUTS[layout]}\n\n')
     out.write(f'| schedule | retrievals | tokens evaluated | per token | seconds | perplexity | against `{BASE}` | said first |\n')
     out.write('|---|---|---|---|---|---|---|---|\n')
-    base = next((row for row in rows if row.schedule == BASE), None)
+    base = next((row for row in rows if row.name == BASE), None)
     for row in rows:
         compared = '' if base is None or row is base else percent(*difference(row.strides, base.strides))
         first = f'{row.first:.2f}' if row.rewound > 0 else ''
