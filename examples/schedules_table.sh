@@ -9,7 +9,7 @@
 #
 # examples/schedules_table.sh [PAIR ...]: technical, wikitext; by default both. Results stand in build/schedules_table, or in the folder
 # that FLASHBACK_SCHEDULES_TABLE names; the pairs in build/paper_table (FLASHBACK_PAPER_TABLE). FLASHBACK_SCHEDULES_STRIDES: strides of 16
-# tokens to predict, a multiple of 8. FLASHBACK_TOOL: a tool that is built already. It needs the held-out texts of ../shared/data.
+# tokens to predict, a multiple of 8. FLASHBACK_SCHEDULES: other schedules, with blanks between them. FLASHBACK_TOOL: a tool that is built already. It needs the held-out texts of ../shared/data.
 set -eu
 cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}
@@ -19,8 +19,9 @@ pairs=${*:-technical wikitext}
 model=examples/models/flashback-base-5m.gguf
 adapter=examples/models/flashback-adapter-5m
 shared=../shared/data
-schedules="never once stride:4 stride:8 stride:16 stride:32 stride:64 entropy:2 entropy:3 entropy:4 entropy-z:1.5 surprisal:4 surprisal:8
+usual="never once stride:4 stride:8 stride:16 stride:32 stride:64 entropy:2 entropy:3 entropy:4 entropy-z:1.5 surprisal:4 surprisal:8
 margin:0.05 backoff:16 budget(4,stride:4) sentence any(stride:64,entropy:3) etc dragin flare"
+schedules=${FLASHBACK_SCHEDULES:-$usual}
 for pair in $pairs; do
     case $pair in
     technical | wikitext) ;;

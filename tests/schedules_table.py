@@ -1,19 +1,23 @@
 #!/usr/bin/python3
-"""That the table of schedules says what was measured, and names what dominates from the numbers.
+"""That the table of schedules says what was measured, and names what dominates from the numbers; and that its script mixes nothing.
 
-schedules_table.py SOURCE_DIR
+schedules_table.py SOURCE_DIR TOOL
 """
 import csv
 import json
 import math
 import os
+import re
+import subprocess
 import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree
 
+source, tool = sys.argv[1:]
+sys.argv[1:] = []
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(sys.argv.pop(1), 'examples', 'paper_table'))
+sys.path.insert(0, os.path.join(source, 'examples', 'paper_table'))
 
 import schedules  # noqa: E402
 
@@ -99,6 +103,46 @@ class Table(unittest.TestCase):
         measured(self.folder, 'aside', 'once', 480, [1.0, 2.1])
         with self.assertRaisesRegex(SystemExit, 'not of the same strides'):
             written(self.folder)
+
+
+class Script(unittest.TestCase):
+    def setUp(self):
+        self.place = tempfile.TemporaryDirectory()
+        pair = os.path.join(self.place.name, 'pairs', 'technical')
+        os.makedirs(pair)
+        for name, page in (('corpus', 'README.md'), ('test', 'examples/README.md')):
+            with open(os.path.join(source, page), encoding='utf-8') as file:
+                paragraphs = re.split(r'\n\n+', file.read())
+            with open(os.path.join(pair, name + '.jsonl'), 'w', encoding='utf-8') as file:
+                for i, text in enumerate(paragraphs):
+                    file.write(json.dumps({'_id': f'{name}-{i}', 'title': f'{name} {i}', 'text': text}) + '\n')
+
+    def tearDown(self):
+        self.place.cleanup()
+
+    def run_script(self, schedules_asked, strides='16'):
+        folder = self.place.name
+        run = subprocess.run(['sh', os.path.join(source, 'examples', 'schedules_table.sh'), 'technical'], capture_output=True, text=True,
+                             env={**os.environ, 'FLASHBACK_TOOL': tool, 'FLASHBACK_PAPER_TABLE': os.path.join(folder, 'pairs'),
+                                  'FLASHBACK_SCHEDULES_TABLE': os.path.join(folder, 'rows'), 'FLASHBACK_SCHEDULES_STRIDES': strides,
+                                  'FLASHBACK_SCHEDULES': schedules_asked}, check=False)
+        return run.returncode, run.stdout, run.stderr
+
+    def test_it_goes_on_where_it_was_and_mixes_nothing(self):
+        status, out, errors = self.run_script('never stride:16')
+        self.assertEqual(status, 0, errors)
+        self.assertEqual(out.count('== measuring: '), 4)
+        status, out, errors = self.run_script('never stride:16 any(stride:64,entropy:3) flare')
+        self.assertEqual(status, 0, errors)
+        self.assertEqual(out.count('== measuring: '), 4)
+        for name in ('never', 'stride:16', 'any(stride:64,entropy:3)', 'flare'):
+            self.assertEqual(out.count(f'\n| `{name}` | '), 2)
+        self.assertIn('dominates', out)
+        for name in ('schedules.csv', 'schedules.svg', 'table.md'):
+            self.assertTrue(os.path.getsize(os.path.join(self.place.name, 'rows', name)) > 0)
+        status, out, errors = self.run_script('never', strides='24')
+        self.assertEqual(status, 1)
+        self.assertIn("never.json' was made with other options, or from another model or texts, than this run has", errors)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2154
 # The pairs of a text and a corpus that the tables are measured on, and how a result is known; their scripts source it. They set $dir, where
 # the pairs are made, $shared, the folder of the held-out texts, and $model.
 
