@@ -9,6 +9,7 @@ flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp po
                    policy/any_policy.cpp policy/combined_schedules.cpp policy/facts.cpp policy/layout.cpp
                    policy/presets.cpp policy/sampler.cpp policy/step_view.cpp policy/truncated_sampling.cpp policy/softmax.cpp
                    policy/fusion.cpp policy/optional_members.cpp policy/sentence.cpp
+                   policy/any_method.cpp policy/backoff.cpp policy/budget.cpp policy/model_queries.cpp policy/parse_schedule.cpp policy/thresholds.cpp
                    policy/adaptive.cpp policy/content_words.cpp policy/dragin.cpp policy/entropy_trend.cpp policy/flare.cpp policy/ircot.cpp policy/self_rag.cpp
                    policy/stale_every_n.cpp
                    APART support/allocations.cpp)

@@ -53,7 +53,7 @@ protected:
     constexpr Decision ask_at_end(const StepView& step, StopReason reason, Combine combine) {
         std::optional<Decision> decision;
         const auto ask_one = [&]<class S>(S& each) {
-            if (!looks_at_ends(each)) return;
+            if (!detail::looks_at_ends(each)) return;
             const Decision one = at_end_of(each, step, reason);
             decision = decision ? combine(*decision, one) : one;
         };
