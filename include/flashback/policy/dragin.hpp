@@ -52,7 +52,7 @@ inline std::string to_string(const DraginOptions& options) {
 /// those as well.
 ///
 /// `Sentences` is any callable `bool(TokenSpan context)`: whether a sentence ends with the newest token. `Counts` is a ContentWord.
-/// Requires  an AttentiveModel
+/// Requires  an AttentiveModel. A copy of a generator that needs a token lacks what was read for it, and is refused in words
 /// Cost      an exponential per logit and token; for a token of a draft, the weights of the last layer, and memory for one number per token
 ///           of the text and one per head and token of the sentence
 /// Source    Su et al. 2024, DRAGIN (arXiv 2403.10081), equations 1 to 6, and its official code; 3 passages; theta 0.6 to 1.5 by model and

@@ -48,7 +48,7 @@ inline std::string to_string(const EtcOptions& options) {
 /// gets those as well.
 ///
 /// `Counts` is a ContentWord.
-/// Requires  an AttentiveModel
+/// Requires  an AttentiveModel. A copy of a generator that needs a token lacks what was read for it, and is refused in words
 /// Cost      an exponential per logit and token; at a retrieval the weights of the last layer; memory for a few numbers per content word
 /// Source    Li et al. 2025, Modeling Uncertainty Trends for Timely Retrieval in Dynamic RAG (arXiv 2511.09980), and its official code; 3
 ///           passages
