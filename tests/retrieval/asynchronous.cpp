@@ -144,7 +144,8 @@ TEST_CASE("the text is the same if guesses are checked in a thread, over 200 see
     Sums all;
     for (std::uint64_t seed = 0; seed < 200; ++seed) {
         CAPTURE(seed);
-        World world{.seed = seed, .stride = 1 + seed % 5, .passages = 1 + seed % 2, .prefetched = seed % 3 == 0 ? 20u : 0u};
+        GuessedWorld world{
+            .seed = seed, .stride = 1 + seed % 5, .passages = 1 + seed % 2, .prefetched = seed % 3 == 0 ? 20u : 0u};
         if (seed % 7 == 0) world.stride.reset();
         Shelf shelf{seed};
         BatchShelf batches{seed};
