@@ -20,11 +20,11 @@ namespace {
 struct OffTheBeatenPath {
     std::vector<bool> beaten;  // for each generated token: whether it was the likeliest
 
-    void reset() { beaten.clear(); }                                  // a generation starts
-    void rewind(std::size_t n) { beaten.resize(beaten.size() - n); }  // the newest n tokens are taken back
+    void reset() { beaten.clear(); }  // a generation starts
 
     fb::Decision schedule(const fb::StepView& step) {
         if (step.generated() == 0) return fb::Decision::retrieve();  // before the first token there is nothing to look at
+        beaten.resize(step.generated() - 1);  // it may have missed the token at which another schedule went on at the end
         beaten.push_back(step.rank() == 0);
         if (step.since_retrieval < 8) return fb::Decision::go_on();
         return std::count(beaten.end() - 8, beaten.end(), false) >= 4;

@@ -36,57 +36,10 @@ fi
 mkdir -p "$dir"
 find_tool
 
-# experiment FILE ARGUMENT ...: what experiment.py says, all of it or no file, unless the file is there.
-experiment() {
-    [ ! -s "$1" ] || return 0
-    file=$1
-    shift
-    python3 examples/pretrain/experiment.py "$@" >"$file.part"
-    mv "$file.part" "$file"
-}
-
-texts=build/pretrain/texts
-prepare_technical() {
-    mkdir -p "$dir/technical"
-    experiment "$dir/technical/test.jsonl" heldout "$shared/technical-heldout.jsonl"
-    [ ! -s "$dir/technical/corpus.jsonl" ] || return 0
-    echo "== texts: making those of the technical pair in $dir/technical"
-    install_text_packages
-    mkdir -p "$texts"
-    for source in foldoc jargon linux python git perl postgresql debian apache sqlite; do
-        [ -s "$texts/$source.jsonl" ] || python3 examples/pretrain/texts.py --out "$texts" "$source"
-    done
-    python3 examples/pretrain/experiment.py technical "$texts" "$dir/technical"
-}
-prepare_wikitext() {
-    mkdir -p "$dir/wikitext"
-    experiment "$dir/wikitext/test.jsonl" wikitext "$shared/wikitext-2/wiki.test.raw"
-    experiment "$dir/wikitext/train.jsonl" wikitext "$shared/wikitext-2/wiki.valid.raw"
-    [ -s "$dir/wikitext/corpus.jsonl" ] || cp "$shared/mrag-wikipedia-v2.jsonl" "$dir/wikitext/corpus.jsonl"
-}
+. examples/paper_table/prepare.sh
 
 prepare_stories() { # prepare_stories MODEL: each has a folder of its own
     [ -s "$dir/$1/corpus.jsonl" ] || python3 examples/pretrain/experiment.py stories "$shared/tinystories-sample.txt" "$dir/$1"
-}
-
-# made_of RESULT OPTION ... -- FILE ...: true if RESULT is there and was made with these options from these files; if it was made
-# otherwise, that is the end.
-made_of() {
-    result=$1
-    shift
-    stamp=""
-    while [ "$1" != -- ]; do stamp="$stamp $1" && shift; done
-    shift
-    files=$model
-    [ ! -d "$model" ] || files=$model/model.safetensors
-    stamp="$stamp
-$(sha256sum "$files" "$@" | cut -d ' ' -f 1)"
-    if [ -e "$result.made_of" ] && [ "$(cat "$result.made_of")" != "$stamp" ]; then
-        echo "'$result' was made with other options, or from another model or texts, than this run has: remove it and '$result.made_of'" \
-            "to make it anew" >&2
-        exit 1
-    fi
-    [ -e "$result.made_of" ] && [ -e "$result" ]
 }
 
 lr=2e-3

@@ -28,6 +28,8 @@ public:
 
     /// Whether there is a --schedule.
     bool given() const { return !schedule_.empty(); }
+    /// Whether there is a --query.
+    bool has_query() const { return !query_.empty(); }
 
     /// What was asked for, or a retrieval every `stride` tokens. The query is by default the schedule's own, or `query_tokens` tokens.
     flashback::AnyMethod method(std::size_t stride, std::size_t query_tokens, const flashback::Tokenizer& tokenizer) const;

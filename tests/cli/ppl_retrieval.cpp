@@ -49,7 +49,7 @@ TEST_CASE("ppl --layout: all fields; every layout predicts the same tokens, and 
               "strides",        "tokens",         "retrievals",     "passages_found", "copied",
               "nats_per_token", "standard_error", "perplexity",     "nats_by_place",  "perplexity_standard_error",
               "requested",      "evaluated",      "reused",         "discarded",      "seconds",
-              "fusion",         "branches"});
+              "fusion",         "branches",       "schedule",       "query"});
     CHECK(append["layout"] == "append");
     CHECK(append["markers"] == false);
     CHECK(append["stride"] == 16);

@@ -234,3 +234,21 @@ TEST_CASE("A model that fails after a rewind leaves what was kept, and the callb
     CHECK(std::ranges::equal(model.tokens(), Tokens{1, 7, 8, listener.tokens[0]}));
     CHECK(decoder.generate(Tokens{7, 8}, ten).tokens.size() == 10);
 }
+
+TEST_CASE("A retriever is not shown what is about to be taken back") {
+    struct Recording : FixedRetriever {
+        std::vector<Tokens> contexts = {};
+        std::span<const Passage> retrieve(const Query& query, std::size_t k) {
+            contexts.emplace_back(query.context.begin(), query.context.end());
+            return FixedRetriever::retrieve(query, k);
+        }
+    };
+    FullNullModel model;
+    Recording retriever;
+    retriever.passages = {{5, 6}};
+    Decoder decoder{model, retriever, Policies{}.schedule(scripted({Decision::retrieve(), go, go, Decision::retrieve(2)}))};
+    const Generation generation = decoder.generate(Tokens{7, 8}, ten);
+    REQUIRE(retriever.contexts.size() == 2);
+    CHECK(retriever.contexts[0] == Tokens{7, 8});
+    CHECK(retriever.contexts[1] == Tokens{7, 8, generation.tokens[0]});
+}

@@ -129,7 +129,7 @@ void answer(G& generator, Session& session) {
 TEST_CASE("schedules by name: they end, count right, and depend on nothing but the seed") {
     ThreadPool pool{3};
     for (const char* name : names) {
-        CAPTURE(name);
+        CAPTURE(std::string{name});
         const auto policies = world().policies(name);
         const Generation plain = generate(policies);
         CHECK(plain.tokens.size() <= world().options().max_tokens);
@@ -137,7 +137,7 @@ TEST_CASE("schedules by name: they end, count right, and depend on nothing but t
         CHECK(plain.retrievals.size() == plain.stats.retrievals);
         CHECK(plain.stop != StopReason::max_rewinds);
         require_same(plain, generate(policies, {.executor = pool}));
-        // What a budget allows depends on what is evaluated, and so on what is reused.
+        // A budget counts what was evaluated, which depends on what is reused.
         if (!std::string_view{name}.starts_with("budget")) require_same(plain, generate(policies.reuse(RecomputeAll{})));
 
         Session session{world().model};
@@ -150,8 +150,8 @@ TEST_CASE("schedules by name: they end, count right, and depend on nothing but t
 TEST_CASE("queries by name go with every schedule") {
     for (const char* name : {"stride:8", "entropy:2.0", "flare"}) {
         for (const char* query : queries) {
-            CAPTURE(name);
-            CAPTURE(query);
+            CAPTURE(std::string{name});
+            CAPTURE(std::string{query});
             const Generation plain = generate(world().policies(name, query));
             REQUIRE(!plain.retrievals.empty());
             CHECK(plain.retrievals.back().query_tokens.size() + plain.retrievals.back().query_text.size() > 0);
@@ -161,7 +161,7 @@ TEST_CASE("queries by name go with every schedule") {
 
 TEST_CASE("a generator that is copied in the middle, where it searches, and its copy come to the same text") {
     for (const char* name : names) {
-        CAPTURE(name);
+        CAPTURE(std::string{name});
         Session session{world().model};
         const auto policies = world().policies(name);
         Generator generator{policies};
@@ -198,7 +198,7 @@ TEST_CASE("texts with several schedules share passes, and each is what it is alo
     }
     group.run();
     for (std::size_t i = 0; i < names.size(); ++i) {
-        CAPTURE(names[i]);
+        CAPTURE(std::string{names[i]});
         require_same(group.result(i), generate(world().policies(names[i])));
     }
 }

@@ -380,6 +380,73 @@ TEST_CASE("on_token cancels, or throws, at a token that has been checked") {
     }
 }
 
+TEST_CASE("a schedule that looks at attention, and where its text stands") {
+    struct Attentive : FullNullModel {
+        using FullNullModel::FullNullModel;
+        std::vector<float> weights_ = {};
+        static std::size_t layers() { return 1; }
+        AttentionWeights attention(std::size_t) {
+            weights_.clear();
+            for (std::size_t i = 0; i < size(); ++i) weights_.push_back(static_cast<float>(hash_of(tokens().subspan(i)) % 100));
+            return {weights_, 1};
+        }
+    };
+    struct Looks {
+        Decision operator()(const StepView& step) const {
+            if (step.retrievals == 0) return true;
+            if (step.attention == nullptr) return false;
+            const StepAttention& attention = *step.attention;
+            const std::size_t place = attention.places[step.prompt_tokens];
+            return place != StepAttention::nowhere && attention.weights(0).head(0)[place] > 60;
+        }
+        bool wants_attention() const { return true; }
+    };
+    Sums all;
+    for (std::uint64_t seed = 0; seed < 100; ++seed) {
+        const World world{.seed = seed, .stride = 1 + seed % 4};
+        const AnyPolicies policies =
+            AnyPolicies{}.schedule(AnySchedule{Looks{}}).layout(seed % 2 == 0 ? AnyLayout{} : AnyLayout{PrependPassages{}});
+        all = all + world.check_over(
+                        policies, [] { return Attentive(20); }, Shelf{seed});
+    }
+    CHECK(all.matched > 200);
+    CHECK(all.rolled_back > 200);
+}
+
+TEST_CASE(
+    "a guess with other scores is wrong if branches are weighed by them, else right; what is told are those that were found") {
+    struct Forking : FullNullModel {
+        using FullNullModel::FullNullModel;
+        Forking fork() const { return *this; }
+    };
+    struct OtherScores : Shelf {
+        using Shelf::Shelf;
+        std::vector<Passage> speculate(const Query& query, std::size_t k) {
+            if (searches == 0) return {};
+            const std::size_t before = searches;
+            std::vector<Passage> guessed = retrieve(query, k);
+            searches = before;
+            guessed.front().score += 0.25f;
+            return guessed;
+        }
+    };
+    const auto guesses_of = [](const auto& fusion) {
+        OtherScores shelf{1};
+        Shelf plain_shelf{1};
+        Forking model(20), plain(20);
+        const auto fused = Policies{}.schedule(EveryNTokens{2}).fusion(fusion);
+        SpeculativeDecoder decoder{model, shelf, fused, {.stride = 3}};
+        const GenerateOptions two{.max_tokens = 24, .passages = 2, .ignore_eos = true, .surprisals = true};
+        const Generation text = decoder.generate(random_prompt(5), two);
+        check_the_same(text, Decoder{plain, plain_shelf, fused}.generate(random_prompt(5), two));
+        return text.stats.speculation;
+    };
+    CHECK(guesses_of(MeanOfLogits{}) == Speculation{.speculated = 9, .matched = 9});
+    CHECK(guesses_of(Concatenate{}) == Speculation{.speculated = 9, .matched = 9});
+    CHECK(guesses_of(WeightedMixture{}).matched == 0);
+    CHECK(guesses_of(WeightedMixture{}).rolled_back > 5);
+}
+
 TEST_CASE("any retriever can be asked for a guess; one that does not guess is searched") {
     Shelf shelf{1};
     AnyRetriever plain{std::ref(shelf)};

@@ -204,8 +204,8 @@ TEST_CASE("DRAGIN: as policies it asks for attention, and what does not fit is r
     CHECK(Policies{}.method(Dragin{ends_at_full_stop}).wants_attention());
     CHECK_FALSE(Policies{}.method(Dragin{ends_at_full_stop}).wants_surprisals());
     CHECK(to_string(DraginOptions{}) == "dragin(theta:1,words:25,look-ahead:64)");
-    const auto refused = [](const char* sentence, DraginOptions options) {
-        check_error(ErrorCode::contract, sentence, [&] { Dragin{ends_at_full_stop, EveryToken{}, options}; });
+    const auto refused = [](const char* words, DraginOptions options) {
+        check_error(ErrorCode::contract, words, [&] { Dragin{ends_at_full_stop, EveryToken{}, options}; });
     };
     refused("the threshold of Dragin must be 0 or more, found", {.threshold = -1});
     refused("a query of at least 1 word, found 0", {.query_words = 0});

@@ -80,4 +80,25 @@ TEST_CASE("the closed book never retrieves") {
         CHECK_FALSE(presets::closed_book().schedule()(StepView{context, prompt, 0, 3 - prompt}));
 }
 
+TEST_CASE("the presets of methods have their papers' numbers, and passages in front of the text") {
+    const auto ends = [](TokenSpan context) { return context.size() > 9; };
+    constexpr std::array<TokenId, 1> one{1}, two{2}, three{3};
+    const std::array<TokenSpan, 1> passages{two};
+    const auto in_front = [&](const auto& policies) {
+        TokenBuffer out;
+        policies.layout()({one, passages, three}, out);
+        return out == TokenBuffer{1, 2, 3};
+    };
+    CHECK(to_string(presets::flare(ends).method().options()) == "flare(theta:0.8,beta:0.4,look-ahead:64)");
+    CHECK(in_front(presets::flare(ends)));
+    CHECK(to_string(presets::dragin(ends).method().options()) == "dragin(theta:1,words:25,look-ahead:64)");
+    CHECK(in_front(presets::dragin(ends)));
+    CHECK(to_string(presets::etc().method().options()) == "etc(alpha:1.3,words:35)");
+    CHECK(in_front(presets::etc()));
+    CHECK(to_string(presets::ircot(ends).method().options()) == "ircot(steps:8)");
+    CHECK(in_front(presets::ircot(ends)));
+    CHECK(to_string(presets::self_rag(ends, 5, 6).schedule().options()) == "self-rag(retrieve:5,no-retrieve:6,delta:0.2)");
+    CHECK_FALSE(in_front(presets::self_rag(ends, 5, 6)));
+}
+
 }  // namespace test_policy_presets

@@ -258,6 +258,37 @@ TEST_CASE_TEMPLATE("Attention of several queries is the plain attention of each,
     }
 }
 
+TEST_CASE_TEMPLATE("Scores of attention are one chain of multiply-adds each, whatever stands behind them", Element, float,
+                   simd::Half, simd::BFloat16, simd::Int8) {
+    for (const std::size_t d : {1u, 7u, 16u, 48u, 128u}) {
+        ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 384, .element = element_of<Element>}};
+        for (std::size_t p = 0; p < 384; ++p) {
+            Row key{d, 0, 1, 2 * p};
+            if (p > 330) std::fill_n(key.data(), d, not_a_number);
+            cache.write(0, 0, p, key.data(), key.data());
+        }
+        const auto tile = [&](std::size_t t) { return cache.tile(0, 0, t); };
+        for (const std::size_t positions : {1u, 2u, 15u, 16u, 17u, 63u, 64u, 65u, 200u, 331u}) {
+            CAPTURE(d);
+            CAPTURE(positions);
+            const Row q{d, positions % 16, 1, positions};
+            Row score{positions, 3, 1, 4};
+            Row expected = score;
+            simd::attention_scores<Element>(q.data(), tile, d, positions, score.data());
+            for (std::size_t p = 0; p < positions; ++p) {
+                const auto* keys = reinterpret_cast<const Element*>(tile(p / 64).keys);
+                float sum = 0;
+                for (std::size_t i = 0; i < d; ++i)
+                    sum = simd::fma(simd::to_float(keys[(p % 64 / 16 * d + i) * 16 + p % 16]), q.data()[i], sum);
+                if constexpr (std::is_same_v<Element, simd::Int8>)
+                    sum = simd::rounded(sum * reinterpret_cast<const float*>(keys + 64 * d)[p % 64]);
+                expected.data()[p] = sum;
+            }
+            CHECK(score == expected);
+        }
+    }
+}
+
 TEST_CASE_TEMPLATE("Attention to other spans and then to its own is the plain attention, wherever the spans are stored",
                    Element, float, simd::Half, simd::BFloat16, simd::Int8) {
     const DType element = element_of<Element>;

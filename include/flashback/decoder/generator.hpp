@@ -97,7 +97,7 @@ public:
             case Kind::search:
             case Kind::prefetch:
                 need.query = state_.query.view();
-                need.query.context = state_.context;
+                need.query.context = TokenSpan{state_.context}.first(state_.context.size() - rewind_);
                 need.passages = state_.options.passages;
                 break;
             case Kind::rewind: need.length = rewind_; break;

@@ -152,6 +152,12 @@ void begin_fusion(F& fusion, std::span<const float> scores) {
     if constexpr (detail::HearsScores<F>) fusion.begin(scores);
 }
 
+/// Whether a fusion is told the scores of passages; then what it makes of branches may depend on them.
+template <class F>
+constexpr bool hears_scores() {
+    return detail::HearsScores<F>;
+}
+
 /// Tells a fusion how the text goes on, if it wants to hear that.
 template <class F>
 void tell_fusion(F& fusion, const LogitRows& rows, TokenId token) {

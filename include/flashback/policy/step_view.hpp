@@ -40,7 +40,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `passages`        | the passages that stand: what the last retrieval found, unless it was dropped                      |
 /// | `dropped`         | how many of the oldest tokens of `context` (after the sinks, if the overflow policy has some) the model no longer sees, because the window was full |
 /// | `surprisals`      | `surprisal()` of each generated token, if a policy asked: it has `bool wants_surprisals() const`, or the options say so; else empty |
-/// | `attention`       | what the model read when it gave `logits`, if a policy asked: it has `bool wants_attention() const`; null if there are no logits |
+/// | `attention`       | what the model read when it gave `logits`, if a policy asked: it has `bool wants_attention() const`; null if there are no logits, and in a copy of a generator until it was given others |
 /// | `evaluated`       | tokens that the model has evaluated in this generation                                             |
 ///
 /// What the logits mean is computed only when it is asked for, each time anew. Before the first token there is nothing to

@@ -89,7 +89,7 @@ bool SpeculativeDecoder<Model, RetrieverT, PoliciesT>::compare(detail::Checked& 
 template <class Model, class RetrieverT, class PoliciesT>
 bool SpeculativeDecoder<Model, RetrieverT, PoliciesT>::weighs_scores(std::size_t passages) {
     auto& fusion = fusion_of(policies());
-    if constexpr (detail::HearsScores<std::remove_cvref_t<decltype(fusion)>>) {
+    if constexpr (hears_scores<std::remove_cvref_t<decltype(fusion)>>()) {
         groups_.clear();
         fusion.groups(passages, groups_);
         return groups_.size() > 1;
