@@ -189,6 +189,7 @@
 #include "flashback/tensor/kv_tile.hpp"
 #include "flashback/tensor/quantize.hpp"
 #include "flashback/text/normalise.hpp"
+#include "flashback/text/sentences.hpp"
 #include "flashback/text/tokenizer.hpp"
 #include "flashback/text/unicode.hpp"
 #include "flashback/text/word_piece.hpp"

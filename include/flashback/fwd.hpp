@@ -248,6 +248,9 @@ class WordPiece;
 class StreamDecoder;
 struct CodePoint;
 struct ValidText;
+class Sentences;
+template <class Detokenize>
+class SentenceByText;
 enum class FileAccess : std::uint8_t;
 class MappedFile;
 class AtomicFile;

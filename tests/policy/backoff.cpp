@@ -94,14 +94,14 @@ TEST_CASE("Backoff forgets retrievals of tokens that are taken back") {
     tell(7, 1, 3);  // retrieved at 6
     CHECK(schedule.stride() == 8);
     Backoff copy = schedule;
-    schedule.rewind(1);  // back at 6: that retrieval was for what is still there
+    tell(7, 1, 3);  // the newest token was taken back, and written anew: that retrieval was for what is still there
     CHECK(schedule.stride() == 8);
-    schedule.rewind(1);
+    tell(6, 2, 3);  // and one more
     CHECK(schedule.stride() == 4);
     CHECK(copy.stride() == 8);
     tell(6, 1, 4);  // found again from 5
     CHECK(schedule.stride() == 8);
-    schedule.rewind(100);
+    tell(1, 1, 4);  // back at 0
     CHECK(schedule.stride() == 2);
 }
 

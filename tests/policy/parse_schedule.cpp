@@ -236,11 +236,17 @@ TEST_CASE("texts are bounded in length and depth") {
     for (int i = 0; i < 15; ++i) deep = "any(" + deep + ")";
     CHECK_NOTHROW(parse_schedule(deep));
     CHECK(error_of("any(" + deep + ")").ends_with("has '(' at character 64, expected brackets at most 15 deep"));
-    CHECK(error_of(std::string(1 << 20, '(')) == "a schedule is written in 1048576 characters, expected at most 1024");
-    CHECK(error_of("once" + std::string(1020, ' ')) == "nothing was thrown");
+    CHECK(error_of(std::string(1 << 20, '(')) == "a schedule is written in 1048576 characters, expected at most 4096");
+    CHECK(error_of("once" + std::string(4092, ' ')) == "nothing was thrown");
+    CHECK(error_of("once" + std::string(4093, ' ')) == "a schedule is written in 4097 characters, expected at most 4096");
     std::string many = "any(once";
     for (int i = 1; i < 64; ++i) many += ",once";
     CHECK(error_of(many + ")") == "nothing was thrown");
+    std::string long_names = "any(surprisal-z";
+    for (int i = 1; i < 64; ++i) long_names += ",surprisal-z";
+    const std::string twice = "any(" + long_names + ")," + long_names + "))";
+    CHECK(error_of(twice).starts_with("a schedule is written in "));
+    CHECK(error_of(twice).ends_with(" characters with all its constants, expected at most 4096"));
     CHECK(error_of(many + ",once)").ends_with("expected 1 to 64 schedules in its brackets, found 65"));
 }
 

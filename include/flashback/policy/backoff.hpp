@@ -27,22 +27,19 @@ public:
         FLASHBACK_ASSERT(stride <= most, "Backoff has a stride of ", stride, " tokens, expected at most its longest, ", most);
     }
 
-    /// The tokens from the last retrieval to the next.
+    /// The tokens from the last retrieval to the next, as of the last call.
     std::size_t stride() const noexcept { return found_.empty() ? first_ : found_.back().stride; }
 
     bool operator()(const StepView& step) {
-        generated_ = step.generated();
+        // What was retrieved for tokens that were taken back since is forgotten; one token is new.
+        while (!found_.empty() && found_.back().at >= step.generated()) found_.pop_back();
         if (step.retrievals > seen_) learn(step);
         return step.retrievals == 0 || step.since_retrieval >= stride();
     }
     void reset() {
         found_.clear();
         found_.reserve(64);
-        seen_ = generated_ = 0;
-    }
-    void rewind(std::size_t tokens) {
-        generated_ -= std::min(tokens, generated_);
-        while (!found_.empty() && found_.back().at > generated_) found_.pop_back();
+        seen_ = 0;
     }
 
 private:
@@ -56,7 +53,7 @@ private:
         seen_ = step.retrievals;
         const std::uint64_t top = identity(step.passages);
         const bool same = !found_.empty() && found_.back().top == top;
-        found_.push_back({generated_ - std::min(step.since_retrieval, generated_),
+        found_.push_back({step.generated() - std::min(step.since_retrieval, step.generated()),
                           same ? std::min(most_, stride() > most_ / 2 ? most_ : 2 * stride()) : first_, top});
     }
 
@@ -72,7 +69,6 @@ private:
     std::size_t first_;
     std::size_t most_;
     std::size_t seen_ = 0;  // retrievals that were looked at
-    std::size_t generated_ = 0;
     std::vector<Found> found_;
 };
 

@@ -35,7 +35,8 @@ concept PricesRetrievals = std::same_as<C, CostOfLast> || requires(Unwrapped<C>&
 /// `cost` is what is expected of the retrieval: what the model evaluated from the last one to the token after it, whoever asked for
 /// that, and 0 while there was none after the first token; or `cost(step)`, if a callable is given, such as a cost model. Without
 /// retrievals `spent` grows by 1 a token, so that `tokens` up to 1 allow those of the look-ahead only. The schedule is asked even if
-/// it may not retrieve. What was evaluated stays spent, also if tokens are taken back. `within_budget` makes one.
+/// it may not retrieve. What was evaluated stays spent, also if tokens are taken back. It is what the model did: with another KVReuse, or
+/// over a model that holds passages already, the decisions may be others. `within_budget` makes one.
 template <class Schedule, class Cost = CostOfLast>
 class WithinBudget {
     static_assert(detail::checked_schedules<Schedule>());

@@ -21,7 +21,7 @@
 ///
 /// A number behind a colon, or alone in brackets, is the first constant; others have names: `flare(theta:0.8,beta:0.4,look-ahead:64)`.
 /// Names marked * need the text of tokens. Spaces may stand around names, numbers and marks. Brackets are at most 15 deep, and a text
-/// has at most 1024 characters.
+/// has at most 4096 characters, with all constants, too.
 #pragma once
 
 #include "flashback/policy/any_method.hpp"

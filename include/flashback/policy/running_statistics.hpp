@@ -34,6 +34,9 @@ public:
     /// Cost      constant
     void rewind(std::size_t n) { states_.resize(states_.size() - std::min(n, states_.size())); }
 
+    /// How many numbers there are, finite or not.
+    std::size_t pushed() const noexcept { return states_.size(); }
+
     /// How many finite numbers there are.
     std::size_t count() const noexcept { return now().count; }
 

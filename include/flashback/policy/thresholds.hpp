@@ -6,8 +6,10 @@
 #include "flashback/policy/schedule.hpp"
 #include "flashback/policy/step_view.hpp"
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <limits>
 
 namespace flashback::inline FLASHBACK_ISA {
 
@@ -84,11 +86,11 @@ public:
     }
 
     void reset() noexcept { before_.reset(); }
-    void rewind(std::size_t tokens) { before_.rewind(tokens); }
 
     bool operator()(const StepView& step) {
         bool unusual = false;
         if (step.generated() > 0) {
+            meet(step.generated() - 1);
             const double value = Signal::of(step);
             if (before_.count() >= warm_up_) unusual = (Signal::low_is_doubt ? -before_.z(value) : before_.z(value)) >= z_;
             before_.push(value);
@@ -97,6 +99,13 @@ public:
     }
 
 private:
+    /// Knows of so many tokens before the newest: what was taken back since is forgotten, and what it was not asked about, such as
+    /// last words that another schedule had go on, counts for nothing.
+    void meet(std::size_t tokens) {
+        before_.rewind(before_.pushed() - std::min(tokens, before_.pushed()));
+        while (before_.pushed() < tokens) before_.push(std::numeric_limits<double>::quiet_NaN());
+    }
+
     double z_;
     std::size_t warm_up_;
     std::size_t apart_;

@@ -138,6 +138,8 @@ inline AnyMethod read_method(std::string_view schedule, std::string_view query, 
     const NamedPolicy when = read_policy("schedule", schedule, schedule_names, text_of.has_value());
     MethodText text;
     write(when, text.schedule);
+    FLASHBACK_ASSERT(text.schedule.size() <= TextReader::most_characters, "a schedule is written in ", text.schedule.size(),
+                     " characters with all its constants, expected at most ", TextReader::most_characters);
     if (query.empty() && asks_itself(when)) return AnyMethod{builder.method(when), std::move(text)};
     const NamedPolicy what = read_policy("query", query.empty() ? "last:32" : query, query_names, text_of.has_value());
     write(what, text.query);

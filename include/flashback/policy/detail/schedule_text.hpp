@@ -46,7 +46,7 @@ private:
 /// Reads a text into nodes. Recursion and memory are bounded by the text's length and depth.
 class TextReader {
 public:
-    static constexpr std::size_t most_characters = 1024;
+    static constexpr std::size_t most_characters = 4096;
     static constexpr std::size_t most_depth = 16;
 
     explicit TextReader(const TextError& error) : error_(error), text_(error.text()) {
