@@ -34,7 +34,7 @@ std::vector<std::string> with(std::vector<std::string> arguments, const std::vec
 /// A generation with a corpus.
 std::vector<std::string> generation(const std::string& corpus, const std::vector<std::string>& more) {
     return with({"generate", "--corpus", corpus, "--prompt", compiler_text, "--max-tokens", "40", "--ignore-eos",
-                 "--temperature", "0.8", "--threads", "1"},
+                 "--temperature", "0.8"},
                 more);
 }
 
@@ -240,8 +240,8 @@ TEST_CASE("--schedule and --query: what makes no sense is refused in words") {
                 with(command, {"--schedule", ""}));
         refused(2, "--query: the query 'last:0'", with(command, {"--query", "last:0"}));
         refused(2, "--query: the query 'stride:4' has 'stride' at character 1, ", with(command, {"--query", "stride:4"}));
-        refused(2, "--schedule excludes --stride", with(command, {"--schedule", "once", "--stride", "4"}));
-        refused(2, "--query excludes --query-tokens", with(command, {"--query", "last:4", "--query-tokens", "4"}));
+        refused(2, "--stride excludes --schedule", with(command, {"--schedule", "once", "--stride", "4"}));
+        refused(2, "--query-tokens excludes --query", with(command, {"--query", "last:4", "--query-tokens", "4"}));
     }
     refused(2, "--schedule needs passages, found --layout none",
             {"generate", "--layout", "none", "--prompt", "x", "--schedule", "once"});

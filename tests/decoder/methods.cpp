@@ -198,6 +198,30 @@ struct WithLast {
     void rewind(std::size_t tokens) { when.rewind(tokens); }
 };
 
+/// The stronger decision of two methods, as any_of has it; the query is the second one's.
+struct Both {
+    Erased first, second;
+    Decision schedule(const StepView& step) {
+        const Decision one = first.schedule(step);
+        return either(one, second.schedule(step));
+    }
+    Decision at_end(const StepView& step, StopReason reason) {
+        const Decision one = first.at_end(step, reason);
+        return either(one, second.at_end(step, reason));
+    }
+    Query query(const StepView& step) { return second.query(step); }
+    void reset() {
+        first.reset();
+        second.reset();
+    }
+    void rewind(std::size_t tokens) {
+        first.rewind(tokens);
+        second.rewind(tokens);
+    }
+    bool wants_surprisals() const { return true; }
+    bool wants_attention() const { return first.wants_attention(); }
+};
+
 template <class M>
 auto in_front(M method) {
     return Policies{}.layout(AnyLayout{PrependPassages{}}).overflow(AnyOverflow{}).method(Erased{std::move(method)});
@@ -491,6 +515,31 @@ TEST_CASE("methods: the loop ends, whatever is doubted, and max_rewinds ends it 
     const auto each = [](TokenSpan context) { return context.size() % 2 == 0; };
     ReflectionRatio always{each, {.retrieve = 3, .no_retrieve = 4, .delta = 0}};
     check(WithLast<decltype(always)>{always});
+}
+
+TEST_CASE("methods: beside another one, which puts the end off, each goes on") {
+    // FLARE takes words back at max_tokens that the other may never have seen.
+    const auto check = [](auto other) {
+        for (std::uint64_t seed = 0; seed < 20; ++seed) {
+            CAPTURE(seed);
+            Attentive model = shaped_model();
+            RandomRetriever retriever = books();
+            Erased flare{Flare{ends, {.threshold = 0.16, .mask = 0.12, .look_ahead = 7}}};
+            Both both{Erased{other}, flare};
+            Decoder decoder{model, retriever, in_front(both)};
+            const GenerateOptions options{.max_tokens = 20 + seed, .passages = 2, .ignore_eos = true};
+            const Generation run = decoder.generate(random_prompt(5, seed), options);
+            CHECK((run.stop == StopReason::schedule || run.tokens.size() == 20 + seed));
+            CHECK(run.stats.rewinds <= 2 * options.max_tokens);
+            CHECK(run.stats.counts.evaluated + run.stats.counts.reused == run.stats.counts.requested);
+            CHECK(decoder.generate(random_prompt(5, seed), options).tokens == run.tokens);
+        }
+    };
+    check(IrCot{ends, answers, {.steps = 99}});
+    check(Dragin{ends, counts, {.threshold = 2.6, .query_words = 5, .look_ahead = 7}});
+    check(Etc{counts, {.alpha = 0.2, .query_words = 5}});
+    ReflectionRatio ratio{ends, {.retrieve = 3, .no_retrieve = 4}};
+    check(WithLast<decltype(ratio)>{ratio});
 }
 
 TEST_CASE("methods: logits that are no numbers are an error, and a model without attention is one in words") {

@@ -78,7 +78,7 @@ TEST_CASE("the text is that of a plain decoder over 200 seeds, whatever the sche
     std::size_t matched = 0, rolled_back = 0;
     for (std::uint64_t seed = 0; seed < 200; ++seed) {
         CAPTURE(seed);
-        World world{.seed = seed};
+        GuessedWorld world{.seed = seed};
         world.stride = 1 + seed % 6;
         world.passages = 1 + seed % 3;
         const auto layout = [&]() -> AnyLayout {

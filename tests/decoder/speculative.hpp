@@ -131,7 +131,7 @@ struct Sums : flashback::Speculation {
     }
 };
 
-struct World {
+struct GuessedWorld {
     std::uint64_t seed = 0;
     std::optional<std::size_t> stride = 3;
     std::size_t passages = 1;

@@ -158,7 +158,7 @@ TEST_CASE("more passages can be asked for than are read; they are remembered, an
     CHECK(seen.size() == 5);
     CHECK(text.retrievals.front().passages.size() == 2);
     for (std::uint64_t seed = 0; seed < 50; ++seed)
-        World{.seed = seed, .stride = 1 + seed % 4, .passages = 1 + seed % 2, .prefetched = 20}.check(
+        GuessedWorld{.seed = seed, .stride = 1 + seed % 4, .passages = 1 + seed % 2, .prefetched = 20}.check(
             AnyPolicies{}.schedule(AnySchedule{EveryNTokens{2}}));
 }
 
@@ -174,7 +174,8 @@ TEST_CASE("whatever the clock says, the text is the same") {
                 default: return random.uniform() * 100;
             }
         };
-        World{.seed = seed, .stride = {}, .clock = adversary}.check(AnyPolicies{}.schedule(AnySchedule{EveryNTokens{2}}));
+        GuessedWorld{.seed = seed, .stride = {}, .clock = adversary}.check(
+            AnyPolicies{}.schedule(AnySchedule{EveryNTokens{2}}));
     }
 }
 
@@ -212,7 +213,7 @@ TEST_CASE("a clock by hand leads to the optimal stride") {
 TEST_CASE("a window that fills up, and policies for that") {
     for (std::uint64_t seed = 0; seed < 100; ++seed) {
         CAPTURE(seed);
-        World world{.seed = seed, .stride = 1 + seed % 4, .passages = 1 + seed % 3, .window = 32 + seed % 9};
+        GuessedWorld world{.seed = seed, .stride = 1 + seed % 4, .passages = 1 + seed % 3, .window = 32 + seed % 9};
         const AnyPolicies policies =
             AnyPolicies{}.schedule(AnySchedule{EveryNTokens{2}}).sampler(AnySampler{TruncatedSampling{{.seed = seed}}});
         world.check(policies);
@@ -403,7 +404,7 @@ TEST_CASE("a schedule that looks at attention, and where its text stands") {
     };
     Sums all;
     for (std::uint64_t seed = 0; seed < 100; ++seed) {
-        const World world{.seed = seed, .stride = 1 + seed % 4};
+        const GuessedWorld world{.seed = seed, .stride = 1 + seed % 4};
         const AnyPolicies policies =
             AnyPolicies{}.schedule(AnySchedule{Looks{}}).layout(seed % 2 == 0 ? AnyLayout{} : AnyLayout{PrependPassages{}});
         all = all + world.check_over(

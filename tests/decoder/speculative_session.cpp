@@ -57,7 +57,7 @@ TEST_CASE("every layout, in a window that fills up: the text and its surprisals 
     Sums all;
     for (std::uint64_t seed = 0; seed < 6; ++seed) {
         CAPTURE(seed);
-        const World world{.seed = seed, .stride = 1 + seed % 4, .passages = 1 + seed % 2};
+        const GuessedWorld world{.seed = seed, .stride = 1 + seed % 4, .passages = 1 + seed % 2};
         for (const AnyLayout& layout : {AnyLayout{AppendPassages{}}, AnyLayout{PrependPassages{}}, AnyLayout{Sticky{}},
                                         AnyLayout{PassagesAside{}}, AnyLayout{PassagesAside{{.seeing = 3}}}}) {
             const AnyPolicies policies = AnyPolicies{}
@@ -77,7 +77,7 @@ TEST_CASE("passages that are fused in branches: the text is that of a plain run,
     Sums weighed, mean;
     for (std::uint64_t seed = 0; seed < 6; ++seed) {
         CAPTURE(seed);
-        const World world{.seed = seed, .stride = 1 + seed % 4, .passages = 2, .max_tokens = 24};
+        const GuessedWorld world{.seed = seed, .stride = 1 + seed % 4, .passages = 2, .max_tokens = 24};
         const auto check = [&](const auto& fusion, const AnyLayout& layout) {
             const AnyPolicies policies = AnyPolicies{}
                                              .schedule(AnySchedule{EveryNTokens{2}})
@@ -101,7 +101,7 @@ TEST_CASE("passages that are fused in branches: the text is that of a plain run,
 
 TEST_CASE("where going back would not be exact, nothing is guessed") {
     for (std::uint64_t seed = 0; seed < 3; ++seed) {
-        const World world{.seed = seed, .stride = 3};
+        const GuessedWorld world{.seed = seed, .stride = 3};
         const AnyPolicies policies = AnyPolicies{}.schedule(AnySchedule{EveryNTokens{2}});
         for (const AnyPolicies& kept : {policies.overflow(AnyOverflow{KeepAndRotate{0.5}}),
                                         policies.layout(AnyLayout{PassagesAside{{.seeing = 2, .exact = false}}})}) {

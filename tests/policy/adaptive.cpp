@@ -81,6 +81,23 @@ TEST_CASE("Adaptive-RAG: a number that no schedule has is an error in words") {
     refused(std::size_t{77}, "the router chose schedule 77, but there are 2, counted from 0");
 }
 
+TEST_CASE("Adaptive-RAG: at an end it has an opinion if the chosen schedule has one") {
+    const auto looks = [](std::size_t number) {
+        const auto router = [number](const StepView&) { return number; };
+        auto schedule = all_of(routed(router, Never{}, Ears{}), Ears{});
+        schedule.reset();
+        schedule(step(0));
+        return schedule.at_end(step(3), StopReason::eos);
+    };
+    CHECK(looks(0) == Decision::retrieve(1));  // of the other one alone
+    CHECK(looks(1) == Decision::retrieve(1));
+    auto schedule = routed([](const StepView&) { return 0; }, Never{}, Ears{});
+    schedule.reset();
+    CHECK_FALSE(schedule.looks_at_ends());
+    schedule(step(0));
+    CHECK_FALSE(schedule.looks_at_ends());
+}
+
 TEST_CASE("Adaptive-RAG: it can be combined, erased, and refer to what is told once") {
     Ears ears;
     auto schedule =

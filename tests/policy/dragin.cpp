@@ -101,7 +101,7 @@ TEST_CASE("DRAGIN: a sentence that was written anew stands, then the passages go
     dragin.schedule(text.step());
     for (const Taken& taken : sentence) type(text, dragin, taken);
     text.take_back(dragin, 4);
-    text.passages.resize(1);
+    text.find(1);
     const std::size_t asked = text.layers_asked.size();
     for (std::size_t i = 0; i < 3; ++i) CHECK(type(text, dragin, sentence[i]) == go);
     CHECK(type(text, dragin, sentence[3]) == Decision::drop_passages());

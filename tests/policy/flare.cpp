@@ -32,7 +32,7 @@ TEST_CASE("FLARE: a draft with a token of 0.8 or less is taken back, and what is
     flare.reset();
     CHECK(flare.schedule(text.step()) == Decision::retrieve());
     CHECK(text.query(flare, 0) == Tokens{1, 2, 3});
-    text.passages.resize(1);
+    text.find(1);
     // The first draft is sure of everything: it stands, and the passages of the prompt go.
     CHECK(text.take(flare, 4, 0.81) == go);
     CHECK(text.take(flare, 5, 0.99) == go);
@@ -45,7 +45,7 @@ TEST_CASE("FLARE: a draft with a token of 0.8 or less is taken back, and what is
     CHECK(text.take(flare, stop, 0.95) == Decision::retrieve(4));
     CHECK(text.query(flare, 4) == Tokens{6, 8, stop});
     text.take_back(flare, 4);
-    text.passages.resize(2);
+    text.find(2);
     // Written anew it is as unsure, and stands.
     CHECK(text.take(flare, 6, 0.1) == go);
     CHECK(text.take(flare, stop, 0.1) == Decision::drop_passages());
@@ -148,6 +148,29 @@ TEST_CASE("FLARE: what others take back, and what others keep") {
     CHECK(text.take(flare, stop, 0.1) == Decision::retrieve(2));
     CHECK(text.take(flare, 7, 0.9) == go);
     CHECK(text.take(flare, stop, 0.5) == Decision::retrieve(2));
+}
+
+TEST_CASE("FLARE: it drops what it found, and leaves alone what another schedule found") {
+    Flare flare{ends};
+    ScriptedText text;
+    flare.reset();
+    flare.schedule(text.step());
+    text.find(1);
+    text.take(flare, 4, 0.9);
+    text.find(2);  // someone else's
+    CHECK(text.take(flare, stop, 0.9) == go);
+    CHECK(text.take(flare, 4, 0.1) == go);
+    CHECK(text.take(flare, stop, 0.9) == Decision::retrieve(2));
+    // Someone else keeps the draft: nothing of its own was found.
+    CHECK(text.take(flare, 4, 0.9) == go);
+    CHECK(text.take(flare, stop, 0.9) == go);
+    CHECK(text.take(flare, stop, 0.9) == go);
+    CHECK(text.take(flare, 4, 0.1) == go);
+    CHECK(text.take(flare, stop, 0.9) == Decision::retrieve(3));
+    text.take_back(flare, 3);
+    text.find(1);
+    text.take(flare, 4, 0.9);
+    CHECK(text.take(flare, stop, 0.9) == Decision::drop_passages());
 }
 
 TEST_CASE("FLARE: as policies it asks for surprisals, and what does not fit is refused in words") {

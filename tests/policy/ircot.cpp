@@ -1,10 +1,12 @@
 // IRCoT: a retrieval for each sentence, and when the chain of thought ends.
 #include "flashback/policy/ircot.hpp"
 
+#include "flashback/core/random.hpp"
 #include "flashback/policy/policies.hpp"
 #include "policy/scripted_text.hpp"
 #include "support/errors.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <string_view>
 #include <vector>
@@ -60,6 +62,8 @@ TEST_CASE("IRCoT: the prompt is searched for, then each sentence, until there ar
     CHECK(text.query(ircot, 0) == Tokens{5, 6, full_stop});
     text.take_back(ircot, 5);
     CHECK(text.query(ircot, 0) == Tokens{1, 2, 3});
+    CHECK(text.take(ircot, 7) == go);
+    text.take_back(ircot, 1);
     CHECK(IrCot{copy}.schedule(text.step()) == Decision::retrieve());  // a copy is where it was copied; this is a start
 }
 
@@ -74,6 +78,61 @@ TEST_CASE("IRCoT: the text ends after the sentence with the answer, and not befo
     for (const TokenId token : {7, 4, 5, 6, 7}) CHECK(text.take(ircot, token) == go);
     CHECK(text.take(ircot, full_stop) == Decision::stop());
     check_error(ErrorCode::contract, "the phrase of an answer is empty", [] { AnswerPhrase{piece, ""}; });
+}
+
+TEST_CASE("IRCoT: a token that it never saw may be taken back, at an end that another schedule puts off") {
+    IrCot ircot{ends_at_full_stop, {.steps = 3}};
+    ScriptedText text;
+    ircot.reset();
+    ircot.schedule(text.step());
+    text.take(ircot, 4);
+    CHECK(text.take(ircot, full_stop) == Decision::retrieve());
+    text.take(ircot, 5);
+    text.put(6);  // the last one of the text: max_tokens
+    text.take_back(ircot, 2);
+    CHECK(text.take(ircot, 7) == go);
+    CHECK(text.query(ircot, 0) == Tokens{4, full_stop});  // that sentence still is one
+    CHECK(text.take(ircot, full_stop) == Decision::retrieve());
+    CHECK(text.query(ircot, 0) == Tokens{7, full_stop});
+    CHECK(text.query(ircot, 1) == Tokens{4, full_stop});  // what is taken back is no sentence
+    CHECK(text.query(ircot, 3) == Tokens{1, 2, 3});
+}
+
+TEST_CASE("IRCoT: whatever is taken back, by whom and at which ends, it goes on as if that had never been") {
+    SplitMix64 random{5};
+    std::size_t unseen = 0, stops = 0;
+    for (int round = 0; round < 300; ++round) {
+        IrCot ircot{ends_at_full_stop, {.steps = 4}};
+        ScriptedText text;
+        ircot.reset();
+        ircot.schedule(text.step());
+        Tokens kept;
+        for (int i = 0; i < 60; ++i) {
+            const auto token = random.below(4) == 0 ? full_stop : static_cast<TokenId>(random.below(4));
+            text.put(token);
+            kept.push_back(token);
+            const bool asked = random.below(4) > 0;  // or the text is about to end, and another schedule puts that off
+            Decision decision = Decision::go_on();
+            if (asked) {
+                decision = ircot.schedule(text.step());
+                IrCot fresh{ends_at_full_stop, {.steps = 4}};
+                ScriptedText again;
+                fresh.reset();
+                Decision expected = fresh.schedule(again.step());
+                for (const TokenId one : kept) expected = again.take(fresh, one);
+                REQUIRE(decision == expected);
+                REQUIRE(text.query(ircot, 0) == again.query(fresh, 0));
+                stops += decision.stops();
+            }
+            if (asked && random.below(4) > 0) continue;
+            unseen += !asked;
+            const std::size_t count = 1 + random.below(std::min<std::size_t>(kept.size(), 9));
+            kept.resize(kept.size() - count);
+            text.take_back(ircot, count);
+        }
+    }
+    CHECK(unseen > 1000);
+    CHECK(stops > 15);
 }
 
 TEST_CASE("IRCoT: its options") {

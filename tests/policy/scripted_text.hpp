@@ -24,10 +24,13 @@ public:
         : prompt_(prompt.size()), tokens_(std::move(prompt)) {}
 
     std::vector<flashback::Passage> passages = {};
+    std::size_t retrievals = 0;
 
     flashback::StepView step(std::size_t rewind = 0) const {
         return {.context = tokens_,
+
                 .prompt_tokens = prompt_,
+                .retrievals = retrievals,
                 .logits = logits_,
                 .rewind = rewind,
                 .passages = passages,
@@ -50,6 +53,11 @@ public:
         tokens_.resize(tokens_.size() - count);
         surprisals_.resize(surprisals_.size() - count);
         method.rewind(count);
+    }
+    /// So many passages are found, and stand.
+    void find(std::size_t count) {
+        passages.resize(count);
+        ++retrievals;
     }
     template <class Method>
     std::vector<flashback::TokenId> query(Method& method, std::size_t rewind) const {

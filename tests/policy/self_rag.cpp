@@ -77,6 +77,29 @@ TEST_CASE("Self-RAG: at the start of each sentence, and once at a place") {
     ratio.reset();
 }
 
+TEST_CASE("Self-RAG: a token that it never saw may be taken back, at an end that another schedule puts off") {
+    ReflectionRatio ratio{ends_at_full_stop, {.retrieve = 0, .no_retrieve = 1}};
+    ScriptedText text;
+    const auto take = [&](TokenId token, float yes) {
+        text.set_logits({yes, 0.0f});
+        text.put(token);
+        return ratio(text.step());
+    };
+    ratio.reset();
+    ratio(text.step());
+    CHECK(take(4, -9.0f) == go);
+    CHECK(take(full_stop, 0.0f) == go);
+    CHECK(take(5, -9.0f) == go);  // judged
+    text.put(6);                  // max_tokens
+    text.take_back(ratio, 1);
+    CHECK(take(6, 1.0f) == go);  // no start
+    text.put(6);
+    text.take_back(ratio, 3);
+    CHECK(take(7, 1.0f) == go);  // a start, which was judged
+    CHECK(take(full_stop, 1.0f) == go);
+    CHECK(take(7, 1.0f) == Decision::retrieve(1));
+}
+
 TEST_CASE("Self-RAG: one of the two tokens may be masked, not both") {
     ReflectionRatio ratio{ends_at_full_stop, {.retrieve = 0, .no_retrieve = 3}};
     const auto decide = [&](std::vector<float> logits) {

@@ -13,6 +13,7 @@
 #include "support/null_model.hpp"
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -98,16 +99,19 @@ TEST_CASE("a batch is one call of a retriever that takes batches") {
 }
 
 TEST_CASE("of two batches the first is given up, and what a search throws comes out when it is taken") {
-    Echo echo;
+    std::atomic<bool> fails = false;
+    Echo echo{.before = [&](std::size_t) {
+        if (fails) throw std::runtime_error("the index is gone");
+    }};
     Asynchronous later{std::ref(echo)};
     later.begin_batch(asked, 1);
     later.begin_batch(std::span{asked}.first(1), 2);
     CHECK(words_of_all(later.take_batch()) == echoes(std::span{asked}.first(1), 2));
-    echo.before = [](std::size_t) { throw std::runtime_error("the index is gone"); };
+    fails = true;
     later.begin_batch(asked, 1);
     CHECK_THROWS_WITH(later.take_batch(), "the index is gone");
     later.begin_batch(asked, 1);  // nobody takes this one
-    echo.before = {};             // after the search: begin_batch waits
+    fails = false;
     later.begin_batch(asked, 1);
     CHECK(words_of_all(later.take_batch()) == echoes(asked, 1));
     later.begin_batch(asked, 1);  // and the end waits for this one
@@ -140,7 +144,8 @@ TEST_CASE("the text is the same if guesses are checked in a thread, over 200 see
     Sums all;
     for (std::uint64_t seed = 0; seed < 200; ++seed) {
         CAPTURE(seed);
-        World world{.seed = seed, .stride = 1 + seed % 5, .passages = 1 + seed % 2, .prefetched = seed % 3 == 0 ? 20u : 0u};
+        GuessedWorld world{
+            .seed = seed, .stride = 1 + seed % 5, .passages = 1 + seed % 2, .prefetched = seed % 3 == 0 ? 20u : 0u};
         if (seed % 7 == 0) world.stride.reset();
         Shelf shelf{seed};
         BatchShelf batches{seed};

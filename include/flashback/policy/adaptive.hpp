@@ -53,6 +53,17 @@ public:
         return ask([&](auto& schedule) { return at_end_of(schedule, step, reason); });
     }
 
+    /// Whether the chosen schedule has an `at_end`.
+    constexpr bool looks_at_ends() const {
+        bool looks = false;
+        std::size_t number = 0;
+        const auto ask_one = [&](const auto& schedule) {
+            if (number++ == chosen_.number) looks = detail::looks_at_ends(schedule);
+        };
+        std::apply([&](const Schedules&... each) { (ask_one(each), ...); }, schedules_);
+        return looks;
+    }
+
     constexpr void reset() { tell_all(detail::News::start()); }
     constexpr void rewind(std::size_t tokens) { tell_all(detail::News::rewind(tokens)); }
     constexpr void pass_on(detail::News& news, std::type_identity<Routed>) { tell_all(news); }

@@ -46,7 +46,7 @@ inline std::string to_string(const DraginOptions& options) {
 ///
 /// Nothing is evaluated twice for that: what a position reads is looked at when it gives the next token, as it is held then, passages
 /// included; the official code looks in a second pass, over the generated text alone. Nobody has read the newest token of a draft yet, the
-/// full stop, so that its a is 0. If another schedule takes tokens of an earlier sentence back, what is left of that is not scored again.
+/// full stop, so that its a is 0. If another schedule takes tokens of an earlier sentence back, what is left of that is not scored again; passages that another schedule found stay.
 ///
 /// If no content word was read, the query is the newest 32 tokens in front of the draft. A retrieval that another schedule asks for gets
 /// those as well.
@@ -83,7 +83,7 @@ public:
 
     Decision at_end(const StepView& step, StopReason /*reason*/) {
         look(step);
-        return drafts_.judge_end([&] { return doubtful(step); });
+        return drafts_.judge_end(step, [&] { return doubtful(step); });
     }
 
     Query query(const StepView& step) {
@@ -100,7 +100,7 @@ public:
     }
     void rewind(std::size_t tokens) {
         drafts_.rewind(tokens);
-        const std::size_t generated = drafts_.begin() + drafts_.length();
+        const std::size_t generated = drafts_.seen();
         signals_.keep(generated);
         words_.keep(prompt_ + generated);
     }

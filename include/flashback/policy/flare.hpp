@@ -34,7 +34,7 @@ inline std::string to_string(const FlareOptions& options) {
 /// FLARE, a method: schedule and query. It retrieves for the prompt, and from then on writes each sentence as a draft. If a token of the
 /// draft has a probability of `threshold` or less, the draft is taken back, its tokens of a probability above `mask` are the query, and the
 /// sentence is written anew with what is found; that one stands, however sure it is. Then, and after a draft of which the model is sure,
-/// passages are dropped and the next draft begins. The last words are a draft, too, whatever the text ends for.
+/// what was found is dropped and the next draft begins; passages that another schedule found stay. The last words are a draft, too, whatever the text ends for.
 ///
 /// If nothing of a draft is left to search for, the query is the newest 32 tokens in front of it. A retrieval that another schedule asks for
 /// gets those as well.
@@ -67,13 +67,16 @@ public:
 
     Decision schedule(const StepView& step) {
         drafts_.meet(step.generated());
-        if (step.generated() == 0) return Decision::retrieve();
+        if (step.generated() == 0) {
+            drafts_.expect(step);
+            return Decision::retrieve();
+        }
         return drafts_.judge(step, ends_, options_.look_ahead, [&] { return doubtful(step); });
     }
 
     Decision at_end(const StepView& step, StopReason /*reason*/) {
         drafts_.meet(step.generated());
-        return drafts_.judge_end([&] { return doubtful(step); });
+        return drafts_.judge_end(step, [&] { return doubtful(step); });
     }
 
     Query query(const StepView& step) {

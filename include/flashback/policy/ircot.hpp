@@ -92,23 +92,23 @@ public:
         if (step.generated() == 0) return Decision::retrieve();
         if (sentences_.length() == 0 || !detail::sentence_ends(ends_, step.context)) return Decision::go_on();
         sentences_.stand();
-        const bool answered = members::unwrap(answers_)(last(step));
-        return answered || sentences_.ended() == options_.steps ? Decision::stop() : Decision::retrieve();
+        const bool answered = members::unwrap(answers_)(last(step, step.generated()));
+        return answered || sentences_.ended() >= options_.steps ? Decision::stop() : Decision::retrieve();
     }
 
     /// The sentence that ended last; before that the prompt.
     Query query(const StepView& step) const {
-        if (sentences_.ended() == 0) return {step.context.first(step.prompt_tokens)};
-        return {last(step)};
+        const TokenSpan sentence = last(step, step.generated() - step.rewind);
+        return {sentence.empty() ? step.context.first(step.prompt_tokens) : sentence};
     }
 
     void reset() { sentences_.reset(); }
     void rewind(std::size_t tokens) { sentences_.rewind(tokens); }
 
 private:
-    TokenSpan last(const StepView& step) const {
-        const std::size_t begin = sentences_.last_begin();
-        return step.context.subspan(step.prompt_tokens + begin, sentences_.begin() - begin);
+    TokenSpan last(const StepView& step, std::size_t generated) const {
+        const auto sentence = sentences_.last_ended(generated);
+        return step.context.subspan(step.prompt_tokens + sentence.first, sentence.second - sentence.first);
     }
 
     Sentences ends_;

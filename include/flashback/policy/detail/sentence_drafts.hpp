@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
@@ -36,29 +37,46 @@ public:
         marks_.clear();
         marks_.reserve(64);
         marks_.push_back({0, true});
-        seen_ = 0;
-        doubted_ = false;
+        seen_ = own_ = 0;
+        doubted_ = rewound_ = false;
     }
 
     /// The newest n generated tokens were taken back. What is left of a sentence goes on as what it was.
     void rewind(std::size_t n) {
         doubted_ = false;
+        rewound_ = true;
         seen_ -= std::min(n, seen_);
-        while (marks_.size() > 1 && marks_.back().begin > seen_) marks_.pop_back();
     }
 
     /// So many tokens are generated now. A draft that was doubted and is still there was kept by another schedule: it stands.
     void meet(std::size_t generated) {
-        if (doubted_) stand();
+        if (doubted_) {
+            own_ = 0;
+            stand();
+        }
+        if (rewound_) {
+            // One token was taken since, or none at an end. What was taken back may have had a token that this did not see, if it is not
+            // asked at ends: then more was left than it counted.
+            const std::size_t left = std::max(seen_, generated - std::min<std::size_t>(generated, 1));
+            while (marks_.size() > 1 && marks_.back().begin > left) marks_.pop_back();
+            rewound_ = false;
+        }
         seen_ = generated;
     }
 
+    /// Tokens that are generated, as far as it knows.
+    std::size_t seen() const noexcept { return seen_; }
     /// Tokens of the newest sentence.
     std::size_t length() const noexcept { return seen_ - begin(); }
     /// Generated tokens in front of the newest sentence.
     std::size_t begin() const noexcept { return marks_.back().begin; }
-    /// Generated tokens in front of the last sentence that ended.
-    std::size_t last_begin() const noexcept { return marks_.size() < 2 ? 0 : marks_[marks_.size() - 2].begin; }
+    /// Where the last sentence begins and ends that ended within the first generated tokens; 0 and 0 if none did.
+    std::pair<std::size_t, std::size_t> last_ended(std::size_t generated) const noexcept {
+        std::size_t last = marks_.size() - 1;
+        while (last > 0 && marks_[last].begin > generated) --last;
+        if (last == 0) return {0, 0};
+        return {marks_[last - 1].begin, marks_[last].begin};
+    }
     /// Sentences that ended.
     std::size_t ended() const noexcept { return marks_.size() - 1; }
     bool is_draft() const noexcept { return marks_.back().draft; }
@@ -74,22 +92,26 @@ public:
         marks_.push_back({seen_, true});
     }
 
+    /// A retrieval of this method comes, which is not for a draft.
+    void expect(const StepView& step) noexcept { own_ = step.retrievals + 1; }
+
     /// At the end of a sentence, or at `look_ahead` tokens: a draft for which `doubtful()` is taken back, and anything else stands; then
-    /// the next draft is written without passages.
+    /// the next draft is written without the passages that this method found. Those of another schedule are left alone.
     template <class Rule, class Doubtful>
     Decision judge(const StepView& step, Rule& ends, std::size_t look_ahead, Doubtful&& doubtful) {
         if (length() == 0 || (length() < look_ahead && !sentence_ends(ends, step.context))) return Decision::go_on();
-        const Decision decision = judge_end(doubtful);
+        const Decision decision = judge_end(step, doubtful);
         if (decision.retrieves()) return decision;
         stand();
-        return step.passages.empty() ? Decision::go_on() : Decision::drop_passages();
+        return step.passages.empty() || step.retrievals != own_ ? Decision::go_on() : Decision::drop_passages();
     }
 
     /// The same for the last words of a text, where no sentence need end.
     template <class Doubtful>
-    Decision judge_end(Doubtful&& doubtful) {
+    Decision judge_end(const StepView& step, Doubtful&& doubtful) {
         if (length() == 0 || !is_draft() || !doubtful()) return Decision::go_on();
         is_judged();
+        expect(step);
         doubted_ = true;
         return Decision::retrieve(length());
     }
@@ -102,7 +124,9 @@ private:
 
     std::vector<Mark> marks_{{0, true}};
     std::size_t seen_ = 0;  // tokens generated when it was last asked, less what was taken back since
+    std::size_t own_ = 0;   // the retrieval, from 1, that was the newest one of this method; 0 if none is expected
     bool doubted_ = false;
+    bool rewound_ = false;  // tokens were taken back since it was last asked
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail
