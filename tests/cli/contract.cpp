@@ -29,8 +29,8 @@ TEST_CASE("generate: all fields, and counts that add up") {
     const std::string corpus = write_corpus(folder);
     for (const char* layout : {"append", "prepend"}) {
         const json run = tool_json(generate(corpus, {"--layout", layout}));
-        CHECK(keys(run) == std::set<std::string>{"text", "tokens", "prompt_tokens", "stop", "layout", "repeat", "schedule", "query", "cache",
-                                                 "stats", "retriever", "retrieved", "fusion", "branches"});
+        CHECK(keys(run) == std::set<std::string>{"text", "tokens", "prompt_tokens", "stop", "layout", "repeat", "schedule",
+                                                 "query", "cache", "stats", "retriever", "retrieved", "fusion", "branches"});
         CHECK(run["layout"] == layout);
         CHECK(run["stop"] == "max_tokens");
         CHECK(run["tokens"].size() == 40);
@@ -40,8 +40,8 @@ TEST_CASE("generate: all fields, and counts that add up") {
         CHECK(run["retriever"]["failures"] == 0);
         CHECK(run["retriever"]["seconds"]["max"] >= run["retriever"]["seconds"]["p50"]);
         const json& stats = run["stats"];
-        CHECK(keys(stats) == std::set<std::string>{"retrievals", "rewinds", "rewound", "requested", "evaluated", "reused", "discarded", "dropped",
-                                                   "shortened", "seconds"});
+        CHECK(keys(stats) == std::set<std::string>{"retrievals", "rewinds", "rewound", "requested", "evaluated", "reused",
+                                                   "discarded", "dropped", "shortened", "seconds"});
         CHECK(keys(stats["seconds"]) == std::set<std::string>{"retrieve", "prefill", "decode", "total"});
         CHECK(stats["requested"] == stats["evaluated"].get<int>() + stats["reused"].get<int>());
         CHECK(stats["retrievals"] == 3);

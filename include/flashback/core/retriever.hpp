@@ -18,7 +18,7 @@ struct Query {
     TokenSpan tokens = {};
     std::string_view text = {};  ///< if not empty, it takes the place of the tokens
     TokenSpan context =
-        {};  ///< the whole text that the query was made for, without what is about to be taken back: what a reranker reads; the decoder fills it in
+        {};  ///< the whole text that it was made for, less what is about to be taken back; the decoder fills it in
 };
 
 /// A piece of a document that fits into a model's window. What it views stays valid until the next call of `retrieve`.
