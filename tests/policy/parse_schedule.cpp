@@ -1,7 +1,9 @@
 #include "flashback/policy/parse_schedule.hpp"
 
 #include "flashback/core/random.hpp"
+#include "flashback/decoder/decoder.hpp"
 #include "flashback/policy/combined_schedules.hpp"
+#include "support/null_model.hpp"
 
 #include <array>
 #include <cstddef>
@@ -297,6 +299,36 @@ TEST_CASE("parsed schedules decide as the classes do") {
         void rewind(std::size_t n) { of->rewind(n); }
     };
     check_same_decisions(parse_schedule("flare", text_of), Schedule{&flare});
+}
+
+TEST_CASE("each schedule beside one that takes last words back: a text is what its start says, in a copy and again") {
+    flashback_test::FullNullModel model;
+    struct Fixed {
+        TokenBuffer tokens{5, 6};
+        std::vector<Passage> retrieve(const Query& query, std::size_t) const {
+            CHECK(query.tokens.size() + query.text.size() > 0);
+            return {Passage{.tokens = tokens}};
+        }
+    } retriever;
+    for (const char* name : {"never", "once", "stride:3", "entropy:1", "surprisal:1", "margin:0.9", "entropy-z(1,warm-up:2)",
+                             "surprisal-z(1,warm-up:2)", "margin-z(1,warm-up:2)", "backoff:2", "budget(3,stride:2)", "sentence",
+                             "ircot:50", "at-most(2,stride:1)", "all(stride:2,sentence)"}) {
+        CAPTURE(std::string{name});
+        for (std::size_t max_tokens = 1; max_tokens < 24; ++max_tokens) {
+            const AnyMethod method = parse_method(std::string{"any("} + name + ",flare(theta:0.9,look-ahead:5))", "", text_of);
+            const GenerateOptions options{.max_tokens = max_tokens, .ignore_eos = true};
+            Decoder decoder{model, retriever, Policies{}.method(method)};
+            const Generation first = decoder.generate(TokenBuffer{7, 8}, options);
+            const Generation again = decoder.generate(TokenBuffer{7, 8}, options);
+            REQUIRE(first.tokens.size() <= max_tokens);
+            REQUIRE(first.stop != StopReason::max_rewinds);
+            REQUIRE(first.tokens == again.tokens);
+            REQUIRE(first.stats.rewound == again.stats.rewound);
+            // A budget counts what was evaluated, and the second time something was held.
+            if (std::string_view{name}.find("budget") == std::string_view::npos)
+                REQUIRE(first.retrievals.size() == again.retrievals.size());
+        }
+    }
 }
 
 TEST_CASE("the query is that of the part that retrieves, of several the one that takes back most") {

@@ -1,5 +1,7 @@
 #include "flashback/text/sentences.hpp"
 
+#include "flashback/policy/sentence.hpp"
+
 #include "text/sentence_break_cases.hpp"
 
 #include <cstddef>
@@ -35,6 +37,7 @@ bool ends(const Strings& pieces) {
 
 static_assert(std::forward_iterator<Sentences::Iterator> && std::ranges::forward_range<Sentences>);
 static_assert(next_sentence("One. Two.", 0) == 5);
+static_assert(SentenceRule<SentenceByText<std::string (*)(TokenId)>>);
 
 }  // namespace
 

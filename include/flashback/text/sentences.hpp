@@ -30,10 +30,10 @@ constexpr SentenceBreak sentence_break_of(char32_t c) noexcept {
 constexpr bool is_any(SentenceBreak c, std::initializer_list<SentenceBreak> classes) noexcept {
     return std::ranges::find(classes, c) != classes.end();
 }
-constexpr bool ends_paragraph(SentenceBreak c) noexcept {
+constexpr bool is_paragraph_end(SentenceBreak c) noexcept {
     return is_any(c, {SentenceBreak::separator, SentenceBreak::cr, SentenceBreak::lf});
 }
-constexpr bool ends_sentence(SentenceBreak c) noexcept {
+constexpr bool is_sentence_end(SentenceBreak c) noexcept {
     return is_any(c, {SentenceBreak::full_stop, SentenceBreak::terminator});
 }
 
@@ -43,7 +43,8 @@ constexpr bool goes_on_small(std::string_view text) noexcept {
         const CodePoint c = first_code_point(text);
         const SentenceBreak kind = sentence_break_of(c.value);
         if (kind == SentenceBreak::lower) return true;
-        if (is_any(kind, {SentenceBreak::other_letter, SentenceBreak::upper}) || ends_paragraph(kind) || ends_sentence(kind))
+        if (is_any(kind, {SentenceBreak::other_letter, SentenceBreak::upper}) || is_paragraph_end(kind) ||
+            is_sentence_end(kind))
             return false;
         text.remove_prefix(c.bytes);
     }
@@ -55,21 +56,21 @@ class SentenceState {
 public:
     /// Whether a sentence ends in front of a character of this class, which `rest` begins with.
     constexpr bool ends_before(SentenceBreak kind, std::string_view rest) const noexcept {
-        if (ends_paragraph(last_)) return last_ != SentenceBreak::cr || kind != SentenceBreak::lf;  // SB3, SB4
+        if (is_paragraph_end(last_)) return last_ != SentenceBreak::cr || kind != SentenceBreak::lf;  // SB3, SB4
         if (after_ == After::nothing || is_any(kind, {SentenceBreak::extend, SentenceBreak::format}))
             return false;  // SB998, SB5
         const bool stop = end_ == SentenceBreak::full_stop;
         if (stop && after_ == After::end && kind == SentenceBreak::number) return false;           // SB6
         if (stop && after_ == After::end && cased_ && kind == SentenceBreak::upper) return false;  // SB7
-        if (kind == SentenceBreak::goes_on || ends_sentence(kind)) return false;                   // SB8a
+        if (kind == SentenceBreak::goes_on || is_sentence_end(kind)) return false;                 // SB8a
         if (after_ != After::space && kind == SentenceBreak::close) return false;                  // SB9
-        if (kind == SentenceBreak::space || ends_paragraph(kind)) return false;                    // SB9, SB10
+        if (kind == SentenceBreak::space || is_paragraph_end(kind)) return false;                  // SB9, SB10
         return !stop || !goes_on_small(rest);                                                      // SB8, SB11
     }
 
     constexpr void add(SentenceBreak kind) noexcept {
-        if (is_any(kind, {SentenceBreak::extend, SentenceBreak::format}) && !ends_paragraph(last_)) return;  // SB5
-        if (ends_sentence(kind)) {
+        if (is_any(kind, {SentenceBreak::extend, SentenceBreak::format}) && !is_paragraph_end(last_)) return;  // SB5
+        if (is_sentence_end(kind)) {
             cased_ = is_any(last_, {SentenceBreak::upper, SentenceBreak::lower});
             end_ = kind;
             after_ = After::end;
@@ -188,7 +189,7 @@ private:
     bool has_line_break(std::size_t from) const {
         for (std::string_view rest = std::string_view{text_}.substr(from); !rest.empty();) {
             const CodePoint c = first_code_point(rest);
-            if (detail::ends_paragraph(detail::sentence_break_of(c.value))) return true;
+            if (detail::is_paragraph_end(detail::sentence_break_of(c.value))) return true;
             rest.remove_prefix(c.bytes);
         }
         return false;
