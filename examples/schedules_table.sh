@@ -14,7 +14,7 @@ set -eu
 cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}
 out=${FLASHBACK_SCHEDULES_TABLE:-build/schedules_table}
-strides=${FLASHBACK_SCHEDULES_STRIDES:-480}
+strides=${FLASHBACK_SCHEDULES_STRIDES:-160}
 pairs=${*:-technical wikitext}
 model=examples/models/flashback-base-5m.gguf
 adapter=examples/models/flashback-adapter-5m
