@@ -14,13 +14,13 @@ set -eu
 cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}
 out=${FLASHBACK_SCHEDULES_TABLE:-build/schedules_table}
-strides=${FLASHBACK_SCHEDULES_STRIDES:-480}
+strides=${FLASHBACK_SCHEDULES_STRIDES:-160}
 pairs=${*:-technical wikitext}
 model=examples/models/flashback-base-5m.gguf
 adapter=examples/models/flashback-adapter-5m
 shared=../shared/data
-usual="never once stride:4 stride:8 stride:16 stride:32 stride:64 entropy:2 entropy:3 entropy:4 entropy-z:1.5 surprisal:4 surprisal:8
-margin:0.05 backoff:16 budget(4,stride:4) sentence any(stride:64,entropy:3) etc dragin flare"
+usual="never once stride:4 stride:8 stride:16 stride:32 stride:64 entropy:4 entropy:5 entropy:6 entropy-z:1.5 surprisal:8 surprisal:10
+margin:0.01 backoff:16 budget(4,stride:4) sentence any(stride:64,entropy:6) etc dragin flare"
 schedules=${FLASHBACK_SCHEDULES:-$usual}
 for pair in $pairs; do
     case $pair in

@@ -70,12 +70,18 @@ void ScheduleOption::check(const std::string& layout) const {
 }
 
 void ScheduleOption::check_honest() const {
-    for (const char* of_a_draft : {"masked", "attention"}) {
-        if (query_.starts_with(of_a_draft)) {
-            throw CLI::ValidationError("--query " + query_ +
-                                       ": found a query of what is predicted, expected one of the text before it, last:N or "
-                                       "sentence");
-        }
+    if (query_.starts_with("masked")) {
+        throw CLI::ValidationError("--query " + query_ +
+                                   ": found a query of a draft, which here is the text that is predicted, expected last:N, "
+                                   "sentence, or attention:N with --schedule");
+    }
+    if (query_.starts_with("attention") && !given()) {
+        throw CLI::ValidationError("--query " + query_ +
+                                   " needs --schedule: without it nothing has been read when passages are found");
+    }
+    if (schedule_.find("ircot") != schedule_.npos) {
+        throw CLI::ValidationError("--schedule " + schedule_ +
+                                   ": ircot ends a text after some sentences, expected a schedule that reads all of it");
     }
 }
 

@@ -148,6 +148,9 @@ TEST_CASE("ppl: schedules that look at the model, on any number of threads") {
         CHECK(one["query"] == "last:32");  // never one of its own
         CHECK(one["tokens"] == 192);
     }
+    const json attention = tool_json(measurement(documents, {"--schedule", "stride:16", "--query", "attention:25"}));
+    CHECK(attention["query"] == "attention:25");
+    CHECK(attention["nats_per_token"] != tool_json(measurement(documents, {}))["nats_per_token"]);
     const json sentence = tool_json(measurement(documents, {"--schedule", "stride:16", "--query", "sentence"}));
     CHECK(sentence["query"].get<std::string>().starts_with("sentence"));
     // The window of the default model leaves room for it: 128 tokens.
@@ -248,12 +251,14 @@ TEST_CASE("--schedule and --query: what makes no sense is refused in words") {
     refused(2, "--query needs passages, found --layout none",
             {"ppl", "--text", documents, "--layout", "none", "--query", "last:4"});
     refused(2, "--schedule requires --layout", {"ppl", "--text", documents, "--schedule", "once"});
-    for (const char* query : {"masked", "attention:25"}) {
-        refused(2,
-                "--query " + std::string{query} +
-                    ": found a query of what is predicted, expected one of the text before it, last:N or sentence",
-                measurement(documents, {"--query", query}));
-    }
+    refused(2,
+            "--query masked: found a query of a draft, which here is the text that is predicted, expected last:N, sentence, or "
+            "attention:N with --schedule",
+            measurement(documents, {"--query", "masked", "--schedule", "flare"}));
+    refused(2, "--query attention:25 needs --schedule: without it nothing has been read when passages are found",
+            measurement(documents, {"--query", "attention:25"}));
+    refused(2, "--schedule any(ircot,once): ircot ends a text after some sentences, expected a schedule that reads all of it",
+            measurement(documents, {"--schedule", "any(ircot,once)"}));
     refused(2, "--schedule needs passages beside the text, found --layout overwrite",
             {"ppl", "--text", documents, "--corpus", documents, "--layout", "overwrite", "--schedule", "once"});
     refused(2, "--hold: found 20, expected a multiple of --stride, 16",

@@ -355,6 +355,29 @@ TEST_CASE("No passage comes from the window's own documents, however many are as
     CHECK(scheduled_perplexity(model, Policies{}, world.text, own, LastNTokens{16}, o).passages == 0);
 }
 
+TEST_CASE("A hint to prefetch goes through, as deep as the search that follows") {
+    const World world;
+    struct Hinted {
+        const RankedPassages* passages;
+        std::vector<std::pair<std::size_t, bool>> asked = {};  // how many, and whether it was a hint
+
+        std::vector<Passage> retrieve(const Query& query, std::size_t k) {
+            asked.emplace_back(k, false);
+            return passages->retrieve(query, k);
+        }
+        void prefetch(const Query& /*query*/, std::size_t k) { asked.emplace_back(k, true); }
+        static bool ready() { return true; }
+    };
+    Hinted retriever{&world.passages};
+    NullModel model{vocab};
+    StrideOptions o = where;
+    o.strides = 4;
+    const auto found =
+        scheduled_perplexity(model, Policies{}.schedule(StaleEveryN{8}), world.text, retriever, LastNTokens{16}, o);
+    CHECK(found.retrievals == 2);
+    CHECK(retriever.asked == std::vector<std::pair<std::size_t, bool>>{{8, false}, {8, true}, {8, false}, {8, true}});
+}
+
 TEST_CASE("What makes no sense is refused in words, before anything is evaluated") {
     const World world;
     FullNullModel model{vocab, 40 + 1 + 15 + 18};  // to the token: the last one is not read

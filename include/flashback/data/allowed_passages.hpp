@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <ranges>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -33,7 +34,7 @@ public:
         constexpr std::size_t most_candidates = std::size_t{1} << 24;
         found_.clear();
         if (k == 0) return found_;
-        for (std::size_t candidates = std::max<std::size_t>(2 * k, 8);; candidates *= 4) {
+        for (std::size_t candidates = first_candidates(k);; candidates *= 4) {
             found_.clear();
             auto&& range = retriever_->retrieve(query, candidates);
             for (const Passage& passage : range) {
@@ -48,7 +49,24 @@ public:
         }
     }
 
+    /// A hint that this will be asked soon: the first search for it may begin. Nothing if the retriever does not prefetch.
+    void prefetch(const Query& query, std::size_t k) {
+        if constexpr (PrefetchingRetriever<R>) {
+            if (k > 0) retriever_->prefetch(query, first_candidates(k));
+        }
+    }
+    /// Whether what was prefetched is there; true if the retriever does not prefetch.
+    bool ready() const {
+        if constexpr (PrefetchingRetriever<R>) {
+            return std::as_const(*retriever_).ready();
+        } else {
+            return true;
+        }
+    }
+
 private:
+    static std::size_t first_candidates(std::size_t k) { return std::max<std::size_t>(2 * k, 8); }
+
     R* retriever_;
     const Forbidden* forbidden_;
     std::size_t most_;

@@ -87,7 +87,7 @@ void check_window(const P& policies, TokenSpan text, const ScheduledWindow& long
 /// when it generates, and sees the model's distribution, but the next token is always that of the text.
 ///
 /// `where` says how the text is read, as for `retrieve_strides`: in windows that begin with `context` tokens in an empty cache, and
-/// predict `hold` tokens. With EveryNTokens{stride} the nats are those of `retrieval_perplexity` over the strides of `where`. A passage
+/// predict `hold` tokens. With EveryNTokens{stride} the nats are those of `retrieval_perplexity` over the strides of `where`, if the query looks no further back than a context. A passage
 /// must not come from a document to which a token of the window belongs: `forbidden(passage, source)` tells whether it does.
 ///
 /// The query is made by `query`, and never by a method, from the text before the retrieval. Of tokens that are taken back it sees

@@ -33,7 +33,7 @@ struct TrueTokens {
     }
 };
 
-/// A retriever that remembers what it gave for each search.
+/// AllowedPassages that remember what they gave for each search.
 template <class R>
 class RememberedAnswers {
 public:
@@ -46,6 +46,9 @@ public:
         passages_ += found.size();
         return found;
     }
+
+    void prefetch(const Query& query, std::size_t k) { retriever_.prefetch(query, k); }
+    bool ready() const { return retriever_.ready(); }
 
     /// The tokens of the passages of each search.
     std::span<const TokenBuffer> answers() const noexcept { return answers_; }
