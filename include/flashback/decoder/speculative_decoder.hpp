@@ -69,6 +69,9 @@ class SpeculativeDecoder {
         SpeculatingRetriever<RetrieverT>,
         "flashback: a SpeculativeDecoder needs a retriever that guesses, with speculate(const Query&, std::size_t k): "
         "SeenPassages around it has that");
+    static_assert(!detail::RemembersQueries<RetrieverT>,
+                  "flashback: a SpeculativeDecoder also searches for texts that it takes back, but the answers of this retriever "
+                  "depend on the queries before (remembers_queries), as those of Accumulated and of stale do: use a Decoder");
     static_assert(
         PolicySet<PoliciesT>,
         "flashback: the policies of a SpeculativeDecoder are a Policies, or have its members, with policies that fit: "
@@ -84,7 +87,8 @@ class SpeculativeDecoder {
 public:
     /// Refers to a model and a retriever, which must outlive it, holds the policies, and calls none of them yet.
     /// Requires  a model without `tokens()` is empty when the first generation starts; no policy refers to what changes elsewhere, as an
-    ///           AnySchedule of a std::ref does, or a lambda that captures by reference; moving the policies does not throw
+    ///           AnySchedule of a std::ref does, or a lambda that captures by reference; moving the policies does not throw; answers depend
+    ///           on the query and the number of passages alone, also inside of an AnyRetriever
     /// Throws    Error{contract} if not even 1 guess is to be made
     SpeculativeDecoder(Model& model, RetrieverT& retriever, PoliciesT policies = {}, SpeculationOptions options = {})
         : model_(model),
@@ -102,7 +106,8 @@ public:
     /// Continues a prompt, which is given without BOS.
     /// Throws    as Decoder::generate, and what the retriever's `speculate` throws. Then `partial()` has what was checked, and the
     ///           model holds what it says it holds. What goes wrong after a wrong guess, and would not otherwise, is not thrown
-    /// Cost      as Decoder::generate, and a copy of the generator for each guess: of the text, what was retrieved, and the policies
+    /// Cost      as Decoder::generate, and a copy of the generator for each guess: of the text, all that was retrieved for it and the policies, so that
+    ///           n guesses cost n times the length of the text; a single step allocates nothing, unless guesses are open
     Generation generate(TokenSpan prompt, const GenerateOptions& options = {}) {
         return generate(prompt, options, [](TokenId) { return true; });
     }

@@ -26,6 +26,12 @@ inline constexpr bool refers<std::reference_wrapper<T>> = !std::is_const_v<T>;
 template <template <class...> class Made, class... Parts>
 inline constexpr bool refers<Made<Parts...>> = (refers<Parts> || ...);
 
+/// Whether the answers of a retriever depend on the queries before.
+template <class R>
+concept RemembersQueries = requires {
+    requires R::remembers_queries;
+};
+
 /// Puts an object in the place of another one, at its address. What can be copied need not be assignable: most lambdas are not.
 template <class T>
 void put_in_place(T& place, T&& object) noexcept {
