@@ -2,12 +2,14 @@
 #include "decoder/quiet.hpp"
 
 #include "flashback/core/any_retriever.hpp"
+#include "flashback/decoder/speculative_decoder.hpp"
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/testing/null_model.hpp"
 
 #include <array>
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -96,6 +98,29 @@ TEST_CASE("Dropping the oldest text in a full window allocates nothing, the firs
                         Policies{}.schedule(EveryNTokens{stride}).wrapper(MarkerTokens{3, 4}).overflow(DropOldest{keep}));
         }
     }
+}
+
+TEST_CASE("A decoder that guesses allocates nothing between two retrievals after it went back") {
+    struct Wrong : testing::NullRetriever {
+        using NullRetriever::NullRetriever;
+        TokenBuffer other = {5, 6};
+        Passage guessed = {.id = "none of them", .tokens = other};
+        std::span<const Passage> speculate(const Query&, std::size_t) { return {&guessed, 1}; }
+    };
+    testing::NullModel model{vocab};
+    Wrong retriever{12, vocab};
+    SpeculativeDecoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{8}), {.stride = 1}};
+    std::vector<std::size_t> calls;
+    calls.reserve(160);
+    const Generation text =
+        decoder.generate(std::vector<TokenId>{1, 2, 3}, {.max_tokens = 160, .ignore_eos = true, .surprisals = true},
+                         [&](TokenId) { calls.push_back(allocations().calls); });
+    REQUIRE(calls.size() == 160);
+    CHECK(text.stats.speculation.rolled_back == 20);  // each retrieval was guessed first
+    std::size_t quiet = 0;
+    for (std::size_t at = 0; at < 160; at += 8) quiet += calls[at + 7] == calls[at] ? 1u : 0u;
+    CHECK(quiet == 20);
+    CHECK(calls.back() > calls.front());
 }
 
 TEST_CASE("The check finds a sampler that allocates") {

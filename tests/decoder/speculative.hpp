@@ -37,7 +37,7 @@ public:
     }
 
     std::vector<flashback::Passage> retrieve(const flashback::Query& query, std::size_t k) {
-        if (++searches == fail_at) throw std::runtime_error("the index is gone");
+        if (++searches >= fail_at) throw std::runtime_error("the index is gone");
         depths.push_back(k);
         std::vector<flashback::Passage> found;
         for (const flashback::OwnedPassage& passage : passages_) {
@@ -64,7 +64,7 @@ public:
 
     static constexpr std::size_t never = std::numeric_limits<std::size_t>::max();
     std::size_t searches = 0;
-    std::size_t fail_at = never;  ///< the search that throws, from 1
+    std::size_t fail_at = never;  ///< the first search that throws, from 1
     std::vector<std::size_t> depths = {};
 
 private:

@@ -67,6 +67,7 @@ FLASHBACK_DETAIL_MEMBER(Rewind, rewind);
 FLASHBACK_DETAIL_MEMBER(CapitalRewind, Rewind);
 FLASHBACK_DETAIL_MEMBER(WantsSurprisals, wants_surprisals);
 FLASHBACK_DETAIL_MEMBER(WantsAttention, wants_attention);
+FLASHBACK_DETAIL_MEMBER(LooksAtEvaluated, looks_at_evaluated);
 FLASHBACK_DETAIL_MEMBER(Markers, markers);
 FLASHBACK_DETAIL_MEMBER(AtEnd, at_end);
 

@@ -70,7 +70,9 @@ struct Speculation {
     std::size_t speculated = 0;   ///< retrievals that were answered with a guess
     std::size_t matched = 0;      ///< guesses that the search confirmed
     std::size_t rolled_back = 0;  ///< wrong guesses to which the text went back
-    std::size_t discarded = 0;    ///< tokens that were evaluated after wrong guesses, in vain unless the text was the same
+    std::size_t discarded =
+        0;  ///< tokens that were evaluated after wrong guesses, in vain unless the text was the same; or after
+            ///< what was handed out, if the text ended there
 
     constexpr bool operator==(const Speculation&) const = default;
 };

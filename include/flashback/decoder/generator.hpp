@@ -155,7 +155,7 @@ public:
 
     /// Ends the generation now, whatever it needs, with what it has.
     void cancel() {
-        if (kind_ == Kind::token && stopping_) return conclude(StopReason::stop_string);
+        if (stopping()) return conclude(StopReason::stop_string);
         finish(StopReason::cancelled);
     }
 
@@ -203,6 +203,9 @@ public:
         }
     }
 
+    /// Whether the stopping criterion ends the text at the newest token, which is handed out: then `cancel` changes nothing.
+    bool stopping() const noexcept { return kind_ == Kind::token && stopping_; }
+
     /// What the model holds, as far as the generator knows.
     TokenSpan held() const noexcept { return state_.held; }
 
@@ -231,10 +234,11 @@ public:
     /// tells of it. `retrieval` counts from 0, the searches of the text that stands.
     void confirm(std::size_t retrieval, std::span<const Passage> passages);
 
-    /// Sets what guesses came to, and adds seconds that a retriever took to check them.
+    /// Sets what guesses came to, and adds seconds that a retriever took to check them; it took until now.
     void count_speculation(const Speculation& all, double seconds) {
         state_.result.stats.speculation = all;
         state_.result.stats.seconds.retrieve += seconds;
+        state_.result.stats.seconds.total = detail::GenerationState::since(state_.began);
     }
 
     /// The result so far.

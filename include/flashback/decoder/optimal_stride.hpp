@@ -15,7 +15,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// seconds of a step (the tokens between two searches), b those of a search. A round takes L(k) = k a + b; if the search runs while the
 /// last step does, g^k ((k-1) a + max(a, b)) + (1 - g^k) (k a + b).
 ///
-/// All three are those of the last 5 rounds. Before there are any, k is 1; if no k fits, it is the greatest allowed.
+/// All three are those of the last 5 rounds. Without rounds, or if these had no steps, k is 1; if no k fits, it is the greatest allowed.
 /// Source    Zhang et al. 2024, RaLMSpec (arXiv 2401.14021), section 4: OS3, and the window and the cap of g in its official code
 class OptimalStride {
 public:
@@ -43,7 +43,6 @@ public:
     /// Cost      a few operations for each k up to the answer
     std::size_t stride() const noexcept {
         const std::size_t known = std::min(count_, rounds_.size());
-        if (known == 0) return 1;
         Round all;
         for (std::size_t i = 0; i < known; ++i) {
             all.matches += rounds_[i].matches;
@@ -52,9 +51,10 @@ public:
             all.step_seconds += rounds_[i].step_seconds;
             all.search_seconds += rounds_[i].search_seconds;
         }
+        if (all.steps == 0) return 1;
         const std::size_t guesses = all.matches + all.failures;
         const double g = guesses == 0 ? 0 : static_cast<double>(all.matches) / static_cast<double>(guesses);
-        const double a = all.steps == 0 ? 0 : all.step_seconds / static_cast<double>(all.steps);
+        const double a = all.step_seconds / static_cast<double>(all.steps);
         return best(std::min(g, most_matched), a, all.search_seconds / static_cast<double>(known));
     }
 

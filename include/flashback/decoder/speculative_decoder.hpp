@@ -27,6 +27,7 @@
 #include <optional>
 #include <ranges>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -51,10 +52,10 @@ struct SpeculationOptions {
 ///
 /// A guess is right if the passages that stand are those that were found, with their ids, titles, texts and tokens; and their scores, if
 /// several branches are fused by them. Other scores are told afterwards: a policy that looks at those of StepView::passages sees those of
-/// the guess. So the retriever's own score is the best to guess by. StepView::evaluated counts what was evaluated in vain: with a
-/// schedule that looks at that, the text is another. So it is with a layout that looks at LayoutParts::held instead of
-/// LayoutParts::standing. Where going back would not be exact, it does not guess: with overflow policies that move keys and values, and
-/// with passages aside that are not exact.
+/// the guess. So the retriever's own score is the best to guess by. With a layout that looks at LayoutParts::held instead of
+/// LayoutParts::standing, the text is another. Where going back would not be exact, it does not guess: with overflow policies that move keys
+/// and values, with passages aside that are not exact, and with policies that look at StepView::evaluated, which counts what was evaluated
+/// in vain, and say so (`looks_at_evaluated()`).
 ///
 /// The newest search of a batch is that of the text as it stands; its answer is read at once. If the retriever is asynchronous
 /// (AsynchronousRetriever), the last step of a round is written while the batch is searched. Without a guess, as at the first retrieval, it
@@ -68,6 +69,9 @@ class SpeculativeDecoder {
         SpeculatingRetriever<RetrieverT>,
         "flashback: a SpeculativeDecoder needs a retriever that guesses, with speculate(const Query&, std::size_t k): "
         "SeenPassages around it has that");
+    static_assert(!detail::RemembersQueries<RetrieverT>,
+                  "flashback: a SpeculativeDecoder also searches for texts that it takes back, but the answers of this retriever "
+                  "depend on the queries before (remembers_queries), as those of Accumulated and of stale do: use a Decoder");
     static_assert(
         PolicySet<PoliciesT>,
         "flashback: the policies of a SpeculativeDecoder are a Policies, or have its members, with policies that fit: "
@@ -83,7 +87,8 @@ class SpeculativeDecoder {
 public:
     /// Refers to a model and a retriever, which must outlive it, holds the policies, and calls none of them yet.
     /// Requires  a model without `tokens()` is empty when the first generation starts; no policy refers to what changes elsewhere, as an
-    ///           AnySchedule of a std::ref does, or a lambda that captures by reference
+    ///           AnySchedule of a std::ref does, or a lambda that captures by reference; moving the policies does not throw; answers depend
+    ///           on the query and the number of passages alone, also inside of an AnyRetriever
     /// Throws    Error{contract} if not even 1 guess is to be made
     SpeculativeDecoder(Model& model, RetrieverT& retriever, PoliciesT policies = {}, SpeculationOptions options = {})
         : model_(model),
@@ -94,13 +99,15 @@ public:
                          "a SpeculativeDecoder makes at least 1 guess before it checks, found 0");
     }
 
-    /// The policies, each with the memory that it has now; valid until the next generation.
+    /// The policies, which stay where they are, each with the memory that it has now: while guesses are open, that is ahead of what
+    /// on_token was told.
     PoliciesT& policies() noexcept { return generator_->policies(); }
 
     /// Continues a prompt, which is given without BOS.
     /// Throws    as Decoder::generate, and what the retriever's `speculate` throws. Then `partial()` has what was checked, and the
     ///           model holds what it says it holds. What goes wrong after a wrong guess, and would not otherwise, is not thrown
-    /// Cost      as Decoder::generate, and a copy of the generator for each guess: of the text, what was retrieved, and the policies
+    /// Cost      as Decoder::generate, and a copy of the generator for each guess: of the text, all that was retrieved for it and the policies, so that
+    ///           n guesses cost n times the length of the text; a single step allocates nothing, unless guesses are open
     Generation generate(TokenSpan prompt, const GenerateOptions& options = {}) {
         return generate(prompt, options, [](TokenId) { return true; });
     }
@@ -116,12 +123,14 @@ public:
         } catch (...) {
             model_.close();
             keep_handed_out();
+            count_time();
             throw;
         }
 #else
         run(on_token);
 #endif
         model_.close();
+        count_time();
         Generation whole = generator_->take();
         return cut_ ? *std::exchange(cut_, std::nullopt) : whole;
     }
@@ -159,9 +168,11 @@ private:
         speculation_ = {};
         retriever_work_ = work_of(*retriever_);
         passages_ = options.passages;
+        stop_ = options.stop;
         generator_->on_error(failure_);
         model_.start(*generator_, prompt, options);
         guesses_ = !rotation_of(policies().overflow()).moves;
+        if constexpr (requires { policies().looks_at_evaluated(); }) guesses_ = guesses_ && !policies().looks_at_evaluated();
         const AsideOptions aside = beside_of(policies().layout());
         if (aside.seeing > 0 && !aside.exact) guesses_ = false;
     }
@@ -169,6 +180,7 @@ private:
     template <class OnToken>
     void run(OnToken& on_token) {
         while (!ended() || !open_.empty()) {
+            if (!open_.empty() && stop_.stop_requested()) return cut();
             ended() ? check(on_token) : advance(on_token);
             model_.count_work(*generator_, work_of(*retriever_) - retriever_work_);
         }
@@ -195,12 +207,12 @@ private:
                 if (open_.empty()) {
                     detail::tell_rewind(on_token, need.length);
                 } else {
-                    heard_.push_back({.rewind = need.length});
+                    heard_.push_back({.rewind = need.length, .evaluated = generator_->result().stats.counts.evaluated});
                 }
                 return attempt([&] { generator_->resume(); });
             case Need::Kind::token:
                 if (!open_.empty()) {
-                    heard_.push_back(detail::Heard::newest(generator_->result()));
+                    heard_.push_back(detail::Heard::newest(*generator_));
                 } else if (!detail::tell_token(on_token, need.token)) {
                     return generator_->cancel();
                 }
@@ -229,7 +241,7 @@ private:
 
     template <class OnToken>
     void search(OnToken& on_token) {
-        if (answered_) optimal_.step(now() - *std::exchange(answered_, std::nullopt));
+        end_step();
         if (batch_began_) return check(on_token);
         const Need need = generator_->need();
         if (guesses_ && open_.size() < stride()) {
@@ -262,6 +274,11 @@ private:
         return all;
     }
 
+    /// A step lasts until the next search comes up, or the end.
+    void end_step() {
+        if (answered_) optimal_.step(now() - *std::exchange(answered_, std::nullopt));
+    }
+
     std::size_t depth() const noexcept { return std::max(passages_, options_.prefetched); }
 
     /// The result tells what was found for a guess, not what was guessed.
@@ -288,6 +305,10 @@ private:
     void go_back(std::unique_ptr<GeneratorT> before);
     /// While guesses are open, ends the generation with what was handed out.
     void keep_handed_out();
+    /// The same, because somebody wants that.
+    void cut();
+    /// Until now, the last search included.
+    void count_time();
 
     void forget_guesses() noexcept {
         open_.clear();
@@ -320,6 +341,7 @@ private:
     std::vector<PassageGroup> groups_;
     std::exception_ptr thrown_;
     Failure failure_;
+    std::stop_token stop_;
     std::size_t passages_ = 1;        // read at each retrieval
     bool guesses_ = true;             // whether going back is exact
     std::size_t retriever_work_ = 0;  // when the generation started

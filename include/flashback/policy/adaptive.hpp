@@ -73,6 +73,9 @@ public:
     constexpr bool wants_attention() const {
         return std::apply([](const Schedules&... each) { return (detail::wants_attention(each) || ...); }, schedules_);
     }
+    constexpr bool looks_at_evaluated() const {
+        return std::apply([](const Schedules&... each) { return (detail::looks_at_evaluated(each) || ...); }, schedules_);
+    }
 
 private:
     /// Which schedule was chosen; none before the first token.

@@ -50,6 +50,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnyFusion>) { held_->hear(news); }
     bool wants_surprisals() const { return held_->wants_surprisals(); }
     bool wants_attention() const { return held_->wants_attention(); }
+    bool looks_at_evaluated() const { return held_->looks_at_evaluated(); }
 
 private:
     struct Interface {
@@ -65,6 +66,7 @@ private:
         virtual void hear(detail::News& news) = 0;
         virtual bool wants_surprisals() const = 0;
         virtual bool wants_attention() const = 0;
+        virtual bool looks_at_evaluated() const = 0;
     };
 
     template <class P>
@@ -80,6 +82,7 @@ private:
         void hear(detail::News& news) override { news.tell(policy); }
         bool wants_surprisals() const override { return detail::wants_surprisals(policy); }
         bool wants_attention() const override { return detail::wants_attention(policy); }
+        bool looks_at_evaluated() const override { return detail::looks_at_evaluated(policy); }
 
         P policy;
     };

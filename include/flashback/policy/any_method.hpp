@@ -49,6 +49,7 @@ struct ScheduleAndQuery {
     }
     bool wants_surprisals() const { return when.wants_surprisals() || what.wants_surprisals(); }
     bool wants_attention() const { return when.wants_attention() || what.wants_attention(); }
+    bool looks_at_evaluated() const { return when.looks_at_evaluated() || what.looks_at_evaluated(); }
 };
 
 /// A method that fills the slots of schedule and query, and no other.
@@ -107,6 +108,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnyMethod>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
     bool wants_attention() const { return held_.wants_attention(); }
+    bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
     /// How it is written; empty if nobody said so.
     const MethodText& text() const noexcept { return text_; }

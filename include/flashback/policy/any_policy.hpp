@@ -28,6 +28,7 @@ struct OptionalMembers {
     virtual void hear(News& news) = 0;
     virtual bool wants_surprisals() const = 0;
     virtual bool wants_attention() const = 0;
+    virtual bool looks_at_evaluated() const = 0;
 };
 
 /// A copyable holder of any policy of one role, with the optional members that policies have. `Role::call(policy, args...)`
@@ -56,6 +57,7 @@ public:
     void hear(News& news) { held().hear(news); }
     bool wants_surprisals() const { return held().wants_surprisals(); }
     bool wants_attention() const { return held().wants_attention(); }
+    bool looks_at_evaluated() const { return held().looks_at_evaluated(); }
 
 private:
     struct Interface : OptionalMembers {
@@ -80,6 +82,7 @@ private:
         void hear(News& news) override { news.tell(policy); }
         bool wants_surprisals() const override { return detail::wants_surprisals(policy); }
         bool wants_attention() const override { return detail::wants_attention(policy); }
+        bool looks_at_evaluated() const override { return detail::looks_at_evaluated(policy); }
 
         P policy;
     };
@@ -172,6 +175,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnySchedule>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
     bool wants_attention() const { return held_.wants_attention(); }
+    bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
 private:
     detail::ErasedPolicy<detail::DecisionCall, Decision, const StepView&> held_;
@@ -200,6 +204,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnyQuery>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
     bool wants_attention() const { return held_.wants_attention(); }
+    bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
 private:
     detail::ErasedPolicy<detail::QueryCall, void, const StepView&, OwnedQuery&> held_;
@@ -226,6 +231,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnyWrapper>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
     bool wants_attention() const { return held_.wants_attention(); }
+    bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
 private:
     detail::ErasedPolicy<detail::WrapperCall, void, const Passage&, std::size_t, TokenBuffer&> held_;
@@ -252,6 +258,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnyLayout>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
     bool wants_attention() const { return held_.wants_attention(); }
+    bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
 private:
     AsideOptions beside_;
@@ -277,6 +284,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnyReuse>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
     bool wants_attention() const { return held_.wants_attention(); }
+    bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
 private:
     detail::ErasedPolicy<detail::CountCall, std::size_t, TokenSpan, TokenSpan> held_;
@@ -304,6 +312,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnyOverflow>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
     bool wants_attention() const { return held_.wants_attention(); }
+    bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
 private:
     Rotation rotation_;
@@ -329,6 +338,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnySampler>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
     bool wants_attention() const { return held_.wants_attention(); }
+    bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
 private:
     detail::ErasedPolicy<detail::SamplerCall, TokenId, std::span<const float>, const StepView&> held_;
@@ -353,6 +363,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<AnyStopping>) { held_.hear(news); }
     bool wants_surprisals() const { return held_.wants_surprisals(); }
     bool wants_attention() const { return held_.wants_attention(); }
+    bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
 private:
     detail::ErasedPolicy<detail::PlainCall, bool, const StepView&> held_;

@@ -69,6 +69,7 @@ public:
     }
     bool wants_surprisals() const { return detail::wants_surprisals(schedule_); }
     bool wants_attention() const { return detail::wants_attention(schedule_); }
+    static constexpr bool looks_at_evaluated() noexcept { return true; }
     bool looks_at_ends() const { return detail::looks_at_ends(schedule_); }
 
     /// The schedule that is bounded.

@@ -27,6 +27,9 @@ public:
     constexpr bool wants_attention() const {
         return std::apply([](const Schedules&... each) { return (detail::wants_attention(each) || ...); }, schedules_);
     }
+    constexpr bool looks_at_evaluated() const {
+        return std::apply([](const Schedules&... each) { return (detail::looks_at_evaluated(each) || ...); }, schedules_);
+    }
     constexpr bool looks_at_ends() const {
         return std::apply([](const Schedules&... each) { return (detail::looks_at_ends(each) || ...); }, schedules_);
     }
@@ -127,6 +130,7 @@ public:
     constexpr void pass_on(detail::News& news, std::type_identity<AtMost>) { news.tell(schedule_); }
     constexpr bool wants_surprisals() const { return detail::wants_surprisals(schedule_); }
     constexpr bool wants_attention() const { return detail::wants_attention(schedule_); }
+    constexpr bool looks_at_evaluated() const { return detail::looks_at_evaluated(schedule_); }
     constexpr bool looks_at_ends() const { return detail::looks_at_ends(schedule_); }
 
     /// The schedule that is bounded.

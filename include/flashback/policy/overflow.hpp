@@ -191,6 +191,7 @@ public:
     constexpr void pass_on(detail::News& news, std::type_identity<ShortenPassages>) { news.tell(then_); }
     constexpr bool wants_surprisals() const { return detail::wants_surprisals(then_); }
     constexpr bool wants_attention() const { return detail::wants_attention(then_); }
+    constexpr bool looks_at_evaluated() const { return detail::looks_at_evaluated(then_); }
 
 private:
     std::size_t room_;

@@ -251,6 +251,13 @@ public:
                detail::wants_attention(overflow_) || detail::wants_attention(stopping_) || detail::wants_attention(fusion_) ||
                detail::wants_attention(method_);
     }
+    constexpr bool looks_at_evaluated() const {
+        return detail::looks_at_evaluated(schedule_) || detail::looks_at_evaluated(query_) ||
+               detail::looks_at_evaluated(wrapper_) || detail::looks_at_evaluated(layout_) ||
+               detail::looks_at_evaluated(reuse_) || detail::looks_at_evaluated(sampler_) ||
+               detail::looks_at_evaluated(overflow_) || detail::looks_at_evaluated(stopping_) ||
+               detail::looks_at_evaluated(fusion_) || detail::looks_at_evaluated(method_);
+    }
 
 private:
     constexpr void tell_all(detail::News news) {

@@ -133,6 +133,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<RepetitionPenalty>) { news.tell(inner_); }
     bool wants_surprisals() const { return detail::wants_surprisals(inner_); }
     bool wants_attention() const { return detail::wants_attention(inner_); }
+    bool looks_at_evaluated() const { return detail::looks_at_evaluated(inner_); }
 
     TokenId operator()(std::span<const float> logits, const StepView& step) {
         logits_.assign(logits.begin(), logits.end());

@@ -23,6 +23,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `policy.rewind(n)`            |        | the newest n generated tokens are taken back                                 |
 /// | `policy.wants_surprisals()`   | `bool` | const: whether `StepView::surprisals` is needed; it costs an exponential per logit |
 /// | `policy.wants_attention()`    | `bool` | const: whether `StepView::attention` is needed; the model must be an AttentiveModel |
+/// | `policy.looks_at_evaluated()` | `bool` | const: whether `StepView::evaluated` matters; then a SpeculativeDecoder does not guess |
 ///
 /// If several `std::ref`s refer to one object, in slots or inside of policies that are made of others, it hears of each start
 /// and each rewind once. A policy of your own that holds others must pass both on itself; what is also in a slot then hears of

@@ -34,6 +34,7 @@ public:
     void pass_on(detail::News& news, std::type_identity<WithoutDraft> /*own*/) { news.tell(inner_); }
     bool wants_surprisals() const { return detail::wants_surprisals(inner_); }
     bool wants_attention() const { return detail::wants_attention(inner_); }
+    bool looks_at_evaluated() const { return detail::looks_at_evaluated(inner_); }
 
 private:
     Inner inner_;

@@ -30,6 +30,8 @@ class Asynchronous {
 public:
     /// Whether answers depend on Query::context.
     static constexpr bool reads_context = detail::reads_context_of<members::Unwrapped<R>>();
+    /// Whether answers depend on the queries before.
+    static constexpr bool remembers_queries = detail::remembers_queries_of<members::Unwrapped<R>>();
 
     /// Starts the thread.
     /// Throws    std::system_error if no thread can be started

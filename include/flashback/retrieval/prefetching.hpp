@@ -38,6 +38,9 @@ class Prefetching {
 public:
     /// Whether answers depend on Query::context.
     static constexpr bool reads_context = detail::reads_context_of<members::Unwrapped<R>>();
+    /// Whether answers depend on the queries before: if what was prefetched may serve for another query, or those of the retriever do.
+    static constexpr bool remembers_queries =
+        !std::same_as<Serves, detail::SameQuery<reads_context>> || detail::remembers_queries_of<members::Unwrapped<R>>();
 
     /// Starts the thread.
     /// Throws    std::system_error if no thread can be started
@@ -97,7 +100,8 @@ struct ServesWhatGoesOn {
 
 /// Approximate: an answer that was prefetched serves whatever the text asks for by then, so a retrieval costs only what is left of the
 /// search for an older query. With StaleEveryN each retrieval reads what the text asked for one interval before. The first retrieval of a
-/// text, and one after tokens were taken back, searches for its own query.
+/// text, and one after tokens were taken back, searches for its own query; but that of a text which begins with all of the last one, as the
+/// next turn of a chat does, may read what was prefetched there.
 /// Source    Jiang et al. 2024, PipeRAG (arXiv 2403.05676), section 4.1: stale queries
 template <class R>
 auto stale(R retriever) {

@@ -136,6 +136,8 @@ class Union : public detail::PassesHints<Union<Rule, Rs...>, (PrefetchingRetriev
 public:
     /// Whether answers depend on Query::context.
     static constexpr bool reads_context = (detail::reads_context_of<detail::PartRetriever<Rs>>() || ...);
+    /// Whether answers depend on the queries before.
+    static constexpr bool remembers_queries = (detail::remembers_queries_of<detail::PartRetriever<Rs>>() || ...);
 
     explicit Union(Rule rule, Rs... retrievers)
         : rule_(std::move(rule)), parts_(typename detail::PartOf<Rs>::type(std::move(retrievers))...) {}

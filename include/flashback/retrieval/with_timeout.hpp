@@ -32,6 +32,9 @@ public:
     /// Whether answers depend on Query::context.
     static constexpr bool reads_context =
         detail::reads_context_of<members::Unwrapped<R>>() || detail::reads_context_of<members::Unwrapped<Fallback>>();
+    /// Whether answers depend on the queries before.
+    static constexpr bool remembers_queries =
+        detail::remembers_queries_of<members::Unwrapped<R>>() || detail::remembers_queries_of<members::Unwrapped<Fallback>>();
 
     /// Starts the thread.
     /// Throws    Error{contract} for a time below 0; std::system_error if no thread can be started

@@ -144,22 +144,19 @@ public:
 
     void begin(TokenSpan prompt, const GenerateOptions& given, const ModelFacts& facts, bool surprisals, bool reads_attention) {
         began = Clock::now();
-        const std::size_t reserved = std::min(given.max_tokens, max_reserved);
-        context.reserve(prompt.size() + reserved);
+        context.reserve(prompt.size() + std::min(given.max_tokens, max_reserved));
         context.assign(prompt.begin(), prompt.end());  // before the result is cleared, because the prompt may view it
         options = given;
         if (!options.head) options.head = facts.head;
         model = facts;
         model.head = {};
         result = {};
-        result.tokens.reserve(reserved);
         collects_surprisals = surprisals || given.surprisals;
-        if (collects_surprisals) result.surprisals.reserve(reserved);
         wants_attention = reads_attention;
         places.clear();
-        if (wants_attention) places.reserve(prompt.size() + reserved);
         attention.reset();
         prompt_tokens = prompt.size();
+        reserve_text();
         standing.assign({});
         laid_out.clear();
         retrieval.reset();
@@ -308,6 +305,15 @@ public:
 
     /// How many tokens more there is room for.
     std::size_t room_left() const noexcept { return result.tokens.capacity() - result.tokens.size(); }
+
+    /// Room for the text, which a copy does not have.
+    void reserve_text() {
+        const std::size_t reserved = std::min(options.max_tokens, max_reserved);
+        context.reserve(prompt_tokens + reserved);
+        result.tokens.reserve(reserved);
+        if (collects_surprisals) result.surprisals.reserve(reserved);
+        if (wants_attention) places.reserve(prompt_tokens + reserved);
+    }
 
     /// Room for all tokens up to the next plan, so that single steps allocate nothing.
     void reserve_for(std::size_t wanted) {

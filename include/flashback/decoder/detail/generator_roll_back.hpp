@@ -25,6 +25,7 @@ void Generator<PoliciesT>::take_over(Generator& other) {
     state_.held_plain = other.state_.held_plain;
     state_.evicted_at = other.state_.evicted_at;
     state_.fused.close();
+    state_.reserve_text();
     ask(Kind::search);
 }
 

@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
@@ -24,6 +25,19 @@ template <class T>
 inline constexpr bool refers<std::reference_wrapper<T>> = !std::is_const_v<T>;
 template <template <class...> class Made, class... Parts>
 inline constexpr bool refers<Made<Parts...>> = (refers<Parts> || ...);
+
+/// Whether the answers of a retriever depend on the queries before.
+template <class R>
+concept RemembersQueries = requires {
+    requires R::remembers_queries;
+};
+
+/// Puts an object in the place of another one, at its address. What can be copied need not be assignable: most lambdas are not.
+template <class T>
+void put_in_place(T& place, T&& object) noexcept {
+    std::destroy_at(&place);
+    std::construct_at(&place, std::move(object));
+}
 
 inline std::vector<OwnedPassage> owned(std::span<const Passage> passages) {
     std::vector<OwnedPassage> copies;
@@ -60,9 +74,17 @@ struct Heard {
     std::optional<double> surprisal = {};
     std::size_t dropped = 0;
     std::size_t shortened = 0;
+    std::size_t evaluated = 0;  ///< until then, in all
+    bool last = false;          ///< whether the stopping criterion ended the text there: nobody can cancel that
 
-    static Heard newest(const Generation& text) {
-        Heard heard{.token = text.tokens.back(), .dropped = text.stats.dropped, .shortened = text.stats.shortened};
+    template <class PoliciesT>
+    static Heard newest(const Generator<PoliciesT>& generator) {
+        const Generation& text = generator.result();
+        Heard heard{.token = text.tokens.back(),
+                    .dropped = text.stats.dropped,
+                    .shortened = text.stats.shortened,
+                    .evaluated = text.stats.counts.evaluated,
+                    .last = generator.stopping()};
         if (!text.surprisals.empty()) heard.surprisal = text.surprisals.back();
         return heard;
     }

@@ -26,6 +26,7 @@ namespace flashback::inline FLASHBACK_ISA {
 template <class Model, class RetrieverT, class PoliciesT>
 template <class OnToken>
 void SpeculativeDecoder<Model, RetrieverT, PoliciesT>::check(OnToken& on_token) {
+    end_step();
     const auto waits_since = std::chrono::steady_clock::now();
     const detail::Checked checked = searched();
     const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - waits_since;
@@ -34,8 +35,9 @@ void SpeculativeDecoder<Model, RetrieverT, PoliciesT>::check(OnToken& on_token) 
     if (!open_.empty()) optimal_.round(checked.right, wrong, now() - checked.began);
     speculation_.matched += checked.right;
     for (std::size_t i = 0; i < checked.right; ++i) confirm(*generator_, i);
-    // The time of a search for the text as it stands counts when that is answered.
-    generator_->count_speculation(speculation_, wrong || !checked.searched ? waited.count() : 0);
+    // If the text as it stands needs a search, the time until that is answered counts then.
+    const bool counts = wrong || generator_->need().kind != Need::Kind::search;
+    generator_->count_speculation(speculation_, counts ? waited.count() : 0);
     if (!hand_out(wrong ? open_[checked.right].heard : heard_.size(), on_token)) return;
     if (wrong) roll_back(checked.right);
     forget_guesses();
@@ -50,20 +52,39 @@ detail::Checked SpeculativeDecoder<Model, RetrieverT, PoliciesT>::searched() {
     const std::vector<Query> asked = queries(!under_way && !ended());
     detail::Checked checked{.began = under_way ? *under_way : now()};
     const auto one = [&](const auto& answer) { return compare(checked, answer); };
+    bool answered = false;
     const auto each = [&](const auto& answers) {
+        answered = true;
         FLASHBACK_ASSERT(std::ranges::size(answers) == asked.size(), "a retriever gave ", std::ranges::size(answers),
                          " answers to ", asked.size(), " queries");
         for (const auto& answer : answers)
             if (!one(answer)) return;
     };
-    if constexpr (asynchronous) {
-        if (!under_way) retriever_->begin_batch(asked, depth());
-        each(retriever_->take_batch());
-    } else if constexpr (BatchRetriever<RetrieverT>) {
-        each(retriever_->retrieve_batch(asked, depth()));
-    } else {
+    const auto at_once = [&] {
+        if constexpr (asynchronous) {
+            if (!under_way) retriever_->begin_batch(asked, depth());
+            each(retriever_->take_batch());
+        } else if constexpr (BatchRetriever<RetrieverT>) {
+            each(retriever_->retrieve_batch(asked, depth()));
+        }
+    };
+    const auto in_turn = [&] {
         for (const Query& query : asked)
-            if (!one(retriever_->retrieve(query, depth()))) break;
+            if (!one(retriever_->retrieve(query, depth()))) return;
+    };
+    if constexpr (!asynchronous && !BatchRetriever<RetrieverT>) {
+        in_turn();
+    } else {
+#if defined(__cpp_exceptions)
+        try {
+            at_once();
+        } catch (...) {
+            if (answered || asked.size() < 2) throw;
+            in_turn();  // perhaps it failed at a query that a wrong guess led to
+        }
+#else
+        at_once();
+#endif
     }
     return checked;
 }
@@ -105,9 +126,8 @@ bool SpeculativeDecoder<Model, RetrieverT, PoliciesT>::hand_out(std::size_t end,
         const detail::Heard& heard = heard_[handed_out_++];
         if (heard.rewind > 0) {
             detail::tell_rewind(on_token, heard.rewind);
-        } else if (!detail::tell_token(on_token, heard.token)) {
-            keep_handed_out();
-            cut_->stop = StopReason::cancelled;
+        } else if (!detail::tell_token(on_token, heard.token) && !heard.last) {
+            cut();
             return false;
         }
     }
@@ -128,7 +148,7 @@ void SpeculativeDecoder<Model, RetrieverT, PoliciesT>::go_back(std::unique_ptr<G
     model_.close();
     model_.forget_seen();
     before->take_over(*generator_);
-    generator_ = std::move(before);
+    detail::put_in_place(*generator_, std::move(*before));
     generator_->count_speculation(speculation_, 0);
     forget_failure();
 }
@@ -139,6 +159,8 @@ void SpeculativeDecoder<Model, RetrieverT, PoliciesT>::keep_handed_out() {
     std::size_t guess = 0;
     while (guess + 1 < open_.size() && open_[guess + 1].heard < handed_out_) ++guess;
     std::unique_ptr<GeneratorT> before = std::move(open_[guess].before);
+    speculation_.discarded += generator_->result().stats.counts.evaluated -
+                              (handed_out_ > 0 ? heard_[handed_out_ - 1].evaluated : before->result().stats.counts.evaluated);
     for (std::size_t i = 0; i < guess; ++i) confirm(*before, i);
     const std::size_t index = before->result().retrievals.size();
     std::optional<Retrieval> newest;
@@ -152,6 +174,18 @@ void SpeculativeDecoder<Model, RetrieverT, PoliciesT>::keep_handed_out() {
         ++cut_->stats.retrievals;
     }
     forget_guesses();
+}
+
+template <class Model, class RetrieverT, class PoliciesT>
+void SpeculativeDecoder<Model, RetrieverT, PoliciesT>::cut() {
+    keep_handed_out();
+    cut_->stop = StopReason::cancelled;
+}
+
+template <class Model, class RetrieverT, class PoliciesT>
+void SpeculativeDecoder<Model, RetrieverT, PoliciesT>::count_time() {
+    generator_->count_speculation(speculation_, 0);
+    if (cut_) cut_->stats.seconds = generator_->result().stats.seconds;
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -25,6 +25,7 @@ struct ScheduleOf {
     void pass_on(News& news, std::type_identity<ScheduleOf>) { news.tell(method); }
     bool wants_surprisals() const { return method.wants_surprisals(); }
     bool wants_attention() const { return method.wants_attention(); }
+    bool looks_at_evaluated() const { return method.looks_at_evaluated(); }
 };
 
 /// A schedule around that of a method, such as AtMost<ScheduleOf>, with the method's queries.
@@ -41,6 +42,7 @@ struct MethodWithin {
     void pass_on(News& news, std::type_identity<MethodWithin>) { news.tell(bounded); }
     bool wants_surprisals() const { return bounded.wants_surprisals(); }
     bool wants_attention() const { return bounded.wants_attention(); }
+    bool looks_at_evaluated() const { return bounded.looks_at_evaluated(); }
 };
 
 /// What AnyOf, or AllOf, makes of schedules, for methods that are known at run time. The query is that of the method which
@@ -78,6 +80,9 @@ public:
     }
     bool wants_attention() const {
         return any([](const AnyMethod& each) { return each.wants_attention(); });
+    }
+    bool looks_at_evaluated() const {
+        return any([](const AnyMethod& each) { return each.looks_at_evaluated(); });
     }
 
 private:

@@ -36,6 +36,11 @@ concept SaysWhetherAttention = requires(const P& policy) {
     { policy.wants_attention() } -> std::same_as<bool>;
 };
 
+template <class P>
+concept SaysWhetherEvaluated = requires(const P& policy) {
+    { policy.looks_at_evaluated() } -> std::same_as<bool>;
+};
+
 /// A callable with one signature. It can be tried with other arguments without compiling its body.
 template <class F>
 concept OneSignature = std::is_pointer_v<F> || std::is_function_v<F> || requires {
@@ -67,6 +72,16 @@ template <class P>
 constexpr bool wants_attention(const P& policy) {
     if constexpr (SaysWhetherAttention<Unwrapped<P>>) {
         return unwrap(policy).wants_attention();
+    } else {
+        return false;
+    }
+}
+
+/// Whether a policy looks at StepView::evaluated.
+template <class P>
+constexpr bool looks_at_evaluated(const P& policy) {
+    if constexpr (SaysWhetherEvaluated<Unwrapped<P>>) {
+        return unwrap(policy).looks_at_evaluated();
     } else {
         return false;
     }
@@ -177,6 +192,8 @@ constexpr bool checked_optional_members() {
                   "flashback: wants_surprisals() of a policy must be const and return bool");
     static_assert(!NamesWantsAttention<P> || SaysWhetherAttention<P>,
                   "flashback: wants_attention() of a policy must be const and return bool");
+    static_assert(!NamesLooksAtEvaluated<P> || SaysWhetherEvaluated<P>,
+                  "flashback: looks_at_evaluated() of a policy must be const and return bool");
     static_assert(
         !NamesCapitalReset<P> && !NamesCapitalRewind<P>,
         "flashback: the optional members of a policy are written reset() and rewind(tokens): Reset or Rewind would never be "
@@ -188,6 +205,8 @@ constexpr bool checked_optional_members() {
 template <class P, Calls calls = Calls::no_more>
 concept FitsOptionally = EndsAreHeard<P, calls> && MarkersAreHeard<P, calls> &&
     (!NamesReset<P> || Resets<P>)&&(!NamesRewind<P> || Rewinds<P>)&&(!NamesWantsSurprisals<P> || SaysWhetherSurprisals<P>)&&(
-        !NamesWantsAttention<P> || SaysWhetherAttention<P>)&&(!NamesCapitalReset<P> && !NamesCapitalRewind<P>);
+        !NamesWantsAttention<P> ||
+        SaysWhetherAttention<P>)&&(!NamesLooksAtEvaluated<P> ||
+                                   SaysWhetherEvaluated<P>)&&(!NamesCapitalReset<P> && !NamesCapitalRewind<P>);
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

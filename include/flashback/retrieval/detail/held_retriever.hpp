@@ -15,6 +15,11 @@ concept TellsContext = requires {
 };
 
 template <class R>
+concept TellsMemory = requires {
+    { R::remembers_queries } -> std::convertible_to<bool>;
+};
+
+template <class R>
 concept TellsFallback = requires(const R& retriever) {
     { retriever.fell_back() } -> std::same_as<bool>;
 };
@@ -24,6 +29,16 @@ template <class R>
 constexpr bool reads_context_of() {
     if constexpr (TellsContext<R>) {
         return R::reads_context;
+    } else {
+        return false;
+    }
+}
+
+/// Whether the answers of a retriever depend on the queries before: it says so by `static constexpr bool remembers_queries = true`.
+template <class R>
+constexpr bool remembers_queries_of() {
+    if constexpr (TellsMemory<R>) {
+        return R::remembers_queries;
     } else {
         return false;
     }
@@ -61,6 +76,8 @@ class HeldRetriever : public PassesHints<Self, PrefetchingRetriever<members::Unw
 public:
     /// Whether answers depend on Query::context.
     static constexpr bool reads_context = reads_context_of<members::Unwrapped<R>>();
+    /// Whether answers depend on the queries before.
+    static constexpr bool remembers_queries = remembers_queries_of<members::Unwrapped<R>>();
 
     /// The tokens that models of the retriever have evaluated, ever.
     std::size_t work() const { return work_of(inner()); }
