@@ -69,9 +69,10 @@ class SpeculativeDecoder {
         SpeculatingRetriever<RetrieverT>,
         "flashback: a SpeculativeDecoder needs a retriever that guesses, with speculate(const Query&, std::size_t k): "
         "SeenPassages around it has that");
-    static_assert(!detail::RemembersQueries<RetrieverT>,
-                  "flashback: a SpeculativeDecoder also searches for texts that it takes back, but the answers of this retriever "
-                  "depend on the queries before (remembers_queries), as those of Accumulated and of stale do: use a Decoder");
+    static_assert(
+        !detail::RemembersQueries<RetrieverT>,
+        "flashback: a SpeculativeDecoder also searches for texts that it takes back, but the answers of this retriever "
+        "depend on the queries before (remembers_queries), as those of Accumulated and of stale do: use a Decoder");
     static_assert(
         PolicySet<PoliciesT>,
         "flashback: the policies of a SpeculativeDecoder are a Policies, or have its members, with policies that fit: "
