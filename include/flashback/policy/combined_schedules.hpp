@@ -72,11 +72,12 @@ private:
 template <class... Schedules>
 constexpr bool checked_schedules() {
     static_assert(sizeof...(Schedules) > 0, "flashback: any_of and all_of need at least one schedule");
+    constexpr bool all = ((RetrievalSchedule<Unwrapped<Schedules>> || NamesSchedule<Unwrapped<Schedules>>)&&...);
     static_assert(
-        (RetrievalSchedule<Unwrapped<Schedules>> && ...),
+        all,
         "flashback: any_of, all_of and at_most are made of RetrievalSchedules: callable as schedule(const StepView&), "
         "giving bool or Decision");
-    if constexpr ((RetrievalSchedule<Unwrapped<Schedules>> && ...)) (checked_schedule<Unwrapped<Schedules>>(), ...);
+    if constexpr (all) (checked_schedule<Unwrapped<Schedules>>(), ...);
     return true;
 }
 

@@ -67,10 +67,16 @@ template <class S>
 concept FittingSchedule = RetrievalSchedule<S> && StartsAfresh<S> &&
     (!NamesAtEnd<S> || LooksAtEnds<S>)&&FitsOptionally<S, Calls::at_end>;
 
+FLASHBACK_DETAIL_MEMBER(Schedule, schedule);
+
 /// Refuses, in words, what is no RetrievalSchedule.
 template <class S>
 constexpr bool checked_schedule() {
-    static_assert(RetrievalSchedule<S>,
+    static_assert(
+        RetrievalSchedule<S> || !NamesSchedule<S>,
+        "flashback: what has a member schedule() is a method, for Policies::method, and no RetrievalSchedule: to combine "
+        "it, give it operator() instead, and make its query a policy of its own");
+    static_assert(RetrievalSchedule<S> || NamesSchedule<S>,
                   "flashback: a RetrievalSchedule must be callable as schedule(const StepView&) and return bool or Decision");
     if constexpr (RetrievalSchedule<S>) {
         static_assert(StartsAfresh<S>,

@@ -37,9 +37,9 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `since_retrieval` | tokens generated since the last retrieval, or since the start if there was none                    |
 /// | `logits`          | what the newest token was taken from, after masking; empty before the first token and for samplers |
 /// | `rewind`          | for a query: how many of the newest tokens are about to be taken back, the draft; else 0           |
-/// | `passages`        | the passages that stand: what the last retrieval found, unless it was dropped                      |
+/// | `passages`        | the passages that stand: what the last retrieval found, unless it was dropped; without tokens if the retriever gives text alone |
 /// | `dropped`         | how many of the oldest tokens of `context` (after the sinks, if the overflow policy has some) the model no longer sees, because the window was full |
-/// | `surprisals`      | `surprisal()` of each generated token, if a policy asked: it has `bool wants_surprisals() const`, or the options say so; else empty |
+/// | `surprisals`      | `surprisal()` of each generated token, if a policy asked: it has `bool wants_surprisals() const`, or the options say so; else empty. For a query, those of the draft are the last ones |
 /// | `attention`       | what the model read when it gave `logits`, if a policy asked: it has `bool wants_attention() const`; null if there are no logits, and in a copy of a generator until it was given others |
 /// | `evaluated`       | tokens that the model has evaluated in this generation                                             |
 ///

@@ -24,7 +24,6 @@ namespace detail {
 /// Stands in a slot that the method fills.
 struct OfMethod {};
 
-FLASHBACK_DETAIL_MEMBER(Schedule, schedule);
 FLASHBACK_DETAIL_MEMBER(QuerySlot, query);
 FLASHBACK_DETAIL_MEMBER(Wrapper, wrapper);
 FLASHBACK_DETAIL_MEMBER(Layout, layout);
