@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <iostream>
 #include <stdexcept>
 #include <string>
@@ -24,17 +25,38 @@ struct OffTheBeatenPath {
 
     fb::Decision schedule(const fb::StepView& step) {
         if (step.generated() == 0) return fb::Decision::retrieve();  // before the first token there is nothing to look at
-        beaten.resize(step.generated() - 1);  // it may have missed the token at which another schedule went on at the end
+        beaten.resize(step.generated() - 1,
+                      true);  // tokens that were taken back go; one that it was not asked about counts as likely
         beaten.push_back(step.rank() == 0);
         if (step.since_retrieval < 8) return fb::Decision::go_on();
         return std::count(beaten.end() - 8, beaten.end(), false) >= 4;
     }
     fb::TokenBuffer query(const fb::StepView& step) {
-        if (step.generated() == 0) return {step.context.begin(), step.context.end()};
+        const fb::TokenSpan text = step.kept();  // without what another schedule takes back
         fb::TokenBuffer tokens;
-        for (std::size_t i = beaten.size() - std::min<std::size_t>(beaten.size(), 32); i < beaten.size(); ++i)
-            if (!beaten[i]) tokens.push_back(step.context[step.prompt_tokens + i]);
+        for (std::size_t i = std::max(step.prompt_tokens, text.size() - std::min<std::size_t>(text.size(), 32));
+             i < text.size(); ++i)
+            if (!beaten[i - step.prompt_tokens]) tokens.push_back(text[i]);
+        if (tokens.empty()) fb::append(tokens, text);
         return tokens;
+    }
+};
+
+/// Retrieves when the model reads less than a tenth of its last layer's attention in the prompt: it has lost the question.
+struct LostTheQuestion {
+    static bool wants_attention() { return true; }
+
+    bool operator()(const fb::StepView& step) const {
+        if (step.attention == nullptr) return step.retrievals == 0;  // before the first token
+        if (step.since_retrieval < 16) return false;
+        const fb::AttentionWeights read = step.attention->weights(step.attention->layers - 1);
+        double prompt = 0;  // mean over heads; BOS and passages have their part of the sum of 1, too
+        for (const std::size_t place : step.attention->places.first(step.prompt_tokens)) {
+            if (place == fb::StepAttention::nowhere) continue;  // dropped because the window was full
+            for (std::size_t head = 0; head < read.heads; ++head)
+                prompt += read.head(head)[place] / static_cast<double>(read.heads);
+        }
+        return prompt < 0.1;
     }
 };
 
@@ -65,6 +87,28 @@ public:
                   << first.stats.counts.evaluated << " tokens evaluated\n";
     }
 
+    /// The same text, whose searches are guessed from passages that were seen, and checked several at a time.
+    void run_with_guesses() {
+        const auto prompt = tokenizer_.encode("A compiler is a program that");
+        const fb::GenerateOptions options{.max_tokens = 96, .ignore_eos = true};
+        const auto policies = fb::Policies{}.schedule(fb::EveryNTokens{8}).layout(fb::PassagesAside{});
+        fb::Decoder plain{session_, index_, policies};
+        const auto expected = plain.generate(prompt, options);
+
+        // What is guessed is the passage with most tokens of the query; BM25's own score would be the best guess.
+        const auto shared_tokens = [](const fb::Query& query, const fb::Passage& passage) {
+            return static_cast<float>(std::ranges::count_if(query.tokens, [&](fb::TokenId token) {
+                return std::ranges::find(passage.tokens, token) != passage.tokens.end();
+            }));
+        };
+        fb::SeenPassages seen{std::cref(index_), shared_tokens};
+        fb::SpeculativeDecoder decoder{session_, seen, policies};
+        const auto guessed = decoder.generate(prompt, options);
+        check(guessed.tokens == expected.tokens, "guesses must not change the text");
+        std::cout << "guesses: " << guessed.stats.speculation.matched << " of " << guessed.stats.speculation.speculated
+                  << " were right\n";
+    }
+
     const fb::Tokenizer& tokenizer() const { return tokenizer_; }
 
 private:
@@ -82,6 +126,11 @@ void compare() {
     for (const char* name : {"stride:16", "any(stride:64,entropy:3)", "at-most(4,sentence)", "flare", "dragin"}) {
         program.run(name, fb::parse_method(name, "", text_of));
     }
+
+    // A schedule of one's own beside one by name.
+    const auto both = fb::any_of(LostTheQuestion{}, fb::parse_schedule("sentence", text_of));
+    program.run("LostTheQuestion, or sentence", fb::AnyMethod{fb::AnySchedule{both}, fb::AnyQuery{fb::LastNTokens{32}}});
+    program.run_with_guesses();
 }
 
 }  // namespace
