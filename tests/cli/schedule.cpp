@@ -26,23 +26,23 @@ std::string write_long_documents(const TemporaryFolder& folder) {
     return folder.write("documents.jsonl", lines);
 }
 
-std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
+std::vector<std::string> extended(std::vector<std::string> arguments, const std::vector<std::string>& more) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
 }
 
 /// A generation with a corpus.
 std::vector<std::string> generation(const std::string& corpus, const std::vector<std::string>& more) {
-    return with({"generate", "--corpus", corpus, "--prompt", compiler_text, "--max-tokens", "40", "--ignore-eos",
-                 "--temperature", "0.8"},
-                more);
+    return extended({"generate", "--corpus", corpus, "--prompt", compiler_text, "--max-tokens", "40", "--ignore-eos",
+                     "--temperature", "0.8"},
+                    more);
 }
 
 /// A text that is measured in two windows.
 std::vector<std::string> measurement(const std::string& documents, const std::vector<std::string>& more) {
-    return with({"ppl", "--text", documents, "--corpus", documents, "--init", "192", "--context", "64", "--passage-tokens",
-                 "32", "--strides", "12", "--hold", "96", "--layout", "append"},
-                more);
+    return extended({"ppl", "--text", documents, "--corpus", documents, "--init", "192", "--context", "64", "--passage-tokens",
+                     "32", "--strides", "12", "--hold", "96", "--layout", "append"},
+                    more);
 }
 
 }  // namespace
@@ -234,17 +234,17 @@ TEST_CASE("--schedule and --query: what makes no sense is refused in words") {
     const std::string documents = write_long_documents(folder);
     for (const auto& command : {generation(corpus, {}), measurement(documents, {})}) {
         refused(2, "--schedule: the schedule 'stride:x' has 'x' at character 8, expected a number of 0 or more",
-                with(command, {"--schedule", "stride:x"}));
+                extended(command, {"--schedule", "stride:x"}));
         refused(2, "--schedule: the schedule 'any(stride:64' has its end at character 14, expected , or )",
-                with(command, {"--schedule", "any(stride:64"}));
+                extended(command, {"--schedule", "any(stride:64"}));
         refused(2, "--schedule: the schedule 'sometimes' has 'sometimes' at character 1, ",
-                with(command, {"--schedule", "sometimes"}));
+                extended(command, {"--schedule", "sometimes"}));
         refused(2, "--schedule: the schedule '' has its end at character 1, expected a name",
-                with(command, {"--schedule", ""}));
-        refused(2, "--query: the query 'last:0'", with(command, {"--query", "last:0"}));
-        refused(2, "--query: the query 'stride:4' has 'stride' at character 1, ", with(command, {"--query", "stride:4"}));
-        refused(2, "--stride excludes --schedule", with(command, {"--schedule", "once", "--stride", "4"}));
-        refused(2, "--query-tokens excludes --query", with(command, {"--query", "last:4", "--query-tokens", "4"}));
+                extended(command, {"--schedule", ""}));
+        refused(2, "--query: the query 'last:0'", extended(command, {"--query", "last:0"}));
+        refused(2, "--query: the query 'stride:4' has 'stride' at character 1, ", extended(command, {"--query", "stride:4"}));
+        refused(2, "--stride excludes --schedule", extended(command, {"--schedule", "once", "--stride", "4"}));
+        refused(2, "--query-tokens excludes --query", extended(command, {"--query", "last:4", "--query-tokens", "4"}));
     }
     refused(2, "--schedule needs passages, found --layout none",
             {"generate", "--layout", "none", "--prompt", "x", "--schedule", "once"});
