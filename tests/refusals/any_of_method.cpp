@@ -3,12 +3,15 @@
 
 using namespace flashback;
 
-struct Mine {
-#ifdef WRONG
-    bool schedule(const StepView& step) const { return step.retrievals == 0; }
-#else
-    bool operator()(const StepView& step) const { return step.retrievals == 0; }
-#endif
+struct Method {
+    static bool schedule(const StepView& step) { return step.retrievals == 0; }
 };
 
-int main() { generate_with(Policies{}.schedule(any_of(EveryNTokens{16}, Mine{}))); }
+int main() {
+#ifdef WRONG
+    const auto schedule = any_of(EveryNTokens{16}, Method{});
+#else
+    const auto schedule = any_of(EveryNTokens{16}, &Method::schedule);
+#endif
+    generate_with(Policies{}.schedule(schedule));
+}
