@@ -4,16 +4,20 @@
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/decoder/decoder_group.hpp"
+#include "flashback/decoder/speculative_decoder.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/policy/any_method.hpp"
 #include "flashback/policy/parse_schedule.hpp"
 #include "flashback/policy/policies.hpp"
 #include "flashback/retrieval/bm25.hpp"
+#include "flashback/retrieval/seen_passages.hpp"
 #include "flashback/retrieval/tokenizer_codec.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -187,6 +191,30 @@ TEST_CASE("a generator that is copied in the middle, where it searches, and its 
         while (copy->need().kind != Need::Kind::done) answer(*copy, *fork);
         require_same(one, copy->take());
     }
+}
+
+TEST_CASE("with guesses instead of waiting, every schedule comes to the same text") {
+    const auto shared_tokens = [](const Query& query, const Passage& passage) {
+        float shared = 0;
+        for (const TokenId token : query.tokens) shared += std::ranges::count(passage.tokens, token) > 0;
+        return shared;
+    };
+    std::size_t guesses = 0;
+    for (const char* name : names) {
+        for (const bool aside : {true, false}) {
+            CAPTURE(std::string{name});
+            CAPTURE(aside);
+            const auto layout = aside ? AnyLayout{PassagesAside{}} : AnyLayout{PrependPassages{}};
+            const auto policies = world().policies(name).layout(layout);
+            Session session{world().model};
+            SeenPassages seen{std::cref(world().index), shared_tokens};
+            SpeculativeDecoder decoder{session, seen, policies, {.stride = 3}};
+            const Generation guessed = decoder.generate(world().prompt, world().options());
+            require_same(guessed, generate(policies));
+            guesses += guessed.stats.speculation.speculated;
+        }
+    }
+    CHECK(guesses > 20);
 }
 
 TEST_CASE("texts with several schedules share passes, and each is what it is alone") {
