@@ -52,7 +52,7 @@ detail::Checked SpeculativeDecoder<Model, RetrieverT, PoliciesT>::searched() {
     const std::vector<Query> asked = queries(!under_way && !ended());
     detail::Checked checked{.began = under_way ? *under_way : now()};
     const auto one = [&](const auto& answer) { return compare(checked, answer); };
-    bool answered = false;
+    [[maybe_unused]] bool answered = false;  // without exceptions nobody asks
     const auto each = [&](const auto& answers) {
         answered = true;
         FLASHBACK_ASSERT(std::ranges::size(answers) == asked.size(), "a retriever gave ", std::ranges::size(answers),
