@@ -5,7 +5,7 @@
 // more than a query. Each case is compared with a plain run of the same latency, measured once in the same process; the tokens are checked
 // to be the same, but for `stale`, which is approximate.
 //
-// FLASHBACK_BENCH_TOKENS says how many tokens are written (32).
+// FLASHBACK_BENCH_TOKENS says how many tokens are written (32), FLASHBACK_BENCH_STRIDE how many between two retrievals (4).
 #include "flashback/core/random.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/decoder/speculative_decoder.hpp"
@@ -38,10 +38,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::size_t new_tokens() {
-    const char* asked = std::getenv("FLASHBACK_BENCH_TOKENS");
-    return asked == nullptr ? 32 : static_cast<std::size_t>(std::strtoul(asked, nullptr, 10));
+std::size_t number(const char* name, std::size_t usual) {
+    const char* asked = std::getenv(name);
+    return asked == nullptr ? usual : static_cast<std::size_t>(std::strtoul(asked, nullptr, 10));
 }
+std::size_t new_tokens() { return number("FLASHBACK_BENCH_TOKENS", 32); }
+std::size_t stride() { return number("FLASHBACK_BENCH_STRIDE", 4); }
 
 /// 2000 documents about 40 things: sentences that share words, so that searches for a text that goes on find what they found before.
 std::vector<Document> documents() {
@@ -128,7 +130,7 @@ Run run(DecoderT& decoder) {
     return run;
 }
 
-const auto policies = Policies{}.schedule(EveryNTokens{4}).query(LastNTokens{32});
+const auto policies = Policies{}.schedule(EveryNTokens{stride()}).query(LastNTokens{32});
 
 Run plain_run(std::chrono::microseconds latency) {
     Session session{data().model};
@@ -199,7 +201,7 @@ void ralm_spec_asynchronous_prefetch_20(benchmark::State& state) { speculate<tru
 void stale(benchmark::State& state) {
     measure(state, false, [](Session& session, Slow slow) {
         auto retriever = flashback::stale(slow);
-        Decoder decoder{session, retriever, policies.schedule(StaleEveryN{4})};
+        Decoder decoder{session, retriever, policies.schedule(StaleEveryN{stride()})};
         return run(decoder);
     });
 }
