@@ -60,7 +60,7 @@ flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/aside.cpp de
                    decoder/attention.cpp decoder/fingerprint.cpp decoder/generator.cpp decoder/last_word.cpp
                    decoder/method.cpp decoder/methods.cpp decoder/sticky.cpp decoder/trust.cpp
                    decoder/optimal_stride.cpp decoder/speculative.cpp decoder/speculative_edges.cpp decoder/speculative_ends.cpp)
-flashback_add_test(schedules THREADS OPTIMISED SOURCES decoder/schedules_model.cpp)
+flashback_add_test(schedules LABEL release THREADS OPTIMISED SOURCES decoder/schedules_model.cpp)
 target_include_directories(test_schedules PRIVATE "${PROJECT_SOURCE_DIR}/examples")
 flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp decoder/quiet_session.cpp
                    APART support/allocations.cpp support/allocations_count.cpp)
