@@ -70,12 +70,12 @@ def write_table():
     print("#include <cstdint>\n")
     print("namespace flashback::inline FLASHBACK_ISA::detail {\n")
     print("/// Unicode's property Sentence_Break. Its ATerm is `full_stop`, its STerm `terminator`, and its SContinue `goes_on`.")
+    print("// clang-format off")
     print("enum class SentenceBreak : std::uint8_t {")
     print("    other, " + ", ".join(names.values()) + ",")
     print("    alternating  // in the table only: an upper, a lower, an upper, ...")
     print("};\n")
     print("struct SentenceBreakRange {\n    char32_t first, last;\n    SentenceBreak kind;\n};\n")
-    print("// clang-format off")
     print("inline constexpr SentenceBreakRange sentence_break_ranges[] = {")
     for i in range(0, len(ranges), 4):
         print("    " + " ".join("{0x%x, 0x%x, SentenceBreak::%s}," % tuple(r) for r in ranges[i:i + 4]))

@@ -8,6 +8,7 @@
 namespace flashback::inline FLASHBACK_ISA::detail {
 
 /// Unicode's property Sentence_Break. Its ATerm is `full_stop`, its STerm `terminator`, and its SContinue `goes_on`.
+// clang-format off
 enum class SentenceBreak : std::uint8_t {
     other, cr, lf, separator, extend, format, space, lower, upper, other_letter, number, full_stop, terminator, close, goes_on,
     alternating  // in the table only: an upper, a lower, an upper, ...
@@ -18,7 +19,6 @@ struct SentenceBreakRange {
     SentenceBreak kind;
 };
 
-// clang-format off
 inline constexpr SentenceBreakRange sentence_break_ranges[] = {
     {0x9, 0x9, SentenceBreak::space}, {0xa, 0xa, SentenceBreak::lf}, {0xb, 0xc, SentenceBreak::space}, {0xd, 0xd, SentenceBreak::cr},
     {0x20, 0x20, SentenceBreak::space}, {0x21, 0x21, SentenceBreak::terminator}, {0x22, 0x22, SentenceBreak::close}, {0x27, 0x29, SentenceBreak::close},
