@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/testing/detail/model_bench.hpp"
+#include "flashback/testing/detail/model_failure_checks.hpp"
 
 namespace flashback::inline FLASHBACK_ISA::testing::detail {
 
@@ -190,7 +191,6 @@ void check_blocks(Bench& bench, RunningCheck& check, std::size_t length) {
 /// plain_size(), size() and tokens() with blocks beside, and blocks that are refused.
 template <class Bench>
 void check_block_counts(Bench& bench, RunningCheck& check, std::size_t length) {
-    using Model = typename Bench::Model;
     BlockBench<Bench> with{bench, length};
     const std::size_t plain = with.plain().size();
     decltype(auto) model = bench.fresh();
@@ -214,16 +214,29 @@ void check_block_counts(Bench& bench, RunningCheck& check, std::size_t length) {
     if (!right(plain + 2, plain, "a cut to 2 tokens that see a block")) return;
     model.truncate(plain);
     static_cast<void>(model.evaluate(TokenSpan{with.other()}));
-    if (!right(plain + with.other().size(), plain + with.other().size(),
-               "a cut to where the block was first seen, and tokens that see none"))
-        return;
-    if constexpr (failures_return) {
-        TokenBuffer bad = with.first();
-        bad.back() = -1;
-        const Thrown thrown = thrown_by([&] { static_cast<void>(with.block(static_cast<Model&>(model), bad)); });
-        if (check.expect(thrown.threw, "block took the token -1, expected a refusal"))
-            right(plain + with.other().size(), plain + with.other().size(), "a block with a bad token was refused");
-    }
+    right(plain + with.other().size(), plain + with.other().size(),
+          "a cut to where the block was first seen, and tokens that see none");
+}
+
+/// A block that is refused changes nothing.
+template <class Bench>
+void check_block_fails(Bench& bench, RunningCheck& check, std::size_t length) {
+    BlockBench<Bench> with{bench, length};
+    bench.begin();
+    with.same(check, "after a block with a bad token was refused", Scene{{{}, joined(with.plain(), with.tail())}},
+              [&](typename Bench::Model& model) {
+                  const std::size_t before = bench.size_of(model);
+                  for (const TokenId bad : bad_tokens) {
+                      TokenBuffer tokens = with.first();
+                      tokens.back() = bad;
+                      const Thrown thrown = thrown_by([&] { static_cast<void>(with.block(model, tokens)); });
+                      check.expect(thrown.threw, "block took the token ", bad, ", expected a refusal");
+                      check.expect(bench.size_of(model) == before, "after a block with the token ", bad,
+                                   " was refused size() is ", bench.size_of(model), ", but it was ", before);
+                  }
+                  return model.evaluate(TokenSpan{with.tail()});
+              });
+    bench.tell(check);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::testing::detail

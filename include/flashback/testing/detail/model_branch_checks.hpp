@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/testing/detail/model_bench.hpp"
+#include "flashback/testing/detail/model_failure_checks.hpp"
 
 #include <array>
 
@@ -32,7 +33,8 @@ void check_fork(Bench& bench, RunningCheck& check, std::size_t length) {
                               bench.size_of(model), ", expected 0: they share what is held"))
                 return;
         }
-        trunk.evaluate(text, words("after ", length, " tokens"));
+        trunk.evaluate(text, words("after a fork of it evaluated 3 tokens, and ", length, " tokens"),
+                       {{"as if what a fork evaluated were held here, too", TokenBuffer{b.begin(), b.begin() + 3}}});
         {
             Branch branch = std::as_const(model).fork();
             Driven<Branch> fork{branch, seen, "in a fork, "};
@@ -122,20 +124,7 @@ void drive_each(Bench& bench, RunningCheck& check, std::span<Model* const> model
     if (!pass(unlike, std::span{forward}.first(n), "with texts of several lengths")) return;
     if (!pass(ones, std::span{forward}.first(n), "with a token each")) return;
     if (!pass(more, std::span{backward}.first(n), "in another order")) return;
-    if (!pass(more, std::span{forward}.last(1).first(n > 2 ? 1 : 0), "of one model")) return;
-    if constexpr (failures_return) {
-        const TokenBuffer good = bench.text(45, 3), bad{good[0], -1};
-        std::vector<TokenSpan> tokens(n, TokenSpan{good});
-        tokens.back() = bad;
-        const Thrown thrown =
-            thrown_by([&] { static_cast<void>(Model::evaluate_each(models, std::span<const TokenSpan>{tokens})); });
-        if (!check.expect(thrown.threw, "evaluate_each took the token -1, expected a refusal")) return;
-        for (std::size_t i = 0; i < n; ++i)
-            if (!check.expect(bench.size_of(*models[i]) == held[i].size(), "after evaluate_each threw, size() of model ", i,
-                              " is ", bench.size_of(*models[i]), ", but it was ", held[i].size(),
-                              ": it must be all or nothing"))
-                return;
-    }
+    if (!pass(more, std::span{forward}.subspan(n - 1, 1), "of one model")) return;
     for (std::size_t i = 0; i < n; ++i) {
         const std::span<const float> logits = models[i]->evaluate(TokenSpan{a}.last(1));
         held[i].push_back(a.back());
@@ -144,34 +133,69 @@ void drive_each(Bench& bench, RunningCheck& check, std::span<Model* const> model
     }
 }
 
+/// Calls `use(models)` with several models that hold a text: forks, or new ones, or the only one.
+template <class Bench, class Use>
+void with_models(Bench& bench, const TokenBuffer& text, const Use& use) {
+    using Model = typename Bench::Model;
+    constexpr bool forks = requires(const Model& model) {
+        { model.fork() } -> std::same_as<Model>;
+    };
+    decltype(auto) model = bench.fresh();
+    static_cast<void>(model.evaluate(TokenSpan{text}));
+    if constexpr (forks) {
+        Model one = std::as_const(model).fork(), two = std::as_const(model).fork();
+        const std::array<Model*, 3> models{&model, &one, &two};
+        use(std::span<Model* const>{models});
+    } else if constexpr (Bench::several) {
+        decltype(auto) one = bench.fresh();
+        decltype(auto) two = bench.fresh();
+        static_cast<void>(one.evaluate(TokenSpan{text}));
+        static_cast<void>(two.evaluate(TokenSpan{text}));
+        const std::array<Model*, 3> models{&model, &one, &two};
+        use(std::span<Model* const>{models});
+    } else {
+        const std::array<Model*, 1> models{&model};
+        use(std::span<Model* const>{models});
+    }
+}
+
 template <class Bench>
 void check_evaluate_each(Bench& bench, RunningCheck& check, std::size_t length) {
     using Model = typename Bench::Model;
     Observations seen;
     const auto text = bench.text(43, length);
-    constexpr bool forks = requires(const Model& model) {
-        { model.fork() } -> std::same_as<Model>;
-    };
-    {
-        decltype(auto) model = bench.fresh();
-        static_cast<void>(model.evaluate(TokenSpan{text}));
-        if constexpr (forks) {
-            Model one = std::as_const(model).fork(), two = std::as_const(model).fork();
-            const std::array<Model*, 3> models{&model, &one, &two};
-            drive_each<Model>(bench, check, models, text, seen);
-        } else if constexpr (Bench::several) {
-            decltype(auto) one = bench.fresh();
-            decltype(auto) two = bench.fresh();
-            static_cast<void>(one.evaluate(TokenSpan{text}));
-            static_cast<void>(two.evaluate(TokenSpan{text}));
-            const std::array<Model*, 3> models{&model, &one, &two};
-            drive_each<Model>(bench, check, models, text, seen);
-        } else {
-            const std::array<Model*, 1> models{&model};
-            drive_each<Model>(bench, check, models, text, seen);
-        }
-    }
+    with_models(bench, text, [&](std::span<Model* const> models) { drive_each<Model>(bench, check, models, text, seen); });
     bench.settle(check, seen);
+}
+
+/// A pass of which one text cannot be evaluated changes no model.
+template <class Bench>
+void check_evaluate_each_fails(Bench& bench, RunningCheck& check, std::size_t length) {
+    using Model = typename Bench::Model;
+    Observations seen;
+    const auto text = bench.text(46, length), more = bench.text(45, 3);
+    with_models(bench, text, [&](std::span<Model* const> models) {
+        for (const TokenId bad : bad_tokens) {
+            const TokenBuffer wrong{more[0], bad};
+            std::vector<TokenSpan> tokens(models.size(), TokenSpan{more});
+            tokens.back() = wrong;
+            const Thrown thrown =
+                thrown_by([&] { static_cast<void>(Model::evaluate_each(models, std::span<const TokenSpan>{tokens})); });
+            if (!check.expect(thrown.threw, "evaluate_each took the token ", bad, ", expected a refusal")) return;
+            for (std::size_t i = 0; i < models.size(); ++i)
+                if (!check.expect(bench.size_of(*models[i]) == length, "after evaluate_each threw, size() of model ", i, " is ",
+                                  bench.size_of(*models[i]), ", but it was ", length, ": it must be all or nothing"))
+                    return;
+        }
+        for (std::size_t i = 0; i < models.size(); ++i) {
+            const std::span<const float> logits = models[i]->evaluate(TokenSpan{more});
+            seen.push_back({words("in model ", i, ", alone, after a pass that was refused"),
+                            joined(text, more),
+                            {logits.begin(), logits.end()},
+                            {}});
+        }
+    });
+    if (!check.failed()) bench.settle(check, seen);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::testing::detail

@@ -22,12 +22,21 @@ void provoke(Bench& bench, RunningCheck& check, std::span<const std::pair<std::s
         std::size_t next = 6;
         for (const auto& [what, text] : texts) {
             const std::size_t before = bench.size_of(model);
+            TokenBuffer tokens_before;
+            if constexpr (RemembersTokens<Model>) append(tokens_before, std::as_const(model).tokens());
             const Thrown thrown = thrown_by([&] { static_cast<void>(model.evaluate(TokenSpan{text})); });
             if (!refused(what, text, thrown)) return;
             if (thrown.threw && !check.expect(bench.size_of(model) == before, "after evaluate of ", text.size(),
                                               " tokens with ", what, " threw, size() is ", bench.size_of(model),
                                               ", but it was ", before, ": evaluate must be all or nothing"))
                 return;
+            if constexpr (RemembersTokens<Model>) {
+                const TokenSpan told = std::as_const(model).tokens();
+                if (!check.expect(std::ranges::equal(told, tokens_before), "after evaluate of ", text.size(), " tokens with ",
+                                  what, " threw, tokens() is ", in_words(told), " of ", told.size(),
+                                  ", expected what it was: ", tokens_before.size(), " tokens"))
+                    return;
+            }
             if (!thrown.threw) return;  // what a model holds that takes such tokens, nobody knows
             std::vector<Mistake> mistakes;
             for (std::size_t kept = 1; kept < text.size() && kept < length; ++kept)

@@ -150,14 +150,8 @@ void check_tokens(Bench& bench, RunningCheck& check, std::size_t length) {
         held.resize(to);
         return right(words("truncate(", to, ")"));
     };
-    if (!(evaluate(tokens) && truncate(length / 2) && evaluate(TokenSpan{tokens}.first(3)) && truncate(1) &&
-          evaluate(TokenSpan{tokens}.first(2)) && truncate(0) && evaluate(TokenSpan{tokens}.first(4))))
-        return;
-    if constexpr (failures_return) {
-        TokenBuffer bad = tokens;
-        bad.back() = -1;
-        if (thrown_by([&] { static_cast<void>(model.evaluate(TokenSpan{bad})); }).threw) right("a bad token was refused");
-    }
+    static_cast<void>(evaluate(tokens) && truncate(length / 2) && evaluate(TokenSpan{tokens}.first(3)) && truncate(1) &&
+                      evaluate(TokenSpan{tokens}.first(2)) && truncate(0) && evaluate(TokenSpan{tokens}.first(4)));
 }
 
 /// What a model evaluates is counted, and nothing takes it back.

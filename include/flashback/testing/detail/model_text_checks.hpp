@@ -182,10 +182,9 @@ void check_truncate(Bench& bench, RunningCheck& check, std::size_t length) {
                             std::move(mistakes));
         };
         driven.evaluate(tokens, words("after ", length, " tokens"));
-        evaluate_after(length, 0, 1);  // nothing is cut
-        evaluate_after(length, 0, 1);  // the last one is
-        evaluate_after(length - 1, 0, 1);
-        evaluate_after(length / 2, 0, 1);
+        evaluate_after(length - 5, 0, 1);
+        evaluate_after(length - 4, 0, 1);  // nothing is cut
+        evaluate_after(length - 4, 0, 1);  // the newest one is
         evaluate_after(length / 2, 1, 1);
         evaluate_after(length / 2, 0, length / 2);
         evaluate_after(length / 3, 3, 5);

@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/testing/suite_report.hpp"
 
+#include <algorithm>
 #include <concepts>
 #include <exception>
 #include <initializer_list>
@@ -11,6 +12,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::testing::detail {
 
@@ -125,14 +127,16 @@ public:
         SuiteCheck check{std::string{name}, CheckOutcome::passed, {}};
         RunningCheck running{check};
         for (const std::string_view other : upon) {
-            if (const SuiteCheck* found = report_.find(other); found && found->outcome == CheckOutcome::failed) {
-                running.not_asked("it builds upon \"", other, "\", which failed");
-                report_.checks.push_back(std::move(check));
-                return;
-            }
+            if (std::ranges::find(broken_, other) == broken_.end()) continue;
+            running.not_asked("it builds upon \"", other, "\", which ",
+                              report_.find(other)->outcome == CheckOutcome::failed ? "failed" : "was not asked");
+            broken_.emplace_back(name);
+            report_.checks.push_back(std::move(check));
+            return;
         }
         const Thrown thrown = thrown_by([&] { work(running); });
         if (thrown.threw) running.fail("nothing should be thrown here, but there was ", thrown.words());
+        if (running.failed()) broken_.emplace_back(name);
         report_.checks.push_back(std::move(check));
     }
 
@@ -143,6 +147,7 @@ public:
 
 private:
     SuiteReport report_;
+    std::vector<std::string> broken_;  // checks that failed, or build upon such
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA::testing::detail
