@@ -111,6 +111,9 @@ private:
 /// A Retriever whose passages have a fixed length and differ from one retrieval to the next.
 class NullRetriever {
 public:
+    /// Answers depend on how often it was asked.
+    static constexpr bool remembers_queries = true;
+
     /// Throws    Error{contract} if the vocabulary is empty
     NullRetriever(std::size_t passage_tokens, std::size_t vocab) : vocab_(vocab), tokens_(passage_tokens) {
         FLASHBACK_ASSERT(vocab > 0, "a retriever needs a vocabulary of at least 1 token, found 0");
