@@ -24,47 +24,50 @@ using namespace flashback;
 /// What is wrong with an adapter.
 enum class Fault {
     none,
-    starts_with_a_token,  ///< a model that was just made holds something
-    few_logits,           ///< one logit is missing
-    nan_logits,           ///< a logit is NaN after some texts
-    size_is_one_more,     ///< size() counts what comes next
-    puts_bos_in_front,    ///< the first evaluation puts BOS in front, and counts it
-    hides_bos_in_front,   ///< it does so if BOS is missing, and does not count it
-    first_row,            ///< the logits are those after the first token of a call
-    one_batch,            ///< only as many tokens as fit into one batch are evaluated
-    rounds_by_batch,      ///< the sums depend on how many tokens are evaluated at once
-    differs_each_time,    ///< the same text gives something else later
-    shared_logits,        ///< all models give their logits in one buffer
-    asking_moves,         ///< size() changes what is held
-    forgets_truncation,   ///< truncate changes the count only
-    keeps_one_more,       ///< truncate keeps a position too many
-    keeps_position,       ///< after truncate the next position is what it was
-    grows_by_truncation,  ///< truncate beyond what is held counts positions that there are not
-    takes_bad_tokens,     ///< a token that no vocabulary has is skipped
-    keeps_half,           ///< what was evaluated before a bad token stays, unseen
-    counts_half,          ///< what was evaluated before a bad token stays, and is counted
-    other_exception,      ///< a bad token is refused by an exception of another type
-    wrong_kind,           ///< a text that is too long is refused as a broken contract
-    ignores_window,       ///< the window may be overfilled
-    head_grows,           ///< head() gives one token more each time
-    all_end,              ///< every token ends a text
-    tokens_keeps,         ///< tokens() has what was cut
-    work_is_taken_back,   ///< truncate takes back work()
-    rows_shifted,         ///< evaluate_all gives the rows of the tokens before
-    stop_leaves_tokens,   ///< a stopped evaluation leaves tokens that are not counted
-    stop_says_nothing,    ///< a stopped evaluation gives no logits, but did everything
-    fork_shares,          ///< a fork writes into what its model holds
-    fork_is_empty,        ///< a fork counts what the model holds, and holds nothing
-    rows_mixed,           ///< evaluate_each gives the rows in another order
-    pass_keeps_half,      ///< a shared pass that fails leaves what the first models evaluated
-    block_stays,          ///< see({}) does not take blocks away
-    block_survives_cut,   ///< a cut does not take blocks away
-    block_reaches_back,   ///< what is held sees a block that is seen later
-    plain_size_is_size,   ///< plain_size() knows nothing of blocks
-    attention_is_scores,  ///< attention gives what stands before the softmax
-    evict_counts_wrong,   ///< evict leaves size() one too large
-    fingerprint_stays,    ///< another adapter does not show in fingerprint()
-    fingerprint_by_text,  ///< fingerprint() depends on the tokens held
+    starts_with_a_token,      ///< a model that was just made holds something
+    few_logits,               ///< one logit is missing
+    nan_logits,               ///< a logit is NaN after some texts
+    size_is_one_more,         ///< size() counts what comes next
+    puts_bos_in_front,        ///< the first evaluation puts BOS in front, and counts it
+    hides_bos_in_front,       ///< it does so if BOS is missing, and does not count it
+    first_row,                ///< the logits are those after the first token of a call
+    one_batch,                ///< only as many tokens as fit into one batch are evaluated
+    rounds_by_batch,          ///< the sums depend on how many tokens are evaluated at once
+    differs_each_time,        ///< the same text gives something else later
+    shared_logits,            ///< all models give their logits in one buffer
+    asking_moves,             ///< size() changes what is held
+    forgets_truncation,       ///< truncate changes the count only
+    keeps_one_more,           ///< truncate keeps a position too many
+    keeps_position,           ///< after truncate the next position is what it was
+    grows_by_truncation,      ///< truncate beyond what is held counts positions that there are not
+    takes_bad_tokens,         ///< a token that no vocabulary has is skipped
+    keeps_half,               ///< what was evaluated before a bad token stays, unseen
+    counts_half,              ///< what was evaluated before a bad token stays, and is counted
+    other_exception,          ///< a bad token is refused by an exception of another type
+    wrong_kind,               ///< a text that is too long is refused as a broken contract
+    ignores_window,           ///< the window may be overfilled
+    head_grows,               ///< head() gives one token more each time
+    all_end,                  ///< every token ends a text
+    tokens_keeps,             ///< tokens() has what was cut
+    work_is_taken_back,       ///< truncate takes back work()
+    rows_shifted,             ///< evaluate_all gives the rows of the tokens before
+    stop_leaves_tokens,       ///< a stopped evaluation leaves tokens that are not counted
+    stop_says_nothing,        ///< a stopped evaluation gives no logits, but did everything
+    fork_shares,              ///< a fork writes into what its model holds
+    fork_is_empty,            ///< a fork counts what the model holds, and holds nothing
+    rows_mixed,               ///< evaluate_each gives the rows in another order
+    pass_keeps_half,          ///< a shared pass that fails leaves what the first models evaluated
+    block_stays,              ///< see({}) does not take blocks away
+    block_survives_cut,       ///< a cut does not take blocks away
+    block_reaches_back,       ///< what is held sees a block that is seen later
+    plain_size_is_size,       ///< plain_size() knows nothing of blocks
+    attention_is_scores,      ///< attention gives what stands before the softmax
+    failure_unnoticed,        ///< a failure of the runtime is not noticed
+    failure_keeps,            ///< what the runtime evaluated before it failed stays
+    failure_of_another_kind,  ///< a failure of the runtime is said to be a broken contract
+    evict_counts_wrong,       ///< evict leaves size() one too large
+    fingerprint_stays,        ///< another adapter does not show in fingerprint()
+    fingerprint_by_text,      ///< fingerprint() depends on the tokens held
 };
 
 class FaultyModel {
@@ -188,6 +191,7 @@ public:
     static std::size_t layers() { return 2; }
 
     void set_adapter(std::uint64_t number) { adapter_ = number; }
+    void fail_next() { fails_ = true; }
 
 private:
     /// What the runtime has at a position.
@@ -240,7 +244,15 @@ private:
 
     void feed(TokenId token) { cache_->push_back({token, position_++, seen()}); }
 
+    void fail(TokenSpan tokens) {
+        fails_ = false;
+        if (is(Fault::failure_keeps)) feed(tokens.front()), feed(tokens[1]);
+        if (is(Fault::failure_unnoticed)) return;
+        FLASHBACK_THROW(is(Fault::failure_of_another_kind) ? ErrorCode::contract : ErrorCode::engine, "the runtime failed");
+    }
+
     std::span<const float> run(TokenSpan tokens) {
+        if (fails_) fail(tokens);
         if (told_.empty() && is(Fault::puts_bos_in_front)) told_.push_back(1), feed(1);
         if (told_.empty() && is(Fault::hides_bos_in_front) && tokens.front() != 1) hidden_ = 1, feed(1);
         std::size_t fed = 0;
@@ -296,6 +308,7 @@ private:
     std::size_t plain_ = all_plain;
     std::uint64_t adapter_ = 0;
     std::size_t work_ = 0;
+    bool fails_ = false;
     mutable TokenBuffer head_{1};
     std::vector<float> logits_ = std::vector<float>(vocab);
     std::vector<float> all_;

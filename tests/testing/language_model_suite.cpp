@@ -23,12 +23,13 @@ using test_testing::FaultyModel;
 
 namespace {
 
-struct Retune {
+struct Provocations {
     static void retune(FaultyModel& model) { model.set_adapter(4); }
+    static void fail_next(FaultyModel& model) { model.fail_next(); }
 };
 
 SuiteReport report_of(Fault fault, const LanguageModelSuite& suite = {}) {
-    return check_language_model([fault] { return FaultyModel{fault}; }, suite, Retune{});
+    return check_language_model([fault] { return FaultyModel{fault}; }, suite, Provocations{});
 }
 
 /// The names of the checks that failed, in their order.
@@ -68,6 +69,9 @@ const Case cases[] = {
     {Fault::counts_half, "all or nothing", "size() is 32, but it was 8"},
     {Fault::other_exception, "kinds of errors", "another exception (decode failed), expected Error{contract}"},
     {Fault::wrong_kind, "kinds of errors", "in a window of 160 was refused by Error{contract}"},
+    {Fault::failure_unnoticed, "engine fails", "evaluate after fail_next(model) threw nothing"},
+    {Fault::failure_keeps, "engine fails", "as if 2 tokens of the evaluation that failed had been kept"},
+    {Fault::failure_of_another_kind, "engine fails", "threw Error{contract} (the runtime failed), expected Error{engine}"},
     {Fault::ignores_window, "window", "evaluate took a text that is 1 token longer than what is left of the window of 160"},
     {Fault::head_grows, "head", ""},
     {Fault::all_end, "ends", "is_end() says of all 16 tokens"},
@@ -98,7 +102,7 @@ TEST_CASE("An adapter without a fault passes every check, also if there is only 
     CHECK_MESSAGE(report.count(CheckOutcome::not_asked) == 0, report.text());
 
     FaultyModel only{Fault::none};
-    const SuiteReport by_reference = check_language_model([&]() -> FaultyModel& { return only; }, {}, Retune{});
+    const SuiteReport by_reference = check_language_model([&]() -> FaultyModel& { return only; }, {}, Provocations{});
     CHECK_MESSAGE(by_reference.passed(), by_reference.text());
     CHECK_MESSAGE(by_reference.count(CheckOutcome::not_asked) == 0, by_reference.text());
 }
@@ -110,6 +114,54 @@ TEST_CASE("Each fault is found by the check that is about it, and says what is w
         const auto* check = report.find(one.failed);
         if (check != nullptr) CHECK_MESSAGE(check->sentence.find(one.part) != std::string::npos, check->sentence);
     }
+}
+
+TEST_CASE("A model that has nothing but what it must, and one that holds blocks, pass") {
+    using flashback::testing::NullBlockModel;
+    using flashback::testing::NullModel;
+    const SuiteReport least = check_language_model([] { return NullModel{50}; });
+    CHECK_MESSAGE(least.passed(), least.text());
+    CHECK(least.find("tells texts apart")->outcome == CheckOutcome::not_asked);
+    const SuiteReport blocks = check_language_model([] { return NullBlockModel{50}; });
+    CHECK_MESSAGE(blocks.passed(), blocks.text());
+    CHECK(blocks.find("blocks")->outcome == CheckOutcome::passed);
+}
+
+TEST_CASE("An engine that rounds by the size of a batch passes within a tolerance, which must not hide faults") {
+    const SuiteReport exact = report_of(Fault::rounds_by_batch);
+    CHECK(exact.find("any division")->sentence.find("the suite needs a tolerance") != std::string::npos);
+    const SuiteReport near = report_of(Fault::rounds_by_batch, {.tolerance = 0.01});
+    CHECK_MESSAGE(near.passed(), near.text());
+    CHECK(near.find("any division")->sentence.find("; the worst differs by 0.00") != std::string::npos);
+    CHECK(failed_in(report_of(Fault::keeps_one_more, {.tolerance = 0.01})) == "truncate");
+    const SuiteReport blind = report_of(Fault::none, {.tolerance = 100});
+    CHECK(failed_in(blind) == "tells texts apart");
+    CHECK(blind.find("tells texts apart")->sentence.find("the tolerance is 100: it would hide every fault") !=
+          std::string::npos);
+}
+
+TEST_CASE("A small window makes the texts shorter, and a smaller one is refused") {
+    const auto with_window = [](std::size_t window) {
+        return check_language_model([=] { return FaultyModel{Fault::none, window}; });
+    };
+    for (const std::size_t window : {std::size_t{36}, std::size_t{40}, std::size_t{100}}) CHECK_MESSAGE(with_window(window).passed(), with_window(window).text());
+    const SuiteReport tiny = with_window(35);
+    CHECK(failed_in(tiny) == "starts empty");
+    CHECK(tiny.find("starts empty")->sentence == "window() is 35, and the suite needs 36 positions or more");
+    CHECK(tiny.count(CheckOutcome::passed) == 0);
+}
+
+TEST_CASE("A report has a line for each check") {
+    std::ostringstream out;
+    out << SuiteReport{"model",
+                       {{"one", CheckOutcome::passed, ""},
+                        {"another", CheckOutcome::failed, "it is not"},
+                        {"third", CheckOutcome::not_asked, "it has none"}}};
+    CHECK(out.str() ==
+          "passed     one\n"
+          "FAILED     another  it is not\n"
+          "not asked  third    it has none\n"
+          "model: 1 check passed, 1 failed, 1 was not asked\n");
 }
 
 }  // namespace test_testing_language_model_suite

@@ -7,6 +7,7 @@
 #include "flashback/testing/detail/model_branch_checks.hpp"
 #include "flashback/testing/detail/model_failure_checks.hpp"
 #include "flashback/testing/detail/model_member_checks.hpp"
+#include "flashback/testing/detail/model_stop_checks.hpp"
 #include "flashback/testing/detail/model_text_checks.hpp"
 #include "flashback/testing/suite_report.hpp"
 
@@ -41,11 +42,12 @@ struct NoProvocations {};
 ///
 /// `provocations` is any object; these members are optional:
 ///
-/// | expression         | meaning                                                                                     |
-/// |--------------------|---------------------------------------------------------------------------------------------|
-/// | `p.retune(model)`  | changes what keys and values depend on: sets an adapter, say. Then fingerprint() must change |
+/// | expression           | meaning                                                                                      |
+/// |----------------------|----------------------------------------------------------------------------------------------|
+/// | `p.retune(model)`    | changes what keys and values depend on: sets an adapter, say. Then fingerprint() must change  |
+/// | `p.fail_next(model)` | lets the engine fail in the next evaluation, after some of it was done if it can             |
 ///
-/// Requires  a window of at least 24 tokens
+/// Requires  a window of at least 36 tokens
 /// Cost      evaluates about 150 · `suite.length` tokens
 template <class MakeModel, class Provocations = NoProvocations>
     requires std::invocable<MakeModel&> SuiteReport check_language_model(MakeModel&& make_model,
@@ -64,7 +66,7 @@ template <class MakeModel, class Provocations = NoProvocations>
                 decltype(auto) model = bench.fresh();
                 bench.look_at(model);
                 const std::size_t window = window_of(std::as_const(model));
-                if (!check.expect(window >= 24, "window() is ", window, ", and the suite needs 24 positions or more")) return;
+                if (!check.expect(window >= 36, "window() is ", window, ", and the suite needs 36 positions or more")) return;
                 length = std::min(length, window / 3);
             }
             check_start(bench, check);
@@ -97,6 +99,12 @@ template <class MakeModel, class Provocations = NoProvocations>
         run_failures("kinds of errors", {"bad tokens"}, FLASHBACK_DETAIL_CHECK(check_kinds));
         run_failures("odd calls", {"counts", "asking changes nothing"}, FLASHBACK_DETAIL_CHECK(check_odd_calls));
 
+        if constexpr (detail::failures_return && requires(Model & model) { provocations.fail_next(model); }) {
+            runner.run("engine fails", {"counts", "asking changes nothing"},
+                       [&](RunningCheck& check) { detail::check_engine_failure(bench, check, length, provocations); });
+        } else {
+            runner.skip("engine fails", "there is no fail_next(model) among the provocations");
+        }
         if constexpr (members::NamesWindow<Model>) {
             run("window", {"counts", "asking changes nothing"}, FLASHBACK_DETAIL_CHECK(check_window));
         } else {
@@ -108,7 +116,7 @@ template <class MakeModel, class Provocations = NoProvocations>
             runner.skip("head", "there is no head(): no BOS");
         }
         if constexpr (members::NamesIsEnd<Model>) {
-            runner.run("ends", {}, [&](RunningCheck& check) { detail::check_ends(bench, check); });
+            runner.run("ends", {"starts empty"}, [&](RunningCheck& check) { detail::check_ends(bench, check); });
         } else {
             runner.skip("ends", "there is no is_end(): no token ends a text");
         }
@@ -163,7 +171,7 @@ template <class MakeModel, class Provocations = NoProvocations>
         }
 #undef FLASHBACK_DETAIL_CHECK
         if constexpr (FingerprintedModel<Model>) {
-            runner.run("fingerprint", {},
+            runner.run("fingerprint", {"starts empty"},
                        [&](RunningCheck& check) { detail::check_fingerprint(bench, check, length, provocations); });
         } else {
             runner.skip("fingerprint", "there is no fingerprint(): always the same");

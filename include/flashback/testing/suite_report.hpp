@@ -56,9 +56,11 @@ struct SuiteReport {
             }
             all += '\n';
         }
-        all += subject + ": " + std::to_string(count(CheckOutcome::passed)) + " checks passed, " +
-               std::to_string(count(CheckOutcome::failed)) + " failed, " + std::to_string(count(CheckOutcome::not_asked)) +
-               " were not asked\n";
+        const std::size_t unasked = count(CheckOutcome::not_asked);
+        all += subject + ": " + std::to_string(count(CheckOutcome::passed)) +
+               (count(CheckOutcome::passed) == 1 ? " check passed, " : " checks passed, ") +
+               std::to_string(count(CheckOutcome::failed)) + " failed, " + std::to_string(unasked) +
+               (unasked == 1 ? " was not asked\n" : " were not asked\n");
         return all;
     }
 

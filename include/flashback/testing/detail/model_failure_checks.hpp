@@ -132,6 +132,42 @@ void check_window(Bench& bench, RunningCheck& check, std::size_t length) {
     bench.settle(check, seen);
 }
 
+/// An engine that fails after a part was evaluated, if the embedder can let it.
+template <class Bench, class Provocations>
+void check_engine_failure(Bench& bench, RunningCheck& check, std::size_t length, Provocations& provocations) {
+    using Model = typename Bench::Model;
+    const auto tokens = bench.text(17, length), text = bench.text(18, length);
+    Observations seen;
+    {
+        decltype(auto) model = bench.fresh();
+        Driven<Model> driven{model, seen};
+        driven.evaluate(TokenSpan{tokens}.first(6), "after 6 tokens");
+        provocations.fail_next(static_cast<Model&>(model));
+        const Thrown thrown = thrown_by([&] { static_cast<void>(model.evaluate(TokenSpan{text})); });
+        if (!check.expect(thrown.threw, "evaluate after fail_next(model) threw nothing: is the failure of the engine noticed?"))
+            return;
+        if (!check.expect(thrown.is_error && thrown.code == ErrorCode::engine && !thrown.sentence.empty(),
+                          "evaluate after fail_next(model) threw ", thrown.words(), ", expected Error{engine} with a sentence"))
+            return;
+        if (!check.expect(bench.size_of(model) == 6, "after the engine failed, size() is ", bench.size_of(model),
+                          ", but it was 6: evaluate must be all or nothing"))
+            return;
+        if constexpr (RemembersTokens<Model>) {
+            const TokenSpan told = std::as_const(model).tokens();
+            if (!check.expect(std::ranges::equal(told, driven.held()), "after the engine failed, tokens() has ", told.size(),
+                              ", expected the 6 that it had"))
+                return;
+        }
+        std::vector<Mistake> mistakes;
+        for (std::size_t kept = 1; kept <= text.size(); ++kept)
+            mistakes.push_back({words("as if ", kept, " tokens of the evaluation that failed had been kept"),
+                                joined(driven.held(), TokenSpan{text}.first(kept))});
+        driven.evaluate(TokenSpan{tokens}.subspan(6, 2), "after the engine failed and 2 more tokens were evaluated",
+                        std::move(mistakes));
+    }
+    bench.settle(check, seen);
+}
+
 /// Calls that ask for nothing, or for what is not there, may be refused, but they change nothing.
 template <class Bench>
 void check_odd_calls(Bench& bench, RunningCheck& check, std::size_t) {

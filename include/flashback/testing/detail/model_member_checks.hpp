@@ -199,57 +199,6 @@ void check_evaluate_all(Bench& bench, RunningCheck& check, std::size_t length) {
     bench.settle(check, seen);
 }
 
-/// An evaluation that is stopped, before it begins and at any time.
-template <class Bench>
-void check_stopping(Bench& bench, RunningCheck& check, std::size_t length) {
-    using Model = typename Bench::Model;
-    Observations seen;
-    std::size_t stopped = 0, halfway = 0;
-    const auto tokens = bench.text(29, length);
-    for (const bool asked : {false, true}) {
-        decltype(auto) model = bench.fresh();
-        Driven<Model> driven{model, seen};
-        driven.evaluate(TokenSpan{tokens}.first(2), "after 2 tokens");
-        std::stop_source source;
-        if (asked) source.request_stop();
-        const TokenSpan rest = TokenSpan{tokens}.subspan(2, length - 3);
-        const std::size_t before = bench.size_of(model);
-        const std::span<const float> logits = model.evaluate(rest, source.get_token());
-        const std::size_t came = bench.size_of(model) - before;
-        const std::string_view how = asked ? "with a stop that was requested before" : "with a stop token that nobody used";
-        if (!check.expect(bench.size_of(model) >= before && came <= rest.size(), "evaluate of ", rest.size(), " tokens ", how,
-                          " took size() from ", before, " to ", bench.size_of(model)))
-            return;
-        if (logits.empty()) {
-            ++stopped;
-            halfway += came > 0 ? 1u : 0u;
-            if (!check.expect(asked, "evaluate ", how, " gave no logits, as if it had been stopped")) return;
-            if (!check.expect(came < rest.size(), "evaluate ", how, " gave no logits, but size() says that all ", came,
-                              " tokens were appended"))
-                return;
-        } else {
-            if (!check.expect(came == rest.size(), "evaluate ", how, " gave logits, but size() says that ", came, " of ",
-                              rest.size(), " tokens were appended"))
-                return;
-            driven.note(rest, logits, words("after evaluate of ", rest.size(), " tokens ", how));
-        }
-        if constexpr (RemembersTokens<Model>) {
-            if (!check.expect(std::ranges::equal(std::as_const(model).tokens(), TokenSpan{tokens}.first(2 + came)),
-                              "after evaluate ", how, " tokens() is ", in_words(std::as_const(model).tokens()), " of ",
-                              std::as_const(model).tokens().size(), ", expected the first ", 2 + came, " of the text"))
-                return;
-        }
-        driven.holds({tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(2 + came)});
-        driven.evaluate(TokenSpan{tokens}.subspan(2 + came),
-                        words("after evaluate ", how, ", which appended ", came, " of ", rest.size(), " tokens, and the rest"),
-                        {{"as if the whole text had been appended already", TokenBuffer{tokens.begin(), tokens.end() - 1}}});
-    }
-    bench.settle(check, seen);
-    if (!check.failed())
-        check.note(stopped > 0 ? "a stop is obeyed, and the next call goes on from there"
-                               : "a stop that was requested before was not obeyed, which is allowed");
-}
-
 /// The weights of each head are a softmax over what the newest position sees.
 template <class Bench>
 void check_attention(Bench& bench, RunningCheck& check, std::size_t length) {
