@@ -1,4 +1,4 @@
-# Each block of C++ in README.md and examples/README.md stands, but for its indentation, in one of the programs of examples/; and
+# Each block of C++ in README.md and in the pages of examples/ stands, but for its indentation, in one of the programs of examples/; and
 # README.md stays short.
 #
 # cmake -DROOT=... -P readme_blocks.cmake
@@ -47,6 +47,7 @@ endfunction()
 check_blocks(README.md 4)           # a decoder, a policy, a combination, a foreign runtime
 check_blocks(examples/README.md 8)  # one for each kind of policy
 check_blocks(examples/passages_aside.md 1)
+check_blocks(examples/dropping_into_a_runtime.md 7)
 
 set(most_words 1800)
 file(READ "${ROOT}/README.md" text)

@@ -88,7 +88,7 @@ template <class Bench>
 void check_blocks(Bench& bench, RunningCheck& check, std::size_t length) {
     using Model = typename Bench::Model;
     BlockBench<Bench> with{bench, length};
-    const auto& [plain, tail, other] = std::tie(with.plain(), with.tail(), with.other());
+    const TokenBuffer &plain = with.plain(), &tail = with.tail(), &other = with.other();
     const std::vector<TokenBuffer> one{with.first()}, two{with.second()}, both{with.first(), with.second()};
     const TokenSpan rest = TokenSpan{tail}.subspan(1);
     const Scene without{{{}, joined(plain, tail)}}, seeing{{{}, plain}, {one, tail}};

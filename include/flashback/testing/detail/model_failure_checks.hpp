@@ -20,7 +20,9 @@ void provoke(Bench& bench, RunningCheck& check, std::span<const std::pair<std::s
         const auto tokens = bench.text(10, 6 + 2 * texts.size());
         driven.evaluate(TokenSpan{tokens}.first(6), "after 6 tokens");
         std::size_t next = 6;
-        for (const auto& [what, text] : texts) {
+        for (const auto& pair : texts) {
+            const std::string& what = pair.first;
+            const TokenBuffer& text = pair.second;
             const std::size_t before = bench.size_of(model);
             TokenBuffer tokens_before;
             if constexpr (RemembersTokens<Model>) append(tokens_before, std::as_const(model).tokens());
@@ -67,7 +69,9 @@ std::vector<std::pair<std::string, TokenBuffer>> bad_texts(Bench& bench, std::si
 
 template <class Bench>
 void check_bad_token_refused(Bench& bench, RunningCheck& check, std::size_t length) {
-    for (const auto& [what, text] : bad_texts(bench, length)) {
+    for (const auto& pair : bad_texts(bench, length)) {
+        const std::string& what = pair.first;
+        const TokenBuffer& text = pair.second;
         decltype(auto) model = bench.fresh();
         const Thrown thrown = thrown_by([&] { static_cast<void>(model.evaluate(TokenSpan{text})); });
         if (!check.expect(thrown.threw, "evaluate took ", what, " of ", text.size(),
@@ -88,7 +92,9 @@ void check_kinds(Bench& bench, RunningCheck& check, std::size_t length) {
         return check.expect(!thrown.threw || (thrown.is_error && thrown.code == code && !thrown.sentence.empty()), what,
                             " was refused by ", thrown.words(), ", expected Error{", to_string(code), "} with a sentence");
     };
-    for (const auto& [what, text] : bad_texts(bench, length)) {
+    for (const auto& pair : bad_texts(bench, length)) {
+        const std::string& what = pair.first;
+        const TokenBuffer& text = pair.second;
         decltype(auto) model = bench.fresh();
         const Thrown thrown = thrown_by([&] { static_cast<void>(model.evaluate(TokenSpan{text})); });
         if (!of_kind(thrown, ErrorCode::contract, what)) return;
