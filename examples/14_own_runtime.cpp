@@ -94,7 +94,7 @@ public:
             fb::append(tokens_, batch);
             rest = rest.subspan(batch.size());
         }
-        std::copy_n(engine_->logits(), logits_.size(), logits_.begin());  // the runtime's buffer is overwritten too soon
+        std::copy_n(engine_->logits(), logits_.size(), logits_.begin());  // whoever else calls the engine overwrites its buffer
         return logits_;
     }
     void truncate(std::size_t length) {

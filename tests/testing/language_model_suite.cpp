@@ -144,7 +144,8 @@ TEST_CASE("A small window makes the texts shorter, and a smaller one is refused"
     const auto with_window = [](std::size_t window) {
         return check_language_model([=] { return FaultyModel{Fault::none, window}; });
     };
-    for (const std::size_t window : {std::size_t{36}, std::size_t{40}, std::size_t{100}}) CHECK_MESSAGE(with_window(window).passed(), with_window(window).text());
+    for (const std::size_t window : {std::size_t{36}, std::size_t{40}, std::size_t{100}})
+        CHECK_MESSAGE(with_window(window).passed(), with_window(window).text());
     const SuiteReport tiny = with_window(35);
     CHECK(failed_in(tiny) == "starts empty");
     CHECK(tiny.find("starts empty")->sentence == "window() is 35, and the suite needs 36 positions or more");

@@ -99,7 +99,7 @@ public:
             return (*make_)();
         } else {
             Model& model = (*make_)();
-            if (size_of(model) != 0) model.truncate(0);
+            model.truncate(0);
             return static_cast<Model&>(model);
         }
     }

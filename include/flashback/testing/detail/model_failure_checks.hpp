@@ -14,6 +14,7 @@ void provoke(Bench& bench, RunningCheck& check, std::span<const std::pair<std::s
              const Refused& refused) {
     using Model = typename Bench::Model;
     Observations seen;
+    std::string unusable;
     {
         decltype(auto) model = bench.fresh();
         Driven<Model> driven{model, seen};
@@ -44,12 +45,20 @@ void provoke(Bench& bench, RunningCheck& check, std::span<const std::pair<std::s
             for (std::size_t kept = 1; kept < text.size() && kept < length; ++kept)
                 mistakes.push_back({words("as if ", kept, " tokens of what was refused had been kept"),
                                     joined(driven.held(), TokenSpan{text}.first(kept))});
-            driven.evaluate(TokenSpan{tokens}.subspan(next, 2),
-                            words("after ", what, " was refused and 2 more tokens were evaluated"), std::move(mistakes));
+            const Thrown after = thrown_by([&] {
+                driven.evaluate(TokenSpan{tokens}.subspan(next, 2),
+                                words("after ", what, " was refused and 2 more tokens were evaluated"), std::move(mistakes));
+            });
+            if (after.threw) {
+                unusable = words("after ", what, " was refused, evaluate of 2 more tokens threw ", after.words(),
+                                 ", expected that the model goes on from what it held");
+                break;
+            }
             next += 2;
         }
     }
     bench.settle(check, seen);
+    if (!unusable.empty()) check.fail(unusable);
 }
 
 /// The texts with tokens that no vocabulary has: alone, first, in the middle, and last, where much was evaluated already.
