@@ -147,19 +147,20 @@ struct Shelf {
     }
 };
 
+/// The only engine that there is.
+Engine& engine() {
+    static Engine only;
+    return only;
+}
+
 /// What the suite cannot do by itself.
 struct Provocations {
     static void retune(EngineModel&) { engine().set_adapter(7); }
     static void fail_next(EngineModel&) { engine().abort_after(1); }  // the first batch goes well
-
-    static Engine& engine() {
-        static Engine only;
-        return only;
-    }
 };
 
 bool check_model(double tolerance) {
-    EngineModel model{Provocations::engine()};
+    EngineModel model{engine()};
     const auto report = fb::testing::check_language_model([&]() -> EngineModel& { return model; },
                                                           {.tolerance = tolerance, .length = 40}, Provocations{});
     std::cout << report;
@@ -174,8 +175,8 @@ bool check_search() {
 
 /// The adapter in a decoder: a retrieval every 8 tokens, passages appended.
 void write() {
-    Engine engine;
-    EngineModel model{engine};
+    Engine another;
+    EngineModel model{another};
     Shelf shelf;
     fb::Decoder decoder{model, shelf, fb::Policies{}.schedule(fb::EveryNTokens{8})};
     const auto run = decoder.generate(fb::TokenBuffer{20, 30, 40}, {.max_tokens = 32, .ignore_eos = true});

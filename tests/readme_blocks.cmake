@@ -47,7 +47,7 @@ endfunction()
 check_blocks(README.md 4)           # a decoder, a policy, a combination, a foreign runtime
 check_blocks(examples/README.md 8)  # one for each kind of policy
 check_blocks(examples/passages_aside.md 1)
-check_blocks(examples/dropping_into_a_runtime.md 7)
+check_blocks(examples/dropping_into_a_runtime.md 8)
 
 set(most_words 1800)
 file(READ "${ROOT}/README.md" text)
