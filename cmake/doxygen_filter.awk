@@ -26,6 +26,7 @@ BEGIN {
     known["operator()"] = "The call that its concept asks for."
     known["operator=="] = "Equal if all members are."
     known["operator="] = "Takes the place of what was there."
+    known["operator<<"] = "Prints it."
     known["operator+="] = "Adds member by member."
 }
 
@@ -58,7 +59,7 @@ function data_member(line) {
 function explain(line, words,   n) { n = indent(line); return substr(line, 1, n) "/** " words " */ " substr(line, n + 1) }
 
 # Macros of `detail` are private as its names are.
-/^#define FLASHBACK_DETAIL_/ { $0 = explain($0, "Private.") }
+/^#define FLASHBACK_DETAIL_/ { sub(/define/, "pragma") }
 
 # One block for several members: each needs its own.
 /^ *[a-zA-Z_:]+(<[a-z]+>)? [a-z_0-9]+( = 0)?,[a-z_0-9, =]*; +\/\/\/< / {
