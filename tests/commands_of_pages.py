@@ -31,8 +31,8 @@ LONG = {
 }
 # What is made smaller, so that all options are read and everything happens, but less of it. The last ones are files that a reader has.
 SMALLER = [
-    (r'^zcat (\S+) *>', r'zcat \1 | head -c 200000 >'), (r'^(flashback ppl .*)--text (README\.md|LICENSE)', r'\1--text build/short.txt'),
-    (r'^(flashback finetune .*)--train README\.md', r'\1--train build/short.txt --context-max 64'),
+    (r'^zcat (\S+) *>', r'zcat \1 | head -c 60000 >'), (r'^(flashback ppl .*)--text (README\.md|LICENSE)', r'\1--text build/short.txt'),
+    (r'^(flashback finetune .*)--train README\.md', r'\1--train build/short.txt --context-max 200'),
     (r'--max-tokens \d{3,}', '--max-tokens 24'), (r'--steps \d+', '--steps 1'), (r'--layers 6 --width 256', '--layers 1 --width 32'),
     (r'\bTEXTS\.jsonl\b', 'build/texts.jsonl'), (r'\bNEW\.gguf\b', 'build/new.gguf'), (r'\bmore\.jsonl\b', 'build/more.jsonl'),
     (r'(?<!\S)/tmp/', 'build/tmp/'),
@@ -75,7 +75,7 @@ class Checker:
             with open(os.path.join(root, 'build', name + '.jsonl'), 'w', encoding='utf-8') as file:
                 for i in range(count):
                     words = ' '.join(f'the {name} number {i} says {j}' for j in range(60))
-                    file.write('{"id": "%s%d", "contents": "%s"}\n' % (name, i, words))
+                    file.write('{"_id": "%s%d", "title": "", "text": "%s"}\n' % (name, i, words))
         with open(os.path.join(root, 'build', 'short.txt'), 'w', encoding='utf-8') as file:
             file.write(' '.join(f'A word, number {i}, and then another.' for i in range(100)))
 
