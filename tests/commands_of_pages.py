@@ -113,7 +113,7 @@ class Checker:
     def help_of(self, name):
         if name not in self.helps:
             found = subprocess.run(['flashback', name, '--help'], env=self.environment, capture_output=True, text=True, check=False)
-            self.helps[name] = found.stdout if found.returncode == 0 else None
+            self.helps[name] = found.stdout if f'Usage: flashback {name} ' in found.stdout else None
         return self.helps[name]
 
     def check_options(self, page, words):
