@@ -47,6 +47,7 @@ endfunction()
 check_blocks(README.md 4)           # a decoder, a policy, a combination, a foreign runtime
 check_blocks(examples/README.md 8)  # one for each kind of policy
 check_blocks(examples/passages_aside.md 1)
+check_blocks(examples/dropping_into_a_runtime.md 7)
 check_blocks(examples/the_idea.md 1)
 check_blocks(examples/retrievers.md 4)
 check_blocks(examples/branches.md 6)

@@ -1,6 +1,6 @@
 /// \file The shortest way to a schedule of your own. It needs no model and no search engine, and nothing is linked:
 ///
-///     g++ -std=c++20 -Iinclude examples/14_first_schedule.cpp -o build/first_schedule && build/first_schedule
+///     g++ -std=c++20 -Iinclude examples/15_first_schedule.cpp -o build/first_schedule && build/first_schedule
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/policy/policies.hpp"
 #include "flashback/testing/null_model.hpp"
