@@ -7,6 +7,7 @@
 #pragma once
 
 #if !defined(FLASHBACK_COMPILED_ONCE)
+/// Headers only declare what this one compiles.
 #define FLASHBACK_COMPILED_ONCE
 #endif
 
