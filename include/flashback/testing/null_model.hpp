@@ -33,7 +33,9 @@ public:
         FLASHBACK_ASSERT(length <= size_, "a model of ", size_, " tokens cannot be cut to ", length);
         size_ = length;
     }
+    /// How many tokens it holds.
     std::size_t size() const noexcept { return size_; }
+    /// How many logits there are.
     std::size_t vocab_size() const noexcept { return logits_.size(); }
 
 private:
@@ -63,8 +65,8 @@ class NullBlockModel {
 public:
     /// A block is its number of tokens, and the first of them.
     struct Block {
-        std::size_t tokens;
-        TokenId first;
+        std::size_t tokens;  ///< how many
+        TokenId first;       ///< the first of them
     };
 
     /// Throws    Error{contract} if the vocabulary is empty
@@ -91,13 +93,17 @@ public:
                          " are held");
         return {tokens.size(), tokens.front()};
     }
+    /// From here on, tokens see these blocks too.
     void see(const std::vector<Block>& blocks) {
         if (!blocks.empty()) plain_ = plain_size();
         seen_ = 0;
         for (const Block& block : blocks) seen_ = (seen_ + static_cast<std::size_t>(block.first)) % vocab_size();
     }
+    /// Positions in front of the first token that saw a block.
     std::size_t plain_size() const noexcept { return std::min(plain_, size()); }
+    /// How many tokens it holds.
     std::size_t size() const noexcept { return text_.size(); }
+    /// How many logits there are.
     std::size_t vocab_size() const noexcept { return text_.vocab_size(); }
 
 private:

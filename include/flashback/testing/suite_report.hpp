@@ -21,16 +21,17 @@ enum class CheckOutcome : unsigned char {
 
 /// One check of a suite.
 struct SuiteCheck {
-    std::string name;
-    CheckOutcome outcome = CheckOutcome::passed;
-    std::string sentence;  ///< of a check that passed: what was compared, if anything is to be said
+    std::string name;                             ///< what was checked
+    CheckOutcome outcome = CheckOutcome::passed;  ///< how it ended
+    std::string sentence;                         ///< of a check that passed: what was compared, if anything is to be said
 };
 
 /// What a conformance suite found: one line for each check.
 struct SuiteReport {
-    std::string subject;  ///< what was checked, e.g. "language model"
-    std::vector<SuiteCheck> checks;
+    std::string subject;             ///< what was checked, e.g. "language model"
+    std::vector<SuiteCheck> checks;  ///< in the order in which they ran
 
+    /// How many checks ended so.
     std::size_t count(CheckOutcome outcome) const noexcept {
         return static_cast<std::size_t>(std::ranges::count(checks, outcome, &SuiteCheck::outcome));
     }
