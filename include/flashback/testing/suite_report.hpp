@@ -65,6 +65,7 @@ struct SuiteReport {
         return all;
     }
 
+    /// Writes the text of the report.
     friend std::ostream& operator<<(std::ostream& out, const SuiteReport& report) { return out << report.text(); }
 };
 
