@@ -28,8 +28,15 @@ struct Provocations {
     static void fail_next(FaultyModel& model) { model.fail_next(); }
 };
 
-SuiteReport report_of(Fault fault, const LanguageModelSuite& suite = {}) {
-    return check_language_model([fault] { return FaultyModel{fault}; }, suite, Provocations{});
+/// One type for all, so that the suite is compiled once.
+struct Make {
+    Fault fault;
+    std::size_t window = 160;
+    FaultyModel operator()() const { return FaultyModel{fault, window}; }
+};
+
+SuiteReport report_of(Fault fault, const LanguageModelSuite& suite = {}, std::size_t window = 160) {
+    return check_language_model(Make{fault, window}, suite, Provocations{});
 }
 
 /// The names of the checks that failed, in their order.
@@ -141,9 +148,7 @@ TEST_CASE("An engine that rounds by the size of a batch passes within a toleranc
 }
 
 TEST_CASE("A small window makes the texts shorter, and a smaller one is refused") {
-    const auto with_window = [](std::size_t window) {
-        return check_language_model([=] { return FaultyModel{Fault::none, window}; });
-    };
+    const auto with_window = [](std::size_t window) { return report_of(Fault::none, {}, window); };
     for (const std::size_t window : {std::size_t{36}, std::size_t{40}, std::size_t{100}})
         CHECK_MESSAGE(with_window(window).passed(), with_window(window).text());
     const SuiteReport tiny = with_window(35);
