@@ -19,14 +19,14 @@ inline constexpr std::string_view trace_page_front = R"page(<!doctype html>
 :root {
   color-scheme: light dark;
   --page: #fbfaf8; --panel: #ffffff; --ink: #1d1f24; --soft: #5b606b; --line: #d9d6cf; --focus: #1a56c4;
-  --reused: #d3e2f4; --evaluated: #c2460a; --passage: #8fc07a; --marker: #16181d; --aside: #2b8a94; --written: #f0a35e;
+  --reused: #d3e2f4; --evaluated: #c2460a; --passage: #8fc07a; --marker: #16181d; --aside: #135d66; --written: #f0a35e;
   --on-reused: #9db8d8; --on-evaluated: #8f3206; --on-passage: #4f8a39; --on-marker: #16181d; --on-aside: #9fe0e6; --on-written: #c2460a;
   --retrieve: #6b4fb3; --prefill: #c2460a; --decode: #e8b04a;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #14161a; --panel: #1c1f25; --ink: #eceae5; --soft: #a5aab5; --line: #363a43; --focus: #8ab4ff;
-    --reused: #33475f; --evaluated: #ff8a4a; --passage: #4c7d3b; --marker: #f4f2ee; --aside: #63c5cf; --written: #a95a22;
+    --reused: #33475f; --evaluated: #ff8a4a; --passage: #3d6e2e; --marker: #f4f2ee; --aside: #3a9ca6; --written: #a95a22;
     --on-reused: #4f6a8b; --on-evaluated: #ffd0b3; --on-passage: #a5d991; --on-marker: #f4f2ee; --on-aside: #1d5960; --on-written: #ff8a4a;
     --retrieve: #a18be6; --prefill: #ff8a4a; --decode: #e8b04a;
   }
@@ -43,7 +43,8 @@ p { margin: 0 0 12px; color: var(--soft); max-width: 78ch; }
 .numbers div { min-width: 0; }
 .numbers dt { color: var(--soft); font-size: 13px; }
 .numbers dd { margin: 0; font-size: 24px; font-weight: 600; font-variant-numeric: tabular-nums; letter-spacing: -0.02em; }
-.numbers dd small { font-size: 13px; font-weight: 400; color: var(--soft); letter-spacing: 0; }
+.numbers dd small { font-size: 13px; font-weight: 400; color: var(--soft); letter-spacing: 0; line-height: 1.3; display: block; }
+.dot { display: inline-block; width: 9px; height: 9px; border-radius: 2px; margin-right: 5px; }
 .two { display: grid; grid-template-columns: 3fr 2fr; gap: 14px; }
 .two .panel { min-width: 0; }
 @media (max-width: 860px) { .two { grid-template-columns: 1fr; } }

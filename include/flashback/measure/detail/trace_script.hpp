@@ -14,7 +14,7 @@ const trace = JSON.parse(document.getElementById('trace').textContent);
 const plans = trace.plans;
 const $ = id => document.getElementById(id);
 const count = n => n.toLocaleString('en');
-const ms = s => s >= 1 ? s.toFixed(2) + ' s' : (1000 * s).toFixed(s < 0.01 ? 2 : 1) + ' ms';
+const ms = s => s >= 1 ? s.toFixed(2) + ' s' : s >= 1e-3 ? (1e3 * s).toFixed(1) + ' ms' : (1e6 * s).toFixed(0) + ' \u00b5s';
 const plural = (n, word) => count(n) + ' ' + word + (n === 1 ? '' : 's');
 const quiet = matchMedia('(prefers-reduced-motion: reduce)');
 
@@ -118,11 +118,13 @@ const most = Math.max(1, ...plans.map(p => p.contexts.length));
 const anyBeside = plans.some(p => p.contexts.some(c => c.beside.length));
 const bar = Math.max(6, Math.min(26, Math.floor(64 / most))), below = anyBeside ? Math.max(5, Math.floor(bar / 2)) + 3 : 0;
 const lane = bar + below + 9, rowHeight = Math.max(86, most * lane + 22);
+const margin = 7;
 const cursor = {row: -1, context: 0, at: 0, aside: false};
 let step = last;
 
 function drawStrip(canvas, row, written) {
-  const [c, width] = sized(canvas, rowHeight - 18), p = plans[row], per = (width - 8) / widest;
+  const [c, width] = sized(canvas, rowHeight - 18), p = plans[row], per = (width - 2 * margin) / widest;
+  c.translate(margin, 0);  /* room for the cut at the ends */
   p.contexts.forEach((context, i) => {
     const top = 9 + i * lane;
     const draw = (from, n, name, y, height) => {
@@ -188,9 +190,9 @@ function makeRow(row) {
     part.style.width = 100 * s[name] / all + '%'; part.style.background = 'var(--' + name + ')';
     phases.append(part);
   }
-  const cost = element('div', {class: 'cost'}, line(element('b', {}, count(p.counts.evaluated)), ' evaluated'),
-    line(element('b', {}, count(p.counts.reused)), ' reused'), phases,
-    line('search ' + ms(s.retrieve)), line('plan ' + ms(s.prefill) + ', tokens ' + ms(s.decode)));
+  const timed = (name, words) => { const dot = element('i', {class: 'dot'}); dot.style.background = 'var(--' + name + ')'; return element('span', {}, dot, words + ' ' + ms(s[name]) + ' '); };
+  const cost = element('div', {class: 'cost'}, line(element('b', {}, count(p.counts.evaluated)), ' evaluated, ', element('b', {}, count(p.counts.reused)), ' reused'),
+    phases, line(timed('retrieve', 'search'), timed('prefill', 'plan')), line(timed('decode', 'tokens after it')));
   const strip = element('canvas', {class: 'strip', 'aria-hidden': 'true'});
   const made = element('div', {class: 'row'}, what, strip, cost);
   made.style.top = row * rowHeight + 'px'; made.style.height = rowHeight + 'px';
@@ -198,10 +200,19 @@ function makeRow(row) {
   return made;
 }
 
-/* Only rows in view have elements. */
+/* Only rows in view have elements, and only those that have changed are drawn. */
+const drawn = new WeakMap();
+function drawStripOf(row) {
+  if (!made.has(row)) return;
+  const {row: newest, written} = placeOf(step), canvas = made.get(row).querySelector('canvas');
+  const n = row < newest ? plans[row].written[1] : written, key = n + (cursor.row === row ? JSON.stringify(cursor) : '');
+  if (drawn.get(canvas) === key) return;
+  drawn.set(canvas, key);
+  drawStrip(canvas, row, n);
+}
 const strips = $('strips'), rows = $('rows'), made = new Map();
 function drawRows() {
-  const {row: newest, written} = placeOf(step), until = plans.length ? newest + 1 : 0;
+  const {row: newest} = placeOf(step), until = plans.length ? newest + 1 : 0;
   rows.style.height = until * rowHeight + 'px';
   const from = Math.max(0, Math.floor(strips.scrollTop / rowHeight) - 2);
   const to = Math.min(until, Math.ceil((strips.scrollTop + strips.clientHeight) / rowHeight) + 2);
@@ -209,7 +220,7 @@ function drawRows() {
   for (let row = from; row < to; ++row) {
     if (!made.has(row)) { made.set(row, makeRow(row)); rows.append(made.get(row)); }
     made.get(row).classList.toggle('now', row === newest && step < last);
-    drawStrip(made.get(row).querySelector('canvas'), row, row < newest ? plans[row].written[1] : written);
+    drawStripOf(row);
   }
 }
 )page";

@@ -51,24 +51,24 @@ function drawChart() {
 
 /* The text at a step; what was taken back is gone. */
 function drawText() {
-  const tokens = [], box = $('text'), at = placeOf(step);
-  for (let row = 0; row <= at.row && row < plans.length; ++row) {
-    const p = plans[row];
-    tokens.length = Math.max(0, tokens.length - p.rewound);
-    const n = row < at.row ? p.written[1] : at.written;
-    for (let i = 0; i < n; ++i) tokens.push(p.written[0] + i);
+  const most = 600, kept = [], box = $('text'), at = placeOf(step);
+  let gone = 0;
+  for (let row = Math.min(at.row, plans.length - 1); row >= 0 && kept.length < most; --row) {
+    const p = plans[row], n = row < at.row ? p.written[1] : at.written, left = Math.max(0, n - gone);
+    for (let i = left - 1; i >= 0; --i) kept.unshift(p.written[0] + i);
+    gone = Math.max(0, gone - n) + p.rewound;
   }
   const readable = list => list.map(textOf).join('').replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069]/g, '\ufffd');
   let prompt = [];
   for (let i = 0; i < trace.prompt[1]; ++i) prompt.push(trace.prompt[0] + i);
-  const most = 1500, kept = tokens.slice(-most), before = Math.max(0, most - kept.length);
+  const before = Math.max(0, most - kept.length);
   prompt = before ? prompt.slice(-before) : [];
   box.replaceChildren(element('span', {class: 'prompt'}, readable(prompt)), readable(kept.slice(0, -1)), element('mark', {}, readable(kept.slice(-1))));
   box.scrollTop = box.scrollHeight;
 }
 
 const cards = [['evaluated', 'tokens evaluated'], ['reused', 'tokens reused'], ['requested', 'tokens requested'], ['retrievals', 'retrievals'],
-  ['prepend', 'prepend would evaluate'], ['recompute', 'recompute would evaluate'], ['seconds', 'search, plans, tokens']];
+  ['prepend', 'with prepend'], ['recompute', 'with recompute'], ['seconds', 'time']];
 const values = {};
 for (const [name, label] of cards) {
   values[name] = element('dd', {id: 'n-' + name});
@@ -78,11 +78,15 @@ function drawNumbers() {
   const s = sumsAt(step);
   for (const [name] of cards) {
     if (name === 'seconds') {
-      values.seconds.replaceChildren(element('small', {}, ms(s.retrieve) + ', ' + ms(s.prefill) + ', ' + ms(s.decode)));
+      values.seconds.replaceChildren(...[['retrieve', 'search'], ['prefill', 'plans'], ['decode', 'tokens']].map(([phase, word]) => {
+        const dot = element('i', {class: 'dot'});
+        dot.style.background = 'var(--' + phase + ')';
+        return element('small', {}, dot, word + ' ' + ms(s[phase]));
+      }));
       for (const phase of ['retrieve', 'prefill', 'decode']) values.seconds.dataset[phase] = s[phase];
       continue;
     }
-    const times = (name === 'prepend' || name === 'recompute') && s.evaluated ? ' ' + (s[name] / s.evaluated).toFixed(2) + ' times' : '';
+    const times = (name === 'prepend' || name === 'recompute') && s.evaluated ? ' evaluated, ' + (s[name] / s.evaluated).toFixed(2) + ' times as many' : '';
     values[name].replaceChildren(count(s[name]), element('small', {}, times));
     values[name].dataset.value = s[name];
   }
@@ -92,6 +96,10 @@ function drawNumbers() {
 let speaking = 0;
 function say(text) { clearTimeout(speaking); speaking = setTimeout(() => { $('live').textContent = text; }, 120); }
 
+let due = 0;
+function draw() {
+  if (!due) due = requestAnimationFrame(() => { due = 0; drawRows(); drawChart(); drawText(); });
+}
 function go(to, aloud) {
   step = Math.max(0, Math.min(last, to));
   $('step').value = step;
@@ -104,7 +112,7 @@ function go(to, aloud) {
     rows.style.height = (row + 1) * rowHeight + 'px';
     if ((row + 1) * rowHeight > strips.scrollTop + strips.clientHeight || row * rowHeight < strips.scrollTop) strips.scrollTop = (row + 1) * rowHeight - strips.clientHeight;
   }
-  drawRows(); drawChart(); drawText();
+  draw();
 }
 
 /* What is pointed at. */
@@ -114,7 +122,7 @@ function hit(event) {
   const box = canvas.getBoundingClientRect(), row = Number(canvas.parentNode.dataset.row), p = plans[row];
   const y = event.clientY - box.top - 9, context = Math.max(0, Math.min(p.contexts.length - 1, Math.floor(y / lane)));
   const c = p.contexts[context], aside = c.beside.length > 0 && y - context * lane > bar + 2;
-  let at = Math.floor((event.clientX - box.left) / ((box.width - 8) / widest));
+  let at = Math.floor((event.clientX - box.left - margin) / ((box.width - 2 * margin) / widest));
   if (aside && c.spans.length && kinds[c.spans[0][0]] === 'head') at -= c.spans[0][2];
   return at >= 0 && tokenAt(row, context, at, aside) ? {row, context, at, aside} : null;
 }
@@ -130,10 +138,7 @@ function point(where, x, y, aloud) {
   const tip = $('tip'), before = cursor.row;
   cursor.row = where ? where.row : -1;
   if (where) Object.assign(cursor, where);
-  for (const row of new Set([before, cursor.row])) {
-    const at = placeOf(step);
-    if (made.has(row)) drawStrip(made.get(row).querySelector('canvas'), row, row < at.row ? plans[row].written[1] : at.written);
-  }
+  for (const row of new Set([before, cursor.row])) drawStripOf(row);
   tip.hidden = !where;
   if (!where) return;
   const d = describe(where);
@@ -145,7 +150,7 @@ function point(where, x, y, aloud) {
 strips.addEventListener('pointermove', event => point(hit(event), event.clientX, event.clientY));
 strips.addEventListener('pointerleave', () => point(null));
 strips.addEventListener('blur', () => point(null));
-strips.addEventListener('scroll', () => requestAnimationFrame(drawRows));
+strips.addEventListener('scroll', draw);
 strips.addEventListener('keydown', event => {
   const newest = placeOf(step), where = cursor.row < 0 ? {row: newest.row, context: 0, at: 0, aside: false} : {...cursor};
   if (!plans.length) return;
@@ -164,7 +169,7 @@ strips.addEventListener('keydown', event => {
   if ((where.row + 1) * rowHeight > strips.scrollTop + strips.clientHeight) strips.scrollTop = (where.row + 1) * rowHeight - strips.clientHeight;
   drawRows();
   const box = made.get(where.row).querySelector('canvas').getBoundingClientRect();
-  point(where, box.left + where.at * (box.width - 8) / widest, box.top + bar, true);
+  point(where, box.left + margin + where.at * (box.width - 2 * margin) / widest, box.top + bar, true);
 });
 
 /* Replay: in about eight seconds; row by row if less motion is asked for. */
@@ -213,11 +218,12 @@ function drawAll() {
     if (name !== 'reused' && name !== 'marker') { c.fillStyle = pattern(c, name); c.fillRect(0, 0, 34, 16); }
     return element('li', {}, key, words);
   }), element('li', {}, '\u25bc the cut; what is underlined was evaluated'));
+  for (const its of made.values()) drawn.delete(its.querySelector('canvas'));
   go(step);
 }
 const s = trace.stats;
 $('about').textContent = plural(s.retrievals, 'retrieval') + ' for ' + plural(trace.generated, 'token') + ' after a prompt of ' + plural(trace.prompt[1], 'token') +
-  ', in ' + ms(s.seconds.total) + (trace.title ? '; ' + visible(trace.title) : '') + '. Prepend puts each passage in front of the text, so all of it is evaluated anew; recompute keeps nothing. ' +
+  ', in ' + ms(s.seconds.total) + '. Prepend puts each passage in front of the text, so all of it is evaluated anew; recompute keeps nothing. ' +
   'What they would have cost is computed for the same passages and the same text.';
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawAll);
 addEventListener('resize', () => requestAnimationFrame(drawAll));

@@ -1,0 +1,39 @@
+#include "trace_option.hpp"
+
+#include "common.hpp"
+
+#include <cstddef>
+#include <filesystem>
+
+namespace cli {
+
+namespace fb = flashback;
+
+void TraceOption::add(CLI::App& command) {
+    add_repeated(
+        command, "--trace", files_,
+        "Write what each retrieval reused and evaluated: FILE.html is a page that shows it, FILE.json are trace events, "
+        "which Perfetto opens")
+        ->type_name("FILE")
+        ->check([](const std::string& file) -> std::string {
+            const std::string ending = std::filesystem::path{file}.extension().string();
+            if (ending == ".html" || ending == ".json") return {};
+            return "found '" + file + "', expected a name that ends in .html or .json";
+        });
+}
+
+void TraceOption::tell(FilesOfCommand& files) const {
+    for (const std::string& file : files_) files.writes("--trace", file, /*replace=*/true);
+}
+
+void TraceOption::write(const fb::ReuseTrace& trace, const fb::Tokenizer& tokenizer) const {
+    // Control tokens have no text, and marking tokens may lie beyond the vocabulary.
+    const auto text_of = [&](fb::TokenId token) {
+        if (token < 0 || static_cast<std::size_t>(token) >= tokenizer.size()) return std::string{};
+        const std::string text = tokenizer.decode(token);
+        return text.empty() ? tokenizer.piece(token) : text;
+    };
+    for (const std::string& file : files_) fb::write_reuse_trace(file, trace, text_of);
+}
+
+}  // namespace cli
