@@ -122,27 +122,27 @@ using TraceText = FunctionRef<std::string(TokenId)>;
 
 /// One page that shows a trace: HTML that needs no other file and no network. Whatever texts hold, it stays text; bytes that are not
 /// UTF-8 become U+FFFD.
-/// Throws    what `text_of` throws
-std::string reuse_trace_page(const ReuseTrace& trace, TraceText text_of);
+/// Throws    what `spell` throws
+std::string reuse_trace_page(const ReuseTrace& trace, TraceText spell);
 
 /// The data of that page as JSON: tokens, plans, retrievals, counts.
-/// Throws    what `text_of` throws
-std::string reuse_trace_data(const ReuseTrace& trace, TraceText text_of);
+/// Throws    what `spell` throws
+std::string reuse_trace_data(const ReuseTrace& trace, TraceText spell);
 
 /// The same as trace events, which Perfetto and chrome://tracing open: a slice for each search, plan and token, and the evaluated
 /// tokens as counters.
-/// Throws    what `text_of` throws
+/// Throws    what `spell` throws
 /// Source    Trace Event Format (Google, 2016): "X", "C" and "M" events in the JSON object format
-std::string reuse_trace_events(const ReuseTrace& trace, TraceText text_of);
+std::string reuse_trace_events(const ReuseTrace& trace, TraceText spell);
 
 /// Writes the page to a file whose name ends in .html, and trace events to one that ends in .json; as a whole or not at all.
-/// Throws    Error{contract} for another name; Error{io}; what `text_of` throws
-void write_reuse_trace(const std::filesystem::path& path, const ReuseTrace& trace, TraceText text_of);
+/// Throws    Error{contract} for another name; Error{io}; what `spell` throws
+void write_reuse_trace(const std::filesystem::path& path, const ReuseTrace& trace, TraceText spell);
 
 /// The same with any function, such as a lambda that lives as long as the call.
-template <class TextOf>
-void write_reuse_trace(const std::filesystem::path& path, const ReuseTrace& trace, const TextOf& text_of) {
-    write_reuse_trace(path, trace, TraceText{text_of});
+template <class Spell>
+void write_reuse_trace(const std::filesystem::path& path, const ReuseTrace& trace, const Spell& spell) {
+    write_reuse_trace(path, trace, TraceText{spell});
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -44,7 +44,7 @@ p { margin: 0 0 12px; color: var(--soft); max-width: 78ch; }
 .numbers dt { color: var(--soft); font-size: 13px; }
 .numbers dd { margin: 0; font-size: 24px; font-weight: 600; font-variant-numeric: tabular-nums; letter-spacing: -0.02em; }
 .numbers dd small { font-size: 13px; font-weight: 400; color: var(--soft); letter-spacing: 0; line-height: 1.3; display: block; }
-.dot { display: inline-block; width: 9px; height: 9px; border-radius: 2px; margin-right: 5px; }
+.dot { display: inline-block; width: 9px; height: 9px; border-radius: 2px; margin-right: 4px; }
 .two { display: grid; grid-template-columns: 3fr 2fr; gap: 14px; }
 .two .panel { min-width: 0; }
 @media (max-width: 860px) { .two { grid-template-columns: 1fr; } }
@@ -63,7 +63,7 @@ button { font: inherit; color: inherit; background: var(--page); border: 1px sol
 .legend canvas { width: 34px; height: 16px; border-radius: 3px; }
 #strips { position: relative; max-height: 72vh; overflow: auto; border-top: 1px solid var(--line); }
 #rows { position: relative; }
-.row { position: absolute; left: 0; right: 0; display: grid; grid-template-columns: 240px 1fr 190px; gap: 16px; padding: 8px 4px;
+.row { position: absolute; left: 0; right: 0; display: grid; grid-template-columns: 240px 1fr 206px; gap: 16px; padding: 8px 4px;
   border-bottom: 1px solid var(--line); overflow: hidden; }
 .row.now { background: color-mix(in srgb, var(--decode) 12%, transparent); }
 .row div { min-width: 0; }

@@ -11,6 +11,7 @@ inline constexpr std::string_view trace_page_events = R"page(
 /* Cumulative evaluated tokens. Lines differ in dashes and width, and have their names at their ends. */
 const lines = [['recompute', 'soft', [2, 4], 2], ['prepend', 'retrieve', [9, 5], 2], ['evaluated', 'evaluated', [], 3.5]];
 const lineName = {evaluated: 'this run', prepend: 'prepend', recompute: 'recompute'};
+const short = n => n.toLocaleString('en', {notation: n >= 1e5 ? 'compact' : 'standard'});
 const points = [];
 for (let row = 0; row < plans.length; ++row)
   for (const s of [first[row], first[row] + plans[row].written[1]]) points.push([s, sumsAt(s)]);
@@ -22,7 +23,7 @@ function drawChart() {
   const magnitude = 10 ** Math.floor(Math.log10(high)), tick = magnitude * (high / magnitude >= 5 ? 2 : high / magnitude >= 2 ? 1 : 0.5);
   for (let n = 0; n <= high; n += tick) {
     c.fillStyle = colour('line'); c.fillRect(left, y(n), width - left - right, 1);
-    c.fillStyle = colour('soft'); c.textAlign = 'right'; c.fillText(count(n), left - 7, y(n) + 4);
+    c.fillStyle = colour('soft'); c.textAlign = 'right'; c.fillText(short(n), left - 7, y(n) + 4);
   }
   c.textAlign = 'left'; c.fillText('steps: plans and tokens', left, height - 7);
   const labels = [];

@@ -56,20 +56,20 @@ inline TraceJson json_of(const std::vector<TraceSpan>& spans) {
     return all;
 }
 
-inline std::string query_of(const Retrieval& retrieval, TraceText text_of) {
+inline std::string query_of(const Retrieval& retrieval, TraceText spell) {
     std::string query = retrieval.query_text;
     if (query.empty())
-        for (const TokenId token : retrieval.query_tokens) query += text_of(token);
+        for (const TokenId token : retrieval.query_tokens) query += spell(token);
     return query;
 }
 
-inline TraceJson json_of(const Retrieval& retrieval, TraceText text_of) {
+inline TraceJson json_of(const Retrieval& retrieval, TraceText spell) {
     TraceJson passages = TraceJson::array();
     for (const RetrievedPassage& p : retrieval.passages)
         passages.push_back({{"id", p.id}, {"title", p.title}, {"score", p.score}, {"tokens", p.tokens}});
     TraceJson json{{"at", retrieval.at},
                    {"rewound", retrieval.rewound},
-                   {"query", query_of(retrieval, text_of)},
+                   {"query", query_of(retrieval, spell)},
                    {"seconds", retrieval.seconds},
                    {"passages", std::move(passages)}};
     json.update(json_of(retrieval.counts));
@@ -96,7 +96,7 @@ inline TraceJson json_of(const TracedPlan& plan) {
             {"contexts", std::move(contexts)}};
 }
 
-inline TraceJson json_of(const ReuseTrace& trace, TraceText text_of) {
+inline TraceJson json_of(const ReuseTrace& trace, TraceText spell) {
     std::map<TokenId, std::size_t> places;
     TraceJson ids = TraceJson::array();
     TraceJson pieces = TraceJson::array();
@@ -105,7 +105,7 @@ inline TraceJson json_of(const ReuseTrace& trace, TraceText text_of) {
         const auto [place, is_new] = places.try_emplace(token, places.size());
         if (is_new) {
             ids.push_back(token);
-            pieces.push_back(text_of(token));
+            pieces.push_back(spell(token));
         }
         tokens.push_back(place->second);
     }
@@ -117,7 +117,7 @@ inline TraceJson json_of(const ReuseTrace& trace, TraceText text_of) {
     TraceJson plans = TraceJson::array();
     for (const TracedPlan& plan : trace.plans()) plans.push_back(json_of(plan));
     TraceJson retrievals = TraceJson::array();
-    for (const Retrieval& retrieval : generation.retrievals) retrievals.push_back(json_of(retrieval, text_of));
+    for (const Retrieval& retrieval : generation.retrievals) retrievals.push_back(json_of(retrieval, spell));
     return {{"generated", generation.tokens.size()},
             {"stop", std::string{to_string(generation.stop)}},
             {"stats", std::move(all)},
@@ -160,19 +160,19 @@ private:
 
 }  // namespace detail
 
-FLASHBACK_DETAIL_ONCE std::string reuse_trace_data(const ReuseTrace& trace, TraceText text_of) {
-    return detail::dump_for_page(detail::json_of(trace, text_of));
+FLASHBACK_DETAIL_ONCE std::string reuse_trace_data(const ReuseTrace& trace, TraceText spell) {
+    return detail::dump_for_page(detail::json_of(trace, spell));
 }
 
-FLASHBACK_DETAIL_ONCE std::string reuse_trace_page(const ReuseTrace& trace, TraceText text_of) {
+FLASHBACK_DETAIL_ONCE std::string reuse_trace_page(const ReuseTrace& trace, TraceText spell) {
     std::string page{detail::trace_page_front};
-    page += reuse_trace_data(trace, text_of);
+    page += reuse_trace_data(trace, spell);
     page += detail::trace_page_script;
     page += detail::trace_page_events;
     return page;
 }
 
-FLASHBACK_DETAIL_ONCE std::string reuse_trace_events(const ReuseTrace& trace, TraceText text_of) {
+FLASHBACK_DETAIL_ONCE std::string reuse_trace_events(const ReuseTrace& trace, TraceText spell) {
     detail::TraceEvents events;
     events.name("process_name", "flashback");
     events.name("thread_name", "generation");
@@ -183,14 +183,14 @@ FLASHBACK_DETAIL_ONCE std::string reuse_trace_events(const ReuseTrace& trace, Tr
         const double planned = plan.done - plan.seconds.prefill;
         if (plan.retrieval && *plan.retrieval < trace.generation().retrievals.size()) {
             events.slice("search", planned - plan.seconds.retrieve, planned,
-                         detail::json_of(trace.generation().retrievals[*plan.retrieval], text_of));
+                         detail::json_of(trace.generation().retrievals[*plan.retrieval], spell));
         }
         events.slice("plan", planned, plan.done, detail::json_of(plan.counts));
         events.counters(evaluated += plan.counts.evaluated, prepend += plan.prepend, recompute += plan.recompute);
         for (std::size_t i = 0; i < plan.written_at.size(); ++i) {
             const TokenId token = trace.tokens()[plan.written.begin + i];
             events.slice("token", i == 0 ? plan.done : plan.written_at[i - 1], plan.written_at[i],
-                         {{"token", token}, {"text", text_of(token)}});
+                         {{"token", token}, {"text", spell(token)}});
         }
         evaluated += plan.steps.evaluated;
         prepend += plan.steps.evaluated;
@@ -200,12 +200,12 @@ FLASHBACK_DETAIL_ONCE std::string reuse_trace_events(const ReuseTrace& trace, Tr
     return detail::dump_for_page(events.take());
 }
 
-FLASHBACK_DETAIL_ONCE void write_reuse_trace(const std::filesystem::path& path, const ReuseTrace& trace, TraceText text_of) {
+FLASHBACK_DETAIL_ONCE void write_reuse_trace(const std::filesystem::path& path, const ReuseTrace& trace, TraceText spell) {
     const std::string ending = path.extension().string();
     FLASHBACK_ASSERT(ending == ".html" || ending == ".json",
                      "a trace goes to a file whose name ends in .html or .json, found '", path.string(), "'");
     AtomicFile file{path};
-    file.write(ending == ".html" ? reuse_trace_page(trace, text_of) : reuse_trace_events(trace, text_of));
+    file.write(ending == ".html" ? reuse_trace_page(trace, spell) : reuse_trace_events(trace, spell));
     file.finish();
 }
 
