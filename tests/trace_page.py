@@ -241,8 +241,8 @@ def main():
         try:
             for run, options in RUNS.items():
                 corpus = [] if run == "none" else ["--corpus", str(folder / "corpus.jsonl")]
-                told = subprocess.run([tool, "generate", *corpus, "--prompt", PROMPT, "--max-tokens", "40", "--ignore-eos", "--json",
-                                       "--trace", str(folder / f"{run}.html"), *options], capture_output=True, check=True)
+                told = subprocess.run([tool, "generate", *corpus, "--prompt", PROMPT, "--ignore-eos", "--json",
+                                       "--trace", str(folder / f"{run}.html"), *options, *([] if "--max-tokens" in options else ["--max-tokens", "40"])], capture_output=True, check=True)
                 told = json.loads(told.stdout)
                 page = Page(driver, folder / f"{run}.html", run)
                 page.check_numbers(told)

@@ -207,7 +207,7 @@ void generate(const GenerateSettings& settings) {
         print_summary(generation, settings, prompt_tokens, method, engine, index.health());
     }
     settings.trace.write(trace, tokenizer);
-    for (const std::string& file : settings.trace.files()) std::cerr << "  what was reused: " << fb::harmless(file) << '\n';
+    for (const std::string& path : settings.trace.files()) std::cerr << "  what was reused: " << fb::harmless(path) << '\n';
 }
 
 }  // namespace
