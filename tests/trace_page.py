@@ -5,6 +5,7 @@ trace_page.py FLASHBACK_TOOL [PAGE...]   Debian: chromium, chromium-driver, pyth
 """
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -131,7 +132,8 @@ class Page:
         check(self.live().startswith("Step 0"), self.name, "says", self.live())
         slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
         equal(int(slider.get_attribute("value")), 3, f"{self.name}: the step after three arrows")
-        equal(self.number("evaluated"), plans[0]["counts"]["evaluated"] + 2 * len(plans[0]["contexts"]), f"{self.name}: evaluated at step 3")
+        if plans[0]["written"][1] > 3:  # of three tokens two were evaluated
+            equal(self.number("evaluated"), plans[0]["counts"]["evaluated"] + 2 * len(plans[0]["contexts"]), f"{self.name}: evaluated at step 3")
         check(self.live().startswith("Step 3"), self.name, "says", self.live())
         check(self.run("document.getElementById('text').textContent") != whole, self.name, "has the whole text at step 3")
         slider.send_keys(Keys.END)
@@ -158,9 +160,12 @@ class Page:
         check(self.painted("#chart") > 4, self.name, "has a chart of", self.painted("#chart"), "colours")
         ActionChains(self.driver).move_to_element_with_offset(strip, -strip.size["width"] // 2 + 9, -strip.size["height"] // 2 + 16).perform()
         tip = self.run("document.getElementById('tip').textContent")
-        begin = plans[0]["contexts"][0]["spans"][0][1]
-        head = ("branch 1, " if len(plans[0]["contexts"]) > 1 else "") + "position 0 of %d" % plans[0]["contexts"][0]["size"]
-        check(tip.startswith(head) and "(%d)" % self.run("trace.ids")[tokens[begin]] in tip, self.name, "shows", repr(tip), "for", head)
+        spans = [begin + i for _, begin, count in plans[0]["contexts"][0]["spans"] for i in range(count)]
+        branch = "branch 1, " if len(plans[0]["contexts"]) > 1 else ""
+        at = re.match(branch + r"position (\d+) of %d: " % len(spans), tip)
+        check(at and int(at[1]) < 3, self.name, "shows", repr(tip), "for one of the first positions of", len(spans))
+        check("(%d)" % self.run("trace.ids")[tokens[spans[int(at[1])]]] in tip, self.name, "shows another token in", repr(tip))
+        head = branch + "position 0 of %d" % len(spans)
 
         self.run("document.getElementById('strips').focus()")
         strips.send_keys(Keys.HOME)
@@ -170,7 +175,6 @@ class Page:
         strips.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
         said = self.live()
         check("position 2 of" in said, self.name, "says", said)
-        spans = [begin + i for _, begin, count in plans[0]["contexts"][0]["spans"] for i in range(count)]
         piece = pieces[tokens[spans[2]]]
         check(piece.strip() in said, self.name, "says", said, "expected", piece)
         check("evaluated" in said, self.name, "says", said, "expected that it was evaluated")
