@@ -27,11 +27,9 @@ void TraceOption::tell(FilesOfCommand& files) const {
 }
 
 void TraceOption::write(const fb::ReuseTrace& trace, const fb::Tokenizer& tokenizer) const {
-    // Control tokens have no text, and marking tokens may lie beyond the vocabulary.
+    // Marking tokens may lie beyond the vocabulary.
     const auto spell = [&](fb::TokenId token) {
-        if (token < 0 || static_cast<std::size_t>(token) >= tokenizer.size()) return std::string{};
-        const std::string text = tokenizer.decode(token);
-        return text.empty() ? tokenizer.piece(token) : text;
+        return token >= 0 && static_cast<std::size_t>(token) < tokenizer.size() ? tokenizer.decode(token) : std::string{};
     };
     for (const std::string& file : files_) fb::write_reuse_trace(file, trace, spell);
 }

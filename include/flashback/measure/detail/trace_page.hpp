@@ -39,7 +39,7 @@ h2 { font-size: 16px; margin: 0 0 8px; }
 p { margin: 0 0 12px; color: var(--soft); max-width: 78ch; }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 .panel { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; margin-top: 14px; }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px 20px; margin: 0; }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(132px, 1fr)); gap: 12px 20px; margin: 0; }
 .numbers div { min-width: 0; }
 .numbers dt { color: var(--soft); font-size: 13px; }
 .numbers dd { margin: 0; font-size: 24px; font-weight: 600; font-variant-numeric: tabular-nums; letter-spacing: -0.02em; }
@@ -63,7 +63,7 @@ button { font: inherit; color: inherit; background: var(--page); border: 1px sol
 .legend canvas { width: 34px; height: 16px; border-radius: 3px; }
 #strips { position: relative; max-height: 72vh; overflow: auto; border-top: 1px solid var(--line); }
 #rows { position: relative; }
-.row { position: absolute; left: 0; right: 0; display: grid; grid-template-columns: 240px 1fr 206px; gap: 16px; padding: 8px 4px;
+.row { position: absolute; left: 0; right: 0; display: grid; grid-template-columns: 240px 1fr 216px; gap: 16px; padding: 8px 4px;
   border-bottom: 1px solid var(--line); overflow: hidden; }
 .row.now { background: color-mix(in srgb, var(--decode) 12%, transparent); }
 .row div { min-width: 0; }

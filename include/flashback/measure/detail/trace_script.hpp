@@ -14,7 +14,7 @@ const trace = JSON.parse(document.getElementById('trace').textContent);
 const plans = trace.plans;
 const $ = id => document.getElementById(id);
 const count = n => n.toLocaleString('en');
-const ms = s => s >= 1 ? s.toFixed(2) + ' s' : s >= 1e-3 ? (1e3 * s).toFixed(1) + ' ms' : (1e6 * s).toFixed(0) + ' \u00b5s';
+const ms = s => s >= 1 ? s.toFixed(2) + ' s' : s >= 1e-3 ? (1e3 * s).toFixed(s < 0.1 ? 1 : 0) + ' ms' : (1e6 * s).toFixed(0) + ' \u00b5s';
 const plural = (n, word) => count(n) + ' ' + word + (n === 1 ? '' : 's');
 const quiet = matchMedia('(prefers-reduced-motion: reduce)');
 
@@ -129,7 +129,7 @@ function drawStrip(canvas, row, written) {
     const top = 9 + i * lane;
     const draw = (from, n, name, y, height) => {
       if (n <= 0) return;
-      const x = from * per, w = Math.max(n * per, name === 'marker' ? 2 : 0.6);
+      const x = Math.round(2 * from * per) / 2, w = Math.max(Math.round(2 * (from + n) * per) / 2 - x, name === 'marker' ? 2 : 0.5);
       c.fillStyle = colour(name); c.fillRect(x, y, w, height);
       if (name !== 'reused' && name !== 'marker') { c.fillStyle = pattern(c, name); c.fillRect(x, y, w, height); }
     };
