@@ -1,7 +1,10 @@
 """Opens pages of `flashback generate --trace` in a headless Chromium and uses them: with a pointer, with the keyboard, with a screen
 reader's eyes. Their numbers are those of --json.
 
-trace_page.py FLASHBACK_TOOL [PAGE...]   Debian: chromium, chromium-driver, python3-selenium
+trace_page.py FLASHBACK_TOOL
+trace_page.py --picture PAGE PNG    only makes a picture, such as examples/trace.png
+
+Debian: chromium, chromium-driver, python3-selenium
 """
 import json
 import pathlib
@@ -236,7 +239,23 @@ def check_long(driver, folder):
     print(f"10,000 tokens: {elements} elements, half of the steps drawn within {slowest:.1f} ms")
 
 
+def picture(path, png):
+    with tempfile.TemporaryDirectory() as folder:
+        driver = browser(folder)
+        try:
+            driver.set_window_size(1240, 1080)
+            page = Page(driver, pathlib.Path(path).resolve(), "picture")
+            strip = page.driver.find_elements(By.CSS_SELECTOR, ".row canvas")[2]
+            ActionChains(driver).move_to_element_with_offset(strip, -170, -18).perform()
+            page.live()
+            driver.save_screenshot(png)
+        finally:
+            driver.quit()
+
+
 def main():
+    if sys.argv[1] == "--picture":
+        return picture(*sys.argv[2:])
     tool = sys.argv[1]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
