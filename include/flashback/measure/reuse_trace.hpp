@@ -2,16 +2,17 @@
 #pragma once
 
 #include "flashback/core/function_ref.hpp"
+#include "flashback/core/retriever.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/decoder/carried_out_plan.hpp"
 #include "flashback/decoder/generation.hpp"
-#include "flashback/format/atomic_file.hpp"
 
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -76,15 +77,21 @@ struct TracedPlan {
 /// Cost      at a plan, some comparisons of all that is read; for a token, one number
 class ReuseTrace {
 public:
+    /// Nothing yet; times count from now on.
     ReuseTrace() : began_(Clock::now()) {}
 
+    /// The text goes on with a token. Always true: the generation is not to be cancelled.
     bool operator()(TokenId token);
+    /// The newest tokens of the text are taken back.
     void rewind(std::size_t tokens);
+    /// A plan was carried out.
+    /// Throws    Error{contract} if it was not told of all tokens
     void planned(const CarriedOutPlan& plan);
 
     /// Takes what is known only at the end: why the text ended, and what its last tokens cost.
     void finish(const Generation& generation);
 
+    /// What was recorded, in its order.
     const std::vector<TracedPlan>& plans() const noexcept { return plans_; }
     /// The tokens that spans refer to: everything that was read or written, once.
     TokenSpan tokens() const noexcept { return tokens_; }
@@ -97,7 +104,6 @@ private:
     using Clock = std::chrono::steady_clock;
 
     double now() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
-    void account(const Generation& so_far);
     TraceSpan put(TraceKind kind, TokenSpan tokens);
     std::vector<TraceSpan> put_wrapped(TokenSpan wrapped, std::span<const Passage> passages, std::size_t& next);
     TracedContext context_of(const ReadContext& read, const CarriedOutPlan& plan);
