@@ -20,6 +20,13 @@ file(WRITE "${PROJECT_BINARY_DIR}/tests/include/flashback/lacks_none.hpp" "#incl
 add_test(NAME headers_alone_notices COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.sh ${CMAKE_CXX_COMPILER} ${PROJECT_BINARY_DIR}/tests/include)
 set_tests_properties(headers_alone_notices PROPERTIES PASS_REGULAR_EXPRESSION "These headers do not compile alone: flashback/lacks_one.hpp\n")
 
+# Every public name has a doc block, and Doxygen understands all of them.
+if(FLASHBACK_DOXYGEN AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)  # no compiler has a part in it: one is enough
+  add_test(NAME docs COMMAND ${FLASHBACK_DOXYGEN} ${PROJECT_BINARY_DIR}/Doxyfile)
+  add_test(NAME docs_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/docs_notice.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/Doxyfile ${FLASHBACK_DOXYGEN})
+  set_tests_properties(docs docs_notice PROPERTIES LABELS build)
+endif()
+
 # Translation units for different processors in one program; and the same must fail where they have one name for everything.
 set(odr bash ${CMAKE_CURRENT_SOURCE_DIR}/odr.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

@@ -1,13 +1,32 @@
-# Each relative link of the pages leads to a file or a folder that is there.
+# Each relative link of the pages leads to a file or a folder that is there, and each link to a heading to one that the page has.
 #
 # cmake -DROOT=... [-DPAGES="PAGE;..."] -P links.cmake     pages below ROOT; by default those for readers of the repository
 cmake_minimum_required(VERSION 3.25)
 
-set(pages README.md CONTRIBUTING.md CHANGELOG.md benchmarks/README.md examples/README.md examples/passages_aside.md examples/cli/README.md
+set(pages README.md CONTRIBUTING.md CHANGELOG.md benchmarks/README.md benchmarks/measuring_reuse.md examples/README.md examples/passages_aside.md
+    examples/the_idea.md examples/dropping_into_a_runtime.md examples/schedules.md examples/retrievers.md examples/branches.md examples/fine_tuning.md examples/cli/README.md
+    include/flashback/first_success.md include/flashback/promises.md include/flashback/files_and_formats.md
     examples/models/README.md examples/paper_table/README.md examples/paper_table/results.md include/flashback/README.md)
 if(DEFINED PAGES)
   set(pages ${PAGES})
 endif()
+
+# The anchors of a page: its headings as GitHub writes them.
+function(anchors_of path result)
+  file(READ "${path}" text)
+  string(REGEX REPLACE "[][;\\]" "" text "${text}")
+  string(REGEX REPLACE "```[^`]*```" "" text "${text}")
+  string(REGEX MATCHALL "\n#+ [^\n]*" headings "\n${text}")
+  set(anchors "")
+  foreach(heading IN LISTS headings)
+    string(REGEX REPLACE "^\n#+ " "" heading "${heading}")
+    string(TOLOWER "${heading}" heading)
+    string(REGEX REPLACE "[^a-z0-9_ -]" "" heading "${heading}")
+    string(REPLACE " " "-" heading "${heading}")
+    list(APPEND anchors "${heading}")
+  endforeach()
+  set(${result} "${anchors}" PARENT_SCOPE)
+endfunction()
 
 set(links 0)
 foreach(page IN LISTS pages)
@@ -15,15 +34,27 @@ foreach(page IN LISTS pages)
   string(REGEX REPLACE "```[^`]*```" "" text "${text}")  # lambdas are no links
   string(REPLACE "](" " @link " text "${text}")
   string(REGEX REPLACE "[][;]" " " text "${text}")  # what CMake reads as lists
-  string(REGEX MATCHALL " @link [^)# \n]+" found "${text}")
+  string(REGEX MATCHALL " @link [^) \n]+" found "${text}")
   cmake_path(GET page PARENT_PATH folder)
   foreach(link IN LISTS found)
     string(REPLACE " @link " "" link "${link}")
     if(link MATCHES "^[a-z]+:")
       continue()
     endif()
-    if(NOT EXISTS "${ROOT}/${folder}/${link}")
-      message(SEND_ERROR "${page} links to ${link}, which is not there")
+    string(REGEX REPLACE "#.*" "" file "${link}")
+    if(file STREQUAL "")
+      set(target "${ROOT}/${page}")
+    else()
+      set(target "${ROOT}/${folder}/${file}")
+    endif()
+    if(NOT EXISTS "${target}")
+      message(SEND_ERROR "${page} links to ${file}, which is not there")
+    elseif(target MATCHES "\\.md$" AND link MATCHES "#(.+)")
+      set(anchor "${CMAKE_MATCH_1}")
+      anchors_of("${target}" anchors)
+      if(NOT anchor IN_LIST anchors)
+        message(SEND_ERROR "${page} links to ${link}, but there is no such heading")
+      endif()
     endif()
     math(EXPR links "${links} + 1")
   endforeach()

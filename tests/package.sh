@@ -12,7 +12,7 @@ fail() { echo "$1" >&2; [ ! -f "$work/log" ] || cat "$work/log" >&2; exit 1; }
 
 # Installed headers = the headers of the repository; the page about them stays there.
 cmake --install "$build" --prefix "$work/all" >/dev/null
-diff -r -x README.md "$source/include" "$work/all/include" || fail "what is installed differs from include/"
+diff -r -x '*.md' "$source/include" "$work/all/include" || fail "what is installed differs from include/"
 cmake --install "$build" --prefix "$work/policy" --component flashback_policy >/dev/null
 folders=$(cd "$work/policy/include/flashback" && echo *)
 [ "$folders" = "core decoder fwd.hpp policy testing" ] || fail "the component flashback_policy has other folders: $folders"

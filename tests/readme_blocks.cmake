@@ -1,5 +1,5 @@
-# Each block of C++ in README.md and examples/README.md stands, but for its indentation, in one of the programs of examples/; and
-# README.md stays short.
+# Each block of C++ in README.md and the guides stands, but for its indentation, in one of the programs of examples/; and README.md
+# stays short.
 #
 # cmake -DROOT=... -P readme_blocks.cmake
 cmake_minimum_required(VERSION 3.25)
@@ -47,6 +47,14 @@ endfunction()
 check_blocks(README.md 4)           # a decoder, a policy, a combination, a foreign runtime
 check_blocks(examples/README.md 8)  # one for each kind of policy
 check_blocks(examples/passages_aside.md 1)
+check_blocks(examples/dropping_into_a_runtime.md 7)
+check_blocks(examples/the_idea.md 1)
+check_blocks(examples/retrievers.md 4)
+check_blocks(examples/branches.md 6)
+check_blocks(examples/fine_tuning.md 1)
+check_blocks(benchmarks/measuring_reuse.md 2)
+check_blocks(include/flashback/first_success.md 3)  # one for each user
+check_blocks(include/flashback/files_and_formats.md 2)
 
 set(most_words 1800)
 file(READ "${ROOT}/README.md" text)

@@ -1,7 +1,7 @@
 flashback_add_test(core THREADS SOURCES tensor/aligned_buffer.cpp core/any_retriever.cpp tensor/blocks.cpp
                    tensor/dequantize.cpp tensor/dtype.cpp core/error.cpp core/executor.cpp tensor/quantize.cpp
                    core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp core/batch_retriever.cpp
-                   core/members.cpp core/embedder.cpp
+                   core/members.cpp core/embedder.cpp testing/language_model_suite.cpp testing/retriever_suite.cpp
                    APART support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
                    policy/overflow.cpp policy/policies.cpp policy/query.cpp core/random.cpp
@@ -24,7 +24,7 @@ flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/wr
                    files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES files/tokenizer_golden.cpp)
 
-flashback_add_test(exactness THREADS OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp)
+flashback_add_test(exactness THREADS OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp model/session_suite.cpp)
 flashback_add_test(fusion THREADS OPTIMISED SOURCES decoder/fusion.cpp decoder/fusion_edges.cpp decoder/rotation.cpp decoder/speculative_session.cpp eval/fusion_perplexity.cpp)
 flashback_add_test(kv_operations OPTIMISED SOURCES model/kv_operations.cpp APART support/faults.cpp)
 flashback_add_test(families LABEL release OPTIMISED SOURCES model/families.cpp model/exactness_families.cpp)
@@ -60,7 +60,8 @@ flashback_add_test(decoder SOURCES decoder/any_policies.cpp decoder/aside.cpp de
                    decoder/attention.cpp decoder/fingerprint.cpp decoder/generator.cpp decoder/last_word.cpp
                    decoder/method.cpp decoder/methods.cpp decoder/sticky.cpp decoder/trust.cpp
                    decoder/optimal_stride.cpp decoder/speculative.cpp decoder/speculative_edges.cpp decoder/speculative_ends.cpp)
-flashback_add_test(schedules LABEL release THREADS OPTIMISED SOURCES decoder/schedules_model.cpp)
+flashback_add_test(schedules LABEL release OPTIMISED SOURCES decoder/schedules_model.cpp)
+set_tests_properties(schedules PROPERTIES PROCESSORS 2)  # three threads, which the thread sanitizer sees in shorter tests
 target_include_directories(test_schedules PRIVATE "${PROJECT_SOURCE_DIR}/examples")
 flashback_add_test(quiet THREADS SOURCES decoder/quiet.cpp decoder/quiet_session.cpp
                    APART support/allocations.cpp support/allocations_count.cpp)
@@ -76,7 +77,7 @@ foreach(variant "as_built" "o0;-O0" "contract_off;-O2;-ffp-contract=off" "contra
   set_target_properties(test_hash_${name} PROPERTIES EXCLUDE_FROM_ALL ON)
   target_link_libraries(test_compiler_options PRIVATE test_hash_${name})
 endforeach()
-set_property(TEST compiler_options APPEND PROPERTY LABELS release)  # for clang, whose optimiser is another
+set_property(TEST compiler_options APPEND PROPERTY LABELS compilers)  # for clang, whose optimiser is another
 flashback_add_test(train OPTIMISED SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES data/retrieval_examples.cpp data/shuffled_passes.cpp)
 flashback_add_test(train_files SOURCES train/checkpoint.cpp data/packed_text.cpp)

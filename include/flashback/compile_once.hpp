@@ -7,6 +7,7 @@
 #pragma once
 
 #if !defined(FLASHBACK_COMPILED_ONCE)
+/// Headers only declare what this one compiles.
 #define FLASHBACK_COMPILED_ONCE
 #endif
 
@@ -72,6 +73,7 @@ FLASHBACK_DETAIL_DOTS()
 #include "flashback/model/detail/random_transformer.hpp"
 #include "flashback/model/detail/text_encoder.hpp"
 #include "flashback/model/session.hpp"
+#include "flashback/policy/detail/build_method.hpp"
 #include "flashback/retrieval/detail/bm25_index.hpp"
 #include "flashback/retrieval/detail/cut_document.hpp"
 #include "flashback/retrieval/detail/index_writer.hpp"

@@ -284,6 +284,7 @@ class PrefixStore;
 struct RestoredTokens;
 template <class Cache>
 struct BasicKVBlock;
+/// A block in a cache of one piece.
 using KVBlock = BasicKVBlock<ContiguousKVCache>;
 enum class BlockElement : unsigned char;
 struct BlockKey;
@@ -294,7 +295,9 @@ struct BlockStoreOptions;  // 256 MiB, as evaluated
 struct BlockStoreCounts;
 template <class Cache>
 class BasicBlockStore;
+/// A store of blocks for a Session.
 using BlockStore = BasicBlockStore<ContiguousKVCache>;
+/// A store of blocks for a PagedSession.
 using PagedBlockStore = BasicBlockStore<PagedKVCache>;
 struct PositionRange;
 class WordAnalyzer;

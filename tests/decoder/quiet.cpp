@@ -100,15 +100,21 @@ TEST_CASE("Dropping the oldest text in a full window allocates nothing, the firs
     }
 }
 
+namespace {
+
+struct WrongGuesses : testing::NullRetriever {
+    using NullRetriever::NullRetriever;
+    static constexpr bool remembers_queries = false;  // it is asked in order, and what is taken back does not matter here
+    TokenBuffer other = {5, 6};
+    Passage guessed = {.id = "none of them", .tokens = other};
+    std::span<const Passage> speculate(const Query&, std::size_t) { return {&guessed, 1}; }
+};
+
+}  // namespace
+
 TEST_CASE("A decoder that guesses allocates nothing between two retrievals after it went back") {
-    struct Wrong : testing::NullRetriever {
-        using NullRetriever::NullRetriever;
-        TokenBuffer other = {5, 6};
-        Passage guessed = {.id = "none of them", .tokens = other};
-        std::span<const Passage> speculate(const Query&, std::size_t) { return {&guessed, 1}; }
-    };
     testing::NullModel model{vocab};
-    Wrong retriever{12, vocab};
+    WrongGuesses retriever{12, vocab};
     SpeculativeDecoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{8}), {.stride = 1}};
     std::vector<std::size_t> calls;
     calls.reserve(160);

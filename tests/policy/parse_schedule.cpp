@@ -3,6 +3,7 @@
 #include "flashback/core/random.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/policy/combined_schedules.hpp"
+#include "flashback/policy/detail/build_method.hpp"
 #include "support/null_model.hpp"
 
 #include <array>

@@ -9,9 +9,14 @@
 
 using namespace flashback;
 
+struct Search : testing::NullRetriever {
+    using NullRetriever::NullRetriever;
+    static constexpr bool remembers_queries = false;
+};
+
 int main() {
     testing::NullModel model{8};
-    testing::NullRetriever retriever{4, 8};
+    Search retriever{4, 8};
     const auto score = [](const Query&, const Passage& passage) { return passage.score; };
     [[maybe_unused]] SeenPassages wrong{Accumulated{std::ref(retriever)}, score};
     [[maybe_unused]] SeenPassages right{std::ref(retriever), score};

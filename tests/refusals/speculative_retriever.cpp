@@ -7,6 +7,7 @@ using namespace flashback;
 
 struct Guesses : testing::NullRetriever {
     using NullRetriever::NullRetriever;
+    static constexpr bool remembers_queries = false;
     std::span<const Passage> speculate(const Query& query, std::size_t k) { return retrieve(query, k); }
 };
 

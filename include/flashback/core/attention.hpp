@@ -14,7 +14,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Shape     weights (heads, positions) row-major
 struct AttentionWeights {
     std::span<const float> weights = {};  ///< valid until the model that gave them is used again
-    std::size_t heads = 0;
+    std::size_t heads = 0;                ///< query heads of a layer
 
     /// How many positions are seen.
     constexpr std::size_t positions() const noexcept { return heads == 0 ? 0 : weights.size() / heads; }

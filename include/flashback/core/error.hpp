@@ -45,8 +45,10 @@ constexpr std::string_view to_string(ErrorCode code) noexcept {
 /// A kind of error and a sentence that names the thing, what was found and what was expected.
 class Error : public std::runtime_error {
 public:
+    /// An error of this kind, with its sentence.
     Error(ErrorCode code, const std::string& sentence) : std::runtime_error(sentence), code_(code) {}
 
+    /// What kind of error it is.
     ErrorCode code() const noexcept { return code_; }
 
 private:

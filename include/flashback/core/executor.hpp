@@ -31,8 +31,10 @@ concept Executor = requires(E& executor, std::size_t count, void (&task)(std::si
 
 /// Runs everything in the caller's thread.
 struct SerialExecutor {
+    /// One thread: the caller's.
     static constexpr std::size_t concurrency() noexcept { return 1; }
 
+    /// Calls `task(i)` for i = 0 to count - 1, in this order.
     template <class Task>
     static void run(std::size_t count, Task&& task) {
         for (std::size_t i = 0; i < count; ++i) task(i);
@@ -44,6 +46,7 @@ class ExecutorRef {
 public:
     ExecutorRef() noexcept = default;
 
+    /// Refers to an executor of any type.
     template <class E>
         requires(!std::same_as<std::remove_cv_t<E>, ExecutorRef>)
     ExecutorRef(E& executor) : object_(const_cast<void*>(static_cast<const void*>(std::addressof(executor)))) {

@@ -13,6 +13,7 @@ namespace flashback::inline FLASHBACK_ISA {
 template <class Signature>
 class FunctionRef;
 
+/// Refers to a callable that takes `Args...` and gives a `Result`.
 template <class Result, class... Args>
 class FunctionRef<Result(Args...)> {
 public:

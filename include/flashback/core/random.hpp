@@ -15,6 +15,7 @@ public:
     /// first i numbers.
     static constexpr std::uint64_t increment = 0x9e3779b97f4a7c15u;
 
+    /// The same seed gives the same numbers, on every machine.
     constexpr explicit SplitMix64(std::uint64_t seed) noexcept : state_(seed) {}
 
     /// The next 64 random bits.

@@ -15,7 +15,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// What is searched for: text, or tokens that the retriever turns into text if it needs that.
 struct Query {
-    TokenSpan tokens = {};
+    TokenSpan tokens = {};       ///< ids of the model's vocabulary
     std::string_view text = {};  ///< if not empty, it takes the place of the tokens
     TokenSpan context =
         {};  ///< the whole text that it was made for, less what is about to be taken back; the decoder fills it in
@@ -23,11 +23,11 @@ struct Query {
 
 /// A piece of a document that fits into a model's window. What it views stays valid until the next call of `retrieve`.
 struct Passage {
-    std::string_view id = {};
-    std::string_view title = {};
-    std::string_view text = {};
-    TokenSpan tokens = {};  ///< the text, tokenised once when it was indexed
-    float score = 0;        ///< how well it fits the query; comparable within one answer only
+    std::string_view id = {};     ///< as the retriever names it
+    std::string_view title = {};  ///< of its document; may be empty
+    std::string_view text = {};   ///< what it says; may be empty if it has tokens
+    TokenSpan tokens = {};        ///< the text, tokenised once when it was indexed
+    float score = 0;              ///< how well it fits the query; comparable within one answer only
 };
 
 namespace detail {
@@ -125,6 +125,7 @@ constexpr bool checked_retriever() {
 
 /// The retriever of a closed book: it finds nothing.
 struct NoPassages {
+    /// Finds nothing.
     static std::span<const Passage> retrieve(const Query& /*query*/, std::size_t /*k*/) noexcept { return {}; }
 };
 

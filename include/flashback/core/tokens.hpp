@@ -28,6 +28,7 @@ class OwnedTokens {
 public:
     OwnedTokens() = default;
 
+    /// A copy of `tokens`.
     template <class Tokens>
         requires std::convertible_to<const Tokens&, TokenSpan> OwnedTokens(
             const Tokens& tokens) {  // NOLINT(*-explicit-*): an option is set to tokens

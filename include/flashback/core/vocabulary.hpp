@@ -26,12 +26,12 @@ struct Vocabulary {
     std::vector<std::string> pieces;  ///< text of each token, by id
     std::vector<float> scores;        ///< merge order of each token, the higher the sooner; as long as `pieces`, or empty
     std::vector<TokenKind> kinds;     ///< as long as `pieces`
-    std::optional<TokenId> bos = {};
-    std::optional<TokenId> eos = {};
-    std::optional<TokenId> unknown = {};
-    bool add_bos = false;           ///< whether the model wants `bos` in front of every text
-    bool add_space_prefix = false;  ///< whether a space is put in front of a text before it is tokenised
-    bool fuse_unknown = false;      ///< "llama" only: characters side by side that nothing covers become one unknown token
+    std::optional<TokenId> bos = {};  ///< begins a text, if the model wants that
+    std::optional<TokenId> eos = {};  ///< ends a text
+    std::optional<TokenId> unknown = {};  ///< stands for what has no token
+    bool add_bos = false;                 ///< whether the model wants `bos` in front of every text
+    bool add_space_prefix = false;        ///< whether a space is put in front of a text before it is tokenised
+    bool fuse_unknown = false;  ///< "llama" only: characters side by side that nothing covers become one unknown token
     std::string pre = {};  ///< "gpt2" only: how a text is split into words, as GGUF names it: "gpt-2", "llama-bpe", "qwen2"
     /// Pairs of pieces "left right", in the order of merging. They count in "gpt2", and in "llama" without scores.
     std::vector<std::string> merges = {};
@@ -40,6 +40,7 @@ struct Vocabulary {
     bool normal_form_c = false;    ///< whether texts are put into Unicode's normal form C before they are tokenised
     bool bos_in_passages = false;  ///< whether `bos` also stands in front of each passage, as OPT's tokenizer does
 
+    /// How many tokens there are.
     std::size_t size() const noexcept { return pieces.size(); }
 };
 

@@ -23,6 +23,8 @@ class AllowedPassages {
                   "flashback: what is forbidden must be said by forbidden(const Passage&, const StrideSource&)");
 
 public:
+    /// Passages of `retriever` for a stride of `source`, without those of which `forbidden(passage, source)` is true. `most`
+    /// is the greatest k.
     AllowedPassages(R& retriever, const Forbidden& forbidden, std::size_t most, const StrideSource& source)
         : retriever_(&retriever), forbidden_(&forbidden), most_(most), source_(source) {}
 

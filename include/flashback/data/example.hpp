@@ -22,6 +22,7 @@ struct PassageRows {
     std::size_t end = 0;  ///< `begin` if there is no passage
     std::size_t gap = default_block_gap;
 
+    /// How many tokens the passage has.
     constexpr std::size_t size() const noexcept { return end - begin; }
     /// Where a token stands.
     constexpr std::size_t position(std::size_t token) const noexcept {
@@ -39,7 +40,7 @@ struct PassageRows {
 
 /// One sequence, which begins at position 0. Each target is predicted from the tokens before it.
 struct TrainingExample {
-    TokenBuffer tokens;
+    TokenBuffer tokens;                  ///< text, passage and targets, in the order in which they are evaluated
     std::vector<std::uint32_t> targets;  ///< which tokens, ascending, from 1 to tokens.size() - 1
     PassageRows beside = {};             ///< all targets come behind the token after it
 };

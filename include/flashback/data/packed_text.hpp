@@ -26,6 +26,7 @@ public:
 
     /// How many tokens a sequence has.
     std::size_t length() const noexcept { return length_; }
+    /// How many documents were packed.
     std::size_t documents() const noexcept { return documents_; }
     /// All tokens, including those after the last whole sequence.
     std::size_t tokens() const noexcept { return tokens_.size(); }

@@ -1,4 +1,4 @@
-/// \file Strides and documents as ranges, for programs that compose them with range-v3: with `views::zip`, `views::filter`, or
+/// \file Strides and documents as ranges, for programs that compose them with range-v3: with its views (`zip`, `filter`) or
 /// loops.
 ///
 /// The umbrella does not include this header, because any header of range-v3 costs a quarter of a second of compile time.
@@ -22,8 +22,8 @@ inline auto each_stride(const RetrievedStrides& strides) {
 
 /// A document of a stream, and its tokens there.
 struct StreamedDocument {
-    const SourceDocument& document;
-    TokenSpan tokens;
+    const SourceDocument& document;  ///< where the text is from
+    TokenSpan tokens;                ///< all of its text
 };
 
 /// The documents of a stream, one by one: a random-access range of StreamedDocument.

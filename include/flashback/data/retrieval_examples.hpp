@@ -55,6 +55,7 @@ public:
         }
     }
 
+    /// How many examples there are.
     std::size_t size() const noexcept { return strides_.size(); }
 
     /// Requires  i < size()

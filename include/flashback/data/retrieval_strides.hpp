@@ -50,8 +50,8 @@ struct RetrievedStride {
     std::size_t context = 0;                   ///< how many tokens before it may be read
     TokenSpan passages = {};                   ///< all tokens of its passages, the best first; each passage is cut
     std::span<const std::uint64_t> ends = {};  ///< where each passage ends, counted from a token `begin` in front of the first
-    std::uint64_t begin = 0;
-    std::span<const float> scores = {};  ///< of each passage, as the retriever gave them; 0 where there is none
+    std::uint64_t begin = 0;                   ///< the end of the passages before, in the same count
+    std::span<const float> scores = {};        ///< of each passage, as the retriever gave them; 0 where there is none
 
     /// How many passages were found.
     std::size_t found() const noexcept { return ends.size(); }
@@ -68,9 +68,9 @@ class RetrievedStrides {
 public:
     /// One stride as it is stored.
     struct Entry {
-        std::uint64_t at = 0;
-        std::uint64_t context = 0;
-        std::uint64_t end = 0;  ///< where its passages end among all passages; those of the next stride begin there
+        std::uint64_t at = 0;       ///< where its first token is in the text
+        std::uint64_t context = 0;  ///< how many tokens before it may be read
+        std::uint64_t end = 0;      ///< where its passages end among all passages; those of the next stride begin there
 
         bool operator==(const Entry&) const = default;
     };
@@ -90,6 +90,7 @@ public:
           tokens_(tokens),
           owner_(std::move(owner)) {}
 
+    /// How many strides there are.
     std::size_t size() const noexcept { return entries_.size(); }
     /// How many tokens each stride has.
     std::size_t stride() const noexcept { return stride_; }
@@ -107,6 +108,7 @@ public:
         return {entry.at, entry.context, tokens_.subspan(begin, end - begin), ends, begin, scores_.subspan(first, ends.size())};
     }
 
+    /// All strides, as they are stored.
     std::span<const Entry> entries() const noexcept { return entries_; }
     /// Where each passage of all strides ends among all tokens.
     std::span<const std::uint64_t> passage_ends() const noexcept { return passage_ends_; }
@@ -263,15 +265,15 @@ inline void check_within(TokenSpan text, const RetrievedStride& stride, std::siz
 
 /// A stride to plan: its text, and how many of its tokens will be evaluated after what is planned.
 struct PlannedStride {
-    TokenSpan text;
-    const RetrievedStride& stride;
-    std::size_t targets;
+    TokenSpan text;                              ///< the whole text, which the strides are of
+    const RetrievedStride& stride;               ///< what was found for it
+    std::size_t targets;                         ///< how many of its tokens are evaluated after the plan
     std::optional<std::size_t> held_plain = {};  ///< as ContextParts has it
 };
 
 /// How the context of a stride is read beside its passages.
 struct StrideLayout {
-    TokenSpan head = {};
+    TokenSpan head = {};  ///< what stands in front of everything: BOS
     bool passages_replace_text =
         false;               ///< passages take the place of the oldest tokens of the context, one for one; if they are
                              ///< fused, as many as the branch that reads most
@@ -312,15 +314,16 @@ void plan_within(std::size_t length, std::size_t replaced, std::size_t targets, 
 
 /// Room for the plan of a stride: of one text, or of branches.
 struct StrideScratch {
-    std::vector<PassageGroup> groups = {};
-    PlanScratch text = {};
-    FusedScratch fused = {};
+    std::vector<PassageGroup> groups = {};  ///< which passages are read together
+    PlanScratch text = {};                  ///< for the plan of one text
+    FusedScratch fused = {};                ///< for the plan of branches
 };
 
 /// What is planned for a stride: a text, or branches if the passages are fused.
 struct StridePlan {
     ContextPlan text;  ///< without branches
     FusedPlan fused;   ///< with branches; none if there is one text
+    /// Whether the passages are fused in branches.
     bool branches() const noexcept { return !fused.branches.empty(); }
     /// Tokens of the longest text.
     std::size_t longest() const noexcept { return branches() ? fused.longest : text.wanted.size(); }

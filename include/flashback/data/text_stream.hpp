@@ -20,8 +20,8 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// A document, by the names under which a corpus may know it.
 struct SourceDocument {
-    std::string id;
-    std::string title;
+    std::string id;       ///< its id, as its corpus has it
+    std::string title;    ///< may be empty
     std::size_t end = 0;  ///< the place after its last token in the stream
 };
 
@@ -31,7 +31,9 @@ public:
     /// Puts a document at the end.
     void add(std::string id, std::string title, TokenSpan tokens);
 
+    /// The tokens of all documents, one after another.
     TokenSpan tokens() const noexcept { return tokens_; }
+    /// Where each document lies in the tokens.
     std::span<const SourceDocument> documents() const noexcept { return documents_; }
 
     /// The documents that have a token in [begin, end).

@@ -119,6 +119,7 @@ public:
         return generator_.take();
     }
 
+    /// The model that this decoder drives.
     Model& model() noexcept { return model_.model(); }
 
     /// What the last call of `generate` had done when it threw.

@@ -46,10 +46,10 @@ struct Seconds {
 
 /// A passage as it was found; a copy, so that it outlives the retriever.
 struct RetrievedPassage {
-    std::string id;
-    std::string title;
-    std::string text;
-    float score = 0;
+    std::string id;          ///< as the retriever names it
+    std::string title;       ///< of its document; may be empty
+    std::string text;        ///< what it says; empty if the retriever gave tokens alone
+    float score = 0;         ///< as the retriever gave it
     std::size_t tokens = 0;  ///< length in tokens, without markers
 };
 
@@ -80,27 +80,27 @@ struct Speculation {
 /// Counts and times in all. `counts` has all that the model was asked for, what came of wrong guesses included, so that
 /// `evaluated + reused == requested` there, too; the other numbers are those of the text that stands.
 struct Statistics {
-    std::size_t retrievals = 0;
-    std::size_t rewinds = 0;    ///< retrievals that took tokens back
-    std::size_t rewound = 0;    ///< tokens that they took back
-    std::size_t dropped = 0;    ///< tokens of the text that the model no longer sees because the window was full
-    std::size_t shortened = 0;  ///< tokens of passages that it no longer sees because of that
-    TokenCounts counts;
+    std::size_t retrievals = 0;  ///< how often passages were searched for
+    std::size_t rewinds = 0;     ///< retrievals that took tokens back
+    std::size_t rewound = 0;     ///< tokens that they took back
+    std::size_t dropped = 0;     ///< tokens of the text that the model no longer sees because the window was full
+    std::size_t shortened = 0;   ///< tokens of passages that it no longer sees because of that
+    TokenCounts counts;          ///< what the model was asked for, in tokens
     std::vector<TokenCounts> branches =
         {};  ///< of `counts`, what each branch took, if passages were fused: the rest is what they share
     std::size_t model_work =
         0;  ///< tokens that the model evaluated without being asked to, by its `work()`; what its branches did is not known
     std::size_t retriever_work = 0;  ///< tokens that models of the retriever evaluated, by its `work()`
-    Seconds seconds;
-    Speculation speculation = {};  ///< nothing, if nothing was guessed
+    Seconds seconds;                 ///< where the time went
+    Speculation speculation = {};    ///< nothing, if nothing was guessed
 };
 
 /// The result of `Decoder::generate`.
 struct Generation {
-    std::vector<TokenId> tokens;  ///< the new ones only
-    StopReason stop = StopReason::max_tokens;
-    Statistics stats;
-    std::vector<Retrieval> retrievals;
+    std::vector<TokenId> tokens;               ///< the new ones only
+    StopReason stop = StopReason::max_tokens;  ///< why the text ended
+    Statistics stats;                          ///< counts and times
+    std::vector<Retrieval> retrievals;         ///< one for each retrieval, in order
     std::vector<double> surprisals = {};  ///< of each token, in nats, if a policy or the options asked for them; else empty
 };
 

@@ -55,6 +55,7 @@ class Generator {
         "wrapper, layout, reuse, sampler, overflow, stopping, reset, rewind, wants_surprisals");
 
 public:
+    /// What it can need: see Need.
     using Kind = Need::Kind;
 
     /// Holds the policies, and calls none of them yet.

@@ -29,9 +29,10 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `token`    | nothing, or show `token`, the newest of the text                | `resume()` or `cancel()`      |
 /// | `done`     | nothing: the generation ended for the reason `stop`             | `take()`, or the next `start` |
 struct Need {
+    /// What is needed: the first column of the table above.
     enum class Kind : unsigned char { search, prefetch, rewind, evict, truncate, evaluate, see, branch, token, done };
 
-    Kind kind = Kind::done;
+    Kind kind = Kind::done;  ///< what is needed
     Query query = {};
     std::size_t passages = 0;
     std::size_t length = 0;

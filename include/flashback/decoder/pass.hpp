@@ -12,7 +12,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// `Model::evaluate_each(models, tokens)`.
 template <class Model>
 struct Pass {
-    std::span<Model* const> models;
+    std::span<Model* const> models;     ///< what is evaluated in one pass
     std::span<const TokenSpan> tokens;  ///< for each model, after what it holds
 };
 

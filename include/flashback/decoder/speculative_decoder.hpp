@@ -140,6 +140,7 @@ public:
         return cut_ ? *std::exchange(cut_, std::nullopt) : whole;
     }
 
+    /// The model that this decoder drives.
     Model& model() noexcept { return model_.model(); }
 
     /// What the last call of `generate` had done when it threw.

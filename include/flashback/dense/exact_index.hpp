@@ -29,8 +29,11 @@ public:
     /// The same with vectors of its own.
     explicit ExactIndex(VectorStore vectors, ExecutorRef executor = {});
 
+    /// How many vectors it searches.
     std::size_t size() const noexcept { return vectors_->size(); }
+    /// How many numbers a vector has.
     std::size_t dimension() const noexcept { return vectors_->dimension(); }
+    /// What it searches.
     const VectorStore& vectors() const noexcept { return *vectors_; }
 
     /// The best k vectors; all of them if there are fewer. A product that overflows is infinite, and one that is NaN by that

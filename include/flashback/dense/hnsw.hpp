@@ -82,9 +82,13 @@ public:
     /// Throws    Error{io}, and then nothing has changed
     void save(const std::filesystem::path& path) const;
 
+    /// How many vectors it searches.
     std::size_t size() const noexcept { return vectors_->size(); }
+    /// How many numbers a vector has.
     std::size_t dimension() const noexcept { return vectors_->dimension(); }
+    /// What it searches.
     const VectorStore& vectors() const noexcept { return *vectors_; }
+    /// What the graph was made with.
     const HnswOptions& options() const noexcept { return options_; }
 
     /// The same graph, searched with another ef.

@@ -12,8 +12,8 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// A vector by its number, and its dot product with the query.
 struct DenseHit {
-    std::size_t row;
-    float score;
+    std::size_t row;  ///< number of the vector in its index
+    float score;      ///< its inner product with the query
     bool operator==(const DenseHit&) const = default;
 };
 

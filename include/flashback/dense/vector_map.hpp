@@ -65,6 +65,7 @@ public:
                          ", but they are mapped from ", map_.dimension());
     }
 
+    /// How many numbers a vector has after the map.
     std::size_t dimension() const noexcept { return map_.reduced(); }
 
     /// Shape     out (texts.size(), dimension())

@@ -73,9 +73,13 @@ public:
     /// Throws    Error{format} if not
     void verify() const;
 
+    /// How many vectors it has.
     std::size_t size() const noexcept { return size_; }
+    /// How many numbers a vector has.
     std::size_t dimension() const noexcept { return dimension_; }
+    /// How a number is stored.
     DType element() const noexcept { return options_.element; }
+    /// Whether each vector is divided by its length.
     bool normalised() const noexcept { return options_.normalise; }
     /// Bytes from one row to the next.
     std::size_t row_bytes() const noexcept { return row_bytes_; }

@@ -34,6 +34,7 @@ struct Perplexity {
     double nats = 0;            ///< mean of -ln p(token): nats per token
     double standard_error = 0;  ///< of that mean, as if tokens were independent; NaN for a single token
 
+    /// e to the nats per token.
     double perplexity() const { return std::exp(nats); }
     /// The standard error of the perplexity: that of the mean, carried through the exponential.
     double perplexity_standard_error() const { return perplexity() * standard_error; }
@@ -42,15 +43,15 @@ struct Perplexity {
 /// One token of a text, and how likely a model found it.
 struct TokenScore {
     std::size_t index;  ///< of the token in the text
-    TokenId token;
+    TokenId token;      ///< what was predicted
     double nats;        ///< -ln of its probability
     TokenId likeliest;  ///< the token that the model found likeliest
 };
 
 /// Two models on the same text.
 struct ModelComparison {
-    Perplexity reference;
-    Perplexity other;
+    Perplexity reference;         ///< of the first model
+    Perplexity other;             ///< of the second
     double same_likeliest = 0;    ///< share of the tokens for which both find the same token likeliest (top-1 agreement)
     double relative_entropy = 0;  ///< mean Kullback-Leibler divergence of the other from the reference, nats
 

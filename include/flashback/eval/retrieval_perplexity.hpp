@@ -44,7 +44,7 @@ struct RetrievalPerplexity {
     /// Strides that are read in one go, starting with an empty cache. More models than runs are no faster.
     static constexpr std::size_t run = 32;
 
-    std::size_t strides = 0;
+    std::size_t strides = 0;     ///< how many strides were predicted
     std::size_t tokens = 0;      ///< tokens that were predicted: all of all strides
     std::size_t retrievals = 0;  ///< strides for which a retriever was asked
     std::size_t passages = 0;    ///< passages that it gave
@@ -60,6 +60,7 @@ struct RetrievalPerplexity {
     std::vector<double> place_nats =
         {};  ///< the mean of the first tokens of all strides, of the second, ...: what the distance to their text costs
 
+    /// e to the nats per token.
     double perplexity() const { return std::exp(nats); }
     /// The standard error of the perplexity: that of the mean, carried through the exponential.
     double perplexity_standard_error() const { return perplexity() * standard_error; }
@@ -73,8 +74,8 @@ struct RetrievalPerplexity {
 /// The mean of the differences of two runs over the same strides, first minus second, in nats per token. The difference is
 /// known much better than either mean, because strides that are hard are hard for both.
 struct StrideDifference {
-    double nats = 0;
-    double standard_error = 0;
+    double nats = 0;            ///< mean of the differences, in nats per token
+    double standard_error = 0;  ///< of that mean
 };
 
 /// Throws    Error{contract} for different numbers of strides

@@ -12,7 +12,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// What config.json says of a model.
 struct ModelConfig {
-    TransformerConfig shape;
+    TransformerConfig shape;         ///< the hyper-parameters
     bool tied = false;               ///< the head is the embedding
     std::vector<TokenId> ends = {};  ///< tokens that end a text: eos_token_id
 };

@@ -26,6 +26,7 @@ public:
         source.access_ = access;
         return source;
     }
+    /// A GGUF file that is open already.
     explicit ModelSource(GgufFile file) : name_(file.name()), gguf_(std::move(file)) {}
 
     /// The path.

@@ -70,6 +70,7 @@ public:
             }
         }
     }
+    /// Writes text as it is.
     void write(std::string_view text) { write(std::as_bytes(std::span{text})); }
 
     /// Makes sure that all bytes are on the disk. Nothing can be written after that, and the file has not appeared yet. If

@@ -24,9 +24,13 @@ public:
     /// `file` is the name that errors give the file.
     ByteReader(std::span<const std::byte> bytes, std::string file) : bytes_(bytes), file_(std::move(file)) {}
 
+    /// How many bytes were read.
     std::size_t position() const noexcept { return position_; }
+    /// How many bytes are left.
     std::size_t left() const noexcept { return bytes_.size() - position_; }
+    /// All bytes, those that were read too.
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
+    /// The name that errors mention.
     const std::string& file() const noexcept { return file_; }
 
     /// The next `count` bytes.

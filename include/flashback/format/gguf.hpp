@@ -39,8 +39,8 @@ enum class GgufType : std::uint32_t {
 
 /// An array in the metadata, as it lies in the file.
 struct GgufArray {
-    GgufType type{};
-    std::size_t count = 0;
+    GgufType type{};                   ///< type of each element
+    std::size_t count = 0;             ///< how many elements
     std::span<const std::byte> bytes;  ///< checked: exactly `count` elements
 };
 
@@ -49,11 +49,11 @@ using GgufValue = std::variant<std::uint64_t, std::int64_t, double, bool, std::s
 
 /// A tensor of a file.
 struct GgufTensor {
-    std::string_view name;
+    std::string_view name;                          ///< as the file has it
     std::array<std::uint64_t, 4> dims{1, 1, 1, 1};  ///< the first runs fastest: (inputs, outputs) of a linear layer
-    std::size_t rank = 0;
-    DType type{};
-    std::span<const std::byte> data;
+    std::size_t rank = 0;                           ///< how many of its dimensions count
+    DType type{};                                   ///< type of its elements
+    std::span<const std::byte> data;                ///< its bytes, in the file
 };
 
 /// A GGUF file: metadata by key, tensors by name. Everything that it says of itself (counts, lengths, types, shapes, offsets)
@@ -78,13 +78,17 @@ public:
         return GgufFile{std::nullopt, bytes, std::move(name)};
     }
 
+    /// The name that errors mention.
     const std::string& name() const noexcept { return name_; }
     /// Says that a part of the file, such as the data of a tensor, will not be read soon: see MappedFile::release.
     void release(std::span<const std::byte> part) const noexcept {
         if (file_) file_->release(part);
     }
+    /// The version of the format.
     std::uint32_t version() const noexcept { return version_; }
+    /// All entries, in the order of the file.
     const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const noexcept { return metadata_; }
+    /// All tensors, in the order of the file.
     const std::vector<GgufTensor>& tensors() const noexcept { return tensors_; }
     /// The metadata again, in the same order, as it lies in the file: the type and the value of each entry, without the key.
     const std::vector<std::span<const std::byte>>& raw_metadata() const noexcept { return raw_metadata_; }

@@ -37,6 +37,7 @@ public:
     JsonFields(const JsonTree& object, const std::string& file, std::string where = {});
     JsonFields(const JsonTree&& object, const std::string& file, std::string where = {}) = delete;
 
+    /// The name that errors mention.
     const std::string& file() const noexcept { return file_; }
 
     /// A field; null if it is absent or null.
@@ -47,11 +48,13 @@ public:
     /// The value of a field; nothing if it is absent or null.
     /// Throws    Error{format} for a value of another type
     std::optional<bool> flag(const std::string& field) const;
+    /// A text; nothing if the field is absent or null.
     std::optional<std::string> text(const std::string& field) const;
     /// A number that a float can hold.
     std::optional<double> number(const std::string& field) const;
     /// A whole number from `least` to 2^31 - 1.
     std::optional<std::size_t> count(const std::string& field, std::uint64_t least = 1) const;
+    /// The same of a value that the caller has.
     std::size_t count_of(const std::string& field, const JsonTree& value, std::uint64_t least = 1) const;
     /// A list; null if the field is absent or null.
     const JsonTree::Array* list(const std::string& field) const;
@@ -71,15 +74,19 @@ public:
         }
     }
 
+    /// Throws an Error{format} that names the file and the place, and goes on with `parts`.
     template <class... Parts>
     [[noreturn]] void refuse(const Parts&... parts) const {
         FLASHBACK_THROW(ErrorCode::format, "'", file_, "'", where_, ' ', parts...);
     }
+    /// The same as an Error{unsupported}.
     template <class... Parts>
     [[noreturn]] void unsupported(const Parts&... parts) const {
         FLASHBACK_THROW(ErrorCode::unsupported, "'", file_, "'", where_, ' ', parts...);
     }
+    /// Refuses a value that is not what was expected.
     [[noreturn]] void refuse_value(const std::string& field, const JsonTree& value, std::string_view expected) const;
+    /// The same for what is right, but not implemented.
     [[noreturn]] void unsupported_value(const std::string& field, const JsonTree& value, std::string_view expected) const;
 
 private:
@@ -92,15 +99,17 @@ private:
 /// A JSON file of a folder; an empty object if it is absent. It has the bounds of a tokenizer's files.
 /// Throws    Error{io, format} as MappedFile and JsonTree do
 struct OptionalJson {
+    /// Reads a file of a folder, if it is there.
     OptionalJson(const std::filesystem::path& folder, const char* file) : name((folder / file).string()) {
         present = std::filesystem::exists(name);
         if (present) json = JsonTree::parse(MappedFile{name}.text(), name, detail::most_of_tokenizers);
     }
+    /// Its fields, to be asked for by name.
     JsonFields fields() const { return {json, name}; }
 
-    std::string name;
-    bool present = false;
-    JsonTree json = JsonTree::Object{};
+    std::string name;                    ///< path of the file
+    bool present = false;                ///< whether the folder has it
+    JsonTree json = JsonTree::Object{};  ///< what it says
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

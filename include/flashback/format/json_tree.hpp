@@ -19,10 +19,13 @@ namespace flashback::inline FLASHBACK_ISA {
 /// not. The parser is still nlohmann's.
 class JsonTree {
 public:
+    /// A list.
     using Array = std::vector<JsonTree>;
+    /// Fields and their values, in the order of the file.
     using Object = std::vector<std::pair<std::string, JsonTree>>;
 
     JsonTree() = default;
+    /// Holds a value of a plain type: bool, number, text, list or object.
     template <class T>
         requires(!std::is_same_v<std::remove_cvref_t<T>, JsonTree>)
     JsonTree(T&& value) {  // on purpose not explicit: trees are written as literals
@@ -40,12 +43,19 @@ public:
         }
     }
 
+    /// Whether it is null.
     bool is_null() const noexcept { return is<Null>(); }
+    /// Whether it is true or false.
     bool is_boolean() const noexcept { return is<bool>(); }
+    /// Whether it is a text.
     bool is_string() const noexcept { return is<std::string>(); }
+    /// Whether it is a list.
     bool is_array() const noexcept { return is<Array>(); }
+    /// Whether it is an object.
     bool is_object() const noexcept { return is<Object>(); }
+    /// Whether it is a whole number of 0 or more.
     bool is_number_unsigned() const noexcept { return is<std::uint64_t>(); }
+    /// Whether it is any number.
     bool is_number() const noexcept { return is<double>() || is<std::int64_t>() || is<std::uint64_t>(); }
 
     /// A bool or a text.
@@ -54,8 +64,11 @@ public:
     const T& as() const {
         return std::get<T>(value_);
     }
+    /// The list. It must be one.
     const Array& array() const { return as<Array>(); }
+    /// The object. It must be one.
     const Object& object() const { return as<Object>(); }
+    /// The whole number. It must be one of 0 or more.
     std::uint64_t whole() const { return as<std::uint64_t>(); }
     /// Requires  is_number()
     double number() const;
@@ -72,11 +85,12 @@ public:
     /// A text in quotes; bytes that are not UTF-8 become U+FFFD.
     static std::string quoted(const std::string& text);
 
+    /// Whether a text is well-formed UTF-8.
     static bool is_utf8(const std::string& text);
 
     /// How much a file may hold. Memory is why elements are counted: one takes 2 bytes in the file and 40 here.
     struct Most {
-        std::size_t bytes = std::size_t{16} << 20;
+        std::size_t bytes = std::size_t{16} << 20;    ///< of the whole file
         std::size_t fields = 10000;                   ///< of all objects together
         std::size_t elements = std::size_t{1} << 17;  ///< of all lists together
     };

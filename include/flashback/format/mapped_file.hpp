@@ -75,6 +75,7 @@ public:
         if (data_ && !copy_) ::munmap(const_cast<std::byte*>(data_), size_);
     }
 
+    /// The whole file.
     std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
     /// The bytes as characters.
     std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }

@@ -25,8 +25,10 @@ public:
     ///           of more than 8 for each character and 64 besides; Error{unsupported} for a construct that is not known
     /// Cost      memory that is linear in the length of the text
     ModulePattern(std::string text);  // NOLINT(google-explicit-constructor): a name is the usual pattern
+    /// A pattern, from a literal.
     ModulePattern(const char* text) : ModulePattern(std::string{text}) {}  // NOLINT(google-explicit-constructor)
 
+    /// The pattern as it was written.
     const std::string& text() const noexcept { return text_; }
     bool operator==(const ModulePattern& other) const noexcept { return text_ == other.text_; }
 

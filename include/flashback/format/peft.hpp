@@ -19,7 +19,9 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
+/// What PEFT calls the file of an adapter's settings.
 inline constexpr std::string_view peft_config_file = "adapter_config.json";
+/// What PEFT calls the file of an adapter's weights.
 inline constexpr std::string_view peft_tensors_file = "adapter_model.safetensors";
 
 /// What adapter_config.json says of a LoRA for a causal language model, if it changes the arithmetic or is worth knowing.

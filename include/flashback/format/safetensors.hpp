@@ -21,7 +21,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// One tensor of a safetensors file.
 struct SafeTensor {
-    std::string name;
+    std::string name;                  ///< as the file has it
     std::string_view dtype;            ///< as the file names it, e.g. "BF16"
     std::optional<DType> type;         ///< the same type here; none for BOOL, U8 to U64, F8_E5M2 and F8_E4M3
     std::vector<std::uint64_t> shape;  ///< the last dimension runs fastest; none for a single number
@@ -48,6 +48,7 @@ public:
     /// Throws    Error{format}; Error{unsupported} for an element type that is not known
     static SafetensorsFile view(std::span<const std::byte> bytes, std::string name);
 
+    /// The name that errors mention.
     const std::string& name() const noexcept { return name_; }
 
     /// All tensors, in the order of their data.

@@ -26,8 +26,8 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// A passage as it lies in a database. All of it is bytes, which come back as they were.
 struct XapianPassage {
-    std::string id;
-    std::string title;
+    std::string id;                               ///< names the passage; unique in a database
+    std::string title;                            ///< of its document; may be empty
     std::string text;                             ///< what is searched and read
     std::map<std::string, std::string> metadata;  ///< whatever the caller wants to find again with it
 
@@ -74,9 +74,9 @@ enum class DeadShard : std::uint8_t {
 
 /// How Xapian is asked.
 struct XapianOptions {
-    double k1 = 0.9;  ///< >= 0: how soon more occurrences of a word stop counting
-    double b = 0.4;   ///< in [0, 1]: how much a passage is marked down for being long
-    DeadShard dead_shard = DeadShard::error;
+    double k1 = 0.9;                                  ///< >= 0: how soon more occurrences of a word stop counting
+    double b = 0.4;                                   ///< in [0, 1]: how much a passage is marked down for being long
+    DeadShard dead_shard = DeadShard::error;          ///< what a shard that does not answer does to a search
     std::chrono::milliseconds timeout{10000};         ///< for each answer of a remote shard; at least 1 ms, at most an hour
     std::chrono::milliseconds connect_timeout{2000};  ///< for connecting to one; likewise
     std::size_t cached_passages = 4096;               ///< passages whose tokens are kept; at that number all are forgotten
@@ -84,8 +84,8 @@ struct XapianOptions {
 
 /// A shard that did not answer, and what Xapian said.
 struct MissingShard {
-    std::string shard;
-    std::string reason;
+    std::string shard;   ///< as it was given to the retriever
+    std::string reason;  ///< what Xapian said
 };
 
 /// Searches databases that XapianIndexer wrote. It satisfies Retriever. Passages get the score that BM25 of Xapian gives them:
@@ -104,7 +104,9 @@ struct MissingShard {
 /// Source    Robertson and Zaragoza 2009, The probabilistic relevance framework; Xapian 1.4, BM25Weight
 class XapianRetriever {
 public:
+    /// Makes the tokens of a passage from its text.
     using Encode = std::function<TokenBuffer(std::string_view)>;
+    /// Makes text from the tokens of a query.
     using Decode = std::function<std::string(TokenSpan)>;
 
     /// Opens the shards: folders, and `tcp://HOST:PORT` for each xapian-tcpsrv. `encode` makes the tokens of a passage from its

@@ -22,9 +22,9 @@ namespace flashback::inline FLASHBACK_ISA {
 struct BlockFileHeader {
     std::uint64_t fingerprint = 0;  ///< of the sessions that can see them
     KVShape shape = {};             ///< of the caches of these sessions; the positions do not count and are 0
-    BlockElement element = BlockElement::as_evaluated;
-    TokenBuffer seen = {};  ///< the head
-    std::size_t first_position = 0;
+    BlockElement element = BlockElement::as_evaluated;  ///< how keys and values are kept
+    TokenBuffer seen = {};                              ///< the head
+    std::size_t first_position = 0;                     ///< where a block's first token stands
 };
 
 /// A file of blocks, mapped into memory: what is never asked for is never read. It has one model, one head and one first position. It
@@ -60,7 +60,9 @@ public:
         return BlockFile{std::nullopt, bytes, std::move(name)};
     }
 
+    /// The name that errors mention.
     const std::string& name() const noexcept { return name_; }
+    /// What all its blocks have in common.
     const BlockFileHeader& header() const noexcept { return header_; }
     /// Number of blocks.
     std::size_t size() const noexcept { return index_.size() / entry_bytes; }

@@ -30,12 +30,12 @@ struct BlockStoreOptions {
 
 /// What a store holds, and what became of what it was asked for.
 struct BlockStoreCounts {
-    std::size_t hits = 0;    ///< found in memory
-    std::size_t reads = 0;   ///< found in the file
-    std::size_t misses = 0;  ///< found nowhere
-    std::size_t evictions = 0;
-    std::size_t blocks = 0;
-    std::size_t bytes = 0;
+    std::size_t hits = 0;       ///< found in memory
+    std::size_t reads = 0;      ///< found in the file
+    std::size_t misses = 0;     ///< found nowhere
+    std::size_t evictions = 0;  ///< dropped to make room
+    std::size_t blocks = 0;     ///< held now
+    std::size_t bytes = 0;      ///< of the blocks that are held now
 };
 
 /// Keeps blocks within a budget of bytes; if there is no room, the one that was asked for longest ago goes, unless it is pinned.
@@ -44,7 +44,9 @@ struct BlockStoreCounts {
 template <class Cache>
 class BasicBlockStore {
 public:
+    /// What it keeps.
     using Block = BasicKVBlock<Cache>;
+    /// Shares a block, also after the store has dropped it.
     using Handle = std::shared_ptr<const Block>;
 
     /// A store that looks in `file`, too, if there is one, before it says that it does not hold a block.
@@ -57,6 +59,7 @@ public:
         }
     }
 
+    /// The budget, and how blocks are kept.
     const BlockStoreOptions& options() const noexcept { return options_; }
     /// The file behind the store, or null.
     const BlockFile* file() const noexcept { return file_.get(); }
@@ -101,6 +104,7 @@ public:
 
     /// Keeps a block until it is unpinned as often as it was pinned. Tells whether the store holds it.
     bool pin(const BlockKey& key) { return add_pins(key, 1); }
+    /// Takes back one `pin`.
     bool unpin(const BlockKey& key) { return add_pins(key, -1); }
 
     /// Forgets all blocks that are not pinned.
@@ -113,6 +117,7 @@ public:
         }
     }
 
+    /// What was asked for so far, and what is held now.
     BlockStoreCounts counts() const {
         const std::lock_guard lock{mutex_};
         return counts_;

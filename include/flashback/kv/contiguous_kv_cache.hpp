@@ -31,8 +31,11 @@ public:
         return simd::with_element(element, [](auto) {});
     }
 
+    /// The lengths that it was made with.
     const KVShape& shape() const noexcept { return shape_; }
+    /// How many positions it holds.
     std::size_t size() const noexcept { return size_; }
+    /// How much memory it takes.
     std::size_t bytes() const noexcept { return memory_.size(); }
 
     /// All positions of the shape are writable from the start.
@@ -57,6 +60,7 @@ public:
     std::byte* raw_tile(std::size_t layer, std::size_t head, std::size_t t) noexcept {
         return memory_.data() + offset(layer, head, t);
     }
+    /// Where the keys and values of tile t lie: of the positions [64 t, 64 t + 64).
     KVTile tile(std::size_t layer, std::size_t head, std::size_t t) const noexcept {
         return detail::view_tile(memory_.data() + offset(layer, head, t), shape_);
     }

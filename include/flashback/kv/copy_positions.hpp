@@ -11,8 +11,8 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// Some positions of a cache.
 struct PositionRange {
-    std::size_t begin;
-    std::size_t count;
+    std::size_t begin;  ///< the first position
+    std::size_t count;  ///< how many there are
 };
 
 /// Calls `visit(layer, head, i, key, value)` with a copy of the key and the value, as floats, of each position of a range.

@@ -12,9 +12,9 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// What a KV cache is made for.
 struct KVShape {
-    std::size_t layers = 0;
-    std::size_t kv_heads = 0;  ///< heads of keys and values; fewer than query heads if these share them
-    std::size_t head_dim = 0;
+    std::size_t layers = 0;      ///< blocks of the model
+    std::size_t kv_heads = 0;    ///< heads of keys and values; fewer than query heads if these share them
+    std::size_t head_dim = 0;    ///< numbers of a key, and of a value
     std::size_t positions = 0;   ///< the most positions that it can hold
     DType element = DType::f32;  ///< f32, f16, bf16 or i8: what keys and values are rounded to (rule R6)
 

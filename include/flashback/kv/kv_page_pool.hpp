@@ -45,6 +45,7 @@ public:
 
     /// What its pages are for; the positions do not count.
     const KVShape& shape() const noexcept { return shape_; }
+    /// How much memory a page takes.
     std::size_t page_bytes() const noexcept { return page_bytes_; }
     /// Bytes of all pages that were made.
     std::size_t bytes() const noexcept {

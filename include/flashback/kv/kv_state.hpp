@@ -27,8 +27,8 @@ concept RawKVCache = KVCache<C> && requires(C& cache, std::size_t n) {
 
 /// What the keys and values of a text are a function of: who evaluated it, and its tokens.
 struct KVStateKey {
-    std::uint64_t fingerprint;
-    TokenSpan tokens;
+    std::uint64_t fingerprint;  ///< of the session
+    TokenSpan tokens;           ///< that the session holds
 };
 
 /// Writes the first positions of a cache, one for each token, by `sink(bytes)`, in order. The format, numbers as this machine has them:
@@ -72,8 +72,8 @@ void write_kv_state(const KVStateKey& key, const Cache& cache, Sink&& sink, Exec
 
 /// What was read of a state.
 struct RestoredTokens {
-    TokenBuffer tokens;
-    bool whole;  ///< whether these are all of it
+    TokenBuffer tokens;  ///< what the session holds now
+    bool whole;          ///< whether these are all of it
 };
 
 /// Reads the first `positions` positions of a state, or all if it has fewer, into an empty cache, by `read(bytes, what)`, which fills

@@ -51,10 +51,13 @@ public:
     }
     ~PagedKVCache() { drop_pages(0); }
 
+    /// The lengths that it was made with.
     const KVShape& shape() const noexcept { return shape_; }
+    /// How many positions it holds.
     std::size_t size() const noexcept { return size_; }
     /// Bytes of the pages that it holds, those that it shares included.
     std::size_t bytes() const noexcept { return pages_.size() * pool_->page_bytes(); }
+    /// Where its pages come from.
     const std::shared_ptr<KVPagePool>& pool() const noexcept { return pool_; }
 
     /// Makes the positions from size() to `n` writable: takes pages, and copies the last one if a branch shares it.

@@ -22,8 +22,8 @@ struct PrefixStoreCounts {
     std::size_t asked = 0;      ///< tokens of the texts that were looked for
     std::size_t hits = 0;       ///< how many of them were found
     std::size_t evictions = 0;  ///< pages that went
-    std::size_t pages = 0;
-    std::size_t bytes = 0;
+    std::size_t pages = 0;      ///< held now
+    std::size_t bytes = 0;      ///< of these pages
 };
 
 /// Keeps texts in a tree of pages: a page of up to 64 tokens stands behind the page in front of it, and texts that begin alike share the
@@ -43,6 +43,7 @@ public:
         for (auto& [fingerprint, root] : roots_) release_below(root);
     }
 
+    /// Where its pages come from.
     const std::shared_ptr<KVPagePool>& pool() const noexcept { return pool_; }
 
     /// The longest beginning of a text that is kept, in a cache for `positions` positions that shares its pages; at most so many.
@@ -123,6 +124,7 @@ public:
         return held;
     }
 
+    /// What was asked for so far, and what is held now.
     PrefixStoreCounts counts() const {
         const std::lock_guard lock{mutex_};
         return counts_;

@@ -21,7 +21,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// The most that a number of threads reach, all at the same time. An addition and a multiplication are two operations.
 struct MachinePeaks {
-    std::size_t threads = 0;
+    std::size_t threads = 0;          ///< that worked together
     double f32 = 0;                   ///< fused multiply-adds of f32: operations a second
     std::optional<double> bf16 = {};  ///< dot products of bf16: operations a second; absent if there is no instruction
     std::optional<double> int8 = {};  ///< dot products of 8-bit integers: operations a second; absent likewise

@@ -19,9 +19,10 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// A tensor by its size.
 struct TensorSize {
-    double elements;
-    DType type;
+    double elements;  ///< how many numbers it has
+    DType type;       ///< how they are stored
 
+    /// How much memory it takes.
     double bytes() const noexcept {
         const DTypeLayout layout = layout_of(type);
         return elements / static_cast<double>(layout.block_elements) * static_cast<double>(layout.block_bytes);

@@ -54,6 +54,7 @@ struct ReusePoint {
 
     constexpr bool operator==(const ReusePoint&) const = default;
 
+    /// All tokens of the passages.
     constexpr std::size_t passage_tokens() const noexcept { return k * passage; }
     /// The positions that a model needs for it.
     constexpr std::size_t positions() const noexcept { return history + passage_tokens() + stride - 1; }
@@ -101,8 +102,8 @@ struct ReuseOptions {
 
 /// Tokens from one retrieval to the next: each was evaluated or reused.
 struct ReuseCounts {
-    std::size_t evaluated = 0;
-    std::size_t reused = 0;
+    std::size_t evaluated = 0;  ///< tokens that the model had to evaluate
+    std::size_t reused = 0;     ///< tokens whose keys and values were there
 
     constexpr bool operator==(const ReuseCounts&) const = default;
 };
@@ -131,13 +132,16 @@ constexpr ReuseCounts predicted_counts(ReuseWay way, const ReusePoint& at, const
 /// A point as one way measured it.
 struct ReuseRow {
     ReuseAxis axis = ReuseAxis::history;  ///< which length was varied
-    ReuseWay way = ReuseWay::append;
-    ReusePoint at = {};
-    ReuseCounts counts = {};           ///< from one retrieval to the next; of the last repetition
-    std::vector<double> seconds = {};  ///< from one retrieval to the next, of each repetition
+    ReuseWay way = ReuseWay::append;      ///< how passages were read
+    ReusePoint at = {};                   ///< the lengths
+    ReuseCounts counts = {};              ///< from one retrieval to the next; of the last repetition
+    std::vector<double> seconds = {};     ///< from one retrieval to the next, of each repetition
 
+    /// The fastest repetition, in seconds; 0 if there was none.
     double best_seconds() const noexcept { return seconds.empty() ? 0 : *std::ranges::min_element(seconds); }
+    /// Evaluated tokens for each generated one.
     double evaluated_per_token() const noexcept { return per_token(static_cast<double>(counts.evaluated)); }
+    /// Reused tokens for each generated one.
     double reused_per_token() const noexcept { return per_token(static_cast<double>(counts.reused)); }
     /// Of the fastest repetition.
     double seconds_per_token() const noexcept { return per_token(best_seconds()); }
@@ -198,12 +202,12 @@ inline std::vector<std::size_t> doublings(std::size_t least, std::size_t most) {
 struct ReuseSweepOptions {
     /// A model that keeps what it is cut can also be asked for prefix_store.
     std::vector<ReuseWay> ways{ReuseWay::append, ReuseWay::prepend, ReuseWay::sticky, ReuseWay::recompute};
-    ReusePoint base = {};  ///< the lengths that are not varied
-    std::vector<std::size_t> history = doublings(256, 16384);
-    std::vector<std::size_t> stride = doublings(4, 128);
-    std::vector<std::size_t> passage = doublings(32, 512);
-    std::vector<std::size_t> k = doublings(1, 8);
-    ReuseOptions how = {};
+    ReusePoint base = {};                                      ///< the lengths that are not varied
+    std::vector<std::size_t> history = doublings(256, 16384);  ///< values of that axis
+    std::vector<std::size_t> stride = doublings(4, 128);       ///< values of that axis
+    std::vector<std::size_t> passage = doublings(32, 512);     ///< values of that axis
+    std::vector<std::size_t> k = doublings(1, 8);              ///< values of that axis
+    ReuseOptions how = {};                                     ///< how each point is measured
 
     /// The values of an axis.
     const std::vector<std::size_t>& values(ReuseAxis axis) const noexcept {
@@ -220,8 +224,8 @@ struct ReuseSweepOptions {
 /// The points of a sweep that fit into a window, axis by axis in the order of their values, and a sentence for each thing that does not.
 struct ReusePoints {
     ReusePoint base = {};  ///< what the others were made from: its history is halved until it fits
-    std::vector<std::pair<ReuseAxis, ReusePoint>> points = {};
-    std::vector<std::string> left_out = {};
+    std::vector<std::pair<ReuseAxis, ReusePoint>> points = {};  ///< what is varied, and the lengths
+    std::vector<std::string> left_out = {};                     ///< a sentence for each thing that does not fit
 };
 
 /// The points of a sweep for a model that holds so many positions.

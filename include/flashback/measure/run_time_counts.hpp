@@ -52,14 +52,16 @@ struct RetrievalLengths {
 
 /// Counts and seconds of one run, or of a part of one.
 struct RunTime {
-    std::size_t retrievals = 0;
+    std::size_t retrievals = 0;      ///< how many there were
     std::size_t reused = 0;          ///< positions
     std::size_t prefill_tokens = 0;  ///< evaluated at once, at retrievals
     std::size_t decode_tokens = 0;   ///< evaluated one by one
-    double prefill_seconds = 0;
-    double decode_seconds = 0;
+    double prefill_seconds = 0;      ///< for the tokens evaluated at once
+    double decode_seconds = 0;       ///< for those evaluated one by one
 
+    /// All tokens that were evaluated.
     std::size_t evaluated() const noexcept { return prefill_tokens + decode_tokens; }
+    /// All seconds.
     double seconds() const noexcept { return prefill_seconds + decode_seconds; }
 
     /// What a decoded token costs, as a multiple of what a prefilled one costs: the c in the model of token counts. 0 if there

@@ -20,14 +20,14 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// A passage that was evaluated, kept and found again, each as fast as in the best repetition.
 struct StoredPassage {
-    std::size_t tokens = 0;
-    BlockElement element = BlockElement::as_evaluated;
-    std::size_t bytes = 0;                 ///< of the budget of a store
-    double evaluate_seconds = 0;           ///< without a store
-    double keep_seconds = 0;               ///< to put it into a store
-    double find_seconds = 0;               ///< to find it there, if nobody else uses it at that time
-    double file_seconds = 0;               ///< to find it in a file that the system holds in memory
-    std::vector<double> evaluations = {};  ///< the seconds of each evaluation
+    std::size_t tokens = 0;                             ///< of the passage
+    BlockElement element = BlockElement::as_evaluated;  ///< how its keys and values are kept
+    std::size_t bytes = 0;                              ///< of the budget of a store
+    double evaluate_seconds = 0;                        ///< without a store
+    double keep_seconds = 0;                            ///< to put it into a store
+    double find_seconds = 0;                            ///< to find it there, if nobody else uses it at that time
+    double file_seconds = 0;                            ///< to find it in a file that the system holds in memory
+    std::vector<double> evaluations = {};               ///< the seconds of each evaluation
 
     /// How often it must come again until keeping it has cost less than evaluating it each time; infinite if it never does.
     double break_even_uses() const noexcept {

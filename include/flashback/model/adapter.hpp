@@ -25,7 +25,7 @@ std::string peft_embedding(const TransformerConfig& c);
 /// What is added to one linear layer: y = W x + scale · B A x. Nothing is added if the rank is 0.
 /// Source    Hu et al. 2021, LoRA, equation 3
 struct LoraPair {
-    std::size_t rank = 0;
+    std::size_t rank = 0;  ///< rows of A; 0: nothing is added
     float scale = 0;       ///< alpha / rank, or alpha / sqrt(rank) if the adapter is rank-stabilised
     std::vector<float> a;  ///< (rank, inputs) row-major
     std::vector<float> b;  ///< (outputs, rank) row-major
@@ -33,8 +33,9 @@ struct LoraPair {
 
 /// The pairs of one block, by LinearModule.
 struct AdapterLayer {
-    std::array<LoraPair, linear_modules.size()> pairs;
+    std::array<LoraPair, linear_modules.size()> pairs;  ///< by LinearModule
 
+    /// The pair beside a linear layer.
     LoraPair& operator[](LinearModule module) noexcept { return pairs[static_cast<std::size_t>(module)]; }
     const LoraPair& operator[](LinearModule module) const noexcept { return pairs[static_cast<std::size_t>(module)]; }
 };

@@ -13,6 +13,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// The linear layers of a block, in the order of a forward pass.
 enum class LinearModule : std::uint8_t { q, k, v, output, gate, up, down };
 
+/// All of them, in the order of the enumeration.
 inline constexpr std::array<LinearModule, 7> linear_modules{LinearModule::q,      LinearModule::k,    LinearModule::v,
                                                             LinearModule::output, LinearModule::gate, LinearModule::up,
                                                             LinearModule::down};

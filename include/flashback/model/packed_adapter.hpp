@@ -18,8 +18,9 @@ namespace flashback::inline FLASHBACK_ISA {
 struct PackedLora {
     simd::PackedMatrix a;  ///< (rank, inputs) of f32
     simd::PackedMatrix b;  ///< (outputs, rank) of f32
-    float scale = 0;
+    float scale = 0;       ///< what the product is multiplied by
 
+    /// Whether the layer has one.
     bool present() const noexcept { return a.outputs() > 0; }
 };
 
@@ -69,8 +70,8 @@ private:
 
 /// An adapter in use, or none.
 struct AdapterUse {
-    const PackedAdapter* adapter = nullptr;
-    float scale = 1;  ///< of what LoRA adds; it does not change replaced embedding rows
+    const PackedAdapter* adapter = nullptr;  ///< null: none
+    float scale = 1;                         ///< of what LoRA adds; it does not change replaced embedding rows
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

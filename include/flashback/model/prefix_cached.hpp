@@ -53,14 +53,23 @@ public:
     /// Keeps what is held, but not what saw passages beside the text.
     void keep() { store_->keep(session_->fingerprint(), session_->tokens().first(session_->plain_size()), session_->cache()); }
 
+    /// How many tokens the session holds.
     std::size_t size() const noexcept { return session_->size(); }
+    /// How many logits there are.
     std::size_t vocab_size() const noexcept { return session_->vocab_size(); }
+    /// The most positions.
     std::size_t window() const noexcept { return session_->window(); }
+    /// What the session holds.
     TokenSpan tokens() const noexcept { return session_->tokens(); }
+    /// What every text begins with: BOS.
     TokenSpan head() const noexcept { return session_->head(); }
+    /// Whether a token ends a text.
     bool is_end(TokenId token) const noexcept { return session_->is_end(token); }
+    /// Of the session: see LanguageModel.
     std::uint64_t fingerprint() const noexcept { return session_->fingerprint(); }
+    /// Tokens that the session has evaluated.
     std::size_t work() const noexcept { return session_->work(); }
+    /// Blocks of the model.
     std::size_t layers() const noexcept { return session_->layers(); }
     /// As PagedSession::attention.
     AttentionWeights attention(std::size_t layer) { return session_->attention(layer); }

@@ -39,7 +39,9 @@ class BasicSession {
     static_assert(KVCache<Cache>, "flashback: the cache of a session must satisfy KVCache (see flashback/kv/kv_cache.hpp)");
 
 public:
+    /// What a passage beside the text is kept as.
     using Block = BasicKVBlock<Cache>;
+    /// Where such blocks are kept.
     using Store = BasicBlockStore<Cache>;
 
     /// Blocks are looked for in `store`, and kept there, if there is one.
@@ -72,6 +74,7 @@ public:
         return shape_of(*detail::checked_session(model, options), options);
     }
 
+    /// The weights, which sessions share.
     const Transformer& model() const noexcept { return *model_; }
     /// The adapter on top of the model, or null.
     const PackedAdapter* adapter() const noexcept { return options_.adapter.get(); }
@@ -267,10 +270,10 @@ private:
         AlignedBuffer<float> logits;
         AlignedBuffer<float> some_logits = {};
         std::vector<float> all_logits = {};
-        // For several sessions: where those of a piece stand, its tokens, and how far each session is.
+        /// For several sessions: where those of a piece stand, its tokens, and how far each session is.
         struct Progress {
-            std::size_t done, rows;  // tokens evaluated before this piece, and in it
-            bool ends;
+            std::size_t done, rows;  ///< tokens evaluated before this piece, and in it
+            bool ends;               ///< whether its tokens end with this piece
         };
         std::vector<PiecePlace<Cache>> places = {};
         std::vector<TokenId> tokens = {};

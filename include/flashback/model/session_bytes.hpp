@@ -18,6 +18,7 @@ struct SessionBytes {
     std::size_t cache = 0;    ///< keys and values of the whole window; in pages, at most
     std::size_t scratch = 0;  ///< what a piece is evaluated in, the logits after it, and its newest query
 
+    /// Both together.
     std::size_t all() const noexcept { return cache + scratch; }
 };
 

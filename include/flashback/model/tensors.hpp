@@ -35,15 +35,16 @@ enum class TensorRole : std::uint8_t {
 
 /// Which tensor of a model: its role, its block, and whether it is the bias beside a weight.
 struct TensorId {
-    TensorRole role = TensorRole::embedding;
-    std::size_t layer = 0;  ///< 0 for what stands outside the blocks
-    bool bias = false;
+    TensorRole role = TensorRole::embedding;  ///< what it is for
+    std::size_t layer = 0;                    ///< 0 for what stands outside the blocks
+    bool bias = false;                        ///< whether it is the bias beside the weight
 
     /// The weight or the bias of a linear layer.
     static constexpr TensorId of(LinearModule m, std::size_t layer, bool bias = false) noexcept {
         return {static_cast<TensorRole>(m), layer, bias};
     }
 
+    /// Whether each block has one of its own.
     constexpr bool in_block() const noexcept { return role <= TensorRole::ffn_norm; }
     /// The linear layer that it belongs to, if it belongs to one.
     constexpr std::optional<LinearModule> linear() const noexcept {

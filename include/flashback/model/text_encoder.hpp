@@ -28,8 +28,8 @@ enum class Pooling : std::uint8_t { mean, cls };
 struct Encoder {
     std::shared_ptr<const Transformer> model;      ///< an encoder, or a model that writes texts
     std::variant<WordPiece, Tokenizer> tokenizer;  ///< BERT's, or that of a model that writes texts: its head comes first
-    Pooling pooling = Pooling::mean;
-    bool normalise = true;       ///< whether vectors get the length 1; then their dot product is the cosine
+    Pooling pooling = Pooling::mean;               ///< how the rows of a text become one
+    bool normalise = true;                         ///< whether vectors get the length 1; then their dot product is the cosine
     std::size_t max_tokens = 0;  ///< the most tokens of a text, special ones included; 0: as many as the model was trained for
 };
 
@@ -41,11 +41,11 @@ enum class LongText : std::uint8_t {
 
 /// The settings of a TextEncoder.
 struct TextEncoderOptions {
-    std::string query_prefix = {};    ///< what stands in front of queries, e.g. "query: "
-    std::string passage_prefix = {};  ///< what stands in front of passages, e.g. "passage: "
-    LongText long_text = LongText::cut;
-    std::size_t batch_tokens = 512;  ///< tokens evaluated at once: limits the scratch memory, changes no bit of the vectors
-    ExecutorRef executor = {};       ///< must outlive the encoder
+    std::string query_prefix = {};       ///< what stands in front of queries, e.g. "query: "
+    std::string passage_prefix = {};     ///< what stands in front of passages, e.g. "passage: "
+    LongText long_text = LongText::cut;  ///< what happens to a text that is too long
+    std::size_t batch_tokens = 512;      ///< tokens evaluated at once: limits the scratch memory, changes no bit of the vectors
+    ExecutorRef executor = {};           ///< must outlive the encoder
 };
 
 /// An Embedder: a transformer evaluates each text as a whole, and its last hidden states become one vector. Texts are evaluated

@@ -27,21 +27,21 @@ enum class Activation : std::uint8_t { silu, gelu_tanh, relu, gelu };
 
 /// The hyper-parameters of a model. The defaults are Llama's.
 struct TransformerConfig {
-    std::string name = {};
-    Family family = Family::llama;
-    std::size_t vocab = 0;   ///< rows of the embedding and of the head; a tokenizer may have fewer
-    std::size_t window = 0;  ///< positions that the model was trained for
-    std::size_t layers = 0;
-    std::size_t width = 0;  ///< of the residual stream
+    std::string name = {};          ///< as the file has it; may be empty
+    Family family = Family::llama;  ///< whose names it has in files
+    std::size_t vocab = 0;          ///< rows of the embedding and of the head; a tokenizer may have fewer
+    std::size_t window = 0;         ///< positions that the model was trained for
+    std::size_t layers = 0;         ///< blocks
+    std::size_t width = 0;          ///< of the residual stream
     std::size_t embedding_width =
         0;                     ///< of the rows of embedding and head, if they are projected to the stream and back; else 0
     std::size_t heads = 0;     ///< of queries
     std::size_t kv_heads = 0;  ///< of keys and values; divides `heads`
-    std::size_t head_dim = 0;
-    std::size_t hidden = 0;  ///< width of the feed-forward layer
+    std::size_t head_dim = 0;  ///< numbers of a head
+    std::size_t hidden = 0;    ///< width of the feed-forward layer
 
-    Norm norm = Norm::rms;
-    float norm_epsilon = 0;
+    Norm norm = Norm::rms;   ///< how rows are normalised
+    float norm_epsilon = 0;  ///< is added to the mean square, or to the variance
     bool post_norm = false;  ///< norms come after the sums of the residual stream (OPT-350m), not before what reads it
     bool final_norm = true;  ///< one more norm after the last block
 
@@ -50,15 +50,15 @@ struct TransformerConfig {
     bool causal = true;
     std::size_t token_types = 0;  ///< rows of a table whose first row is added to every embedding, which is then normed; or 0
 
-    Positions positions = Positions::rotary;
+    Positions positions = Positions::rotary;  ///< how positions are known
     std::size_t rotary_dim = 0;  ///< how much of a head is rotated, from its start; even; 0 if positions are learned
     double rotary_base = 10000;  ///< theta of RoPE
     double rotary_linear = 1;    ///< what positions are divided by: linear scaling
     std::vector<float> rotary_factors = {};  ///< (rotary_dim / 2): what each frequency is divided by (Llama 3), or empty
     std::size_t position_offset = 0;         ///< row of the first position in the table; OPT: 2
 
-    Activation activation = Activation::silu;
-    bool gated = true;  ///< true: down(act(gate) · up); false: down(act(up)); only SiLU can be gated
+    Activation activation = Activation::silu;  ///< between the matrices of the feed-forward layer
+    bool gated = true;                         ///< true: down(act(gate) · up); false: down(act(up)); only SiLU can be gated
 
     bool qkv_bias = false;     ///< a bias is added to queries, keys and values (Qwen2)
     bool output_bias = false;  ///< and to the output of attention
@@ -132,10 +132,10 @@ inline std::vector<double> rotary_frequencies_of(const TransformerConfig& c) {
 
 /// The four numbers of Llama 3's scaling.
 struct Llama3Scaling {
-    double factor = 8;
-    double low_frequency_factor = 1;
-    double high_frequency_factor = 4;
-    double original_window = 8192;
+    double factor = 8;                 ///< what low frequencies are divided by
+    double low_frequency_factor = 1;   ///< a frequency with fewer waves in `original_window` is low
+    double high_frequency_factor = 4;  ///< one with more stays as it is
+    double original_window = 8192;     ///< that the model was first trained for
 };
 
 /// What Llama 3 divides each frequency by: 1 if its wave is short compared with the window of the first training, `factor` if

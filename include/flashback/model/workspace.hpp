@@ -14,6 +14,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// The activations of a piece of up to `rows` tokens. Rows are padded to whole panels, and their distance keeps them from
 /// evicting each other from the cache.
 struct Workspace {
+    /// Room for `piece` tokens, with adapters of up to `lora_rank`.
     Workspace(const TransformerConfig& c, std::size_t piece, std::size_t lora_rank = 0)
         : rows(piece),
           stream_stride(simd::row_stride(c.width)),
@@ -39,6 +40,7 @@ struct Workspace {
           converted(rows, std::max({c.width, c.heads * c.head_dim, c.embedding_width})),
           converted_hidden(rows, c.hidden) {}
 
+    /// How much memory it takes.
     std::size_t bytes() const noexcept {
         std::size_t floats = 0;
         for (const AlignedBuffer<float>* buffer : {&stream, &normed, &added, &queries, &keys, &values, &attended, &gate, &up,
@@ -47,9 +49,9 @@ struct Workspace {
         return floats * sizeof(float) + positions.size() * sizeof(std::size_t) + converted.bytes() + converted_hidden.bytes();
     }
 
-    std::size_t rows;
-    std::size_t stream_stride, q_stride, kv_stride, hidden_stride;
-    std::size_t lora_stride;       ///< of `lora_down`; 0 without an adapter
+    std::size_t rows;                                               ///< the most tokens of a piece
+    std::size_t stream_stride, q_stride, kv_stride, hidden_stride;  ///< from one row to the next
+    std::size_t lora_stride;                                        ///< of `lora_down`; 0 without an adapter
     std::size_t embedding_stride;  ///< of `embedding_rows`; 0 if embedding and stream have the same width
 
     AlignedBuffer<float> stream;   ///< (rows, stream_stride): the residual stream

@@ -36,6 +36,7 @@ class Routed {
         "flashback: the router of routed must be callable as router(const StepView&) and return the number of a schedule");
 
 public:
+    /// `router(step)` gives the number of the schedule that is asked, at the start of each text.
     constexpr explicit Routed(Router router, Schedules... schedules)
         : router_(std::move(router)), schedules_(std::move(schedules)...) {}
 

@@ -13,8 +13,8 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How a method is written for `parse_method`, with all its constants, so that a result can print it.
 struct MethodText {
-    std::string schedule = {};
-    std::string query = {};  ///< empty if the method makes its queries itself
+    std::string schedule = {};  ///< when it retrieves
+    std::string query = {};     ///< empty if the method makes its queries itself
 
     bool operator==(const MethodText&) const = default;
 };

@@ -40,8 +40,8 @@ struct FusedPlan {
 
 /// What a branch that stands holds.
 struct HeldBranch {
-    TokenBuffer tokens = {};
-    bool saw = false;  ///< whether it saw passages beside the text: then it is of no use to another plan
+    TokenBuffer tokens = {};  ///< ids, in order
+    bool saw = false;         ///< whether it saw passages beside the text: then it is of no use to another plan
 };
 
 /// Counts what branches that stand hold, and neither the branches of a plan nor a text `kept` will.
@@ -107,8 +107,8 @@ public:
 
     std::vector<PlanScratch> each;  ///< for each branch
     std::vector<BranchPlan> plans;  ///< of the last plan
-    GroupedPassages grouped;
-    std::vector<bool> continued;  ///< for each branch that stood: whether another goes on from it
+    GroupedPassages grouped;        ///< passages by group, as the fusion wants them
+    std::vector<bool> continued;    ///< for each branch that stood: whether another goes on from it
 
     /// Lets the plan of a branch view `each`.
     void view(std::size_t branch) noexcept {

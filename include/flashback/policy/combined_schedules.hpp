@@ -91,6 +91,7 @@ class AnyOf : public detail::ScheduleGroup<Schedules...> {
     static constexpr auto stronger = [](Decision a, Decision b) { return either(a, b); };
 
 public:
+    /// Holds the schedules.
     constexpr explicit AnyOf(Schedules... schedules) : detail::ScheduleGroup<Schedules...>(std::move(schedules)...) {}
 
     constexpr Decision operator()(const StepView& step) { return this->ask(step, Decision::go_on(), stronger); }
@@ -106,6 +107,7 @@ class AllOf : public detail::ScheduleGroup<Schedules...> {
     static constexpr auto weaker = [](Decision a, Decision b) { return both(a, b); };
 
 public:
+    /// Holds the schedules.
     constexpr explicit AllOf(Schedules... schedules) : detail::ScheduleGroup<Schedules...>(std::move(schedules)...) {}
 
     constexpr Decision operator()(const StepView& step) { return this->ask(step, Decision::stop(), weaker); }
@@ -120,6 +122,7 @@ class AtMost {
     static_assert(detail::checked_schedules<Schedule>());
 
 public:
+    /// Lets `schedule` retrieve until there were so many retrievals.
     constexpr AtMost(std::size_t retrievals, Schedule schedule) : most_(retrievals), schedule_(std::move(schedule)) {}
 
     constexpr Decision operator()(const StepView& step) { return bounded(step, members::unwrap(schedule_)(step)); }

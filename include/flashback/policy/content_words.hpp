@@ -40,6 +40,7 @@ class ContentWords {
                   "flashback: the detokenizer of ContentWords must be callable as detokenize(TokenId) and return text");
 
 public:
+    /// `detokenize(token)` gives the text of a token.
     explicit ContentWords(Detokenize detokenize) : detokenize_(std::move(detokenize)) {}
 
     /// Whether the token's text is a content word.

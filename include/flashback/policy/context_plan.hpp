@@ -48,7 +48,7 @@ public:
 
     TokenBuffer wrapped;              ///< all passages, wrapped
     std::vector<TokenSpan> passages;  ///< each of them
-    TokenBuffer wanted;
+    TokenBuffer wanted;               ///< what the model should hold
 
     /// Lets `passages`, whose lengths are right, view `wrapped`, which may have moved.
     void view_wrapped() noexcept {

@@ -29,9 +29,13 @@ public:
     /// The end of the generation.
     static constexpr Decision stop() noexcept { return Decision{Kind::stop, 0}; }
 
+    /// Whether it announces a search.
     constexpr bool prefetches() const noexcept { return kind_ == Kind::prefetch; }
+    /// Whether it goes on without the passages that stand.
     constexpr bool drops_passages() const noexcept { return kind_ == Kind::drop_passages; }
+    /// Whether it retrieves.
     constexpr bool retrieves() const noexcept { return kind_ == Kind::retrieve; }
+    /// Whether it ends the text.
     constexpr bool stops() const noexcept { return kind_ == Kind::stop; }
     /// How many generated tokens are taken back; 0 unless it retrieves or drops passages.
     constexpr std::size_t rewind() const noexcept { return rewind_; }

@@ -74,6 +74,7 @@ public:
         FLASHBACK_ASSERT(options.look_ahead > 0, "Dragin needs a look-ahead of at least 1 token, found 0");
     }
 
+    /// What it was made with.
     const DraginOptions& options() const noexcept { return options_; }
 
     Decision schedule(const StepView& step) {

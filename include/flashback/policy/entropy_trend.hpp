@@ -64,6 +64,7 @@ public:
         FLASHBACK_ASSERT(options.query_words > 0, "Etc needs a query of at least 1 word, found 0");
     }
 
+    /// What it was made with.
     const EtcOptions& options() const noexcept { return options_; }
 
     Decision schedule(const StepView& step) { return judge(step); }

@@ -63,6 +63,7 @@ public:
         FLASHBACK_ASSERT(options.look_ahead > 0, "Flare needs a look-ahead of at least 1 token, found 0");
     }
 
+    /// What it was made with.
     const FlareOptions& options() const noexcept { return options_; }
 
     Decision schedule(const StepView& step) {

@@ -304,7 +304,7 @@ public:
     void operator()(const LogitRows& rows, std::span<float> out) { mixture_.mix(rows, out); }
 
 protected:
-    detail::Mixture mixture_;
+    detail::Mixture mixture_;  ///< the weights of the passages
 
 private:
     double temperature_;

@@ -77,6 +77,7 @@ class IrCot {
                   "return bool");
 
 public:
+    /// With an `Answers` that needs no arguments; by default nothing is an answer.
     explicit IrCot(Sentences ends, IrCotOptions options = {}) requires std::default_initializable<Answers>
         : IrCot(std::move(ends), Answers{}, options) {}
     /// Throws    Error{contract} for 0 steps
@@ -85,6 +86,7 @@ public:
         FLASHBACK_ASSERT(options.steps > 0, "IrCot needs at least 1 step, found 0");
     }
 
+    /// What it was made with.
     const IrCotOptions& options() const noexcept { return options_; }
 
     Decision schedule(const StepView& step) {

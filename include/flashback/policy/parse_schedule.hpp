@@ -25,7 +25,7 @@
 #pragma once
 
 #include "flashback/policy/any_method.hpp"
-#include "flashback/policy/detail/build_method.hpp"
+#include "flashback/policy/detail/any_text.hpp"
 
 #include <concepts>
 #include <optional>
@@ -38,6 +38,10 @@ namespace flashback::inline FLASHBACK_ISA {
 struct NoText {};
 
 namespace detail {
+
+AnySchedule read_schedule(std::string_view text, const std::optional<AnyText>& text_of);
+AnyQuery read_query(std::string_view text, const std::optional<AnyText>& text_of);
+AnyMethod read_method(std::string_view schedule, std::string_view query, const std::optional<AnyText>& text_of);
 
 template <class D>
 std::optional<AnyText> text_or_none(D detokenize) {
@@ -78,3 +82,7 @@ AnyMethod parse_method(std::string_view schedule, std::string_view query = {}, D
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA
+
+#if !defined(FLASHBACK_COMPILED_ONCE)
+#include "flashback/policy/detail/build_method.hpp"
+#endif

@@ -78,6 +78,7 @@ class Policies {
 
 public:
     constexpr Policies() = default;
+    /// All slots at once; the setters below are easier to read.
     constexpr Policies(Schedule when, QueryFrom what, Wrapper around, Layout where, Reuse kept, Sampling taken,
                        Overflowing dropped, Stopping ended, Fusing fused = {}, Method all = {})
         : schedule_(std::move(when)),

@@ -34,8 +34,8 @@ concept QueryBuilder = requires(B& builder, const StepView& step) {
 
 /// A query that owns its tokens and its text, so that it outlives what it was made from.
 struct OwnedQuery {
-    TokenBuffer tokens;
-    std::string text;
+    TokenBuffer tokens;  ///< of the query; may be empty
+    std::string text;    ///< if not empty, it takes the place of the tokens
 
     /// The query; valid until this one changes.
     Query view() const noexcept { return {tokens, text}; }

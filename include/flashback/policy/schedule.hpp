@@ -122,6 +122,7 @@ public:
         FLASHBACK_ASSERT(stride > 0, "EveryNTokens needs a stride of at least 1 token, found 0");
     }
 
+    /// Tokens from one retrieval to the next.
     constexpr std::size_t stride() const noexcept { return stride_; }
 
     constexpr bool operator()(const StepView& step) const noexcept {
@@ -143,6 +144,7 @@ public:
         FLASHBACK_ASSERT(interval > 1, "StaleEveryN needs an interval of at least 2 tokens, found ", interval);
     }
 
+    /// Tokens from one retrieval to the next.
     constexpr std::size_t interval() const noexcept { return interval_; }
 
     constexpr Decision operator()(const StepView& step) const noexcept {

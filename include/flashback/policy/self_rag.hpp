@@ -54,6 +54,7 @@ public:
                          options.delta);
     }
 
+    /// What it was made with.
     const ReflectionOptions& options() const noexcept { return options_; }
 
     /// Throws    Error{contract} if a token has no logit, or if both are masked

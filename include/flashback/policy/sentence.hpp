@@ -37,6 +37,7 @@ class SentenceByPiece {
                   "flashback: the detokenizer of SentenceByPiece must be callable as detokenize(TokenId) and return text");
 
 public:
+    /// `detokenize(token)` gives the text of a token.
     explicit SentenceByPiece(Detokenize detokenize) : detokenize_(std::move(detokenize)) {}
 
     bool operator()(TokenSpan context) {
@@ -73,6 +74,7 @@ class EverySentence {
                   "flashback: the rule of EverySentence must be callable as rule(TokenSpan context) and return bool");
 
 public:
+    /// `rule` says whether the newest token ends a sentence.
     explicit EverySentence(Rule rule) : rule_(std::move(rule)) {}
 
     bool operator()(const StepView& step) {

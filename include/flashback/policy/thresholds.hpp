@@ -23,20 +23,23 @@ concept DoubtSignal = requires(const StepView& step) {
 
 /// The entropy, in nats, of the distribution that the newest token was taken from.
 struct EntropySignal {
+    /// In nats.
     static double of(const StepView& step) { return step.entropy(); }
-    static constexpr bool low_is_doubt = false;
+    static constexpr bool low_is_doubt = false;  ///< doubt is a high value
 };
 
 /// -ln of the probability of the newest token.
 struct SurprisalSignal {
+    /// In nats.
     static double of(const StepView& step) { return step.surprisal(); }
-    static constexpr bool low_is_doubt = false;
+    static constexpr bool low_is_doubt = false;  ///< doubt is a high value
 };
 
 /// How far the likeliest token was ahead of the second, as a difference of probabilities.
 struct MarginSignal {
+    /// From 0 to 1.
     static double of(const StepView& step) { return step.margin(); }
-    static constexpr bool low_is_doubt = true;
+    static constexpr bool low_is_doubt = true;  ///< doubt is a low value
 };
 
 /// Retrieves before the first token, and again whenever the signal is at the threshold or beyond it: a high entropy or
@@ -65,8 +68,11 @@ private:
     std::size_t apart_;
 };
 
+/// Doubt by entropy.
 using OnEntropy = OnSignal<EntropySignal>;
+/// Doubt by surprisal.
 using OnSurprisal = OnSignal<SurprisalSignal>;
+/// Doubt by margin.
 using OnMargin = OnSignal<MarginSignal>;
 
 /// Retrieves before the first token, and again whenever the signal of the newest token is at least z standard deviations on the
@@ -112,8 +118,11 @@ private:
     RunningStatistics before_;
 };
 
+/// More entropy than usual in this text.
 using OnUnusualEntropy = OnUnusual<EntropySignal>;
+/// More surprisal than usual in this text.
 using OnUnusualSurprisal = OnUnusual<SurprisalSignal>;
+/// Less margin than usual in this text.
 using OnUnusualMargin = OnUnusual<MarginSignal>;
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -19,8 +19,8 @@ struct SamplingOptions {
     float temperature = 1.0f;  ///< below 1 sharpens the distribution; 0 always takes the likeliest token
     std::size_t top_k = 0;     ///< how many of the likeliest tokens remain; 0 = all
     float top_p = 1.0f;        ///< in (0, 1]; the likeliest tokens that together have this probability remain
-    float min_p = 0.0f;  ///< in [0, 1]; tokens less likely than this part of the likeliest one's probability do not remain
-    std::uint64_t seed = 0;
+    float min_p = 0.0f;      ///< in [0, 1]; tokens less likely than this part of the likeliest one's probability do not remain
+    std::uint64_t seed = 0;  ///< the same seed draws the same tokens
 };
 
 /// A random token of the likeliest ones. What it draws depends only on the logits, the seed and the position of the token, with

@@ -18,6 +18,7 @@ class WithoutDraft {
     static_assert(detail::checked_query<members::Unwrapped<Inner>>());
 
 public:
+    /// Asks `inner` about the text without its draft.
     explicit WithoutDraft(Inner inner) : inner_(std::move(inner)) {}
 
     auto operator()(const StepView& step) {

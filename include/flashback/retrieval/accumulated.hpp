@@ -34,6 +34,7 @@ class Accumulated : public detail::HeldRetriever<Accumulated<R>, R> {
 public:
     /// Answers depend on the context, and on the queries before. A cache belongs inside.
     static constexpr bool reads_context = true;
+    /// Answers depend on the queries before.
     static constexpr bool remembers_queries = true;
 
     /// Throws    Error{contract} if `each` is 0

@@ -45,8 +45,10 @@ concept Analyzer = requires(const A& analyzer, std::string_view text, FunctionRe
 /// Source    The Unicode Standard 15.0: section 3.11 (normal form C), Scripts.txt, Default_Ignorable_Code_Point
 class WordAnalyzer {
 public:
+    /// Calls `on_term(word)` for each word, in order.
     void analyze(std::string_view text, FunctionRef<void(std::string_view)> on_term) const;
 
+    /// What an index remembers it by.
     static constexpr std::string_view name() noexcept { return "words"; }
 };
 

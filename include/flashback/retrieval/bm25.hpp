@@ -29,7 +29,7 @@ struct Bm25Parts;
 
 /// How documents become a BM25 index in memory.
 struct Bm25Options {
-    Bm25Formula formula = {};
+    Bm25Formula formula = {};          ///< k1 and b
     AnyAnalyzer analyzer = {};         ///< how texts and queries become terms
     std::size_t passage_tokens = 128;  ///< documents are cut into passages of at most this many tokens
     ExecutorRef executor = {};         ///< where building and batches of queries run
@@ -41,8 +41,8 @@ struct OpenIndexOptions {
     AnyAnalyzer analyzer = {};                  ///< it must be the one that the index was made with
     std::optional<Codec> codec = std::nullopt;  ///< for queries of tokens; if given, it must be the one that cut the passages
     bool verify = false;                        ///< reads everything, and compares all checksums
-    FileAccess access = FileAccess::map;
-    ExecutorRef executor = {};  ///< where batches of queries run
+    FileAccess access = FileAccess::map;        ///< whether files are mapped or read
+    ExecutorRef executor = {};                  ///< where batches of queries run
 };
 
 /// What the folder of an index says of itself.
@@ -50,9 +50,9 @@ struct IndexInfo {
     std::string analyzer;            ///< its name
     std::uint64_t codec = 0;         ///< fingerprint of the codec that cut the passages; 0: documents are whole
     std::size_t passage_tokens = 0;  ///< 0: documents are whole
-    std::size_t segments = 0;
-    Bm25Formula formula = {};       ///< what its bounds were computed with
-    std::uint64_t fingerprint = 0;  ///< of the list of its files: another number for another state
+    std::size_t segments = 0;        ///< files of passages
+    Bm25Formula formula = {};        ///< what its bounds were computed with
+    std::uint64_t fingerprint = 0;   ///< of the list of its files: another number for another state
 };
 
 /// Reads what an index says of itself.
@@ -99,8 +99,8 @@ public:
 
     /// A passage by its number, and its score.
     struct Hit {
-        std::size_t passage;
-        double score;
+        std::size_t passage;  ///< its number in the index
+        double score;         ///< its BM25
     };
 
     /// Whether a passage may be among the answers.

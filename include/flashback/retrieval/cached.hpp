@@ -19,16 +19,16 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How much a Cached keeps; what was used longest ago goes first.
 struct CachedOptions {
-    std::size_t entries = 1024;
+    std::size_t entries = 1024;                 ///< the most answers that are kept
     std::size_t bytes = std::size_t{64} << 20;  ///< of texts, tokens and keys; an answer of more is given, but not kept
 };
 
 /// What became of the queries of a Cached, and what it holds.
 struct CachedCounts {
-    std::size_t hits = 0;
-    std::size_t misses = 0;
-    std::size_t entries = 0;
-    std::size_t bytes = 0;
+    std::size_t hits = 0;     ///< queries that had been asked before
+    std::size_t misses = 0;   ///< queries that were passed on
+    std::size_t entries = 0;  ///< answers that are kept now
+    std::size_t bytes = 0;    ///< of these answers
 };
 
 /// Answers a query that was asked before, for the same number of passages, without asking again. Two queries are the same if they have
@@ -43,6 +43,7 @@ class Cached : public detail::HeldRetriever<Cached<R>, R> {
     friend struct detail::PassesHints<Cached, true>;
 
 public:
+    /// Keeps answers of `retriever`.
     explicit Cached(R retriever, CachedOptions options = {})
         : Held(std::move(retriever)), kept_(options.entries, options.bytes) {}
 
@@ -68,6 +69,7 @@ public:
         return found_;
     }
 
+    /// How often it helped, and what it keeps.
     CachedCounts counts() const noexcept { return {hits_, misses_, kept_.size(), kept_.bytes()}; }
 
     /// Forgets all answers. The last one stays valid until the next call of `retrieve`.

@@ -16,8 +16,8 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// A collection of documents.
 struct Corpus {
-    std::vector<Document> documents;
-    std::size_t replaced = 0;  ///< places where the files were not UTF-8 and got U+FFFD
+    std::vector<Document> documents;  ///< in the order of the file
+    std::size_t replaced = 0;         ///< places where the files were not UTF-8 and got U+FFFD
 };
 
 /// How a file of plain text is divided into documents.

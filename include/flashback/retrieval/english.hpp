@@ -48,6 +48,7 @@ public:
         }
     }
 
+    /// What an index remembers it by.
     static constexpr std::string_view name() noexcept { return "english"; }
 
 private:

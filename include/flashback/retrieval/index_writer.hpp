@@ -21,7 +21,7 @@ class IndexWriterState;
 
 /// How an IndexWriter makes passages and terms.
 struct IndexWriterOptions {
-    AnyAnalyzer analyzer = {};
+    AnyAnalyzer analyzer = {};                  ///< what is searched for; by default words
     std::optional<Codec> codec = std::nullopt;  ///< what documents are cut with; without one they stay whole
     std::size_t passage_tokens = 128;           ///< the most tokens of a passage
     Bm25Formula formula =

@@ -25,6 +25,7 @@ public:
     /// Takes each document as one passage with its id and without tokens: for searching, not for decoding.
     explicit Passages(std::vector<Document> documents);
 
+    /// The documents that they were cut from.
     const std::vector<Document>& documents() const noexcept { return documents_; }
 
     /// Number of passages.

@@ -27,8 +27,8 @@ struct RankMetrics {
 
 /// The name that trec_eval has for a measure, and where it stands.
 struct RankMetric {
-    const char* name;
-    double RankMetrics::*value;
+    const char* name;            ///< as trec_eval writes it
+    double RankMetrics::*value;  ///< where it is
 };
 
 /// All measures, in the order in which they are shown.
@@ -52,8 +52,8 @@ enum class MissingQueries : std::uint8_t {
 
 /// A query, and the measures of its ranking.
 struct QueryMetrics {
-    std::string query;
-    RankMetrics metrics;
+    std::string query;    ///< its id
+    RankMetrics metrics;  ///< of this query
 };
 
 /// How good a run is.
@@ -72,14 +72,14 @@ RunMetrics measure_run(const TrecRun& run, const TrecQrels& qrels, MissingQuerie
 /// How a difference is tested.
 struct BootstrapOptions {
     std::size_t resamples = 9999;  ///< >= 39; (resamples + 1) / 40 should be whole
-    std::uint64_t seed = 0;
+    std::uint64_t seed = 0;        ///< chooses the resamples
 };
 
 /// How much better the first of two runs is.
 struct MeanDifference {
     double difference = 0;  ///< of the means: first - second
     double low = 0;         ///< the 95 % interval of that, by percentiles of the resamples
-    double high = 0;
+    double high = 0;        ///< end of the 95 % interval
     double p_value = 1;  ///< how often chance alone gives a difference as large in size, two-sided; at least 1/(resamples + 1)
 };
 
@@ -95,9 +95,9 @@ MeanDifference paired_bootstrap(std::span<const double> first, std::span<const d
 
 /// Two runs on the queries that both have.
 struct RunComparison {
-    std::size_t queries = 0;
-    RankMetrics first;  ///< means over these queries
-    RankMetrics second;
+    std::size_t queries = 0;                                      ///< that count in both runs
+    RankMetrics first;                                            ///< means over these queries
+    RankMetrics second;                                           ///< of the other run
     std::array<MeanDifference, rank_metrics.size()> differences;  ///< in the order of `rank_metrics`
 };
 

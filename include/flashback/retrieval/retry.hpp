@@ -21,9 +21,9 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How often a Retry tries, and how long it waits: `delay` after the first failure, then twice as long each time.
 struct RetryOptions {
-    std::size_t attempts = 3;
-    std::chrono::nanoseconds delay = std::chrono::milliseconds{50};
-    std::chrono::nanoseconds longest_delay = std::chrono::seconds{10};
+    std::size_t attempts = 3;                                        ///< how often it is asked at most, the first time included
+    std::chrono::nanoseconds delay = std::chrono::milliseconds{50};  ///< after the first failure
+    std::chrono::nanoseconds longest_delay = std::chrono::seconds{10};  ///< no delay is longer
 };
 
 /// Which errors may be gone at the next attempt: those of files and networks, Error{io} and std::system_error.

@@ -38,6 +38,7 @@ public:
         }
     }
 
+    /// What an index remembers it by.
     const std::string& name() const noexcept { return name_; }
 
 private:

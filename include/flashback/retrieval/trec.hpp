@@ -19,21 +19,21 @@ struct TrecQrels {
     /// Documents and their grades. 1 or more: relevant, and the more so the higher; 0 or less: not relevant.
     using Grades = std::map<std::string, std::int32_t, std::less<>>;
 
-    std::map<std::string, Grades, std::less<>> queries;
+    std::map<std::string, Grades, std::less<>> queries;  ///< by id of the query
 };
 
 /// A document that was found, and how well it fits the query.
 struct ScoredDocument {
-    std::string id;
-    double score = 0;
+    std::string id;    ///< id of the document
+    double score = 0;  ///< of the search engine
 
     bool operator==(const ScoredDocument&) const = default;
 };
 
 /// What a search engine found for each of many queries.
 struct TrecRun {
-    std::string tag = "flashback";  ///< the name of the engine
-    std::map<std::string, std::vector<ScoredDocument>, std::less<>> rankings;
+    std::string tag = "flashback";                                             ///< the name of the engine
+    std::map<std::string, std::vector<ScoredDocument>, std::less<>> rankings;  ///< by id of the query
 };
 
 /// Sorts a ranking as trec_eval does: by score, the highest first; equal scores by document id, the last first.

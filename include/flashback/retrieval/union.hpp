@@ -68,8 +68,10 @@ public:
                          "the weight of a retriever must be 0 or more, found ", options.weight);
     }
 
+    /// The retriever itself.
     auto& retriever() noexcept { return members::unwrap(retriever_); }
     const auto& retriever() const noexcept { return members::unwrap(retriever_); }
+    /// What its part in the merged list is multiplied by.
     double weight() const noexcept { return options_.weight; }
     /// How many passages it is asked for if k are wanted.
     std::size_t depth(std::size_t k) const noexcept { return std::max(k, options_.depth); }
@@ -139,6 +141,7 @@ public:
     /// Whether answers depend on the queries before.
     static constexpr bool remembers_queries = (detail::remembers_queries_of<detail::PartRetriever<Rs>>() || ...);
 
+    /// Merges what `retrievers` find, by `rule`.
     explicit Union(Rule rule, Rs... retrievers)
         : rule_(std::move(rule)), parts_(typename detail::PartOf<Rs>::type(std::move(retrievers))...) {}
 

@@ -19,13 +19,13 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// How a retriever has done so far.
 struct RetrieverHealth {
-    std::size_t queries = 0;  ///< that were answered or failed
-    std::size_t empty = 0;    ///< answers without a passage, although some were asked for
-    std::size_t failures = 0;
+    std::size_t queries = 0;          ///< that were answered or failed
+    std::size_t empty = 0;            ///< answers without a passage, although some were asked for
+    std::size_t failures = 0;         ///< queries that threw
     std::size_t passages = 0;         ///< in all answers
     std::chrono::nanoseconds p50{0};  ///< half of the queries took no longer, failures included; at most a sixteenth too long
-    std::chrono::nanoseconds p95{0};
-    std::chrono::nanoseconds max{0};
+    std::chrono::nanoseconds p95{0};  ///< 95 of 100 queries took no longer
+    std::chrono::nanoseconds max{0};  ///< the slowest query
 };
 
 /// Counts what becomes of the queries to a retriever, and how long they take. To read `health()` of one that is held by another, hold it
@@ -36,6 +36,7 @@ class Watched : public detail::HeldRetriever<Watched<R, Clock>, R> {
     friend struct detail::PassesHints<Watched, true>;
 
 public:
+    /// Counts what `retriever` does.
     explicit Watched(R retriever) : Held(std::move(retriever)), counters_(std::make_unique<Counters>()) {}
 
     /// What the retriever finds; valid until the next call.

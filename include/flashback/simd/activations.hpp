@@ -28,7 +28,7 @@ inline constexpr std::size_t activation_block = 32;
 
 /// The scale and the sums of 32 activations of 8 bits.
 struct ActivationBlock {
-    float scale;
+    float scale;                             ///< of all 32
     std::int32_t minus_sum;                  ///< of all 32
     std::array<std::int32_t, 2> minus_sums;  ///< of the first and the last 16
 };
@@ -39,12 +39,14 @@ struct Activations {
     const ActivationPair* pairs = nullptr;    ///< (rows, pair_stride)
     const ActivationQuad* quads = nullptr;    ///< (rows, quad_stride)
     const ActivationBlock* blocks = nullptr;  ///< (rows, block_stride)
-    std::size_t x_stride = 0, pair_stride = 0, quad_stride = 0, block_stride = 0;
+    /// From one row to the next, in elements of each.
+    std::size_t x_stride = 0, pair_stride = 0, quad_stride = 0, block_stride = 0;  ///< from one row to the next
 
     Activations() = default;
     /// Shape     x (rows, x_stride)
     Activations(const float* rows_of_x, std::size_t stride) : x(rows_of_x), x_stride(stride) {}
 
+    /// The activations from row r on.
     FLASHBACK_SIMD_INLINE Activations row(std::size_t r) const noexcept {
         Activations a = *this;
         a.x += r * x_stride;
@@ -102,6 +104,7 @@ public:
           quads_(rows * blocks_a_row_ * activation_block / line_inputs),
           blocks_(rows * blocks_a_row_) {}
 
+    /// How much memory it takes.
     std::size_t bytes() const noexcept {
         return pairs_.size() * sizeof(ActivationPair) + quads_.size() * sizeof(ActivationQuad) +
                blocks_.size() * sizeof(ActivationBlock);

@@ -10,21 +10,21 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 /// Elements that train together.
 /// Shape     gradient, parameter, m, v (n)
 struct AdamWElements {
-    const float* gradient;
-    float* parameter;
-    float* m;  ///< mean of the gradient
-    float* v;  ///< and of its square
-    std::size_t n;
+    const float* gradient;  ///< of the loss
+    float* parameter;       ///< what trains
+    float* m;               ///< mean of the gradient
+    float* v;               ///< and of its square
+    std::size_t n;          ///< how many elements there are
 };
 
 /// What a step has in common for all elements, computed in double and rounded once.
 struct AdamWFactors {
-    float beta1, beta2;
-    float kept;        ///< of a parameter, after decay
-    float minus_rate;  ///< minus the rate, divided by the correction of m
-    float root2;       ///< 1 over the root of the correction of v
-    float epsilon;
-    float factor;  ///< gradients are first multiplied by it
+    float beta1, beta2;  ///< how much of the old means is kept
+    float kept;          ///< of a parameter, after decay
+    float minus_rate;    ///< minus the rate, divided by the correction of m
+    float root2;         ///< 1 over the root of the correction of v
+    float epsilon;       ///< is added to the root
+    float factor;        ///< gradients are first multiplied by it
 };
 
 /// One step: m and v follow the gradient, and the parameter moves against m divided by the root of v.

@@ -15,10 +15,10 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 /// its input does not train.
 /// Shape     each (n)
 struct NormGradients {
-    const float* dy;
-    float* dx;
-    float* dweight = nullptr;
-    float* dbias = nullptr;
+    const float* dy;           ///< of the result
+    float* dx;                 ///< of the row
+    float* dweight = nullptr;  ///< of the weights
+    float* dbias = nullptr;    ///< of the bias
 };
 
 /// The derivative of rms_norm: y = x / rms · weight, rms = sqrt(mean(x²) + epsilon). With g = dy · weight:

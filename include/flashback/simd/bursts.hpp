@@ -50,6 +50,7 @@ FLASHBACK_SIMD_INLINE void run_chains(const Register& start, const Operation& op
 /// Operations of one call of f32_burst: about a millisecond of fused multiply-adds.
 inline constexpr double f32_burst_operations =
     2.0 * batch_floats * static_cast<double>(detail::peak_chains * detail::peak_steps);
+/// Keeps the units for fused multiply-adds busy, and nothing else.
 inline void f32_burst() noexcept {
 #if FLASHBACK_SIMD_FLOATS == 1
     float factor = 0.999f;
@@ -69,6 +70,7 @@ inline constexpr double bf16_burst_operations = 2.0 * 32 * static_cast<double>(d
 #else
 inline constexpr double bf16_burst_operations = 0;
 #endif
+/// The same with dot products of bf16.
 inline void bf16_burst() noexcept {
 #if defined(__AVX512BF16__) && FLASHBACK_SIMD_FLOATS == 16
     __m512 bits = _mm512_set1_ps(0x1.0101p0f);  // as pairs of bf16: about 1 and about 0
@@ -89,6 +91,7 @@ inline constexpr double int8_burst_operations =
 inline constexpr double int8_burst_operations =
     1.0 * sizeof(detail::IntBatch) * static_cast<double>(detail::peak_chains * detail::peak_steps);
 #endif
+/// The same with dot products of integers of 8 bits.
 inline void int8_burst() noexcept {
 #if !defined(FLASHBACK_SIMD_INT_LOOPS)
     detail::IntBatch factor = detail::all_ints(0x00010001);

@@ -20,6 +20,7 @@ enum class BFloat16 : std::uint16_t {};
 /// The element of a cache: a whole number from -127 to 127 of steps; how large they are is kept beside each row.
 enum class Int8 : std::int8_t {};
 
+/// The value of an element; of an Int8, in steps.
 FLASHBACK_SIMD_INLINE float to_float(float x) noexcept { return x; }
 FLASHBACK_SIMD_INLINE float to_float(Half x) noexcept { return half_to_float(static_cast<std::uint16_t>(x)); }
 FLASHBACK_SIMD_INLINE float to_float(BFloat16 x) noexcept { return bf16_to_float(static_cast<std::uint16_t>(x)); }

@@ -10,15 +10,15 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 /// Rows of float, Half or Int8; row r begins at data + r · stride.
 template <class Element>
 struct DotRows {
-    const Element* data;
-    std::size_t stride;
-    std::size_t count;
+    const Element* data;  ///< the first row
+    std::size_t stride;   ///< from one row to the next
+    std::size_t count;    ///< how many rows
 };
 
 /// Where the products go: that of row r and query q is data[q · stride + r].
 struct DotResult {
-    float* data;
-    std::size_t stride;
+    float* data;         ///< the first product
+    std::size_t stride;  ///< from one product to the next
 };
 
 /// The dot product of each row with each query. Element k is added to partial sum k mod 16, one multiply-add after the other,

@@ -10,8 +10,9 @@
 
 #include <cstddef>
 
-// How many floats a register of the kernels holds. FLASHBACK_SIMD_PORTABLE asks for the batch of one float that is used on
-// processors without a body of their own.
+/// \def FLASHBACK_SIMD_FLOATS
+/// How many floats a register of the kernels holds. FLASHBACK_SIMD_PORTABLE asks for the batch of one float that is used on
+/// processors without a body of their own.
 #if defined(FLASHBACK_SIMD_PORTABLE)
 #define FLASHBACK_SIMD_FLOATS 1
 #elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
@@ -61,6 +62,7 @@ using RegisterArch = xsimd::neon64;
 using RegisterArch = xsimd::neon;
 #endif
 #if FLASHBACK_SIMD_FLOATS < 16 && defined(__x86_64__)
+/// The type of a batch has a name of our own.
 #define FLASHBACK_SIMD_OWN_ARCH
 struct BatchArch : RegisterArch {};
 #else
@@ -95,6 +97,7 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 /// As many floats as a register holds.
 using Batch = xsimd::batch<float, detail::BatchArch>;
 #endif
+/// How many floats a Batch holds.
 inline constexpr std::size_t batch_floats = FLASHBACK_SIMD_FLOATS;
 
 /// a * b + c, rounded once if the instruction set can do that, else twice; the compiler has no choice.

@@ -9,8 +9,8 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 
 /// The left factor: rows as they lie in memory, or their transpose.
 struct GemmRows {
-    const float* data;
-    std::size_t stride;
+    const float* data;        ///< the first element
+    std::size_t stride;       ///< from one row to the next
     bool transposed = false;  ///< false: element (r, k) is data[r · stride + k]; true: data[k · stride + r]
 };
 
@@ -18,19 +18,19 @@ struct GemmRows {
 ///
 /// A matrix of rows is {data, 16, stride}; a PackedMatrix of f32, whose outputs are the columns, is {data, inputs · 16, 16}.
 struct GemmPanels {
-    const float* data;
-    std::size_t panel, step;
+    const float* data;        ///< the first element
+    std::size_t panel, step;  ///< from one panel to the next; from one k to the next
 };
 
 /// The product, its columns in panels of 16. Those of panel p in row r are data[p · panel + r · row + (0..15)].
 struct GemmResult {
-    float* data;
-    std::size_t panel, row;
+    float* data;             ///< the first element
+    std::size_t panel, row;  ///< from one panel to the next; from one row to the next
 };
 
 /// Rows of A and C, panels of B and C, and the length of the sums.
 struct GemmShape {
-    std::size_t rows, panels, depth;
+    std::size_t rows, panels, depth;  ///< of A and C; of B and C; of the sums
 };
 
 /// Whether a product is written over C, or added to what C holds.

@@ -14,14 +14,14 @@ constexpr std::size_t row_stride(std::size_t n) noexcept { return (padded(n) / p
 
 /// The panels [first, last) of a matrix.
 struct PanelRange {
-    std::size_t first, last;
+    std::size_t first, last;  ///< the first one, and the one behind the last
 };
 
 /// Where the rows of a product go.
 /// Shape     data (rows, stride)
 struct MatmulResult {
-    float* data;
-    std::size_t stride;
+    float* data;         ///< the first element
+    std::size_t stride;  ///< from one row to the next
 };
 
 /// Some outputs of y = x Wᵀ: those of some panels. Every output is one chain of multiply-adds, k ascending. Float weights give

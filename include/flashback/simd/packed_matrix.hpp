@@ -58,12 +58,19 @@ public:
         return w;
     }
 
+    /// How the weights are stored.
     DType type() const noexcept { return type_; }
+    /// Rows of the matrix.
     std::size_t outputs() const noexcept { return outputs_; }
+    /// Columns of the matrix.
     std::size_t inputs() const noexcept { return inputs_; }
+    /// How many groups of 16 rows there are, the last one padded.
     std::size_t panels() const noexcept { return padded(outputs_) / panel_outputs; }
+    /// How much memory such a group takes.
     std::size_t panel_bytes() const noexcept { return panel_bytes_; }
+    /// How much memory all take.
     std::size_t bytes() const noexcept { return values_.size(); }
+    /// Where group p begins.
     const std::byte* panel(std::size_t p) const noexcept { return values_.data() + p * panel_bytes_; }
 
     /// The bytes of a panel that are weights; what lies between them and the next panel was never written.

@@ -33,11 +33,15 @@ public:
         return *this;
     }
 
+    /// The first element.
     T* data() noexcept { return data_.get(); }
     const T* data() const noexcept { return data_.get(); }
+    /// How many elements there are.
     std::size_t size() const noexcept { return size_; }
+    /// Element i.
     T& operator[](std::size_t i) noexcept { return data_.get()[i]; }
     const T& operator[](std::size_t i) const noexcept { return data_.get()[i]; }
+    /// All elements.
     operator std::span<T>() noexcept { return {data(), size_}; }
     operator std::span<const T>() const noexcept { return {data(), size_}; }
 

@@ -36,9 +36,9 @@ enum class DType : std::uint32_t {
 
 /// How the elements of a type lie in memory: in blocks of some elements and some bytes.
 struct DTypeLayout {
-    std::string_view name;
-    std::size_t block_elements;
-    std::size_t block_bytes;
+    std::string_view name;       ///< as GGUF's tools write it
+    std::size_t block_elements;  ///< numbers in a block
+    std::size_t block_bytes;     ///< size of a block
 };
 
 /// The layout of a type; `block_elements` is 0 for a number that names no type.

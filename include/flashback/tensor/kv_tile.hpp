@@ -18,8 +18,8 @@ inline constexpr std::size_t key_group = 16;
 /// steps in f32 follow the keys, and 64 the values: a key or a value is its numbers times the step of its position.
 /// Shape     keys (4, head_dim, 16): groups of 16 positions, dimension-major   values (64, head_dim)
 struct KVTile {
-    const std::byte* keys;
-    const std::byte* values;
+    const std::byte* keys;    ///< 64 of them, as above
+    const std::byte* values;  ///< 64 of them, as above
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

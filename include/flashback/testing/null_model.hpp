@@ -22,24 +22,39 @@ public:
         FLASHBACK_ASSERT(vocab > 0, "a model needs a vocabulary of at least 1 token, found 0");
     }
 
-    /// Cost      O(1)
+    /// Throws    Error{contract} for no tokens, or one that is not in the vocabulary; then nothing has changed
+    /// Cost      a comparison per token
     std::span<const float> evaluate(TokenSpan tokens) {
-        FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
-        size_ += tokens.size();
-        logits_[likeliest_] = 0;
-        likeliest_ = (static_cast<std::size_t>(tokens.back()) * 7 + size_) % logits_.size();
-        logits_[likeliest_] = 1;
-        return logits_;
+        check(tokens);
+        return append(tokens.size(), static_cast<std::size_t>(tokens.back()));
     }
     /// Throws    Error{contract} for more positions than it holds
     void truncate(std::size_t length) {
         FLASHBACK_ASSERT(length <= size_, "a model of ", size_, " tokens cannot be cut to ", length);
         size_ = length;
     }
+    /// How many tokens it holds.
     std::size_t size() const noexcept { return size_; }
+    /// How many logits there are.
     std::size_t vocab_size() const noexcept { return logits_.size(); }
 
 private:
+    friend class NullBlockModel;
+
+    void check(TokenSpan tokens) const {
+        FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
+        const auto [least, most] = std::ranges::minmax(tokens);
+        const bool known = least >= 0 && static_cast<std::size_t>(most) < logits_.size();
+        FLASHBACK_ASSERT(known, "token ", least < 0 ? least : most, " is not in the vocabulary of ", logits_.size(), " tokens");
+    }
+    std::span<const float> append(std::size_t count, std::size_t newest) {
+        size_ += count;
+        logits_[likeliest_] = 0;
+        likeliest_ = (newest * 7 + size_) % logits_.size();
+        logits_[likeliest_] = 1;
+        return logits_;
+    }
+
     std::vector<float> logits_;
     std::size_t likeliest_ = 0;
     std::size_t size_ = 0;
@@ -50,18 +65,18 @@ class NullBlockModel {
 public:
     /// A block is its number of tokens, and the first of them.
     struct Block {
-        std::size_t tokens;
-        TokenId first;
+        std::size_t tokens;  ///< how many
+        TokenId first;       ///< the first of them
     };
 
     /// Throws    Error{contract} if the vocabulary is empty
     explicit NullBlockModel(std::size_t vocab) : text_(vocab) {}
 
-    /// Cost      O(1)
+    /// Throws    as NullModel
+    /// Cost      a comparison per token
     std::span<const float> evaluate(TokenSpan tokens) {
-        FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
-        const TokenId newest = tokens.back() + seen_;
-        return text_.evaluate(tokens.size() > 1 ? tokens : TokenSpan{&newest, 1});
+        text_.check(tokens);
+        return text_.append(tokens.size(), static_cast<std::size_t>(tokens.back()) + seen_);
     }
     /// Throws    Error{contract} for more positions than it holds
     void truncate(std::size_t length) {
@@ -71,20 +86,24 @@ public:
             seen_ = 0;
         }
     }
-    /// Throws    Error{contract} for no tokens, or if it sees more positions than are held and see no blocks
+    /// Throws    as evaluate, and Error{contract} if it sees more positions than are held and see no blocks
     Block block(TokenSpan tokens, std::size_t sees, std::size_t /*first_position*/) const {
-        FLASHBACK_ASSERT(!tokens.empty(), "a block needs at least 1 token, found none");
+        text_.check(tokens);
         FLASHBACK_ASSERT(sees <= plain_size(), "a block sees ", sees, " positions of the text, but ", plain_size(),
                          " are held");
         return {tokens.size(), tokens.front()};
     }
+    /// From here on, tokens see these blocks too.
     void see(const std::vector<Block>& blocks) {
         if (!blocks.empty()) plain_ = plain_size();
         seen_ = 0;
-        for (const Block& block : blocks) seen_ = (seen_ + block.first) % static_cast<TokenId>(vocab_size());
+        for (const Block& block : blocks) seen_ = (seen_ + static_cast<std::size_t>(block.first)) % vocab_size();
     }
+    /// Positions in front of the first token that saw a block.
     std::size_t plain_size() const noexcept { return std::min(plain_, size()); }
+    /// How many tokens it holds.
     std::size_t size() const noexcept { return text_.size(); }
+    /// How many logits there are.
     std::size_t vocab_size() const noexcept { return text_.vocab_size(); }
 
 private:
@@ -92,12 +111,15 @@ private:
 
     NullModel text_;
     std::size_t plain_ = all;
-    TokenId seen_ = 0;
+    std::size_t seen_ = 0;
 };
 
 /// A Retriever whose passages have a fixed length and differ from one retrieval to the next.
 class NullRetriever {
 public:
+    /// Answers depend on how often it was asked.
+    static constexpr bool remembers_queries = true;
+
     /// Throws    Error{contract} if the vocabulary is empty
     NullRetriever(std::size_t passage_tokens, std::size_t vocab) : vocab_(vocab), tokens_(passage_tokens) {
         FLASHBACK_ASSERT(vocab > 0, "a retriever needs a vocabulary of at least 1 token, found 0");

@@ -117,15 +117,21 @@ constexpr std::size_t next_sentence(std::string_view text, std::size_t from) noe
 /// Requires  the text outlives it
 class Sentences {
 public:
+    /// Goes over the sentences of a text.
     class Iterator {
     public:
+        /// A sentence with the blanks behind it.
         using value_type = std::string_view;
+        /// What the standard asks of an iterator; nobody takes a distance.
         using difference_type = std::ptrdiff_t;
 
         constexpr Iterator() noexcept = default;
+        /// The sentence that begins at a byte.
         constexpr Iterator(std::string_view text, std::size_t begin) noexcept
             : text_(text), begin_(begin), end_(next_sentence(text, begin)) {}
+        /// The sentence.
         constexpr std::string_view operator*() const noexcept { return text_.substr(begin_, end_ - begin_); }
+        /// Goes to the next sentence.
         constexpr Iterator& operator++() noexcept { return *this = {text_, end_}; }
         constexpr Iterator operator++(int) noexcept {
             const Iterator old = *this;
@@ -140,8 +146,11 @@ public:
         std::size_t end_ = 0;
     };
 
+    /// The sentences of a text, which must outlive them.
     constexpr explicit Sentences(std::string_view text) noexcept : text_(text) {}
+    /// The first sentence.
     constexpr Iterator begin() const noexcept { return {text_, 0}; }
+    /// Behind the last sentence.
     constexpr Iterator end() const noexcept { return {text_, text_.size()}; }
 
 private:
@@ -164,6 +173,7 @@ class SentenceByText {
         "flashback: the detokenizer of SentenceByText must be callable as detokenize(TokenId) and return text");
 
 public:
+    /// `detokenize(token)` gives the text of a token.
     explicit SentenceByText(Detokenize detokenize) : detokenize_(std::move(detokenize)) {}
 
     bool operator()(TokenSpan context) {

@@ -38,6 +38,7 @@ public:
     ///           pre-tokenizer is not known here
     explicit Tokenizer(Vocabulary vocabulary);
 
+    /// What it was made from.
     const Vocabulary& vocabulary() const noexcept;
 
     /// The number of tokens.

@@ -14,9 +14,9 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// A character of a text, and how many bytes it takes there.
 struct CodePoint {
-    char32_t value = 0;
-    std::size_t bytes = 0;
-    bool valid = true;  ///< false: the bytes are not UTF-8, and `value` is U+FFFD
+    char32_t value = 0;     ///< the character
+    std::size_t bytes = 0;  ///< how many bytes it took
+    bool valid = true;      ///< false: the bytes are not UTF-8, and `value` is U+FFFD
 };
 
 /// The first character of a text. Overlong forms, surrogates and values beyond U+10FFFF are not valid. The longest prefix that
@@ -70,8 +70,8 @@ constexpr std::size_t incomplete_utf8(std::string_view text) noexcept {
 
 /// A text made valid, and how many places had to be replaced for that.
 struct ValidText {
-    std::string text;
-    std::size_t replaced = 0;
+    std::string text;          ///< the text, with U+FFFD for what was not valid
+    std::size_t replaced = 0;  ///< how many places that were
 };
 
 /// Puts U+FFFD in place of bytes that are not UTF-8.

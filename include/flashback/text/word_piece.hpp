@@ -17,10 +17,10 @@ namespace flashback::inline FLASHBACK_ISA {
 struct WordPieceVocabulary {
     /// The text of each token, by id. "##" in front means that it goes on within a word. A token without text is never found.
     std::vector<std::string> pieces = {};
-    std::string cls = "[CLS]";        ///< the token in front of a text
-    std::string separator = "[SEP]";  ///< the token after it
-    std::string unknown = "[UNK]";    ///< the token of a word that cannot be cut into pieces
-    bool lower_case = true;
+    std::string cls = "[CLS]";               ///< the token in front of a text
+    std::string separator = "[SEP]";         ///< the token after it
+    std::string unknown = "[UNK]";           ///< the token of a word that cannot be cut into pieces
+    bool lower_case = true;                  ///< whether capitals become small
     std::optional<bool> strip_accents = {};  ///< whether accents are taken off letters; by default if they become small
     bool split_cjk = true;                   ///< whether each Chinese character is a word
     std::size_t longest_word = 100;          ///< a word of more characters is unknown
@@ -41,6 +41,7 @@ public:
     /// Throws    Error{vocabulary} if a token comes twice, or the three special ones are not all there
     explicit WordPiece(WordPieceVocabulary vocabulary);
 
+    /// What it was made from.
     const WordPieceVocabulary& vocabulary() const noexcept;
 
     /// The number of tokens.

@@ -11,9 +11,9 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// The settings of AdamW. The defaults are those of Hugging Face's trainer.
 struct AdamWOptions {
-    float beta1 = 0.9f;
-    float beta2 = 0.999f;
-    float epsilon = 1e-8f;
+    float beta1 = 0.9f;      ///< how much of the mean gradient is kept
+    float beta2 = 0.999f;    ///< how much of the mean square is kept
+    float epsilon = 1e-8f;   ///< is added to the root of the mean square
     float weight_decay = 0;  ///< for matrices and embedding rows; norms do not decay
 };
 

@@ -38,6 +38,7 @@ public:
     CheckpointFile& operator=(const CheckpointFile&) = delete;
     ~CheckpointFile() = default;
 
+    /// Where it is.
     const std::filesystem::path& path() const noexcept { return path_; }
 
     /// Writes the state of a trainer, as a whole or not at all: first under another name, then to the disk, then over the old

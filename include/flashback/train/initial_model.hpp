@@ -18,7 +18,7 @@ namespace flashback::inline FLASHBACK_ISA {
 struct InitialOptions {
     double deviation = 0.02;  ///< of a normal distribution; divided by sqrt(2 layers) for what is added to the residual stream
     bool tied = true;         ///< the head is the embedding
-    std::uint64_t seed = 0;
+    std::uint64_t seed = 0;   ///< of the random weights
 };
 
 /// A model of a shape with initial weights of f32. Norms are 1 and biases 0. It is the same for the same seed.

@@ -18,11 +18,12 @@ enum class Decay : std::uint8_t { constant, linear, cosine };
 /// get_*_schedule_with_warmup.
 /// Source    Loshchilov and Hutter 2017, SGDR, equation 5, without restarts (cosine)
 struct LearningRate {
-    float peak = 1e-4f;
-    Decay decay = Decay::cosine;
-    double warmup_ratio = 0.1;  ///< share of all steps, rounded up
-    std::uint64_t steps = 1000;
+    float peak = 1e-4f;           ///< the greatest rate
+    Decay decay = Decay::cosine;  ///< how it falls after the warm-up
+    double warmup_ratio = 0.1;    ///< share of all steps, rounded up
+    std::uint64_t steps = 1000;   ///< of the whole run
 
+    /// Steps in which the rate rises.
     std::uint64_t warmup_steps() const noexcept {
         return static_cast<std::uint64_t>(std::ceil(static_cast<double>(steps) * warmup_ratio));
     }

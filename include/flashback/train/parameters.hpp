@@ -19,12 +19,12 @@ struct Parameter {
     /// zeros for missing outputs, as in simd::PackedMatrix. Norms and marker rows lie row by row.
     enum class Order : std::uint8_t { panels, rows };
 
-    std::string name;  ///< as GGUF has it, e.g. "blk.0.attn_q.weight"; "blk.0.attn_q.lora_a", "....lora_b", "markers"
-    std::size_t outputs = 0;
-    std::size_t inputs = 0;
-    Order order = Order::panels;
-    bool decays = true;      ///< false for norms
-    std::size_t offset = 0;  ///< of its first element in the array
+    std::string name;         ///< as GGUF has it, e.g. "blk.0.attn_q.weight"; "blk.0.attn_q.lora_a", "....lora_b", "markers"
+    std::size_t outputs = 0;  ///< rows of the matrix
+    std::size_t inputs = 0;   ///< columns of the matrix
+    Order order = Order::panels;  ///< how its elements lie in the array
+    bool decays = true;           ///< false for norms
+    std::size_t offset = 0;       ///< of its first element in the array
 
     /// How many floats it takes in the array.
     std::size_t size() const noexcept { return (order == Order::panels ? simd::padded(outputs) : outputs) * inputs; }
@@ -68,8 +68,11 @@ public:
         return parameters_.back().offset;
     }
 
+    /// All of them, in the order of the array.
     const std::vector<Parameter>& parameters() const noexcept { return parameters_; }
+    /// The first.
     auto begin() const noexcept { return parameters_.begin(); }
+    /// Behind the last.
     auto end() const noexcept { return parameters_.end(); }
 
     /// How many floats the whole array has.

@@ -17,21 +17,23 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Source    Hu et al. 2021, LoRA; Kalajdzievski 2023, A rank stabilization scaling factor for fine-tuning with LoRA
 struct LoraOptions {
     std::vector<LinearModule> modules = {};  ///< none: no LoRA; the official FlashBack has q and v
-    std::size_t rank = 16;
-    float alpha = 32;
-    float dropout = 0.05f;         ///< for what enters A; rounded to a multiple of 2^-16
-    bool rank_stabilised = false;  ///< scale = alpha / sqrt(rank)
+    std::size_t rank = 16;                   ///< rows of A
+    float alpha = 32;                        ///< the scale is alpha / rank, or as below
+    float dropout = 0.05f;                   ///< for what enters A; rounded to a multiple of 2^-16
+    bool rank_stabilised = false;            ///< scale = alpha / sqrt(rank)
 
+    /// What the product is multiplied by.
     float scale() const noexcept {
         const auto r = static_cast<float>(rank);
         return rank_stabilised ? alpha / std::sqrt(r) : alpha / r;
     }
+    /// Whether a linear layer has one.
     bool has(LinearModule module) const noexcept { return std::ranges::find(modules, module) != modules.end(); }
 };
 
 /// What trains. Everything else is frozen and needs no gradient of its own.
 struct TrainingTargets {
-    LoraOptions lora = {};
+    LoraOptions lora = {};              ///< its layers and numbers
     std::vector<TokenId> markers = {};  ///< exactly these rows of the input embedding; a tied head keeps the model's rows
     bool all = false;                   ///< every parameter of the model, instead of the two above
 

@@ -20,8 +20,8 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// The settings of a trainer.
 struct TrainerOptions {
-    LearningRate learning_rate = {};
-    AdamWOptions adamw = {};
+    LearningRate learning_rate = {};        ///< of each step
+    AdamWOptions adamw = {};                ///< the other constants
     float clip = 1;                         ///< the greatest norm of the whole gradient; 0: any
     std::vector<TokenId> cut_columns = {};  ///< ids that are left out of the softmax: the marking tokens
     std::uint64_t seed = 0;                 ///< for the first A of a LoRA, and for dropout
@@ -33,26 +33,27 @@ struct StepResult {
     std::uint64_t number = 0;  ///< of this step, from 1
     double loss = 0;           ///< nats for each target, before the step
     double gradient_norm = 0;  ///< before clipping
-    float learning_rate = 0;
-    std::size_t targets = 0;
-    std::size_t tokens = 0;
+    float learning_rate = 0;   ///< of this step
+    std::size_t targets = 0;   ///< tokens that were predicted
+    std::size_t tokens = 0;    ///< tokens that were evaluated
 };
 
 /// The loss of some examples.
 struct LossSum {
-    double nats = 0;  ///< sum over all targets
-    std::size_t targets = 0;
+    double nats = 0;          ///< sum over all targets
+    std::size_t targets = 0;  ///< tokens that were predicted
 
+    /// Nats for each target.
     double mean() const noexcept { return nats / static_cast<double>(targets); }
 };
 
 /// What a run must keep to go on, bit for bit, as if it had never stopped: three arrays in the layout of Trainer::layout(), and
 /// the number of steps done. The caller keeps track of the batches.
 struct TrainerState {
-    std::span<float> parameters;
+    std::span<float> parameters;      ///< what trains
     std::span<float> first_moments;   ///< m of AdamW
     std::span<float> second_moments;  ///< v of AdamW
-    std::uint64_t& steps;
+    std::uint64_t& steps;             ///< done so far
 };
 
 /// Trains a model of any family, or a LoRA and marker rows on top of it. The gradient of a batch is a sum over its examples in

@@ -6,41 +6,17 @@
 #include "flashback/policy/detail/method_tree.hpp"
 #include "flashback/policy/detail/schedule_names.hpp"
 #include "flashback/policy/model_queries.hpp"
+#include "flashback/policy/parse_schedule.hpp"
 #include "flashback/policy/self_rag.hpp"
 #include "flashback/policy/sentence.hpp"
 #include "flashback/policy/thresholds.hpp"
 
-#include <cstddef>
 #include <optional>
-#include <string>
-#include <type_traits>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
-
-struct TextCall {
-    template <class D>
-    static std::string call(D& detokenize, TokenId token) {
-        if constexpr (std::same_as<std::remove_cvref_t<decltype(detokenize(token))>, char>) {
-            return std::string(1, detokenize(token));
-        } else {
-            return std::string{detokenize(token)};
-        }
-    }
-};
-
-/// Any callable that gives the text of tokens.
-class AnyText {
-public:
-    template <class D>
-        requires(!std::same_as<D, AnyText>)
-    explicit AnyText(D detokenize) : held_(std::move(detokenize)) {}
-    std::string operator()(TokenId token) const { return held_.call(token); }
-
-private:
-    ErasedPolicy<TextCall, std::string, TokenId> held_;
-};
 
 /// Makes policies of what was read. A text is there if a name needs one.
 class MethodBuilder {
@@ -124,16 +100,17 @@ inline bool asks_itself(const NamedPolicy& named) {
     return false;
 }
 
-inline AnyQuery read_query(std::string_view text, const std::optional<AnyText>& text_of) {
+FLASHBACK_DETAIL_ONCE AnyQuery read_query(std::string_view text, const std::optional<AnyText>& text_of) {
     return MethodBuilder{text_of}.query(read_policy("query", text, query_names, text_of.has_value()));
 }
 
-inline AnySchedule read_schedule(std::string_view text, const std::optional<AnyText>& text_of) {
+FLASHBACK_DETAIL_ONCE AnySchedule read_schedule(std::string_view text, const std::optional<AnyText>& text_of) {
     return AnySchedule{
         ScheduleOf{MethodBuilder{text_of}.method(read_policy("schedule", text, schedule_names, text_of.has_value()))}};
 }
 
-inline AnyMethod read_method(std::string_view schedule, std::string_view query, const std::optional<AnyText>& text_of) {
+FLASHBACK_DETAIL_ONCE AnyMethod read_method(std::string_view schedule, std::string_view query,
+                                            const std::optional<AnyText>& text_of) {
     const MethodBuilder builder{text_of};
     const NamedPolicy when = read_policy("schedule", schedule, schedule_names, text_of.has_value());
     MethodText text;

@@ -52,8 +52,8 @@ inline float dot_bf16(const float* w, const float* x, std::size_t n) noexcept {
 /// 32 activations as integers from -127 to 127 with one scale. If all are below 2^-100 they become zeros; if one is not finite
 /// the scale is NaN.
 struct QuantisedBlock {
-    float scale;
-    int q[32];
+    float scale;  ///< what the integers are multiplied by
+    int q[32];    ///< the integers
 };
 
 /// Shape     x (32)
