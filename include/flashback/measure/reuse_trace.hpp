@@ -33,9 +33,9 @@ std::string_view to_string(TraceKind kind) noexcept;
 
 /// A run of tokens: `count` of those in ReuseTrace::tokens(), from `begin` on.
 struct TraceSpan {
-    TraceKind kind = TraceKind::text;
-    std::size_t begin = 0;
-    std::size_t count = 0;
+    TraceKind kind = TraceKind::text;  ///< what they are
+    std::size_t begin = 0;             ///< the first
+    std::size_t count = 0;             ///< how many
 
     constexpr bool operator==(const TraceSpan&) const = default;
 };
