@@ -10,7 +10,7 @@ source=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/include/flashback"
-for part in core policy decoder testing fwd.hpp; do cp -r "$source/include/flashback/$part" "$work/include/flashback/"; done
+for part in core policy decoder testing fwd.hpp policy.hpp; do cp -r "$source/include/flashback/$part" "$work/include/flashback/"; done
 rm -r "$work/include/flashback/testing/plain"  # not of the policies
 
 (cd "$work/include" && find flashback -name '*.hpp') | sed 's/.*/#include "&"/' >"$work/headers.cpp"
