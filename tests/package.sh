@@ -15,10 +15,10 @@ cmake --install "$build" --prefix "$work/all" >/dev/null
 diff -r -x '*.md' "$source/include" "$work/all/include" || fail "what is installed differs from include/"
 cmake --install "$build" --prefix "$work/policy" --component flashback_policy >/dev/null
 folders=$(cd "$work/policy/include/flashback" && echo *)
-[ "$folders" = "core decoder fwd.hpp policy testing" ] || fail "the component flashback_policy has other folders: $folders"
+[ "$folders" = "core decoder fwd.hpp policy policy.hpp testing" ] || fail "the component flashback_policy has other folders: $folders"
 cmake --install "$build" --prefix "$work/policy" --component flashback_retrieval >/dev/null
 folders=$(cd "$work/policy/include/flashback" && echo *)
-[ "$folders" = "core decoder format fwd.hpp policy retrieval testing text" ] || fail "with the component flashback_retrieval there are other folders: $folders"
+[ "$folders" = "core decoder format fwd.hpp policy policy.hpp retrieval testing text" ] || fail "with the component flashback_retrieval there are other folders: $folders"
 cmake --install "$build" --prefix "$work/policy" --component flashback >/dev/null
 diff -r "$work/all" "$work/policy" || fail "the components together are not the whole"
 if grep -rn "$source\|$build" "$work/all/share/cmake"; then fail "the package remembers where it was built"; fi
@@ -93,5 +93,5 @@ if cmake -S "$source/tests/consumers/add_subdirectory" -B "$work/folder" -G "$ge
     fail "flashback::flashback could be linked without nlohmann_json"
 fi
 grep -q 'needs packages that were not found: nlohmann_json 3.11$' "$work/log" || fail "what is missing was not told"
-grep -q '^ *nlohmann_json::nlohmann_json$' "$work/log" || fail "the error does not name what is missing"
+grep -q '^ *flashback::nlohmann_json$' "$work/log" || fail "the error does not name what is missing"
 echo "the package is whole, and $requests requests were answered as they should be"
