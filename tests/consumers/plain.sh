@@ -23,7 +23,7 @@ done
 pkg-config --libs flashback | grep -q -- -pthread || fail "flashback does not ask for -pthread"
 if pkg-config --cflags flashback | grep -qE -- '-(O|W|f|m|std)'; then fail "flashback gave its user flags: $(pkg-config --cflags flashback)"; fi
 # shellcheck disable=SC2046  # lists of flags
-"$compiler" -std=c++20 -Wall -Wextra -Werror $(pkg-config --cflags flashback-policy) "$source/tests/consumers/policy.cpp" $(pkg-config --libs flashback-policy) -o "$work/policy"
+"$compiler" -std=c++20 -Wall -Wextra -Werror $(pkg-config --cflags flashback-policy) "$source/cmake/conan/test_package/consumer.cpp" $(pkg-config --libs flashback-policy) -o "$work/policy"
 "$work/policy"
 
 # Single headers.
