@@ -94,4 +94,26 @@ if cmake -S "$source/tests/consumers/add_subdirectory" -B "$work/folder" -G "$ge
 fi
 grep -q 'needs packages that were not found: nlohmann_json 3.11$' "$work/log" || fail "what is missing was not told"
 grep -q '^ *flashback::nlohmann_json$' "$work/log" || fail "the error does not name what is missing"
+
+# What flashback_add_architectures cannot do, it says.
+mkdir "$work/architectures"
+cat >"$work/architectures/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.25)
+project(architectures LANGUAGES CXX)
+find_package(flashback REQUIRED)
+file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/main.cpp" "int main() {}")
+add_executable(program "${CMAKE_CURRENT_BINARY_DIR}/main.cpp")
+flashback_add_architectures(${ARGUMENTS})
+END
+architectures() {  # answer, arguments
+    requests=$((requests + 1))
+    cmake -S "$work/architectures" -B "$work/architectures/build" -G "$generator" -DCMAKE_CXX_COMPILER="$compiler" \
+        -DCMAKE_PREFIX_PATH="$work/all" "-DARGUMENTS=$2" >"$work/log" 2>&1 || true
+    tr -s ' \n' ' ' <"$work/log" | grep -qF -- "$1" || fail "expected \"$1\" of flashback_add_architectures($2), found:"
+}
+architectures 'Generating done' 'program;SOURCES;main.cpp'
+architectures 'found "sse2" in ISAS, expected names of sse2, sse4, avx2, avx512, avx512_vnni, avx512_bf16, each once and in this order' 'program;SOURCES;main.cpp;ISAS;avx2;sse2'
+architectures 'found "mmx" in ISAS' 'program;SOURCES;main.cpp;ISAS;mmx'
+architectures 'there is no target "other"' 'other;SOURCES;main.cpp'
+architectures 'expected a target, SOURCES source... and ISAS isa..., found program' 'program'
 echo "the package is whole, and $requests requests were answered as they should be"
