@@ -46,7 +46,7 @@ if(FLASHBACK_INSTALL)
   add_test(NAME package COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/package.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}
                                 ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
   set_property(TEST package PROPERTY LABELS build)
-  foreach(consumer "find_package policy" "find_package retrieval" "find_package flashback" "find_package once"
+  foreach(consumer "find_package policy" "find_package retrieval" "find_package once"
                    "add_subdirectory policy" "add_subdirectory retrieval" "add_subdirectory once")
     separate_arguments(consumer)
     list(JOIN consumer "_" name)
@@ -54,7 +54,7 @@ if(FLASHBACK_INSTALL)
              ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
     set_property(TEST consumer_${name} PROPERTY LABELS build)
   endforeach()
-  # Without CMake: pkg-config and the single headers, which take the place of `add_subdirectory flashback`.
+  # Without CMake: pkg-config and the single headers. Here a source compiles all of flashback that it uses; above it is compiled once.
   add_test(NAME consumer_plain COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/plain.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER})
   add_test(NAME consumer_library COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/library.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
   add_test(NAME consumer_vcpkg COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DWORK=${PROJECT_BINARY_DIR}/tests/vcpkg
