@@ -21,7 +21,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Whether this processor has the instructions of `isa`, a name that FLASHBACK_ISA can have: `sse2`, `avx2`, ....
+/// Whether this processor has the instructions of `isa`: `sse2`, `sse4`, `avx`, `avx2`, `avx512`, `avx512_vnni` or `avx512_bf16`.
 /// Requires  g++ or clang on x86-64; elsewhere it is true for the instruction set of this translation unit only
 [[nodiscard]] inline bool runs_here(std::string_view isa) {
     constexpr std::string_view without_exceptions = "_noexcept";
