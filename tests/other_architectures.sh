@@ -1,11 +1,12 @@
 #!/bin/sh
 # The library on processors that this machine is not: builds the tests of core, policy, decoder and retrieval for 32-bit x86 and for 64-bit
-# ARM, and runs them, ARM under qemu. It installs the compilers from Debian 12. Takes about a quarter of an hour for each.
+# ARM, and runs them, ARM under qemu. It installs the compilers from Debian 12. Each takes about a quarter of an hour of one core.
 #
 # tests/other_architectures.sh [m32|aarch64]...     by default both
 set -eu
 cd "$(dirname "$0")/.."
 . cmake/setup.sh
+install_flashback_packages
 tests="core policy decoder retrieval"
 [ $# != 0 ] || set -- m32 aarch64
 
@@ -29,12 +30,12 @@ for architecture in "$@"; do
     m32)
         # g++-multilib cannot be installed beside a cross compiler; all it has that this has not is a link to the headers of the kernel.
         install_packages g++-12-multilib
-        compiler=g++-12 run=""
-        set -- -DCMAKE_CXX_FLAGS="-m32 -isystem /usr/include/$triplet"
+        compiler=g++-12 run="" flags="-m32 -isystem /usr/include/$triplet"
+        set --
         ;;
     aarch64)
         install_packages g++-aarch64-linux-gnu qemu-user-static
-        compiler=aarch64-linux-gnu-g++ run="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+        compiler=aarch64-linux-gnu-g++ run="qemu-aarch64-static -L /usr/aarch64-linux-gnu" flags=""
         set -- -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64
         ;;
     *)
@@ -42,10 +43,15 @@ for architecture in "$@"; do
         exit 1
         ;;
     esac
-    echo "== building for $architecture"
+    echo "== the headers give no warning"
+    echo '#include "flashback/flashback.hpp"' >"build/$architecture.cpp"
+    # shellcheck disable=SC2086  # lists of words
+    $compiler $flags -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Werror -Wno-restrict \
+        -Iinclude -isystem "$packages/include" "build/$architecture.cpp"
+    echo "== building for $architecture"  # the tests have sizes of 64 bits at many places
     cmake -S . -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O0 -DNDEBUG" \
         -DCMAKE_FIND_ROOT_PATH="$PWD/$packages" -DCMAKE_FIND_ROOT_PATH_MODE_PACKAGE=ONLY -DCMAKE_FIND_ROOT_PATH_MODE_INCLUDE=ONLY -DCMAKE_FIND_ROOT_PATH_MODE_LIBRARY=ONLY \
-        -DFLASHBACK_MARCH= -DFLASHBACK_BUILD_EXAMPLES=OFF -DFLASHBACK_BUILD_BENCHMARKS=OFF -Dxsimd_DIR="$PWD/$packages/lib/$triplet/cmake/xsimd" "$@"
+        -DCMAKE_CXX_FLAGS="$flags" -DFLASHBACK_MARCH= -DFLASHBACK_WARNINGS_AS_ERRORS=OFF -DFLASHBACK_BUILD_EXAMPLES=OFF -DFLASHBACK_BUILD_BENCHMARKS=OFF -Dxsimd_DIR="$PWD/$packages/lib/$triplet/cmake/xsimd" "$@"
     # shellcheck disable=SC2046,SC2086  # lists of words
     cmake --build "$build" --target $(printf ' test_%s' $tests)
     for test in $tests; do
