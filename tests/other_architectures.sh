@@ -29,8 +29,9 @@ for architecture in "$@"; do
     case $architecture in
     m32)
         # g++-multilib cannot be installed beside a cross compiler; all it has that this has not is a link to the headers of the kernel.
+        # The x87 rounds to 80 bits, so equal bits need SSE.
         install_packages g++-12-multilib
-        compiler=g++-12 run="" flags="-m32 -isystem /usr/include/$triplet"
+        compiler=g++-12 run="" flags="-m32 -msse2 -mfpmath=sse -isystem /usr/include/$triplet"
         set --
         ;;
     aarch64)
