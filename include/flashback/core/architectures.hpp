@@ -55,19 +55,25 @@ class PerArchitecture;
 template <class Result, class... Arguments>
 class PerArchitecture<Result(Arguments...)> {
 public:
+    /// The function for one instruction set.
     struct Unit {
-        std::string_view isa;  ///< FLASHBACK_ISA of the source
-        Result (*function)(Arguments...) = nullptr;
+        std::string_view isa;                        ///< FLASHBACK_ISA of the source
+        Result (*function)(Arguments...) = nullptr;  ///< to be called where it runs
 
+        /// Whether this processor has the instructions.
         bool runs_here() const { return flashback::runs_here(isa); }
     };
 
+    /// The units, the plainest first.
+    /// Requires  1 to 6 of them; the first runs everywhere
     template <std::size_t N>
     explicit constexpr PerArchitecture(const Unit (&units)[N]) : size_{N} {
         for (std::size_t i = 0; i < N; ++i) units_[i] = units[i];
     }
 
+    /// The plainest unit.
     const Unit* begin() const { return units_.data(); }
+    /// Behind the richest unit.
     const Unit* end() const { return units_.data() + size_; }
 
     /// The best that this processor can run.
@@ -79,6 +85,8 @@ public:
         return units_[found];
     }
 
+    /// Calls the best.
+    /// Cost      asks the processor at each call: a few loads
     Result operator()(Arguments... arguments) const { return best().function(static_cast<Arguments&&>(arguments)...); }
 
 private:
