@@ -68,6 +68,7 @@ public:
     /// Requires  1 to 6 of them; the first runs everywhere
     template <std::size_t N>
     explicit constexpr PerArchitecture(const Unit (&units)[N]) : size_{N} {
+        static_assert(N <= 6, "flashback: a program carries at most 6 instruction sets");
         for (std::size_t i = 0; i < N; ++i) units_[i] = units[i];
     }
 
