@@ -6,5 +6,6 @@
 
 inline std::size_t evaluated(flashback::TokenSpan held, flashback::TokenSpan context) {
     flashback::PlanScratch scratch;
-    return flashback::plan_context(flashback::Policies{}, held, {.context = context}, scratch).feed.size();
+    return flashback::plan_context(flashback::Policies{}, held, {.head = {}, .passages = {}, .context = context}, scratch)
+        .feed.size();
 }
