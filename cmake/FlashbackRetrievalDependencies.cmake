@@ -3,14 +3,20 @@
 # A target that a parent project has already is taken as it is.
 set(flashback_retrieval_missing "")
 # flashback::ranges: the headers of range-v3. Its own target asks for compiler options, which no custom command can read.
-if(NOT TARGET range-v3)
+if(NOT TARGET range-v3 AND NOT TARGET range-v3::range-v3)
   find_package(range-v3 QUIET)  # without a version: its package knows its own only
 endif()
-if(TARGET range-v3 AND NOT TARGET flashback::ranges)
-  get_target_property(flashback_ranges_include range-v3 INTERFACE_INCLUDE_DIRECTORIES)
-  add_library(flashback::ranges INTERFACE IMPORTED)
-  target_include_directories(flashback::ranges INTERFACE ${flashback_ranges_include})
-endif()
+foreach(flashback_ranges_target IN ITEMS range-v3 range-v3::range-v3)  # Conan's package has the second only, and no folder in it
+  if(TARGET ${flashback_ranges_target} AND NOT TARGET flashback::ranges)
+    get_target_property(flashback_ranges_include ${flashback_ranges_target} INTERFACE_INCLUDE_DIRECTORIES)
+    add_library(flashback::ranges INTERFACE IMPORTED)
+    if(flashback_ranges_include)
+      target_include_directories(flashback::ranges INTERFACE ${flashback_ranges_include})
+    else()
+      target_link_libraries(flashback::ranges INTERFACE ${flashback_ranges_target})
+    endif()
+  endif()
+endforeach()
 find_package(Threads QUIET)
 if(NOT TARGET flashback::ranges)
   list(APPEND flashback_retrieval_missing "range-v3")

@@ -5,8 +5,6 @@
 /// 05_architectures --all: all that this processor can run, which must agree
 #include "05_architectures.hpp"
 
-#include "flashback/core/config.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -17,72 +15,32 @@
 #include <stdexcept>
 #include <string>
 
-#if !defined(__x86_64__)
-namespace flashback_examples::FLASHBACK_ISA {
-Read read;
-}
-#endif
-
-using flashback_examples::Read;
+using flashback_examples::read_text;
 using flashback_examples::Reading;
 
 namespace {
 
-struct Architecture {
-    const char* name;
-    const char* tag;  ///< FLASHBACK_ISA of the unit
-    bool (*runs_here)();
-    Read* read;
-};
+using Unit = decltype(read_text)::Unit;
 
-/// What the program carries, the plainest first.
-const Architecture architectures[] = {
-#if defined(__x86_64__)
-    {"x86-64", "sse2", [] { return true; }, flashback_examples::sse2::read},
-    {"x86-64-v3", "avx2",
-     [] {  // and with these all of x86-64-v3
-         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-     },
-     flashback_examples::avx2::read},
-    {"x86-64-v4+vnni+bf16", "avx512_bf16",
-     [] {
-         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
-     },
-     flashback_examples::avx512_bf16::read},
-#else
-    {"native", FLASHBACK_ISA_NAME, [] { return true; }, flashback_examples::FLASHBACK_ISA::read},
-#endif
-};
-
-const Architecture& best() {
-    const Architecture* found = architectures;
-    for (const Architecture& one : architectures) {
-        if (one.runs_here()) found = &one;
-    }
-    return *found;
-}
-
-const Architecture& named(const std::string& name) {
+const Unit& named(const std::string& name) {
     std::string names;
-    for (const Architecture& one : architectures) {
-        if (one.name == name && one.runs_here()) return one;
-        if (one.name == name) throw std::runtime_error("this processor lacks instructions of " + name);
-        names += (names.empty() ? "" : ", ") + std::string{one.name};
+    for (const Unit& one : read_text) {
+        if (one.isa == name && one.runs_here()) return one;
+        if (one.isa == name) throw std::runtime_error("this processor lacks instructions of " + name);
+        names += (names.empty() ? "" : ", ") + std::string{one.isa};
     }
     throw std::runtime_error("found the architecture '" + name + "', expected one of " + names);
 }
 
-Reading run(const Architecture& one) {
-    const Reading reading = one.read(
+Reading run(const Unit& one) {
+    const Reading reading = one.function(
         "A compiler is a program that translates a program into machine code. An operating system shares the memory of a "
         "computer among programs, and the kernel is the part of it that is always in memory.");
     double total = 0;
     for (const double logprob : reading.logprobs) total += logprob;
-    std::cout << one.name << " (" << one.tag << "): " << std::fixed << std::setprecision(6)
-              << -total / static_cast<double>(reading.logprobs.size()) << " nats per token, " << std::setprecision(0)
-              << reading.prefill << " tokens/s read, " << reading.decode << " written\n";
+    std::cout << one.isa << ": " << std::fixed << std::setprecision(6) << -total / static_cast<double>(reading.logprobs.size())
+              << " nats per token, " << std::setprecision(0) << reading.prefill << " tokens/s read, " << reading.decode
+              << " written\n";
     return reading;
 }
 
@@ -91,9 +49,9 @@ bool agree() {
     Reading plainest;
     double most = 0;
     bool same = true;
-    for (const Architecture& one : architectures) {
+    for (const Unit& one : read_text) {
         if (!one.runs_here()) {
-            std::cout << one.name << " (" << one.tag << "): not on this processor\n";
+            std::cout << one.isa << ": not on this processor\n";
             continue;
         }
         const Reading reading = run(one);
@@ -116,7 +74,7 @@ int main(int argc, char** argv) try {
     if (arguments.size() == 2 && std::strcmp(arguments[0], "--arch") == 0) {
         run(named(arguments[1]));
     } else if (arguments.empty()) {
-        run(best());
+        run(read_text.best());
     } else {
         throw std::runtime_error("expected --arch NAME, --all or nothing");
     }

@@ -1,6 +1,8 @@
 /// \file What the program of 05_architectures.cpp and its units for single processors say to each other.
 #pragma once
 
+#include "flashback/core/architectures.hpp"
+
 #include <string_view>
 #include <vector>
 
@@ -15,19 +17,7 @@ struct Reading {
     double decode = 0;             ///< tokens per second, one by one
 };
 
-/// The entry point of a unit lies in a namespace that is called like its FLASHBACK_ISA.
-using Read = Reading(std::string_view text);
-
-#if defined(__x86_64__)
-namespace sse2 {
-Read read;
-}
-namespace avx2 {
-Read read;
-}
-namespace avx512_bf16 {
-Read read;
-}
-#endif
+/// What each unit does: reads the text and writes on. `read_text(text)` takes the best unit that this processor can run.
+FLASHBACK_ARCHITECTURES(read_text, Reading(std::string_view text));
 
 }  // namespace flashback_examples

@@ -1,4 +1,4 @@
-/// \file The work of 05_architectures: this source is compiled once for each processor.
+/// \file The work of 05_architectures: flashback_add_architectures() compiles this source once for each processor.
 #include "05_architectures.hpp"
 
 #include "flashback/files/load.hpp"
@@ -36,7 +36,7 @@ double tolerance_of(const fb::TransformerConfig& c, double largest_logit) {
 
 }  // namespace
 
-Reading read(std::string_view text) {
+Reading read_text(std::string_view text) {
     const auto file = fb::GgufFile::view(default_model(), "the default model");
     fb::Session session{fb::load_model(file)};
     std::vector<fb::TokenId> tokens{session.head().begin(), session.head().end()};

@@ -11,6 +11,10 @@ add_test(NAME fwd COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/fwd.sh ${PROJECT_SOURCE
 add_test(NAME fwd_notice COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/fwd_notice.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
 add_test(NAME policy_only COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/policy_only.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
 add_test(NAME retrieval_only COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/retrieval_only.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
+if(CMAKE_CXX_COMPILER_ID STREQUAL Clang)  # no other compiler has -Weverything
+  add_test(NAME every_warning COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/every_warning.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
+  set_tests_properties(every_warning PROPERTIES LABELS build TIMEOUT 600)
+endif()
 set(include_options "-I$<JOIN:$<TARGET_PROPERTY:flashback,INTERFACE_INCLUDE_DIRECTORIES>,;-I>")
 add_test(NAME headers_alone COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR}/include
          "${include_options}" "-isystem$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,;-isystem>"
@@ -42,13 +46,21 @@ if(FLASHBACK_INSTALL)
   add_test(NAME package COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/package.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}
                                 ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
   set_property(TEST package PROPERTY LABELS build)
-  foreach(how find_package add_subdirectory)
-    foreach(part policy retrieval flashback once)
-      add_test(NAME consumer_${how}_${part} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/run.sh ${how} ${part}
-               ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
-      set_property(TEST consumer_${how}_${part} PROPERTY LABELS build)
-    endforeach()
+  foreach(consumer "find_package policy" "find_package retrieval" "find_package once"
+                   "add_subdirectory policy" "add_subdirectory retrieval" "add_subdirectory once")
+    separate_arguments(consumer)
+    list(JOIN consumer "_" name)
+    add_test(NAME consumer_${name} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/run.sh ${consumer}
+             ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
+    set_property(TEST consumer_${name} PROPERTY LABELS build)
   endforeach()
+  # Without CMake: pkg-config and the single headers. Here a source compiles all of flashback that it uses; above it is compiled once.
+  add_test(NAME consumer_plain COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/plain.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER})
+  add_test(NAME consumer_library COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/consumers/library.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
+  add_test(NAME consumer_vcpkg COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DWORK=${PROJECT_BINARY_DIR}/tests/vcpkg
+           -DCOMPILER=${CMAKE_CXX_COMPILER} -DGENERATOR=${CMAKE_GENERATOR} -P ${CMAKE_CURRENT_SOURCE_DIR}/consumers/ports/vcpkg.cmake)
+  add_test(NAME consumer_conan COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/consumers/ports/conan.py ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
+  set_tests_properties(consumer_plain consumer_library consumer_vcpkg consumer_conan PROPERTIES LABELS build TIMEOUT 600)
 endif()
 
 # A wrong policy is refused where it is named, in words: one test for each file of refusals/. What they include is compiled once.

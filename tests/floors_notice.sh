@@ -44,6 +44,8 @@ notice retrieval/bm25.hpp '#include <xapian.h>' 'retrieval may not include Xapia
 notice policy/query.hpp '#include <xapian.h>' 'policy may not include Xapian'
 notice interop/xapian.hpp '#include "flashback/decoder/decoder.hpp"' 'interop/xapian.hpp (floor 4) includes decoder (floor 4)'
 notice flashback.hpp '#include "flashback/interop/xapian.hpp"' 'interop/xapian.hpp: the umbrella reaches Xapian'
+notice core/nowhere.hpp '#pragma once' 'core/nowhere.hpp: no umbrella includes it'
+notice flashback.hpp '#include "flashback/core/tokens.hpp"' 'core, policy and decoder are for policy.hpp'
 notice train/adamw.hpp '#include <Eigen/Core>' 'only dense/whitening.hpp includes Eigen'
 notice dense/hnsw.hpp '#include <hnswlib/hnswlib.h>' 'only dense/detail/hnsw_graph.hpp includes hnswlib'
 notice dense/exact_index.hpp '#include "flashback/dense/hnsw.hpp"' 'the umbrella reaches hnswlib'

@@ -15,10 +15,10 @@ cmake --install "$build" --prefix "$work/all" >/dev/null
 diff -r -x '*.md' "$source/include" "$work/all/include" || fail "what is installed differs from include/"
 cmake --install "$build" --prefix "$work/policy" --component flashback_policy >/dev/null
 folders=$(cd "$work/policy/include/flashback" && echo *)
-[ "$folders" = "core decoder fwd.hpp policy testing" ] || fail "the component flashback_policy has other folders: $folders"
+[ "$folders" = "core decoder fwd.hpp policy policy.hpp testing" ] || fail "the component flashback_policy has other folders: $folders"
 cmake --install "$build" --prefix "$work/policy" --component flashback_retrieval >/dev/null
 folders=$(cd "$work/policy/include/flashback" && echo *)
-[ "$folders" = "core decoder format fwd.hpp policy retrieval testing text" ] || fail "with the component flashback_retrieval there are other folders: $folders"
+[ "$folders" = "core decoder format fwd.hpp policy policy.hpp retrieval testing text" ] || fail "with the component flashback_retrieval there are other folders: $folders"
 cmake --install "$build" --prefix "$work/policy" --component flashback >/dev/null
 diff -r "$work/all" "$work/policy" || fail "the components together are not the whole"
 if grep -rn "$source\|$build" "$work/all/share/cmake"; then fail "the package remembers where it was built"; fi
@@ -93,5 +93,27 @@ if cmake -S "$source/tests/consumers/add_subdirectory" -B "$work/folder" -G "$ge
     fail "flashback::flashback could be linked without nlohmann_json"
 fi
 grep -q 'needs packages that were not found: nlohmann_json 3.11$' "$work/log" || fail "what is missing was not told"
-grep -q '^ *nlohmann_json::nlohmann_json$' "$work/log" || fail "the error does not name what is missing"
+grep -q '^ *flashback::nlohmann_json$' "$work/log" || fail "the error does not name what is missing"
+
+# What flashback_add_architectures cannot do, it says.
+mkdir "$work/architectures"
+cat >"$work/architectures/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.25)
+project(architectures LANGUAGES CXX)
+find_package(flashback REQUIRED)
+file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/main.cpp" "int main() {}")
+add_executable(program "${CMAKE_CURRENT_BINARY_DIR}/main.cpp")
+flashback_add_architectures(${ARGUMENTS})
+END
+architectures() {  # answer, arguments
+    requests=$((requests + 1))
+    cmake -S "$work/architectures" -B "$work/architectures/build" -G "$generator" -DCMAKE_CXX_COMPILER="$compiler" \
+        -DCMAKE_PREFIX_PATH="$work/all" "-DARGUMENTS=$2" >"$work/log" 2>&1 || true
+    tr -s ' \n' ' ' <"$work/log" | grep -qF -- "$1" || fail "expected \"$1\" of flashback_add_architectures($2), found:"
+}
+architectures 'Generating done' 'program;SOURCES;main.cpp'
+architectures 'found "sse2" in ISAS, expected names of sse2, sse4, avx2, avx512, avx512_vnni, avx512_bf16, each once and in this order' 'program;SOURCES;main.cpp;ISAS;avx2;sse2'
+architectures 'found "mmx" in ISAS' 'program;SOURCES;main.cpp;ISAS;mmx'
+architectures 'there is no target "other"' 'other;SOURCES;main.cpp'
+architectures 'expected a target, SOURCES source... and ISAS isa..., found program' 'program'
 echo "the package is whole, and $requests requests were answered as they should be"

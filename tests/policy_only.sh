@@ -10,7 +10,7 @@ source=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/include/flashback"
-for part in core policy decoder testing fwd.hpp; do cp -r "$source/include/flashback/$part" "$work/include/flashback/"; done
+for part in core policy decoder testing fwd.hpp policy.hpp; do cp -r "$source/include/flashback/$part" "$work/include/flashback/"; done
 rm -r "$work/include/flashback/testing/plain"  # not of the policies
 
 (cd "$work/include" && find flashback -name '*.hpp') | sed 's/.*/#include "&"/' >"$work/headers.cpp"
@@ -25,6 +25,15 @@ done
 "$work/program"
 if (ulimit -c 0 && "$work/program" breaks) 2>"$work/said"; then echo "expected an end by abort" >&2; exit 1; fi
 grep -qx 'flashback: EveryNTokens needs a stride of at least 1 token, found 0 (contract)' "$work/said" || { cat "$work/said" >&2; exit 1; }
+
+# Whoever uses a name that will go away is warned, and told what to use.
+cat >"$work/deprecated.cpp" <<'END'
+#include "flashback/core/version.hpp"
+FLASHBACK_DEPRECATED("use bread") inline int old_name() { return 0; }
+int main() { return old_name(); }
+END
+if "$compiler" -std=c++20 -fsyntax-only -Werror -I "$work/include" "$work/deprecated.cpp" 2>"$work/said"; then echo "expected a warning of old_name" >&2; exit 1; fi
+grep -q 'flashback: use bread' "$work/said" || { cat "$work/said" >&2; exit 1; }
 
 TIMEFORMAT=%U
 milliseconds_of() {  # folder of the headers, source

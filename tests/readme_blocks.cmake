@@ -11,7 +11,7 @@ function(read_without_indentation path result)
   set(${result} "${text}" PARENT_SCOPE)
 endfunction()
 
-file(GLOB programs "${ROOT}/examples/*.cpp")
+file(GLOB programs "${ROOT}/examples/*.cpp" "${ROOT}/examples/*.hpp")
 set(all "")
 foreach(program IN LISTS programs)
   read_without_indentation("${program}" text)

@@ -1,7 +1,7 @@
 flashback_add_test(core THREADS SOURCES tensor/aligned_buffer.cpp core/any_retriever.cpp tensor/blocks.cpp
                    tensor/dequantize.cpp tensor/dtype.cpp core/error.cpp core/executor.cpp tensor/quantize.cpp
                    core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp core/batch_retriever.cpp
-                   core/members.cpp core/embedder.cpp testing/language_model_suite.cpp testing/retriever_suite.cpp
+                   core/members.cpp core/embedder.cpp core/architectures.cpp testing/language_model_suite.cpp testing/retriever_suite.cpp
                    APART support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
                    policy/overflow.cpp policy/policies.cpp policy/query.cpp core/random.cpp

@@ -29,6 +29,8 @@ namespace flashback::inline FLASHBACK_ISA {
 
 // core
 class Error;
+template <class Signature>
+class PerArchitecture;
 enum class ErrorCode;
 struct Query;
 struct Passage;

@@ -1,5 +1,10 @@
 // A model reads, retrieves and writes: needs every part of flashback::flashback.
+#if defined(SINGLE_HEADER)
+#include <flashback.hpp>
+#include <flashback_policy.hpp>
+#else
 #include <flashback/flashback.hpp>
+#endif
 
 #include <exception>
 #include <iostream>

@@ -18,7 +18,7 @@ if [ "$how" = find_package ]; then
     # The policies look for no package: whoever asks for one besides flashback itself fails.
     [ "$part" != policy ] || set -- "$@" -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES="$source/tests/consumers/only_flashback.cmake"
 else
-    set -- "$@" -DFLASHBACK_FOLDER="$source"
+    set -- "$@" -DFLASHBACK_FOLDER="$source" -DCMAKE_UNITY_BUILD=ON  # with and without a unity build, in turns
 fi
 if [ "$part" = policy ]; then
     for package in nlohmann_json range-v3 xsimd Threads; do set -- "$@" -DCMAKE_DISABLE_FIND_PACKAGE_$package=ON; done
@@ -34,6 +34,7 @@ cmake --build "$work/build" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; 
 command=$(sed -n 's/^ *"command": "\(.*\)",*$/\1/p' "$work/build/compile_commands.json")
 flags=$(echo "$command" | tr ' ' '\n' | grep '^-' | grep -vE '^-(I.*|isystem|std=.*|o|c|pthread|DUSES_ENGLISH)$' || true)
 [ -n "$command" ] || fail "compile_commands.json has no command"
+[ "$how" = find_package ] || grep -q 'unity_0_cxx.cxx"' "$work/build/compile_commands.json" || fail "this was no unity build"
 echo "$command" | grep -q -- '-std=' || fail "flashback asks for no language standard: $command"
 if [ "$part" = once ]; then
     # The sources of flashback_compile_once have the flags of the target, all have its macro, and the program calls what they hold.
@@ -41,7 +42,7 @@ if [ "$part" = once ]; then
     [ -z "$others" ] || fail "flashback_compile_once gave its user flags: $others"
     [ "$(echo "$command" | grep -c -- ' -fno-math-errno ')" = 4 ] || fail "expected 4 commands with the flags of the target, found: $command"
     [ "$(echo "$command" | grep -c -- '-DFLASHBACK_COMPILED_ONCE')" = 4 ] || fail "not all sources know that they are compiled once: $command"
-    object=$(find "$work/build" -name 'flashback.cpp.o')
+    object=$(find "$work/build/CMakeFiles/consumer.dir" -name 'flashback.cpp.o' -o -name 'unity_0_cxx.cxx.o')
     for name in 'load_model(' 'Tokenizer::encode(' 'Bm25Index::Bm25Index(' 'BasicSession<.*>::evaluate('; do
         nm -C "$object" | grep -q "^ *U flashback::.*$name" || fail "the program compiles $name) itself"
     done

@@ -22,6 +22,15 @@ constexpr bool agree() {
 }
 static_assert(agree(), "flashback/core/version.hpp: the text of the version and its three numbers differ");
 
+// The numbers count in their order: 0.1.9 comes before 0.2.0, and 0.99.99 before 1.0.0.
+static_assert(FLASHBACK_VERSION_AT_LEAST(FLASHBACK_VERSION_MAJOR, FLASHBACK_VERSION_MINOR, FLASHBACK_VERSION_PATCH));
+static_assert(!FLASHBACK_VERSION_AT_LEAST(FLASHBACK_VERSION_MAJOR, FLASHBACK_VERSION_MINOR, FLASHBACK_VERSION_PATCH + 1));
+static_assert(!FLASHBACK_VERSION_AT_LEAST(FLASHBACK_VERSION_MAJOR, FLASHBACK_VERSION_MINOR + 1, 0));
+static_assert(!FLASHBACK_VERSION_AT_LEAST(FLASHBACK_VERSION_MAJOR + 1, 0, 0));
+static_assert(FLASHBACK_VERSION_AT_LEAST(FLASHBACK_VERSION_MAJOR, FLASHBACK_VERSION_MINOR - 1, FLASHBACK_VERSION_PATCH + 1));
+static_assert(FLASHBACK_VERSION_AT_LEAST(FLASHBACK_VERSION_MAJOR - 1, FLASHBACK_VERSION_MINOR + 1,
+                                         FLASHBACK_VERSION_PATCH + 1));
+
 }  // namespace
 
 TEST_CASE("the version as text is made of its three numbers") {

@@ -136,11 +136,16 @@ void* pvalloc(std::size_t size) noexcept {
 }
 void* mmap(void* address, std::size_t size, int protection, int flags, int file, off_t offset) noexcept {
     count(size);
+#if defined(SYS_mmap2)  // 32-bit systems count pages there; what they call SYS_mmap has other parameters
+    const auto result = ::syscall(SYS_mmap2, address, size, protection, flags, file, offset / 4096);
+#else
+    const auto result = ::syscall(SYS_mmap, address, size, protection, flags, file, offset);
+#endif
     // NOLINTNEXTLINE(performance-no-int-to-ptr): a system call has no other result
-    return reinterpret_cast<void*>(::syscall(SYS_mmap, address, size, protection, flags, file, offset));
+    return reinterpret_cast<void*>(result);
 }
 void* mmap64(void* address, std::size_t size, int protection, int flags, int file, off64_t offset) noexcept {
-    return mmap(address, size, protection, flags, file, offset);
+    return mmap(address, size, protection, flags, file, static_cast<off_t>(offset));
 }
 }
 

@@ -10,6 +10,17 @@
 
 using namespace flashback;
 
+namespace test_tensor_dtype {
+
+// 32-bit x86 returns a float in a register of the x87, where a signalling NaN becomes a quiet one.
+#if defined(__i386__)
+constexpr std::uint32_t quiet = 0x400000u;
+#else
+constexpr std::uint32_t quiet = 0;
+#endif
+
+}  // namespace test_tensor_dtype
+
 TEST_CASE("half_to_float is exact for all 65536 numbers") {
     int wrong = 0;
     for (std::uint32_t h = 0; h < 65536; ++h) {
@@ -19,7 +30,8 @@ TEST_CASE("half_to_float is exact for all 65536 numbers") {
         if (std::signbit(found) != (h >> 15 == 1)) ++wrong;
         if (exponent == 31) {
             if (h & 1023) {
-                wrong += !std::isnan(found) || (std::bit_cast<std::uint32_t>(found) & 0x7fffffu) != (h & 1023) << 13;
+                wrong += !std::isnan(found) ||
+                         (std::bit_cast<std::uint32_t>(found) & 0x7fffffu) != ((h & 1023) << 13 | test_tensor_dtype::quiet);
             } else {
                 wrong += !std::isinf(found);
             }
@@ -71,7 +83,7 @@ TEST_CASE("bfloat16 is the upper half of a float") {
     for (std::uint32_t b = 0; b < 65536; ++b) {
         const auto bf16 = static_cast<std::uint16_t>(b);
         const bool nan = (b & 0x7f80u) == 0x7f80u && (b & 0x7fu) != 0;
-        wrong += std::bit_cast<std::uint32_t>(bf16_to_float(bf16)) != b << 16;
+        wrong += std::bit_cast<std::uint32_t>(bf16_to_float(bf16)) != (b << 16 | (nan ? test_tensor_dtype::quiet : 0));
         wrong += float_to_bf16(bf16_to_float(bf16)) != (nan ? b | 0x40u : b);
         if ((b & 0x7f80u) == 0x7f80u) continue;  // infinity and NaN have no successor
         const std::uint32_t even = b % 2 == 0 ? b : b + 1;

@@ -1,6 +1,10 @@
 /// \file The names that depend on how a translation unit is compiled: its instruction set and its language options.
 #pragma once
 
+#if defined(FLASHBACK_SINGLE_HEADER)
+#error "flashback: a header of the folder flashback/ comes after a single header; a source includes the one or the other"
+#endif
+
 /// The inline namespace that every name of the library lives in: one per instruction set, and another without exceptions.
 ///
 /// Two translation units of one program may be compiled with different `-march` flags. Without the tag the linker would keep

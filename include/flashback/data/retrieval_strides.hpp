@@ -59,7 +59,7 @@ struct RetrievedStride {
     /// Requires  i < found()
     TokenSpan passage(std::size_t i) const noexcept {
         const std::uint64_t first = i == 0 ? begin : ends[i - 1];
-        return passages.subspan(first - begin, ends[i] - first);
+        return passages.subspan(static_cast<std::size_t>(first - begin), static_cast<std::size_t>(ends[i] - first));
     }
 };
 
@@ -101,11 +101,17 @@ public:
     /// Requires  i < size()
     RetrievedStride operator[](std::size_t i) const noexcept {
         const Entry& entry = entries_[i];
-        const std::size_t first = i == 0 ? 0 : entries_[i - 1].end;
-        const std::span<const std::uint64_t> ends = passage_ends_.subspan(first, entry.end - first);
+        const auto size = [](std::uint64_t of) { return static_cast<std::size_t>(of); };  // all of it is in memory
+        const std::size_t first = i == 0 ? 0 : size(entries_[i - 1].end);
+        const std::span<const std::uint64_t> ends = passage_ends_.subspan(first, size(entry.end) - first);
         const std::uint64_t begin = first == 0 ? 0 : passage_ends_[first - 1];
         const std::uint64_t end = ends.empty() ? begin : ends.back();
-        return {entry.at, entry.context, tokens_.subspan(begin, end - begin), ends, begin, scores_.subspan(first, ends.size())};
+        return {size(entry.at),
+                size(entry.context),
+                tokens_.subspan(size(begin), size(end - begin)),
+                ends,
+                begin,
+                scores_.subspan(first, ends.size())};
     }
 
     /// All strides, as they are stored.
@@ -149,7 +155,7 @@ struct FoundPassages {
     void resize(std::size_t count) {
         ends.resize(count);
         scores.resize(count);
-        tokens.resize(ends.empty() ? 0 : ends.back());
+        tokens.resize(ends.empty() ? 0 : static_cast<std::size_t>(ends.back()));
     }
 };
 
@@ -180,7 +186,7 @@ inline std::vector<RetrievedStrides::Entry> walk(std::size_t tokens, const Strid
         std::size_t context = o.context;
         if (o.most_context > 0) {
             SplitMix64 random{SplitMix64{o.seed}.next() + i * SplitMix64::increment};
-            context += random.below(o.most_context - o.context + 1);
+            context += static_cast<std::size_t>(random.below(o.most_context - o.context + 1));
         } else if (o.hold > 0) {
             context += i * o.stride % o.hold;
         }

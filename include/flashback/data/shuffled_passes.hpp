@@ -30,10 +30,11 @@ public:
         if (pass != pass_) {
             std::iota(order_.begin(), order_.end(), std::size_t{0});
             SplitMix64 random{random_key(seed_, 3, pass)};
-            for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.below(i)]);
+            for (std::size_t i = order_.size(); i > 1; --i)
+                std::swap(order_[i - 1], order_[static_cast<std::size_t>(random.below(i))]);
             pass_ = pass;
         }
-        return order_[place % order_.size()];
+        return order_[static_cast<std::size_t>(place % order_.size())];
     }
 
 private:

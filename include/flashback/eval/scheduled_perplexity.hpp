@@ -56,7 +56,7 @@ inline std::vector<ScheduledWindow> scheduled_windows(std::size_t tokens, const 
                      where.stride);
     std::vector<ScheduledWindow> windows;
     for (const RetrievedStrides::Entry& stride : walk(tokens, where)) {
-        if (stride.context == where.context) windows.push_back({stride.at, 0});
+        if (stride.context == where.context) windows.push_back({static_cast<std::size_t>(stride.at), 0});
         windows.back().tokens += where.stride;
     }
     return windows;

@@ -112,6 +112,9 @@ private:
     /// Not trivial, on purpose. libstdc++ 12 assumes that a variant of only numbers, strings and vectors always has a value; if
     /// a copy throws, it destroys something that was never made.
     struct Null {
+        Null() = default;
+        Null(const Null&) = default;
+        Null& operator=(const Null&) = default;
         ~Null() {}  // NOLINT(modernize-use-equals-default)
     };
 

@@ -76,7 +76,10 @@ public:
     auto& inner() noexcept { return members::unwrap(schedule_); }
 
 private:
-    void forget() { started_ = false, start_ = asked_ = retrievals_ = last_ = 0; }
+    void forget() {
+        started_ = false;
+        start_ = asked_ = retrievals_ = last_ = 0;
+    }
 
     void learn(const StepView& step) {
         if (started_ && step.retrievals > retrievals_) last_ = step.evaluated - asked_;

@@ -30,6 +30,7 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// e^x for x <= 0, to within 2 units in the last place; 0 below -708, where the result is about to be subnormal. It is the same
 /// with every standard library. std::exp is not, and a sampled token may depend on its last bit.
+/// Requires  sums are rounded to double (FLT_EVAL_METHOD is 0); on 32-bit x86 this needs -msse2 -mfpmath=sse
 /// Source    Cody and Waite 1980, Software manual for the elementary functions, chapter 6 (argument reduction)
 inline double exp_of_negative(double x) noexcept {
     if (!(x >= -708)) return std::isnan(x) ? x : 0;

@@ -238,7 +238,8 @@ private:
         for (bool first = true; first || !more() || text_[at_] != ']'; first = false) {
             if (!more()) refuse(ErrorCode::format, "has a class without end");
             const bool single = text_[at_] != '\\';
-            Set next = single ? just(text_[at_++]) : (++at_, more() ? escaped() : Set{});
+            const char c = text_[at_++];
+            Set next = single ? just(c) : more() ? escaped() : Set{};
             if (at_ + 1 < text_.size() && text_[at_] == '-' && text_[at_ + 1] != ']' && next.count() == 1) {
                 const auto low = static_cast<unsigned char>(text_[at_ - 1]);
                 ++at_;

@@ -156,7 +156,7 @@ FLASHBACK_DETAIL_ONCE void GgufWriter::start() {
 }
 
 FLASHBACK_DETAIL_ONCE void GgufWriter::pad(std::uint64_t size) {
-    const std::string zeros((alignment_ - size % alignment_) % alignment_, '\0');
+    const std::string zeros(static_cast<std::size_t>((alignment_ - size % alignment_) % alignment_), '\0');
     file_.write(std::as_bytes(std::span{zeros}));
 }
 

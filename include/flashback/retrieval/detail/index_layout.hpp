@@ -82,7 +82,7 @@ static_assert(sizeof(StoredDocument) == 24 && sizeof(StoredPassage) == 24 && siz
               sizeof(TermEntry) == 24);
 static_assert(sizeof(IndexFooter) == 24 * index_sections + 56);
 
-constexpr std::size_t padded_to_index(std::size_t bytes) noexcept {
+constexpr std::uint64_t padded_to_index(std::uint64_t bytes) noexcept {
     return (bytes + index_alignment - 1) / index_alignment * index_alignment;
 }
 

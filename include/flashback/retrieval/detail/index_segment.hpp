@@ -31,13 +31,13 @@ public:
         std::memcpy(&footer_, bytes.data() + bytes.size() - sizeof(IndexFooter), sizeof(IndexFooter));
         if (std::string_view{footer_.magic.data(), footer_.magic.size()} != index_magic) refuse("it does not end as one");
         if (footer_checksum(footer_) != footer_.checksum) refuse("its footer does not give its checksum");
-        std::size_t end = index_alignment;
+        const std::uint64_t room = bytes.size() - sizeof(IndexFooter);
+        std::uint64_t end = index_alignment;
         for (const SectionEntry& section : footer_.sections) {
-            if (section.at != end || section.bytes > bytes.size() - sizeof(IndexFooter) - end)
-                refuse("its sections do not fit");
-            end = section.at + padded_to_index(section.bytes);
+            if (section.at != end || end > room || section.bytes > room - end) refuse("its sections do not fit");
+            end += padded_to_index(section.bytes);
         }
-        if (end + sizeof(IndexFooter) != bytes.size()) refuse("its sections do not fill it");
+        if (end != room) refuse("its sections do not fill it");
         documents_ = table<StoredDocument>(IndexSection::documents);
         passages_ = table<StoredPassage>(IndexSection::passages);
         lengths_ = table<std::uint32_t>(IndexSection::lengths);
@@ -64,7 +64,7 @@ public:
         for (std::size_t i = 0; i < index_sections; ++i) {
             const SectionEntry& its = footer_.sections[i];
             IndexSum sum;
-            sum.add(bytes_.subspan(its.at, padded_to_index(its.bytes)));
+            sum.add(bytes_.subspan(static_cast<std::size_t>(its.at), static_cast<std::size_t>(padded_to_index(its.bytes))));
             if (sum.value() != its.checksum)
                 FLASHBACK_THROW(ErrorCode::format, "the index file '", name, "' is damaged: section ", i,
                                 " does not give its checksum");
@@ -156,7 +156,7 @@ public:
         }
         std::span<const std::byte> postings = section(IndexSection::postings);
         if (at > postings.size()) damaged_index("postings lie outside of it");
-        postings = postings.subspan(at);
+        postings = postings.subspan(static_cast<std::size_t>(at));
         out.size = term.count % block_postings;
         for (std::size_t i = 0; i < out.size; ++i) {
             next += take_varint(postings);
@@ -170,7 +170,7 @@ public:
 private:
     std::span<const std::byte> section(IndexSection which) const noexcept {
         const SectionEntry& its = footer_.sections[static_cast<std::size_t>(which)];
-        return bytes_.subspan(its.at, its.bytes);
+        return bytes_.subspan(static_cast<std::size_t>(its.at), static_cast<std::size_t>(its.bytes));
     }
     template <class Entry>
     std::span<const Entry> table(IndexSection which) const {
@@ -180,7 +180,7 @@ private:
     }
     static std::span<const std::byte> part_of(std::span<const std::byte> its, std::uint64_t at, std::uint64_t bytes) {
         if (at > its.size() || bytes > its.size() - at) damaged_index("a text lies outside of it");
-        return its.subspan(at, bytes);
+        return its.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(bytes));
     }
     static std::string_view text_of(std::span<const std::byte> its, std::uint64_t at, std::uint64_t bytes) {
         const std::span<const std::byte> part = part_of(its, at, bytes);

@@ -111,7 +111,8 @@ FLASHBACK_DETAIL_ONCE MeanDifference paired_bootstrap(std::span<const double> fi
     std::size_t as_far = 0;
     for (double& resampled : means) {
         double sum = 0;
-        for (std::size_t i = 0; i < differences.size(); ++i) sum += differences[random.below(differences.size())];
+        for (std::size_t i = 0; i < differences.size(); ++i)
+            sum += differences[static_cast<std::size_t>(random.below(differences.size()))];
         resampled = sum / count;
         if (std::abs(resampled - mean) >= far) ++as_far;
     }

@@ -156,7 +156,7 @@ private:
     void end() {
         const std::uint64_t bytes = section_bytes_;
         constexpr std::array<std::byte, index_alignment> zeros{};
-        write(std::span{zeros}.first(padded_to_index(bytes) - bytes));
+        write(std::span{zeros}.first(static_cast<std::size_t>(padded_to_index(bytes) - bytes)));
         footer_.sections[static_cast<std::size_t>(section_)] = {at_, bytes, sum_.value()};
         at_ += section_bytes_;
     }

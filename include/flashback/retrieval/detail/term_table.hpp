@@ -62,7 +62,7 @@ private:
             std::memcpy(&piece_of_it, word.data() + at, std::min<std::size_t>(word.size() - at, 8));
             hash = (std::rotl(hash, 29) ^ piece_of_it) * factor;
         }
-        return (hash ^ hash >> 32) * factor >> 16;
+        return static_cast<std::size_t>((hash ^ hash >> 32) * factor >> 16);
     }
     std::string_view keep(std::string_view word) {
         if (word.size() > left_) {

@@ -131,7 +131,7 @@ private:
         for (;; node = nodes_[node].shorter) {
             step();
             const std::size_t end = node + 1 < nodes_.size() ? nodes_[node + 1].children : nodes_.size();
-            const auto children = nodes_.begin() + nodes_[node].children;
+            const auto children = nodes_.begin() + static_cast<std::ptrdiff_t>(nodes_[node].children);
             const auto last = nodes_.begin() + static_cast<std::ptrdiff_t>(end);
             const auto found = std::ranges::lower_bound(children, last, byte, {}, &State::byte);
             if (found != last && found->byte == byte) return static_cast<Node>(found - nodes_.begin());
