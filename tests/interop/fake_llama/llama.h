@@ -124,9 +124,10 @@ inline void evaluate(llama_context* context, llama_token token, llama_pos positi
     const std::uint64_t state = mix(sum);
     context->cells.push_back({position, context->stream_of(sequence), state, {sequence}});
     if (sliding > 0) {  // what has left the window of every later token may be overwritten, and here it is at once
-        std::erase_if(context->cells, [&](const auto& cell) {
-            return cell.sequences.contains(sequence) && position - cell.position >= sliding;
-        });
+        for (auto& cell : context->cells) {
+            if (position - cell.position >= sliding) cell.sequences.erase(sequence);
+        }
+        std::erase_if(context->cells, [](const auto& cell) { return cell.sequences.empty(); });
     }
     if (logits == nullptr) return;
     logits->resize(static_cast<std::size_t>(context->model->vocab.tokens));

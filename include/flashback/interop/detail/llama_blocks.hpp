@@ -52,10 +52,9 @@ inline LlamaCppBlock LlamaCppModel::block(TokenSpan tokens, std::size_t sees, st
     detail::LlamaSequence own{*shared_};  // if something fails, this forgets what was evaluated
     if (sees > 0) memory.copy(text_.id(), own.id(), 0, sees);
     detail::LlamaBatch& batch = shared_->batch;
-    batch.clear();
-    for (std::size_t done = 0, piece = batch.room(); done < tokens.size();) {
+    for (std::size_t done = 0, piece = batch.capacity(); done < tokens.size();) {
         batch.clear();
-        const std::size_t end = done + std::min(piece, std::min(batch.room(), tokens.size() - done));
+        const std::size_t end = done + std::min(piece, tokens.size() - done);
         for (std::size_t i = done; i < end; ++i) batch.add(tokens[i], first_position + i, own.id(), false);
         const int status = batch.decode(context());
         ++counts_.calls;

@@ -104,10 +104,9 @@ inline bool LlamaCppModel::pass(std::span<LlamaCppModel* const> models, std::spa
         if (every) return position >= undo.size(model);
         return !tokens[model].empty() && position + 1 == models[model]->tokens_.size();
     };
-    for (std::size_t piece = batch.room();;) {
+    for (std::size_t piece = batch.capacity();;) {
         batch.clear();
         runs.clear();
-        piece = std::min(piece, batch.room());
         for (std::size_t i = 0; i < models.size(); ++i) {
             Run run = models[i]->next_run(piece - batch.size());
             if (run.count == 0) continue;

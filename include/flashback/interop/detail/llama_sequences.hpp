@@ -29,7 +29,7 @@ public:
     LlamaBatch& operator=(const LlamaBatch&) = delete;
 
     std::size_t size() const noexcept { return size_; }
-    std::size_t room() const noexcept { return tokens_.size() - size_; }
+    std::size_t capacity() const noexcept { return tokens_.size(); }
     void clear() noexcept { size_ = 0; }
     void add(TokenId token, std::size_t position, llama_seq_id sequence, bool wants_logits) noexcept {
         tokens_[size_] = token;
