@@ -88,7 +88,8 @@ TEST_CASE("whatever was called before, logits are those from scratch") {
         llama.context.n_batch = 16;
         llama.context.n_ctx = 400;
         llama.context.n_seq_max = 12;
-        LlamaCppModel model{&llama.context, {.sequences = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, .block_gap = 3, .kept_blocks = 1}};
+        LlamaCppModel model{&llama.context,
+                            {.sequences = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, .block_gap = 3, .kept_blocks = 1}};
         LlamaOracle oracle{llama.context, 3};
         std::optional<LlamaCppModel> branch;
         std::optional<LlamaOracle> branch_oracle;

@@ -33,7 +33,8 @@ public:
         for (const flashback::TokenId token : tokens) tokens_.push_back({token, seen_});
         std::uint64_t next = states().back();
         logits_.resize(vocab_size());
-        for (float& logit : logits_) logit = static_cast<float>((next = next * 6364136223846793005u + 1442695040888963407u) >> 40);
+        for (float& logit : logits_)
+            logit = static_cast<float>((next = next * 6364136223846793005u + 1442695040888963407u) >> 40);
         return logits_;
     }
     void truncate(std::size_t length) {

@@ -169,8 +169,9 @@ private:
     void evaluated(const Run& run, std::size_t count);
 
     std::shared_ptr<detail::LlamaShared> shared_;
-    detail::LlamaSequence text_;   // all tokens held, whatever they saw
-    detail::LlamaSequence view_;   // what the next token sees, if that is more: the text, and of each block what stands far enough in front
+    detail::LlamaSequence text_;  // all tokens held, whatever they saw
+    detail::LlamaSequence
+        view_;  // what the next token sees, if that is more: the text, and of each block what stands far enough in front
     std::vector<std::size_t> shown_;  // how much of each block the view has; empty: the view must be made
     std::vector<LlamaCppBlock> blocks_;
     TokenBuffer tokens_;

@@ -116,9 +116,11 @@ inline bool in_range(llama_pos position, llama_pos first, llama_pos last) {
 inline void evaluate(llama_context* context, llama_token token, llama_pos position, llama_seq_id sequence,
                      std::vector<float>* logits) {
     const std::int32_t sliding = context->model->sliding;
-    std::uint64_t sum = mix(static_cast<std::uint64_t>(token) * 1000003u + static_cast<std::uint64_t>(position) + context->adapters);
+    std::uint64_t sum =
+        mix(static_cast<std::uint64_t>(token) * 1000003u + static_cast<std::uint64_t>(position) + context->adapters);
     for (const auto& cell : context->cells) {
-        if (cell.sequences.contains(sequence) && cell.position <= position && (sliding == 0 || position - cell.position < sliding))
+        if (cell.sequences.contains(sequence) && cell.position <= position &&
+            (sliding == 0 || position - cell.position < sliding))
             sum += mix(cell.state ^ 0x5bd1e995u);
     }
     const std::uint64_t state = mix(sum);
@@ -136,7 +138,8 @@ inline void evaluate(llama_context* context, llama_token token, llama_pos positi
 }
 
 inline bool fits(const llama_context* context, const llama_batch& batch) {
-    if (context->faults.most_at_once > 0 && static_cast<std::size_t>(batch.n_tokens) > context->faults.most_at_once) return false;
+    if (context->faults.most_at_once > 0 && static_cast<std::size_t>(batch.n_tokens) > context->faults.most_at_once)
+        return false;
     for (std::size_t stream = 0; stream < (context->unified ? 1 : context->n_seq_max); ++stream) {
         std::size_t wanted = 0;
         for (const auto& cell : context->cells) wanted += cell.stream == stream ? 1 : 0;
@@ -189,8 +192,8 @@ inline int llama_vocab_type(const llama_vocab*) { return 1; }
 inline const char* llama_vocab_get_text(const llama_vocab*, llama_token token) { return token == 0 ? nullptr : "x"; }
 
 /// A letter is a token; "!" is twenty, and "#" cannot be encoded.
-inline std::int32_t llama_tokenize(const llama_vocab*, const char* text, std::int32_t size, llama_token* tokens, std::int32_t most,
-                                   bool add_special, bool parse_special) {
+inline std::int32_t llama_tokenize(const llama_vocab*, const char* text, std::int32_t size, llama_token* tokens,
+                                   std::int32_t most, bool add_special, bool parse_special) {
     std::vector<llama_token> found(add_special || parse_special ? 1 : 0);
     for (std::int32_t i = 0; i < size; ++i) {
         if (text[i] == '#') return std::numeric_limits<std::int32_t>::min();
@@ -203,8 +206,8 @@ inline std::int32_t llama_tokenize(const llama_vocab*, const char* text, std::in
 }
 
 /// The token 50 is a hundred letters; the token 51 has no text.
-inline std::int32_t llama_token_to_piece(const llama_vocab*, llama_token token, char* text, std::int32_t size, std::int32_t lstrip,
-                                         bool special) {
+inline std::int32_t llama_token_to_piece(const llama_vocab*, llama_token token, char* text, std::int32_t size,
+                                         std::int32_t lstrip, bool special) {
     std::string piece(token == 50 ? 100 : 1, token == 50 ? 'z' : static_cast<char>('a' + (token - 3) % 26));
     if (token == 51) piece.clear();
     if (lstrip != 0 || special) piece = "?";
@@ -214,7 +217,8 @@ inline std::int32_t llama_token_to_piece(const llama_vocab*, llama_token token, 
     return count;
 }
 
-inline std::int32_t llama_set_adapters_lora(llama_context* context, llama_adapter_lora** adapters, std::size_t count, float* scales) {
+inline std::int32_t llama_set_adapters_lora(llama_context* context, llama_adapter_lora** adapters, std::size_t count,
+                                            float* scales) {
     if (context->faults.adapters != 0) return context->faults.adapters;
     context->adapters = 0;
     for (std::size_t i = 0; i < count; ++i)
@@ -235,11 +239,13 @@ inline llama_pos llama_memory_seq_pos_max(llama_memory_t memory, llama_seq_id se
 }
 
 inline bool llama_memory_seq_rm(llama_memory_t memory, llama_seq_id sequence, llama_pos first, llama_pos last) {
-    if (sequence < 0 || sequence >= static_cast<llama_seq_id>(memory->n_seq_max)) fake_llama::misused(memory, "a removal of no sequence");
+    if (sequence < 0 || sequence >= static_cast<llama_seq_id>(memory->n_seq_max))
+        fake_llama::misused(memory, "a removal of no sequence");
     const bool whole = first <= 0 && last < 0;
     if (!whole && (memory->partial_fails() || (memory->faults.refuse_front && first == 0))) return false;
     for (auto& cell : memory->cells) {
-        if (cell.sequences.contains(sequence) && fake_llama::in_range(cell.position, first, last)) cell.sequences.erase(sequence);
+        if (cell.sequences.contains(sequence) && fake_llama::in_range(cell.position, first, last))
+            cell.sequences.erase(sequence);
     }
     std::erase_if(memory->cells, [](const auto& cell) { return cell.sequences.empty(); });
     return true;

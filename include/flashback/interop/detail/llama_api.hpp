@@ -48,7 +48,9 @@ public:
     bool shares_cells() const noexcept { return unified_ && !recurrent_ && sliding_ <= 0; }
 
     /// How many positions a sequence reaches: one more than the newest.
-    std::size_t end(llama_seq_id sequence) const { return static_cast<std::size_t>(llama_memory_seq_pos_max(memory_, sequence) + 1); }
+    std::size_t end(llama_seq_id sequence) const {
+        return static_cast<std::size_t>(llama_memory_seq_pos_max(memory_, sequence) + 1);
+    }
 
     /// Forgets the positions from `length` on, and tells whether those in front of it are still there. If not, nothing is held.
     bool cut(llama_seq_id sequence, std::size_t length) const {

@@ -19,9 +19,10 @@ inline LlamaCppBlock LlamaCppModel::block(TokenSpan tokens, std::size_t sees, st
     FLASHBACK_ASSERT(sees <= plain_size(), "a block sees ", sees, " positions of the text, but ", plain_size(), " are held");
     const detail::LlamaMemory& memory = shared_->memory;
     if (!memory.shares_cells()) {
-        FLASHBACK_THROW(ErrorCode::unsupported,
-                        "passages cannot stand beside a text in this llama_context: expected kv_unified = true and a model that is "
-                        "neither recurrent nor has a sliding window");
+        FLASHBACK_THROW(
+            ErrorCode::unsupported,
+            "passages cannot stand beside a text in this llama_context: expected kv_unified = true and a model that is "
+            "neither recurrent nor has a sliding window");
     }
     if (sees > 0 && first_position != sees) {
         FLASHBACK_THROW(ErrorCode::unsupported, "a block that sees ", sees, " positions was to start at ", first_position,
@@ -71,8 +72,8 @@ inline LlamaCppBlock LlamaCppModel::block(TokenSpan tokens, std::size_t sees, st
     // The head stays where it is; a view has it from the text, and must not have it twice.
     if (sees > 0 && !memory.drop_front(own.id(), sees))
         FLASHBACK_THROW(ErrorCode::engine, "llama.cpp refused to part a block from the ", sees, " positions that it saw");
-    auto block = std::make_shared<const detail::LlamaBlock>(
-        detail::LlamaBlock{std::move(own), {tokens.begin(), tokens.end()}, {head.begin(), head.end()}, first_position, adapters_});
+    auto block = std::make_shared<const detail::LlamaBlock>(detail::LlamaBlock{
+        std::move(own), {tokens.begin(), tokens.end()}, {head.begin(), head.end()}, first_position, adapters_});
     if (shared_->kept_blocks > 0) {
         kept.push_back(block);
         if (kept.size() > shared_->kept_blocks) kept.erase(kept.begin());
@@ -85,7 +86,8 @@ inline void LlamaCppModel::see(std::vector<LlamaCppBlock> blocks) {
         FLASHBACK_ASSERT(one.block_ != nullptr, "a model cannot see a block that is empty");
         const detail::LlamaBlock& block = *one.block_;
         FLASHBACK_ASSERT(one.shared_ == shared_, "a block was evaluated by a model that is no fork of this one");
-        FLASHBACK_ASSERT(block.adapters == shared_->adapters, "the adapters of the context have changed since a block was evaluated");
+        FLASHBACK_ASSERT(block.adapters == shared_->adapters,
+                         "the adapters of the context have changed since a block was evaluated");
         FLASHBACK_ASSERT(block.seen.size() <= plain_size() && std::ranges::equal(block.seen, tokens().first(block.seen.size())),
                          "a block sees a head of ", block.seen.size(), " tokens that are not the first ones of this model");
     }

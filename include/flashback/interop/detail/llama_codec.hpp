@@ -37,8 +37,8 @@ inline std::string llama_decode_text(const llama_vocab* vocab, TokenSpan tokens)
     std::string text;
     std::string piece(64, '\0');
     for (const TokenId token : tokens) {
-        FLASHBACK_ASSERT(token >= 0 && token < llama_vocab_n_tokens(vocab), "the token ", token, " is not in the vocabulary of ",
-                         llama_vocab_n_tokens(vocab));
+        FLASHBACK_ASSERT(token >= 0 && token < llama_vocab_n_tokens(vocab), "the token ", token,
+                         " is not in the vocabulary of ", llama_vocab_n_tokens(vocab));
         const auto read = [&] {
             return llama_token_to_piece(vocab, token, piece.data(), static_cast<std::int32_t>(piece.size()), 0, false);
         };

@@ -17,14 +17,16 @@
 namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
-inline std::vector<llama_seq_id> checked_ids(llama_context* context, const LlamaMemory& memory, const LlamaCppOptions& options) {
+inline std::vector<llama_seq_id> checked_ids(llama_context* context, const LlamaMemory& memory,
+                                             const LlamaCppOptions& options) {
     std::vector<llama_seq_id> ids{options.sequences.rbegin(), options.sequences.rend()};  // the first is taken first
     FLASHBACK_ASSERT(!ids.empty(), "a LlamaCppModel needs at least 1 sequence id, found none");
-    FLASHBACK_ASSERT(options.block_gap > 0, "LlamaCppOptions::block_gap is 0, expected at least 1: llama.cpp lets the positions of a "
-                                            "sequence end where its newest token stands");
+    FLASHBACK_ASSERT(options.block_gap > 0,
+                     "LlamaCppOptions::block_gap is 0, expected at least 1: llama.cpp lets the positions of a "
+                     "sequence end where its newest token stands");
     for (std::size_t i = 0; i < ids.size(); ++i) {
-        FLASHBACK_ASSERT(ids[i] >= 0 && static_cast<std::uint32_t>(ids[i]) < llama_n_seq_max(context), "the sequence id ", ids[i],
-                         " is not below n_seq_max of the context, which is ", llama_n_seq_max(context));
+        FLASHBACK_ASSERT(ids[i] >= 0 && static_cast<std::uint32_t>(ids[i]) < llama_n_seq_max(context), "the sequence id ",
+                         ids[i], " is not below n_seq_max of the context, which is ", llama_n_seq_max(context));
         FLASHBACK_ASSERT(std::count(ids.begin(), ids.end(), ids[i]) == 1, "the sequence id ", ids[i], " was given twice");
         FLASHBACK_ASSERT(memory.end(ids[i]) == 0, "the sequence ", ids[i], " of the context holds positions up to ",
                          memory.end(ids[i]) - 1, ", whose tokens are not known: forget it first (llama_memory_seq_rm)");
@@ -92,7 +94,8 @@ inline void LlamaCppModel::truncate(std::size_t length) {
     FLASHBACK_ASSERT(length <= size(), "a model of ", size(), " tokens cannot be cut to ", length);
     const std::size_t plain = plain_;
     if (length < in_memory_ && !cut_memory(length)) {
-        FLASHBACK_THROW(ErrorCode::engine, "the memory of llama.cpp refused to be cut to ", length, " positions, and those from ", plain,
+        FLASHBACK_THROW(ErrorCode::engine, "the memory of llama.cpp refused to be cut to ", length,
+                        " positions, and those from ", plain,
                         " on saw blocks, so that they cannot be evaluated again; everything was forgotten");
     }
     tokens_.resize(length);
@@ -136,8 +139,8 @@ inline LlamaCppModel LlamaCppModel::fork() const {
 }
 
 inline void LlamaCppModel::check_adapters() const {
-    FLASHBACK_ASSERT(tokens_.empty() || adapters_ == shared_->adapters, "the adapters of the context have changed since the ", size(),
-                     " positions of this model were evaluated: cut it to 0 first");
+    FLASHBACK_ASSERT(tokens_.empty() || adapters_ == shared_->adapters, "the adapters of the context have changed since the ",
+                     size(), " positions of this model were evaluated: cut it to 0 first");
 }
 
 inline void LlamaCppModel::check_memory() const {

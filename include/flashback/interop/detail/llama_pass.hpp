@@ -143,7 +143,8 @@ inline bool LlamaCppModel::pass(std::span<LlamaCppModel* const> models, std::spa
                 const float* row = llama_get_logits_ith(shared.context, static_cast<std::int32_t>(run.in_batch + i));
                 if (row == nullptr) FLASHBACK_THROW(ErrorCode::engine, "llama.cpp gave no logits for a token that wanted some");
                 const std::size_t to = every ? run.first + i - undo.size(run.model) : run.model;
-                std::copy_n(row, vocab, out.data() + to * vocab);  // the buffer is the context's, and the next call overwrites it
+                std::copy_n(row, vocab,
+                            out.data() + to * vocab);  // the buffer is the context's, and the next call overwrites it
             }
         }
     }

@@ -108,7 +108,8 @@ struct LlamaShared {
     std::size_t kept_blocks;
     ggml_abort_callback abort;
     void* abort_data;
-    std::vector<std::shared_ptr<const LlamaBlock>> kept = {};  // the one used last is at the end; it goes first, as it gives ids back
+    std::vector<std::shared_ptr<const LlamaBlock>> kept =
+        {};  // the one used last is at the end; it goes first, as it gives ids back
 
     /// Gives up the oldest block that is kept and that nobody else holds; tells whether there was one.
     bool drop_kept() {
@@ -132,13 +133,15 @@ struct LlamaShared {
     [[noreturn]] void fail(int status) const {
         switch (status) {
             case 1:
-                FLASHBACK_THROW(ErrorCode::window, "llama.cpp found no room for ", batch.size(), " more tokens in its memory of ",
-                                llama_n_ctx(context), " cells (llama_decode gave 1); other sequences may hold the rest");
-            case 2:
-                FLASHBACK_THROW(ErrorCode::engine, "llama_decode was aborted (2), but not by the stop token of this call");
+                FLASHBACK_THROW(ErrorCode::window, "llama.cpp found no room for ", batch.size(),
+                                " more tokens in its memory of ", llama_n_ctx(context),
+                                " cells (llama_decode gave 1); other sequences may hold the rest");
+            case 2: FLASHBACK_THROW(ErrorCode::engine, "llama_decode was aborted (2), but not by the stop token of this call");
             case -1:
-                FLASHBACK_THROW(ErrorCode::engine, "llama_decode refused its input (-1): it found a token, position or sequence "
-                                                   "id in a batch of ", batch.size(), " that it did not expect");
+                FLASHBACK_THROW(ErrorCode::engine,
+                                "llama_decode refused its input (-1): it found a token, position or sequence "
+                                "id in a batch of ",
+                                batch.size(), " that it did not expect");
             default: FLASHBACK_THROW(ErrorCode::engine, "llama_decode failed with ", status, ", expected 0");
         }
     }
@@ -147,9 +150,10 @@ struct LlamaShared {
 inline LlamaSequence::LlamaSequence(LlamaShared& shared) : shared_(&shared) {
     while (shared_->free.empty() && shared_->drop_kept()) {
     }
-    FLASHBACK_ASSERT(!shared_->free.empty(), "all ", shared_->ids,
-                     " sequence ids are in use by texts, branches and blocks: give LlamaCppOptions::sequences more of them, and the "
-                     "context as many (n_seq_max)");
+    FLASHBACK_ASSERT(
+        !shared_->free.empty(), "all ", shared_->ids,
+        " sequence ids are in use by texts, branches and blocks: give LlamaCppOptions::sequences more of them, and the "
+        "context as many (n_seq_max)");
     id_ = shared_->free.back();
     shared_->free.pop_back();
 }
