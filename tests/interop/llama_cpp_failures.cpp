@@ -387,6 +387,8 @@ TEST_CASE("what a model cannot be made of is said, and so is a token that there 
         check_from_scratch(moved, llama.context);
     }
     CHECK(llama.context.cells.empty());
+    CHECK(LlamaCppModel{&llama.context, {.window = 100}}.window() == 100);
+    CHECK(LlamaCppModel{&llama.context, {.window = 1000}}.window() == 512);
     llama.model.vocab.tokens = 0;
     check_error(ErrorCode::unsupported, "has no tokens", [&] { make({}); });
     llama.context.n_ctx = 0;

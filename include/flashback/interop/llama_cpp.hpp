@@ -28,6 +28,9 @@ struct LlamaCppOptions {
     /// The sequence ids that it may use, each below `n_seq_max`. One does for a text with passages in it. Each branch wants another, each
     /// passage beside a text, and a text that sees such passages wants one more.
     std::vector<llama_seq_id> sequences{0};
+    /// The most positions of a text; 0: what the context has for one sequence. Sequences that share cells have the whole context each, and
+    /// that may be more than the model was trained for.
+    std::size_t window = 0;
     /// How far in front of a token a block must stand to be seen by it; at least 1.
     std::size_t block_gap = default_block_gap;
     /// How many blocks stay in memory when nobody sees them, in case their passages are found again. They take ids and cells, and are

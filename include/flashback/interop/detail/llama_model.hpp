@@ -51,7 +51,8 @@ inline std::shared_ptr<LlamaShared> shared_of(llama_context* context, const Llam
         .memory = memory,
         .batch = LlamaBatch{llama_n_batch(context)},
         .vocab_size = static_cast<std::size_t>(llama_vocab_n_tokens(vocab)),
-        .window = llama_n_ctx_seq(context),
+        .window =
+            options.window > 0 ? std::min<std::size_t>(options.window, llama_n_ctx_seq(context)) : llama_n_ctx_seq(context),
         .free = std::move(ids),
         .ids = count,
         .head = std::move(head),
