@@ -32,3 +32,11 @@ if(NOT TARGET flashback::llama_cpp)
     endif()
   endif()
 endif()
+
+# flashback_llama_cpp_back_ends(TARGET): tells our own programs where the back ends are, if they are not where llama.cpp looks by itself.
+function(flashback_llama_cpp_back_ends target)
+  if(FLASHBACK_LLAMA_CPP_ROOT)
+    get_filename_component(folder "${FLASHBACK_LLAMA_CPP_llama}" DIRECTORY)
+    target_compile_definitions(${target} PRIVATE FLASHBACK_LLAMA_CPP_BACK_ENDS="${folder}")
+  endif()
+endfunction()

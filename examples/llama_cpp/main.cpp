@@ -44,9 +44,8 @@ struct AlwaysOne {
     std::vector<fb::Passage> found{};
 
     std::span<const fb::Passage> retrieve(const fb::Query& query, std::size_t k) {
-        const auto best = index->retrieve(query, k);
-        if (!best.empty()) return best;
-        found.assign(1, fb::Passage{.id = "next", .tokens = others[next++ % others.size()]});
+        found = index->retrieve(query, k);
+        if (found.empty()) found.assign(1, fb::Passage{.id = "next", .tokens = others[next++ % others.size()]});
         return found;
     }
 };
@@ -132,7 +131,8 @@ bool run(const Settings& settings) {
     const flashback_examples::LlamaEngine llama{settings.model, settings.llama};
     std::vector<llama_seq_id> sequences(llama_n_seq_max(llama.context()));
     std::iota(sequences.begin(), sequences.end(), 0);
-    fb::LlamaCppModel theirs{llama.context(), {.sequences = sequences, .window = llama.window()}};
+    fb::LlamaCppModel theirs{llama.context(),
+                             {.sequences = sequences, .window = llama.window(), .kept_blocks = settings.llama.passages}};
 
     const fb::Codec codec = fb::llama_cpp_codec(llama.vocab());
     const fb::Bm25Index index{
@@ -167,9 +167,8 @@ bool run(const Settings& settings) {
     const std::span<const fb::TokenBuffer> first{prompts.data(), 1};
     double prepended = 0;
     bool same = true;
-    const auto row = [&](const char* name, fb::LlamaCppModel& model, const auto& layout, std::span<const fb::TokenBuffer> its,
-                         bool together = false) {
-        const auto chosen = policies.layout(layout);
+    const auto row = [&](const char* name, const auto& layout, std::span<const fb::TokenBuffer> its, bool together = false) {
+        const auto chosen = policies.layout(fb::AnyLayout{layout});
         const Written written =
             together ? write_together(model, search, chosen, its, options) : write_each(model, search, chosen, its, options);
         if (prepended == 0) prepended = written.seconds;
@@ -177,12 +176,12 @@ bool run(const Settings& settings) {
         if (session) ours = write_each(*session, search, chosen, its, options);
         same = print(name, written, its.size() == 1 ? prepended : 0, ours) && same;
     };
-    row("prepend", theirs, fb::PrependPassages{}, first);
-    row("append", theirs, fb::AppendPassages{}, first);
-    row("sticky", theirs, fb::Sticky{}, first);
-    row("aside", theirs, fb::PassagesAside{}, first);
-    row("four texts, one by one", theirs, fb::AppendPassages{}, prompts);
-    row("four texts, batched", theirs, fb::AppendPassages{}, prompts, true);
+    row("prepend", fb::PrependPassages{}, first);
+    row("append", fb::AppendPassages{}, first);
+    row("sticky", fb::Sticky{}, first);
+    row("aside", fb::PassagesAside{}, first);
+    row("four texts, one by one", fb::AppendPassages{}, prompts);
+    row("four texts, batched", fb::AppendPassages{}, prompts, true);
     theirs.truncate(0);
     std::cout << "refused removals: " << theirs.counts().refused_removals
               << ", tokens evaluated again because of them: " << theirs.counts().evaluated_again << '\n';

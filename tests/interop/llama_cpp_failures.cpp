@@ -20,24 +20,6 @@ using namespace flashback_test;
 
 namespace test_interop_llama_cpp_failures {
 
-namespace {
-
-TokenBuffer tokens_of(std::size_t count) {
-    TokenBuffer tokens(count);
-    for (std::size_t i = 0; i < count; ++i) tokens[i] = static_cast<TokenId>(3 + i * 7 % 60);
-    return tokens;
-}
-
-/// Evaluates a token more and compares with a model that evaluated everything from scratch.
-void check_from_scratch(LlamaCppModel& model, const llama_context& context) {
-    LlamaOracle oracle{context};
-    const TokenBuffer held{model.tokens().begin(), model.tokens().end()};
-    if (!held.empty()) oracle.evaluate(held);
-    CHECK(std::ranges::equal(model.evaluate(tokens_of(1)), oracle.evaluate(tokens_of(1))));
-}
-
-}  // namespace
-
 TEST_CASE("texts are split by n_batch, and logits are copied") {
     FakeLlama llama;
     llama.context.n_batch = 16;
@@ -241,42 +223,6 @@ TEST_CASE("other adapters are another fingerprint, and what was evaluated is ref
     model.truncate(0);
     check_from_scratch(model, llama.context);
     check_from_scratch(branch, llama.context);
-}
-
-TEST_CASE("several models evaluate in one batch; if it fails, none of them has changed") {
-    FakeLlama llama;
-    llama.context.n_ubatch = 4;
-    LlamaCppModel first{&llama.context, {.sequences = {0, 1, 2, 3}}};
-    first.evaluate(tokens_of(9));
-    LlamaCppModel second = first.fork(), third = first.fork();
-    const std::array<LlamaCppModel*, 3> all{&first, &second, &third};
-    const TokenBuffer tokens = tokens_of(20);
-    const std::array<TokenSpan, 3> texts{TokenSpan{tokens}.first(3), TokenSpan{tokens}.first(12), TokenSpan{tokens}.first(1)};
-    llama.context.batches.clear();
-    const auto rows = LlamaCppModel::evaluate_each(all, texts);
-    CHECK(llama.context.batches == std::vector<std::size_t>{16});
-    CHECK(rows.size() == 3 * 64);
-    for (std::size_t i = 0; i < 3; ++i) {
-        LlamaOracle oracle{llama.context};
-        oracle.evaluate(tokens_of(9));
-        CHECK(std::ranges::equal(rows.subspan(i * 64, 64), oracle.evaluate(texts[i])));
-    }
-    llama.context.faults = {.status = -2, .after_batches = 2};
-    check_error(ErrorCode::engine, "failed with -2", [&] { LlamaCppModel::evaluate_each(all, texts); });
-    CHECK(first.size() == 12);
-    CHECK(second.size() == 21);
-    for (LlamaCppModel* model : all) check_from_scratch(*model, llama.context);
-
-    FakeLlama elsewhere;
-    LlamaCppModel stranger{&elsewhere.context};
-    CHECK_FALSE(LlamaCppModel::can_share_passes(first, stranger));
-    using Models = std::vector<LlamaCppModel*>;
-    const auto each = [&](const Models& models) { LlamaCppModel::evaluate_each(models, std::span{texts}.first(2)); };
-    check_error(ErrorCode::contract, "evaluate_each needs at least 1 model", [] { LlamaCppModel::evaluate_each({}, {}); });
-    check_error(ErrorCode::contract, "1 models were given 2 texts", [&] { each({&first}); });
-    check_error(ErrorCode::contract, "model 1 of those that evaluate together is null", [&] { each({&first, nullptr}); });
-    check_error(ErrorCode::contract, "was given twice", [&] { each({&first, &first}); });
-    check_error(ErrorCode::contract, "model 1 is of another llama_context", [&] { each({&first, &stranger}); });
 }
 
 TEST_CASE("blocks take ids, and give them back") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/language_model.hpp"
+#include "flashback/interop/llama_cpp.hpp"
 #include "interop/fake_llama/llama.h"
 
 #include <algorithm>
@@ -9,6 +10,8 @@
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 namespace flashback_test {
 
@@ -96,5 +99,19 @@ private:
     std::vector<Block> seen_;
     std::vector<float> logits_;
 };
+
+inline flashback::TokenBuffer tokens_of(std::size_t count) {
+    flashback::TokenBuffer tokens(count);
+    for (std::size_t i = 0; i < count; ++i) tokens[i] = static_cast<flashback::TokenId>(3 + i * 7 % 60);
+    return tokens;
+}
+
+/// Evaluates a token more and compares with a model that evaluated everything from scratch.
+inline void check_from_scratch(flashback::LlamaCppModel& model, const llama_context& context) {
+    LlamaOracle oracle{context};
+    const flashback::TokenBuffer held{model.tokens().begin(), model.tokens().end()};
+    if (!held.empty()) oracle.evaluate(held);
+    CHECK(std::ranges::equal(model.evaluate(tokens_of(1)), oracle.evaluate(tokens_of(1))));
+}
 
 }  // namespace flashback_test

@@ -104,7 +104,7 @@ public:
     void set_adapters(std::span<llama_adapter_lora* const> adapters, std::span<const float> scales);
 
     /// Appends tokens and gives a copy of the logits after the last, valid until the next call. If a stop is requested, what was
-    /// evaluated so far stays, and the span is empty: the next call goes on from size().
+    /// evaluated so far stays, and the span is empty: the next call goes on from size(). Within a batch only llama.cpp's CPU back end stops.
     /// Throws    Error{contract} for no tokens, ids that the vocabulary lacks, or adapters that changed since positions were evaluated;
     ///           Error{window} if they do not fit, also if llama_decode finds no room; Error{engine} if it fails or is aborted by
     ///           another callback, or something else changed the sequence; std::bad_alloc. Then size() and what is held are as before
