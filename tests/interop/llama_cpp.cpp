@@ -166,10 +166,10 @@ TEST_CASE("several models evaluate in one batch; if it fails, none of them has c
     FakeLlama llama;
     llama.context.n_ubatch = 4;
     LlamaCppModel first{&llama.context, {.sequences = {0, 1, 2, 3}}};
-    first.evaluate(tokens_of(9));
+    first.evaluate(some_tokens(9));
     LlamaCppModel second = first.fork(), third = first.fork();
     const std::array<LlamaCppModel*, 3> all{&first, &second, &third};
-    const TokenBuffer tokens = tokens_of(20);
+    const TokenBuffer tokens = some_tokens(20);
     const std::array<TokenSpan, 3> texts{TokenSpan{tokens}.first(3), TokenSpan{tokens}.first(12), TokenSpan{tokens}.first(1)};
     llama.context.batches.clear();
     const auto rows = LlamaCppModel::evaluate_each(all, texts);
@@ -177,7 +177,7 @@ TEST_CASE("several models evaluate in one batch; if it fails, none of them has c
     CHECK(rows.size() == 3 * 64);
     for (std::size_t i = 0; i < 3; ++i) {
         LlamaOracle oracle{llama.context};
-        oracle.evaluate(tokens_of(9));
+        oracle.evaluate(some_tokens(9));
         CHECK(std::ranges::equal(rows.subspan(i * 64, 64), oracle.evaluate(texts[i])));
     }
     llama.context.faults = {.status = -2, .after_batches = 2};

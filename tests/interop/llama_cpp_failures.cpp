@@ -24,7 +24,7 @@ TEST_CASE("texts are split by n_batch, and logits are copied") {
     FakeLlama llama;
     llama.context.n_batch = 16;
     LlamaCppModel model{&llama.context};
-    const auto logits = model.evaluate(tokens_of(40));
+    const auto logits = model.evaluate(some_tokens(40));
     CHECK(llama.context.batches == std::vector<std::size_t>{16, 16, 8});
     CHECK(model.counts().calls == 3);
     CHECK(model.counts().evaluated == 40);
@@ -56,17 +56,17 @@ TEST_CASE("what llama_decode gives is said, and everything is as it was") {
             llama.context.n_batch = 8;
             llama.context.n_ubatch = 2;
             LlamaCppModel model{&llama.context};
-            model.evaluate(tokens_of(10));
+            model.evaluate(some_tokens(10));
             llama.context.faults = {.refuse_removal = refuses, .status = one.status, .after_calls = 1, .after_batches = 2};
             if (one.status == 1) llama.context.faults.most_at_once = 0;
             if (one.status == 1) {  // smaller batches go well: the fault is over
-                CHECK(model.evaluate(tokens_of(20)).size() == 64);
+                CHECK(model.evaluate(some_tokens(20)).size() == 64);
                 CHECK(model.counts().smaller_batches == 1);
                 CHECK(model.size() == 30);
                 check_from_scratch(model, llama.context);
                 continue;
             }
-            check_error(one.code, one.sentence, [&] { model.evaluate(tokens_of(20)); });
+            check_error(one.code, one.sentence, [&] { model.evaluate(some_tokens(20)); });
             CHECK(model.size() == 10);
             CHECK(model.tokens().size() == 10);
             CHECK(model.counts().rollbacks == 1);
@@ -82,17 +82,17 @@ TEST_CASE("without room, less is tried at once, and then it is said") {
     FakeLlama llama;
     llama.context.faults.most_at_once = 5;
     LlamaCppModel model{&llama.context, {.sequences = {0, 1}}};
-    model.evaluate(tokens_of(40));
+    model.evaluate(some_tokens(40));
     CHECK(model.counts().smaller_batches == 3);  // 32, 16, 8
     CHECK(*std::max_element(llama.context.batches.begin() + 3, llama.context.batches.end()) == 4);
     llama.context.n_ctx = 60;
     LlamaCppModel other = model.fork();
-    other.evaluate(tokens_of(15));
+    other.evaluate(some_tokens(15));
     check_error(ErrorCode::window, "found no room for 1 more tokens in its memory of 60 cells",
-                [&] { model.evaluate(tokens_of(20)); });
+                [&] { model.evaluate(some_tokens(20)); });
     CHECK(model.size() == 40);
     check_error(ErrorCode::window, "the model holds 40 of 512 positions, and 500 more do not fit",
-                [&] { model.evaluate(tokens_of(500)); });
+                [&] { model.evaluate(some_tokens(500)); });
     other.truncate(0);
     check_from_scratch(model, llama.context);
 }
@@ -104,7 +104,7 @@ TEST_CASE("a refused cut is made good by evaluating again, and counted") {
     SUBCASE("hybrid") { llama.model.hybrid = true; }
     SUBCASE("what the window needs is gone") { llama.model.sliding = 8; }
     LlamaCppModel model{&llama.context, {.sequences = {0, 1}}};
-    model.evaluate(tokens_of(30));
+    model.evaluate(some_tokens(30));
     model.truncate(20);
     CHECK(model.size() == 20);
     CHECK(model.counts().refused_removals == 1);
@@ -126,7 +126,7 @@ TEST_CASE("a cut within a sliding window that still has what it needs is no refu
     FakeLlama llama;
     llama.model.sliding = 8;
     LlamaCppModel model{&llama.context};
-    model.evaluate(tokens_of(6));
+    model.evaluate(some_tokens(6));
     model.truncate(3);
     check_from_scratch(model, llama.context);
     CHECK(model.counts().refused_removals == 0);
@@ -135,9 +135,9 @@ TEST_CASE("a cut within a sliding window that still has what it needs is no refu
 TEST_CASE("tokens that saw blocks cannot be evaluated again") {
     FakeLlama llama;
     LlamaCppModel model{&llama.context, {.sequences = {0, 1, 2}}};
-    model.evaluate(tokens_of(40));
-    model.see({model.block(tokens_of(4), 1, 1)});
-    model.evaluate(tokens_of(10));
+    model.evaluate(some_tokens(40));
+    model.see({model.block(some_tokens(4), 1, 1)});
+    model.evaluate(some_tokens(10));
     llama.context.faults.refuse_removal = true;
     check_error(ErrorCode::engine, "refused to be cut to 45 positions, and those from 40 on saw blocks",
                 [&] { model.truncate(45); });
@@ -163,7 +163,7 @@ TEST_CASE("a stop token ends a call before and within a batch; another callback 
     std::stop_source stop;
     source = &stop;
     // The third micro-batch asks the stop token first and then the user; so the fourth is the first that is not evaluated.
-    CHECK(model.evaluate(tokens_of(40), stop.get_token()).empty());
+    CHECK(model.evaluate(some_tokens(40), stop.get_token()).empty());
     CHECK(model.size() == 12);
     CHECK(model.work() == 12);
     const bool set_again = llama.context.abort == callback;
@@ -171,13 +171,13 @@ TEST_CASE("a stop token ends a call before and within a batch; another callback 
     CHECK(llama.context.abort_data == &llama);
     check_from_scratch(model, llama.context);
     const std::size_t size = model.size();
-    CHECK(model.evaluate(tokens_of(4), stop.get_token()).empty());
+    CHECK(model.evaluate(some_tokens(4), stop.get_token()).empty());
     CHECK(model.size() == size);
     source = nullptr;
     users = true;
     const std::stop_source other;
     check_error(ErrorCode::engine, "aborted (2), but not by the stop token",
-                [&] { model.evaluate(tokens_of(4), other.get_token()); });
+                [&] { model.evaluate(some_tokens(4), other.get_token()); });
     CHECK(model.size() == size);
     users = false;
     check_from_scratch(model, llama.context);
@@ -187,12 +187,12 @@ TEST_CASE("a stop while lost tokens are evaluated again leaves the text as it wa
     FakeLlama llama;
     llama.context.n_batch = 8;
     LlamaCppModel model{&llama.context};
-    model.evaluate(tokens_of(30));
+    model.evaluate(some_tokens(30));
     llama.context.faults.refuse_removal = true;
     model.truncate(25);
     std::stop_source stop;
     stop.request_stop();
-    CHECK(model.evaluate(tokens_of(5), stop.get_token()).empty());
+    CHECK(model.evaluate(some_tokens(5), stop.get_token()).empty());
     CHECK(model.size() == 25);
     check_from_scratch(model, llama.context);
 }
@@ -201,8 +201,8 @@ TEST_CASE("other adapters are another fingerprint, and what was evaluated is ref
     FakeLlama llama;
     LlamaCppModel model{&llama.context, {.sequences = {0, 1, 2, 3}, .kept_blocks = 2}};
     LlamaCppModel branch = model.fork();
-    model.evaluate(tokens_of(40));
-    const LlamaCppBlock block = model.block(tokens_of(4), 1, 1);
+    model.evaluate(some_tokens(40));
+    const LlamaCppBlock block = model.block(some_tokens(4), 1, 1);
     const std::uint64_t before = model.fingerprint();
     llama_adapter_lora lora{11};
     const std::array<llama_adapter_lora*, 1> adapters{&lora};
@@ -216,9 +216,9 @@ TEST_CASE("other adapters are another fingerprint, and what was evaluated is ref
     CHECK(model.fingerprint() != before);
     CHECK(branch.fingerprint() == model.fingerprint());
     const char* const sentence = "the adapters of the context have changed since the 40 positions of this model were evaluated";
-    check_error(ErrorCode::contract, sentence, [&] { model.evaluate(tokens_of(1)); });
+    check_error(ErrorCode::contract, sentence, [&] { model.evaluate(some_tokens(1)); });
     check_error(ErrorCode::contract, sentence, [&] { static_cast<void>(model.fork()); });
-    check_error(ErrorCode::contract, sentence, [&] { static_cast<void>(model.block(tokens_of(4), 1, 1)); });
+    check_error(ErrorCode::contract, sentence, [&] { static_cast<void>(model.block(some_tokens(4), 1, 1)); });
     check_error(ErrorCode::contract, "have changed since a block was evaluated", [&] { model.see({block}); });
     model.truncate(0);
     check_from_scratch(model, llama.context);
@@ -228,16 +228,16 @@ TEST_CASE("other adapters are another fingerprint, and what was evaluated is ref
 TEST_CASE("blocks take ids, and give them back") {
     FakeLlama llama;
     LlamaCppModel model{&llama.context, {.sequences = {0, 1, 2}, .kept_blocks = 1}};
-    model.evaluate(tokens_of(40));
+    model.evaluate(some_tokens(40));
     {
-        const LlamaCppBlock block = model.block(tokens_of(5), 1, 1);
+        const LlamaCppBlock block = model.block(some_tokens(5), 1, 1);
         const std::size_t work = model.work();
-        static_cast<void>(model.block(tokens_of(5), 1, 1));  // it was kept
+        static_cast<void>(model.block(some_tokens(5), 1, 1));  // it was kept
         CHECK(model.work() == work);
         model.see({block});
         check_error(ErrorCode::contract, "all 3 sequence ids are in use", [&] { static_cast<void>(model.fork()); });
         check_error(ErrorCode::contract, "all 3 sequence ids are in use",
-                    [&] { static_cast<void>(model.block(tokens_of(6), 1, 1)); });
+                    [&] { static_cast<void>(model.block(some_tokens(6), 1, 1)); });
     }
     model.see({});
     const LlamaCppModel one = model.fork();
@@ -246,11 +246,11 @@ TEST_CASE("blocks take ids, and give them back") {
 
     check_error(ErrorCode::contract, "cannot see a block that is empty", [&] { model.see({LlamaCppBlock{}}); });
     check_error(ErrorCode::contract, "a block sees 41 positions of the text, but 40 are held",
-                [&] { static_cast<void>(model.block(tokens_of(5), 41, 41)); });
+                [&] { static_cast<void>(model.block(some_tokens(5), 41, 41)); });
     check_error(ErrorCode::unsupported, "a block that sees 1 positions was to start at 5",
-                [&] { static_cast<void>(model.block(tokens_of(5), 1, 5)); });
+                [&] { static_cast<void>(model.block(some_tokens(5), 1, 5)); });
     check_error(ErrorCode::window, "a block of 5 tokens at position 510 does not fit into a window of 512",
-                [&] { static_cast<void>(model.block(tokens_of(5), 0, 510)); });
+                [&] { static_cast<void>(model.block(some_tokens(5), 0, 510)); });
     check_error(ErrorCode::contract, "evaluate needs at least 1 token", [&] { static_cast<void>(model.block({}, 1, 1)); });
 }
 
@@ -258,17 +258,17 @@ TEST_CASE("a block that fails leaves nothing behind, and one of another text is 
     FakeLlama llama;
     llama.context.n_batch = 8;
     LlamaCppModel model{&llama.context, {.sequences = {0, 1, 2, 3}}};
-    model.evaluate(tokens_of(40));
+    model.evaluate(some_tokens(40));
     const auto cells = [&] { return llama.context.cells.size(); };
     llama.context.faults = {.status = -2, .after_calls = 1, .after_batches = 0};
-    check_error(ErrorCode::engine, "failed with -2", [&] { static_cast<void>(model.block(tokens_of(20), 1, 1)); });
+    check_error(ErrorCode::engine, "failed with -2", [&] { static_cast<void>(model.block(some_tokens(20), 1, 1)); });
     llama.context.faults = {.refuse_front = true};
     check_error(ErrorCode::engine, "refused to part a block from the 1 positions",
-                [&] { static_cast<void>(model.block(tokens_of(20), 1, 1)); });
+                [&] { static_cast<void>(model.block(some_tokens(20), 1, 1)); });
     CHECK(cells() == 40);
     CHECK(model.counts().rollbacks == 1);
     llama.context.faults = {.most_at_once = 3};
-    LlamaCppBlock block = model.block(tokens_of(20), 1, 1);
+    LlamaCppBlock block = model.block(some_tokens(20), 1, 1);
     CHECK(model.counts().smaller_batches == 2);
     CHECK(cells() == 60);
     llama.context.faults = {};
@@ -278,12 +278,12 @@ TEST_CASE("a block that fails leaves nothing behind, and one of another text is 
                 [&] { model.see({block}); });
     FakeLlama elsewhere;
     LlamaCppModel stranger{&elsewhere.context};
-    stranger.evaluate(tokens_of(40));
+    stranger.evaluate(some_tokens(40));
     check_error(ErrorCode::contract, "by a model that is no fork of this one", [&] { stranger.see({block}); });
     llama.context.faults.refuse_removal = true;  // the head that a block sees is evaluated again first
     model.truncate(1);
     llama.context.faults.refuse_removal = false;
-    static_cast<void>(model.block(tokens_of(2), 1, 1));
+    static_cast<void>(model.block(some_tokens(2), 1, 1));
     CHECK(model.counts().evaluated_again == 1);
     CHECK(model.plain_size() == 1);
 }
@@ -291,15 +291,15 @@ TEST_CASE("a block that fails leaves nothing behind, and one of another text is 
 TEST_CASE("what something else did to the sequence is noticed") {
     FakeLlama llama;
     LlamaCppModel model{&llama.context, {.sequences = {2, 3}}};
-    model.evaluate(tokens_of(10));
+    model.evaluate(some_tokens(10));
     llama_memory_seq_rm(&llama.context, 2, 4, -1);
     const char* const sentence = "the sequence 2 of the llama_context has 4 positions, but this model left 10 in it";
-    check_error(ErrorCode::engine, sentence, [&] { model.evaluate(tokens_of(1)); });
+    check_error(ErrorCode::engine, sentence, [&] { model.evaluate(some_tokens(1)); });
     check_error(ErrorCode::engine, sentence, [&] { static_cast<void>(model.fork()); });
     model.truncate(0);
     check_from_scratch(model, llama.context);
     llama.context.faults.no_logits = true;
-    check_error(ErrorCode::engine, "gave no logits", [&] { model.evaluate(tokens_of(2)); });
+    check_error(ErrorCode::engine, "gave no logits", [&] { model.evaluate(some_tokens(2)); });
     CHECK(model.size() == 1);
     llama.context.faults.no_logits = false;
     check_from_scratch(model, llama.context);
@@ -326,7 +326,7 @@ TEST_CASE("what a model cannot be made of is said, and so is a token that there 
         CHECK(model.is_end(2));
         CHECK_FALSE(model.is_end(3));
         CHECK(model.window() == 512);
-        model.evaluate(tokens_of(3));
+        model.evaluate(some_tokens(3));
         check_error(ErrorCode::contract, "the sequence 0 of the context holds positions up to 2, whose tokens are not known",
                     [&] { make({}); });
         LlamaCppModel moved = std::move(model);

@@ -100,7 +100,7 @@ private:
     std::vector<float> logits_;
 };
 
-inline flashback::TokenBuffer tokens_of(std::size_t count) {
+inline flashback::TokenBuffer some_tokens(std::size_t count) {
     flashback::TokenBuffer tokens(count);
     for (std::size_t i = 0; i < count; ++i) tokens[i] = static_cast<flashback::TokenId>(3 + i * 7 % 60);
     return tokens;
@@ -111,7 +111,7 @@ inline void check_from_scratch(flashback::LlamaCppModel& model, const llama_cont
     LlamaOracle oracle{context};
     const flashback::TokenBuffer held{model.tokens().begin(), model.tokens().end()};
     if (!held.empty()) oracle.evaluate(held);
-    CHECK(std::ranges::equal(model.evaluate(tokens_of(1)), oracle.evaluate(tokens_of(1))));
+    CHECK(std::ranges::equal(model.evaluate(some_tokens(1)), oracle.evaluate(some_tokens(1))));
 }
 
 }  // namespace flashback_test
