@@ -36,16 +36,21 @@ struct Settings {
     flashback_examples::LlamaSettings llama;
 };
 
-/// The best passage; if nothing is found, as with the nonsense that a model with random weights writes, the next one of the corpus.
-struct AlwaysOne {
+/// The best passage other than the last one, so that each retrieval brings something new; if nothing is found, as with the nonsense that a
+/// model with random weights writes, the next part of a text.
+struct AlwaysNew {
     const fb::Bm25Index* index;
-    std::vector<std::vector<fb::TokenId>> others;
+    std::vector<fb::TokenBuffer> parts;
     std::size_t next = 0;
+    fb::TokenBuffer last{};
     std::vector<fb::Passage> found{};
 
     std::span<const fb::Passage> retrieve(const fb::Query& query, std::size_t k) {
-        found = index->retrieve(query, k);
-        if (found.empty()) found.assign(1, fb::Passage{.id = "next", .tokens = others[next++ % others.size()]});
+        found = index->retrieve(query, k + 1);
+        if (!found.empty() && std::ranges::equal(found[0].tokens, last)) found.erase(found.begin());
+        if (found.empty()) found.assign(1, fb::Passage{.id = "part", .tokens = parts[next++ % parts.size()]});
+        found.resize(std::min(found.size(), k));
+        last.assign(found[0].tokens.begin(), found[0].tokens.end());
         return found;
     }
 };
@@ -57,11 +62,11 @@ struct Written {
 };
 
 template <class Model, class Policies>
-Written write_each(Model& model, const AlwaysOne& search, const Policies& policies, std::span<const fb::TokenBuffer> prompts,
+Written write_each(Model& model, const AlwaysNew& search, const Policies& policies, std::span<const fb::TokenBuffer> prompts,
                    const fb::GenerateOptions& options) {
     Written written;
     for (const fb::TokenBuffer& prompt : prompts) {
-        AlwaysOne its = search;
+        AlwaysNew its = search;
         model.truncate(0);
         fb::Decoder decoder{model, its, policies};
         fb::Generation generation = decoder.generate(prompt, options);
@@ -74,12 +79,12 @@ Written write_each(Model& model, const AlwaysOne& search, const Policies& polici
 
 /// All texts at once, each in a sequence of its own.
 template <class Policies>
-Written write_together(fb::LlamaCppModel& model, const AlwaysOne& search, const Policies& policies,
+Written write_together(fb::LlamaCppModel& model, const AlwaysNew& search, const Policies& policies,
                        std::span<const fb::TokenBuffer> prompts, const fb::GenerateOptions& options) {
     model.truncate(0);
     std::vector<fb::LlamaCppModel> models;
     models.reserve(prompts.size());
-    std::vector<AlwaysOne> searches(prompts.size(), search);
+    std::vector<AlwaysNew> searches(prompts.size(), search);
     fb::DecoderGroup<fb::LlamaCppModel> group;
     for (std::size_t i = 0; i < prompts.size(); ++i) {
         models.push_back(model.fork());
@@ -138,10 +143,10 @@ bool run(const Settings& settings) {
     const fb::Bm25Index index{
         fb::read_corpus(settings.corpus).documents, codec, {.passage_tokens = settings.llama.passage_tokens}};
     const fb::TokenBuffer text = codec.encode(fb::read_corpus(settings.prompt_file).documents.at(0).text);
-    AlwaysOne search{.index = &index, .others = {}};
+    AlwaysNew search{.index = &index, .parts = {}};
     for (std::size_t at = 0; at + settings.llama.passage_tokens <= text.size(); at += settings.llama.passage_tokens)
-        search.others.emplace_back(text.begin() + static_cast<std::ptrdiff_t>(at),
-                                   text.begin() + static_cast<std::ptrdiff_t>(at + settings.llama.passage_tokens));
+        search.parts.emplace_back(text.begin() + static_cast<std::ptrdiff_t>(at),
+                                  text.begin() + static_cast<std::ptrdiff_t>(at + settings.llama.passage_tokens));
     std::vector<fb::TokenBuffer> prompts;
     for (std::size_t i = 0; i < 4; ++i) {
         fb::TokenBuffer prompt;
@@ -170,7 +175,7 @@ bool run(const Settings& settings) {
     const auto row = [&](const char* name, const auto& layout, std::span<const fb::TokenBuffer> its, bool together = false) {
         const auto chosen = policies.layout(fb::AnyLayout{layout});
         const Written written =
-            together ? write_together(model, search, chosen, its, options) : write_each(model, search, chosen, its, options);
+            together ? write_together(theirs, search, chosen, its, options) : write_each(theirs, search, chosen, its, options);
         if (prepended == 0) prepended = written.seconds;
         std::optional<Written> ours;
         if (session) ours = write_each(*session, search, chosen, its, options);
