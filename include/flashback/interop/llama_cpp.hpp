@@ -38,7 +38,7 @@ struct LlamaCppOptions {
     std::size_t kept_blocks = 0;
     /// The abort callback that the context has. While a stop token is watched, both are asked; then it is set again.
     ggml_abort_callback abort = nullptr;
-    void* abort_data = nullptr;
+    void* abort_data = nullptr;  ///< what that callback is called with
 };
 
 /// What a model has done.
@@ -54,6 +54,7 @@ struct LlamaCppCounts {
 /// A passage beside a text; the last copy gives its sequence id back.
 class LlamaCppBlock {
 public:
+    /// A handle that holds no block; no model can see it.
     LlamaCppBlock() = default;
 
 private:
@@ -83,16 +84,23 @@ public:
     LlamaCppModel(LlamaCppModel&&) = default;  // no copies: `fork` makes a branch, visibly
     LlamaCppModel& operator=(LlamaCppModel&&) = default;
 
+    /// The context that the model was made for.
     llama_context* context() const noexcept { return shared_->context; }
+    /// Number of positions held.
     std::size_t size() const noexcept { return tokens_.size(); }
+    /// Number of logits.
     std::size_t vocab_size() const noexcept { return shared_->vocab_size; }
     /// The most positions of one sequence; other sequences may leave it less room.
     std::size_t window() const noexcept { return shared_->window; }
     /// BOS, if the vocabulary says that texts begin with it.
     TokenSpan head() const noexcept { return shared_->head; }
+    /// Whether a token ends a text: EOS, the end of a turn, and what else the vocabulary says.
     bool is_end(TokenId token) const { return llama_vocab_is_eog(shared_->vocab, token); }
+    /// The tokens at the positions held.
     TokenSpan tokens() const noexcept { return tokens_; }
+    /// The tokens that were evaluated, ever: counts().evaluated.
     std::size_t work() const noexcept { return counts_.evaluated; }
+    /// What this model has done; a fork begins at 0.
     const LlamaCppCounts& counts() const noexcept { return counts_; }
     /// A number of the context, its model, and how often `set_adapters` changed something. It is good for this process.
     std::uint64_t fingerprint() const;
