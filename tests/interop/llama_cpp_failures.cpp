@@ -122,7 +122,7 @@ TEST_CASE("a refused cut is made good by evaluating again, and counted") {
     CHECK(model.counts().evaluated_again == 12);
 }
 
-TEST_CASE("a cut within a sliding window that still has what it needs is no refusal") {
+TEST_CASE("after a cut, a sliding window has all that it needs, or it is a refusal") {
     FakeLlama llama;
     llama.model.sliding = 8;
     LlamaCppModel model{&llama.context};
@@ -130,6 +130,13 @@ TEST_CASE("a cut within a sliding window that still has what it needs is no refu
     model.truncate(3);
     check_from_scratch(model, llama.context);
     CHECK(model.counts().refused_removals == 0);
+    model.evaluate(some_tokens(26));
+    model.truncate(29);  // the positions 22 to 28 are needed, and 22 is the oldest that is there
+    CHECK(model.counts().refused_removals == 0);
+    check_from_scratch(model, llama.context);
+    model.truncate(28);  // 21 is needed
+    CHECK(model.counts().refused_removals == 1);
+    check_from_scratch(model, llama.context);
 }
 
 TEST_CASE("tokens that saw blocks cannot be evaluated again") {
