@@ -14,6 +14,7 @@
 #include <cctype>
 #include <cmath>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iomanip>
 #include <iostream>
@@ -58,7 +59,8 @@ struct System {
 struct Row {
     const char* name;
     // The fastest repetition; all give the same tokens, but the first one evaluates the passages that are stored.
-    fb::Generation best;
+    fb::Generation best = {};
+    fb::ReuseTrace trace = {};
 };
 
 /// One line of text, shortened.
@@ -126,8 +128,8 @@ void print_table(const std::vector<Row>& rows) {
     }
 }
 
-/// Writes, and says what it costs.
-void write_and_count(const System& system) {
+/// Writes, and says what it costs. The picture of what append reused goes to a file.
+void write_and_count(const System& system, const std::filesystem::path& picture) {
     fb::Session storing{system.model, {.executor = system.pool}, std::make_shared<fb::BlockStore>()};
     fb::Session forgetful{system.model, {.executor = system.pool}};
     const auto prompt = system.tokenizer.encode(prompt_text);
@@ -140,11 +142,13 @@ void write_and_count(const System& system) {
         session.truncate(0);
         fb::Decoder decoder{session, system.index, chosen};
         // The model would end the article, or the paragraph, soon; masking these tokens lets it write on. It has no use for marks.
-        fb::Generation generation = decoder.generate(prompt, {.max_tokens = new_tokens, .masked = masked});
+        fb::ReuseTrace trace;
+        fb::Generation generation = decoder.generate(prompt, {.max_tokens = new_tokens, .masked = masked}, trace);
+        trace.finish(generation);
         if (row.best.tokens.empty() || generation.stats.seconds.total < row.best.stats.seconds.total)
-            row.best = std::move(generation);
+            row = {row.name, std::move(generation), std::move(trace)};
     };
-    std::vector<Row> rows{{"aside", {}}, {"append", {}}, {"prepend", {}}, {"aside, recomputed", {}}};
+    std::vector<Row> rows{{.name = "aside"}, {.name = "append"}, {.name = "prepend"}, {.name = "aside, recomputed"}};
     for (int i = 0; i < repetitions; ++i) {
         run(storing, rows[0], policies.layout(fb::PassagesAside{}));
         if (i == 0) print_generation(rows[0].best, system.tokenizer);
@@ -157,6 +161,8 @@ void write_and_count(const System& system) {
         throw std::runtime_error("reuse changed the text: this is a bug of flashback");
     std::cout
         << "\nThe first and the last line wrote the same text: what is reused gives the same bits as if it were evaluated.\n";
+    fb::write_reuse_trace(picture, rows[1].trace, [&](fb::TokenId token) { return system.tokenizer.decode(token); });
+    std::cout << "\nA picture of what append reused, for a browser: " << std::filesystem::absolute(picture).string() << '\n';
 }
 
 /// A title as examples/pretrain/overlap.py spells it: words in lower case with a blank between.
@@ -267,7 +273,7 @@ void quickstart(const std::string& corpus_path, const std::string& adapter_path,
               << "Adapter " << adapter_path << ": a LoRA and the embeddings of <MARK_L> and <MARK_R>, for the last table\n"
               << "Corpus  " << corpus_path << ": " << system.index.documents() << " documents, " << system.index.size()
               << " passages\n\n";
-    write_and_count(system);
+    write_and_count(system, std::filesystem::path{corpus_path}.replace_filename("reuse.html"));
     measure(system, titles_path, most_strides);
 }
 

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 preset=${1:-release}
 . cmake/setup.sh
 install_flashback_packages
+install_test_packages
 case $preset in clang-*) install_packages clang libclang-rt-14-dev llvm-14 ;; esac
 
 echo "== building with the preset $preset, warnings are errors (a few minutes the first time)"

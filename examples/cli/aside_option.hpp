@@ -45,6 +45,8 @@ public:
     /// A store that keeps nothing, but rounds what it is told to, so that counts do not depend on what came before; null if it
     /// would do nothing.
     std::shared_ptr<flashback::BlockStore> rounding() const;
+    /// The file of --passages-kv; empty: none.
+    const std::string& file() const noexcept { return file_; }
 
 private:
     CLI::Option* added(CLI::Option* option, CLI::Option* needed);

@@ -121,6 +121,8 @@ public:
     /// The text, read with `read_text` if it is in a file.
     std::string read() const;
     bool given() const;
+    /// The file, if it is in one.
+    const std::string& file() const noexcept { return file_; }
 
 private:
     std::string text_;

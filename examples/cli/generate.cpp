@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/files/load.hpp"
+#include "flashback/measure/reuse_trace.hpp"
 #include "flashback/retrieval/watched.hpp"
 #include "flashback/text/unicode.hpp"
 #include "retrieval_setup.hpp"
@@ -156,6 +157,16 @@ private:
 void generate(const GenerateSettings& settings) {
     const std::string prompt_text = settings.prompt.read();
     if (prompt_text.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the prompt is empty, expected some text to continue");
+    FilesOfCommand files;
+    if (settings.trace.given()) {
+        files.reads("--model", settings.model);
+        files.reads("--corpus", settings.corpus.path);
+        files.reads("--prompt-file", settings.prompt.file());
+        files.reads("--adapter", settings.adapter.path);
+        files.reads("--passages-kv", settings.aside.file());
+        settings.trace.tell(files);
+    }
+    files.check();  // before anything is generated
     const bool closed_book = settings.layout == "none";
     if (closed_book && !settings.corpus.path.empty()) std::cerr << "flashback: with --layout none, --corpus is not read\n";
 
@@ -179,19 +190,24 @@ void generate(const GenerateSettings& settings) {
         if (!settings.json) stream.show_settled();
         return settings.json || std::cout.good();
     };
+    fb::ReuseTrace trace;
     const fb::Generation generation = decoder.generate(
         prompt,
         {.max_tokens = settings.max_tokens, .passages = settings.passages, .ignore_eos = settings.ignore_eos, .masked = masked},
-        on_token);
+        Recording{settings.trace.given() ? &trace : nullptr, on_token});
+    trace.finish(generation);
     const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
     const fb::MethodText& method = decoder.policies().method().text();
     if (settings.json) {
         print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), method, engine, index.health()));
-        return;
+        std::cout << std::flush;
+    } else {
+        stream.show_all();
+        std::cout << '\n' << std::flush;
+        print_summary(generation, settings, prompt_tokens, method, engine, index.health());
     }
-    stream.show_all();
-    std::cout << '\n' << std::flush;
-    print_summary(generation, settings, prompt_tokens, method, engine, index.health());
+    settings.trace.write(trace, tokenizer);
+    for (const std::string& path : settings.trace.files()) std::cerr << "  what was reused: " << fb::harmless(path) << '\n';
 }
 
 }  // namespace
@@ -203,7 +219,7 @@ void add_generate(CLI::App& app, Command& run) {
     command.footer(
         "Example:\n  flashback generate --corpus README.md --layout aside --prompt 'A KV cache' --max-tokens 64 --temperature "
         "0.8 --top-p "
-        "0.95\n  flashback generate --corpus README.md --schedule flare --prompt 'A KV cache'");
+        "0.95\n  flashback generate --corpus README.md --schedule flare --prompt 'A KV cache' --trace reuse.html");
     command.callback([settings, &run] {
         if (!settings->prompt.given()) throw CLI::ValidationError("generate needs either --prompt or --prompt-file");
         if (settings->layout != "none" && settings->corpus.path.empty())

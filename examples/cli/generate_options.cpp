@@ -71,6 +71,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
     count("--repetition-window", settings.repetition.window, 0, "How many of the newest tokens --repetition-penalty counts");
     add_cache(command, settings.cache);
     add_threads(command, settings.threads);
+    settings.trace.add(command);
     add_json(command, settings.json);
 }
 

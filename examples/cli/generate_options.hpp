@@ -10,6 +10,7 @@
 #include "fusion_option.hpp"
 #include "markers.hpp"
 #include "schedule_option.hpp"
+#include "trace_option.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -44,6 +45,7 @@ struct GenerateSettings {
     AdapterOption adapter;
     std::optional<flashback::DType> cache;  ///< by default what suits the weights
     std::size_t threads = 1;
+    TraceOption trace = {};
     bool json = false;
 };
 

@@ -123,8 +123,8 @@ bool print(const char* name, const Written& written, double base, const std::opt
 void write_shape(const Settings& settings, fb::ThreadPool& pool) {
     const auto shape = fb::shape_of(settings.shape);
     if (!shape) throw fb::Error{fb::ErrorCode::contract, "there is no shape '" + settings.shape + "'"};
-    fb::write_model(settings.model, *fb::random_transformer(*shape, fb::DType::q8_0, 1, pool),
-                    fb::GgufFile::open("examples/models/flashback-base-5m.gguf"), fb::DType::q8_0);
+    const fb::Vocabulary vocabulary = fb::read_vocabulary(fb::GgufFile::open("examples/models/flashback-base-5m.gguf"));
+    fb::write_model(settings.model, *fb::random_transformer(*shape, fb::DType::q8_0, 1, pool), &vocabulary, fb::DType::q8_0);
 }
 
 bool run(const Settings& settings) {

@@ -57,6 +57,8 @@ FLASHBACK_DETAIL_DOTS()
 #include "flashback/format/detail/write_safetensors.hpp"
 #include "flashback/kv/detail/read_block_file.hpp"
 #include "flashback/kv/detail/write_block_file.hpp"
+#include "flashback/measure/detail/reuse_trace.hpp"
+#include "flashback/measure/detail/write_reuse_trace.hpp"
 #include "flashback/retrieval/detail/read_corpus.hpp"
 #endif
 

@@ -3,7 +3,7 @@
 /// A header includes its own folder or a lower floor; neighbours on a floor do not see each other. tests/floors.cmake proves
 /// it.
 ///
-///     7  measure | eval | train           run-time test, reuse sweep, model cost, peaks | perplexity | gradients and AdamW
+///     7  measure | eval | train           run-time test, reuse sweep, reuse trace, model cost, peaks | perplexity | gradients and AdamW
 ///     6  files | data                     loading and saving models, tokenizers, adapters | strides, passages, examples
 ///     5  model                            transformer, sessions, adapters, encoders, random weights; nothing about files
 ///     4  decoder | dense | interop        the generator and the loop: schedule, query, retrieve, plan, evaluate, sample | vectors and their
@@ -390,6 +390,8 @@ struct Speculation;
 struct Statistics;
 struct ModelFacts;
 struct Need;
+struct ReadContext;
+struct CarriedOutPlan;
 template <class Model>
 struct Pass;
 template <class PoliciesT = Policies<>>
@@ -500,6 +502,11 @@ enum class RunTimeLayout;
 struct RunTimeOptions;
 struct RunTime;
 struct StoredPassage;
+enum class TraceKind : unsigned char;
+struct TraceSpan;
+struct TracedContext;
+struct TracedPlan;
+class ReuseTrace;
 enum class ReuseWay;
 enum class ReuseAxis;
 struct ReusePoint;    // a history of 2048 tokens, a stride of 16, 1 passage of 128

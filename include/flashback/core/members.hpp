@@ -65,6 +65,7 @@ FLASHBACK_DETAIL_MEMBER(Shorten, shorten);
 FLASHBACK_DETAIL_MEMBER(CapitalReset, Reset);
 FLASHBACK_DETAIL_MEMBER(Rewind, rewind);
 FLASHBACK_DETAIL_MEMBER(CapitalRewind, Rewind);
+FLASHBACK_DETAIL_MEMBER(Planned, planned);
 FLASHBACK_DETAIL_MEMBER(WantsSurprisals, wants_surprisals);
 FLASHBACK_DETAIL_MEMBER(WantsAttention, wants_attention);
 FLASHBACK_DETAIL_MEMBER(LooksAtEvaluated, looks_at_evaluated);

@@ -57,7 +57,8 @@ public:
     }
 
     /// Continues a prompt and hands each token to `on_token(token)`; if that returns false, the generation is cancelled. If
-    /// it has a member `rewind(n)`, that is told when a schedule takes the newest n tokens back.
+    /// it has a member `rewind(n)`, that is told when a schedule takes the newest n tokens back; a member
+    /// `planned(const CarriedOutPlan&)` is told after each plan what was kept and what was evaluated.
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
         start(prompt, options);
@@ -82,6 +83,9 @@ public:
     std::optional<Pass<Model>> advance(OnToken&& on_token) {
         static_assert(detail::checked_on_token<members::Unwrapped<std::remove_reference_t<OnToken>>>());
         EndBranches guard{&model_};
+        if constexpr (detail::HearsPlans<members::Unwrapped<std::remove_reference_t<OnToken>>>) {
+            if (generator_.carried_out_plan()) members::unwrap(on_token).planned(generator_.newest_plan());
+        }
         for (Need need = generator_.need(); need.kind != Need::Kind::done; need = generator_.need()) {
             if (need.kind == Need::Kind::evaluate) {
                 const Pass<Model> pass = model_.pass(need, generator_);

@@ -3,6 +3,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/retriever.hpp"
+#include "flashback/decoder/carried_out_plan.hpp"
 #include "flashback/decoder/detail/generation_state.hpp"
 #include "flashback/decoder/generate_options.hpp"
 #include "flashback/decoder/generation.hpp"
@@ -86,7 +87,7 @@ public:
                         "(RotatingModel: evict and can_evict), found one that is not");
         }
         state_.sinks = rotation.sinks;
-        passages_changed_ = evicting_ = branching_ = reads_ = false;
+        passages_changed_ = evicting_ = branching_ = reads_ = carried_out_ = false;
         policies_.reset();
         next_token();
     }
@@ -245,6 +246,14 @@ public:
     /// The result so far.
     const Generation& result() const noexcept { return state_.result; }
 
+    /// Whether the last answer carried a plan out.
+    bool carried_out_plan() const noexcept { return carried_out_; }
+
+    /// That plan; its views are valid until the next answer.
+    /// Requires  `carried_out_plan()`
+    /// Cost      looks for the text in what was planned: the length of both
+    CarriedOutPlan newest_plan() const;
+
     /// The result, which leaves the generator.
     Generation take() { return std::exchange(state_.result, {}); }
 
@@ -340,7 +349,7 @@ private:
 
     void evaluate_newest() {
         if (!reads_ || state_.longest_held() >= state_.model.window) return plan();
-        planned_ = false;
+        planned_ = carried_out_ = false;
         if (state_.fused.stand()) {
             state_.fused.step(state_.context.back());
         } else {
@@ -378,11 +387,13 @@ private:
     bool branching_ = false;         // the same: whether branches are still to be made, or ended
     bool reads_ = false;             // whether there was a plan: the model reads the text of this generation
     bool planned_ = false;           // whether the evaluation is of a plan, or of the newest token
+    bool carried_out_ = false;       // whether that was the end of a plan, and nothing was planned since
     bool stopping_ = false;          // whether the stopping criterion ends the text at the newest token
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA
 
 #include "flashback/decoder/detail/generator_plan.hpp"
+#include "flashback/decoder/detail/generator_report.hpp"
 #include "flashback/decoder/detail/generator_roll_back.hpp"
 #include "flashback/decoder/detail/generator_sample.hpp"

@@ -117,6 +117,10 @@ public:
     template <std::invocable<TokenId> OnToken>
     Generation generate(TokenSpan prompt, const GenerateOptions& options, OnToken&& on_token) {
         static_assert(detail::checked_on_token<members::Unwrapped<std::remove_reference_t<OnToken>>>());
+        static_assert(
+            !detail::HearsPlans<members::Unwrapped<std::remove_reference_t<OnToken>>>,
+            "flashback: a SpeculativeDecoder does not tell on_token of plans (planned): some are those of wrong guesses. "
+            "Use a Decoder");
         start(prompt, options);
 #if defined(__cpp_exceptions)
         try {

@@ -57,6 +57,7 @@ void Generator<PoliciesT>::branched(std::span<const std::size_t> tokens) {
 template <class PoliciesT>
 void Generator<PoliciesT>::plan() {
     const std::size_t window = state_.model.window;
+    carried_out_ = false;
     if (std::exchange(passages_changed_, false)) begin_fusion(fusion_of(policies_), state_.standing.scores());
     const std::size_t dropped = state_.dropped;
     for (;;) {

@@ -41,6 +41,7 @@ void Generator<PoliciesT>::evaluated(std::span<const float> logits, std::size_t 
                     state_.model.vocab_size, rows > 1 ? ", and it has branches: " : "", rows > 1 ? std::to_string(rows) : "");
     }
     if (planned_ && (sees_ || branching_)) return go_on();
+    carried_out_ = planned_;
     if (state_.retrieval) {
         state_.retrieved_at = state_.result.tokens.size();
         ++state_.result.stats.retrievals;

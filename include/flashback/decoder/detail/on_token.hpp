@@ -3,6 +3,7 @@
 
 #include "flashback/core/members.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/decoder/carried_out_plan.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -16,6 +17,12 @@ concept HearsRewinds = requires(OnToken& on_token, std::size_t tokens) {
     on_token.rewind(tokens);
 };
 
+/// Whether it wants to hear what was reused and evaluated.
+template <class OnToken>
+concept HearsPlans = requires(OnToken& on_token, const CarriedOutPlan& plan) {
+    on_token.planned(plan);
+};
+
 /// Refuses, in words, what tokens cannot be handed to.
 template <class OnToken>
 constexpr bool checked_on_token() {
@@ -25,6 +32,10 @@ constexpr bool checked_on_token() {
     static_assert(!members::NamesRewind<OnToken> || HearsRewinds<OnToken>,
                   "flashback: rewind of on_token is called as rewind(std::size_t tokens) when tokens are taken back: this one "
                   "cannot be");
+    static_assert(
+        !members::NamesPlanned<OnToken> || HearsPlans<OnToken>,
+        "flashback: planned of on_token is called as planned(const CarriedOutPlan&) when a plan was carried out: this "
+        "one cannot be");
     return true;
 }
 
