@@ -35,6 +35,8 @@ notice testing/null_model.hpp '#include <xsimd/xsimd.hpp>' 'testing may include 
 for header in core/tokens policy/query simd/exp decoder/decoder tensor/dtype text/unicode format/gguf kv/kv_cache model/session files/load train/adamw; do
     notice $header.hpp '#include <range/v3/view/chunk.hpp>' "${header%%/*} may not include range-v3"
 done
+notice core/language_model.hpp '#include <llama.h>' 'core may not include llama.cpp'
+notice decoder/decoder.hpp '#include "flashback/interop/llama_cpp.hpp"' 'the umbrella reaches llama.cpp'
 notice retrieval/analyzer.hpp '#include <libstemmer.h>' 'libstemmer is for retrieval/english.hpp alone'
 notice retrieval/analyzer.hpp '#include "flashback/retrieval/english.hpp"' 'the umbrella reaches libstemmer'
 notice data/ranges.hpp '#include <range/v3/all.hpp>' 'expected single headers'

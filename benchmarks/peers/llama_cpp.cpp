@@ -82,7 +82,11 @@ struct Peer {
     std::unique_ptr<llama_context, decltype(&llama_free)> context{nullptr, &llama_free};
 
     Peer(const std::string& file, std::size_t positions, std::size_t threads) {
+#if defined(FLASHBACK_LLAMA_CPP_BACK_ENDS)
+        ggml_backend_load_all_from_path(FLASHBACK_LLAMA_CPP_BACK_ENDS);
+#else
         ggml_backend_load_all();
+#endif
         llama_backend_init();
         llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
         model.reset(llama_model_load_from_file(file.c_str(), llama_model_default_params()));

@@ -32,7 +32,11 @@ void check(bool holds, const char* what) {
 class Peer {
 public:
     Peer(const std::string& file, bool mean) {
+#if defined(FLASHBACK_LLAMA_CPP_BACK_ENDS)
+        ggml_backend_load_all_from_path(FLASHBACK_LLAMA_CPP_BACK_ENDS);
+#else
         ggml_backend_load_all();
+#endif
         llama_backend_init();
         llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
         model_.reset(llama_model_load_from_file(file.c_str(), llama_model_default_params()));

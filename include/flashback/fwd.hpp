@@ -7,7 +7,7 @@
 ///     6  files | data                     loading and saving models, tokenizers, adapters | strides, passages, examples
 ///     5  model                            transformer, sessions, adapters, encoders, random weights; nothing about files
 ///     4  decoder | dense | interop        the generator and the loop: schedule, query, retrieve, plan, evaluate, sample | vectors and their
-///                                         search | Xapian
+///                                         search | Xapian, llama.cpp
 ///     3  kv | retrieval                   storage of keys and values | documents, passages, BM25 and its files, retrievers around others
 ///     2  simd | text | format | policy    kernels | tokenizers | GGUF, safetensors, PEFT | token functions
 ///     1  tensor                           types of elements, block formats, buffers
@@ -376,6 +376,10 @@ enum class DeadShard : std::uint8_t;
 struct XapianOptions;  // k1 0.9, b 0.4; 10 s for an answer, 2 s to connect
 struct MissingShard;
 class XapianRetriever;
+struct LlamaCppOptions;  // the sequence 0; a gap of 32; no blocks are kept
+struct LlamaCppCounts;
+class LlamaCppBlock;
+class LlamaCppModel;
 
 // decoder
 struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Fetches llama.cpp as the npm package node-llama-cpp has it (shared libraries for x86-64 Linux, and its sources for the headers) into
+# build/llama_cpp, builds the example, and runs it. Nothing is installed but the packages that building flashback needs, npm and git.
+#
+# run.sh [OPTION...]: those of the example; run.sh --help shows them. FLASHBACK_LLAMA_CPP_ROOT names another llama.cpp.
+set -eu
+cd "$(dirname "$0")/../.."
+. cmake/setup.sh
+install_flashback_packages
+
+version=3.22.1
+root=${FLASHBACK_LLAMA_CPP_ROOT:-$PWD/build/llama_cpp}
+if [ ! -e "$root/include/llama.h" ]; then
+    if ! command -v npm >/dev/null || ! command -v git >/dev/null; then install_packages npm git; fi
+    echo "== fetching node-llama-cpp $version into $root"
+    mkdir -p "$root/fetched"
+    (
+        cd "$root/fetched"
+        npm pack --silent "@node-llama-cpp/linux-x64@$version" "node-llama-cpp@$version" >/dev/null
+        mkdir -p libraries sources
+        tar -xzf "node-llama-cpp-linux-x64-$version.tgz" -C libraries
+        tar -xzf "node-llama-cpp-$version.tgz" -C sources
+        rm -rf llama.cpp
+        git clone --quiet sources/package/llama/gitRelease.bundle llama.cpp 2>/dev/null
+    )
+    mkdir -p "$root/lib" "$root/include.part"
+    cp "$root/fetched/libraries/package/bins/linux-x64/"*.so "$root/lib/"
+    for part in llama ggml; do ln -sf "$(basename "$root/lib/lib$part".v*.so)" "$root/lib/lib$part.so"; done
+    cp "$root/fetched/llama.cpp/include/"*.h "$root/fetched/llama.cpp/ggml/include/"*.h "$root/include.part/"
+    mv "$root/include.part" "$root/include"
+fi
+
+echo "== building build/with_llama_cpp/examples/example_llama_cpp (a few minutes the first time)"
+log=$(mktemp)
+if ! { cmake --preset release -B build/with_llama_cpp -DFLASHBACK_LLAMA_CPP_ROOT="$root" &&
+    cmake --build build/with_llama_cpp --target example_llama_cpp; } >"$log" 2>&1; then
+    cat "$log" >&2
+    rm -f "$log"
+    exit 1
+fi
+rm -f "$log"
+exec build/with_llama_cpp/examples/example_llama_cpp "$@"
