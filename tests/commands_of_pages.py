@@ -17,7 +17,7 @@ import tempfile
 import time
 
 PAGES = ['README.md', 'include/flashback/first_success.md', 'examples/the_idea.md', 'examples/README.md', 'examples/passages_aside.md',
-         'examples/schedules.md', 'examples/dropping_into_a_runtime.md', 'examples/retrievers.md',
+         'examples/schedules.md', 'examples/dropping_into_a_runtime.md', 'examples/llama_cpp/README.md', 'examples/retrievers.md',
          'examples/branches.md', 'examples/cli/README.md', 'examples/fine_tuning.md',
          'examples/models/README.md', 'examples/paper_table/README.md', 'benchmarks/measuring_reuse.md', 'benchmarks/README.md',
          'include/flashback/README.md', 'include/flashback/promises.md', 'include/flashback/files_and_formats.md', 'CONTRIBUTING.md']
@@ -26,6 +26,7 @@ PAGES = ['README.md', 'include/flashback/first_success.md', 'examples/the_idea.m
 LONG = {
     r'examples/quickstart\.sh': 'builds and measures: the test `quickstart` runs what it runs',
     r'tests/run\.sh': 'builds everything and runs all tests, this one too',
+    r'examples/llama_cpp/run\.sh.*': 'fetches llama.cpp, or measures for minutes: the test llama_cpp_real runs its program where llama.cpp is',
     r'cmake --preset release && cmake --build --preset release': 'builds everything: CI begins with it',
     r'examples/(paper_table|schedules_table|pretrain)\.sh.*': 'trains or measures for hours or minutes',
     r'flashback bench --mode (?!reuse --vary history --history 256,).*': 'measures for minutes: tests/cli runs each mode on less',
