@@ -52,7 +52,7 @@ no_json=-DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
 request everything 'everything was found' 'REQUIRED'
 request by_name 'everything was found' 'REQUIRED COMPONENTS policy flashback'
 request policy 'the policies were found' 'REQUIRED COMPONENTS policy'
-request unknown 'flashback has no component "training"; there are policy, retrieval, flashback and xapian.' 'REQUIRED COMPONENTS training'
+request unknown 'flashback has no component "training"; there are policy, retrieval, flashback, xapian and llama_cpp.' 'REQUIRED COMPONENTS training'
 request optional 'the policies were found' 'REQUIRED COMPONENTS policy OPTIONAL_COMPONENTS training'
 request retrieval 'the search was found' 'REQUIRED COMPONENTS retrieval' $no_json -DCMAKE_DISABLE_FIND_PACKAGE_xsimd=ON
 request retrieval_missing 'flashback::retrieval needs packages that were not found: range-v3.' 'REQUIRED COMPONENTS retrieval' -DCMAKE_DISABLE_FIND_PACKAGE_range-v3=ON
@@ -63,6 +63,8 @@ if echo '#include <xapian.h>' | "$compiler" -x c++ -E - >/dev/null 2>&1; then
 fi
 request missing_xapian 'flashback::xapian needs the library Xapian, which was not found.' 'REQUIRED COMPONENTS xapian' -DFLASHBACK_XAPIAN_LIBRARY=
 request missing_optional_xapian 'everything was found' 'REQUIRED COMPONENTS flashback OPTIONAL_COMPONENTS xapian' -DFLASHBACK_XAPIAN_LIBRARY=
+request missing_llama_cpp 'flashback::llama_cpp needs the library llama.cpp, which was not found' 'REQUIRED COMPONENTS llama_cpp' -DCMAKE_DISABLE_FIND_PACKAGE_llama=ON
+request wrong_llama_cpp 'expected there include/llama.h' 'REQUIRED COMPONENTS llama_cpp' -DFLASHBACK_LLAMA_CPP_ROOT="$work"
 request missing_xsimd 'packages that were not found: xsimd 8.1.' 'REQUIRED' -DCMAKE_DISABLE_FIND_PACKAGE_xsimd=ON
 request missing_ranges 'packages that were not found: range-v3.' 'REQUIRED' -DCMAKE_DISABLE_FIND_PACKAGE_range-v3=ON
 request missing_optional 'the policies were found' 'REQUIRED OPTIONAL_COMPONENTS flashback' $no_json
