@@ -103,6 +103,7 @@ function draw() {
 }
 function go(to, aloud) {
   step = Math.max(0, Math.min(last, to));
+  point(null);  /* what was pointed at may not be there yet */
   $('step').value = step;
   const s = drawNumbers(), {row, written} = placeOf(step), p = plans[row];
   const words = !p ? 'Nothing was planned.' : written ? 'token ' + shown(p.written[0] + written - 1) + ', after plan ' + (row + 1) : 'plan ' + (row + 1) + ', ' + why(p, row);
@@ -159,6 +160,7 @@ strips.addEventListener('keydown', event => {
   const lanes = [];  /* strips in their order: rows, branches, and what stands beside them */
   for (let row = 0; row <= newest.row; ++row) plans[row].contexts.forEach((c, context) => { lanes.push([row, context, false]); if (c.beside.length) lanes.push([row, context, true]); });
   let of = lanes.findIndex(l => l[0] === where.row && l[1] === where.context && l[2] === where.aside);
+  if (of < 0) of = lanes.length - 1;
   const moves = {ArrowLeft: -1, ArrowRight: 1, PageUp: -50, PageDown: 50, Home: -Infinity, End: Infinity};
   if (event.key === 'ArrowUp' || event.key === 'ArrowDown') of = Math.max(0, Math.min(lanes.length - 1, of + (cursor.row < 0 ? 0 : event.key === 'ArrowUp' ? -1 : 1)));
   else if (event.key in moves) where.at += cursor.row < 0 ? 0 : moves[event.key];
