@@ -99,11 +99,14 @@ function find(spans, at) {
   return null;
 }
 const sizeOf = spans => spans.reduce((all, span) => all + span[2], 0);
+/* How many of the tokens that were written after a plan are there at the step of the slider, and how long a strip is then. */
+function writtenOf(row) { const {row: newest, written} = placeOf(step); return row < newest ? plans[row].written[1] : row === newest ? written : 0; }
+function lengthOf(row, context, aside) { const c = plans[row].contexts[context]; return aside ? sizeOf(c.beside) : c.size + writtenOf(row); }
 function tokenAt(row, context, at, aside) {
   const p = plans[row], c = p.contexts[context];
   if (aside) { const f = find(c.beside, at); return f && {...f, state: besideState(p, c)}; }
   if (at < c.size) { const f = find(c.spans, at); return f && {...f, state: at < c.kept ? 'reused' : 'evaluated'}; }
-  return at - c.size < p.written[1] ? {kind: 'text', token: p.written[0] + at - c.size, state: 'written after the plan, evaluated by itself'} : null;
+  return at - c.size < writtenOf(row) ? {kind: 'text', token: p.written[0] + at - c.size, state: 'written after the plan, evaluated by itself'} : null;
 }
 function besideState(p, c) {
   const all = p.contexts.reduce((n, one) => n + sizeOf(one.beside), 0);
@@ -204,8 +207,7 @@ function makeRow(row) {
 const drawn = new WeakMap();
 function drawStripOf(row) {
   if (!made.has(row)) return;
-  const {row: newest, written} = placeOf(step), canvas = made.get(row).querySelector('canvas');
-  const n = row < newest ? plans[row].written[1] : written, key = n + (cursor.row === row ? JSON.stringify(cursor) : '');
+  const canvas = made.get(row).querySelector('canvas'), n = writtenOf(row), key = n + (cursor.row === row ? JSON.stringify(cursor) : '');
   if (drawn.get(canvas) === key) return;
   drawn.set(canvas, key);
   drawStrip(canvas, row, n);

@@ -122,6 +122,7 @@ function hit(event) {
   const canvas = event.target.closest('.strip');
   if (!canvas) return null;
   const box = canvas.getBoundingClientRect(), row = Number(canvas.parentNode.dataset.row), p = plans[row];
+  if (row > placeOf(step).row) return null;
   const y = event.clientY - box.top - 9, context = Math.max(0, Math.min(p.contexts.length - 1, Math.floor(y / lane)));
   const c = p.contexts[context], aside = c.beside.length > 0 && y - context * lane > bar + 2;
   let at = Math.floor((event.clientX - box.left - margin) / ((box.width - 2 * margin) / widest));
@@ -129,10 +130,10 @@ function hit(event) {
   return at >= 0 && tokenAt(row, context, at, aside) ? {row, context, at, aside} : null;
 }
 function describe(where) {
-  const found = tokenAt(where.row, where.context, where.at, where.aside), c = plans[where.row].contexts[where.context];
+  const found = tokenAt(where.row, where.context, where.at, where.aside);
   const around = (from, to) => { let text = ''; for (let i = from; i < to; ++i) { const t = tokenAt(where.row, where.context, i, where.aside); if (t) text += shown(t.token); } return text; };
   const branch = plans[where.row].contexts.length > 1 ? 'branch ' + (where.context + 1) + ', ' : '';
-  const head = branch + (where.aside ? 'token ' : 'position ') + where.at + (where.aside ? ' of ' + sizeOf(c.beside) : ' of ' + c.size) + ': ';
+  const head = branch + (where.aside ? 'token ' : 'position ') + where.at + ' of ' + lengthOf(where.row, where.context, where.aside) + ': ';
   return {head, before: around(Math.max(0, where.at - 8), where.at), token: shown(found.token), after: around(where.at + 1, where.at + 9),
     id: trace.ids[trace.tokens[found.token]], kind: kindName[found.kind] + ', ' + found.state};
 }
@@ -156,7 +157,6 @@ strips.addEventListener('scroll', draw);
 strips.addEventListener('keydown', event => {
   const newest = placeOf(step), where = cursor.row < 0 ? {row: newest.row, context: 0, at: 0, aside: false} : {...cursor};
   if (!plans.length) return;
-  const length = (row, context) => (where.aside ? sizeOf(plans[row].contexts[context].beside) : plans[row].contexts[context].size + (row < newest.row ? plans[row].written[1] : newest.written));
   const lanes = [];  /* strips in their order: rows, branches, and what stands beside them */
   for (let row = 0; row <= newest.row; ++row) plans[row].contexts.forEach((c, context) => { lanes.push([row, context, false]); if (c.beside.length) lanes.push([row, context, true]); });
   let of = lanes.findIndex(l => l[0] === where.row && l[1] === where.context && l[2] === where.aside);
@@ -167,7 +167,7 @@ strips.addEventListener('keydown', event => {
   else return;
   event.preventDefault();
   [where.row, where.context, where.aside] = lanes[of];
-  where.at = Math.max(0, Math.min(length(where.row, where.context) - 1, where.at));
+  where.at = Math.max(0, Math.min(lengthOf(where.row, where.context, where.aside) - 1, where.at));
   if (where.row * rowHeight < strips.scrollTop) strips.scrollTop = where.row * rowHeight;
   if ((where.row + 1) * rowHeight > strips.scrollTop + strips.clientHeight) strips.scrollTop = (where.row + 1) * rowHeight - strips.clientHeight;
   drawRows();
