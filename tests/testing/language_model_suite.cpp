@@ -4,6 +4,7 @@
 #include "flashback/testing/null_model.hpp"
 #include "testing/faulty_model.hpp"
 
+#include <limits>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -155,6 +156,17 @@ TEST_CASE("A small window makes the texts shorter, and a smaller one is refused"
     CHECK(failed_in(tiny) == "starts empty");
     CHECK(tiny.find("starts empty")->sentence == "window() is 35, and the suite needs 36 positions or more");
     CHECK(tiny.count(CheckOutcome::passed) == 0);
+}
+
+TEST_CASE("A window that means that there is no limit is not filled") {
+    for (const std::size_t window : {std::size_t{65536}, std::size_t{1} << 31, std::numeric_limits<std::size_t>::max()}) {
+        const SuiteReport report = report_of(Fault::wrong_kind, {}, window);
+        CHECK_MESSAGE(report.passed(), report.text());
+        REQUIRE(report.find("window")->outcome == CheckOutcome::not_asked);
+        CHECK(report.find("window")->sentence.find("window() is " + std::to_string(window)) == 0);
+        CHECK(report.find("kinds of errors")->sentence.find("window() is " + std::to_string(window)) != std::string::npos);
+    }
+    CHECK(failed_in(report_of(Fault::wrong_kind, {}, 65535)) == "kinds of errors");
 }
 
 TEST_CASE("A report has a line for each check") {
