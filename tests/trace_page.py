@@ -29,6 +29,7 @@ RUNS = {
     "aside": ["--layout", "aside", "--passages", "2"],
     "sticky": ["--layout", "sticky", "--passages", "3", "--stride", "5"],
     "prepend": ["--layout", "prepend", "--overflow", "drop-oldest", "--max-tokens", "600"],
+    "full": ["--layout", "append", "--overflow", "stop", "--stride", "1", "--max-tokens", "600"],
     "flare": ["--layout", "append", "--schedule", "flare"],
     "mean": ["--layout", "append", "--passages", "2", "--fusion", "mean", "--markers", "on"],
     "none": ["--layout", "none"],
@@ -158,17 +159,19 @@ class Page:
         plans, pieces, tokens = self.run("trace.plans"), self.run("trace.pieces"), self.run("trace.tokens")
         strips = self.find("#strips")
         self.run("document.getElementById('strips').scrollTo(0, 0)")
-        strip = self.find(".row canvas")
+        self.live()  # rows are made anew
+        strip = self.find(".row[data-row='0'] canvas")
         check(self.painted(".row canvas") > 4, self.name, "has strips of", self.painted(".row canvas"), "colours")
         check(self.painted("#chart") > 4, self.name, "has a chart of", self.painted("#chart"), "colours")
         ActionChains(self.driver).move_to_element_with_offset(strip, -strip.size["width"] // 2 + 9, -strip.size["height"] // 2 + 16).perform()
         tip = self.run("document.getElementById('tip').textContent")
         spans = [begin + i for _, begin, count in plans[0]["contexts"][0]["spans"] for i in range(count)]
         branch = "branch 1, " if len(plans[0]["contexts"]) > 1 else ""
-        at = re.match(branch + r"position (\d+) of %d: " % len(spans), tip)
-        check(at and int(at[1]) < 3, self.name, "shows", repr(tip), "for one of the first positions of", len(spans))
+        size = len(spans) + plans[0]["written"][1]
+        at = re.match(branch + r"position (\d+) of %d: " % size, tip)
+        check(at and int(at[1]) < 3, self.name, "shows", repr(tip), "for one of the first positions of", size)
         check("(%d)" % self.run("trace.ids")[tokens[spans[int(at[1])]]] in tip, self.name, "shows another token in", repr(tip))
-        head = branch + "position 0 of %d" % len(spans)
+        head = branch + "position 0 of %d" % size
 
         self.run("document.getElementById('strips').focus()")
         strips.send_keys(Keys.HOME)
@@ -185,6 +188,32 @@ class Page:
             strips.send_keys(Keys.ARROW_DOWN)
             said = self.live()
             check(said.startswith("Row 2") and "reused" in said, self.name, "says", said, "expected a token that was reused")
+
+    def check_early(self):
+        """What is not there yet at the step of the slider is not shown, and keys work if it was pointed at before."""
+        plans = self.run("trace.plans")
+        size = plans[0]["contexts"][0]["size"]
+        self.find("#step").send_keys(Keys.END)
+        self.run("document.getElementById('strips').scrollTo(0, 1e9)")
+        self.live()
+        newest = self.find(f".row[data-row='{len(plans) - 1}'] canvas")
+        ActionChains(self.driver).move_to_element_with_offset(newest, -newest.size["width"] // 2 + 9, -newest.size["height"] // 2 + 16).perform()
+        equal(self.run("cursor.row"), len(plans) - 1, f"{self.name}: the row that is pointed at")
+        self.run("document.getElementById('step').focus()")
+        # In one go: the row is still there, and the pointer is still on it.
+        said = self.run("""(() => { const old = document.querySelector(`.row[data-row="${plans.length - 1}"] canvas`), box = old.getBoundingClientRect();
+            go(0);
+            const found = [cursor.row, document.getElementById('tip').hidden];
+            old.dispatchEvent(new PointerEvent('pointermove', {bubbles: true, clientX: box.left + 9, clientY: box.top + 12}));
+            return [...found, cursor.row, tokenAt(0, 0, plans[0].contexts[0].size, false)]; })()""")
+        equal(said, [-1, True, -1 if len(plans) > 1 else 0, None], f"{self.name}: what is pointed at after the slider went back")
+        self.find("#step").send_keys(Keys.HOME)
+        self.run("document.getElementById('strips').focus()")
+        self.find("#strips").send_keys(Keys.ARROW_RIGHT)
+        equal(self.run("cursor.row"), 0, f"{self.name}: the row after Home and an arrow")
+        self.find("#strips").send_keys(Keys.END)
+        check(f"position {size - 1} of {size}: " in self.live(), self.name, "says", self.live(), "expected the last of", size)
+        self.find("#step").send_keys(Keys.END)
 
     def check_named(self):
         """What can be used has a name."""
@@ -218,7 +247,7 @@ def check_long(driver, folder):
     rows = 625
     counts = lambda n, kept: {"requested": n, "evaluated": n - kept, "reused": kept, "discarded": 0}
     plans = [{"at": 16 * i, "rewound": 0, "retrieval": None, "counts": counts(40 + 16 * i, 30 + 16 * i), "steps": counts(15, 0),
-              "seconds": {"retrieve": .001, "prefill": .01, "decode": .02, "total": .031}, "written": [40 + 16 * i, 16], "prepend": 40 + 16 * i,
+              "seconds": {"retrieve": .001, "prefill": .01, "decode": .02, "total": .031}, "unfinished": {"retrieve": 0, "prefill": 0, "decode": 0}, "written": [40 + 16 * i, 16], "prepend": 40 + 16 * i,
               "recompute": 40 + 16 * i, "contexts": [{"size": 40 + 16 * i, "kept": 30 + 16 * i, "spans": [[1, 0, 40 + 16 * i]], "beside": []}]} for i in range(rows)]
     template = (folder / "append.html").read_text()
     begin = template.index('id="trace">') + len('id="trace">')
@@ -271,6 +300,10 @@ def main():
                 page.check_numbers(told)
                 page.check_slider(told)
                 page.check_tokens()
+                page.check_early()
+                if run == "full":
+                    equal(told["stop"], "window_full", "full: stop")
+                    check(page.run("trace.plans[trace.plans.length - 1].unfinished.retrieve") > 0, "full: no search came to no plan")
                 if run == "append":
                     page.check_named()
                     check_colours(page, dark=False)

@@ -75,6 +75,7 @@ void check_sums(const ReuseTrace& trace, const Generation& generation) {
         counts += plan.counts;
         counts += plan.steps;
         seconds += plan.seconds;
+        seconds += plan.unfinished;
         written += plan.written.count;
         written -= plan.rewound;
         CHECK(plan.written_at.size() == plan.written.count);
@@ -164,6 +165,19 @@ TEST_CASE("A full window is a plan without a retrieval") {
         run(trace, AnyLayout{AppendPassages{}}, AnySchedule{EveryNTokens{30}}, 1, AnyReuse{KeepCommonPrefix{}}, 40);
     CHECK(generation.stats.dropped > 0);
     CHECK(trace.plans().size() > generation.retrievals.size());
+}
+
+TEST_CASE("A search after which the window is full has no plan, but its time counts") {
+    ReuseTrace trace;
+    FullNullModel model{vocab, 40};
+    RandomRetriever retriever{3, 9, vocab, 4};
+    Decoder decoder{model, retriever, Policies{}.schedule(EveryNTokens{1}).overflow(StopWhenFull{}).sampler(Scripted{})};
+    const Generation generation =
+        decoder.generate(prompt, {.max_tokens = 70, .passages = 1, .ignore_eos = true}, Watched<FullNullModel>{trace, model});
+    trace.finish(generation);
+    REQUIRE(generation.stop == StopReason::window_full);
+    CHECK(trace.plans().back().unfinished.retrieve > 0);
+    check_sums(trace, generation);
 }
 
 TEST_CASE("Kinds of tokens") {

@@ -55,8 +55,9 @@ struct TracedPlan {
     std::optional<std::size_t> retrieval = {};  ///< which retrieval led to it; without one it was the start, or a full window
     std::vector<TracedContext> contexts;        ///< one; or one for each branch
     TokenCounts counts;                         ///< of the plan
-    TokenCounts steps;                          ///< of single tokens after it
+    TokenCounts steps;                          ///< of single tokens after it, and of a plan that was begun and cancelled
     Seconds seconds;                      ///< retrieve and prefill: of the plan; decode: of those tokens; total: all three
+    Seconds unfinished = {};              ///< retrieve and prefill of what followed at the end and came to no plan
     TraceSpan written;                    ///< those tokens, and the one that the plan gave
     double done = 0;                      ///< when it was carried out, in seconds since the object was made
     std::vector<double> written_at = {};  ///< when each token was there

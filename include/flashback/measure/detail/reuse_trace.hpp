@@ -113,8 +113,13 @@ FLASHBACK_DETAIL_ONCE void ReuseTrace::finish(const Generation& generation) {
     if (plans_.empty()) return;
     TracedPlan& last = plans_.back();
     last.steps = detail::difference(generation.stats.counts, counted_);
-    last.seconds.decode = generation.stats.seconds.decode - spent_.decode;
+    const Seconds& all = generation.stats.seconds;
+    last.seconds.decode = all.decode - spent_.decode;
     last.seconds.total += last.seconds.decode;
+    // A search before a window that is full, say.
+    last.unfinished.retrieve = all.retrieve - spent_.retrieve;
+    last.unfinished.prefill = all.prefill - spent_.prefill;
+    last.unfinished.total = last.unfinished.retrieve + last.unfinished.prefill;
 }
 
 /// Where tokens stand that are not text; they are put there if they are new.

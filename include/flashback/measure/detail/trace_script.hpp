@@ -50,7 +50,7 @@ for (const p of plans) {
   s.prepend += p.prepend + p.steps.evaluated;
   s.recompute += p.recompute + p.steps.evaluated;
   s.retrievals += p.retrieval === null ? 0 : 1;
-  for (const name of ['retrieve', 'prefill', 'decode']) s[name] += p.seconds[name];
+  for (const name of ['retrieve', 'prefill', 'decode']) s[name] += p.seconds[name] + p.unfinished[name];
   sums.push(s);
 }
 function sumsAt(step) {
@@ -59,10 +59,10 @@ function sumsAt(step) {
   const part = written >= p.written[1] ? 1 : 0;
   const single = part ? p.steps.evaluated : Math.min(p.steps.evaluated, Math.max(0, written - 1) * p.contexts.length);
   for (const name of ['evaluated', 'reused', 'requested', 'discarded']) s[name] += p.counts[name];
-  s.evaluated += single; s.requested += single; s.discarded += part * p.steps.discarded;
+  s.evaluated += single; s.requested += part ? p.steps.requested : single; s.reused += part * p.steps.reused; s.discarded += part * p.steps.discarded;
   s.prepend += p.prepend + single; s.recompute += p.recompute + single;
   s.retrievals += p.retrieval === null ? 0 : 1;
-  s.retrieve += p.seconds.retrieve; s.prefill += p.seconds.prefill;
+  for (const name of ['retrieve', 'prefill']) s[name] += p.seconds[name] + part * p.unfinished[name];
   s.decode += p.written[1] ? p.seconds.decode * written / p.written[1] : p.seconds.decode;
   return s;
 }

@@ -199,7 +199,7 @@ $('step').addEventListener('input', event => { stop(); go(Number(event.target.va
 /* The table, made when it is opened. */
 const columns = [['plan', (p, i) => i + 1], ['at token', p => p.at], ['taken back', p => p.rewound], ['held', p => p.contexts.map(c => c.size).join(' + ')],
   ['kept (the cut)', p => p.contexts.map(c => c.kept).join(' + ')], ['evaluated', p => p.counts.evaluated], ['reused', p => p.counts.reused], ['discarded', p => p.counts.discarded],
-  ['single tokens', p => p.steps.evaluated], ['prepend', p => p.prepend], ['recompute', p => p.recompute], ['search', p => ms(p.seconds.retrieve)], ['plan', p => ms(p.seconds.prefill)],
+  ['single tokens', p => p.steps.evaluated], ['prepend', p => p.prepend], ['recompute', p => p.recompute], ['search', p => ms(p.seconds.retrieve + p.unfinished.retrieve)], ['plan', p => ms(p.seconds.prefill + p.unfinished.prefill)],
   ['tokens', p => ms(p.seconds.decode)], ['query', p => foundOf(p) ? visible(foundOf(p).query) : '', 'words'],
   ['passages and scores', p => foundOf(p) ? foundOf(p).passages.map(q => visible(q.id) + ': ' + passageLine(q)).join('; ') || 'nothing found' : '', 'words']];
 $('table').addEventListener('toggle', () => {

@@ -90,6 +90,7 @@ inline TraceJson json_of(const TracedPlan& plan) {
             {"counts", json_of(plan.counts)},
             {"steps", json_of(plan.steps)},
             {"seconds", json_of(plan.seconds)},
+            {"unfinished", json_of(plan.unfinished)},
             {"written", {plan.written.begin, plan.written.count}},
             {"prepend", plan.prepend},
             {"recompute", plan.recompute},
