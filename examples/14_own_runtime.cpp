@@ -2,7 +2,7 @@
 ///
 /// Needs only the target flashback::policy.
 ///
-/// 14_own_runtime                  checks the adapter and a search, and lets a decoder write
+/// 14_own_runtime                  checks the adapter, also over recurrent layers, and a search; lets a decoder write
 /// 14_own_runtime --tolerance 0    wants the same bits, which this runtime does not give: fails, and says why
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/testing/language_model_suite.hpp"
@@ -34,8 +34,9 @@ public:
     static constexpr std::int32_t eos = 2;
 
     int n_past() const { return static_cast<int>(cells_.size()); }
-    /// Forgets the positions from `from` on.
+    /// Forgets the positions from `from` on; false if it cannot.
     bool remove(int from) {
+        if (recurrent_ && from > 0 && from < n_past()) return false;
         cells_.resize(static_cast<std::size_t>(from));
         return true;
     }
@@ -53,6 +54,8 @@ public:
     }
     const float* logits() const { return logits_.data(); }
     void abort_after(int batches) { aborts_ = batches; }
+    /// Recurrent layers forget everything or nothing.
+    void set_recurrent() { recurrent_ = true; }
     void set_adapter(std::uint64_t adapter) { adapter_ = adapter; }
     std::uint64_t adapter() const { return adapter_; }
 
@@ -72,6 +75,7 @@ private:
     std::array<float, n_vocab> logits_{};
     std::uint64_t adapter_ = 0;
     int aborts_ = -1;
+    bool recurrent_ = false;
 };
 
 /// The adapter. It owns nothing of the runtime.
@@ -83,24 +87,27 @@ public:
     std::span<const float> evaluate(fb::TokenSpan tokens, const std::stop_token& stop = {}) {
         check(tokens);
         const std::size_t before = size();
-        for (fb::TokenSpan rest = tokens; !rest.empty();) {
-            if (stop.stop_requested()) return {};  // size() says how far it came
-            const fb::TokenSpan batch = rest.first(std::min<std::size_t>(rest.size(), Engine::n_batch));
-            const int code = engine_->decode(batch.data(), static_cast<int>(batch.size()));
-            if (code != 0) {
-                truncate(before);  // all or nothing, also if the runtime came halfway
-                FLASHBACK_THROW(fb::ErrorCode::engine, "the engine failed with the code ", code);
-            }
-            fb::append(tokens_, batch);
-            rest = rest.subspan(batch.size());
+        if (const int code = decode(tokens, stop); code != 0) {
+            truncate(before);  // all or nothing, also if the runtime came halfway
+            FLASHBACK_THROW(fb::ErrorCode::engine, "the engine failed with the code ", code);
         }
+        // After a stop, size() says how far it came.
+        if (size() < before + tokens.size()) return {};
         std::copy_n(engine_->logits(), logits_.size(), logits_.begin());  // whoever else calls the engine overwrites its buffer
         return logits_;
     }
     void truncate(std::size_t length) {
         FLASHBACK_ASSERT(length <= size(), "a model of ", size(), " tokens cannot be cut to ", length);
-        if (!engine_->remove(static_cast<int>(length))) FLASHBACK_THROW(fb::ErrorCode::engine, "the engine removes nothing");
-        tokens_.resize(length);
+        if (engine_->remove(static_cast<int>(length))) return tokens_.resize(length);
+        // The end cannot be removed: remove everything, and evaluate what is to stay.
+        if (!engine_->remove(0)) FLASHBACK_THROW(fb::ErrorCode::engine, "the engine removes nothing");
+        const fb::TokenBuffer stays(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(length));
+        tokens_.clear();
+        if (const int code = decode(stays); code != 0) {
+            engine_->remove(0);
+            tokens_.clear();
+            FLASHBACK_THROW(fb::ErrorCode::engine, "the engine failed with the code ", code, " when it was cut to ", length);
+        }
     }
     std::size_t size() const { return tokens_.size(); }
     std::size_t vocab_size() const { return Engine::n_vocab; }
@@ -113,6 +120,17 @@ public:
     std::uint64_t fingerprint() const { return engine_->adapter(); }
 
 private:
+    /// Evaluates in batches, and leaves our copy of the logits alone: 0 if that went well or was stopped.
+    int decode(fb::TokenSpan tokens, const std::stop_token& stop = {}) {
+        while (!tokens.empty() && !stop.stop_requested()) {
+            const fb::TokenSpan batch = tokens.first(std::min<std::size_t>(tokens.size(), Engine::n_batch));
+            if (const int code = engine_->decode(batch.data(), static_cast<int>(batch.size())); code != 0) return code;
+            fb::append(tokens_, batch);
+            tokens = tokens.subspan(batch.size());
+        }
+        return 0;
+    }
+
     /// Refuses what the runtime would refuse halfway, before anything is evaluated.
     void check(fb::TokenSpan tokens) const {
         FLASHBACK_ASSERT(!tokens.empty(), "evaluate needs at least 1 token, found none");
@@ -189,6 +207,9 @@ void write() {
 int main(int argc, char** argv) {
     const bool exact = argc > 2 && std::string_view{argv[1]} == "--tolerance" && std::string_view{argv[2]} == "0";
     if (!check_model(exact ? 0 : 1e-4)) return 1;
+    engine() = Engine{};
+    engine().set_recurrent();
+    if (!check_model(1e-4)) return 1;
     if (!check_search()) return 1;
     write();
     return 0;
