@@ -17,6 +17,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <utility>
 
 #include <doctest/doctest.h>
 
@@ -178,6 +179,49 @@ TEST_CASE("A search after which the window is full has no plan, but its time cou
     REQUIRE(generation.stop == StopReason::window_full);
     CHECK(trace.plans().back().unfinished.retrieve > 0);
     check_sums(trace, generation);
+}
+
+/// Retrieves every 6 tokens; at the first end it drops the passages, and takes tokens back.
+struct DropsAtEnd {
+    std::size_t rewind;
+    std::size_t ends = 0;
+    Decision operator()(const StepView& step) const { return step.retrievals == 0 || step.since_retrieval == 6; }
+    Decision at_end(const StepView& /*step*/, StopReason /*reason*/) {
+        return ends++ == 0 ? Decision::drop_passages(rewind) : Decision::go_on();
+    }
+};
+
+/// Ends the text once, where it has so many tokens.
+struct EndsOnce {
+    std::size_t at;
+    bool ended = false;
+    TokenId operator()(std::span<const float> logits, const StepView& step) {
+        if (step.context.size() == at && !std::exchange(ended, true)) return 2;
+        return Scripted{}(logits, step);
+    }
+};
+
+TEST_CASE("A plan whose own logits end the text, where the schedule drops its passages, is counted with the next one") {
+    for (const std::size_t rewind : {0u, 2u}) {
+        for (const std::size_t at : {prompt.size() + 6, prompt.size() + 8}) {
+            CAPTURE(rewind);
+            CAPTURE(at);
+            ReuseTrace trace;
+            FullNullModel model{vocab, 1000};
+            RandomRetriever retriever{3, 9, vocab, 4};
+            Decoder decoder{model, retriever, Policies{}.schedule(DropsAtEnd{rewind}).sampler(EndsOnce{at})};
+            const Generation generation = decoder.generate(prompt, {.max_tokens = 20, .passages = 1}, trace);
+            trace.finish(generation);
+            REQUIRE(generation.stop == StopReason::max_tokens);
+            TokenCounts counts;
+            for (const TracedPlan& plan : trace.plans()) {
+                counts += plan.counts;
+                counts += plan.steps;
+                CHECK(plan.steps.evaluated <= plan.written.count);
+            }
+            CHECK(counts == generation.stats.counts);
+        }
+    }
 }
 
 TEST_CASE("Kinds of tokens") {

@@ -26,7 +26,8 @@ struct ReadContext {
 };
 
 /// A plan that was carried out: what the model holds now, and what of it was there. `on_token` is told of each if it has a member
-/// `planned(const CarriedOutPlan&)`. It is valid during the call.
+/// `planned(const CarriedOutPlan&)`; but not of one whose own logits end the text, if the schedule then drops the passages: it is
+/// told of the plan without them, which follows at once. It is valid during the call.
 struct CarriedOutPlan {
     TokenSpan text;                     ///< the prompt and what was generated
     std::size_t prompt_tokens = 0;      ///< how many of these are the prompt

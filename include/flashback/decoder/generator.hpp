@@ -331,6 +331,7 @@ private:
     /// Takes tokens back, tells everyone, and plans.
     void take_back() {
         if (rewind_ == 0) return plan();
+        carried_out_ = false;  // the text that was read is no longer there
         state_.rewind(rewind_);
         policies_.rewind(rewind_);
         ask(Kind::rewind);

@@ -92,7 +92,9 @@ FLASHBACK_DETAIL_ONCE void ReuseTrace::planned(const CarriedOutPlan& plan) {
         const std::size_t steps = traced.retrieval         ? traced.counts.requested - so_far.retrievals.back().counts.requested
                                   : last.written.count > 0 ? (last.written.count - 1) * last.contexts.size()
                                                            : 0;
-        last.steps = {steps, steps, 0, 0};
+        // A plan may have come between of which nobody was told: see CarriedOutPlan.
+        const std::size_t single = std::min(steps, last.written.count * last.contexts.size());
+        last.steps = {single, single, 0, 0};
         traced.counts = detail::difference(traced.counts, last.steps);
         last.seconds.decode = so_far.stats.seconds.decode - spent_.decode;
         last.seconds.total += last.seconds.decode;
