@@ -68,9 +68,11 @@ function sumsAt(step) {
 }
 
 /* Colours and patterns: kinds differ in lightness and in what is drawn on them. */
-let style;
-const colour = name => style.getPropertyValue('--' + name).trim();
-const patterns = new Map();
+const colours = new Map(), patterns = new Map();  /* a strip asks for them hundreds of times */
+function colour(name) {
+  if (!colours.has(name)) colours.set(name, getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim());
+  return colours.get(name);
+}
 function pattern(context, name) {
   if (patterns.has(name)) return patterns.get(name);
   const size = 8, tile = element('canvas', {width: size, height: size}), c = tile.getContext('2d');
@@ -133,8 +135,8 @@ function drawStrip(canvas, row, written) {
     const draw = (from, n, name, y, height) => {
       if (n <= 0) return;
       const x = Math.round(2 * from * per) / 2, w = Math.max(Math.round(2 * (from + n) * per) / 2 - x, name === 'marker' ? 2 : 0.5);
-      c.fillStyle = colour(name); c.fillRect(x, y, w, height);
-      if (name !== 'reused' && name !== 'marker') { c.fillStyle = pattern(c, name); c.fillRect(x, y, w, height); }
+      c.fillStyle = name === 'reused' || name === 'marker' ? colour(name) : pattern(c, name);
+      c.fillRect(x, y, w, height);
     };
     let at = 0;
     for (const [kind, , n] of context.spans) {

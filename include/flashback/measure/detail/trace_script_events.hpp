@@ -213,7 +213,7 @@ $('table').addEventListener('toggle', () => {
 const legend = [['reused', 'text, reused'], ['evaluated', 'text, evaluated'], ['written', 'text written after the plan, each token evaluated once'], ['passage', 'passage'], ['marker', 'marker']];
 if (anyBeside) legend.push(['aside', 'passage beside the text (aside)']);
 function drawAll() {
-  style = getComputedStyle(document.documentElement);
+  colours.clear();
   patterns.clear();
   $('legend').replaceChildren(...legend.map(([name, words]) => {
     const key = element('canvas', {width: 68, height: 32, 'aria-hidden': 'true'}), c = key.getContext('2d');
