@@ -190,6 +190,46 @@ TEST_CASE("a stop token ends a call before and within a batch; another callback 
     check_from_scratch(model, llama.context);
 }
 
+TEST_CASE("a state that a stop or a failure spoiled is evaluated again") {
+    FakeLlama llama;
+    llama.context.n_ubatch = 4;
+    SUBCASE("recurrent") { llama.model.recurrent = true; }
+    SUBCASE("hybrid") { llama.model.hybrid = true; }
+    static int calls = 0;
+    static std::stop_source* source = nullptr;
+    const ggml_abort_callback callback = [](void*) {
+        if (--calls == 0) source->request_stop();
+        return false;
+    };
+    LlamaCppModel stopped{&llama.context, {.sequences = {0, 1}, .abort = callback}};
+    LlamaCppModel model = stopped.fork();
+    for (const int batches : {2, 9}) {  // within the first batch of a call, and within the second
+        std::stop_source stop;
+        source = &stop;
+        calls = batches;
+        const std::size_t size = stopped.size();
+        CHECK(stopped.evaluate(some_tokens(40), stop.get_token()).empty());
+        CHECK(stopped.size() == size + (batches == 9 ? 32u : 0u));
+        CHECK(stopped.counts().refused_removals == (batches == 9 ? 1u : 0u));  // at first nothing was lost
+        llama.context.abort = nullptr;
+        check_from_scratch(stopped, llama.context);
+    }
+    CHECK(stopped.counts().evaluated_again == 33);
+
+    model.evaluate(some_tokens(10));
+    for (const int status : {2, -2, -3}) {
+        for (const std::size_t after_calls : {0u, 1u}) {
+            llama.context.faults = {.status = status, .after_calls = after_calls, .after_batches = 1};
+            const std::size_t size = model.size();
+            const std::size_t again = model.counts().evaluated_again;
+            check_error(ErrorCode::engine, "llama_decode", [&] { model.evaluate(some_tokens(40)); });
+            CHECK(model.size() == size);
+            check_from_scratch(model, llama.context);
+            CHECK(model.counts().evaluated_again == again + size);
+        }
+    }
+}
+
 TEST_CASE("a stop while lost tokens are evaluated again leaves the text as it was") {
     FakeLlama llama;
     llama.context.n_batch = 8;

@@ -59,11 +59,12 @@ public:
 
 private:
     friend class LlamaCppModel;
-    LlamaCppBlock(std::shared_ptr<detail::LlamaShared> shared, std::shared_ptr<const detail::LlamaBlock> block)
-        : shared_(std::move(shared)), block_(std::move(block)) {}
+    LlamaCppBlock(const detail::LlamaOwner& shared, std::shared_ptr<const detail::LlamaBlock> block)
+        : held_(std::make_shared<const detail::LlamaHeldBlock>(detail::LlamaHeldBlock{shared, std::move(block)})) {}
 
-    std::shared_ptr<detail::LlamaShared> shared_;
-    std::shared_ptr<const detail::LlamaBlock> block_;
+    const detail::LlamaBlock& get() const noexcept { return *held_->block; }
+
+    std::shared_ptr<const detail::LlamaHeldBlock> held_;
 };
 
 /// One sequence of a `llama_context` as a LanguageModel; with more ids also a ForkableModel, BatchedModel and BlockModel.
@@ -165,7 +166,7 @@ private:
     struct Run;
     class Undo;
 
-    explicit LlamaCppModel(std::shared_ptr<detail::LlamaShared> shared) : shared_(std::move(shared)), text_(*shared_) {}
+    explicit LlamaCppModel(detail::LlamaOwner shared) : shared_(std::move(shared)), text_(*shared_) {}
 
     static bool pass(std::span<LlamaCppModel* const> models, std::span<const TokenSpan> tokens, const std::stop_token& stop,
                      bool every, std::vector<float>& out);
@@ -179,7 +180,7 @@ private:
     Run next_run(std::size_t most);
     void evaluated(const Run& run, std::size_t count);
 
-    std::shared_ptr<detail::LlamaShared> shared_;
+    detail::LlamaOwner shared_;
     detail::LlamaSequence text_;  // all tokens held, whatever they saw
     detail::LlamaSequence
         view_;  // what the next token sees, if that is more: the text, and of each block what stands far enough in front

@@ -137,6 +137,16 @@ inline void evaluate(llama_context* context, llama_token token, llama_pos positi
     for (float& logit : *logits) logit = static_cast<float>((next = next * 6364136223846793005u + 1442695040888963407u) >> 40);
 }
 
+/// What a micro-batch leaves that did not come to its end. A state notes its new position before it is computed, and cannot go back.
+inline void fail(llama_context* context, const llama_batch& batch, std::int32_t first) {
+    if (!context->model->recurrent && !context->model->hybrid) return;
+    const auto last = std::min(batch.n_tokens, first + static_cast<std::int32_t>(context->n_ubatch));
+    for (std::int32_t i = first; i < last; ++i) {
+        const llama_seq_id sequence = batch.seq_id[i][0];
+        context->cells.push_back({batch.pos[i], context->stream_of(sequence), 0xbad, {sequence}});
+    }
+}
+
 inline bool fits(const llama_context* context, const llama_batch& batch) {
     if (context->faults.most_at_once > 0 && static_cast<std::size_t>(batch.n_tokens) > context->faults.most_at_once)
         return false;
@@ -287,8 +297,11 @@ inline std::int32_t llama_decode(llama_context* context, llama_batch batch) {
     context->rows.assign(static_cast<std::size_t>(batch.n_tokens), {});
     for (std::int32_t i = 0; i < batch.n_tokens; ++i) {
         if (static_cast<std::uint32_t>(i) % context->n_ubatch == 0) {
-            if (context->abort != nullptr && context->abort(context->abort_data)) return 2;
-            if (failing != 0 && faults.after_batches-- == 0) return failing;
+            const bool aborted = context->abort != nullptr && context->abort(context->abort_data);
+            if (aborted || (failing != 0 && faults.after_batches-- == 0)) {
+                fake_llama::fail(context, batch, i);
+                return aborted ? 2 : failing;
+            }
         }
         fake_llama::evaluate(context, batch.token[i], batch.pos[i], batch.seq_id[i][0],
                              batch.logits[i] != 0 ? &context->rows[static_cast<std::size_t>(i)] : nullptr);

@@ -34,7 +34,7 @@ inline std::vector<llama_seq_id> checked_ids(llama_context* context, const Llama
     return ids;
 }
 
-inline std::shared_ptr<LlamaShared> shared_of(llama_context* context, const LlamaCppOptions& options) {
+inline LlamaOwner shared_of(llama_context* context, const LlamaCppOptions& options) {
     FLASHBACK_ASSERT(context != nullptr, "a LlamaCppModel needs a llama_context, found null");
     const llama_vocab* vocab = llama_model_get_vocab(llama_get_model(context));
     const LlamaMemory memory{context};
@@ -45,7 +45,7 @@ inline std::shared_ptr<LlamaShared> shared_of(llama_context* context, const Llam
     TokenBuffer head;
     const llama_token bos = llama_vocab_bos(vocab);
     if (bos != LLAMA_TOKEN_NULL && llama_vocab_get_add_bos(vocab)) head.push_back(bos);
-    return std::shared_ptr<LlamaShared>(new LlamaShared{
+    return LlamaOwner{std::shared_ptr<LlamaShared>(new LlamaShared{
         .context = context,
         .vocab = vocab,
         .memory = memory,
@@ -60,7 +60,7 @@ inline std::shared_ptr<LlamaShared> shared_of(llama_context* context, const Llam
         .kept_blocks = options.kept_blocks,
         .abort = options.abort,
         .abort_data = options.abort_data,
-    });
+    })};
 }
 
 }  // namespace detail

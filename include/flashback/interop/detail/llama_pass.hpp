@@ -65,7 +65,7 @@ inline LlamaCppModel::Run LlamaCppModel::next_run(std::size_t most) {
         if (in_memory_ > 0) memory.copy(text_.id(), view_.id(), 0, in_memory_);
     }
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
-        const detail::LlamaBlock& block = *blocks_[i].block_;
+        const detail::LlamaBlock& block = blocks_[i].get();
         const std::size_t seen =
             std::min(block.tokens.size(), positions_seen(in_memory_, block.first_position, shared_->block_gap));
         if (seen > shown_[i])
