@@ -45,7 +45,7 @@ struct LlamaCppOptions {
 struct LlamaCppCounts {
     std::size_t evaluated = 0;         ///< tokens, those of blocks and those that were evaluated again included
     std::size_t calls = 0;             ///< of llama_decode
-    std::size_t refused_removals = 0;  ///< cuts that the memory refused, or after which it lacked what it needs
+    std::size_t refused_removals = 0;  ///< cuts that the memory refused, or after which it lacked what it needs; states that a stop spoiled
     std::size_t evaluated_again = 0;   ///< tokens that were evaluated once more because of these
     std::size_t smaller_batches = 0;   ///< times that less was tried at once because llama_decode found no room
     std::size_t rollbacks = 0;         ///< calls that failed and left everything as it was
@@ -76,7 +76,7 @@ private:
 /// last digits, and reuse is exact up to these.
 ///
 /// If the memory refuses to be cut (recurrent and hybrid models, sliding windows), the text is evaluated again when it is next needed, and
-/// `counts()` says so.
+/// `counts()` says so. Recurrent and hybrid models lose it also if a stop or a failure ends llama_decode.
 class LlamaCppModel {
 public:
     /// Throws    Error{contract} for a null context, no sequence ids, ids that are out of range, given twice or not empty, or a gap of 0;
@@ -176,6 +176,7 @@ private:
     void check_adapters() const;
     void check_memory() const;
     bool cut_memory(std::size_t length);
+    bool lose_memory();
     void forget_view();
     Run next_run(std::size_t most);
     void evaluated(const Run& run, std::size_t count);

@@ -110,11 +110,15 @@ inline void LlamaCppModel::truncate(std::size_t length) {
 /// when they are needed. Those that saw blocks cannot be: then it forgets everything, and gives false.
 inline bool LlamaCppModel::cut_memory(std::size_t length) {
     forget_view();
-    const std::size_t rest = std::min(in_memory_, length);
-    in_memory_ = rest;
-    if (shared_->memory.cut(text_.id(), rest)) return true;
-    ++counts_.refused_removals;
-    in_memory_ = 0;
+    in_memory_ = std::min(in_memory_, length);
+    return shared_->memory.cut(text_.id(), in_memory_) || lose_memory();
+}
+
+/// Forgets what is in memory, as `cut_memory` does if it is refused.
+inline bool LlamaCppModel::lose_memory() {
+    static_cast<void>(shared_->memory.clear(text_.id()));
+    const std::size_t rest = std::exchange(in_memory_, 0);
+    if (rest > 0) ++counts_.refused_removals;
     lost_ = std::max(lost_, rest);
     if (rest <= plain_) return true;
     tokens_.clear();
