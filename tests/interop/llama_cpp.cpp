@@ -196,13 +196,15 @@ TEST_CASE("several models evaluate in one batch; if it fails, none of them has c
     FakeLlama elsewhere;
     LlamaCppModel stranger{&elsewhere.context};
     CHECK_FALSE(LlamaCppModel::can_share_passes(first, stranger));
+    CHECK_FALSE(LlamaCppModel::can_share_passes(first, LlamaCppModel{&llama.context, {.sequences = {7}}}));
+    CHECK(LlamaCppModel::can_share_passes(second, third));
     using Models = std::vector<LlamaCppModel*>;
     const auto each = [&](const Models& models) { LlamaCppModel::evaluate_each(models, std::span{texts}.first(2)); };
     check_error(ErrorCode::contract, "evaluate_each needs at least 1 model", [] { LlamaCppModel::evaluate_each({}, {}); });
     check_error(ErrorCode::contract, "1 models were given 2 texts", [&] { each({&first}); });
     check_error(ErrorCode::contract, "model 1 of those that evaluate together is null", [&] { each({&first, nullptr}); });
     check_error(ErrorCode::contract, "was given twice", [&] { each({&first, &first}); });
-    check_error(ErrorCode::contract, "model 1 is of another llama_context", [&] { each({&first, &stranger}); });
+    check_error(ErrorCode::contract, "model 1 is no fork of the same model as model 0", [&] { each({&first, &stranger}); });
 }
 
 TEST_CASE("a decoder writes with each layout what it writes over a model that evaluates everything from scratch") {

@@ -79,6 +79,8 @@ private:
 /// `counts()` says so. Recurrent and hybrid models lose it also if a stop or a failure ends llama_decode.
 class LlamaCppModel {
 public:
+    /// Requires  no other model was made so for the context and is still there, with its forks and blocks: `fork` makes the others, which
+    ///           know what adapters it has set
     /// Throws    Error{contract} for a null context, no sequence ids, ids that are out of range, given twice or not empty, or a gap of 0;
     ///           Error{unsupported} for a context without memory or a model without tokens; std::bad_alloc
     explicit LlamaCppModel(llama_context* context, const LlamaCppOptions& options = {});
@@ -125,14 +127,15 @@ public:
     /// Requires  a context whose `n_outputs_max` is not below n_batch, as is the default
     std::span<const float> evaluate_all(TokenSpan tokens);
 
-    /// Whether two models can share batches: those of one context can.
-    static bool can_share_passes(const LlamaCppModel& a, const LlamaCppModel& b) noexcept { return a.context() == b.context(); }
+    /// Whether two models can share batches: a model and its forks can.
+    static bool can_share_passes(const LlamaCppModel& a, const LlamaCppModel& b) noexcept { return a.shared_ == b.shared_; }
 
-    /// Appends tokens to each of several models of one context, in batches that they share; the logits after the last token of each are
+    /// Appends tokens to each of several models that are forks of one, in batches that they share; the logits after the last token of each are
     /// valid until the first of them evaluates again.
     /// Shape     (models.size(), vocab_size()) row-major
-    /// Throws    Error{contract} for no models, another number of texts, a model that is null or given twice, or another context; as
-    ///           `evaluate`; then all of them are as before
+    /// Requires  a context whose `n_outputs_max` is not below the number of models, as is the default
+    /// Throws    Error{contract} for no models, another number of texts, a model that is null or given twice, or one that is no fork of
+    ///           the same; as `evaluate`; then all of them are as before
     static std::span<const float> evaluate_each(std::span<LlamaCppModel* const> models, std::span<const TokenSpan> tokens);
 
     /// Forgets all positions >= length.

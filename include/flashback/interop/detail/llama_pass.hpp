@@ -178,7 +178,7 @@ inline void LlamaCppModel::check_each(std::span<LlamaCppModel* const> models, st
     for (std::size_t i = 0; i < models.size(); ++i) {
         FLASHBACK_ASSERT(models[i] != nullptr, "model ", i, " of those that evaluate together is null");
         FLASHBACK_ASSERT(std::ranges::count(models, models[i]) == 1, "model ", i, " was given twice");
-        FLASHBACK_ASSERT(can_share_passes(*models[0], *models[i]), "model ", i, " is of another llama_context than model 0");
+        FLASHBACK_ASSERT(can_share_passes(*models[0], *models[i]), "model ", i, " is no fork of the same model as model 0");
         models[i]->check(tokens[i]);
     }
 }
