@@ -16,9 +16,10 @@ namespace flashback::inline FLASHBACK_ISA {
 namespace detail {
 
 inline std::vector<TokenId> llama_encode(const llama_vocab* vocab, std::string_view text) {
-    std::vector<TokenId> tokens(text.size() + 8);
-    if (tokens.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
+    constexpr std::size_t room = 8;
+    if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()) - room)
         FLASHBACK_THROW(ErrorCode::vocabulary, "a text has ", text.size(), " bytes, expected less than 2 GB");
+    std::vector<TokenId> tokens(text.size() + room);
     for (;;) {
         const std::int32_t count = llama_tokenize(vocab, text.data(), static_cast<std::int32_t>(text.size()), tokens.data(),
                                                   static_cast<std::int32_t>(tokens.size()), false, false);
