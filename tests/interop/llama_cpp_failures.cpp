@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <stop_token>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -259,6 +261,8 @@ TEST_CASE("other adapters are another fingerprint, and what was evaluated is ref
                 [&] { model.set_adapters(adapters, std::array{1.0f}); });
     CHECK(model.fingerprint() == before);
     llama.context.faults.adapters = 0;
+    model.set_adapters({}, {});  // as it was
+    CHECK(model.fingerprint() == before);
     branch.set_adapters(adapters, std::array{1.0f});  // of the context, so of all
     CHECK(model.fingerprint() != before);
     CHECK(branch.fingerprint() == model.fingerprint());
@@ -270,6 +274,13 @@ TEST_CASE("other adapters are another fingerprint, and what was evaluated is ref
     model.truncate(0);
     check_from_scratch(model, llama.context);
     check_from_scratch(branch, llama.context);
+    const std::uint64_t now = model.fingerprint();
+    model.set_adapters(adapters, std::array{1.0f});  // those that are set: what was evaluated is still good
+    CHECK(model.fingerprint() == now);
+    check_from_scratch(model, llama.context);
+    model.set_adapters(adapters, std::array{0.5f});
+    CHECK(model.fingerprint() != now);
+    check_error(ErrorCode::contract, "have changed since the 2 positions", [&] { model.evaluate(some_tokens(1)); });
 }
 
 TEST_CASE("blocks take ids, and give them back") {
@@ -391,6 +402,11 @@ TEST_CASE("what a model cannot be made of is said, and so is a token that there 
     const Codec codec = llama_cpp_codec(&vocab);
     check_error(ErrorCode::vocabulary, "llama_tokenize gave -2147483648 for a text of 2 bytes",
                 [&] { static_cast<void>(codec.encode("a#")); });
+    if constexpr (sizeof(std::size_t) == 8) {  // it is refused before it is read, and before there is room for its tokens
+        const std::string_view huge{"a", std::size_t{1} << 50};
+        check_error(ErrorCode::vocabulary, "a text has 1125899906842624 bytes, expected less than 2 GB",
+                    [&] { static_cast<void>(codec.encode(huge)); });
+    }
     check_error(ErrorCode::contract, "the token 64 is not in the vocabulary of 64",
                 [&] { static_cast<void>(codec.decode(TokenBuffer{64})); });
 }

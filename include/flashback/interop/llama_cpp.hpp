@@ -110,7 +110,7 @@ public:
 
     /// Sets the adapters (LoRA) of the context with their scales. If that changes something, what its models hold is of no more use: cut
     /// them to 0.
-    /// Requires  nothing else sets adapters of the context: llama.cpp does not tell which are set
+    /// Requires  nothing else sets adapters of the context, nor did before the model was made: llama.cpp does not tell which are set
     /// Throws    Error{contract} for another number of scales; Error{engine} if llama.cpp refuses; then nothing has changed here
     void set_adapters(std::span<llama_adapter_lora* const> adapters, std::span<const float> scales);
 

@@ -87,6 +87,9 @@ inline void LlamaCppModel::set_adapters(std::span<llama_adapter_lora* const> ada
     std::vector<float> their_scales{scales.begin(), scales.end()};
     const int status = llama_set_adapters_lora(context(), its.data(), its.size(), their_scales.data());
     if (status != 0) FLASHBACK_THROW(ErrorCode::engine, "llama_set_adapters_lora gave ", status, ", expected 0");
+    if (its == shared_->adapters_set && their_scales == shared_->scales_set) return;
+    shared_->adapters_set = std::move(its);
+    shared_->scales_set = std::move(their_scales);
     ++shared_->adapters;
     shared_->kept.clear();
 }

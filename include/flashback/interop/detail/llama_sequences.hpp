@@ -104,6 +104,8 @@ struct LlamaShared {
     std::vector<llama_seq_id> free;  // the next one is at the end
     std::size_t ids;                 // how many there are
     std::uint64_t adapters = 0;      // counts how often they were changed
+    std::vector<llama_adapter_lora*> adapters_set = {};
+    std::vector<float> scales_set = {};
     TokenBuffer head;
     std::size_t block_gap;
     std::size_t kept_blocks;
