@@ -118,7 +118,8 @@ public:
     /// evaluated so far stays, and the span is empty: the next call goes on from size(). Within a batch only llama.cpp's CPU back end stops.
     /// Throws    Error{contract} for no tokens, ids that the vocabulary lacks, or adapters that changed since positions were evaluated;
     ///           Error{window} if they do not fit, also if llama_decode finds no room; Error{engine} if it fails or is aborted by
-    ///           another callback, or something else changed the sequence; std::bad_alloc. Then size() and what is held are as before
+    ///           another callback, or something else changed the sequence; std::bad_alloc. Then size() and what is held are as before;
+    ///           only if the memory refuses to be cut back and positions saw blocks, the model is empty
     /// Cost      calls of llama_decode with at most n_batch tokens each
     std::span<const float> evaluate(TokenSpan tokens, const std::stop_token& stop = {});
 
@@ -144,7 +145,8 @@ public:
     void truncate(std::size_t length);
 
     /// A second model that holds the same tokens and goes its own way, in a sequence of its own.
-    /// Throws    Error{contract} if no id is free; std::bad_alloc
+    /// Throws    Error{contract} if no id is free, or for adapters that changed since positions were evaluated; Error{engine} if something
+    ///           else changed the sequence; std::bad_alloc
     /// Cost      llama_memory_seq_cp: with `kv_unified` cells are shared, else they are copied
     LlamaCppModel fork() const;
 
