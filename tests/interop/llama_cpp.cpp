@@ -276,6 +276,10 @@ TEST_CASE("the codec is llama.cpp's tokenizer") {
     llama_vocab other;
     other.tokens = 65;
     CHECK(codec.fingerprint != llama_cpp_codec(&other).fingerprint);
+    llama_vocab lower;  // the same pieces, and other tokens for a text
+    lower.lower = true;
+    CHECK(codec.fingerprint != llama_cpp_codec(&lower).fingerprint);
+    CHECK(codec.fingerprint == llama_cpp_codec(&vocab).fingerprint);
 }
 
 }  // namespace test_interop_llama_cpp

@@ -398,6 +398,10 @@ TEST_CASE("what a model cannot be made of is said, and so is a token that there 
     llama.context.n_ctx = 0;
     check_error(ErrorCode::unsupported, "this llama_context has no memory", [&] { make({}); });
     check_error(ErrorCode::contract, "a codec needs a llama_vocab", [] { static_cast<void>(llama_cpp_codec(nullptr)); });
+    llama_vocab none;
+    none.type = LLAMA_VOCAB_TYPE_NONE;
+    check_error(ErrorCode::unsupported, "this llama_vocab has no tokenizer",
+                [&] { static_cast<void>(llama_cpp_codec(&none)); });
     const llama_vocab vocab;
     const Codec codec = llama_cpp_codec(&vocab);
     check_error(ErrorCode::vocabulary, "llama_tokenize gave -2147483648 for a text of 2 bytes",

@@ -43,12 +43,13 @@ struct LlamaCppOptions {
 
 /// What a model has done.
 struct LlamaCppCounts {
-    std::size_t evaluated = 0;         ///< tokens, those of blocks and those that were evaluated again included
-    std::size_t calls = 0;             ///< of llama_decode
-    std::size_t refused_removals = 0;  ///< cuts that the memory refused, or after which it lacked what it needs; states that a stop spoiled
-    std::size_t evaluated_again = 0;   ///< tokens that were evaluated once more because of these
-    std::size_t smaller_batches = 0;   ///< times that less was tried at once because llama_decode found no room
-    std::size_t rollbacks = 0;         ///< calls that failed and left everything as it was
+    std::size_t evaluated = 0;  ///< tokens, those of blocks and those that were evaluated again included
+    std::size_t calls = 0;      ///< of llama_decode
+    std::size_t refused_removals =
+        0;  ///< cuts that the memory refused, or after which it lacked what it needs; states that a stop spoiled
+    std::size_t evaluated_again = 0;  ///< tokens that were evaluated once more because of these
+    std::size_t smaller_batches = 0;  ///< times that less was tried at once because llama_decode found no room
+    std::size_t rollbacks = 0;        ///< calls that failed and left everything as it was
 };
 
 /// A passage beside a text; the last copy gives its sequence id back.
@@ -204,9 +205,9 @@ private:
 /// The tokenizer of a model of llama.cpp, for an index whose passages that model reads. Special tokens that are spelled out in a text are text,
 /// and no BOS is added.
 /// Requires  the model outlives the codec
-/// Throws    Error{contract} for a null vocabulary. `encode` throws Error{vocabulary} for a text that llama.cpp refuses or that is
+/// Throws    Error{contract} for a null vocabulary, Error{unsupported} for one without a tokenizer. `encode` throws Error{vocabulary} for a text that llama.cpp refuses or that is
 ///           longer than 2 GB, `decode` throws Error{contract} for ids that the vocabulary lacks
-/// Cost      reads the vocabulary once
+/// Cost      reads the vocabulary once, and encodes a line of text: both are in its fingerprint
 Codec llama_cpp_codec(const llama_vocab* vocab);
 
 static_assert(LanguageModel<LlamaCppModel> && ScoringModel<LlamaCppModel> && ForkableModel<LlamaCppModel> &&

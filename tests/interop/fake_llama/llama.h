@@ -32,11 +32,15 @@ struct llama_batch {
     std::int8_t* logits;
 };
 
+enum llama_vocab_type { LLAMA_VOCAB_TYPE_NONE = 0, LLAMA_VOCAB_TYPE_SPM = 1 };
+
 struct llama_vocab {
     std::int32_t tokens = 64;
     llama_token bos = 1;
     bool add_bos = true;
     llama_token end = 2;
+    llama_vocab_type type = LLAMA_VOCAB_TYPE_SPM;
+    bool lower = false;  // it takes capital letters for small ones
 };
 
 struct llama_model {
@@ -198,16 +202,17 @@ inline std::int32_t llama_vocab_n_tokens(const llama_vocab* vocab) { return voca
 inline llama_token llama_vocab_bos(const llama_vocab* vocab) { return vocab->bos; }
 inline bool llama_vocab_get_add_bos(const llama_vocab* vocab) { return vocab->add_bos; }
 inline bool llama_vocab_is_eog(const llama_vocab* vocab, llama_token token) { return token == vocab->end; }
-inline int llama_vocab_type(const llama_vocab*) { return 1; }
+inline enum llama_vocab_type llama_vocab_type(const llama_vocab* vocab) { return vocab->type; }
 inline const char* llama_vocab_get_text(const llama_vocab*, llama_token token) { return token == 0 ? nullptr : "x"; }
 
 /// A letter is a token; "!" is twenty, and "#" cannot be encoded.
-inline std::int32_t llama_tokenize(const llama_vocab*, const char* text, std::int32_t size, llama_token* tokens,
+inline std::int32_t llama_tokenize(const llama_vocab* vocab, const char* text, std::int32_t size, llama_token* tokens,
                                    std::int32_t most, bool add_special, bool parse_special) {
     std::vector<llama_token> found(add_special || parse_special ? 1 : 0);
     for (std::int32_t i = 0; i < size; ++i) {
         if (text[i] == '#') return std::numeric_limits<std::int32_t>::min();
-        found.insert(found.end(), text[i] == '!' ? 20 : 1, text[i] == '!' ? 40 : text[i] - 'a' + 3);
+        const int letter = vocab->lower && text[i] >= 'A' && text[i] <= 'Z' ? text[i] + ('a' - 'A') : text[i];
+        found.insert(found.end(), letter == '!' ? 20 : 1, letter == '!' ? 40 : letter - 'a' + 3);
     }
     const auto count = static_cast<std::int32_t>(found.size());
     if (count > most) return -count;
