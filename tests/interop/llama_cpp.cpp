@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -229,6 +230,43 @@ TEST_CASE("a decoder writes with each layout what it writes over a model that ev
     const Generation aside = compare(policies.layout(PassagesAside{}));
     CHECK(append.stats.counts.evaluated < prepend.stats.counts.evaluated);
     CHECK(aside.stats.counts.evaluated < prepend.stats.counts.evaluated);
+}
+
+TEST_CASE("other adapters are another fingerprint, and what was evaluated is refused until it is cut to 0") {
+    FakeLlama llama;
+    LlamaCppModel model{&llama.context, {.sequences = {0, 1, 2, 3}, .kept_blocks = 2}};
+    LlamaCppModel branch = model.fork();
+    model.evaluate(some_tokens(40));
+    const LlamaCppBlock block = model.block(some_tokens(4), 1, 1);
+    const std::uint64_t before = model.fingerprint();
+    llama_adapter_lora lora{11};
+    const std::array<llama_adapter_lora*, 1> adapters{&lora};
+    check_error(ErrorCode::contract, "1 adapters were given 0 scales", [&] { model.set_adapters(adapters, {}); });
+    llama.context.faults.adapters = -1;
+    check_error(ErrorCode::engine, "llama_set_adapters_lora gave -1, expected 0",
+                [&] { model.set_adapters(adapters, std::array{1.0f}); });
+    CHECK(model.fingerprint() == before);
+    llama.context.faults.adapters = 0;
+    model.set_adapters({}, {});  // as it was
+    CHECK(model.fingerprint() == before);
+    branch.set_adapters(adapters, std::array{1.0f});  // of the context, so of all
+    CHECK(model.fingerprint() != before);
+    CHECK(branch.fingerprint() == model.fingerprint());
+    const char* const sentence = "the adapters of the context have changed since the 40 positions of this model were evaluated";
+    check_error(ErrorCode::contract, sentence, [&] { model.evaluate(some_tokens(1)); });
+    check_error(ErrorCode::contract, sentence, [&] { static_cast<void>(model.fork()); });
+    check_error(ErrorCode::contract, sentence, [&] { static_cast<void>(model.block(some_tokens(4), 1, 1)); });
+    check_error(ErrorCode::contract, "have changed since a block was evaluated", [&] { model.see({block}); });
+    model.truncate(0);
+    check_from_scratch(model, llama.context);
+    check_from_scratch(branch, llama.context);
+    const std::uint64_t now = model.fingerprint();
+    model.set_adapters(adapters, std::array{1.0f});  // those that are set: what was evaluated is still good
+    CHECK(model.fingerprint() == now);
+    check_from_scratch(model, llama.context);
+    model.set_adapters(adapters, std::array{0.5f});
+    CHECK(model.fingerprint() != now);
+    check_error(ErrorCode::contract, "have changed since the 2 positions", [&] { model.evaluate(some_tokens(1)); });
 }
 
 TEST_CASE("a model and a block can be assigned over others, also the last ones of another context") {
