@@ -1,8 +1,16 @@
 # flashback::llama_cpp: flashback::policy and the library llama.cpp, for flashback/interop/llama_cpp.hpp; only where llama.cpp is found: a target
 # `llama` of this build, or below FLASHBACK_LLAMA_CPP_ROOT, or by find_package(llama), which its installation brings. Also used by the package config.
+# If FLASHBACK_LLAMA_CPP_ROOT is wrong, there is no target, and flashback_llama_cpp_reason says so.
 set(FLASHBACK_LLAMA_CPP_ROOT "" CACHE PATH "Folder with include/llama.h and lib/libllama; empty: find_package(llama) looks for llama.cpp")
+set(flashback_llama_cpp_reason "")
 if(NOT TARGET flashback::llama_cpp)
   set(flashback_llama_cpp "")
+  if(NOT FLASHBACK_LLAMA_CPP_ROOT STREQUAL "${FLASHBACK_LLAMA_CPP_FOUND_IN}")  # what was found is in the cache, and is of another folder
+    foreach(part INCLUDE llama ggml ggml-base)
+      unset(FLASHBACK_LLAMA_CPP_${part} CACHE)
+    endforeach()
+    set(FLASHBACK_LLAMA_CPP_FOUND_IN "${FLASHBACK_LLAMA_CPP_ROOT}" CACHE INTERNAL "the FLASHBACK_LLAMA_CPP_ROOT of what was found")
+  endif()
   if(TARGET llama)
     set(flashback_llama_cpp llama)
   elseif(FLASHBACK_LLAMA_CPP_ROOT)
@@ -15,8 +23,9 @@ if(NOT TARGET flashback::llama_cpp)
     endforeach()
     mark_as_advanced(FLASHBACK_LLAMA_CPP_INCLUDE)
     if(NOT FLASHBACK_LLAMA_CPP_INCLUDE OR flashback_llama_cpp MATCHES "NOTFOUND")
-      message(FATAL_ERROR "flashback: FLASHBACK_LLAMA_CPP_ROOT is ${FLASHBACK_LLAMA_CPP_ROOT}; expected there include/llama.h, and libllama, "
-                          "libggml and libggml-base in lib, lib64 or bin")
+      string(CONCAT flashback_llama_cpp_reason "FLASHBACK_LLAMA_CPP_ROOT is ${FLASHBACK_LLAMA_CPP_ROOT}; expected there include/llama.h, and "
+                    "libllama, libggml and libggml-base in lib, lib64 or bin")
+      set(flashback_llama_cpp "")
     endif()
   else()
     find_package(llama CONFIG QUIET)
@@ -27,7 +36,7 @@ if(NOT TARGET flashback::llama_cpp)
   if(flashback_llama_cpp)
     add_library(flashback::llama_cpp INTERFACE IMPORTED GLOBAL)
     target_link_libraries(flashback::llama_cpp INTERFACE flashback::policy ${flashback_llama_cpp})
-    if(FLASHBACK_LLAMA_CPP_INCLUDE)
+    if(flashback_llama_cpp MATCHES "/")  # no target that knows its headers
       target_include_directories(flashback::llama_cpp INTERFACE "${FLASHBACK_LLAMA_CPP_INCLUDE}")
     endif()
   endif()

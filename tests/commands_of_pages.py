@@ -27,7 +27,7 @@ LONG = {
     r'examples/quickstart\.sh': 'builds and measures: the test `quickstart` runs what it runs',
     r'tests/run\.sh': 'builds everything and runs all tests, this one too',
     r'examples/llama_cpp/run\.sh.*': 'fetches llama.cpp, or measures for minutes: the test llama_cpp_real runs its program where llama.cpp is',
-    r'cmake --preset release && cmake --build --preset release': 'builds everything: CI begins with it',
+    r'cmake --preset release && cmake --build --preset release': 'builds everything, as CI does without optimisation',
     r'examples/(paper_table|schedules_table|pretrain)\.sh.*': 'trains or measures for hours or minutes',
     r'flashback bench --mode (?!reuse --vary history --history 256,).*': 'measures for minutes: tests/cli runs each mode on less',
     r'flashback (convert|convert-adapter|quantize) +[A-Z].*': 'words in capitals stand for files of the reader: tests/cli converts each kind',

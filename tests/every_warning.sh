@@ -17,6 +17,12 @@ set -- -std=c++20 -fsyntax-only -Werror -Weverything \
     -Wno-ctad-maybe-unsupported `: guides for std::span, Decoder and others are meant to be used`
 "$clang" "$@" -I "$source/include" "$source/tests/consumers/flashback.cpp"
 
+# What flashback.hpp leaves out: the suites, and the adapter for llama.cpp over the stand-in for its header.
+for header in interop/llama_cpp testing/language_model_suite testing/retriever_suite; do
+    echo "#include \"flashback/$header.hpp\"" >>"$work/rest.cpp"
+done
+"$clang" "$@" -I "$source/include" -isystem "$source/tests/interop/fake_llama" "$work/rest.cpp"
+
 # The flags arrive: these are noticed.
 for line in 'inline int f(long x) { return x; }' 'inline int f(double x) { return (int)x; }' 'inline int f(int x) { { int x = 1; return x; } }' \
     'int f(int x) { return x; }' 'inline int f(const char* x) { return *(const int*)x; }'; do

@@ -65,6 +65,11 @@ request missing_xapian 'flashback::xapian needs the library Xapian, which was no
 request missing_optional_xapian 'everything was found' 'REQUIRED COMPONENTS flashback OPTIONAL_COMPONENTS xapian' -DFLASHBACK_XAPIAN_LIBRARY=
 request missing_llama_cpp 'flashback::llama_cpp needs the library llama.cpp, which was not found' 'REQUIRED COMPONENTS llama_cpp' -DCMAKE_DISABLE_FIND_PACKAGE_llama=ON
 request wrong_llama_cpp 'expected there include/llama.h' 'REQUIRED COMPONENTS llama_cpp' -DFLASHBACK_LLAMA_CPP_ROOT="$work"
+mkdir -p "$work/llama/include" "$work/llama/lib"
+touch "$work/llama/include/llama.h" "$work/llama/lib/libllama.so" "$work/llama/lib/libggml.so" "$work/llama/lib/libggml-base.so"
+request changed_llama_cpp 'the policies were found' 'REQUIRED COMPONENTS llama_cpp' -DFLASHBACK_LLAMA_CPP_ROOT="$work/llama"
+request changed_llama_cpp 'expected there include/llama.h' 'REQUIRED COMPONENTS llama_cpp' -DFLASHBACK_LLAMA_CPP_ROOT="$work"
+request wrong_optional_llama_cpp 'the policies were found' 'REQUIRED COMPONENTS policy OPTIONAL_COMPONENTS llama_cpp' -DFLASHBACK_LLAMA_CPP_ROOT="$work"
 request missing_xsimd 'packages that were not found: xsimd 8.1.' 'REQUIRED' -DCMAKE_DISABLE_FIND_PACKAGE_xsimd=ON
 request missing_ranges 'packages that were not found: range-v3.' 'REQUIRED' -DCMAKE_DISABLE_FIND_PACKAGE_range-v3=ON
 request missing_optional 'the policies were found' 'REQUIRED OPTIONAL_COMPONENTS flashback' $no_json

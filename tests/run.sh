@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what is needed (Debian 12), builds everything and runs the tests. Run it again as often as you like.
 #
-# tests/run.sh [PRESET]: another preset of CMakePresets.json than `release`; `slow`: the tests that `release` leaves out.
+# tests/run.sh [PRESET]: another preset of CMakePresets.json than `gcc`; `slow`: the tests that `gcc` leaves out.
 set -eu
 cd "$(dirname "$0")/.."
-preset=${1:-release}
+preset=${1:-gcc}
 . cmake/setup.sh
 install_flashback_packages
 install_test_packages

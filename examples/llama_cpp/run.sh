@@ -2,7 +2,7 @@
 # Fetches llama.cpp as the npm package node-llama-cpp has it (shared libraries for x86-64 Linux, and its sources for the headers) into
 # build/llama_cpp, builds the example, and runs it. Nothing is installed but the packages that building flashback needs, npm and git.
 #
-# run.sh [OPTION...]: those of the example; run.sh --help shows them. FLASHBACK_LLAMA_CPP_ROOT names another llama.cpp.
+# run.sh [OPTION...]: those of the example; run.sh --help shows them. If FLASHBACK_LLAMA_CPP_ROOT names another llama.cpp, nothing is fetched.
 set -eu
 cd "$(dirname "$0")/../.."
 . cmake/setup.sh
@@ -10,7 +10,12 @@ install_flashback_packages
 
 version=3.22.1
 root=${FLASHBACK_LLAMA_CPP_ROOT:-$PWD/build/llama_cpp}
-if [ ! -e "$root/include/llama.h" ]; then
+if [ -n "${FLASHBACK_LLAMA_CPP_ROOT:-}" ]; then
+    if [ ! -e "$root/include/llama.h" ]; then
+        echo "run.sh: FLASHBACK_LLAMA_CPP_ROOT is $root; expected there include/llama.h" >&2
+        exit 1
+    fi
+elif [ ! -e "$root/include/llama.h" ]; then
     if ! command -v npm >/dev/null || ! command -v git >/dev/null; then install_packages npm git; fi
     echo "== fetching node-llama-cpp $version into $root"
     mkdir -p "$root/fetched"

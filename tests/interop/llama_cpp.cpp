@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -196,13 +197,15 @@ TEST_CASE("several models evaluate in one batch; if it fails, none of them has c
     FakeLlama elsewhere;
     LlamaCppModel stranger{&elsewhere.context};
     CHECK_FALSE(LlamaCppModel::can_share_passes(first, stranger));
+    CHECK_FALSE(LlamaCppModel::can_share_passes(first, LlamaCppModel{&llama.context, {.sequences = {7}}}));
+    CHECK(LlamaCppModel::can_share_passes(second, third));
     using Models = std::vector<LlamaCppModel*>;
     const auto each = [&](const Models& models) { LlamaCppModel::evaluate_each(models, std::span{texts}.first(2)); };
     check_error(ErrorCode::contract, "evaluate_each needs at least 1 model", [] { LlamaCppModel::evaluate_each({}, {}); });
     check_error(ErrorCode::contract, "1 models were given 2 texts", [&] { each({&first}); });
     check_error(ErrorCode::contract, "model 1 of those that evaluate together is null", [&] { each({&first, nullptr}); });
     check_error(ErrorCode::contract, "was given twice", [&] { each({&first, &first}); });
-    check_error(ErrorCode::contract, "model 1 is of another llama_context", [&] { each({&first, &stranger}); });
+    check_error(ErrorCode::contract, "model 1 is no fork of the same model as model 0", [&] { each({&first, &stranger}); });
 }
 
 TEST_CASE("a decoder writes with each layout what it writes over a model that evaluates everything from scratch") {
@@ -229,6 +232,76 @@ TEST_CASE("a decoder writes with each layout what it writes over a model that ev
     CHECK(aside.stats.counts.evaluated < prepend.stats.counts.evaluated);
 }
 
+TEST_CASE("other adapters are another fingerprint, and what was evaluated is refused until it is cut to 0") {
+    FakeLlama llama;
+    LlamaCppModel model{&llama.context, {.sequences = {0, 1, 2, 3}, .kept_blocks = 2}};
+    LlamaCppModel branch = model.fork();
+    model.evaluate(some_tokens(40));
+    const LlamaCppBlock block = model.block(some_tokens(4), 1, 1);
+    const std::uint64_t before = model.fingerprint();
+    llama_adapter_lora lora{11};
+    const std::array<llama_adapter_lora*, 1> adapters{&lora};
+    check_error(ErrorCode::contract, "1 adapters were given 0 scales", [&] { model.set_adapters(adapters, {}); });
+    llama.context.faults.adapters = -1;
+    check_error(ErrorCode::engine, "llama_set_adapters_lora gave -1, expected 0",
+                [&] { model.set_adapters(adapters, std::array{1.0f}); });
+    CHECK(model.fingerprint() == before);
+    llama.context.faults.adapters = 0;
+    model.set_adapters({}, {});  // as it was
+    CHECK(model.fingerprint() == before);
+    branch.set_adapters(adapters, std::array{1.0f});  // of the context, so of all
+    CHECK(model.fingerprint() != before);
+    CHECK(branch.fingerprint() == model.fingerprint());
+    const char* const sentence = "the adapters of the context have changed since the 40 positions of this model were evaluated";
+    check_error(ErrorCode::contract, sentence, [&] { model.evaluate(some_tokens(1)); });
+    check_error(ErrorCode::contract, sentence, [&] { static_cast<void>(model.fork()); });
+    check_error(ErrorCode::contract, sentence, [&] { static_cast<void>(model.block(some_tokens(4), 1, 1)); });
+    check_error(ErrorCode::contract, "have changed since a block was evaluated", [&] { model.see({block}); });
+    model.truncate(0);
+    check_from_scratch(model, llama.context);
+    check_from_scratch(branch, llama.context);
+    const std::uint64_t now = model.fingerprint();
+    model.set_adapters(adapters, std::array{1.0f});  // those that are set: what was evaluated is still good
+    CHECK(model.fingerprint() == now);
+    check_from_scratch(model, llama.context);
+    model.set_adapters(adapters, std::array{0.5f});
+    CHECK(model.fingerprint() != now);
+    check_error(ErrorCode::contract, "have changed since the 2 positions", [&] { model.evaluate(some_tokens(1)); });
+}
+
+TEST_CASE("a model and a block can be assigned over others, also the last ones of another context") {
+    FakeLlama first, second;
+    const LlamaCppOptions options{.sequences = {0, 1, 2, 3, 4, 5}, .kept_blocks = 1};
+    {
+        LlamaCppModel model{&first.context, options};
+        model.evaluate(some_tokens(20));
+        LlamaCppBlock block = model.block(some_tokens(4), 1, 1);
+        model.see({block});
+        model.evaluate(some_tokens(3));
+        {
+            LlamaCppModel other{&second.context, options};
+            other.evaluate(some_tokens(10));
+            const LlamaCppBlock theirs = other.block(some_tokens(4), 1, 1);
+            model = std::move(other);
+            CHECK(first.context.cells.size() == 4);  // those of the block
+            block = theirs;
+        }
+        CHECK(first.context.cells.empty());
+        check_from_scratch(model, second.context);
+        model.see({block});
+        std::optional<LlamaCppModel> place{LlamaCppModel{&first.context, options}};
+        place->evaluate(some_tokens(5));
+        block = place->block(some_tokens(4), 1, 1);
+        place = model.fork();
+        CHECK(place->size() == 11);
+        CHECK(first.context.cells.size() == 4);
+        block = {};
+        CHECK(first.context.cells.empty());
+    }
+    CHECK(first.context.cells.empty());
+    CHECK(second.context.cells.empty());
+}
+
 TEST_CASE("the codec is llama.cpp's tokenizer") {
     const llama_vocab vocab;
     const Codec codec = llama_cpp_codec(&vocab);
@@ -241,6 +314,10 @@ TEST_CASE("the codec is llama.cpp's tokenizer") {
     llama_vocab other;
     other.tokens = 65;
     CHECK(codec.fingerprint != llama_cpp_codec(&other).fingerprint);
+    llama_vocab lower;  // the same pieces, and other tokens for a text
+    lower.lower = true;
+    CHECK(codec.fingerprint != llama_cpp_codec(&lower).fingerprint);
+    CHECK(codec.fingerprint == llama_cpp_codec(&vocab).fingerprint);
 }
 
 }  // namespace test_interop_llama_cpp

@@ -6,10 +6,9 @@
 #include "support/errors.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <span>
 #include <stop_token>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -190,6 +189,46 @@ TEST_CASE("a stop token ends a call before and within a batch; another callback 
     check_from_scratch(model, llama.context);
 }
 
+TEST_CASE("a state that a stop or a failure spoiled is evaluated again") {
+    FakeLlama llama;
+    llama.context.n_ubatch = 4;
+    SUBCASE("recurrent") { llama.model.recurrent = true; }
+    SUBCASE("hybrid") { llama.model.hybrid = true; }
+    static int calls = 0;
+    static std::stop_source* source = nullptr;
+    const ggml_abort_callback callback = [](void*) {
+        if (--calls == 0) source->request_stop();
+        return false;
+    };
+    LlamaCppModel stopped{&llama.context, {.sequences = {0, 1}, .abort = callback}};
+    LlamaCppModel model = stopped.fork();
+    for (const int batches : {2, 9}) {  // within the first batch of a call, and within the second
+        std::stop_source stop;
+        source = &stop;
+        calls = batches;
+        const std::size_t size = stopped.size();
+        CHECK(stopped.evaluate(some_tokens(40), stop.get_token()).empty());
+        CHECK(stopped.size() == size + (batches == 9 ? 32u : 0u));
+        CHECK(stopped.counts().refused_removals == (batches == 9 ? 1u : 0u));  // at first nothing was lost
+        llama.context.abort = nullptr;
+        check_from_scratch(stopped, llama.context);
+    }
+    CHECK(stopped.counts().evaluated_again == 33);
+
+    model.evaluate(some_tokens(10));
+    for (const int status : {2, -2, -3}) {
+        for (const std::size_t after_calls : {0u, 1u}) {
+            llama.context.faults = {.status = status, .after_calls = after_calls, .after_batches = 1};
+            const std::size_t size = model.size();
+            const std::size_t again = model.counts().evaluated_again;
+            check_error(ErrorCode::engine, "llama_decode", [&] { model.evaluate(some_tokens(40)); });
+            CHECK(model.size() == size);
+            check_from_scratch(model, llama.context);
+            CHECK(model.counts().evaluated_again == again + size);
+        }
+    }
+}
+
 TEST_CASE("a stop while lost tokens are evaluated again leaves the text as it was") {
     FakeLlama llama;
     llama.context.n_batch = 8;
@@ -202,34 +241,6 @@ TEST_CASE("a stop while lost tokens are evaluated again leaves the text as it wa
     CHECK(model.evaluate(some_tokens(5), stop.get_token()).empty());
     CHECK(model.size() == 25);
     check_from_scratch(model, llama.context);
-}
-
-TEST_CASE("other adapters are another fingerprint, and what was evaluated is refused until it is cut to 0") {
-    FakeLlama llama;
-    LlamaCppModel model{&llama.context, {.sequences = {0, 1, 2, 3}, .kept_blocks = 2}};
-    LlamaCppModel branch = model.fork();
-    model.evaluate(some_tokens(40));
-    const LlamaCppBlock block = model.block(some_tokens(4), 1, 1);
-    const std::uint64_t before = model.fingerprint();
-    llama_adapter_lora lora{11};
-    const std::array<llama_adapter_lora*, 1> adapters{&lora};
-    check_error(ErrorCode::contract, "1 adapters were given 0 scales", [&] { model.set_adapters(adapters, {}); });
-    llama.context.faults.adapters = -1;
-    check_error(ErrorCode::engine, "llama_set_adapters_lora gave -1, expected 0",
-                [&] { model.set_adapters(adapters, std::array{1.0f}); });
-    CHECK(model.fingerprint() == before);
-    llama.context.faults.adapters = 0;
-    branch.set_adapters(adapters, std::array{1.0f});  // of the context, so of all
-    CHECK(model.fingerprint() != before);
-    CHECK(branch.fingerprint() == model.fingerprint());
-    const char* const sentence = "the adapters of the context have changed since the 40 positions of this model were evaluated";
-    check_error(ErrorCode::contract, sentence, [&] { model.evaluate(some_tokens(1)); });
-    check_error(ErrorCode::contract, sentence, [&] { static_cast<void>(model.fork()); });
-    check_error(ErrorCode::contract, sentence, [&] { static_cast<void>(model.block(some_tokens(4), 1, 1)); });
-    check_error(ErrorCode::contract, "have changed since a block was evaluated", [&] { model.see({block}); });
-    model.truncate(0);
-    check_from_scratch(model, llama.context);
-    check_from_scratch(branch, llama.context);
 }
 
 TEST_CASE("blocks take ids, and give them back") {
@@ -347,10 +358,19 @@ TEST_CASE("what a model cannot be made of is said, and so is a token that there 
     llama.context.n_ctx = 0;
     check_error(ErrorCode::unsupported, "this llama_context has no memory", [&] { make({}); });
     check_error(ErrorCode::contract, "a codec needs a llama_vocab", [] { static_cast<void>(llama_cpp_codec(nullptr)); });
+    llama_vocab none;
+    none.type = LLAMA_VOCAB_TYPE_NONE;
+    check_error(ErrorCode::unsupported, "this llama_vocab has no tokenizer",
+                [&] { static_cast<void>(llama_cpp_codec(&none)); });
     const llama_vocab vocab;
     const Codec codec = llama_cpp_codec(&vocab);
     check_error(ErrorCode::vocabulary, "llama_tokenize gave -2147483648 for a text of 2 bytes",
                 [&] { static_cast<void>(codec.encode("a#")); });
+    if constexpr (sizeof(std::size_t) == 8) {  // it is refused before it is read, and before there is room for its tokens
+        const std::string_view huge{"a", std::size_t{1} << 50};
+        check_error(ErrorCode::vocabulary, "a text has 1125899906842624 bytes, expected less than 2 GB",
+                    [&] { static_cast<void>(codec.encode(huge)); });
+    }
     check_error(ErrorCode::contract, "the token 64 is not in the vocabulary of 64",
                 [&] { static_cast<void>(codec.decode(TokenBuffer{64})); });
 }

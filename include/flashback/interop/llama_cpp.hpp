@@ -43,12 +43,13 @@ struct LlamaCppOptions {
 
 /// What a model has done.
 struct LlamaCppCounts {
-    std::size_t evaluated = 0;         ///< tokens, those of blocks and those that were evaluated again included
-    std::size_t calls = 0;             ///< of llama_decode
-    std::size_t refused_removals = 0;  ///< cuts that the memory refused, or after which it lacked what it needs
-    std::size_t evaluated_again = 0;   ///< tokens that were evaluated once more because of these
-    std::size_t smaller_batches = 0;   ///< times that less was tried at once because llama_decode found no room
-    std::size_t rollbacks = 0;         ///< calls that failed and left everything as it was
+    std::size_t evaluated = 0;  ///< tokens, those of blocks and those that were evaluated again included
+    std::size_t calls = 0;      ///< of llama_decode
+    std::size_t refused_removals =
+        0;  ///< cuts that the memory refused, or after which it lacked what it needs; states that a stop spoiled
+    std::size_t evaluated_again = 0;  ///< tokens that were evaluated once more because of these
+    std::size_t smaller_batches = 0;  ///< times that less was tried at once because llama_decode found no room
+    std::size_t rollbacks = 0;        ///< calls that failed and left everything as it was
 };
 
 /// A passage beside a text; the last copy gives its sequence id back.
@@ -59,11 +60,12 @@ public:
 
 private:
     friend class LlamaCppModel;
-    LlamaCppBlock(std::shared_ptr<detail::LlamaShared> shared, std::shared_ptr<const detail::LlamaBlock> block)
-        : shared_(std::move(shared)), block_(std::move(block)) {}
+    LlamaCppBlock(const detail::LlamaOwner& shared, std::shared_ptr<const detail::LlamaBlock> block)
+        : held_(std::make_shared<const detail::LlamaHeldBlock>(detail::LlamaHeldBlock{shared, std::move(block)})) {}
 
-    std::shared_ptr<detail::LlamaShared> shared_;
-    std::shared_ptr<const detail::LlamaBlock> block_;
+    const detail::LlamaBlock& get() const noexcept { return *held_->block; }
+
+    std::shared_ptr<const detail::LlamaHeldBlock> held_;
 };
 
 /// One sequence of a `llama_context` as a LanguageModel; with more ids also a ForkableModel, BatchedModel and BlockModel.
@@ -75,9 +77,11 @@ private:
 /// last digits, and reuse is exact up to these.
 ///
 /// If the memory refuses to be cut (recurrent and hybrid models, sliding windows), the text is evaluated again when it is next needed, and
-/// `counts()` says so.
+/// `counts()` says so. Recurrent and hybrid models lose it also if a stop or a failure ends llama_decode.
 class LlamaCppModel {
 public:
+    /// Requires  no other model was made so for the context and is still there, with its forks and blocks: `fork` makes the others, which
+    ///           know what adapters it has set
     /// Throws    Error{contract} for a null context, no sequence ids, ids that are out of range, given twice or not empty, or a gap of 0;
     ///           Error{unsupported} for a context without memory or a model without tokens; std::bad_alloc
     explicit LlamaCppModel(llama_context* context, const LlamaCppOptions& options = {});
@@ -107,7 +111,7 @@ public:
 
     /// Sets the adapters (LoRA) of the context with their scales. If that changes something, what its models hold is of no more use: cut
     /// them to 0.
-    /// Requires  nothing else sets adapters of the context: llama.cpp does not tell which are set
+    /// Requires  nothing else sets adapters of the context, nor did before the model was made: llama.cpp does not tell which are set
     /// Throws    Error{contract} for another number of scales; Error{engine} if llama.cpp refuses; then nothing has changed here
     void set_adapters(std::span<llama_adapter_lora* const> adapters, std::span<const float> scales);
 
@@ -115,7 +119,8 @@ public:
     /// evaluated so far stays, and the span is empty: the next call goes on from size(). Within a batch only llama.cpp's CPU back end stops.
     /// Throws    Error{contract} for no tokens, ids that the vocabulary lacks, or adapters that changed since positions were evaluated;
     ///           Error{window} if they do not fit, also if llama_decode finds no room; Error{engine} if it fails or is aborted by
-    ///           another callback, or something else changed the sequence; std::bad_alloc. Then size() and what is held are as before
+    ///           another callback, or something else changed the sequence; std::bad_alloc. Then size() and what is held are as before;
+    ///           only if the memory refuses to be cut back and positions saw blocks, the model is empty
     /// Cost      calls of llama_decode with at most n_batch tokens each
     std::span<const float> evaluate(TokenSpan tokens, const std::stop_token& stop = {});
 
@@ -124,14 +129,15 @@ public:
     /// Requires  a context whose `n_outputs_max` is not below n_batch, as is the default
     std::span<const float> evaluate_all(TokenSpan tokens);
 
-    /// Whether two models can share batches: those of one context can.
-    static bool can_share_passes(const LlamaCppModel& a, const LlamaCppModel& b) noexcept { return a.context() == b.context(); }
+    /// Whether two models can share batches: a model and its forks can.
+    static bool can_share_passes(const LlamaCppModel& a, const LlamaCppModel& b) noexcept { return a.shared_ == b.shared_; }
 
-    /// Appends tokens to each of several models of one context, in batches that they share; the logits after the last token of each are
+    /// Appends tokens to each of several models that are forks of one, in batches that they share; the logits after the last token of each are
     /// valid until the first of them evaluates again.
     /// Shape     (models.size(), vocab_size()) row-major
-    /// Throws    Error{contract} for no models, another number of texts, a model that is null or given twice, or another context; as
-    ///           `evaluate`; then all of them are as before
+    /// Requires  a context whose `n_outputs_max` is not below the number of models, as is the default
+    /// Throws    Error{contract} for no models, another number of texts, a model that is null or given twice, or one that is no fork of
+    ///           the same; as `evaluate`; then all of them are as before
     static std::span<const float> evaluate_each(std::span<LlamaCppModel* const> models, std::span<const TokenSpan> tokens);
 
     /// Forgets all positions >= length.
@@ -140,7 +146,8 @@ public:
     void truncate(std::size_t length);
 
     /// A second model that holds the same tokens and goes its own way, in a sequence of its own.
-    /// Throws    Error{contract} if no id is free; std::bad_alloc
+    /// Throws    Error{contract} if no id is free, or for adapters that changed since positions were evaluated; Error{engine} if something
+    ///           else changed the sequence; std::bad_alloc
     /// Cost      llama_memory_seq_cp: with `kv_unified` cells are shared, else they are copied
     LlamaCppModel fork() const;
 
@@ -165,7 +172,7 @@ private:
     struct Run;
     class Undo;
 
-    explicit LlamaCppModel(std::shared_ptr<detail::LlamaShared> shared) : shared_(std::move(shared)), text_(*shared_) {}
+    explicit LlamaCppModel(detail::LlamaOwner shared) : shared_(std::move(shared)), text_(*shared_) {}
 
     static bool pass(std::span<LlamaCppModel* const> models, std::span<const TokenSpan> tokens, const std::stop_token& stop,
                      bool every, std::vector<float>& out);
@@ -175,11 +182,12 @@ private:
     void check_adapters() const;
     void check_memory() const;
     bool cut_memory(std::size_t length);
+    bool lose_memory();
     void forget_view();
     Run next_run(std::size_t most);
     void evaluated(const Run& run, std::size_t count);
 
-    std::shared_ptr<detail::LlamaShared> shared_;
+    detail::LlamaOwner shared_;
     detail::LlamaSequence text_;  // all tokens held, whatever they saw
     detail::LlamaSequence
         view_;  // what the next token sees, if that is more: the text, and of each block what stands far enough in front
@@ -197,9 +205,9 @@ private:
 /// The tokenizer of a model of llama.cpp, for an index whose passages that model reads. Special tokens that are spelled out in a text are text,
 /// and no BOS is added.
 /// Requires  the model outlives the codec
-/// Throws    Error{contract} for a null vocabulary. `encode` throws Error{vocabulary} for a text that llama.cpp refuses or that is
+/// Throws    Error{contract} for a null vocabulary, Error{unsupported} for one without a tokenizer. `encode` throws Error{vocabulary} for a text that llama.cpp refuses or that is
 ///           longer than 2 GB, `decode` throws Error{contract} for ids that the vocabulary lacks
-/// Cost      reads the vocabulary once
+/// Cost      reads the vocabulary once, and encodes a line of text: both are in its fingerprint
 Codec llama_cpp_codec(const llama_vocab* vocab);
 
 static_assert(LanguageModel<LlamaCppModel> && ScoringModel<LlamaCppModel> && ForkableModel<LlamaCppModel> &&

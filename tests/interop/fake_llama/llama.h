@@ -32,11 +32,15 @@ struct llama_batch {
     std::int8_t* logits;
 };
 
+enum llama_vocab_type { LLAMA_VOCAB_TYPE_NONE = 0, LLAMA_VOCAB_TYPE_SPM = 1 };
+
 struct llama_vocab {
     std::int32_t tokens = 64;
     llama_token bos = 1;
     bool add_bos = true;
     llama_token end = 2;
+    llama_vocab_type type = LLAMA_VOCAB_TYPE_SPM;
+    bool lower = false;  // it takes capital letters for small ones
 };
 
 struct llama_model {
@@ -137,6 +141,16 @@ inline void evaluate(llama_context* context, llama_token token, llama_pos positi
     for (float& logit : *logits) logit = static_cast<float>((next = next * 6364136223846793005u + 1442695040888963407u) >> 40);
 }
 
+/// What a micro-batch leaves that did not come to its end. A state notes its new position before it is computed, and cannot go back.
+inline void fail(llama_context* context, const llama_batch& batch, std::int32_t first) {
+    if (!context->model->recurrent && !context->model->hybrid) return;
+    const auto last = std::min(batch.n_tokens, first + static_cast<std::int32_t>(context->n_ubatch));
+    for (std::int32_t i = first; i < last; ++i) {
+        const llama_seq_id sequence = batch.seq_id[i][0];
+        context->cells.push_back({batch.pos[i], context->stream_of(sequence), 0xbad, {sequence}});
+    }
+}
+
 inline bool fits(const llama_context* context, const llama_batch& batch) {
     if (context->faults.most_at_once > 0 && static_cast<std::size_t>(batch.n_tokens) > context->faults.most_at_once)
         return false;
@@ -188,16 +202,17 @@ inline std::int32_t llama_vocab_n_tokens(const llama_vocab* vocab) { return voca
 inline llama_token llama_vocab_bos(const llama_vocab* vocab) { return vocab->bos; }
 inline bool llama_vocab_get_add_bos(const llama_vocab* vocab) { return vocab->add_bos; }
 inline bool llama_vocab_is_eog(const llama_vocab* vocab, llama_token token) { return token == vocab->end; }
-inline int llama_vocab_type(const llama_vocab*) { return 1; }
+inline enum llama_vocab_type llama_vocab_type(const llama_vocab* vocab) { return vocab->type; }
 inline const char* llama_vocab_get_text(const llama_vocab*, llama_token token) { return token == 0 ? nullptr : "x"; }
 
 /// A letter is a token; "!" is twenty, and "#" cannot be encoded.
-inline std::int32_t llama_tokenize(const llama_vocab*, const char* text, std::int32_t size, llama_token* tokens,
+inline std::int32_t llama_tokenize(const llama_vocab* vocab, const char* text, std::int32_t size, llama_token* tokens,
                                    std::int32_t most, bool add_special, bool parse_special) {
     std::vector<llama_token> found(add_special || parse_special ? 1 : 0);
     for (std::int32_t i = 0; i < size; ++i) {
         if (text[i] == '#') return std::numeric_limits<std::int32_t>::min();
-        found.insert(found.end(), text[i] == '!' ? 20 : 1, text[i] == '!' ? 40 : text[i] - 'a' + 3);
+        const int letter = vocab->lower && text[i] >= 'A' && text[i] <= 'Z' ? text[i] + ('a' - 'A') : text[i];
+        found.insert(found.end(), letter == '!' ? 20 : 1, letter == '!' ? 40 : letter - 'a' + 3);
     }
     const auto count = static_cast<std::int32_t>(found.size());
     if (count > most) return -count;
@@ -287,8 +302,11 @@ inline std::int32_t llama_decode(llama_context* context, llama_batch batch) {
     context->rows.assign(static_cast<std::size_t>(batch.n_tokens), {});
     for (std::int32_t i = 0; i < batch.n_tokens; ++i) {
         if (static_cast<std::uint32_t>(i) % context->n_ubatch == 0) {
-            if (context->abort != nullptr && context->abort(context->abort_data)) return 2;
-            if (failing != 0 && faults.after_batches-- == 0) return failing;
+            const bool aborted = context->abort != nullptr && context->abort(context->abort_data);
+            if (aborted || (failing != 0 && faults.after_batches-- == 0)) {
+                fake_llama::fail(context, batch, i);
+                return aborted ? 2 : failing;
+            }
         }
         fake_llama::evaluate(context, batch.token[i], batch.pos[i], batch.seq_id[i][0],
                              batch.logits[i] != 0 ? &context->rows[static_cast<std::size_t>(i)] : nullptr);

@@ -47,6 +47,9 @@ public:
     /// Whether a part of a sequence can be copied, and all positions of a text can be seen.
     bool shares_cells() const noexcept { return unified_ && !recurrent_ && sliding_ <= 0; }
 
+    /// Whether a call that failed leaves a state that looks whole: it notes its position before it is computed, and may have been written.
+    bool spoiled_by_failure() const noexcept { return recurrent_; }
+
     /// How many positions a sequence reaches: one more than the newest.
     std::size_t end(llama_seq_id sequence) const {
         return static_cast<std::size_t>(llama_memory_seq_pos_max(memory_, sequence) + 1);

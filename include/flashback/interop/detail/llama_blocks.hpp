@@ -83,9 +83,9 @@ inline LlamaCppBlock LlamaCppModel::block(TokenSpan tokens, std::size_t sees, st
 
 inline void LlamaCppModel::see(std::vector<LlamaCppBlock> blocks) {
     for (const LlamaCppBlock& one : blocks) {
-        FLASHBACK_ASSERT(one.block_ != nullptr, "a model cannot see a block that is empty");
-        const detail::LlamaBlock& block = *one.block_;
-        FLASHBACK_ASSERT(one.shared_ == shared_, "a block was evaluated by a model that is no fork of this one");
+        FLASHBACK_ASSERT(one.held_ != nullptr, "a model cannot see a block that is empty");
+        const detail::LlamaBlock& block = one.get();
+        FLASHBACK_ASSERT(one.held_->shared == shared_, "a block was evaluated by a model that is no fork of this one");
         FLASHBACK_ASSERT(block.adapters == shared_->adapters,
                          "the adapters of the context have changed since a block was evaluated");
         FLASHBACK_ASSERT(block.seen.size() <= plain_size() && std::ranges::equal(block.seen, tokens().first(block.seen.size())),

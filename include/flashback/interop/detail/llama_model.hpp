@@ -34,7 +34,7 @@ inline std::vector<llama_seq_id> checked_ids(llama_context* context, const Llama
     return ids;
 }
 
-inline std::shared_ptr<LlamaShared> shared_of(llama_context* context, const LlamaCppOptions& options) {
+inline LlamaOwner shared_of(llama_context* context, const LlamaCppOptions& options) {
     FLASHBACK_ASSERT(context != nullptr, "a LlamaCppModel needs a llama_context, found null");
     const llama_vocab* vocab = llama_model_get_vocab(llama_get_model(context));
     const LlamaMemory memory{context};
@@ -45,7 +45,7 @@ inline std::shared_ptr<LlamaShared> shared_of(llama_context* context, const Llam
     TokenBuffer head;
     const llama_token bos = llama_vocab_bos(vocab);
     if (bos != LLAMA_TOKEN_NULL && llama_vocab_get_add_bos(vocab)) head.push_back(bos);
-    return std::shared_ptr<LlamaShared>(new LlamaShared{
+    return LlamaOwner{std::shared_ptr<LlamaShared>(new LlamaShared{
         .context = context,
         .vocab = vocab,
         .memory = memory,
@@ -60,7 +60,7 @@ inline std::shared_ptr<LlamaShared> shared_of(llama_context* context, const Llam
         .kept_blocks = options.kept_blocks,
         .abort = options.abort,
         .abort_data = options.abort_data,
-    });
+    })};
 }
 
 }  // namespace detail
@@ -87,6 +87,9 @@ inline void LlamaCppModel::set_adapters(std::span<llama_adapter_lora* const> ada
     std::vector<float> their_scales{scales.begin(), scales.end()};
     const int status = llama_set_adapters_lora(context(), its.data(), its.size(), their_scales.data());
     if (status != 0) FLASHBACK_THROW(ErrorCode::engine, "llama_set_adapters_lora gave ", status, ", expected 0");
+    if (its == shared_->adapters_set && their_scales == shared_->scales_set) return;
+    shared_->adapters_set = std::move(its);
+    shared_->scales_set = std::move(their_scales);
     ++shared_->adapters;
     shared_->kept.clear();
 }
@@ -110,11 +113,15 @@ inline void LlamaCppModel::truncate(std::size_t length) {
 /// when they are needed. Those that saw blocks cannot be: then it forgets everything, and gives false.
 inline bool LlamaCppModel::cut_memory(std::size_t length) {
     forget_view();
-    const std::size_t rest = std::min(in_memory_, length);
-    in_memory_ = rest;
-    if (shared_->memory.cut(text_.id(), rest)) return true;
-    ++counts_.refused_removals;
-    in_memory_ = 0;
+    in_memory_ = std::min(in_memory_, length);
+    return shared_->memory.cut(text_.id(), in_memory_) || lose_memory();
+}
+
+/// Forgets what is in memory, as `cut_memory` does if it is refused.
+inline bool LlamaCppModel::lose_memory() {
+    static_cast<void>(shared_->memory.clear(text_.id()));
+    const std::size_t rest = std::exchange(in_memory_, 0);
+    if (rest > 0) ++counts_.refused_removals;
     lost_ = std::max(lost_, rest);
     if (rest <= plain_) return true;
     tokens_.clear();

@@ -34,6 +34,7 @@ public:
         ++models_[0]->counts_.rollbacks;
         for (std::size_t i = 0; i < models_.size(); ++i) {
             models_[i]->tokens_.resize(sizes_[i]);
+            models_[i]->lost_ = std::min(models_[i]->lost_, sizes_[i]);
             models_[i]->cut_memory(sizes_[i]);  // in any case: a call that failed may have left a part of its tokens in memory
         }
     }
@@ -41,7 +42,7 @@ public:
     std::size_t size(std::size_t model) const { return sizes_[model]; }
     void keep() {
         for (std::size_t i = 0; i < models_.size(); ++i)  // after a stop
-            models_[i]->tokens_.resize(std::max(sizes_[i], models_[i]->in_memory_));
+            models_[i]->tokens_.resize(std::max({sizes_[i], models_[i]->in_memory_, models_[i]->lost_}));
         kept_ = true;
     }
 
@@ -65,7 +66,7 @@ inline LlamaCppModel::Run LlamaCppModel::next_run(std::size_t most) {
         if (in_memory_ > 0) memory.copy(text_.id(), view_.id(), 0, in_memory_);
     }
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
-        const detail::LlamaBlock& block = *blocks_[i].block_;
+        const detail::LlamaBlock& block = blocks_[i].get();
         const std::size_t seen =
             std::min(block.tokens.size(), positions_seen(in_memory_, block.first_position, shared_->block_gap));
         if (seen > shown_[i])
@@ -123,8 +124,13 @@ inline bool LlamaCppModel::pass(std::span<LlamaCppModel* const> models, std::spa
         }
         const int status = batch.decode(shared.context);
         ++models[0]->counts_.calls;
-        if (status == 2 && watch.requested()) {  // what was done of the batch has stayed in memory
-            for (const Run& run : runs) {
+        const bool spoiled = (status == 2 || status < -1) && shared.memory.spoiled_by_failure();
+        if (spoiled) {
+            for (const Run& run : runs) models[run.model]->lose_memory();
+        }
+        if (status == 2 && watch.requested()) {
+            for (const Run& run : runs) {  // what was done of the batch has stayed in memory
+                if (spoiled) break;
                 const std::size_t end = std::clamp(shared.memory.end(run.sequence), run.first, run.first + run.count);
                 models[run.model]->evaluated(run, end - run.first);
             }
@@ -172,7 +178,7 @@ inline void LlamaCppModel::check_each(std::span<LlamaCppModel* const> models, st
     for (std::size_t i = 0; i < models.size(); ++i) {
         FLASHBACK_ASSERT(models[i] != nullptr, "model ", i, " of those that evaluate together is null");
         FLASHBACK_ASSERT(std::ranges::count(models, models[i]) == 1, "model ", i, " was given twice");
-        FLASHBACK_ASSERT(can_share_passes(*models[0], *models[i]), "model ", i, " is of another llama_context than model 0");
+        FLASHBACK_ASSERT(can_share_passes(*models[0], *models[i]), "model ", i, " is no fork of the same model as model 0");
         models[i]->check(tokens[i]);
     }
 }

@@ -62,15 +62,16 @@ private:
 struct LlamaShared;
 
 /// A sequence id that is in use. At its end what the sequence holds is forgotten, and the id is free again. Whoever has one keeps what is
-/// shared alive.
+/// shared alive, as a LlamaOwner; it cannot be one, because what is shared holds blocks, and they hold sequences.
 class LlamaSequence {
 public:
     LlamaSequence() = default;
     explicit LlamaSequence(LlamaShared& shared);
     LlamaSequence(LlamaSequence&& other) noexcept : shared_(other.shared_), id_(std::exchange(other.id_, -1)) {}
     LlamaSequence& operator=(LlamaSequence&& other) noexcept {
-        std::swap(shared_, other.shared_);
-        std::swap(id_, other.id_);
+        LlamaSequence taken{std::move(other)};
+        std::swap(shared_, taken.shared_);
+        std::swap(id_, taken.id_);
         return *this;
     }
     ~LlamaSequence();
@@ -103,6 +104,8 @@ struct LlamaShared {
     std::vector<llama_seq_id> free;  // the next one is at the end
     std::size_t ids;                 // how many there are
     std::uint64_t adapters = 0;      // counts how often they were changed
+    std::vector<llama_adapter_lora*> adapters_set = {};
+    std::vector<float> scales_set = {};
     TokenBuffer head;
     std::size_t block_gap;
     std::size_t kept_blocks;
@@ -145,6 +148,32 @@ struct LlamaShared {
             default: FLASHBACK_THROW(ErrorCode::engine, "llama_decode failed with ", status, ", expected 0");
         }
     }
+};
+
+/// Keeps what is shared alive. Assignments swap, so that what the target had is there until the sequences beside it are assigned, too.
+class LlamaOwner {
+public:
+    explicit LlamaOwner(std::shared_ptr<LlamaShared> shared) : shared_(std::move(shared)) {}
+    LlamaOwner(const LlamaOwner&) = default;
+    LlamaOwner(LlamaOwner&&) noexcept = default;
+    LlamaOwner& operator=(LlamaOwner&& other) noexcept {
+        shared_.swap(other.shared_);
+        return *this;
+    }
+    ~LlamaOwner() = default;
+
+    LlamaShared& operator*() const noexcept { return *shared_; }
+    LlamaShared* operator->() const noexcept { return shared_.get(); }
+    friend bool operator==(const LlamaOwner&, const LlamaOwner&) = default;
+
+private:
+    std::shared_ptr<LlamaShared> shared_;
+};
+
+/// A block that somebody holds, with what it gives its id back to.
+struct LlamaHeldBlock {
+    LlamaOwner shared;
+    std::shared_ptr<const LlamaBlock> block;
 };
 
 inline LlamaSequence::LlamaSequence(LlamaShared& shared) : shared_(&shared) {
