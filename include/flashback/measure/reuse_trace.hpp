@@ -136,7 +136,7 @@ std::string reuse_trace_page(const ReuseTrace& trace, TraceText spell);
 /// Throws    what `spell` throws
 std::string reuse_trace_data(const ReuseTrace& trace, TraceText spell);
 
-/// The same as trace events, which Perfetto and chrome://tracing open: a slice for each search, plan and token, and the evaluated
+/// The same as trace events, which Perfetto and chrome://tracing open: a slice for each plan, its search and each token, and the evaluated
 /// tokens as counters.
 /// Throws    what `spell` throws
 /// Source    Trace Event Format (Google, 2016): "X", "C" and "M" events in the JSON object format
