@@ -13,7 +13,7 @@ add_test(NAME policy_only COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/policy_only.s
 add_test(NAME retrieval_only COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/retrieval_only.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
 if(CMAKE_CXX_COMPILER_ID STREQUAL Clang)  # no other compiler has -Weverything
   add_test(NAME every_warning COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/every_warning.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
-  set_tests_properties(every_warning PROPERTIES LABELS build TIMEOUT 600)
+  set_tests_properties(every_warning PROPERTIES LABELS "build;compilers" TIMEOUT 600)
 endif()
 set(include_options "-I$<JOIN:$<TARGET_PROPERTY:flashback,INTERFACE_INCLUDE_DIRECTORIES>,;-I>")
 add_test(NAME headers_alone COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR}/include
@@ -83,3 +83,4 @@ set_tests_properties(refusals_right refusals_notice PROPERTIES LABELS build TIME
 
 set_tests_properties(umbrella floors floors_names floors_notice fwd fwd_notice policy_only retrieval_only headers_alone headers_alone_notices PROPERTIES LABELS build TIMEOUT 600)
 set_tests_properties(headers_alone PROPERTIES LABELS "build;slow" RUN_SERIAL ON)
+set_tests_properties(policy_only retrieval_only PROPERTIES LABELS "build;compilers")
