@@ -56,7 +56,7 @@ if [ "$how" = add_subdirectory ]; then
     if grep -E '^FLASHBACK_[A-Z_]+:BOOL=ON' "$cache"; then fail "an option is on although flashback is not the top-level project"; fi
     if grep -E '^(BUILD_TESTING|CMAKE_BUILD_TYPE):[A-Z]+=.' "$cache"; then fail "flashback decided for its parent project"; fi
     others=$(grep -E '^[A-Za-z_]+:(BOOL|STRING|PATH|FILEPATH)=' "$cache" | cut -d: -f1 |
-        grep -vE '^(FLASHBACK_|CMAKE_|PART$|consumer_|flashback_|FETCHCONTENT|nlohmann_json_DIR$|range-v3_DIR$|xsimd_DIR$)' || true)
+        grep -vE '^(FLASHBACK_|CMAKE_|PART$|consumer_|flashback_|FETCHCONTENT|nlohmann_json_DIR$|range-v3_DIR$|xsimd_DIR$|llama_DIR$)' || true)
     [ -z "$others" ] || fail "flashback left names without its prefix in the cache: $others"
     cmake --install "$work/build" --prefix "$work/prefix" >/dev/null
     [ ! -e "$work/prefix" ] || fail "flashback installed something into its parent's prefix: $(find "$work/prefix")"
