@@ -61,6 +61,8 @@ if(FLASHBACK_INSTALL)
            -DCOMPILER=${CMAKE_CXX_COMPILER} -DGENERATOR=${CMAKE_GENERATOR} -P ${CMAKE_CURRENT_SOURCE_DIR}/consumers/ports/vcpkg.cmake)
   add_test(NAME consumer_conan COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/consumers/ports/conan.py ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
   set_tests_properties(consumer_plain consumer_library consumer_vcpkg consumer_conan PROPERTIES LABELS build TIMEOUT 600)
+  # These compile most of the library again: a minute each.
+  set_tests_properties(consumer_plain consumer_find_package_once consumer_add_subdirectory_once PROPERTIES LABELS "build;slow")
 endif()
 
 # A wrong policy is refused where it is named, in words: one test for each file of refusals/. What they include is compiled once.
