@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstddef>
+#include <deque>
 #include <ranges>
 #include <span>
 #include <string>
@@ -193,8 +194,10 @@ void check_batches(Bench& bench, RunningCheck& check, bool tokens) {
 template <class Bench>
 void check_asynchronous(Bench& bench, RunningCheck& check, bool tokens) {
     decltype(auto) retriever = bench.fresh();
+    std::deque<std::vector<OwnedQuery>>
+        given;  // overwritten, but kept: who looks at them later is told, and reads no freed memory
     const auto begin = [&](std::span<const std::size_t> numbers) {
-        std::vector<OwnedQuery> queries;
+        std::vector<OwnedQuery>& queries = given.emplace_back();
         for (const std::size_t number : numbers) queries.push_back(bench.queries()[number]);
         const auto views = views_of(bench, queries);
         retriever.begin_batch(std::span<const Query>{views}, bench.k());
@@ -222,8 +225,9 @@ void check_prefetching(Bench& bench, RunningCheck& check) {
     using Subject = typename Bench::Subject;
     decltype(auto) retriever = bench.fresh();
     const std::size_t last = bench.queries().size() - 1;
+    std::deque<OwnedQuery> given;  // kept, as above
     const auto prefetch = [&](std::size_t number) {
-        OwnedQuery passing = bench.queries()[number];
+        OwnedQuery& passing = given.emplace_back(bench.queries()[number]);
         retriever.prefetch(passing.view(), bench.k());
         std::ranges::fill(passing.text, '#');
         std::ranges::fill(passing.tokens, 0);
