@@ -219,7 +219,7 @@ void add_generate(CLI::App& app, Command& run) {
     command.footer(
         "Example:\n  flashback generate --corpus README.md --layout aside --prompt 'A KV cache' --max-tokens 64 --temperature "
         "0.8 --top-p "
-        "0.95\n  flashback generate --corpus README.md --schedule flare --prompt 'A KV cache' --trace reuse.html");
+        "0.95\n  flashback generate --corpus README.md --schedule flare --prompt 'A KV cache' --trace build/reuse.html");
     command.callback([settings, &run] {
         if (!settings->prompt.given()) throw CLI::ValidationError("generate needs either --prompt or --prompt-file");
         if (settings->layout != "none" && settings->corpus.path.empty())
