@@ -32,8 +32,8 @@ if(CMAKE_BUILD_TYPE STREQUAL RelWithDebInfo AND unoptimised GREATER_EQUAL 0)
   set_property(SOURCE "${once}/files.cpp" "${once}/rest.cpp" APPEND PROPERTY COMPILE_OPTIONS -O1)
 endif()
 # The preset `release` asks for -O2, which compiles in three quarters of the time; all time of the programs goes into these. The preset `gcc`
-# tests them as `release` has them.
-if(CMAKE_BUILD_TYPE STREQUAL Release OR (FLASHBACK_UNOPTIMISED AND CMAKE_CXX_COMPILER_ID STREQUAL GNU))
+# (FLASHBACK_ONCE_AS_RELEASE) tests them as `release` has them.
+if(CMAKE_BUILD_TYPE STREQUAL Release OR FLASHBACK_ONCE_AS_RELEASE)
   set_property(SOURCE "${once}/kernels.cpp" "${once}/rest.cpp" APPEND PROPERTY COMPILE_OPTIONS -O3)
 endif()
 if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=address")
