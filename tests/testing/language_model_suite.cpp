@@ -2,6 +2,7 @@
 #include "flashback/testing/language_model_suite.hpp"
 
 #include "flashback/testing/null_model.hpp"
+#include "testing/failed_in.hpp"
 #include "testing/faulty_model.hpp"
 
 #include <limits>
@@ -19,6 +20,7 @@ using flashback::testing::check_language_model;
 using flashback::testing::CheckOutcome;
 using flashback::testing::LanguageModelSuite;
 using flashback::testing::SuiteReport;
+using test_testing::failed_in;
 using test_testing::Fault;
 using test_testing::FaultyModel;
 
@@ -38,14 +40,6 @@ struct Make {
 
 SuiteReport report_of(Fault fault, const LanguageModelSuite& suite = {}, std::size_t window = 160) {
     return check_language_model(Make{fault, window}, suite, Provocations{});
-}
-
-/// The names of the checks that failed, in their order.
-std::string failed_in(const SuiteReport& report) {
-    std::string names;
-    for (const auto& check : report.checks)
-        if (check.outcome == CheckOutcome::failed) names += (names.empty() ? "" : ", ") + check.name;
-    return names;
 }
 
 struct Case {

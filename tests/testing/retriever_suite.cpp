@@ -2,6 +2,7 @@
 #include "flashback/testing/retriever_suite.hpp"
 
 #include "flashback/testing/null_model.hpp"
+#include "testing/failed_in.hpp"
 #include "testing/faulty_retriever.hpp"
 
 #include <string>
@@ -16,6 +17,7 @@ using flashback::testing::check_retriever;
 using flashback::testing::CheckOutcome;
 using flashback::testing::RetrieverSuite;
 using flashback::testing::SuiteReport;
+using test_testing::failed_in;
 using test_testing::FaultySearch;
 using test_testing::SearchFault;
 
@@ -25,13 +27,6 @@ const RetrieverSuite asked{.texts = {}, .token_texts = {{1, 2, 3}, {4, 5}, {6}},
 
 SuiteReport report_of(SearchFault fault) {
     return check_retriever([fault] { return FaultySearch{fault}; }, asked);
-}
-
-std::string failed_in(const SuiteReport& report) {
-    std::string names;
-    for (const auto& check : report.checks)
-        if (check.outcome == CheckOutcome::failed) names += (names.empty() ? "" : ", ") + check.name;
-    return names;
 }
 
 struct Case {
