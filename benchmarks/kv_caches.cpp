@@ -251,7 +251,7 @@ void evaluate_each(benchmark::State& state) {
     }
     state.counters["token/s"] =
         benchmark::Counter(static_cast<double>(branches * count), benchmark::Counter::kIsIterationInvariantRate);
-    state.counters["layers"] = static_cast<double>(shape_of_1b<DType::bf16>()->config.layers);
+    count_layers(state);
 }
 BENCHMARK(evaluate_each<PagedKVCache, DType::f32>)
     ->ArgNames({"branches", "tokens", "before"})

@@ -38,13 +38,16 @@ void evaluate(benchmark::State& state, const std::shared_ptr<const Transformer>&
     }
     using benchmark::Counter;
     state.counters["token/s"] = Counter(static_cast<double>(count), Counter::kIsIterationInvariantRate);
-    state.counters["layers"] = static_cast<double>(model->config.layers);
     const ModelCost cost = cost_of(*model);
     count_operations(state, cost.operations * static_cast<double>(count), threads);
     if (count == 1) count_bytes(state, cost.decode_bytes(static_cast<double>(before + 1)));
 }
 
-void prefill_1b(benchmark::State& state) { evaluate(state, shape_of_1b<DType::f32>()); }
+void evaluate_1b(benchmark::State& state) {
+    evaluate(state, shape_of_1b<DType::f32>());
+    count_layers(state);
+}
+void prefill_1b(benchmark::State& state) { evaluate_1b(state); }
 BENCHMARK(prefill_1b)
     ->ArgNames({"tokens", "before", "threads"})
     ->ArgsProduct({{16, 144, 512}, {0}, {1, 2}})
@@ -52,7 +55,7 @@ BENCHMARK(prefill_1b)
     ->Args({144, 1024, 2})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
-void decode_1b(benchmark::State& state) { evaluate(state, shape_of_1b<DType::f32>()); }
+void decode_1b(benchmark::State& state) { evaluate_1b(state); }
 BENCHMARK(decode_1b)
     ->ArgNames({"tokens", "before", "threads"})
     ->ArgsProduct({{1}, {0, 512}, {1, 2}})
