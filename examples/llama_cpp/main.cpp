@@ -125,6 +125,7 @@ void write_shape(const Settings& settings, fb::ThreadPool& pool) {
     if (!shape) throw fb::Error{fb::ErrorCode::contract, "there is no shape '" + settings.shape + "'"};
     const fb::Vocabulary vocabulary = fb::read_vocabulary(fb::GgufFile::open("examples/models/flashback-base-5m.gguf"));
     fb::write_model(settings.model, *fb::random_transformer(*shape, fb::DType::q8_0, 1, pool), &vocabulary, fb::DType::q8_0);
+    std::cout << "wrote " << settings.model << ": the shape of " << settings.shape << " in Q8_0, with random weights\n";
 }
 
 bool run(const Settings& settings) {
@@ -142,7 +143,13 @@ bool run(const Settings& settings) {
     const fb::Codec codec = fb::llama_cpp_codec(llama.vocab());
     const fb::Bm25Index index{
         fb::read_corpus(settings.corpus).documents, codec, {.passage_tokens = settings.llama.passage_tokens}};
-    const fb::TokenBuffer text = codec.encode(fb::read_corpus(settings.prompt_file).documents.at(0).text);
+    fb::TokenBuffer text;
+    for (const fb::Document& document : fb::read_corpus(settings.prompt_file).documents)
+        for (const fb::TokenId token : codec.encode(document.text)) text.push_back(token);
+    if (text.size() < settings.llama.passage_tokens)
+        throw fb::Error{fb::ErrorCode::contract, settings.prompt_file + " has " + std::to_string(text.size()) +
+                                                     " tokens; expected those of a passage, " +
+                                                     std::to_string(settings.llama.passage_tokens) + ", at least"};
     AlwaysNew search{.index = &index, .parts = {}};
     for (std::size_t at = 0; at + settings.llama.passage_tokens <= text.size(); at += settings.llama.passage_tokens)
         search.parts.emplace_back(text.begin() + static_cast<std::ptrdiff_t>(at),
