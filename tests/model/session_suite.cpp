@@ -20,7 +20,7 @@ using flashback::testing::CheckOutcome;
 
 namespace {
 
-/// Fails after some calls, if it is told to.
+/// Fails at the call that it is told to fail at.
 struct FailingExecutor {
     std::size_t left = 0;
 
@@ -37,7 +37,7 @@ struct Provocations {
     FailingExecutor& executor;
 
     void retune(Session& session) const { session = Session{weights, {.cache = DType::f16}}; }
-    void fail_next(Session&) const { executor.left = 100; }
+    void fail_next(Session&) const { executor.left = 20; }
 };
 
 }  // namespace
