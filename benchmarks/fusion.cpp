@@ -71,14 +71,15 @@ void fused(benchmark::State& state, const AnyLayout& layout, bool same) {
     using benchmark::Counter;
     state.counters["s/token"] = Counter(stride, Counter::kIsIterationInvariantRate | Counter::kInvert);
     state.counters["evaluated/token"] = static_cast<double>(evaluated) / stride;
-    count_layers(state);
+    state.counters["layers"] = static_cast<double>(layers_of_1b());
+    label_narrow(state);
 }
 
 void append(benchmark::State& state) { fused(state, AnyLayout{AppendPassages{}}, false); }
 void aside_new(benchmark::State& state) { fused(state, AnyLayout{PassagesAside{}}, false); }
 void aside_stored(benchmark::State& state) { fused(state, AnyLayout{PassagesAside{}}, true); }
 void prepend(benchmark::State& state) {
-    if (layers_of_1b().value_or(1) > 1)
+    if (layers_of_1b() > 1)
         return state.SkipWithError("run with FLASHBACK_BENCH_LAYERS=1: it evaluates the history for each passage");
     fused(state, AnyLayout{PrependPassages{}}, false);
 }

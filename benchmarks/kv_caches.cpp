@@ -251,7 +251,8 @@ void evaluate_each(benchmark::State& state) {
     }
     state.counters["token/s"] =
         benchmark::Counter(static_cast<double>(branches * count), benchmark::Counter::kIsIterationInvariantRate);
-    count_layers(state);
+    state.counters["layers"] = static_cast<double>(shape_of_1b<DType::bf16>()->config.layers);
+    label_narrow(state);
 }
 BENCHMARK(evaluate_each<PagedKVCache, DType::f32>)
     ->ArgNames({"branches", "tokens", "before"})
@@ -290,6 +291,7 @@ void attend(benchmark::State& state) {
         session.truncate(before);
         benchmark::DoNotOptimize(session.evaluate(TokenSpan{tokens}.subspan(before)).data());
     }
+    label_narrow(state);
 }
 BENCHMARK(attend<ContiguousKVCache>)
     ->ArgNames({"tokens", "before"})

@@ -38,6 +38,7 @@ void evaluate(benchmark::State& state, const std::shared_ptr<const Transformer>&
     }
     using benchmark::Counter;
     state.counters["token/s"] = Counter(static_cast<double>(count), Counter::kIsIterationInvariantRate);
+    state.counters["layers"] = static_cast<double>(model->config.layers);
     const ModelCost cost = cost_of(*model);
     count_operations(state, cost.operations * static_cast<double>(count), threads);
     if (count == 1) count_bytes(state, cost.decode_bytes(static_cast<double>(before + 1)));
@@ -45,7 +46,7 @@ void evaluate(benchmark::State& state, const std::shared_ptr<const Transformer>&
 
 void evaluate_1b(benchmark::State& state) {
     evaluate(state, shape_of_1b<DType::f32>());
-    count_layers(state);
+    label_narrow(state);
 }
 void prefill_1b(benchmark::State& state) { evaluate_1b(state); }
 BENCHMARK(prefill_1b)
