@@ -143,9 +143,7 @@ bool run(const Settings& settings) {
     const fb::Codec codec = fb::llama_cpp_codec(llama.vocab());
     const fb::Bm25Index index{
         fb::read_corpus(settings.corpus).documents, codec, {.passage_tokens = settings.llama.passage_tokens}};
-    fb::TokenBuffer text;
-    for (const fb::Document& document : fb::read_corpus(settings.prompt_file).documents)
-        for (const fb::TokenId token : codec.encode(document.text)) text.push_back(token);
+    const fb::TokenBuffer text = codec.encode(fb::read_corpus(settings.prompt_file, fb::TextForm::whole).documents.at(0).text);
     if (text.size() < settings.llama.passage_tokens)
         throw fb::Error{fb::ErrorCode::contract, settings.prompt_file + " has " + std::to_string(text.size()) +
                                                      " tokens; expected those of a passage, " +
