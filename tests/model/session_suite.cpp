@@ -20,7 +20,7 @@ using flashback::testing::CheckOutcome;
 
 namespace {
 
-/// Fails at the call that it is told to fail at.
+/// Fails at the call that `left` counts down to, once.
 struct FailingExecutor {
     std::size_t left = 0;
 
@@ -37,6 +37,7 @@ struct Provocations {
     FailingExecutor& executor;
 
     void retune(Session& session) const { session = Session{weights, {.cache = DType::f16}}; }
+    // After some of the evaluation; the small model of the sanitizers makes fewer than 100 calls.
     void fail_next(Session&) const { executor.left = 20; }
 };
 
