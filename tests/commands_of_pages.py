@@ -145,6 +145,9 @@ class Checker:
         inline = re.sub(r'^```.*?^```$', '', text, flags=re.M | re.S)
         for words in re.findall(r'`(flashback [^`]+)`', inline):
             self.check_options(page, words)
+        for script in set(re.findall(r'`((?:[.\w]+/)+\w+\.(?:sh|py))(?![\w.])', text)):
+            if not os.access(os.path.join(self.root, script), os.X_OK):
+                self.fail(page, f'names `{script}`, which is no file that can be executed')
         return len(commands)
 
 
@@ -188,6 +191,7 @@ def notice(tool):
         '```\nexamples/no_such_script.sh\n```\n': 'exit status 127',
         '```\npython3 thing.py\n```\n': 'does not know that it is a command',
         'Use `flashback fly`.\n': 'which the tool does not have',
+        'Use `examples/no_such_script.sh -x`.\n': 'no file that can be executed',
         'Use `flashback generate --sprinkle 3`.\n': 'has no option --sprinkle',
         '| a file | `flashback score --model nowhere.gguf --text x` |\n': 'exit status 1 of',
     }
