@@ -2,7 +2,7 @@
 reader's eyes. Their numbers are those of --json.
 
 trace_page.py FLASHBACK_TOOL
-trace_page.py --picture PAGE PNG    only makes a picture, such as examples/trace.png
+trace_page.py --picture PAGE PNG    only makes a picture; examples/trace.png shows the build/reuse.html of the quickstart
 
 Debian: chromium, chromium-driver, python3-selenium
 """
