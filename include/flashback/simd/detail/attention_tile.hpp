@@ -78,31 +78,26 @@ FLASHBACK_SIMD_INLINE void score_tile(const QueryState* queries, const Element* 
     }
 }
 
-/// Turns the scores of one query into weights e^(score - most) and updates its sums. What was added before now counts `scale`
-/// times.
-/// Shape     score (64); the positions from `count` on count as -infinity
-inline float weigh_scores(QueryState& query, std::size_t count, float* score) noexcept {
+/// The greatest of the first `count` scores and `most`; no NaN counts.
+inline float greatest_score(const float* score, std::size_t count, float most) noexcept {
     constexpr float infinity = std::numeric_limits<float>::infinity();
-    Lanes scores[tile_positions / key_group];
     Lanes part = Lanes::all(-infinity);
-    std::size_t groups = 0;
-    for (; groups * key_group < count; ++groups) {
-        scores[groups] = Lanes::load_first(score + groups * key_group, count - groups * key_group, -infinity);
-        part = max(part, scores[groups]);
-    }
-    const float most = std::max(query.most, tree_max(part));
+    for (std::size_t t = 0; t < count; t += key_group) part = max(part, Lanes::load_first(score + t, count - t, -infinity));
+    return std::max(most, tree_max(part));
+}
+
+/// Turns the first `count` scores into weights e^(score - most); returns their sum.
+/// Shape     score (64), of which whole groups of 16 are written; the positions from `count` on count as -infinity
+inline float weigh_scores(float most, std::size_t count, float* score) noexcept {
     const Lanes least = Lanes::all(most);
-    part = Lanes::all(0.0f);
-    for (std::size_t g = 0; g < groups; ++g) {
-        const Lanes weight = exp(scores[g] - least);  // 0 for positions that are not visible, which leaves the sum as it is
-        weight.store(score + g * key_group);
+    Lanes part = Lanes::all(0.0f);
+    for (std::size_t t = 0; t < count; t += key_group) {
+        const Lanes scores = Lanes::load_first(score + t, count - t, -std::numeric_limits<float>::infinity());
+        const Lanes weight = exp(scores - least);  // 0 for positions that are not visible, which leaves the sum as it is
+        weight.store(score + t);
         part = part + weight;
     }
-    float scale[panel_outputs];
-    exp(Lanes::all(query.most - most)).store(scale);
-    query.total = fma(query.total, scale[0], tree_sum(part));
-    query.most = most;
-    return scale[0];
+    return tree_sum(part);
 }
 
 /// The values of a tile, their weights for some queries, and the factor by which each query's sum is multiplied first.
@@ -180,14 +175,21 @@ inline void times_steps(const Int8* elements, std::size_t d, std::size_t count, 
 template <std::size_t Queries, class Element>
 void attend_tile(QueryState* queries, const KVTile& tile, std::size_t d, std::size_t tile_start) noexcept {
     float score[Queries * tile_positions];
-    float scale[Queries];
     const auto visible = [&](std::size_t a) { return std::min(tile_positions, queries[a].position + 1 - tile_start); };
     const auto* keys = reinterpret_cast<const Element*>(tile.keys);
     const auto* values = reinterpret_cast<const Element*>(tile.values);
     score_tile<Queries>(queries, keys, d, visible(Queries - 1), score);
+    float scale[panel_outputs] = {};  // what was added before now counts so many times: e^(most before - most)
     for (std::size_t a = 0; a < Queries; ++a) {
         if constexpr (std::same_as<Element, Int8>) times_steps(keys, d, visible(a), score + a * tile_positions);
-        scale[a] = weigh_scores(queries[a], visible(a), score + a * tile_positions);
+        const float most = greatest_score(score + a * tile_positions, visible(a), queries[a].most);
+        scale[a] = queries[a].most - most;
+        queries[a].most = most;
+    }
+    exp(Lanes::load(scale)).store(scale);
+    for (std::size_t a = 0; a < Queries; ++a) {
+        const float total = weigh_scores(queries[a].most, visible(a), score + a * tile_positions);
+        queries[a].total = fma(queries[a].total, scale[a], total);
         if constexpr (std::same_as<Element, Int8>) times_steps(values, d, visible(a), score + a * tile_positions);
     }
     // First the positions that all queries see, then those that only the later ones see.

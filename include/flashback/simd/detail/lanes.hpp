@@ -148,17 +148,35 @@ FLASHBACK_SIMD_INLINE Lanes max(const Lanes& a, const Lanes& b) noexcept { retur
 
 namespace detail {
 
-// One batch with its neighbours exchanged in pairs: (x1, x0, x3, x2, ...).
+// One batch with neighbouring groups of `width` lanes exchanged: with 1, (x1, x0, x3, x2, ...).
 #if FLASHBACK_SIMD_FLOATS > 1
-FLASHBACK_SIMD_INLINE Batch swap_neighbours(const Batch& x) noexcept {
+template <std::size_t width>
+FLASHBACK_SIMD_INLINE Batch swap_groups(const Batch& x) noexcept {
+    static_assert(width < batch_floats);
+    constexpr int within_four = width == 2 ? 0x4e : 0xb1;
 #if FLASHBACK_SIMD_FLOATS == 16
-    return _mm512_permute_ps(x, 0xb1);
+    if constexpr (width >= 4) return _mm512_shuffle_f32x4(x, x, width == 8 ? 0x4e : 0xb1);
+    return _mm512_permute_ps(x, within_four);
 #elif FLASHBACK_SIMD_FLOATS == 8
-    return _mm256_permute_ps(x, 0xb1);
+    if constexpr (width == 4) return _mm256_permute2f128_ps(x, x, 1);
+    return _mm256_permute_ps(x, within_four);
 #elif defined(__x86_64__)
-    return _mm_shuffle_ps(x, x, 0xb1);
+    return _mm_shuffle_ps(x, x, within_four);
 #else
+    if constexpr (width == 2) return vextq_f32(x, x, 2);
     return vrev64q_f32(x);
+#endif
+}
+
+FLASHBACK_SIMD_INLINE float first_of(const Batch& x) noexcept {
+#if FLASHBACK_SIMD_FLOATS == 16
+    return _mm512_cvtss_f32(x);
+#elif FLASHBACK_SIMD_FLOATS == 8
+    return _mm256_cvtss_f32(x);
+#elif defined(__x86_64__)
+    return _mm_cvtss_f32(x);
+#else
+    return vgetq_lane_f32(x, 0);
 #endif
 }
 
@@ -200,6 +218,10 @@ FLASHBACK_SIMD_INLINE Batch add_to_exponent(const Batch& x, const Batch& y) noex
 }
 #endif
 
+#if FLASHBACK_SIMD_FLOATS == 1
+FLASHBACK_SIMD_INLINE float first_of(float x) noexcept { return x; }
+#endif
+
 // The same for one float as for a batch.
 FLASHBACK_SIMD_INLINE float add_to_exponent(float x, float y) noexcept {
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) + (std::bit_cast<std::uint32_t>(y) << 23));
@@ -227,7 +249,7 @@ FLASHBACK_SIMD_INLINE Lanes swap_neighbours(const Lanes& x) noexcept {
 #if FLASHBACK_SIMD_FLOATS == 1
     return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return x.part[i ^ 1]; });
 #else
-    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::swap_neighbours(x.part[i]); });
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::swap_groups<1>(x.part[i]); });
 #endif
 }
 
