@@ -224,17 +224,19 @@ FLASHBACK_ROW_BENCHMARK(rotate_halves_plain, 3, 64, testing::plain::rotate_halve
 constexpr std::size_t head_dim = 64;
 constexpr std::size_t heads = 8;  // that share keys and values, at one position
 
+template <class Element>
 void count_attention(benchmark::State& state) {
     const auto positions = static_cast<double>(state.range(0));
     count_operations(state, positions * heads * (4.0 * head_dim + exp_operations + 3), 1);
-    count_bytes(state, positions * head_dim * 2 * sizeof(float));
+    count_bytes(state, positions * head_dim * 2 * sizeof(Element));
 }
 
 /// One row of 8 heads that share their keys and values attends to range(0) positions.
-template <class Attend>
+template <class Element, class Attend>
 void attention(benchmark::State& state, const Attend& attend) {
     const auto positions = static_cast<std::size_t>(state.range(0));
-    ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = head_dim, .positions = positions}};
+    constexpr DType element = std::is_same_v<Element, simd::Half> ? DType::f16 : DType::f32;
+    ContiguousKVCache cache{{1, 1, head_dim, positions, element}};
     for (std::size_t p = 0; p < positions; ++p)
         cache.write(0, 0, p, random_row(head_dim, p).data(), random_row(head_dim, positions + p).data());
     const std::vector<float> q = random_row(heads * head_dim, 6);
@@ -245,21 +247,22 @@ void attention(benchmark::State& state, const Attend& attend) {
         benchmark::DoNotOptimize(out.data());
         benchmark::ClobberMemory();
     }
-    count_attention(state);
+    count_attention<Element>(state);
 }
 
+template <class Element>
 void attention_kernel(benchmark::State& state) {
-    attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
+    attention<Element>(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
         simd::AttentionQuery queries[heads];
         for (std::size_t h = 0; h < heads; ++h) queries[h] = {q + h * head_dim, out + h * head_dim, position};
-        simd::attend<float>(queries, tile, head_dim);
+        simd::attend<Element>(queries, tile, head_dim);
     });
 }
 /// The same positions in three spans: a text, a passage of 128 tokens beside it, and the 16 newest tokens, which see both.
 void attention_beside(benchmark::State& state) {
     constexpr std::size_t newest = 16;
     constexpr std::size_t passage = 128;
-    attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
+    attention<float>(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
         simd::AttentionQuery queries[heads];
         for (std::size_t h = 0; h < heads; ++h) queries[h] = {q + h * head_dim, out + h * head_dim, newest - 1};
         const std::size_t text = position + 1 - passage - newest;
@@ -271,7 +274,7 @@ void attention_beside(benchmark::State& state) {
     });
 }
 void attention_plain(benchmark::State& state) {
-    attention(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
+    attention<float>(state, [](const float* q, const auto& tile, std::size_t position, float* out) {
         for (std::size_t h = 0; h < heads; ++h)
             testing::plain::attend<float>(q + h * head_dim, tile, head_dim, position, out + h * head_dim);
     });
@@ -293,9 +296,10 @@ void attention_eigen(benchmark::State& state) {
         benchmark::DoNotOptimize(out.data());
         benchmark::ClobberMemory();
     }
-    count_attention(state);
+    count_attention<float>(state);
 }
-BENCHMARK(attention_kernel)->Arg(64)->Arg(512)->Arg(4096);
+BENCHMARK(attention_kernel<float>)->Arg(64)->Arg(512)->Arg(4096);
+BENCHMARK(attention_kernel<simd::Half>)->Arg(512)->Arg(4096)->Arg(16384);
 BENCHMARK(attention_beside)->Arg(512)->Arg(4096);
 BENCHMARK(attention_plain)->Arg(64)->Arg(512)->Arg(4096);
 BENCHMARK(attention_eigen)->Arg(64)->Arg(512)->Arg(4096);
