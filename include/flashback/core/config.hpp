@@ -1,6 +1,10 @@
 /// \file The names that depend on how a translation unit is compiled: its instruction set and its language options.
 #pragma once
 
+#if __cplusplus < 202002L && (!defined(_MSVC_LANG) || _MSVC_LANG < 202002L)
+#error "flashback needs C++20: -std=c++20, or target_compile_features(... cxx_std_20)"
+#endif
+
 #if defined(FLASHBACK_SINGLE_HEADER)
 #error "flashback: a header of the folder flashback/ comes after a single header; a source includes the one or the other"
 #endif

@@ -28,7 +28,7 @@ namespace flashback::inline FLASHBACK_ISA {
 /// | `m.vocab_size()`     | `std::size_t`            | number of logits                                                     |
 ///
 /// Optional members, all const. The last column says what holds if one is absent. If one is there but does not fit, a decoder
-/// refuses it by name:
+/// refuses it by name, as it does with the members of the refinements below:
 ///
 /// | expression           | result                   | meaning                                          | absent      |
 /// |----------------------|--------------------------|--------------------------------------------------|-------------|
@@ -219,6 +219,25 @@ constexpr bool checked_model() {
     static_assert(
         !members::NamesWork<M> || CountsWork<M>,
         "flashback: work() of a LanguageModel must be const and return std::size_t: the tokens that it has evaluated, ever");
+    static_assert(!members::NamesFork<M> || ForkableModel<M>,
+                  "flashback: fork() of a LanguageModel must be const and return a LanguageModel by value");
+    static_assert(
+        !members::NamesEvaluateAll<M> || ScoringModel<M>,
+        "flashback: evaluate_all(TokenSpan) of a LanguageModel must return a span of logits that live on in the model, a row "
+        "for each token");
+    static_assert(
+        !members::NamesEvaluateEach<M> || BatchedModel<M>,
+        "flashback: evaluate_each(std::span<Model* const>, std::span<const TokenSpan>) of a LanguageModel must be static and "
+        "return a span of logits that live on in the first model, a row for each model");
+    static_assert(
+        (!members::NamesBlock<M> && !members::NamesSee<M>) || BlockModel<M>,
+        "flashback: a LanguageModel with passages beside its text must have block(TokenSpan tokens, std::size_t sees, "
+        "std::size_t first_position), which returns a handle that can be copied, see(std::vector of handles), and, const, "
+        "plain_size()");
+    static_assert(
+        !members::NamesEvict<M> || RotatingModel<M>,
+        "flashback: evict of a LanguageModel must be callable as evict(std::size_t first, std::size_t count), and it must "
+        "have, const, can_evict(), which returns bool");
     return true;
 }
 

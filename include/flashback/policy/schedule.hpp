@@ -81,7 +81,7 @@ constexpr bool checked_schedule() {
     if constexpr (RetrievalSchedule<S>) {
         static_assert(StartsAfresh<S>,
                       "flashback: a RetrievalSchedule whose call is not const must have reset(), or a second generation would "
-                      "start with what the first one left");
+                      "start with what the first one left; if it keeps nothing, let its call be const");
         static_assert(
             !NamesAtEnd<S> || LooksAtEnds<S>,
             "flashback: at_end of a RetrievalSchedule is called as at_end(const StepView&, StopReason) and must return "

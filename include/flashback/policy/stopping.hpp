@@ -48,7 +48,7 @@ constexpr bool checked_stopping() {
     if constexpr (StoppingCriterion<S>) {
         static_assert(StopsAfresh<S>,
                       "flashback: a StoppingCriterion whose call is not const must have reset(), or a second generation "
-                      "would start with what the first one left");
+                      "would start with what the first one left; if it keeps nothing, let its call be const");
         checked_optional_members<S>();
     }
     return true;

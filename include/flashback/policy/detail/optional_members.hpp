@@ -190,6 +190,10 @@ constexpr bool checked_optional_members() {
         "flashback: rewind of a policy is called as rewind(std::size_t tokens) when tokens are taken back: this one cannot be");
     static_assert(!NamesWantsSurprisals<P> || SaysWhetherSurprisals<P>,
                   "flashback: wants_surprisals() of a policy must be const and return bool");
+    static_assert(
+        !NamesWantsSurprisal<P> && !NamesWantSurprisals<P>,
+        "flashback: the optional member of a policy that asks for surprisals is written wants_surprisals(): this one would "
+        "never be called");
     static_assert(!NamesWantsAttention<P> || SaysWhetherAttention<P>,
                   "flashback: wants_attention() of a policy must be const and return bool");
     static_assert(!NamesLooksAtEvaluated<P> || SaysWhetherEvaluated<P>,
@@ -201,12 +205,14 @@ constexpr bool checked_optional_members() {
     return true;
 }
 
+/// Whether nothing is spelled almost as an optional member.
+template <class P>
+concept SpelledRight = !NamesCapitalReset<P> && !NamesCapitalRewind<P> && !NamesWantsSurprisal<P> && !NamesWantSurprisals<P>;
+
 /// Whether the optional members of a policy fit, and are called.
 template <class P, Calls calls = Calls::no_more>
-concept FitsOptionally = EndsAreHeard<P, calls> && MarkersAreHeard<P, calls> &&
+concept FitsOptionally = EndsAreHeard<P, calls> && MarkersAreHeard<P, calls> && SpelledRight<P> &&
     (!NamesReset<P> || Resets<P>)&&(!NamesRewind<P> || Rewinds<P>)&&(!NamesWantsSurprisals<P> || SaysWhetherSurprisals<P>)&&(
-        !NamesWantsAttention<P> ||
-        SaysWhetherAttention<P>)&&(!NamesLooksAtEvaluated<P> ||
-                                   SaysWhetherEvaluated<P>)&&(!NamesCapitalReset<P> && !NamesCapitalRewind<P>);
+        !NamesWantsAttention<P> || SaysWhetherAttention<P>)&&(!NamesLooksAtEvaluated<P> || SaysWhetherEvaluated<P>);
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail
