@@ -48,6 +48,7 @@ enum class Fault {
     ignores_window,           ///< the window may be overfilled
     head_grows,               ///< head() gives one token more each time
     all_end,                  ///< every token ends a text
+    keeps_first,              ///< truncate(0) keeps the first position
     tokens_keeps,             ///< tokens() has what was cut
     work_is_taken_back,       ///< truncate takes back work()
     rows_shifted,             ///< evaluate_all gives the rows of the tokens before
@@ -122,6 +123,7 @@ public:
             return;
         }
         FLASHBACK_ASSERT(length <= told_.size(), "a model of ", told_.size(), " tokens cannot be cut to ", length);
+        if (is(Fault::keeps_first)) length = std::max(length, std::min<std::size_t>(1, told_.size()));
         if (is(Fault::work_is_taken_back)) work_ -= told_.size() - length;
         told_.resize(length);
         if (!is(Fault::tokens_keeps)) tokens_ = told_;

@@ -5,6 +5,7 @@
 #include "testing/failed_in.hpp"
 #include "testing/faulty_model.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <sstream>
 #include <string>
@@ -66,6 +67,7 @@ const Case cases[] = {
     {Fault::keeps_one_more, "truncate", "as if a position too few had been forgotten"},
     {Fault::keeps_position, "truncate", "after truncate("},
     {Fault::grows_by_truncation, "odd calls", "after truncate(7) of a model of 6 size() is 7, expected 6"},
+    {Fault::keeps_first, "counts", "after truncate(0) of a model of 4 size() is 1, expected 0"},
     {Fault::takes_bad_tokens, "bad tokens", "evaluate took token -1 as number 1 of 48"},
     {Fault::keeps_half, "all or nothing", "as if 24 tokens of what was refused had been kept"},
     {Fault::counts_half, "all or nothing", "size() is 32, but it was 8"},
@@ -127,6 +129,19 @@ TEST_CASE("A model that has nothing but what it must, and one that holds blocks,
     const SuiteReport blocks = check_language_model([] { return NullBlockModel{50}; });
     CHECK_MESSAGE(blocks.passed(), blocks.text());
     CHECK(blocks.find("blocks")->outcome == CheckOutcome::passed);
+}
+
+TEST_CASE("The only model that there is must be emptied by truncate(0), and if it is not, that is what the suite says") {
+    struct KeepsOne : flashback::testing::NullModel {
+        using NullModel::NullModel;
+        void truncate(std::size_t length) {
+            NullModel::truncate(std::max<std::size_t>(length, std::min<std::size_t>(1, size())));
+        }
+    };
+    KeepsOne only{50};
+    const SuiteReport report = check_language_model([&]() -> KeepsOne& { return only; });
+    REQUIRE_MESSAGE(failed_in(report).starts_with("counts"), report.text());
+    CHECK(report.find("counts")->sentence == "after truncate(0) size() is 1, expected 0: does truncate(0) empty the model?");
 }
 
 TEST_CASE("An engine that rounds by the size of a batch passes within a tolerance, which must not hide faults") {

@@ -53,6 +53,10 @@ void check_counts(Bench& bench, RunningCheck& check, std::size_t length) {
     decltype(auto) model = bench.fresh();
     const auto tokens = bench.text(3, length);
     std::size_t held = 0;
+    if (!check.expect(bench.size_of(model) == 0,
+                      Bench::several ? "a model that was just made has the size " : "after truncate(0) size() is ",
+                      bench.size_of(model), ", expected 0", Bench::several ? "" : ": does truncate(0) empty the model?"))
+        return;
     const auto evaluate = [&](std::size_t n) {
         model.evaluate(TokenSpan{tokens}.subspan(held, n));
         const std::size_t before = held;
