@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes the library as single headers: FOLDER/flashback_policy.hpp (core, policy and decoder) and FOLDER/flashback.hpp (everything).
+"""Writes the library as single headers into FOLDER: flashback_policy.hpp (core, policy and decoder), flashback.hpp
+(everything) and flashback_testing.hpp (the suites for models and searches of your own, and models that cost nothing).
 
 Usage: cmake/single_headers.py FOLDER
 
-A source includes one of them, or both, in place of the folder flashback/. What they need is what the targets flashback::policy and
+A source includes any of them, in place of the folder flashback/. What they need is what the targets flashback::policy and
 flashback::flashback need. Every source compiles all that it uses: what FLASHBACK_COMPILED_ONCE saves is for the folder.
 """
 import os
@@ -40,24 +41,28 @@ def inlined(header, done):
     return out + ["#endif  // " + header]
 
 
-def single(header, name):
+def single(headers, name):
     with open(os.path.join(root, "LICENSE"), encoding="utf-8") as file:
         licence = ["// " + line if line else "//" for line in file.read().splitlines()]
     with open(os.path.join(root, "include/flashback/core/version.hpp"), encoding="utf-8") as file:
         version = re.search(r'#define FLASHBACK_VERSION "(.*)"', file.read())[1]
+    done = set()
     return "\n".join(
-        ["// flashback %s, %s in one file. Made by cmake/single_headers.py; do not edit." % (version, header), "//"] + licence +
+        ["// flashback %s, %s in one file. Made by cmake/single_headers.py; do not edit." % (version, " and ".join(headers)), "//"] + licence +
         ["#pragma once", "",
          "#if defined(FLASHBACK_ISA_NAME) && !defined(FLASHBACK_SINGLE_HEADER)",
          '#error "flashback: %s comes after a header of the folder flashback/; a source includes the one or the other"' % name,
          "#elif defined(FLASHBACK_COMPILED_ONCE)",
          '#error "flashback: a single header compiles everything in each source; FLASHBACK_COMPILED_ONCE is for the folder flashback/"',
-         "#endif"] + inlined(header, set()) + ["#define FLASHBACK_SINGLE_HEADER", ""])
+         "#endif"] +
+        [line for header in headers for line in inlined(header, done)] + ["#define FLASHBACK_SINGLE_HEADER", ""])
 
 
 if len(sys.argv) != 2:
     sys.exit("usage: cmake/single_headers.py FOLDER")
 os.makedirs(sys.argv[1], exist_ok=True)
-for header, name in (("flashback/policy.hpp", "flashback_policy.hpp"), ("flashback/flashback.hpp", "flashback.hpp")):
+suites = ["flashback/testing/%s.hpp" % name for name in ("language_model_suite", "retriever_suite", "null_model")]
+for headers, name in ((["flashback/policy.hpp"], "flashback_policy.hpp"), (["flashback/flashback.hpp"], "flashback.hpp"),
+                      (suites, "flashback_testing.hpp")):
     with open(os.path.join(sys.argv[1], name), "w", encoding="utf-8") as file:
-        file.write(single(header, name))
+        file.write(single(headers, name))

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-PAGES = ['README.md', 'include/flashback/first_success.md', 'examples/the_idea.md', 'examples/README.md', 'examples/passages_aside.md',
+PAGES = ['README.md', 'include/flashback/first_success.md', 'include/flashback/installing.md', 'examples/the_idea.md', 'examples/README.md', 'examples/passages_aside.md',
          'examples/schedules.md', 'examples/dropping_into_a_runtime.md', 'examples/llama_cpp/README.md', 'examples/retrievers.md',
          'examples/branches.md', 'examples/cli/README.md', 'examples/fine_tuning.md',
          'examples/models/README.md', 'examples/paper_table/README.md', 'benchmarks/measuring_reuse.md', 'benchmarks/README.md',

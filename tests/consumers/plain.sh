@@ -35,6 +35,19 @@ sed 's|"flashback/decoder/decoder.hpp"|<flashback_policy.hpp>|' "$source/tests/b
 "$compiler" -std=c++20 -Wall -Wextra -Werror -DSINGLE_HEADER -I "$work/single" $(PKG_CONFIG_PATH='' pkg-config --cflags nlohmann_json xsimd) "$source/tests/consumers/flashback.cpp" -pthread -o "$work/flashback"
 "$work/flashback" "$model"
 
+cat >"$work/suite.cpp" <<'END'
+#include <flashback_policy.hpp>
+#include <flashback_testing.hpp>
+#include <iostream>
+int main() {
+    const auto report = flashback::testing::check_language_model([] { return flashback::testing::NullModel{50}; });
+    std::cout << report;
+    return report.passed() ? 0 : 1;
+}
+END
+"$compiler" -std=c++20 -Wall -Wextra -Werror -I "$work/single" "$work/suite.cpp" -o "$work/suite"
+"$work/suite" >"$work/log" || { cat "$work/log" >&2; fail "NullModel fails the suite of the single header"; }
+
 # What cannot go together is refused in a sentence.
 refused() {  # sentence, lines of a source
     sentence=$1
@@ -45,6 +58,7 @@ refused() {  # sentence, lines of a source
 }
 refused 'a header of the folder flashback/ comes after a single header' '#include <flashback_policy.hpp>' '#include <flashback/policy.hpp>'
 refused 'flashback_policy.hpp comes after a header of the folder flashback/' '#include <flashback/core/config.hpp>' '#include <flashback_policy.hpp>'
+refused 'flashback_testing.hpp comes after a header of the folder flashback/' '#include <flashback/core/config.hpp>' '#include <flashback_testing.hpp>'
 refused 'flashback.hpp comes after a header of the folder flashback/' '#include <flashback/core/config.hpp>' '#include <flashback.hpp>'
 refused 'a single header compiles everything in each source' '#define FLASHBACK_COMPILED_ONCE' '#include <flashback_policy.hpp>'
 echo "the library works without CMake"
