@@ -164,6 +164,10 @@ struct IntLanes {
     FLASHBACK_SIMD_INLINE IntLanes ints_left() const noexcept {
         return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::left<N>(part[i]); });
     }
+    /// The upper 16 bits of every integer; the lower ones become 0.
+    FLASHBACK_SIMD_INLINE IntLanes upper_halves() const noexcept {
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::mask_bytes(part[i], -0x10000); });
+    }
     FLASHBACK_SIMD_INLINE IntLanes operator|(const IntLanes& y) const noexcept {
         return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::either(part[i], y.part[i]); });
     }
@@ -202,6 +206,9 @@ struct IntLanes {
     FLASHBACK_SIMD_INLINE IntLanes ints_left() const noexcept {
         return each([&](std::size_t i)
                         FLASHBACK_SIMD_LAMBDA { return static_cast<std::int32_t>(static_cast<std::uint32_t>(part[i]) << N); });
+    }
+    FLASHBACK_SIMD_INLINE IntLanes upper_halves() const noexcept {
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return part[i] & -0x10000; });
     }
     FLASHBACK_SIMD_INLINE IntLanes operator|(const IntLanes& y) const noexcept {
         return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return part[i] | y.part[i]; });
@@ -260,6 +267,25 @@ FLASHBACK_SIMD_INLINE IntLanes add_dots(const IntLanes& sum, const WeightLine& l
 #endif
     }
     return y;
+#endif
+}
+
+/// The floats whose bits the integers are.
+FLASHBACK_SIMD_INLINE Lanes bits_as_lanes(const IntLanes& x) noexcept {
+#if defined(FLASHBACK_SIMD_INT_LOOPS)
+    float whole[panel_outputs];
+    std::memcpy(whole, x.part, sizeof whole);
+    return Lanes::load(whole);
+#elif FLASHBACK_SIMD_FLOATS == 16
+    return {{_mm512_castsi512_ps(x.part[0])}};
+#elif FLASHBACK_SIMD_FLOATS == 8 && defined(__AVX2__)
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch { return _mm256_castsi256_ps(x.part[i]); });
+#elif FLASHBACK_SIMD_FLOATS == 8
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch {
+        return _mm256_castsi256_ps(_mm256_set_m128i(x.part[2 * i + 1], x.part[2 * i]));
+    });
+#else
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch { return _mm_castsi128_ps(x.part[i]); });
 #endif
 }
 
