@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
@@ -26,7 +27,8 @@ template <class Format>
 consteval TileShape tile_shape() noexcept {
     if constexpr (Format::operand == Operand::int8) {
         if constexpr (batch_floats == 16) return {4, 2, 4, 768, 128, 512};
-        if constexpr (batch_floats == 8) return {3, 1, 2, 0, 128, 512};
+        if constexpr (batch_floats == 8)
+            return {std::is_same_v<typename Format::Line, WeightLine> ? 3u : 4u, 1, 2, 0, 128, 512};
         return {2, 1, 1, 0, 128, 512};
     } else {
         if constexpr (batch_floats == 16) return {6, 4, 8, 0, 64, 256};
@@ -142,12 +144,12 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
 #else
         const std::size_t b = first / activation_block + step;
 #endif
-        IntLanes sum[Rows][Panels][Format::halves];
+        typename Format::Sum sum[Rows][Panels][Format::halves];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < Rows; ++r) {
 #pragma GCC unroll 2
             for (std::size_t h = 0; h < Format::halves; ++h) {
-                const IntLanes start = Format::start(scale[r * a.block_stride + b], h);
+                const typename Format::Sum start = Format::start(scale[r * a.block_stride + b], h);
 #pragma GCC unroll 16
                 for (std::size_t p = 0; p < Panels; ++p) sum[r][p][h] = start;
             }
@@ -156,11 +158,11 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
         for (std::size_t s = 0; s < Format::steps; ++s) {
 #pragma GCC unroll 2
             for (std::size_t i = 0; i < Format::lines; ++i) {
-                WeightLine w[Panels];
+                typename Format::Line w[Panels];
 #pragma GCC unroll 16
                 for (std::size_t p = 0; p < Panels; ++p) {
                     const std::byte* block = panels.weights[p] + b * Format::block_bytes;
-                    w[p] = WeightLine::of(Format::line(block, s, i));
+                    w[p] = Format::Line::of(Format::line(block, s, i));
                     if constexpr (Prefetch) {
                         if (i == 0) prefetch(block + s * line_bytes, part.bytes_ahead);
                     } else if constexpr (Rows == 1 && tile_shape<Format>().row_ahead != 0) {
@@ -169,7 +171,8 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
                 }
 #pragma GCC unroll 16
                 for (std::size_t r = 0; r < Rows; ++r) {
-                    const ActivationQuad& four = x[r * a.quad_stride + b * quads + Format::quad(s, i)];
+                    const auto& four =
+                        Format::four(x + r * a.quad_stride + b * quads, scale[r * a.block_stride + b], Format::quad(s, i));
 #pragma GCC unroll 16
                     for (std::size_t p = 0; p < Panels; ++p)
                         sum[r][p][i % Format::halves] = add_dots(sum[r][p][i % Format::halves], w[p], four);
