@@ -20,33 +20,21 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 namespace detail {
 
 #if FLASHBACK_SIMD_FLOATS == 16
-FLASHBACK_SIMD_INLINE IntBatch add_small_quads(IntBatch sum, IntBatch bytes, IntBatch quad) noexcept {
-    return _mm512_add_epi16(sum, _mm512_maddubs_epi16(bytes, quad));
-}
-FLASHBACK_SIMD_INLINE IntBatch add_shorts(IntBatch x, IntBatch y) noexcept { return _mm512_add_epi16(x, y); }
-template <int N>
-FLASHBACK_SIMD_INLINE IntBatch shorts_left(IntBatch x) noexcept {
-    return _mm512_slli_epi16(x, N);
-}
+#define FLASHBACK_DETAIL_WIDE(operation) _mm512_##operation
 #elif FLASHBACK_SIMD_FLOATS == 8 && defined(__AVX2__)
-FLASHBACK_SIMD_INLINE IntBatch add_small_quads(IntBatch sum, IntBatch bytes, IntBatch quad) noexcept {
-    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(bytes, quad));
-}
-FLASHBACK_SIMD_INLINE IntBatch add_shorts(IntBatch x, IntBatch y) noexcept { return _mm256_add_epi16(x, y); }
-template <int N>
-FLASHBACK_SIMD_INLINE IntBatch shorts_left(IntBatch x) noexcept {
-    return _mm256_slli_epi16(x, N);
-}
+#define FLASHBACK_DETAIL_WIDE(operation) _mm256_##operation
 #else
+#define FLASHBACK_DETAIL_WIDE(operation) _mm_##operation
+#endif
+FLASHBACK_SIMD_INLINE IntBatch add_shorts(IntBatch x, IntBatch y) noexcept { return FLASHBACK_DETAIL_WIDE(add_epi16)(x, y); }
 FLASHBACK_SIMD_INLINE IntBatch add_small_quads(IntBatch sum, IntBatch bytes, IntBatch quad) noexcept {
-    return _mm_add_epi16(sum, _mm_maddubs_epi16(bytes, quad));
+    return add_shorts(sum, FLASHBACK_DETAIL_WIDE(maddubs_epi16)(bytes, quad));
 }
-FLASHBACK_SIMD_INLINE IntBatch add_shorts(IntBatch x, IntBatch y) noexcept { return _mm_add_epi16(x, y); }
 template <int N>
 FLASHBACK_SIMD_INLINE IntBatch shorts_left(IntBatch x) noexcept {
-    return _mm_slli_epi16(x, N);
+    return FLASHBACK_DETAIL_WIDE(slli_epi16)(x, N);
 }
-#endif
+#undef FLASHBACK_DETAIL_WIDE
 
 }  // namespace detail
 
