@@ -1,6 +1,7 @@
 // Products of every type of weights against plain loops over the bytes of the file, bit for bit.
 #include "flashback/simd/matmul.hpp"
 #include "flashback/core/random.hpp"
+#include "flashback/tensor/blocks.hpp"
 #include "flashback/tensor/dequantize.hpp"
 #include "flashback/tensor/quantize.hpp"
 #include "flashback/testing/plain/matmul.hpp"
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -210,6 +212,46 @@ TEST_CASE("Activations too small for a scale count as zeros") {
         std::vector<float> y(16, 1.0f);
         simd::matmul(w.packed, {0, 1}, x.view(), 1, {y.data(), 16});
         CHECK(std::ranges::all_of(y, [](float v) { return v == 0; }));
+    }
+}
+
+TEST_CASE("The greatest sums that a block can have are exact") {
+    const std::uint16_t one = float_to_half(1.0f);
+    for (const DType type : {DType::q8_0, DType::q4_0, DType::q4_k, DType::q6_k}) {
+        const DTypeLayout layout = layout_of(type);
+        const std::size_t inputs = layout.block_elements;
+        for (const int byte : {0xff, 0x7f, 0x80, 0x00}) {
+            std::vector<std::byte> row(layout.block_bytes, static_cast<std::byte>(byte));
+            if (type == DType::q6_k) {
+                std::fill_n(row.begin() + offsetof(BlockQ6_K, scales), sizeof(BlockQ6_K::scales), std::byte{127});
+                std::memcpy(row.data() + offsetof(BlockQ6_K, d), &one, sizeof one);
+            } else {
+                std::memcpy(row.data(), &one, sizeof one);
+            }
+            if (type == DType::q4_k) {
+                std::memcpy(row.data() + offsetof(BlockQ4_K, dmin), &one, sizeof one);
+                std::fill_n(row.begin() + offsetof(BlockQ4_K, scales), sizeof(BlockQ4_K::scales), std::byte{0xff});
+            }
+            PackedMatrix w{type, 16, inputs};
+            for (std::size_t o = 0; o < 16; ++o) w.set_row(o, row.data());
+            // Equal activations, or those whose sign changes after `run` of them: some sums are greatest where others are least.
+            for (const std::size_t run : {256u, 16u, 2u, 1u}) {
+                Rows x{2, inputs, 0, 0, type};
+                for (std::size_t i = 0; i < inputs; ++i) {
+                    x.row(0)[i] = i / run % 2 == 0 ? 1.0f : -1.0f;
+                    x.row(1)[i] = -x.row(0)[i];
+                }
+                x.convert(type, inputs);
+                std::vector<float> y(2 * 16);
+                simd::matmul(w, {0, 1}, x.view(), 2, {y.data(), 16});
+                std::size_t wrong = 0;
+                for (std::size_t i = 0; i < y.size(); ++i) {
+                    if (y[i] != testing::plain::dot(type, row.data(), x.row(i / 16), inputs)) ++wrong;
+                }
+                INFO(std::string{layout.name} << ", bytes of " << byte << ", signs in runs of " << run);
+                CHECK(wrong == 0);
+            }
+        }
     }
 }
 

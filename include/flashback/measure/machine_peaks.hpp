@@ -72,8 +72,9 @@ inline std::optional<double> bf16_peak(const ExecutorRef& executor, double secon
     return detail::operations_peak(executor, simd::bf16_burst_operations, seconds, [] { simd::bf16_burst(); });
 }
 
-/// Dot products of 8-bit integers, added to 32 bits, in registers: operations a second of `vpdpbusd` (AVX-512 VNNI or AVX
-/// VNNI), or of `pmaddwd` and an addition on widened bytes; nothing if there is neither.
+/// Dot products of 8-bit integers in registers: operations a second of `vpdpbusd` (AVX-512 VNNI or AVX VNNI); or of `pmaddubsw`
+/// and an addition of 16 bits (as weights of 4 to 6 bits are multiplied; those of 8 bits are widened, which halves it); or of
+/// `pmaddwd` and an addition on widened bytes. Nothing if there is none of these.
 inline std::optional<double> int8_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
     if (simd::int8_burst_operations == 0) return {};
     return detail::operations_peak(executor, simd::int8_burst_operations, seconds, [] { simd::int8_burst(); });

@@ -9,6 +9,7 @@
 #include "flashback/simd/detail/byte_lanes.hpp"
 #include "flashback/simd/detail/half_lanes.hpp"
 #include "flashback/simd/detail/reduce.hpp"
+#include "flashback/simd/detail/small_sums.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/tensor/dtype.hpp"
 
@@ -28,9 +29,10 @@ inline constexpr std::size_t activation_block = 32;
 
 /// The scale and the sums of 32 activations of 8 bits.
 struct ActivationBlock {
-    float scale;                             ///< of all 32
-    std::int32_t minus_sum;                  ///< of all 32
-    std::array<std::int32_t, 2> minus_sums;  ///< of the first and the last 16
+    float scale;                                   ///< of all 32
+    std::int32_t minus_sum;                        ///< of all 32
+    std::array<QuadSum, 2> minus_sums;             ///< of the first and the last 16
+    FLASHBACK_NO_UNIQUE_ADDRESS SmallQuads small;  ///< all 32, for weights of up to 6 bits
 };
 
 /// Rows of activations, read by products.
@@ -81,14 +83,15 @@ inline void quantise_block(const float* x, ActivationQuad* to, ActivationBlock& 
     float whole[activation_block];
     (low * inverse + magic).store(whole);
     (high * inverse + magic).store(whole + panel_outputs);
-    std::int32_t sums[2] = {};
+    std::int32_t sums[2][2] = {};
     for (std::size_t i = 0; i < activation_block; ++i) {
         const auto q = static_cast<std::int8_t>(std::bit_cast<std::uint32_t>(whole[i]) & 0xffu);
         to[i / line_inputs].set(i % line_inputs, q);
-        sums[i / panel_outputs] -= q;
+        block.small.set(i, q);
+        sums[i / panel_outputs][i % line_inputs / 2] -= q;
     }
-    block.minus_sum = sums[0] + sums[1];
-    block.minus_sums = {sums[0], sums[1]};
+    block.minus_sum = sums[0][0] + sums[0][1] + sums[1][0] + sums[1][1];
+    for (std::size_t half = 0; half < 2; ++half) block.minus_sums[half] = quad_sum(sums[half][0], sums[half][1]);
 }
 
 }  // namespace detail

@@ -3,6 +3,7 @@
 
 #include "flashback/simd/detail/byte_lanes.hpp"
 #include "flashback/simd/detail/lanes.hpp"
+#include "flashback/simd/detail/small_sums.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -30,7 +31,8 @@ FLASHBACK_SIMD_INLINE void keep(Value& value) noexcept {
 inline constexpr std::size_t peak_chains = 12;
 inline constexpr std::size_t peak_steps = std::size_t{1} << 18;  // about a millisecond
 
-/// `peak_chains` chains of `peak_steps` operations each.
+/// `peak_chains` chains of `peak_steps` operations each. Functions that call this are not inlined: g++ -O3 keeps the chains in
+/// memory then (measured with AVX2: half of the peak).
 template <class Register, class Operation>
 FLASHBACK_SIMD_INLINE void run_chains(const Register& start, const Operation& operation) noexcept {
     Register sum[peak_chains];
@@ -51,7 +53,7 @@ FLASHBACK_SIMD_INLINE void run_chains(const Register& start, const Operation& op
 inline constexpr double f32_burst_operations =
     2.0 * batch_floats * static_cast<double>(detail::peak_chains * detail::peak_steps);
 /// Keeps the units for fused multiply-adds busy, and nothing else.
-inline void f32_burst() noexcept {
+[[gnu::noinline]] inline void f32_burst() noexcept {
 #if FLASHBACK_SIMD_FLOATS == 1
     float factor = 0.999f;
     detail::keep(factor);
@@ -71,7 +73,7 @@ inline constexpr double bf16_burst_operations = 2.0 * 32 * static_cast<double>(d
 inline constexpr double bf16_burst_operations = 0;
 #endif
 /// The same with dot products of bf16.
-inline void bf16_burst() noexcept {
+[[gnu::noinline]] inline void bf16_burst() noexcept {
 #if defined(__AVX512BF16__) && FLASHBACK_SIMD_FLOATS == 16
     __m512 bits = _mm512_set1_ps(0x1.0101p0f);  // as pairs of bf16: about 1 and about 0
     detail::keep(bits);
@@ -84,7 +86,7 @@ inline void bf16_burst() noexcept {
 /// nothing.
 #if defined(FLASHBACK_SIMD_INT_LOOPS)
 inline constexpr double int8_burst_operations = 0;
-#elif defined(FLASHBACK_SIMD_DOT_BYTES)
+#elif defined(FLASHBACK_SIMD_DOT_BYTES) || defined(FLASHBACK_SIMD_DOT_SMALL)
 inline constexpr double int8_burst_operations =
     2.0 * sizeof(detail::IntBatch) * static_cast<double>(detail::peak_chains * detail::peak_steps);
 #else
@@ -92,13 +94,15 @@ inline constexpr double int8_burst_operations =
     1.0 * sizeof(detail::IntBatch) * static_cast<double>(detail::peak_chains * detail::peak_steps);
 #endif
 /// The same with dot products of integers of 8 bits.
-inline void int8_burst() noexcept {
+[[gnu::noinline]] inline void int8_burst() noexcept {
 #if !defined(FLASHBACK_SIMD_INT_LOOPS)
     detail::IntBatch factor = detail::all_ints(0x00010001);
     detail::run_chains(detail::all_ints(0), [&](const detail::IntBatch& sum) {
         detail::keep(factor);  // each time, so that the product is not computed once for all
 #if defined(FLASHBACK_SIMD_DOT_BYTES)
         return detail::add_quads(sum, factor, factor);
+#elif defined(FLASHBACK_SIMD_DOT_SMALL)
+        return detail::add_small_quads(sum, factor, factor);
 #else
         return detail::add_pairs(sum, factor, factor);
 #endif

@@ -5,6 +5,7 @@
 /// treats subnormal numbers as zeros. (Measured on Zen 4; the pseudocode of Intel's manual says the same.)
 #pragma once
 
+#include "flashback/simd/detail/byte_lanes.hpp"
 #include "flashback/simd/detail/lanes.hpp"
 #include "flashback/tensor/dtype.hpp"
 
@@ -56,14 +57,8 @@ struct PairLine {
 #else
     Lanes even, odd;
     FLASHBACK_SIMD_INLINE static PairLine load(const std::byte* line) noexcept {
-        float both[2][panel_outputs];
-        for (std::size_t j = 0; j < panel_outputs; ++j) {
-            std::uint32_t pair;
-            std::memcpy(&pair, line + j * sizeof pair, sizeof pair);
-            both[0][j] = std::bit_cast<float>(pair << 16);
-            both[1][j] = std::bit_cast<float>(pair & 0xffff0000u);
-        }
-        return {Lanes::load(both[0]), Lanes::load(both[1])};
+        const IntLanes pairs = IntLanes::load(line);
+        return {bits_as_lanes(pairs.ints_left<16>()), bits_as_lanes(pairs.upper_halves())};
     }
 #endif
 };

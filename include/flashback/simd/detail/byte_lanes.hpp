@@ -16,6 +16,10 @@
 #elif FLASHBACK_SIMD_FLOATS == 8 && defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
 #define FLASHBACK_SIMD_DOT_BYTES
 #endif
+// For weights of up to 6 bits: pmaddubsw, if there is no vpdpbusd.
+#if FLASHBACK_SIMD_FLOATS > 1 && defined(__SSE4_2__) && !defined(FLASHBACK_SIMD_DOT_BYTES)
+#define FLASHBACK_SIMD_DOT_SMALL
+#endif
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
@@ -164,6 +168,10 @@ struct IntLanes {
     FLASHBACK_SIMD_INLINE IntLanes ints_left() const noexcept {
         return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::left<N>(part[i]); });
     }
+    /// The upper 16 bits of every integer; the lower ones become 0.
+    FLASHBACK_SIMD_INLINE IntLanes upper_halves() const noexcept {
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::mask_bytes(part[i], -0x10000); });
+    }
     FLASHBACK_SIMD_INLINE IntLanes operator|(const IntLanes& y) const noexcept {
         return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return detail::either(part[i], y.part[i]); });
     }
@@ -203,6 +211,9 @@ struct IntLanes {
         return each([&](std::size_t i)
                         FLASHBACK_SIMD_LAMBDA { return static_cast<std::int32_t>(static_cast<std::uint32_t>(part[i]) << N); });
     }
+    FLASHBACK_SIMD_INLINE IntLanes upper_halves() const noexcept {
+        return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return part[i] & -0x10000; });
+    }
     FLASHBACK_SIMD_INLINE IntLanes operator|(const IntLanes& y) const noexcept {
         return each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA { return part[i] | y.part[i]; });
     }
@@ -223,6 +234,22 @@ struct WeightLine {
     }
 #endif
 };
+
+#if !defined(FLASHBACK_SIMD_DOT_BYTES) && !defined(FLASHBACK_SIMD_INT_LOOPS)
+/// The same sums. Sums of integers may be taken in any order. g++ takes them in one that keeps every product of a block alive
+/// (measured: 0.57 of this speed with AVX2).
+FLASHBACK_SIMD_INLINE IntLanes in_this_order(IntLanes sum) noexcept {
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < IntLanes::batches; ++i) {
+#if FLASHBACK_SIMD_FLOATS == 16
+        asm("" : "+v"(sum.part[i]));
+#else
+        asm("" : "+x"(sum.part[i]));
+#endif
+    }
+    return sum;
+}
+#endif
 
 /// sum + the four products of each output with the activations of a row.
 FLASHBACK_SIMD_INLINE IntLanes add_dots(const IntLanes& sum, const WeightLine& line, const ActivationQuad& quad) noexcept {
@@ -246,20 +273,28 @@ FLASHBACK_SIMD_INLINE IntLanes add_dots(const IntLanes& sum, const WeightLine& l
     std::memcpy(&two[1], quad.pairs[1], sizeof two[1]);
     const detail::IntBatch even = detail::all_ints(two[0]);
     const detail::IntBatch odd = detail::all_ints(two[1]);
-    IntLanes y = IntLanes::each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
+    return in_this_order(IntLanes::each([&](std::size_t i) FLASHBACK_SIMD_LAMBDA {
         return detail::add_pairs(detail::add_pairs(sum.part[i], line.even.part[i], even), line.odd.part[i], odd);
-    });
-    // Sums of integers may be taken in any order. g++ takes them in one that keeps every product of a block alive (measured:
-    // 0.57 of this speed with AVX2).
-#pragma GCC unroll 16
-    for (std::size_t i = 0; i < IntLanes::batches; ++i) {
-#if FLASHBACK_SIMD_FLOATS == 16
-        asm("" : "+v"(y.part[i]));
-#else
-        asm("" : "+x"(y.part[i]));
+    }));
 #endif
-    }
-    return y;
+}
+
+/// The floats whose bits the integers are.
+FLASHBACK_SIMD_INLINE Lanes bits_as_lanes(const IntLanes& x) noexcept {
+#if defined(FLASHBACK_SIMD_INT_LOOPS)
+    float whole[panel_outputs];
+    std::memcpy(whole, x.part, sizeof whole);
+    return Lanes::load(whole);
+#elif FLASHBACK_SIMD_FLOATS == 16
+    return {{_mm512_castsi512_ps(x.part[0])}};
+#elif FLASHBACK_SIMD_FLOATS == 8 && defined(__AVX2__)
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch { return _mm256_castsi256_ps(x.part[i]); });
+#elif FLASHBACK_SIMD_FLOATS == 8
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch {
+        return _mm256_castsi256_ps(_mm256_set_m128i(x.part[2 * i + 1], x.part[2 * i]));
+    });
+#else
+    return detail::lane_by_lane([&](std::size_t i) FLASHBACK_SIMD_LAMBDA -> Batch { return _mm_castsi128_ps(x.part[i]); });
 #endif
 }
 

@@ -96,7 +96,7 @@ FLASHBACK_SIMD_INLINE Lanes half_scales(const std::byte* from) noexcept {
 
 /// What the types with one scale for 32 weights share. Their lines take `BlockBytes` and hold each weight plus 2^OffsetBits.
 /// The scales come after all lines, (blocks, 16).
-template <std::size_t BlockBytes, int OffsetBits>
+template <std::size_t BlockBytes, int OffsetBits, class Sum>
 struct OneScale {
     static constexpr Operand operand = Operand::int8;
     static constexpr std::size_t halves = 1;  // how many sums of integers a block has
@@ -114,11 +114,14 @@ struct OneScale {
         return {half_scales(panel + scale_at(blocks, b, 0))};
     }
     /// Takes the offset of the weights away again.
-    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
-        return IntLanes::all(a.minus_sum).template ints_left<OffsetBits>();
+    FLASHBACK_SIMD_INLINE static Sum start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
+        if constexpr (std::is_same_v<Sum, IntLanes>) {
+            return IntLanes::all(a.minus_sum).template ints_left<OffsetBits>();
+        } else {
+            return (Sum::all(a.minus_sums[0]) + Sum::all(a.minus_sums[1])).template ints_left<OffsetBits>();
+        }
     }
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
-                                           const Lanes& y) noexcept {
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const Sum* sum, const ActivationBlock& a, const Lanes& y) noexcept {
         return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
     }
 
@@ -132,8 +135,10 @@ struct OneScale {
 };
 
 /// Q8_0: (blocks, 8, 64) bytes of weight + 128, then the scales.
-struct Q8_0Format : OneScale<8 * line_bytes, 7> {
+struct Q8_0Format : OneScale<8 * line_bytes, 7, IntLanes> {
     static constexpr DType type = DType::q8_0;
+    using Sum = IntLanes;
+    using Line = WeightLine;
     static constexpr std::size_t steps = 8;  // how often lines are loaded
     static constexpr std::size_t lines = 1;  // how many lines a step gives
 
@@ -141,6 +146,11 @@ struct Q8_0Format : OneScale<8 * line_bytes, 7> {
     static constexpr std::size_t quad(std::size_t step, std::size_t /*i*/) noexcept { return step; }
     FLASHBACK_SIMD_INLINE static IntLanes line(const std::byte* block, std::size_t step, std::size_t /*i*/) noexcept {
         return IntLanes::load(block + step * line_bytes);
+    }
+    /// The activations that belong to line i of a block.
+    FLASHBACK_SIMD_INLINE static const ActivationQuad& four(const ActivationQuad* quads, const ActivationBlock& /*a*/,
+                                                            std::size_t i) noexcept {
+        return quads[i];
     }
 
     static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
@@ -165,6 +175,8 @@ struct Q8_0Format : OneScale<8 * line_bytes, 7> {
 /// What the types of 4 bits share. Line l holds the inputs 4 l .. 4 l + 3 of a block in its lower nibbles, and the inputs 16
 /// further on in its upper ones. So the second half of a block needs no other load.
 struct Nibbles {
+    using Sum = SmallSum;
+    using Line = SmallLine;
     static constexpr std::size_t steps = 4;
     static constexpr std::size_t lines = 2;
     static constexpr std::size_t nibble_bytes = steps * line_bytes;
@@ -173,6 +185,10 @@ struct Nibbles {
     FLASHBACK_SIMD_INLINE static IntLanes nibbles(const std::byte* block, std::size_t step, std::size_t i) noexcept {
         const IntLanes both = IntLanes::load(block + step * line_bytes);
         return (i == 0 ? both : both.bytes_right<4>()).masked(0x0f);
+    }
+    FLASHBACK_SIMD_INLINE static const auto& four(const ActivationQuad* quads, const ActivationBlock& a,
+                                                  std::size_t i) noexcept {
+        return a.small.four(quads, i);
     }
     /// Stores the lower four bits of element k of a block.
     /// Requires  the bytes are zero before
@@ -189,7 +205,7 @@ struct Nibbles {
 };
 
 /// Q4_0: (blocks, 4, 64) bytes of two weights + 8, then the scales.
-struct Q4_0Format : Nibbles, OneScale<Nibbles::nibble_bytes, 3> {
+struct Q4_0Format : Nibbles, OneScale<Nibbles::nibble_bytes, 3, SmallSum> {
     static constexpr DType type = DType::q4_0;
 
     FLASHBACK_SIMD_INLINE static IntLanes line(const std::byte* block, std::size_t step, std::size_t i) noexcept {

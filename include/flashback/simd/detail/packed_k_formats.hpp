@@ -42,12 +42,9 @@ struct Q4_KFormat : Nibbles {
         return {half_scales(d), half_scales(d + panel_outputs * sizeof(Half)), to_lanes(IntLanes::widen(whole)),
                 to_lanes(IntLanes::widen(whole + panel_outputs))};
     }
-    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& /*a*/, std::size_t /*half*/) noexcept {
-        return IntLanes::all(0);
-    }
+    FLASHBACK_SIMD_INLINE static Sum start(const ActivationBlock& /*a*/, std::size_t /*half*/) noexcept { return Sum::all({}); }
     /// Products of whole numbers below 2^24 are exact in f32.
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
-                                           const Lanes& y) noexcept {
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const Sum* sum, const ActivationBlock& a, const Lanes& y) noexcept {
         const Lanes scale = Lanes::all(a.scale);
         const Lanes with_scales = fma(to_lanes(sum[0]) * w.scale, w.d * scale, y);
         return fma(Lanes::all(static_cast<float>(a.minus_sum)) * w.least, w.minimum * scale, with_scales);
@@ -122,12 +119,11 @@ struct Q6_KFormat : Nibbles {
         return {half_scales(panel + super(blocks, b)),
                 {to_lanes(IntLanes::widen(whole)), to_lanes(IntLanes::widen(whole + panel_outputs))}};
     }
-    FLASHBACK_SIMD_INLINE static IntLanes start(const ActivationBlock& a, std::size_t half) noexcept {
-        return IntLanes::all(a.minus_sums[half]).ints_left<5>();
+    FLASHBACK_SIMD_INLINE static Sum start(const ActivationBlock& a, std::size_t half) noexcept {
+        return Sum::all(a.minus_sums[half]).ints_left<5>();
     }
     /// Products of whole numbers below 2^24 and their sum are exact in f32.
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const IntLanes* sum, const ActivationBlock& a,
-                                           const Lanes& y) noexcept {
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const Sum* sum, const ActivationBlock& a, const Lanes& y) noexcept {
         const Lanes both = fma(to_lanes(sum[1]), w.scale[1], to_lanes(sum[0]) * w.scale[0]);
         return fma(both, w.d * Lanes::all(a.scale), y);
     }
