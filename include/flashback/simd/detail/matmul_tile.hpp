@@ -27,9 +27,10 @@ template <class Format>
 consteval TileShape tile_shape() noexcept {
     if constexpr (Format::operand == Operand::int8) {
         if constexpr (batch_floats == 16) return {4, 2, 4, 768, 128, 512};
-        // Sums of 16 bits leave registers free. A row of them waits for memory unless it asks (measured: Q4_0 at m = 1 takes
-        // 1.3 times as long with 2 panels that do not ask).
-        if constexpr (batch_floats == 8 && !std::is_same_v<typename Format::Line, WeightLine>) return {4, 1, 4, 768, 128, 512};
+        // Sums of 16 bits leave registers free. A row of them waits for memory unless it asks early (measured: Q4_0 at m = 1
+        // takes 1.3 times as long with 2 panels that do not ask).
+        if constexpr (batch_floats == 8 && !std::is_same_v<typename Format::Line, WeightLine>)
+            return {4, 1, 4 / Format::halves, 3072, 128, 512};
         if constexpr (batch_floats == 8) return {3, 1, 2, 0, 128, 512};
         return {2, 1, 1, 0, 128, 512};
     } else {
@@ -168,7 +169,9 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
                     if constexpr (Prefetch) {
                         if (i == 0) prefetch(block + s * line_bytes, part.bytes_ahead);
                     } else if constexpr (Rows == 1 && tile_shape<Format>().row_ahead != 0) {
-                        if (i == 0) prefetch_far(block + s * line_bytes, tile_shape<Format>().row_ahead);
+                        constexpr std::size_t all = Format::block_bytes / line_bytes;  // Q6_K has more lines than steps
+                        for (std::size_t l = s * all / Format::steps; i == 0 && l < (s + 1) * all / Format::steps; ++l)
+                            prefetch_far(block + l * line_bytes, tile_shape<Format>().row_ahead);
                     }
                 }
 #pragma GCC unroll 16
