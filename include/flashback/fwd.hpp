@@ -49,6 +49,7 @@ struct SerialExecutor;
 class ThreadPool;
 class ExecutorRef;
 class Fingerprint;
+class FingerprintParts;
 class SplitMix64;
 
 // policy: when to retrieve

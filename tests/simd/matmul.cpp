@@ -90,6 +90,25 @@ std::size_t least_inputs(DType type) { return layout_of(type).block_elements; }
 
 }  // namespace
 
+TEST_CASE("a panel that is stored at once has the bits of its rows stored one by one") {
+    for (const DType type : types) {
+        CAPTURE(layout_of(type).name);
+        const std::size_t unit = least_inputs(type);
+        for (const std::size_t inputs : {unit, 3 * unit, (std::size_t{256} + unit - 1) / unit * unit, 512 + unit}) {
+            for (const std::size_t outputs : {1u, 16u, 37u}) {
+                const Weights w = random_weights(type, outputs, inputs);
+                PackedMatrix packed{type, outputs, inputs};
+                for (std::size_t p = 0; p < packed.panels(); ++p) {
+                    std::vector<const std::byte*> rows;
+                    for (std::size_t o = 16 * p; o < std::min(outputs, 16 * p + 16); ++o) rows.push_back(w.row(o));
+                    packed.set_panel(p, rows);
+                    CHECK(std::ranges::equal(packed.panel_weights(p), w.packed.panel_weights(p)));
+                }
+            }
+        }
+    }
+}
+
 TEST_CASE("Every output is that of the plain loop, whatever tile it falls into") {
     for (const DType type : types) {
         const std::size_t unit = least_inputs(type);

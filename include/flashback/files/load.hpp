@@ -41,9 +41,9 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess ac
 /// Throws    Error{format} if a tensor is missing or has another shape than the hyper-parameters say; Error{unsupported} for a
 ///           tensor type or a tensor that is not known here; Error{vocabulary} if the file has a vocabulary that contradicts
 ///           itself or has more tokens than the embedding has rows; with a path also what GgufFile::open throws
-/// Cost      as many bytes as the tensors of the file have. Each tensor is read twice in a row, to hash it
-///           (Transformer::fingerprint) and to repack it, with the rows of a matrix in parallel if an executor is given; its
-///           pages are given back on the way
+/// Cost      as many bytes as the tensors of the file have. Each tensor is read once, to hash it
+///           (Transformer::fingerprint) and to repack it, several tensors at once if an executor is given; its pages are given
+///           back on the way
 std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
 
 /// The model of a Hugging Face folder of Llama, Mistral, Qwen2, GPT-2, OPT or BERT, with its weights repacked: F32, F16 and BF16,

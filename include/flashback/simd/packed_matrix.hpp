@@ -84,7 +84,21 @@ public:
     /// Shape     row: inputs() elements as GGUF stores them in type()
     void set_row(std::size_t output, const std::byte* row) noexcept {
         detail::with_format(type_, [&](auto format) {
-            format.pack(row, inputs_, output % panel_outputs, values_.data() + output / panel_outputs * panel_bytes_);
+            format.pack(row, inputs_, {0, inputs_}, output % panel_outputs,
+                        values_.data() + output / panel_outputs * panel_bytes_);
+        });
+    }
+
+    /// Stores the weights of the outputs of a panel. Different panels may be stored at the same time.
+    /// Shape     rows: of the outputs from 16 p on, as many as the matrix has of them; each as for `set_row`
+    /// Cost      all rows are read together, so that each line of the panel is written once, while it is in the first cache
+    void set_panel(std::size_t p, std::span<const std::byte* const> rows) noexcept {
+        detail::with_format(type_, [&](auto format) {
+            std::byte* const to = values_.data() + p * panel_bytes_;
+            for (std::size_t begin = 0; begin < inputs_; begin += inputs_together) {
+                const std::size_t end = std::min(begin + inputs_together, inputs_);
+                for (std::size_t lane = 0; lane < rows.size(); ++lane) format.pack(rows[lane], inputs_, {begin, end}, lane, to);
+            }
         });
     }
 
@@ -98,6 +112,8 @@ public:
     }
 
 private:
+    static constexpr std::size_t inputs_together = detail::super_block;
+
     static std::size_t checked_panel_bytes(DType type, std::size_t inputs) {
         FLASHBACK_ASSERT(takes(type), "a packed matrix of type ", layout_of(type).name,
                          ", expected F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K");

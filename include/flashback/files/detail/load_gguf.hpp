@@ -23,20 +23,20 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFi
         FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "' says that it has ", c.layers, " layers, but has ",
                         file.tensors().size(), " tensors");
     }
-    detail::GgufWeights weights{file, executor};
+    detail::GgufWeights weights{file};
     model->layers.resize(c.layers);
     if (weights.has("output.weight")) model->head.emplace();
     each_tensor(
         *model,
         [&](const TensorId& id, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& matrix) {
-            matrix = weights.matrix(detail::gguf_place(c, id, outputs), outputs, inputs);
+            weights.matrix(detail::gguf_place(c, id, outputs), outputs, inputs, matrix);
         },
         [&](const TensorId& id, std::size_t count, std::vector<float>& vector) {
             vector = weights.vector(detail::gguf_place(c, id, count), count);
         });
     if (!c.rotary_factors.empty()) weights.vector({"rope_freqs.weight", 0, c.rotary_dim / 2, nullptr, {}}, c.rotary_dim / 2);
     weights.refuse_others();
-    model->fingerprint = weights.fingerprint();
+    model->fingerprint = weights.read(executor);
     model->notes = weights.notes();
 
     model->rotary_frequencies = rotary_frequencies_of(c);
