@@ -226,6 +226,7 @@ TEST_CASE("models of every family come back from a file that we wrote, to the bi
         CHECK(quantised->layers[1].bias(LinearModule::up) == model->layers[1].bias(LinearModule::up));
         if (family.shape.family == Family::gpt2) CHECK(fingerprint(quantised->positions) == fingerprint(model->positions));
         CHECK(quantised->layers[0].q.type() == DType::q8_0);
+        CHECK(quantised->fingerprint == fingerprint(GgufFile::open(path)));  // rows of 34 n bytes, hashed in parts of 32 n
     }
 }
 

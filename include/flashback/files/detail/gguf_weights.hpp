@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/files/detail/gguf_place.hpp"
+#include "flashback/files/weights_cache.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/simd/packed_matrix.hpp"
@@ -19,6 +20,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
@@ -107,15 +109,15 @@ public:
         return values;
     }
 
-    /// Makes a matrix, which `read` fills.
+    /// Says where a matrix goes, which `read` or `take` makes.
     /// Requires  it stays where it is until then
     void matrix(const GgufPlace& place, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& to) {
         Taken& taken = take(place.tensor, 2, {inputs, place.all_rows});
         const DType type = taken.tensor->type;
         const bool as_it_is = simd::PackedMatrix::takes(type);
         if (!as_it_is) ++converted_[type];
-        to = simd::PackedMatrix{as_it_is ? type : DType::q8_0, outputs, inputs};
-        taken.parts.push_back({place, &to});
+        taken.parts.push_back(wanted_.size());
+        wanted_.push_back({place, {as_it_is ? type : DType::q8_0, outputs, inputs}, &to});
     }
 
     /// Refuses a file with tensors that nobody took: if they were known, they would change the result.
@@ -128,7 +130,29 @@ public:
         }
     }
 
-    /// Hashes all tensors and fills the matrices, several tensors at once if there is an executor. Gives the fingerprint of the
+    /// Whether a file of repacked weights has these matrices.
+    bool fits(const WeightsCache& cache) const noexcept {
+        if (cache.size() != wanted_.size()) return false;
+        for (std::size_t i = 0; i < wanted_.size(); ++i) {
+            if (cache.shape(i) != wanted_[i].shape) return false;
+        }
+        return true;
+    }
+    /// Takes the matrices from a file that fits.
+    void take(const WeightsCache& cache, FileAccess access, ExecutorRef executor) {
+        executor.run(wanted_.size(), [&](std::size_t i) {
+            simd::PackedMatrix matrix = cache.matrix(i);
+            *wanted_[i].to = access == FileAccess::copy ? matrix.copy() : std::move(matrix);
+        });
+    }
+    /// All matrices, in the order in which they were asked for.
+    std::vector<const simd::PackedMatrix*> matrices() const {
+        std::vector<const simd::PackedMatrix*> all;
+        for (const Wanted& wanted : wanted_) all.push_back(wanted.to);
+        return all;
+    }
+
+    /// Hashes all tensors and makes the matrices, several tensors at once if there is an executor. Gives the fingerprint of the
     /// file.
     /// Requires  all tensors were taken
     std::uint64_t read(ExecutorRef executor) {
@@ -139,7 +163,11 @@ public:
         executor.run(std::min(all.size(), executor.concurrency()), [&](std::size_t) {
             for (std::size_t i = next++; i < all.size(); i = next++) {
                 GgufTensorReading reading{file_, *all[i]->tensor};
-                for (const Part& part : all[i]->parts) reading.pack(part.place, all[i]->tensor->type, *part.to);
+                for (const std::size_t part : all[i]->parts) {
+                    const auto& [place, shape, to] = wanted_[part];
+                    *to = simd::PackedMatrix{shape.type, shape.outputs, shape.inputs};
+                    reading.pack(place, all[i]->tensor->type, *to);
+                }
                 all[i]->hash = reading.finish();
             }
         });
@@ -157,13 +185,14 @@ public:
     }
 
 private:
-    struct Part {
+    struct Wanted {
         GgufPlace place;
+        WeightsCache::Shape shape;
         simd::PackedMatrix* to;
     };
     struct Taken {
         const GgufTensor* tensor;
-        std::vector<Part> parts = {};
+        std::vector<std::size_t> parts = {};  // of wanted_
         std::uint64_t hash = 0;
     };
 
@@ -186,6 +215,7 @@ private:
     const GgufFile& file_;
     std::map<std::string_view, Taken> taken_;
     std::map<DType, std::size_t> converted_;
+    std::vector<Wanted> wanted_;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail

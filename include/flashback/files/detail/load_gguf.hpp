@@ -1,6 +1,7 @@
 /// \file Turns a GGUF file into a model.
 #pragma once
 
+#include "flashback/files/detail/cached_weights.hpp"
 #include "flashback/files/detail/gguf_config.hpp"
 #include "flashback/files/detail/gguf_vocabulary.hpp"
 #include "flashback/files/detail/gguf_weights.hpp"
@@ -14,7 +15,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor) {
+FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFile& file, const LoadOptions& options) {
     auto model = std::make_shared<Transformer>();
     model->config = read_config(file);
     const TransformerConfig& c = model->config;
@@ -36,8 +37,9 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFi
         });
     if (!c.rotary_factors.empty()) weights.vector({"rope_freqs.weight", 0, c.rotary_dim / 2, nullptr, {}}, c.rotary_dim / 2);
     weights.refuse_others();
-    model->fingerprint = weights.read(executor);
     model->notes = weights.notes();
+    model->fingerprint = options.weights_cache.empty() ? weights.read(options.executor)
+                                                       : detail::read_with_cache(file, weights, options, model->notes);
 
     model->rotary_frequencies = rotary_frequencies_of(c);
     if (c.causal && file.find("tokenizer.ggml.tokens")) {
