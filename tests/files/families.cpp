@@ -226,7 +226,6 @@ TEST_CASE("models of every family come back from a file that we wrote, to the bi
         CHECK(quantised->layers[1].bias(LinearModule::up) == model->layers[1].bias(LinearModule::up));
         if (family.shape.family == Family::gpt2) CHECK(fingerprint(quantised->positions) == fingerprint(model->positions));
         CHECK(quantised->layers[0].q.type() == DType::q8_0);
-        CHECK(quantised->fingerprint == fingerprint(GgufFile::open(path)));  // rows of 34 n bytes, hashed in parts of 32 n
     }
 }
 
@@ -250,6 +249,22 @@ TEST_CASE("models are the same to the bit, however many threads read how many ro
             }
         }
     }
+}
+
+TEST_CASE("a tensor is hashed as a whole, also if it is read up to a byte in the middle of a word") {
+    const TemporaryFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    // A panel has rows of 34 bytes from both halves of a head: the first one needs the rows before 24.
+    const ModelPtr model = random_model({.width = 32,
+                                         .heads = 2,
+                                         .kv_heads = 1,
+                                         .head_dim = 32,
+                                         .hidden = 32,
+                                         .vocab = 40,
+                                         .window = 16,
+                                         .family = Family::qwen2});
+    write_model(path, *model, nullptr, DType::q8_0);
+    CHECK(load_model(path)->fingerprint == fingerprint(GgufFile::open(path)));
 }
 
 TEST_CASE("what GGUF has no place for is not written") {
