@@ -1,7 +1,7 @@
 # Fuzzers, one for each parser: fuzz/targets/NAME.cpp, with its first inputs in fuzz/seeds/NAME.cpp. Under any compiler they are one
 # test that replays the seeds and all that was ever found; with clang and FLASHBACK_BUILD_FUZZERS they are programs for libFuzzer.
 option(FLASHBACK_BUILD_FUZZERS "Build the fuzzers (clang with libFuzzer)" OFF)
-set(fuzz_targets analyzer block_file checkpoint config_json corpus gguf gguf_adapter index_segment kv_state model peft_config safetensors safetensors_index schedule strides tokenizer tokenizer_json trec vector_store)
+set(fuzz_targets analyzer block_file checkpoint config_json corpus gguf gguf_adapter index_segment kv_state model peft_config safetensors safetensors_index schedule strides tokenizer tokenizer_json trec vector_store weights_cache)
 if(FLASHBACK_HNSWLIB)
   list(APPEND fuzz_targets hnsw_graph)
 endif()

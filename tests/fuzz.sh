@@ -11,7 +11,7 @@
 # -runs=100000 FILE), put it into tests/fuzz/findings/TARGET, mend the parser, and the test fuzz_replay keeps watch over it.
 set -eu
 cd "$(dirname "$0")/.."
-all="gguf gguf_adapter safetensors safetensors_index peft_config config_json tokenizer_json corpus tokenizer model checkpoint strides block_file kv_state analyzer index_segment trec vector_store hnsw_graph"
+all="gguf gguf_adapter safetensors safetensors_index peft_config config_json tokenizer_json corpus tokenizer model checkpoint strides block_file kv_state analyzer index_segment trec vector_store hnsw_graph weights_cache"
 out=build/fuzz
 
 # headers_of TARGET: those of the parser.
@@ -39,6 +39,7 @@ headers_of() {
         index_segment) echo retrieval/detail/index_segment.hpp retrieval/detail/posting_blocks.hpp retrieval/detail/term_cursor.hpp ;;
         vector_store) echo dense/detail/vector_store.hpp ;;
         hnsw_graph) echo dense/detail/hnsw_index.hpp ;;
+        weights_cache) echo files/detail/weights_cache.hpp ;;
     esac
 }
 

@@ -21,7 +21,7 @@ flashback_add_test(text SOURCES text/pre_tokenizer.cpp
                    text/byte_level_bpe.cpp text/byte_level_bpe_hostile.cpp text/normalise.cpp text/sentences.cpp text/token_finder.cpp text/tokenizer.cpp text/unicode.cpp text/word_piece.cpp)
 flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/write_model.cpp
                    files/byte_level_bpe.cpp files/hostile.cpp files/llama_cpp.cpp files/load.cpp files/tokenizer_folder.cpp
-                   files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp)
+                   files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp files/weights_cache.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES files/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp model/session_suite.cpp)

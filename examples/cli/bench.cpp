@@ -75,6 +75,8 @@ const std::map<std::string, std::set<BenchMode>> readers{
     {"--schedule", {BenchMode::schedule}},
     {"--latency", {BenchMode::schedule}},
     {"--model", modes_of_models},
+    {"--weights-cache", modes_of_models},
+    {"--verify-weights-cache", modes_of_models},
     {"--cache", modes_of_models},
     {"--shape", modes_of_models},
     {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop, BenchMode::schedule}}};
@@ -220,6 +222,7 @@ void write_csv(std::ostream& out, const Json& runs) {
 void bench_with(const BenchOptions& options) {
     FilesOfCommand files;
     files.reads("--model", options.settings.model);
+    options.settings.weights.tell(files, options.settings.model);
     files.writes_if_given("--csv", options.csv);
     files.writes_if_given("--svg", options.svg);
     files.check();  // before minutes are spent
@@ -314,6 +317,7 @@ void add_bench(CLI::App& app, Command& run) {
                       .add_option("--model", settings.model,
                                   "A GGUF file or a Hugging Face folder; by default the model that is part of this program")
                       ->type_name("FILE");
+    settings.weights.add(command);
     command
         .add_option_function<std::string>(
             "--shape",
@@ -323,7 +327,8 @@ void add_bench(CLI::App& app, Command& run) {
             },
             "Random weights instead of a model, and their type: llama2-7b:q4_0 or gpt2:f32, say")
         ->type_name("SHAPE:DTYPE")
-        ->excludes(model);
+        ->excludes(model)
+        ->excludes(command.get_option("--weights-cache"));
     command.add_option("--repetitions", settings.repetitions, "How often each run is timed; by default 3, in the mode loop 1")
         ->transform(at_least(1));
     command

@@ -61,7 +61,8 @@ std::shared_ptr<const fb::Transformer> bench_model(const BenchSettings& settings
         shape.window = std::max(shape.window, window);
         return fb::random_transformer(shape, settings.dtype, 1, pool);
     }
-    auto model = load_weights(open_model(settings.model), pool);
+    const fb::ModelSource source = open_model(settings.model);
+    auto model = load_weights(source, settings.weights.options(source, pool));
     auto& config = std::const_pointer_cast<fb::Transformer>(model)->config;  // nobody else has the model yet
     if (config.positions == fb::Positions::learned && window > config.window) {
         if (cut) return model;

@@ -6,6 +6,7 @@
 #include "flashback/measure/run_time_counts.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/dtype.hpp"
+#include "weights_option.hpp"
 
 #include <cstddef>
 #include <optional>
@@ -38,6 +39,7 @@ struct BenchSettings {
     std::vector<std::string> schedules;  ///< as `parse_method` reads them; empty: the defaults
     double latency = 0;                  ///< of the retriever, ms
     std::string model;
+    WeightsOption weights = {};
     std::optional<flashback::TransformerConfig> shape;  ///< random weights instead of a model
     flashback::DType dtype = flashback::DType::f32;     ///< of the random weights
     std::optional<flashback::DType> cache;              ///< by default what suits the weights

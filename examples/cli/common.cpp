@@ -104,8 +104,8 @@ flashback::ModelSource open_model(const std::string& model) {
 }
 
 std::shared_ptr<const flashback::Transformer> load_weights(const flashback::ModelSource& source,
-                                                           flashback::ExecutorRef executor) {
-    auto model = flashback::load_model(source, executor);
+                                                           const flashback::LoadOptions& options) {
+    auto model = flashback::load_model(source, options);
     for (const std::string& note : model->notes) std::cerr << "flashback: " << flashback::harmless(note) << "\n";
     return model;
 }

@@ -4,6 +4,7 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"
+#include "flashback/files/load.hpp"
 #include "flashback/files/model_source.hpp"
 #include "flashback/format/gguf.hpp"
 #include "flashback/model/transformer.hpp"
@@ -98,7 +99,7 @@ flashback::ModelSource open_model(const std::string& model);
 
 /// The model of a file or folder; what was changed while loading is said on standard error.
 std::shared_ptr<const flashback::Transformer> load_weights(const flashback::ModelSource& source,
-                                                           flashback::ExecutorRef executor);
+                                                           const flashback::LoadOptions& options);
 
 /// Adds --cache: what keys and values are rounded to; by default what suits the weights.
 void add_cache(CLI::App& command, std::optional<flashback::DType>& cache);

@@ -45,7 +45,7 @@ void convert(const ConvertOptions& options) {
     }
     files.check();
     fb::ThreadPool pool = start_threads(options.threads);
-    auto model = load_weights(source, pool);
+    auto model = load_weights(source, {.executor = pool});
     if (options.adapter.given())
         model = fb::merged(*model, fb::load_adapter(options.adapter.path, *model), options.adapter.scale, pool);
     std::optional<fb::Vocabulary> vocabulary;

@@ -38,20 +38,22 @@ flashback::Session session_of(std::shared_ptr<const flashback::Transformer> mode
 
 namespace {
 
-flashback::Session open_session(const flashback::ModelSource& source, flashback::ExecutorRef executor,
+flashback::Session open_session(const flashback::ModelSource& source, const flashback::LoadOptions& loading,
                                 std::optional<flashback::DType> cache, const AdapterOption& adapter,
                                 std::shared_ptr<flashback::BlockStore> store) {
-    auto model = load_weights(source, executor);
+    auto model = load_weights(source, loading);
     auto packed = open_adapter(adapter, *model);
-    return session_of(std::move(model),
-                      {.executor = executor, .cache = cache, .adapter = std::move(packed), .adapter_scale = adapter.scale},
-                      std::move(store));
+    return session_of(
+        std::move(model),
+        {.executor = loading.executor, .cache = cache, .adapter = std::move(packed), .adapter_scale = adapter.scale},
+        std::move(store));
 }
 
 }  // namespace
 
 Engine::Engine(const flashback::ModelSource& source, std::size_t threads, std::optional<flashback::DType> cache,
-               const AdapterOption& adapter, std::shared_ptr<flashback::BlockStore> store)
-    : pool(start_threads(threads)), session(open_session(source, pool, cache, adapter, std::move(store))) {}
+               const AdapterOption& adapter, std::shared_ptr<flashback::BlockStore> store, const WeightsOption& weights)
+    : pool(start_threads(threads)),
+      session(open_session(source, weights.options(source, pool), cache, adapter, std::move(store))) {}
 
 }  // namespace cli

@@ -6,6 +6,7 @@
 #include "flashback/files/model_source.hpp"
 #include "flashback/model/session.hpp"
 #include "flashback/tensor/dtype.hpp"
+#include "weights_option.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -22,7 +23,8 @@ flashback::Session session_of(std::shared_ptr<const flashback::Transformer> mode
 /// A session, and the threads that it evaluates with.
 struct Engine {
     Engine(const flashback::ModelSource& source, std::size_t threads, std::optional<flashback::DType> cache,
-           const AdapterOption& adapter = {}, std::shared_ptr<flashback::BlockStore> store = {});
+           const AdapterOption& adapter = {}, std::shared_ptr<flashback::BlockStore> store = {},
+           const WeightsOption& weights = {});
 
     /// What keys and values are rounded to, as JSON names it.
     std::string cache() const { return std::string{flashback::layout_of(session.cache_element()).name}; }

@@ -218,7 +218,7 @@ void finetune(const FinetuneOptions& o) {
     const Markers markers = markers_of({o.with_markers() ? "on" : "off", o.markers.ids}, tokenizer);  // fixed stand there, too
 
     fb::ThreadPool pool = start_threads(o.threads);
-    const auto model = load_weights(file, pool);
+    const auto model = load_weights(file, {.executor = pool});
     if (o.all) fb::check_gguf_writable(model->config);
     const fb::TrainingTargets targets = targets_of(o, markers);
     const fb::AnyPolicies policies = policies_of(o.retrieval, markers);

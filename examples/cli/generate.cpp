@@ -160,6 +160,7 @@ void generate(const GenerateSettings& settings) {
     FilesOfCommand files;
     if (settings.trace.given()) {
         files.reads("--model", settings.model);
+        settings.weights.tell(files, settings.model);
         files.reads("--corpus", settings.corpus.path);
         files.reads("--prompt-file", settings.prompt.file());
         files.reads("--adapter", settings.adapter.path);
@@ -172,7 +173,7 @@ void generate(const GenerateSettings& settings) {
 
     const fb::ModelSource file = open_model(settings.model);
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
-    Engine engine{file, settings.threads, settings.cache, settings.adapter, settings.aside.store()};
+    Engine engine{file, settings.threads, settings.cache, settings.adapter, settings.aside.store(), settings.weights};
     const Markers markers = markers_of(settings.markers, tokenizer, engine.session.adapter());
     const auto policies = policies_of(settings, tokenizer, markers);
     const CorpusOption corpus = closed_book ? CorpusOption{} : settings.corpus;

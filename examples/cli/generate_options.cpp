@@ -20,6 +20,7 @@ void add_options(CLI::App& command, GenerateSettings& settings) {
         command.add_option(name, value, meaning)->check(number_from(least, most))->capture_default_str();
     };
     add_model(command, settings.model);
+    settings.weights.add(command);
     add_adapter(command, settings.adapter);
     settings.corpus.add_path(command);
     settings.corpus.add_search(command);

@@ -11,6 +11,7 @@
 #include "markers.hpp"
 #include "schedule_option.hpp"
 #include "trace_option.hpp"
+#include "weights_option.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -23,6 +24,7 @@ namespace cli {
 
 struct GenerateSettings {
     std::string model;
+    WeightsOption weights = {};
     CorpusOption corpus;
     TextOption prompt;
     std::string layout = "append";

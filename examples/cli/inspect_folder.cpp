@@ -37,7 +37,7 @@ Json inspect_folder(const fb::ModelSource& source, fb::ExecutorRef executor, boo
               {"fingerprint", nullptr},
               {"obstacle", nullptr}};
     try {
-        const auto model = load_weights(source, executor);
+        const auto model = load_weights(source, {.executor = executor});
         if (!model->config.causal) {
             json["obstacle"] = encoder_obstacle;
         } else if (source.has_tokenizer()) {

@@ -5,6 +5,7 @@
 #include "flashback/files/load.hpp"
 #include "markers.hpp"
 #include "ppl_retrieval.hpp"
+#include "weights_option.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -21,6 +22,7 @@ namespace fb = flashback;
 
 struct PplOptions {
     std::string model;
+    WeightsOption weights;
     std::string against;
     std::string text;
     std::size_t window = 0;
@@ -52,7 +54,7 @@ void ppl(const PplOptions& options) {
     std::vector<fb::TokenId> tokens = tokenizer.encode(read_text(options.text));
     if (options.tokens > 0 && options.tokens < tokens.size()) tokens.resize(options.tokens);
     if (tokens.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the text '", options.text, "' is empty, expected some");
-    Engine engine{file, options.threads, options.cache, options.adapter};
+    Engine engine{file, options.threads, options.cache, options.adapter, {}, options.weights};
     std::vector<fb::TokenId> masked;
     if (!options.keep_markers) masked = markers_of({"off", options.marker_ids}, tokenizer, engine.session.adapter()).ids;
     std::optional<Engine> reference;
@@ -112,6 +114,7 @@ void add_ppl(CLI::App& app, Command& run) {
     auto options = std::make_shared<PplOptions>();
     CLI::App& command = *app.add_subcommand("ppl", "Measure the perplexity of a text, without or with retrieval");
     add_model(command, options->model);
+    options->weights.add(command);
     add_adapter(command, options->adapter);
     command.add_option("--text", options->text, "The file with the text, or - for standard input")
         ->type_name("FILE")
@@ -149,6 +152,7 @@ void add_ppl(CLI::App& app, Command& run) {
         options->adapter.tokens = tokens_with(options->marker_ids);
         if (!retrieval->layout.empty()) {
             retrieval->model = options->model;
+            retrieval->weights = options->weights;
             retrieval->text = options->text;
             retrieval->stride = options->stride > 0 ? options->stride : 16;
             retrieval->markers.ids = options->marker_ids;

@@ -230,6 +230,7 @@ void measure_schedule(const Source& source, const fb::AnyPolicies& policies, con
 void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     FilesOfCommand files;
     files.reads("--model", settings.model);
+    settings.weights.tell(files, settings.model);
     files.reads("--text", settings.text);
     files.reads("--corpus", settings.corpus.path);
     files.reads("--adapter", settings.adapter.path);
@@ -239,7 +240,7 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     const fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const fb::TextStream text = read_stream(settings, tokenizer);
     fb::ThreadPool pool = start_threads(settings.threads);
-    const auto weights = load_weights(file, pool);
+    const auto weights = load_weights(file, settings.weights.options(file, pool));
     const auto adapter = open_adapter(settings.adapter, *weights);
     const Markers markers = markers_of(settings.markers, tokenizer, adapter.get());
     const fb::AnyPolicies policies =

@@ -7,6 +7,7 @@
 #include "markers.hpp"
 #include "retrieval_setup.hpp"
 #include "schedule_option.hpp"
+#include "weights_option.hpp"
 
 #include <cstddef>
 #include <optional>
@@ -16,6 +17,7 @@ namespace cli {
 
 struct RetrievalPplSettings : RetrievalSettings {
     std::string model;
+    WeightsOption weights = {};
     MarkersOption markers;
     ScheduleOption schedule;
     std::string reuse = "prefix";

@@ -5,6 +5,7 @@
 #include "flashback/files/load.hpp"
 #include "flashback/policy/wrapper.hpp"
 #include "markers.hpp"
+#include "weights_option.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -26,6 +27,7 @@ namespace {
 
 struct ScoreOptions {
     std::string model;
+    WeightsOption weights;
     TextOption text;
     std::vector<flashback::TokenId> tokens;
     std::size_t top = 5;
@@ -110,7 +112,7 @@ std::vector<float> logits_beside(flashback::Session& session, flashback::TokenSp
 
 void score(const ScoreOptions& options) {
     const flashback::ModelSource file = open_model(options.model);
-    Engine engine{file, options.threads, options.cache, options.adapter};
+    Engine engine{file, options.threads, options.cache, options.adapter, {}, options.weights};
     flashback::Session& session = engine.session;
     std::vector<flashback::TokenId> tokens = options.tokens;
     const bool beside = !options.beside.empty() || !options.beside_files.empty();
@@ -180,6 +182,7 @@ void add_score(CLI::App& app, Command& run) {
     auto options = std::make_shared<ScoreOptions>();
     CLI::App& command = *app.add_subcommand("score", "Show how likely a model finds each token of a text");
     add_model(command, options->model);
+    options->weights.add(command);
     add_adapter(command, options->adapter);
     add_marker_ids(command, options->markers.ids);
     options->text.add(command, "text", "The text to score, with BOS in front if the model asks for it");

@@ -43,6 +43,7 @@ FLASHBACK_DETAIL_DOTS()
 #include "flashback/files/detail/read_config_json.hpp"
 #include "flashback/files/detail/save_adapter.hpp"
 #include "flashback/files/detail/save_gguf_adapter.hpp"
+#include "flashback/files/detail/weights_cache.hpp"
 #include "flashback/files/detail/write_model.hpp"
 #include "flashback/format/detail/json_fields.hpp"
 #include "flashback/format/detail/module_pattern.hpp"

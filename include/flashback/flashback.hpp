@@ -25,6 +25,7 @@
 #include "flashback/files/model_source.hpp"
 #include "flashback/files/save_adapter.hpp"
 #include "flashback/files/save_gguf_adapter.hpp"
+#include "flashback/files/weights_cache.hpp"
 #include "flashback/files/write_model.hpp"
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/format/byte_reader.hpp"

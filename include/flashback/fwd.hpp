@@ -49,6 +49,7 @@ struct SerialExecutor;
 class ThreadPool;
 class ExecutorRef;
 class Fingerprint;
+class FingerprintParts;
 class SplitMix64;
 
 // policy: when to retrieve
@@ -255,6 +256,7 @@ template <class Detokenize>
 class SentenceByText;
 enum class FileAccess : std::uint8_t;
 class MappedFile;
+struct FileStamp;
 class AtomicFile;
 class ByteReader;
 enum class GgufType : std::uint32_t;
@@ -467,6 +469,9 @@ struct PiecePlace;
 // files
 class ModelSource;
 struct ModelConfig;
+struct LoadOptions;  // serial, no file of repacked weights
+struct WeightsSource;
+class WeightsCache;
 struct LoadAdapterOptions;  // no tokens beyond the rows of the model
 struct SaveAdapterOptions;  // no name of a base, no dropout
 

@@ -5,6 +5,7 @@
 #include "flashback/files/load.hpp"
 #include "flashback/files/load_adapter.hpp"
 #include "flashback/files/save_adapter.hpp"
+#include "flashback/files/weights_cache.hpp"
 #include "flashback/files/write_model.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
 #include "flashback/format/peft.hpp"
@@ -85,6 +86,34 @@ TEST_CASE("faults: a model and its tokenizer are loaded, or nothing is left") {
                     if (load_tokenizer(path, access).size() != 20) FAIL_CHECK("loaded wrongly");
                 });
             }
+        }
+    }
+}
+
+TEST_CASE(
+    "faults: a file of repacked weights is written whole or not at all, and whatever fails, a model that is loaded is right") {
+    const TemporaryFolder folder;
+    const auto path = model_file(folder);
+    const auto cache = weights_cache_beside(path);
+    const std::uint64_t expected = fingerprint(*load_model(path));
+    for (const bool there : {false, true}) {
+        for (const Fault fault : every_fault) {
+            with_each_fault(
+                fault,
+                [&] {
+                    std::filesystem::remove(cache);
+                    if (there) load_model(path, {.weights_cache = cache});
+                    return 0;
+                },
+                [&](int) {
+                    const auto model = load_model(path, {.weights_cache = cache, .verify_cache = true});
+                    if (fingerprint(*model) != expected) FAIL_CHECK("loaded wrongly");
+                },
+                [&](int) {
+                    if (std::filesystem::exists(cache)) CHECK_NOTHROW(WeightsCache::open(cache).verify());
+                    CHECK(std::distance(std::filesystem::directory_iterator{folder.path()}, {}) <= 2);
+                    CHECK(fingerprint(*load_model(path, {.weights_cache = cache})) == expected);
+                });
         }
     }
 }

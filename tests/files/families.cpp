@@ -1,4 +1,5 @@
 // GGUF files of every family that has an architecture there: what others wrote, and what we write.
+#include "flashback/core/thread_pool.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/files/write_model.hpp"
 #include "flashback/format/gguf_fingerprint.hpp"
@@ -10,6 +11,7 @@
 #include "support/temporary_folder.hpp"
 
 #include <cstdint>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <string>
@@ -225,6 +227,44 @@ TEST_CASE("models of every family come back from a file that we wrote, to the bi
         if (family.shape.family == Family::gpt2) CHECK(fingerprint(quantised->positions) == fingerprint(model->positions));
         CHECK(quantised->layers[0].q.type() == DType::q8_0);
     }
+}
+
+TEST_CASE("models are the same to the bit, however many threads read how many rows of the file") {
+    const TemporaryFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    ThreadPool pool{3};
+    for (FamilyModel& family : models_with_a_file()) {
+        CAPTURE(family.name);
+        family.shape.heads *= 4;  // so many rows that pages are given back on the way
+        family.shape.width *= 4;
+        family.shape.hidden = 320;
+        const ModelPtr model = random_model(family.shape);
+        const std::string bytes = file_of(*model).bytes();
+        std::ofstream{path, std::ios::binary} << bytes;
+        for (const FileAccess access : {FileAccess::map, FileAccess::copy}) {
+            for (const ExecutorRef executor : {ExecutorRef{}, ExecutorRef{pool}}) {
+                const auto loaded = load_model(path, executor, access);
+                CHECK(fingerprint(*loaded) == fingerprint(*model));
+                CHECK(loaded->fingerprint == fingerprint(view(bytes)));
+            }
+        }
+    }
+}
+
+TEST_CASE("a tensor is hashed as a whole, also if it is read up to a byte in the middle of a word") {
+    const TemporaryFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    // A panel has rows of 34 bytes from both halves of a head: the first one needs the rows before 24.
+    const ModelPtr model = random_model({.width = 32,
+                                         .heads = 2,
+                                         .kv_heads = 1,
+                                         .head_dim = 32,
+                                         .hidden = 32,
+                                         .vocab = 40,
+                                         .window = 16,
+                                         .family = Family::qwen2});
+    write_model(path, *model, nullptr, DType::q8_0);
+    CHECK(load_model(path)->fingerprint == fingerprint(GgufFile::open(path)));
 }
 
 TEST_CASE("what GGUF has no place for is not written") {

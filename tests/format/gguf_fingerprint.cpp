@@ -79,6 +79,22 @@ TEST_CASE("the border between two texts counts, and the order") {
     CHECK(both("", "a") != both("a", ""));
 }
 
+TEST_CASE("bytes in parts have the fingerprint of the whole") {
+    std::string text(133, 'x');
+    for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7);
+    const auto bytes = std::as_bytes(std::span{text});
+    for (std::size_t length : {0u, 1u, 31u, 32u, 33u, 64u, 100u, 133u}) {
+        for (std::size_t cut = 0; cut <= length; cut += FingerprintParts::multiple) {
+            FingerprintParts parts;
+            parts.add(bytes.first(cut));
+            parts.add(bytes.subspan(cut, length - cut));
+            Fingerprint f;
+            f.add(parts);
+            CHECK(f.value() == of(std::string_view{text}.substr(0, length)));
+        }
+    }
+}
+
 TEST_CASE("a fingerprint is the same on every machine") {
     // By an implementation of its own, in Python.
     CHECK(of("flashback, 45 bytes of it in two rounds of 32") == 0x0cf4f939a99cf0e5u);

@@ -1,10 +1,12 @@
 // Products of every type of weights against plain loops over the bytes of the file, bit for bit.
 #include "flashback/simd/matmul.hpp"
+#include "flashback/core/fingerprint.hpp"
 #include "flashback/core/random.hpp"
 #include "flashback/tensor/blocks.hpp"
 #include "flashback/tensor/dequantize.hpp"
 #include "flashback/tensor/quantize.hpp"
 #include "flashback/testing/plain/matmul.hpp"
+#include "support/errors.hpp"
 #include "support/random_blocks.hpp"
 
 #include <algorithm>
@@ -14,7 +16,9 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -91,6 +95,68 @@ bool same(float a, float b) { return bits(a) == bits(b) || (std::isnan(a) && std
 std::size_t least_inputs(DType type) { return layout_of(type).block_elements; }
 
 }  // namespace
+
+TEST_CASE("a panel that is stored at once has the bits of its rows stored one by one") {
+    for (const DType type : types) {
+        CAPTURE(layout_of(type).name);
+        const std::size_t unit = least_inputs(type);
+        for (const std::size_t inputs : {unit, 3 * unit, (std::size_t{256} + unit - 1) / unit * unit, 512 + unit}) {
+            for (const std::size_t outputs : {1u, 16u, 37u}) {
+                const Weights w = random_weights(type, outputs, inputs);
+                PackedMatrix packed{type, outputs, inputs};
+                for (std::size_t p = 0; p < packed.panels(); ++p) {
+                    std::vector<const std::byte*> rows;
+                    for (std::size_t o = 16 * p; o < std::min(outputs, 16 * p + 16); ++o) rows.push_back(w.row(o));
+                    packed.set_panel(p, rows);
+                    CHECK(std::ranges::equal(packed.panel_weights(p), w.packed.panel_weights(p)));
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("packing_version is the number of these bytes: who changes them changes it, and these hashes with it") {
+    CHECK(simd::packing_version == 1);
+    const std::pair<DType, std::uint64_t> expected[]{{DType::f32, 0xa6783e78c37f0d07u},  {DType::f16, 0x2b93018aced2014eu},
+                                                     {DType::bf16, 0xab790585535db1cu},  {DType::q8_0, 0xced37cd20649066fu},
+                                                     {DType::q4_0, 0xe87e47148cef2f63u}, {DType::q4_k, 0x55e71c5f04746673u},
+                                                     {DType::q6_k, 0xf3ce1d5148f55913u}};
+    for (const auto& [type, hash] : expected) {
+        const DTypeLayout layout = layout_of(type);
+        CAPTURE(layout.name);
+        PackedMatrix w{type, 21, 512};
+        std::vector<std::byte> row(512 / layout.block_elements * layout.block_bytes);
+        for (std::size_t o = 0; o < w.outputs(); ++o) {
+            for (std::size_t i = 0; i < row.size(); ++i) row[i] = std::byte(i * 7 + i / 256 * 3 + o * 13);
+            w.set_row(o, row.data());
+        }
+        Fingerprint of_panels;
+        for (std::size_t p = 0; p < w.panels(); ++p) of_panels.add(w.panel_weights(p));
+        CHECK(of_panels.value() == hash);
+    }
+}
+
+TEST_CASE("a view of panels is the matrix that they are of, as long as anybody has the owner") {
+    for (const DType type : types) {
+        const Weights w = random_weights(type, 37, 512);
+        auto panels = std::make_shared<std::vector<std::byte>>(w.packed.panel(0), w.packed.panel(0) + w.packed.bytes());
+        CHECK(panels->size() == PackedMatrix::bytes_of(type, 37, 512));
+        PackedMatrix view = PackedMatrix::view(type, 37, 512, *panels, panels);
+        panels.reset();
+        CHECK(view.is_view());
+        CHECK_FALSE(w.packed.is_view());
+        CHECK(view.bytes() == w.packed.bytes());
+        PackedMatrix moved = std::move(view);
+        PackedMatrix copy = moved.copy();
+        CHECK_FALSE(copy.is_view());
+        for (std::size_t p = 0; p < moved.panels(); ++p) {
+            CHECK(std::ranges::equal(moved.panel_weights(p), w.packed.panel_weights(p)));
+            CHECK(std::ranges::equal(copy.panel_weights(p), w.packed.panel_weights(p)));
+        }
+        flashback_test::check_error(ErrorCode::contract, "the panels of a matrix have 64 bytes, expected",
+                                    [&] { PackedMatrix::view(type, 37, 512, std::vector<std::byte>(64), nullptr); });
+    }
+}
 
 TEST_CASE("Every output is that of the plain loop, whatever tile it falls into") {
     for (const DType type : types) {

@@ -36,15 +36,37 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path, FileAccess ac
     return load_tokenizer(ModelSource::open(path, access));
 }
 
+/// How a model is loaded.
+struct LoadOptions {
+    ExecutorRef executor = {};                  ///< what reads several tensors at once
+    std::filesystem::path weights_cache = {};   ///< a file of repacked weights (WeightsCache); none if it is empty
+    FileAccess cache_access = FileAccess::map;  ///< whether weights stay in that file, or are copied from it
+    bool verify_cache = false;                  ///< compares the checksums of all weights, in that file and the model file
+};
+
 /// The model of a GGUF file, with its weights repacked. (load_encoder also reads the tokenizer of an encoder.) F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K are run as they are. Q4_1,
 /// Q5_0, Q5_1, Q2_K, Q3_K and Q5_K become Q8_0, and Transformer::notes says so.
+///
+/// With LoadOptions::weights_cache, weights that were repacked before are taken from that file. It must be of this model file: of
+/// its size, its time, its metadata and its directory of tensors, and packed as they are today. If it is not, is damaged or is not
+/// there, the weights are repacked, the file is written anew, and Transformer::notes says why. A file of another kind is never
+/// replaced.
+///
+/// - FileAccess::map reads weights when they are multiplied, and programs that run at once share them. FileAccess::copy reads all
+///   of them into memory of their own, in huge pages.
+/// - `verify_cache` reads all of both files: it also notices weights that were changed and left no trace in size and time.
 /// Throws    Error{format} if a tensor is missing or has another shape than the hyper-parameters say; Error{unsupported} for a
-///           tensor type or a tensor that is not known here; Error{vocabulary} if the file has a vocabulary that contradicts
-///           itself or has more tokens than the embedding has rows; with a path also what GgufFile::open throws
-/// Cost      as many bytes as the tensors of the file have. Each tensor is read twice in a row, to hash it
-///           (Transformer::fingerprint) and to repack it, with the rows of a matrix in parallel if an executor is given; its
-///           pages are given back on the way
-std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {});
+///           tensor type or a tensor that is not known here, and for a file of repacked weights beside a model in memory or in a
+///           folder; Error{vocabulary} if the file has a vocabulary that contradicts itself or has more tokens than the
+///           embedding has rows; with a path also what GgufFile::open throws; nothing that is wrong with repacked weights
+/// Cost      as many bytes as the tensors of the file have. Each tensor is read once, to hash it
+///           (Transformer::fingerprint) and to repack it, several tensors at once if an executor is given; its pages are given
+///           back on the way. Of repacked weights that are mapped, only the directories of both files are read: the weights
+///           when they are multiplied
+std::shared_ptr<const Transformer> load_model(const GgufFile& file, const LoadOptions& options);
+inline std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor = {}) {
+    return load_model(file, LoadOptions{.executor = executor});
+}
 
 /// The model of a Hugging Face folder of Llama, Mistral, Qwen2, GPT-2, OPT or BERT, with its weights repacked: F32, F16 and BF16,
 /// which are run as they are.
@@ -65,12 +87,23 @@ std::shared_ptr<const Transformer> load_model_folder(const std::filesystem::path
 
 /// The model of a GGUF file or a Hugging Face folder.
 /// Throws    as the two above
+inline std::shared_ptr<const Transformer> load_model(const ModelSource& source, const LoadOptions& options) {
+    if (source.gguf()) return load_model(*source.gguf(), options);
+    if (!options.weights_cache.empty()) {
+        FLASHBACK_THROW(ErrorCode::unsupported, "'", source.name(),
+                        "' is a folder, and repacked weights are cached for GGUF files");
+    }
+    return load_model_folder(source.name(), options.executor, source.access());
+}
 inline std::shared_ptr<const Transformer> load_model(const ModelSource& source, ExecutorRef executor = {}) {
-    return source.gguf() ? load_model(*source.gguf(), executor) : load_model_folder(source.name(), executor, source.access());
+    return load_model(source, LoadOptions{.executor = executor});
 }
 inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, ExecutorRef executor = {},
                                                      FileAccess access = FileAccess::map) {
     return load_model(ModelSource::open(path, access), executor);
+}
+inline std::shared_ptr<const Transformer> load_model(const std::filesystem::path& path, const LoadOptions& options) {
+    return load_model(ModelSource::open(path), options);
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA

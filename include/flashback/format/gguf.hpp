@@ -84,6 +84,8 @@ public:
     void release(std::span<const std::byte> part) const noexcept {
         if (file_) file_->release(part);
     }
+    /// Size and time of the file when it was opened; nothing for a view of bytes.
+    std::optional<FileStamp> stamp() const noexcept { return file_ ? std::optional{file_->stamp()} : std::nullopt; }
     /// The version of the format.
     std::uint32_t version() const noexcept { return version_; }
     /// All entries, in the order of the file.

@@ -27,6 +27,14 @@ enum class FileAccess : std::uint8_t {
     copy,  ///< all at once, into memory of our own; later changes of the file do no harm
 };
 
+/// What tells at a glance that a file was changed.
+struct FileStamp {
+    std::uint64_t size = 0;     ///< bytes
+    std::int64_t modified = 0;  ///< when it was changed last: nanoseconds since 1970, as finely as the file system tells
+
+    friend bool operator==(const FileStamp&, const FileStamp&) = default;
+};
+
 /// The bytes of a file, mapped into memory or, on request, copied.
 ///
 /// While a file is mapped, it must not shrink: reading past its new end ends the program (SIGBUS), and nothing here can prevent
@@ -50,6 +58,7 @@ public:
                             S_ISDIR(status.st_mode) ? "a folder" : "no regular file", ", expected a file");
         }
         const auto size = static_cast<std::size_t>(status.st_size);
+        stamp_ = {size, modified(status)};
         if (size == 0) return;  // an empty mapping does not exist
         if (access == FileAccess::copy) {
             copy_ = std::make_unique_for_overwrite<std::byte[]>(size);
@@ -64,11 +73,15 @@ public:
         size_ = size;
     }
     MappedFile(MappedFile&& other) noexcept
-        : copy_(std::move(other.copy_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+        : copy_(std::move(other.copy_)),
+          data_(std::exchange(other.data_, nullptr)),
+          size_(std::exchange(other.size_, 0)),
+          stamp_(other.stamp_) {}
     MappedFile& operator=(MappedFile&& other) noexcept {
         std::swap(copy_, other.copy_);
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
+        std::swap(stamp_, other.stamp_);
         return *this;
     }
     ~MappedFile() {
@@ -79,6 +92,9 @@ public:
     std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
     /// The bytes as characters.
     std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
+
+    /// Size and time of the file when it was opened.
+    const FileStamp& stamp() const noexcept { return stamp_; }
 
     /// Says that a part will not be read soon: its memory goes back to the system and is read again when it is touched. A copy
     /// keeps its memory.
@@ -94,6 +110,15 @@ private:
     struct Close {
         void operator()(const int* file) const noexcept { ::close(*file); }
     };
+
+    static std::int64_t modified(const struct stat& status) noexcept {
+#if defined(__APPLE__)
+        const auto& time = status.st_mtimespec;
+#else
+        const auto& time = status.st_mtim;
+#endif
+        return std::int64_t{time.tv_sec} * 1000000000 + std::int64_t{time.tv_nsec};
+    }
 
     static void read_all(int file, std::span<std::byte> rest, const std::filesystem::path& path) {
         const std::size_t size = rest.size();
@@ -114,6 +139,7 @@ private:
     std::unique_ptr<std::byte[]> copy_;
     const std::byte* data_ = nullptr;
     std::size_t size_ = 0;
+    FileStamp stamp_;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -102,7 +102,7 @@ inline void read_rotary(const GgufFile& file, const GgufKeys& keys, TransformerC
     const double factor = keys.positive("rope.scaling.factor", keys.positive("rope.scale_linear", 1.0));
     if (scaling == "linear") c.rotary_linear = factor;
     if (c.family == Family::llama && file.tensor("rope_freqs.weight")) {
-        GgufWeights weights{file, {}};
+        GgufWeights weights{file};
         c.rotary_factors = weights.vector({"rope_freqs.weight", 0, c.rotary_dim / 2, nullptr, {}}, c.rotary_dim / 2);
         for (const float divisor : c.rotary_factors) {
             if (!(divisor > 0) || !std::isfinite(divisor)) {

@@ -35,6 +35,8 @@ struct GgufPlace {
 
     /// Where a row of the file, counted from `first_row`, stands in ours.
     std::size_t ours(std::size_t row) const noexcept { return halves ? row_from_halves(*c, *halves, row) : row; }
+    /// Where a row of ours stands in the file, counted from `first_row`.
+    std::size_t theirs(std::size_t row) const noexcept { return halves ? row_in_halves(*c, *halves, row) : row; }
 };
 
 /// Where one of our tensors stands. GPT-2 has queries, keys and values in one tensor. Qwen2 keeps the rows of a rotary pair

@@ -1,6 +1,7 @@
 /// \file Turns a GGUF file into a model.
 #pragma once
 
+#include "flashback/files/detail/cached_weights.hpp"
 #include "flashback/files/detail/gguf_config.hpp"
 #include "flashback/files/detail/gguf_vocabulary.hpp"
 #include "flashback/files/detail/gguf_weights.hpp"
@@ -14,7 +15,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFile& file, ExecutorRef executor) {
+FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFile& file, const LoadOptions& options) {
     auto model = std::make_shared<Transformer>();
     model->config = read_config(file);
     const TransformerConfig& c = model->config;
@@ -23,21 +24,22 @@ FLASHBACK_DETAIL_ONCE std::shared_ptr<const Transformer> load_model(const GgufFi
         FLASHBACK_THROW(ErrorCode::format, "'", file.name(), "' says that it has ", c.layers, " layers, but has ",
                         file.tensors().size(), " tensors");
     }
-    detail::GgufWeights weights{file, executor};
+    detail::GgufWeights weights{file};
     model->layers.resize(c.layers);
     if (weights.has("output.weight")) model->head.emplace();
     each_tensor(
         *model,
         [&](const TensorId& id, std::size_t outputs, std::size_t inputs, simd::PackedMatrix& matrix) {
-            matrix = weights.matrix(detail::gguf_place(c, id, outputs), outputs, inputs);
+            weights.matrix(detail::gguf_place(c, id, outputs), outputs, inputs, matrix);
         },
         [&](const TensorId& id, std::size_t count, std::vector<float>& vector) {
             vector = weights.vector(detail::gguf_place(c, id, count), count);
         });
     if (!c.rotary_factors.empty()) weights.vector({"rope_freqs.weight", 0, c.rotary_dim / 2, nullptr, {}}, c.rotary_dim / 2);
     weights.refuse_others();
-    model->fingerprint = weights.fingerprint();
     model->notes = weights.notes();
+    model->fingerprint = options.weights_cache.empty() ? weights.read(options.executor)
+                                                       : detail::read_with_cache(file, weights, options, model->notes);
 
     model->rotary_frequencies = rotary_frequencies_of(c);
     if (c.causal && file.find("tokenizer.ggml.tokens")) {

@@ -19,6 +19,13 @@ inline std::size_t row_from_halves(const TransformerConfig& c, LinearModule m, s
     return row - in_head + 2 * (in_head % half) + in_head / half;
 }
 
+/// The other way: where a row in our order stands in Hugging Face's.
+inline std::size_t row_in_halves(const TransformerConfig& c, LinearModule m, std::size_t row) noexcept {
+    const std::size_t in_head = row % c.head_dim;
+    if ((m != LinearModule::q && m != LinearModule::k) || in_head >= c.rotary_dim) return row;
+    return row - in_head + in_head % 2 * (c.rotary_dim / 2) + in_head / 2;
+}
+
 /// Moves rows from Hugging Face's order into ours.
 /// Shape     values (outputs of m, inputs) row-major
 inline std::vector<float> from_halves(const TransformerConfig& c, LinearModule m, const std::vector<float>& values,

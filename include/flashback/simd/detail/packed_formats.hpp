@@ -27,6 +27,12 @@ FLASHBACK_SIMD_INLINE void write_as(std::byte* to, T value) noexcept {
     std::memcpy(to, &value, sizeof value);
 }
 
+/// Some of the inputs of a row. It begins at a multiple of 256 and ends at one, or with the row.
+struct InputRange {
+    std::size_t begin;
+    std::size_t end;
+};
+
 /// F32 and F16: the numbers as they are, (inputs, 16).
 template <class E, DType T>
 struct ElementFormat {
@@ -48,8 +54,9 @@ struct ElementFormat {
 
     static constexpr std::size_t bytes(std::size_t inputs) noexcept { return inputs * panel_outputs * sizeof(Element); }
 
-    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
-        for (std::size_t k = 0; k < inputs; ++k) {
+    static void pack(const std::byte* row, std::size_t /*inputs*/, InputRange some, std::size_t lane,
+                     std::byte* panel) noexcept {
+        for (std::size_t k = some.begin; k < some.end; ++k) {
             std::memcpy(panel + (k * panel_outputs + lane) * sizeof(Element), row + k * sizeof(Element), sizeof(Element));
         }
     }
@@ -80,9 +87,10 @@ struct BF16Format {
     static std::size_t at(std::size_t lane, std::size_t k) noexcept {
         return (k / 2 * panel_outputs + lane) * 2 * sizeof(BFloat16) + k % 2 * sizeof(BFloat16);
     }
-    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
-        for (std::size_t k = 0; k < inputs; ++k) write_as(panel + at(lane, k), read_as<BFloat16>(row + k * sizeof(BFloat16)));
-        if (inputs % 2 != 0) write_as(panel + at(lane, inputs), BFloat16{0});
+    static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
+        for (std::size_t k = some.begin; k < some.end; ++k)
+            write_as(panel + at(lane, k), read_as<BFloat16>(row + k * sizeof(BFloat16)));
+        if (some.end == inputs && inputs % 2 != 0) write_as(panel + at(lane, inputs), BFloat16{0});
     }
     static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
         return to_float(read_as<BFloat16>(panel + at(lane, k)));
@@ -153,9 +161,9 @@ struct Q8_0Format : OneScale<8 * line_bytes, 7, IntLanes> {
         return quads[i];
     }
 
-    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
+    static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
         const std::size_t blocks = inputs / activation_block;
-        for (std::size_t b = 0; b < blocks; ++b) {
+        for (std::size_t b = some.begin / activation_block; b < some.end / activation_block; ++b) {
             const auto block = read_as<BlockQ8_0>(row + b * sizeof(BlockQ8_0));
             write_as(panel + scale_at(blocks, b, lane), block.d);
             for (std::size_t s = 0; s < steps; ++s) {
@@ -212,9 +220,9 @@ struct Q4_0Format : Nibbles, OneScale<Nibbles::nibble_bytes, 3, SmallSum> {
         return nibbles(block, step, i);
     }
 
-    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
+    static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
         const std::size_t blocks = inputs / activation_block;
-        for (std::size_t b = 0; b < blocks; ++b) {
+        for (std::size_t b = some.begin / activation_block; b < some.end / activation_block; ++b) {
             // The file pairs the nibbles of a byte as a line does.
             const auto block = read_as<BlockQ4_0>(row + b * sizeof(BlockQ4_0));
             write_as(panel + scale_at(blocks, b, lane), block.d);

@@ -50,9 +50,10 @@ struct Q4_KFormat : Nibbles {
         return fma(Lanes::all(static_cast<float>(a.minus_sum)) * w.least, w.minimum * scale, with_scales);
     }
 
-    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
+    static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
         const std::size_t blocks = inputs / activation_block;
-        for (std::size_t first = 0; first < blocks; first += blocks_together) {
+        const std::size_t end = some.end / activation_block;
+        for (std::size_t first = some.begin / activation_block; first < end; first += blocks_together) {
             const auto block = read_as<BlockQ4_K>(row + first / blocks_together * sizeof(BlockQ4_K));
             std::byte* d = panel + super(blocks, first) + lane * sizeof(Half);
             write_as(d, block.d);
@@ -128,9 +129,10 @@ struct Q6_KFormat : Nibbles {
         return fma(both, w.d * Lanes::all(a.scale), y);
     }
 
-    static void pack(const std::byte* row, std::size_t inputs, std::size_t lane, std::byte* panel) noexcept {
+    static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
         const std::size_t blocks = inputs / activation_block;
-        for (std::size_t first = 0; first < blocks; first += blocks_together) {
+        const std::size_t end = some.end / activation_block;
+        for (std::size_t first = some.begin / activation_block; first < end; first += blocks_together) {
             const auto block = read_as<BlockQ6_K>(row + first / blocks_together * sizeof(BlockQ6_K));
             write_as(panel + super(blocks, first) + lane * sizeof(Half), block.d);
             for (std::size_t i = 0; i < blocks_together; ++i) {
