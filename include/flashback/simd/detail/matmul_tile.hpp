@@ -170,6 +170,11 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
                         if (i == 0) prefetch(block + s * line_bytes, part.bytes_ahead);
                     } else if constexpr (Rows == 1 && tile_shape<Format>().row_ahead != 0) {
                         if (i == 0) prefetch_far(block + s * line_bytes, tile_shape<Format>().row_ahead);
+                        // Q6_K has two lines more than steps.
+                        if constexpr (constexpr std::size_t all = Format::block_bytes / line_bytes; all > Format::steps) {
+                            if (i == 1 && Format::steps + s < all)
+                                prefetch_far(block + (Format::steps + s) * line_bytes, tile_shape<Format>().row_ahead);
+                        }
                     }
                 }
 #pragma GCC unroll 16
