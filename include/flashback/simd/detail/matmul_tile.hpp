@@ -169,9 +169,12 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
                     if constexpr (Prefetch) {
                         if (i == 0) prefetch(block + s * line_bytes, part.bytes_ahead);
                     } else if constexpr (Rows == 1 && tile_shape<Format>().row_ahead != 0) {
-                        constexpr std::size_t all = Format::block_bytes / line_bytes;  // Q6_K has more lines than steps
-                        for (std::size_t l = s * all / Format::steps; i == 0 && l < (s + 1) * all / Format::steps; ++l)
-                            prefetch_far(block + l * line_bytes, tile_shape<Format>().row_ahead);
+                        if (i == 0) prefetch_far(block + s * line_bytes, tile_shape<Format>().row_ahead);
+                        // Q6_K has two lines more than steps.
+                        if constexpr (constexpr std::size_t all = Format::block_bytes / line_bytes; all > Format::steps) {
+                            if (i == 1 && Format::steps + s < all)
+                                prefetch_far(block + (Format::steps + s) * line_bytes, tile_shape<Format>().row_ahead);
+                        }
                     }
                 }
 #pragma GCC unroll 16
