@@ -316,7 +316,9 @@ void add_bench(CLI::App& app, Command& run) {
     counts("--history", settings.histories, 1, "reuse: tokens of the text; by default 256, 512, ..., 16384");
     counts("--stride", settings.strides, 1, "reuse: tokens from one retrieval to the next; by default 4, 8, ..., 128");
     counts("--k", settings.k, 1, "reuse: passages at each retrieval; by default 1, 2, 4, 8");
-    names("--ways", settings.ways, reuse_ways, "reuse: where passages stand, and what is reused")
+    names(
+        "--ways", settings.ways, reuse_ways,
+        "reuse: where passages stand, and what is reused; the table explains them. Passages aside: --mode step, --mode stored")
         ->type_name("WAY,...")
         ->default_str("append,prepend,sticky,recompute,prefix-store");
     command.add_flag("--found-again", settings.found_again,

@@ -170,6 +170,15 @@ TEST_CASE("bench reuse: the table, comma-separated values and the picture have t
     CHECK(last.find("than prepend") != last.npos);
 }
 
+TEST_CASE("bench reuse: the table says what its ways are, and where passages aside are measured") {
+    const std::string said =
+        tool(reuse_of({"--ways", "append,recompute", "--vary", "history", "--history", "8", "--stride", "4"})).out;
+    CHECK(count_of("\nappend: passages stand after the text, which is reused\n", said) == 1);
+    CHECK(count_of("\nrecompute: as append, but nothing is reused; as many tokens as prepend evaluates", said) == 1);
+    CHECK(count_of("sticky", said) == 0);
+    CHECK(count_of("\npassages aside: --mode step, --mode stored\n", said) == 1);
+}
+
 TEST_CASE("bench reuse: a name that is no XML is text in the picture") {
     const TemporaryFolder folder;
     const std::string model = (folder.path() / "a<b&c").string(), svg = (folder.path() / "reuse.svg").string();
