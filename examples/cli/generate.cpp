@@ -198,6 +198,19 @@ private:
     std::size_t shown_ = 0;
 };
 
+/// What was run, as a picture says it.
+void describe_run(fb::ReuseTrace& trace, const GenerateSettings& settings, const std::string& model,
+                  const fb::MethodText& method) {
+    trace.describe("model", model);
+    if (settings.adapter.given()) trace.describe("adapter", settings.adapter.path);
+    trace.describe("layout", settings.layout + (settings.repeat > 0 ? ", repeat " + std::to_string(settings.repeat) : ""));
+    trace.describe("schedule", method.schedule);
+    if (settings.layout == "none") return;
+    trace.describe("query", method.query.empty() ? "the schedule's own" : method.query);
+    trace.describe("corpus", settings.corpus.path);
+    trace.describe("passages at each retrieval", std::to_string(settings.passages));
+}
+
 void generate(const GenerateSettings& settings) {
     const std::string prompt_text = settings.prompt.read();
     if (prompt_text.empty()) FLASHBACK_THROW(fb::ErrorCode::contract, "the prompt is empty, expected some text to continue");
@@ -241,6 +254,7 @@ void generate(const GenerateSettings& settings) {
         Recording{settings.trace.given() ? &trace : nullptr, on_token});
     trace.finish(generation);
     const fb::MethodText& method = decoder.policies().method().text();
+    describe_run(trace, settings, file.name(), method);
     if (settings.json) {
         print(to_json(generation, settings, tokenizer, prompt.size(), stopping.text(), method, engine, index.health()));
         std::cout << std::flush;
