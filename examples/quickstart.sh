@@ -23,6 +23,7 @@ cat <<EOF
 == next
    open build/reuse.html in a browser: what append reused, retrieval by retrieval
    build/release/bin/flashback generate --adapter $adapter --corpus build/foldoc.txt --prompt 'A compiler is' --temperature 0.8 --top-p 0.95
+      (--adapter, because the model was not tuned to read passages behind the text; without it, --layout prepend or aside)
    build/release/bin/flashback search --corpus build/foldoc.txt --query 'virtual memory' --top-k 3
    build/release/bin/flashback --help
 EOF

@@ -343,6 +343,8 @@ def main():
                 told = json.loads(told.stdout)
                 page = Page(driver, folder / f"{run}.html", run)
                 page.check_numbers(told)
+                equal(page.run("[...document.querySelectorAll('#run dd')].slice(0, 3).map(dd => dd.textContent)"),
+                      ["the default model", told["layout"], told["schedule"]], run + ": what was run")
                 page.check_slider(told)
                 page.check_tokens()
                 page.check_early()

@@ -81,6 +81,19 @@ const std::map<std::string, std::set<BenchMode>> readers{
     {"--shape", modes_of_models},
     {"--warmup", {BenchMode::prefill, BenchMode::decode, BenchMode::step, BenchMode::loop, BenchMode::schedule}}};
 
+/// Why an option makes no sense in a mode.
+std::string not_read(BenchMode mode, const std::set<BenchMode>& by) {
+    std::string here;
+    std::vector<std::string> others;
+    for (const auto& [name, value] : modes) {
+        if (value == mode) here = name;
+        if (by.contains(value)) others.push_back(name);
+    }
+    std::string text = ": --mode " + here + " does not read it, ";
+    for (std::size_t i = 0; i < others.size(); ++i) text += (i == 0 ? "" : i + 1 < others.size() ? ", " : " and ") + others[i];
+    return text + (others.size() == 1 ? " does" : " do");
+}
+
 std::string lower(std::string_view text) {
     std::string out{text};
     for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -263,7 +276,7 @@ void add_bench(CLI::App& app, Command& run) {
             "history, stride, passage and k; stored: what storing a passage costs, and what it saves; schedule: a generation "
             "under "
             "each --schedule")
-        ->transform(CLI::CheckedTransformer(modes))
+        ->transform(one_of(modes))
         ->type_name("MODE")
         ->default_str("prefill");
     counts("--m", settings.m, 1, "prefill: tokens at once")->capture_default_str();
@@ -277,7 +290,7 @@ void add_bench(CLI::App& app, Command& run) {
                     "prepend or recompute "
                     "(append, nothing reused)")
         ->delimiter(',')
-        ->transform(CLI::CheckedTransformer(layouts))
+        ->transform(one_of(layouts))
         ->type_name("LAYOUT,...")
         ->default_str("aside-stored,aside,append,prepend");
     constexpr std::uint64_t longest = 1 << 24;  // all its retrievals are counted at once
@@ -298,7 +311,7 @@ void add_bench(CLI::App& app, Command& run) {
         ->type_name("MS")
         ->capture_default_str();
     const auto names = [&](const char* name, auto& values, const auto& known, const char* meaning) {
-        return command.add_option(name, values, meaning)->delimiter(',')->transform(CLI::CheckedTransformer(known));
+        return command.add_option(name, values, meaning)->delimiter(',')->transform(one_of(known));
     };
     names("--vary", settings.vary, reuse_axes, "reuse: which lengths take several values, while the others stay as they are")
         ->type_name("AXIS,...")
@@ -306,7 +319,9 @@ void add_bench(CLI::App& app, Command& run) {
     counts("--history", settings.histories, 1, "reuse: tokens of the text; by default 256, 512, ..., 16384");
     counts("--stride", settings.strides, 1, "reuse: tokens from one retrieval to the next; by default 4, 8, ..., 128");
     counts("--k", settings.k, 1, "reuse: passages at each retrieval; by default 1, 2, 4, 8");
-    names("--ways", settings.ways, reuse_ways, "reuse: where passages stand, and what is reused")
+    names(
+        "--ways", settings.ways, reuse_ways,
+        "reuse: where passages stand, and what is reused; the table explains them. Passages aside: --mode step, --mode stored")
         ->type_name("WAY,...")
         ->default_str("append,prepend,sticky,recompute,prefix-store");
     command.add_flag("--found-again", settings.found_again,
@@ -349,7 +364,7 @@ void add_bench(CLI::App& app, Command& run) {
     command.callback([options, &run, &command] {
         for (const auto& [name, of] : readers) {
             if (command.count(name) > 0 && !of.contains(options->settings.mode))
-                throw CLI::ValidationError(name + ": this mode does not read it");
+                throw CLI::ValidationError(name + not_read(options->settings.mode, of));
         }
         if (options->settings.mode == BenchMode::schedule) {
             std::vector<fb::RunTimeLayout>& places = options->settings.layouts;

@@ -7,6 +7,7 @@
 #include "progress.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <fstream>
 #include <iomanip>
@@ -22,6 +23,16 @@ namespace cli {
 namespace {
 
 namespace fb = flashback;
+
+/// What the ways are, for who reads the table.
+constexpr std::array<std::pair<fb::ReuseWay, std::string_view>, fb::all_reuse_ways.size()> meanings{
+    {{fb::ReuseWay::append, "passages stand after the text, which is reused"},
+     {fb::ReuseWay::prepend, "passages stand in front of the text, which is evaluated again if they change"},
+     {fb::ReuseWay::sticky, "as append, but passages that are found again stay where they stand"},
+     {fb::ReuseWay::recompute,
+      "as append, but nothing is reused; as many tokens as prepend evaluates, because nothing can be reused after new "
+      "passages"},
+     {fb::ReuseWay::prefix_store, "as append, in a session that read another text since: a PrefixStore has kept this one"}}};
 
 /// The values of an axis that were given, or none.
 const std::vector<std::size_t>& given_values(const BenchSettings& settings, fb::ReuseAxis axis) {
@@ -238,6 +249,11 @@ void print_reuse(const Json& found) {
         std::cout << '\n';
     }
     std::cout << '\n';
+    for (const auto& [way, meaning] : meanings) {
+        const auto has = [&, name = fb::to_string(way)](const Json& run) { return run["way"] == name; };
+        if (std::ranges::any_of(found["runs"], has)) std::cout << fb::to_string(way) << ": " << meaning << '\n';
+    }
+    std::cout << "passages aside: --mode step, --mode stored\n\n";
     for (const Json& sentence : found["left_out"]) std::cout << sentence.get<std::string>() << '\n';
     std::cout << found["append_wins"]["sentence"].get<std::string>() << '\n';
 }

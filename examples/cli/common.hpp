@@ -19,10 +19,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace cli {
@@ -65,6 +67,21 @@ CLI::Validator token_number();
 CLI::Validator number_from(double least, double most);
 /// A number greater than `least`, up to `most`; also as a float.
 CLI::Validator number_above(double least, double most);
+
+/// A name of a map, which becomes its value; a transformation, because CLI11's own lists the numbers of enumerators, too, and takes them.
+template <class Value>
+CLI::Validator one_of(std::map<std::string, Value> known) {
+    std::string names;
+    for (const auto& entry : known) names += (names.empty() ? "{" : ",") + entry.first;
+    names += '}';
+    return CLI::Validator{[known = std::move(known), names](std::string& input) -> std::string {
+                              const auto found = known.find(input);
+                              if (found == known.end()) return input + " not in " + names;
+                              input = CLI::detail::value_string(found->second);
+                              return {};
+                          },
+                          names};
+}
 
 /// What the marking tokens are called in vocabularies that have them.
 inline constexpr std::array marker_names{"<MARK_L>", "<MARK_R>"};

@@ -164,8 +164,8 @@ Strides validation_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer
     settings.strides = o.valid_strides;
     settings.init = o.most_context;
     Strides data{read_stream(settings, tokenizer), {}};
-    fb::StrideOptions options =
-        stride_options(settings, model.config.window, model.text_head.size(), data.text.tokens().size());
+    fb::StrideOptions options = stride_options(settings, model.config.window, model.text_head.size(), data.text.tokens().size(),
+                                               "give --valid a longer text, or a shorter --context-max");
     if (o.most_context > 0) {
         const std::size_t passages = settings.passages * settings.passage_tokens;
         const std::size_t text = o.most_context > passages ? o.most_context - passages : o.most_context;

@@ -2,6 +2,7 @@
 
 #include "engine.hpp"
 #include "flashback/core/error.hpp"
+#include "flashback/core/language_model.hpp"
 #include "flashback/decoder/decoder.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/measure/reuse_trace.hpp"
@@ -13,6 +14,7 @@
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include <range/v3/view/enumerate.hpp>
@@ -22,8 +24,12 @@ namespace {
 
 namespace fb = flashback;
 
-/// A retrieval as JSON: the best passage, and all of them if more than one was asked for.
-Json to_json(const fb::Retrieval& retrieval, const fb::Tokenizer& tokenizer, bool all) {
+/// How many tokens of a passage beside it the newest of so many tokens of text sees at most.
+std::size_t in_reach(std::size_t text) { return fb::positions_seen(text - 1, 0, fb::default_block_gap); }
+
+/// A retrieval as JSON: the best passage, and all of them if more than one was asked for; with `text`, which had so many tokens, what it
+/// sees beside it.
+Json to_json(const fb::Retrieval& retrieval, const fb::Tokenizer& tokenizer, bool all, std::optional<std::size_t> text) {
     const auto passage_json = [](const fb::RetrievedPassage& p) {
         return Json{{"id", p.id}, {"title", p.title}, {"score", p.score}, {"text", p.text}, {"passage_tokens", p.tokens}};
     };
@@ -40,21 +46,24 @@ Json to_json(const fb::Retrieval& retrieval, const fb::Tokenizer& tokenizer, boo
                  {"reused", retrieval.counts.reused},
                  {"discarded", retrieval.counts.discarded},
                  {"seconds", retrieval.seconds}});
+    if (text) json["in_reach"] = in_reach(*text);
     return json;
 }
 
 double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
 Json to_json(const fb::Generation& generation, const GenerateSettings& settings, const fb::Tokenizer& tokenizer,
-             std::size_t prompt_tokens, const std::string& text, const fb::MethodText& method, const Engine& engine,
+             std::size_t prompt, const std::string& text, const fb::MethodText& method, const Engine& engine,
              const fb::RetrieverHealth& health) {
     const fb::Statistics& stats = generation.stats;
     Json retrieved = Json::array();
-    for (const auto& retrieval : generation.retrievals)
-        retrieved.push_back(to_json(retrieval, tokenizer, settings.passages > 1));
+    for (const auto& retrieval : generation.retrievals) {
+        const auto length = settings.layout == "aside" ? std::optional{prompt + retrieval.at} : std::nullopt;
+        retrieved.push_back(to_json(retrieval, tokenizer, settings.passages > 1, length));
+    }
     Json json{{"text", text},
               {"tokens", generation.tokens},
-              {"prompt_tokens", prompt_tokens},
+              {"prompt_tokens", engine.session.head().size() + prompt},
               {"stop", to_string(generation.stop)},
               {"layout", settings.layout},
               {"repeat", settings.repeat},
@@ -96,7 +105,7 @@ Json to_json(const fb::Generation& generation, const GenerateSettings& settings,
     return json;
 }
 
-void print_summary(const fb::Generation& generation, const GenerateSettings& settings, std::size_t prompt_tokens,
+void print_summary(const fb::Generation& generation, const GenerateSettings& settings, std::size_t prompt,
                    const fb::MethodText& method, const Engine& engine, const fb::RetrieverHealth& health) {
     const fb::Statistics& stats = generation.stats;
     std::cerr << std::fixed << std::setprecision(3) << '\n';
@@ -109,9 +118,11 @@ void print_summary(const fb::Generation& generation, const GenerateSettings& set
         }
         std::cerr << "; evaluated " << retrieval.counts.evaluated << ", reused " << retrieval.counts.reused << '\n';
     }
-    std::cerr << "  " << prompt_tokens << " prompt tokens, " << generation.tokens.size() << " new, stopped by "
-              << to_string(generation.stop) << "; layout " << settings.layout << ", schedule " << method.schedule << ", query "
-              << (method.query.empty() ? "its own" : method.query) << ", " << stats.retrievals << " retrievals\n";
+    const std::size_t head = engine.session.head().size();
+    std::cerr << "  " << head + prompt << " prompt tokens" << (head > 0 ? " with BOS, " : ", ") << generation.tokens.size()
+              << " new, stopped by " << to_string(generation.stop) << "; layout " << settings.layout << ", schedule "
+              << method.schedule << ", query " << (method.query.empty() ? "its own" : method.query) << ", " << stats.retrievals
+              << " retrievals\n";
     if (stats.rewinds > 0) std::cerr << "  " << stats.rewound << " tokens taken back in " << stats.rewinds << " rewinds\n";
     std::cerr << "  " << stats.counts.requested << " positions requested = " << stats.counts.evaluated << " evaluated + "
               << stats.counts.reused << " reused; " << stats.counts.discarded << " discarded\n";
@@ -130,6 +141,39 @@ void print_summary(const fb::Generation& generation, const GenerateSettings& set
     if (stats.shortened > 0) std::cerr << "  passages lost " << stats.shortened << " tokens so that the text fits\n";
     std::cerr << "  " << stats.seconds.total << " s: " << stats.seconds.retrieve << " retrieving, " << stats.seconds.prefill
               << " prefill, " << stats.seconds.decode << " decoding\n";
+}
+
+/// Says on standard error what a user may not expect of a layout: that a model must be tuned for it, or a text be longer.
+void print_notes(const fb::Generation& generation, const GenerateSettings& settings, std::size_t prompt, bool markers) {
+    std::size_t unseen = 0;
+    std::size_t last = 0;
+    bool found = false;
+    for (const auto& [i, retrieval] : ranges::views::enumerate(generation.retrievals)) {
+        if (retrieval.passages.empty()) continue;
+        found = true;
+        if (in_reach(prompt + retrieval.at) > 0) continue;
+        ++unseen;
+        last = i;
+    }
+    const bool behind = settings.layout == "append" || settings.layout == "sticky";
+    if (behind && found && !markers && !settings.adapter.given()) {
+        std::cerr
+            << "flashback: --layout " << settings.layout
+            << " puts passages behind the text, which a model reads badly if it was not tuned for that: see --layout aside, "
+               "or --adapter\n";
+    }
+    if (settings.layout == "aside" && unseen > 0) {
+        if (unseen == 1) {
+            std::cerr << "flashback: retrieval " << last + 1 << ": the text had ";
+        } else {
+            std::cerr << "flashback: " << unseen << " retrievals: the text had up to ";
+        }
+        const std::size_t first = fb::default_block_gap + 1;
+        std::cerr << prompt + generation.retrievals[last].at
+                  << " tokens without BOS, and saw nothing of the passages beside it: its token " << first
+                  << " sees one token of each, token " << first + 1
+                  << " two, and so on; give a longer prompt, or --layout prepend\n";
+    }
 }
 
 /// Prints the text of a generation while it grows: what no stop string can take back, in whole characters.
@@ -153,6 +197,19 @@ private:
     const fb::StopStrings<Detokenize>& stopping_;
     std::size_t shown_ = 0;
 };
+
+/// What was run, as a picture says it.
+void describe_run(fb::ReuseTrace& trace, const GenerateSettings& settings, const std::string& model,
+                  const fb::MethodText& method) {
+    trace.describe("model", model);
+    if (settings.adapter.given()) trace.describe("adapter", settings.adapter.path);
+    trace.describe("layout", settings.layout + (settings.repeat > 0 ? ", repeat " + std::to_string(settings.repeat) : ""));
+    trace.describe("schedule", method.schedule);
+    if (settings.layout == "none") return;
+    trace.describe("query", method.query.empty() ? "the schedule's own" : method.query);
+    trace.describe("corpus", settings.corpus.path);
+    trace.describe("passages at each retrieval", std::to_string(settings.passages));
+}
 
 void generate(const GenerateSettings& settings) {
     const std::string prompt_text = settings.prompt.read();
@@ -197,16 +254,17 @@ void generate(const GenerateSettings& settings) {
         {.max_tokens = settings.max_tokens, .passages = settings.passages, .ignore_eos = settings.ignore_eos, .masked = masked},
         Recording{settings.trace.given() ? &trace : nullptr, on_token});
     trace.finish(generation);
-    const std::size_t prompt_tokens = engine.session.head().size() + prompt.size();
     const fb::MethodText& method = decoder.policies().method().text();
+    describe_run(trace, settings, file.name(), method);
     if (settings.json) {
-        print(to_json(generation, settings, tokenizer, prompt_tokens, stopping.text(), method, engine, index.health()));
+        print(to_json(generation, settings, tokenizer, prompt.size(), stopping.text(), method, engine, index.health()));
         std::cout << std::flush;
     } else {
         stream.show_all();
         std::cout << '\n' << std::flush;
-        print_summary(generation, settings, prompt_tokens, method, engine, index.health());
+        print_summary(generation, settings, prompt.size(), method, engine, index.health());
     }
+    print_notes(generation, settings, prompt.size(), markers.around);
     settings.trace.write(trace, tokenizer);
     for (const std::string& path : settings.trace.files()) std::cerr << "  what was reused: " << fb::harmless(path) << '\n';
 }
@@ -218,7 +276,7 @@ void add_generate(CLI::App& app, Command& run) {
     CLI::App& command = *app.add_subcommand("generate", "Continue a prompt while retrieving from a corpus");
     add_options(command, *settings);
     command.footer(
-        "Example:\n  flashback generate --corpus README.md --layout aside --prompt 'A KV cache' --max-tokens 64 --temperature "
+        "Example:\n  flashback generate --corpus README.md --layout aside --prompt-file LICENSE --max-tokens 64 --temperature "
         "0.8 --top-p "
         "0.95\n  flashback generate --corpus README.md --schedule flare --prompt 'A KV cache' --trace build/reuse.html");
     command.callback([settings, &run] {

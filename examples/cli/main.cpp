@@ -12,11 +12,14 @@
 #include <csignal>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 #include <unistd.h>
 
@@ -34,6 +37,16 @@ void refuse_empty_names(CLI::App& app) {
                 [](const std::string& text) { return text.empty() ? "found no name, expected that of a folder or file" : ""; });
         }
     }
+}
+
+/// How an error in the options of a command ends: where they are explained, or what a lone file may have been meant as.
+std::string advice(const CLI::App& command) {
+    const std::vector<std::string> left = command.remaining();
+    std::error_code ignored;
+    if (left.size() == 1 && command.get_option_no_throw("--model") != nullptr &&
+        (left[0].ends_with(".gguf") || std::filesystem::exists(left[0], ignored)))
+        return "; did you mean --model " + left[0] + "?";
+    return "; see flashback " + command.get_name() + " --help";
 }
 
 /// One sentence on standard error.
@@ -73,11 +86,13 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
         const std::string_view first = argc > 1 ? argv[1] : "-";
-        if (!first.starts_with('-') && app.get_subcommands([&](const CLI::App* c) { return c->get_name() == first; }).empty())
-            return fail("there is no command '" + std::string{first} + "'; see flashback --help", 2);
+        const auto named = app.get_subcommands([&](const CLI::App* c) { return c->get_name() == first; });
+        if (!named.empty()) return fail(error.what() + advice(*named.front()), 2);
+        if (!first.starts_with('-')) return fail("there is no command '" + std::string{first} + "'; see flashback --help", 2);
         return fail(std::string{error.what()} + "; see flashback --help", 2);
     }
-    const std::string command = app.get_subcommands().front()->get_name();
+    const CLI::App& parsed = *app.get_subcommands().front();
+    const std::string command = parsed.get_name();
     std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error in words, as a full disk is
     try {
         run();
@@ -87,7 +102,7 @@ int main(int argc, char** argv) {
         if (errno == 0) static_cast<void>(::write(STDOUT_FILENO, "\n", 1) < 0);  // fails as an earlier write did, and says why
         return fail(std::string{"cannot write to standard output: "} + std::strerror(errno == 0 ? EIO : errno), 1);
     } catch (const CLI::ValidationError& error) {  // options that contradict each other, which the file system shows
-        return fail(std::string{error.what()} + "; see flashback --help", 2);
+        return fail(error.what() + advice(parsed), 2);
     } catch (const std::bad_alloc&) {
         return fail("the command " + command + " needs more memory than there is", 1);
     } catch (const std::length_error&) {  // more than any machine has

@@ -247,8 +247,17 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
         policies_of(settings, markers)
             .query(settings.schedule.query(settings.query_tokens, tokenizer))
             .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
-    fb::StrideOptions options =
-        stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size());
+    const fb::StrideOptions options =
+        stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size(),
+                       "for a shorter text give a smaller --init, and a --context that fits into it");
+    const std::size_t held = options.hold > options.stride ? options.hold - options.stride : 0;
+    if (options.context + held > options.init) {
+        const std::string shorter =
+            options.init > held ? "--context " + std::to_string(options.init - held) + " fits, or " : "";
+        FLASHBACK_THROW(fb::ErrorCode::contract, "contexts have up to ", options.context + held,
+                        " tokens, expected at most the ", options.init, " in front of the first stride: ", shorter, "--init ",
+                        options.context + held);
+    }
     const std::size_t in_text = settings.fusion.in_one_text(options.passages) * options.passage_tokens;
     if (settings.layout == "overwrite" && in_text >= options.context) {
         FLASHBACK_THROW(fb::ErrorCode::window, "passages of up to ", in_text,

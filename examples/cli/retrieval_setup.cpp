@@ -73,7 +73,8 @@ fb::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& ma
         .fusion(settings.fusion.fusion(settings.joined()));
 }
 
-fb::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head, std::size_t tokens) {
+fb::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head, std::size_t tokens,
+                                 std::string_view advice) {
     const bool each_marked = settings.layout != "aside" && settings.fusion.each(settings.joined());
     const std::size_t passages =
         settings.passages * settings.passage_tokens + marker_names.size() * (each_marked ? settings.passages : 1);
@@ -93,7 +94,7 @@ fb::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t 
                               .passage_tokens = settings.passage_tokens};
     if (tokens < options.init + options.stride) {
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the text '", settings.text, "' has ", tokens, " tokens, expected at least the ",
-                        options.init, " in front of the first stride, and a stride of ", options.stride);
+                        options.init, " in front of the first stride, and a stride of ", options.stride, ": ", advice);
     }
     return options;
 }

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace cli {
 
@@ -61,8 +62,9 @@ flashback::TextStream read_stream(const RetrievalSettings& settings, const flash
 flashback::AnyPolicies policies_of(const RetrievalSettings& settings, const Markers& markers);
 
 /// Where strides begin and how much they read: by default the first begins after a window of text, and contexts are as long as
-/// every layout allows. So all layouts predict the same tokens from the same text.
+/// every layout allows. So all layouts predict the same tokens from the same text. `advice` ends the error for a text that is too
+/// short: it names the options of the command that help.
 flashback::StrideOptions stride_options(const RetrievalSettings& settings, std::size_t window, std::size_t head,
-                                        std::size_t tokens);
+                                        std::size_t tokens, std::string_view advice);
 
 }  // namespace cli

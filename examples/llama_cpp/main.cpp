@@ -113,7 +113,7 @@ bool print(const char* name, const Written& written, double base, const std::opt
                                          [](std::size_t sum, const fb::TokenBuffer& text) { return sum + text.size(); });
     std::cout << std::left << std::setw(26) << name << std::right << std::setw(10) << written.counts.evaluated << std::setw(10)
               << written.counts.reused << std::fixed << std::setprecision(2) << std::setw(10) << written.seconds
-              << std::setw(10) << (base > 0 ? base / written.seconds : 1.0);
+              << std::setw(10) << base / written.seconds;
     if (ours) std::cout << std::setw(8) << common(written, *ours) << " of " << lengths;
     std::cout << std::endl;
     return !ours || common(written, *ours) == lengths;
@@ -175,21 +175,22 @@ bool run(const Settings& settings) {
     const fb::GenerateOptions options{.max_tokens = settings.tokens, .ignore_eos = true};
     const auto policies = fb::Policies{}.schedule(fb::EveryNTokens{16}).query(fb::LastNTokens{32});
     const std::span<const fb::TokenBuffer> first{prompts.data(), 1};
-    double prepended = 0;
+    double base = 0;  // seconds of the first row of a group: of prepending, and of four texts one by one
     bool same = true;
     const auto row = [&](const char* name, const auto& layout, std::span<const fb::TokenBuffer> its, bool together = false) {
         const auto chosen = policies.layout(fb::AnyLayout{layout});
         const Written written =
             together ? write_together(theirs, search, chosen, its, options) : write_each(theirs, search, chosen, its, options);
-        if (prepended == 0) prepended = written.seconds;
+        if (base == 0) base = written.seconds;
         std::optional<Written> ours;
         if (session) ours = write_each(*session, search, chosen, its, options);
-        same = print(name, written, its.size() == 1 ? prepended : 0, ours) && same;
+        same = print(name, written, base, ours) && same;
     };
     row("prepend", fb::PrependPassages{}, first);
     row("append", fb::AppendPassages{}, first);
     row("sticky", fb::Sticky{}, first);
     row("aside", fb::PassagesAside{}, first);
+    base = 0;
     row("four texts, one by one", fb::AppendPassages{}, prompts);
     row("four texts, batched", fb::AppendPassages{}, prompts, true);
     theirs.truncate(0);

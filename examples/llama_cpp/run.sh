@@ -2,9 +2,18 @@
 # Fetches llama.cpp as the npm package node-llama-cpp has it (shared libraries for x86-64 Linux, and its sources for the headers) into
 # build/llama_cpp, builds the example, and runs it. Nothing is installed but the packages that building flashback needs, npm and git.
 #
-# run.sh [OPTION...]: those of the example; run.sh --help shows them. If FLASHBACK_LLAMA_CPP_ROOT names another llama.cpp, nothing is fetched.
+# run.sh [OPTION...]: those of the example; run.sh --help shows them, after a first run. If FLASHBACK_LLAMA_CPP_ROOT names another llama.cpp,
+# nothing is fetched.
 set -eu
 cd "$(dirname "$0")/../.."
+program=build/with_llama_cpp/examples/example_llama_cpp
+for argument in "$@"; do
+    case $argument in -h | --help)  # installs and builds nothing
+        sed -n '2,/^set /s/^# \{0,1\}//p' examples/llama_cpp/run.sh
+        if [ -x "$program" ]; then exec "$program" --help; fi
+        exit 0 ;;
+    esac
+done
 . cmake/setup.sh
 install_flashback_packages
 
@@ -44,4 +53,4 @@ if ! { cmake --preset release -B build/with_llama_cpp -DFLASHBACK_LLAMA_CPP_ROOT
     exit 1
 fi
 rm -f "$log"
-exec build/with_llama_cpp/examples/example_llama_cpp "$@"
+exec "$program" "$@"

@@ -33,7 +33,12 @@ TEST_CASE("wrong usage") {
     const std::string corpus = write_corpus(folder);
     refused_in_all_forms(2, "A subcommand is required", {});
     refused_in_all_forms(2, "no command 'frobnicate'", {"frobnicate"});
-    refused_in_all_forms(2, "--frobnicate", {"generate", "--corpus", corpus, "--prompt", "x", "--frobnicate"});
+    refused_in_all_forms(2, "--frobnicate; see flashback generate --help",
+                         {"generate", "--corpus", corpus, "--prompt", "x", "--frobnicate"});
+    refused_in_all_forms(2, "expected: some.gguf; did you mean --model some.gguf?", {"inspect", "some.gguf"});
+    refused_in_all_forms(2, "; did you mean --model " + corpus + "?", {"inspect", corpus});
+    refused_in_all_forms(2, "expected: nowhere; see flashback inspect --help", {"inspect", "nowhere"});
+    refused_in_all_forms(2, "were not expected: b.gguf a.gguf; see flashback inspect --help", {"inspect", "a.gguf", "b.gguf"});
     refused_in_all_forms(2, "--prompt", {"generate", "--corpus", corpus});
     refused_in_all_forms(2, "--corpus", {"generate", "--prompt", "x"});
     refused_in_all_forms(2, "--stride: found 0, expected a whole number of at least 1",

@@ -186,11 +186,15 @@ TEST_CASE("bench: a table, and comma-separated values") {
 }
 
 TEST_CASE("bench: what makes no sense is refused in words") {
-    bench_refused(2, "--mode", {"--mode", "warp"});
+    bench_refused(2, "--mode: warp not in {decode,loop,machine,prefill,reuse,schedule,step,stored}; see flashback bench --help",
+                  {"--mode", "warp"});
+    bench_refused(2, "--mode: 2 not in {", {"--mode", "2"});
     bench_refused(2, "--m: found 0, expected a whole number of at least 1", {"--m", "16,0"});
-    bench_refused(2, "--layout", {"--mode", "step", "--layout", "sideways"});
-    bench_refused(2, "--steps: this mode does not read it", {"--mode", "prefill", "--steps", "3"});
-    bench_refused(2, "--passage: this mode does not read it", {"--mode", "step", "--passage", "32"});
+    bench_refused(2, "--layout: sideways not in {append,aside,aside-stored,prepend,recompute}",
+                  {"--mode", "step", "--layout", "sideways"});
+    bench_refused(2, "--steps: --mode prefill does not read it, decode and schedule do", {"--mode", "prefill", "--steps", "3"});
+    bench_refused(2, "--passage: --mode step does not read it, reuse, schedule and stored do; see flashback bench --help",
+                  {"--mode", "step", "--passage", "32"});
     bench_refused(2, "--passage: found 0", {"--mode", "stored", "--passage", "0"});
     bench_refused(2, "--sample: found 0", {"--mode", "loop", "--sample", "0"});
     bench_refused(2, "--repetitions: found 0", {"--repetitions", "0"});

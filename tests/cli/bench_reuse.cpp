@@ -170,6 +170,15 @@ TEST_CASE("bench reuse: the table, comma-separated values and the picture have t
     CHECK(last.find("than prepend") != last.npos);
 }
 
+TEST_CASE("bench reuse: the table says what its ways are, and where passages aside are measured") {
+    const std::string said =
+        tool(reuse_of({"--ways", "append,recompute", "--vary", "history", "--history", "8", "--stride", "4"})).out;
+    CHECK(count_of("\nappend: passages stand after the text, which is reused\n", said) == 1);
+    CHECK(count_of("\nrecompute: as append, but nothing is reused; as many tokens as prepend evaluates", said) == 1);
+    CHECK(count_of("sticky", said) == 0);
+    CHECK(count_of("\npassages aside: --mode step, --mode stored\n", said) == 1);
+}
+
 TEST_CASE("bench reuse: a name that is no XML is text in the picture") {
     const TemporaryFolder folder;
     const std::string model = (folder.path() / "a<b&c").string(), svg = (folder.path() / "reuse.svg").string();
@@ -206,21 +215,23 @@ TEST_CASE("bench reuse: what makes no sense is refused in words") {
     refused(2, "--history: found 0, expected a whole number of at least 1", reuse_of({"--history", "0"}));
     refused(2, "--stride: found 4x, expected a whole number of at least 1", reuse_of({"--stride", "4x"}));
     refused(2, "--k: found 0", reuse_of({"--k", "2,0"}));
-    refused(2, "--ways", reuse_of({"--ways", "append,sideways"}));
-    refused(2, "--vary", reuse_of({"--vary", "passages"}));
+    refused(2, "--ways: sideways not in {append,prefix-store,prepend,recompute,sticky}",
+            reuse_of({"--ways", "append,sideways"}));
+    refused(2, "--vary: passages not in {history,k,passage,stride}", reuse_of({"--vary", "passages"}));
     refused(2, "--passage: found 2 values, expected 1, because --vary does not name it",
             reuse_of({"--vary", "history", "--passage", "32,64"}));
     refused(1, "measures nothing: history 4 is left out: a history of 4 is shorter than the stride of 16",
             reuse_of({"--vary", "history", "--history", "4"}));
     for (const char* option : {"--vary", "--history", "--stride", "--k", "--ways", "--svg"})
-        refused(2, std::string{option} + ": this mode does not read it",
+        refused(2, std::string{option} + ": --mode ",
                 {"bench", "--mode", "stored", option,
                  std::string{option} == "--vary"   ? "k"
                  : std::string{option} == "--ways" ? "append"
                                                    : "1"});
     for (const char* option : {"--miss", "--found-again"})
-        refused(2, std::string{option} + ": this mode does not read it", {"bench", "--mode", "loop", option});
-    refused(2, "--warmup: this mode does not read it", reuse_of({"--warmup", "1"}));
+        refused(2, std::string{option} + ": --mode ", {"bench", "--mode", "loop", option});
+    refused(2, "--warmup: --mode reuse does not read it, decode, loop, prefill, schedule and step do",
+            reuse_of({"--warmup", "1"}));
     refused(1, "cannot write '/nowhere/reuse.svg'", reuse_of({"--svg", "/nowhere/reuse.svg"}));
     const TemporaryFolder folder;
     const std::string both = (folder.path() / "both").string();

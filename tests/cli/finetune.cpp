@@ -362,7 +362,7 @@ TEST_CASE("finetune: what makes no sense is refused in words, and writes nothing
     refused(1, "holds no text", {"--train", w.folder.write("empty.txt", "\n")});
     refused(1, "tokens, expected at least 64, a window, and a stride of 8",
             {"--train", w.folder.write("short.txt", "A kernel.")});
-    refused(1, "tokens, expected at least the 64 in front of the first stride",
+    refused(1, "stride of 8: give --valid a longer text, or a shorter --context-max",
             {"--valid", w.folder.write("short.txt", "A kernel.")});
     std::string words;
     for (int i = 0; i < 100; ++i) words += "kernel " + std::to_string(i * i) + ' ';

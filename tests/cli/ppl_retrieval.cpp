@@ -171,10 +171,19 @@ TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     refused(2, "--hold: found 20, expected a multiple of --stride, 16", with(none, {"--hold", "20"}));
     refused(2, "--passages: found 0", with(none, {"--passages", "0"}));
     refused(1, "expected at least the 100000 in front of the first stride", with(none, {"--init", "100000"}));
-    refused(1, "contexts have up to 300 tokens, expected 1 to the 200", with(none, {"--init", "200", "--context", "300"}));
+    refused(1, "for a shorter text give a smaller --init, and a --context that fits into it", with(none, {"--init", "100000"}));
+    refused(1,
+            "contexts have up to 300 tokens, expected at most the 200 in front of the first stride: --context 200 fits, or "
+            "--init 300",
+            with(none, {"--init", "200", "--context", "300"}));
+    refused(1,
+            "contexts have up to 112 tokens, expected at most the 100 in front of the first stride: --context 84 fits, or "
+            "--init 112",
+            with(none, {"--init", "100", "--context", "96", "--hold", "32"}));
     refused(1, "a window of 512 tokens leaves no room for text beside 531", with(none, {"--passages", "4"}));
-    refused(1, "nowhere.jsonl': No such file",
-            {"ppl", "--text", documents, "--layout", "append", "--init", "128", "--corpus", "nowhere.jsonl"});
+    refused(
+        1, "nowhere.jsonl': No such file",
+        {"ppl", "--text", documents, "--layout", "append", "--init", "128", "--context", "64", "--corpus", "nowhere.jsonl"});
     refused(1, "nowhere.txt': No such file", {"ppl", "--text", "nowhere.txt", "--layout", "none"});
     refused(1, "holds no text", {"ppl", "--text", folder.write("empty.txt", "\n"), "--layout", "none"});
     refused(1, "but the window of the model holds 512",

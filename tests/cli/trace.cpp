@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ TEST_CASE("generate --trace writes what --json tells, for every layout and sched
          {Options{"--layout", "append", "--markers", "on"}, Options{"--layout", "aside", "--passages", "2"},
           Options{"--schedule", "flare"}, Options{"--passages", "3", "--fusion", "mean"}}) {
         CAPTURE(more.back());
+        const auto asked = std::ranges::find(more, "--passages");
+        const std::string number = asked == more.end() ? "1" : *std::next(asked);
         Options arguments{"generate", "--corpus", corpus, "--prompt", compiler_text, "--max-tokens",
                           "40",       "--trace",  page,   "--trace",  events,        "--ignore-eos"};
         arguments.insert(arguments.end(), more.begin(), more.end());
@@ -40,6 +43,13 @@ TEST_CASE("generate --trace writes what --json tells, for every layout and sched
             CHECK(data["stats"][count] == told["stats"][count]);
         }
         CHECK(data["stop"] == told["stop"]);
+        const nlohmann::json run(data["description"]);
+        CHECK(run == nlohmann::json::array({{"model", "the default model"},
+                                            {"layout", told["layout"]},
+                                            {"schedule", told["schedule"]},
+                                            {"query", told["query"].is_null() ? "the schedule's own" : told["query"]},
+                                            {"corpus", corpus},
+                                            {"passages at each retrieval", number}}));
         REQUIRE(data["retrievals"].size() == told["retrieved"].size());
         for (std::size_t i = 0; i < told["retrieved"].size(); ++i) {
             for (const char* field : {"at", "query", "evaluated", "reused", "discarded", "seconds"}) {

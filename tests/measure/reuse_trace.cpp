@@ -333,6 +333,8 @@ std::string read(const std::filesystem::path& path) {
 
 TEST_CASE("A page and events hold any text, and what was counted") {
     ReuseTrace trace;
+    trace.describe("layout", "sticky");
+    trace.describe("model", hostile(0));
     const Generation generation = run(trace, AnyLayout{Sticky{}}, AnySchedule{EveryNTokens{8}}, 2);
     const TemporaryFolder folder;
     write_reuse_trace(folder.path() / "t.html", trace, hostile);
@@ -362,7 +364,10 @@ TEST_CASE("A page and events hold any text, and what was counted") {
         CHECK(json["pieces"][i].get<std::string>() == (token % 8 == 2 ? "\xef\xbf\xbd\xef\xbf\xbd" : hostile(token)));
     }
 
-    const auto events = nlohmann::json::parse(read(folder.path() / "t.json"))["traceEvents"];
+    CHECK(json["description"] == nlohmann::json::array({{"layout", "sticky"}, {"model", hostile(0)}}));
+    const auto file = nlohmann::json::parse(read(folder.path() / "t.json"));
+    CHECK(file["otherData"] == nlohmann::json{{"layout", "sticky"}, {"model", hostile(0)}});
+    const auto& events = file["traceEvents"];
     double end = 0;
     std::map<std::string, std::size_t> slices;
     nlohmann::json last;
@@ -370,6 +375,11 @@ TEST_CASE("A page and events hold any text, and what was counted") {
         if (event["ph"] == "X") {
             CHECK(event["ts"].get<double>() >= end - 1e-6);
             end = event["ts"].get<double>() + event["dur"].get<double>();
+            CHECK(event["args"].contains("evaluated") == (event["name"] == "plan"));
+            if (event["name"] != "token") {
+                const Seconds& its = trace.plans()[slices["plan"]].seconds;
+                CHECK(event["args"]["seconds"] == (event["name"] == "search" ? its.retrieve : its.prefill));
+            }
             ++slices[event["name"]];
         }
         if (event["ph"] == "C") last = event["args"];

@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -89,11 +90,16 @@ public:
     /// Throws    Error{contract} if it was not told of all tokens
     void planned(const CarriedOutPlan& plan);
 
+    /// Adds a line that says what was run: ("layout", "append"), say. A page shows the lines at its top, and trace events have them too.
+    void describe(std::string name, std::string text) { description_.emplace_back(std::move(name), std::move(text)); }
+
     /// Takes what is known only at the end: why the text ended, and what its last tokens cost.
     void finish(const Generation& generation);
 
     /// What was recorded, in its order.
     const std::vector<TracedPlan>& plans() const noexcept { return plans_; }
+    /// The lines that say what was run, in the order in which they were given.
+    const std::vector<std::pair<std::string, std::string>>& description() const noexcept { return description_; }
     /// The tokens that spans refer to: everything that was read or written, once.
     TokenSpan tokens() const noexcept { return tokens_; }
     /// The prompt.
@@ -122,6 +128,7 @@ private:
     Seconds spent_;                        // the same
     std::vector<TokenBuffer> prepending_;  // what each branch would hold if passages stood in front
     Generation generation_;
+    std::vector<std::pair<std::string, std::string>> description_;
 };
 
 /// The text of a token, to be shown; it may be empty, and end inside a character.
@@ -136,10 +143,10 @@ std::string reuse_trace_page(const ReuseTrace& trace, TraceText spell);
 /// Throws    what `spell` throws
 std::string reuse_trace_data(const ReuseTrace& trace, TraceText spell);
 
-/// The same as trace events, which Perfetto and chrome://tracing open: a slice for each plan, its search and each token, and the evaluated
-/// tokens as counters.
+/// The same as trace events, which Perfetto and chrome://tracing open: a slice for each plan, its search and each token, each with
+/// what it did and its own seconds; the evaluated tokens as counters; and as `otherData` the lines that say what was run.
 /// Throws    what `spell` throws
-/// Source    Trace Event Format (Google, 2016): "X", "C" and "M" events in the JSON object format
+/// Source    Trace Event Format (Google, 2016): "X", "C" and "M" events in the JSON object format, with `otherData`
 std::string reuse_trace_events(const ReuseTrace& trace, TraceText spell);
 
 /// Writes the page to a file whose name ends in .html, and trace events to one that ends in .json; as a whole or not at all.

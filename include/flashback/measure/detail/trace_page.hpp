@@ -44,6 +44,9 @@ p { margin: 0 0 12px; color: var(--soft); max-width: 78ch; }
 .numbers dt { color: var(--soft); font-size: 13px; }
 .numbers dd { margin: 0; font-size: 24px; font-weight: 600; font-variant-numeric: tabular-nums; letter-spacing: -0.02em; }
 .numbers dd small { font-size: 13px; font-weight: 400; color: var(--soft); letter-spacing: 0; line-height: 1.3; display: block; }
+.run { display: flex; flex-wrap: wrap; gap: 2px 18px; margin: 0 0 12px; font-size: 13px; color: var(--soft); }
+.run div { display: flex; gap: 6px; min-width: 0; }
+.run dd { margin: 0; color: var(--ink); overflow-wrap: anywhere; min-width: 0; }
 .dot { display: inline-block; width: 9px; height: 9px; border-radius: 2px; margin-right: 4px; }
 .two { display: grid; grid-template-columns: 3fr 2fr; gap: 14px; }
 .two .panel { min-width: 0; }
@@ -88,6 +91,7 @@ th.words, td.words { text-align: left; min-width: 220px; }
 <main>
 <h1>What was reused</h1>
 <p id="about"></p>
+<dl class="run" id="run"></dl>
 <dl class="numbers panel" id="numbers"></dl>
 <div class="panel controls" role="group" aria-label="Replay">
   <button id="play" type="button" aria-pressed="false">Replay</button>

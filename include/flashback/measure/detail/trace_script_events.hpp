@@ -225,7 +225,10 @@ function drawAll() {
   go(step);
 }
 const s = trace.stats;
+const head = plans.length ? sizeOf(plans[0].contexts[0].spans.filter(span => kinds[span[0]] === 'head')) : 0;
+$('run').append(...trace.description.map(([name, text]) => element('div', {}, element('dt', {}, visible(name)), element('dd', {}, visible(text)))));
 $('about').textContent = plural(s.retrievals, 'retrieval') + ' for ' + plural(trace.generated, 'token') + ' after a prompt of ' + plural(trace.prompt[1], 'token') +
+  (head ? ', without the head (BOS)' : '') +
   ', in ' + ms(s.seconds.total) + '. Prepend puts each passage in front of the text, so all of it is evaluated anew; recompute keeps nothing. ' +
   'What they would have cost is computed for the same passages and the same text.';
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawAll);

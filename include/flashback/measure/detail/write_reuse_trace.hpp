@@ -63,16 +63,26 @@ inline std::string query_of(const Retrieval& retrieval, TraceText spell) {
     return query;
 }
 
-inline TraceJson json_of(const Retrieval& retrieval, TraceText spell) {
+/// What a search was asked for and found.
+inline TraceJson search_of(const Retrieval& retrieval, TraceText spell) {
     TraceJson passages = TraceJson::array();
     for (const RetrievedPassage& p : retrieval.passages)
         passages.push_back({{"id", p.id}, {"title", p.title}, {"score", p.score}, {"tokens", p.tokens}});
-    TraceJson json{{"at", retrieval.at},
-                   {"rewound", retrieval.rewound},
-                   {"query", query_of(retrieval, spell)},
-                   {"seconds", retrieval.seconds},
-                   {"passages", std::move(passages)}};
+    return {{"at", retrieval.at},
+            {"rewound", retrieval.rewound},
+            {"query", query_of(retrieval, spell)},
+            {"passages", std::move(passages)}};
+}
+
+inline TraceJson json_of(const Retrieval& retrieval, TraceText spell) {
+    TraceJson json = search_of(retrieval, spell);
+    json["seconds"] = retrieval.seconds;
     json.update(json_of(retrieval.counts));
+    return json;
+}
+
+inline TraceJson with_seconds(TraceJson json, double seconds) {
+    json["seconds"] = seconds;
     return json;
 }
 
@@ -119,7 +129,10 @@ inline TraceJson json_of(const ReuseTrace& trace, TraceText spell) {
     for (const TracedPlan& plan : trace.plans()) plans.push_back(json_of(plan));
     TraceJson retrievals = TraceJson::array();
     for (const Retrieval& retrieval : generation.retrievals) retrievals.push_back(json_of(retrieval, spell));
-    return {{"generated", generation.tokens.size()},
+    TraceJson description = TraceJson::array();
+    for (const auto& [name, text] : trace.description()) description.push_back({name, text});
+    return {{"description", std::move(description)},
+            {"generated", generation.tokens.size()},
             {"stop", std::string{to_string(generation.stop)}},
             {"stats", std::move(all)},
             {"prompt", {trace.prompt().begin, trace.prompt().count}},
@@ -145,7 +158,9 @@ public:
     void name(std::string_view what, std::string_view name) {
         add({{"name", std::string{what}}, {"ph", "M"}}, {{"name", std::string{name}}});
     }
-    TraceJson take() { return {{"traceEvents", std::move(events_)}, {"displayTimeUnit", "ms"}}; }
+    TraceJson take(TraceJson other) {
+        return {{"traceEvents", std::move(events_)}, {"displayTimeUnit", "ms"}, {"otherData", std::move(other)}};
+    }
 
 private:
     void add(TraceJson event, TraceJson args) {
@@ -183,10 +198,11 @@ FLASHBACK_DETAIL_ONCE std::string reuse_trace_events(const ReuseTrace& trace, Tr
     for (const TracedPlan& plan : trace.plans()) {
         const double planned = plan.done - plan.seconds.prefill;
         if (plan.retrieval && *plan.retrieval < trace.generation().retrievals.size()) {
+            const Retrieval& retrieval = trace.generation().retrievals[*plan.retrieval];
             events.slice("search", planned - plan.seconds.retrieve, planned,
-                         detail::json_of(trace.generation().retrievals[*plan.retrieval], spell));
+                         detail::with_seconds(detail::search_of(retrieval, spell), plan.seconds.retrieve));
         }
-        events.slice("plan", planned, plan.done, detail::json_of(plan.counts));
+        events.slice("plan", planned, plan.done, detail::with_seconds(detail::json_of(plan.counts), plan.seconds.prefill));
         events.counters(evaluated += plan.counts.evaluated, prepend += plan.prepend, recompute += plan.recompute);
         for (std::size_t i = 0; i < plan.written_at.size(); ++i) {
             const TokenId token = trace.tokens()[plan.written.begin + i];
@@ -198,7 +214,9 @@ FLASHBACK_DETAIL_ONCE std::string reuse_trace_events(const ReuseTrace& trace, Tr
         recompute += plan.steps.evaluated;
         events.counters(evaluated, prepend, recompute);
     }
-    return detail::dump_for_page(events.take());
+    detail::TraceJson other = detail::TraceJson::object();
+    for (const auto& [name, text] : trace.description()) other[name] = text;
+    return detail::dump_for_page(events.take(std::move(other)));
 }
 
 FLASHBACK_DETAIL_ONCE void write_reuse_trace(const std::filesystem::path& path, const ReuseTrace& trace, TraceText spell) {
