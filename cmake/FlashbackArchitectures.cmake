@@ -2,7 +2,7 @@
 # program or library TARGET, which takes the best at run time. The sources define the functions that FLASHBACK_ARCHITECTURES declares
 # (flashback/core/architectures.hpp), in a namespace called FLASHBACK_ISA.
 #
-# ISAS are sse2, sse4, avx2, avx512, avx512_vnni and avx512_bf16, the plainest first; without them sse2, avx2 and avx512_bf16. On other
+# ISAS are sse2, sse4, avx2, avx512, avx512_vnni, avx512_bf16 and amx, the plainest first; without them sse2, avx2 and avx512_bf16. On other
 # processors than x86-64 there is one unit, with the flags of TARGET. The units have the flags, definitions and libraries of TARGET. Also a
 # part of the package.
 #
@@ -17,13 +17,14 @@ function(flashback_add_architectures target)
   elseif(NOT TARGET flashback::flashback)
     message(FATAL_ERROR "flashback_add_architectures: flashback::flashback was not found; the policies alone have no kernels")
   endif()
-  set(known sse2 sse4 avx2 avx512 avx512_vnni avx512_bf16)
+  set(known sse2 sse4 avx2 avx512 avx512_vnni avx512_bf16 amx)
   set(options_sse2 -march=x86-64)
   set(options_sse4 -march=x86-64-v2)
   set(options_avx2 -march=x86-64-v3)
   set(options_avx512 -march=x86-64-v4)
   set(options_avx512_vnni -march=x86-64-v4 -mavx512vnni)
   set(options_avx512_bf16 -march=x86-64-v4 -mavx512vnni -mavx512bf16)
+  set(options_amx ${options_avx512_bf16} -mamx-tile -mamx-bf16)
   if(NOT arg_ISAS)
     set(arg_ISAS sse2 avx2 avx512_bf16)
   endif()

@@ -19,13 +19,13 @@ while IFS=: read -r name _; do  # what this machine cannot be is refused
     grep -q "^05_architectures: this processor lacks instructions of $name$" "$work/err" || fail "$name: $(cat "$work/err")"
 done < <(grep 'not on this processor' "$work/all" || true)
 if "$program" --arch pdp-11 2>"$work/err"; then fail "it took --arch pdp-11"; fi
-grep -q "^05_architectures: found the architecture 'pdp-11', expected one of sse2, avx2, avx512_bf16" "$work/err" || fail "$(cat "$work/err")"
+grep -q "^05_architectures: found the architecture 'pdp-11', expected one of sse2, avx2, avx512_bf16, amx" "$work/err" || fail "$(cat "$work/err")"
 
 # weak OBJECT...: what the linker merges, that is keeps the first copy of.
 weak() { nm --defined-only "$@" | awk '$2 ~ /^[WVu]$/ { print $3 }' | sort; }
 
 
-for tag in sse2 avx2 avx512_bf16; do
+for tag in sse2 avx2 avx512_bf16 amx; do
     found=$(nm --defined-only -C "$program" | grep -c "flashback::$tag::simd::" || true)
     echo "$found kernels and parts of them for $tag"
     [ "$found" -gt 20 ] || fail "expected more than 20 functions of flashback::$tag::simd"
@@ -47,7 +47,7 @@ too_new() {
 found=$(too_new "$program" "$1" "$2" "$3")
 [ -z "$found" ] || fail "the plainest unit would call: $found"
 
-"$compiler" "$1" "$2" "$5" "$4" "$3" -pthread -o "$work/reversed"
+"$compiler" "$1" "$2" "$6" "$5" "$4" "$3" -pthread -o "$work/reversed"
 found=$(too_new "$work/reversed" "$1" "$2" "$3")
 [ -n "$found" ] || fail "the check does not notice units that are linked in the other order"
 echo "$(wc -l <"$work/shared") functions of others are shared; linked in the other order, $(wc -l <<<"$found") of them would be too new"

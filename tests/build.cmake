@@ -41,6 +41,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_property(TEST odr odr_notices_a_shared_name PROPERTY LABELS build slow)
 endif()
 
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  add_test(NAME amx_instructions COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/amx_instructions.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
+  set_tests_properties(amx_instructions PROPERTIES LABELS "build;compilers")
+endif()
+
 # The library as others get it: tests/consumers has a project for each way.
 if(FLASHBACK_INSTALL)
   add_test(NAME package COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/package.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}

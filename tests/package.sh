@@ -119,7 +119,7 @@ architectures() {  # answer, arguments
     tr -s ' \n' ' ' <"$work/log" | grep -qF -- "$1" || fail "expected \"$1\" of flashback_add_architectures($2), found:"
 }
 architectures 'Generating done' 'program;SOURCES;main.cpp'
-architectures 'found "sse2" in ISAS, expected names of sse2, sse4, avx2, avx512, avx512_vnni, avx512_bf16, each once and in this order' 'program;SOURCES;main.cpp;ISAS;avx2;sse2'
+architectures 'found "sse2" in ISAS, expected names of sse2, sse4, avx2, avx512, avx512_vnni, avx512_bf16, amx, each once and in this order' 'program;SOURCES;main.cpp;ISAS;avx2;sse2'
 architectures 'found "mmx" in ISAS' 'program;SOURCES;main.cpp;ISAS;mmx'
 architectures 'there is no target "other"' 'other;SOURCES;main.cpp'
 architectures 'expected a target, SOURCES source... and ISAS isa..., found program' 'program'

@@ -45,6 +45,17 @@ flashback_add_test(encoder THREADS OPTIMISED SOURCES model/text_encoder.cpp file
 flashback_add_test(kv OPTIMISED THREADS SOURCES kv/contiguous_kv_cache.cpp kv/block_file.cpp kv/block_store.cpp kv/paged_kv_cache.cpp)
 flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/dot_rows.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
                    APART simd/same_bits.cpp)
+# The arithmetic of tiles (AMX), which few machines have: their software twin has the same bits. Where a machine has them, test_simd uses them.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  flashback_add_test(amx OPTIMISED SOURCES model/exactness_amx.cpp simd/amx.cpp simd/matmul.cpp)
+  flashback_add_test(amx_notices_a_broken_order LABEL release SOURCES simd/amx.cpp)
+  target_compile_definitions(test_amx_notices_a_broken_order PRIVATE FLASHBACK_TEST_BREAK_R2)
+  set_tests_properties(amx_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "an output depends on the number of rows")
+  foreach(test test_amx test_amx_notices_a_broken_order)
+    target_compile_definitions(${test} PRIVATE FLASHBACK_AMX_EMULATE)
+    target_compile_options(${test} PRIVATE -mavx2 -mfma -mf16c -UFLASHBACK_COMPILED_ONCE)  # whatever -march says
+  endforeach()
+endif()
 flashback_add_test(dense THREADS SOURCES dense/dense_retriever.cpp dense/exact_index.cpp dense/vector_map.cpp dense/vector_store.cpp
                    dense/whitening.cpp)
 if(FLASHBACK_HNSWLIB)

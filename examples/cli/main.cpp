@@ -6,6 +6,7 @@
 
 #include "common.hpp"
 #include "flashback/core/version.hpp"
+#include "flashback/simd/tiles.hpp"
 #include "flashback/text/unicode.hpp"
 
 #include <cerrno>
@@ -55,11 +56,19 @@ int fail(std::string_view sentence, int status) {
     return status;
 }
 
+/// The version, and which arithmetic this program has.
+std::string version() {
+    const flashback::simd::Tiles tiles = flashback::simd::tiles();
+    std::string text = "flashback " FLASHBACK_VERSION " (" FLASHBACK_ISA_NAME;
+    if (tiles.use != flashback::simd::TileUse::none) text += ", " + std::string{tiles.reason};
+    return text + ")";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     CLI::App app{"Generates text with a language model while it retrieves passages from a corpus."};
-    app.set_version_flag("--version", "flashback " FLASHBACK_VERSION " (" FLASHBACK_ISA_NAME ")");
+    app.set_version_flag("--version", version);
     app.require_subcommand(1);
     app.footer("flashback COMMAND --help shows the options of a command and an example.");
 

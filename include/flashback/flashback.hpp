@@ -124,6 +124,7 @@
 #include "flashback/simd/packed_matrix.hpp"
 #include "flashback/simd/packed_panel.hpp"
 #include "flashback/simd/softmax.hpp"
+#include "flashback/simd/tiles.hpp"
 #include "flashback/simd/transpose.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 #include "flashback/tensor/blocks.hpp"

@@ -242,6 +242,8 @@ struct SeesNoOther;
 struct NormGradients;
 struct AdamWElements;
 struct AdamWFactors;
+enum class TileUse : std::uint8_t;
+struct Tiles;
 }  // namespace simd
 
 // text and format

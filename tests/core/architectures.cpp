@@ -34,9 +34,10 @@ TEST_CASE("the best unit is the last one that this processor can run, whatever s
                            {"pdp11", &test_core_architectures::plain}}};
     CHECK(second("a") == "other: a");
     CHECK(flashback::runs_here("sse2_noexcept"));
+    CHECK(flashback::runs_here("avx2_as_amx_noexcept") == flashback::runs_here("avx2"));
     // A processor that has one of these has all in front of it.
     bool before = true;
-    for (const char* isa : {"sse2", "sse4", "avx", "avx2", "avx512", "avx512_vnni", "avx512_bf16"}) {
+    for (const char* isa : {"sse2", "sse4", "avx", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"}) {
         const bool here = flashback::runs_here(isa);
         CHECK((before || !here));
         before = here;

@@ -21,11 +21,32 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// Whether this processor has the instructions of `isa`: `sse2`, `sse4`, `avx`, `avx2`, `avx512`, `avx512_vnni` or `avx512_bf16`.
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+namespace detail {
+
+/// Whether the processor multiplies bf16 in tiles, and the operating system keeps them for each thread. (clang 14 has no name for
+/// that in __builtin_cpu_supports.)
+/// Requires  AVX
+inline bool has_tiles() {
+    unsigned a = 7, b, c = 0, d;
+    asm("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    constexpr unsigned bf16_and_tiles = 1u << 22 | 1u << 24;
+    if ((d & bf16_and_tiles) != bf16_and_tiles) return false;
+    asm("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    constexpr unsigned configuration_and_data = 3u << 17;
+    return (a & configuration_and_data) == configuration_and_data;
+}
+
+}  // namespace detail
+#endif
+
+/// Whether this processor has the instructions of `isa`: `sse2`, `sse4`, `avx`, `avx2`, `avx512`, `avx512_vnni`, `avx512_bf16` or
+/// `amx`. One of them that emulates tiles (`avx2_as_amx`) needs no more than it does itself.
 /// Requires  g++ or clang on x86-64; elsewhere it is true for the instruction set of this translation unit only
 [[nodiscard]] inline bool runs_here(std::string_view isa) {
-    constexpr std::string_view without_exceptions = "_noexcept";
-    if (isa.ends_with(without_exceptions)) isa.remove_suffix(without_exceptions.size());
+    for (const std::string_view suffix : {std::string_view{"_noexcept"}, std::string_view{"_as_amx"}}) {
+        if (isa.ends_with(suffix)) isa.remove_suffix(suffix.size());
+    }
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
     if (isa == "sse2") return true;
     if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt")) return false;
@@ -39,8 +60,11 @@ namespace flashback::inline FLASHBACK_ISA {
         return false;
     if (isa == "avx512") return true;
     if (!__builtin_cpu_supports("avx512vnni")) return false;
-    return isa == "avx512_vnni" || (isa == "avx512_bf16" && __builtin_cpu_supports("avx512bf16"));
+    if (isa == "avx512_vnni") return true;
+    if (!__builtin_cpu_supports("avx512bf16")) return false;
+    return isa == "avx512_bf16" || (isa == "amx" && detail::has_tiles());
 #else
+    constexpr std::string_view without_exceptions = "_noexcept";
     std::string_view own = FLASHBACK_ISA_NAME;
     if (own.ends_with(without_exceptions)) own.remove_suffix(without_exceptions.size());
     return isa == own;
@@ -65,10 +89,10 @@ public:
     };
 
     /// The units, the plainest first.
-    /// Requires  1 to 6 of them; the first runs everywhere
+    /// Requires  1 to 7 of them; the first runs everywhere
     template <std::size_t N>
     explicit constexpr PerArchitecture(const Unit (&units)[N]) : size_{N} {
-        static_assert(N <= 6, "flashback: a program carries at most 6 instruction sets");
+        static_assert(N <= 7, "flashback: a program carries at most 7 instruction sets");
         for (std::size_t i = 0; i < N; ++i) units_[i] = units[i];
     }
 
@@ -91,7 +115,7 @@ public:
     Result operator()(Arguments... arguments) const { return best().function(static_cast<Arguments&&>(arguments)...); }
 
 private:
-    std::array<Unit, 6> units_{};
+    std::array<Unit, 7> units_{};
     std::size_t size_;
 };
 
@@ -134,16 +158,22 @@ private:
 #else
 #define FLASHBACK_DETAIL_AVX512_BF16 FLASHBACK_DETAIL_NO_UNIT
 #endif
+#if defined(FLASHBACK_ARCHITECTURE_AMX)
+#define FLASHBACK_DETAIL_AMX(X, ...) X(FLASHBACK_DETAIL_TAG(amx), __VA_ARGS__)
+#else
+#define FLASHBACK_DETAIL_AMX FLASHBACK_DETAIL_NO_UNIT
+#endif
 #if defined(FLASHBACK_ARCHITECTURE_SSE2) || defined(FLASHBACK_ARCHITECTURE_SSE4) || defined(FLASHBACK_ARCHITECTURE_AVX2) || \
     defined(FLASHBACK_ARCHITECTURE_AVX512) || defined(FLASHBACK_ARCHITECTURE_AVX512_VNNI) ||                                \
-    defined(FLASHBACK_ARCHITECTURE_AVX512_BF16)
+    defined(FLASHBACK_ARCHITECTURE_AVX512_BF16) || defined(FLASHBACK_ARCHITECTURE_AMX)
 #define FLASHBACK_DETAIL_EACH_ARCHITECTURE(X, ...) \
     FLASHBACK_DETAIL_SSE2(X, __VA_ARGS__)          \
     FLASHBACK_DETAIL_SSE4(X, __VA_ARGS__)          \
     FLASHBACK_DETAIL_AVX2(X, __VA_ARGS__)          \
     FLASHBACK_DETAIL_AVX512(X, __VA_ARGS__)        \
     FLASHBACK_DETAIL_AVX512_VNNI(X, __VA_ARGS__)   \
-    FLASHBACK_DETAIL_AVX512_BF16(X, __VA_ARGS__)
+    FLASHBACK_DETAIL_AVX512_BF16(X, __VA_ARGS__)   \
+    FLASHBACK_DETAIL_AMX(X, __VA_ARGS__)
 #else
 #define FLASHBACK_DETAIL_EACH_ARCHITECTURE(X, ...) X(FLASHBACK_ISA, __VA_ARGS__)
 #endif

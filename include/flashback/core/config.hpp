@@ -9,15 +9,23 @@
 #error "flashback: a header of the folder flashback/ comes after a single header; a source includes the one or the other"
 #endif
 
+// Tiles that multiply bf16; clang 14 spells it in its own way.
+#if (defined(__AMX_TILE__) || defined(__AMXTILE__)) && (defined(__AMX_BF16__) || defined(__AMXBF16__))
+#define FLASHBACK_DETAIL_TILES
+#endif
+
 /// The inline namespace that every name of the library lives in: one per instruction set, and another without exceptions.
 ///
 /// Two translation units of one program may be compiled with different `-march` flags. Without the tag the linker would keep
 /// one of the two copies of each inline function, and the older processor would meet instructions that it lacks. With
 /// `-fno-exceptions`, each function that reports an error becomes another function (core/error.hpp). Flags that give the same
 /// tag, as `-mssse3` and plain x86-64 do, are not kept apart: translation units with one tag need the same flags.
+/// FLASHBACK_AMX_EMULATE, which gives the arithmetic of `amx` to another processor, has a tag for each: `avx2_as_amx`.
 #if !defined(FLASHBACK_ISA)
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-#if defined(__AVX512VNNI__) && defined(__AVX512BF16__)
+#if defined(__AVX512VNNI__) && defined(__AVX512BF16__) && defined(FLASHBACK_DETAIL_TILES) && !defined(FLASHBACK_AMX_EMULATE)
+#define FLASHBACK_DETAIL_ISA amx
+#elif defined(__AVX512VNNI__) && defined(__AVX512BF16__)
 #define FLASHBACK_DETAIL_ISA avx512_bf16
 #elif defined(__AVX512VNNI__)
 #define FLASHBACK_DETAIL_ISA avx512_vnni
@@ -41,10 +49,15 @@
 #endif
 #define FLASHBACK_DETAIL_PASTE(a, b) a##b
 #define FLASHBACK_DETAIL_EXPAND_PASTE(a, b) FLASHBACK_DETAIL_PASTE(a, b)
-#if defined(__cpp_exceptions)
-#define FLASHBACK_ISA FLASHBACK_DETAIL_ISA
+#if defined(FLASHBACK_AMX_EMULATE)  // other sums of bf16 (simd/tiles.hpp)
+#define FLASHBACK_DETAIL_SUMS_ISA FLASHBACK_DETAIL_EXPAND_PASTE(FLASHBACK_DETAIL_ISA, _as_amx)
 #else
-#define FLASHBACK_ISA FLASHBACK_DETAIL_EXPAND_PASTE(FLASHBACK_DETAIL_ISA, _noexcept)
+#define FLASHBACK_DETAIL_SUMS_ISA FLASHBACK_DETAIL_ISA
+#endif
+#if defined(__cpp_exceptions)
+#define FLASHBACK_ISA FLASHBACK_DETAIL_SUMS_ISA
+#else
+#define FLASHBACK_ISA FLASHBACK_DETAIL_EXPAND_PASTE(FLASHBACK_DETAIL_SUMS_ISA, _noexcept)
 #endif
 #endif
 

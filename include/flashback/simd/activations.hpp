@@ -94,6 +94,15 @@ inline void quantise_block(const float* x, ActivationQuad* to, ActivationBlock& 
     for (std::size_t half = 0; half < 2; ++half) block.minus_sums[half] = quad_sum(sums[half][0], sums[half][1]);
 }
 
+/// From one row of pairs to the next. A tile has 32 elements of sixteen rows: these are lines of the cache that evict each other
+/// if the distance of rows is a power of two. So there it is an odd number of lines.
+constexpr std::size_t pair_stride(std::size_t blocks) noexcept {
+#if defined(FLASHBACK_SIMD_AMX)
+    blocks |= 1;
+#endif
+    return blocks * activation_block / 2;
+}
+
 }  // namespace detail
 
 /// Memory for rows of activations in every form but f32. Rows of f32 stay where they are.
@@ -103,7 +112,8 @@ public:
     /// Throws    std::bad_alloc
     ActivationBuffer(std::size_t rows, std::size_t width)
         : blocks_a_row_((width + activation_block - 1) / activation_block),
-          pairs_(rows * blocks_a_row_ * activation_block / 2),
+          pairs_a_row_(detail::pair_stride(blocks_a_row_)),
+          pairs_(rows * pairs_a_row_),
           quads_(rows * blocks_a_row_ * activation_block / line_inputs),
           blocks_(rows * blocks_a_row_) {}
 
@@ -118,7 +128,7 @@ public:
     /// Requires  first is a multiple of 32; for int8 so is count
     void convert(Operand operand, std::size_t r, const float* x, std::size_t first, std::size_t count) noexcept {
         if (operand == Operand::bf16) {
-            round_pairs(x + first, count, pairs_.data() + (r * blocks_a_row_ * activation_block + first) / 2);
+            round_pairs(x + first, count, pairs_.data() + r * pairs_a_row_ + first / 2);
         } else if (operand == Operand::int8) {
             ActivationQuad* to = quads_.data() + r * blocks_a_row_ * activation_block / line_inputs;
             for (std::size_t i = first; i < first + count; i += activation_block)
@@ -132,7 +142,7 @@ public:
         a.pairs = pairs_.data();
         a.quads = quads_.data();
         a.blocks = blocks_.data();
-        a.pair_stride = blocks_a_row_ * activation_block / 2;
+        a.pair_stride = pairs_a_row_;
         a.quad_stride = blocks_a_row_ * activation_block / line_inputs;
         a.block_stride = blocks_a_row_;
         return a;
@@ -140,6 +150,7 @@ public:
 
 private:
     std::size_t blocks_a_row_ = 0;
+    std::size_t pairs_a_row_ = 0;
     AlignedBuffer<ActivationPair> pairs_;
     AlignedBuffer<ActivationQuad> quads_;
     AlignedBuffer<ActivationBlock> blocks_;

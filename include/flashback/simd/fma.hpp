@@ -31,6 +31,18 @@
 #include <immintrin.h>
 #endif
 
+// FLASHBACK_SIMD_AMX: products of bf16 have the arithmetic of Intel's tiles (simd/tiles.hpp), with the instructions or
+// because FLASHBACK_AMX_EMULATE asks for their software twin. What bf16 weights and activations look like depends on it,
+// and the plain loops do.
+#if defined(FLASHBACK_AMX_EMULATE)
+#if !defined(__x86_64__) || !defined(__FMA__)
+#error "flashback: FLASHBACK_AMX_EMULATE needs an x86-64 processor with FMA (-march=x86-64-v3)"
+#endif
+#define FLASHBACK_SIMD_AMX
+#elif FLASHBACK_SIMD_FLOATS == 16 && defined(__AVX512VNNI__) && defined(__AVX512BF16__) && defined(FLASHBACK_DETAIL_TILES)
+#define FLASHBACK_SIMD_AMX
+#endif
+
 #if defined(__FAST_MATH__) && !defined(FLASHBACK_ALLOW_FAST_MATH)
 #error "flashback: -ffast-math breaks bit-exact reuse; define FLASHBACK_ALLOW_FAST_MATH to do without that promise"
 #endif

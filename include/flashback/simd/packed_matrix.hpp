@@ -19,7 +19,8 @@
 namespace flashback::inline FLASHBACK_ISA::simd {
 
 /// How panels are packed: another number if any of their bytes would be another. Files of panels name it.
-inline constexpr std::uint64_t packing_version = 1;
+/// For tiles (simd/tiles.hpp), panels of bf16 end with zeros.
+inline constexpr std::uint64_t packing_version = bf16_group == 2 ? 1 : 1001;
 
 /// The matrix of a linear layer: F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K. It has about as many bytes as in a GGUF file.
 /// Shape     (outputs, inputs); stored as panels of 16 outputs, missing outputs as zeros (rule R3)
@@ -158,7 +159,8 @@ private:
                          layout_of(type).name, ")");
         std::size_t bytes = 0;
         detail::with_format(type, [&](auto format) { bytes = format.bytes(inputs); });
-        return (bytes + line_bytes - 1) / line_bytes * line_bytes;
+        const std::size_t unit = type == DType::bf16 ? bf16_group / 2 * line_bytes : line_bytes;
+        return (bytes + unit - 1) / unit * unit;
     }
 
     DType type_ = DType::f32;

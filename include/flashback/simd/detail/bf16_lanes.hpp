@@ -19,9 +19,27 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
+#if defined(FLASHBACK_SIMD_AMX)
+/// How many inputs one instruction takes; what is missing in the last group is zero (rule R3).
+inline constexpr std::size_t bf16_group = 32;
+#else
+inline constexpr std::size_t bf16_group = 2;
+#endif
+
 /// Two consecutive activations of a row, rounded to bfloat16.
 struct ActivationPair {
-#if defined(FLASHBACK_SIMD_DOT_BF16)
+#if defined(FLASHBACK_SIMD_AMX)
+    std::uint16_t bits[2];
+    /// Subnormal numbers count as zeros before they are rounded, as in `vcvtneps2bf16`.
+    FLASHBACK_SIMD_INLINE void set(float even, float odd) noexcept {
+        bits[0] = rounded_to_bf16(even);
+        bits[1] = rounded_to_bf16(odd);
+    }
+    static std::uint16_t rounded_to_bf16(float x) noexcept {
+        const auto all = std::bit_cast<std::uint32_t>(x);
+        return (all & 0x7f800000u) == 0 ? static_cast<std::uint16_t>(all >> 16 & 0x8000u) : float_to_bf16(x);
+    }
+#elif defined(FLASHBACK_SIMD_DOT_BF16)
     std::uint16_t bits[2];
     FLASHBACK_SIMD_INLINE void set(float even, float odd) noexcept {
         bits[0] = float_to_bf16(even);
@@ -37,7 +55,7 @@ struct ActivationPair {
 };
 
 /// Rounds a row of activations.
-/// Shape     from (n); to (n / 2, rounded up): an odd last element is followed by a zero
+/// Shape     from (n); to (n / 2, rounded up to whole groups): what is missing in the last one is zero
 inline void round_pairs(const float* from, std::size_t n, ActivationPair* to) noexcept {
     std::size_t i = 0;
 #if defined(FLASHBACK_SIMD_DOT_BF16)
@@ -47,8 +65,10 @@ inline void round_pairs(const float* from, std::size_t n, ActivationPair* to) no
     }
 #endif
     for (; i < n; i += 2) to[i / 2].set(from[i], i + 1 < n ? from[i + 1] : 0.0f);
+    for (; i % bf16_group != 0; i += 2) to[i / 2].set(0.0f, 0.0f);
 }
 
+#if !defined(FLASHBACK_SIMD_AMX)
 /// Two weights of each of sixteen outputs.
 struct PairLine {
 #if defined(FLASHBACK_SIMD_DOT_BF16)
@@ -74,5 +94,6 @@ FLASHBACK_SIMD_INLINE Lanes add_pairs(const Lanes& sum, const PairLine& line, co
     return fma(line.even, Lanes::all(pair.value[0]), fma(line.odd, Lanes::all(pair.value[1]), sum));
 #endif
 }
+#endif  // FLASHBACK_SIMD_AMX
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -1,6 +1,7 @@
 /// \file The inner loops of a product: one tile of rows and panels with its accumulators in registers.
 #pragma once
 
+#include "flashback/simd/detail/amx_matmul.hpp"
 #include "flashback/simd/detail/packed_formats.hpp"
 #include "flashback/simd/detail/packed_k_formats.hpp"
 
@@ -247,14 +248,9 @@ inline void matmul_panels(const TilePanels<Panels>& panels, std::size_t inputs, 
     }
 }
 
-/// The panels [first, last) of a matrix.
-struct MatmulPanels {
-    const std::byte* weights;  ///< of panel 0
-    std::size_t panel_bytes, inputs, first, last;
-};
-
 /// Some panels with all rows.
 template <class Format>
+    requires(!in_tiles<Format>)
 void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
     const auto each = [&]<std::size_t Panels>(const auto& call) {
         for (std::size_t p = w.first; p < w.last; p += Panels) {

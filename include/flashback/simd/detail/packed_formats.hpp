@@ -67,20 +67,22 @@ struct ElementFormat {
 using F32Format = ElementFormat<float, DType::f32>;
 using F16Format = ElementFormat<Half, DType::f16>;
 
-/// BF16: pairs of inputs, (inputs / 2 rounded up, 16, 2); if the last one is missing, it is 0.
+/// BF16: pairs of inputs, (inputs / 2 rounded up, 16, 2); what is missing in the last group is 0.
 struct BF16Format {
     static constexpr DType type = DType::bf16;
     static constexpr Operand operand = Operand::bf16;
-    using Line = PairLine;
     static constexpr std::size_t step_inputs = 2;
     static constexpr std::size_t step_bytes = line_bytes;
 
+#if !defined(FLASHBACK_SIMD_AMX)  // tiles need no more
+    using Line = PairLine;
     FLASHBACK_SIMD_INLINE static PairLine line(const std::byte* from) noexcept { return PairLine::load(from); }
     FLASHBACK_SIMD_INLINE static const ActivationPair* operands(const Activations& a) noexcept { return a.pairs; }
     FLASHBACK_SIMD_INLINE static std::size_t stride(const Activations& a) noexcept { return a.pair_stride; }
     FLASHBACK_SIMD_INLINE static Lanes add(const Lanes& sum, const PairLine& line, const ActivationPair& x) noexcept {
         return add_pairs(sum, line, x);
     }
+#endif
 
     static constexpr std::size_t bytes(std::size_t inputs) noexcept { return (inputs + 1) / 2 * line_bytes; }
 
@@ -90,12 +92,22 @@ struct BF16Format {
     static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
         for (std::size_t k = some.begin; k < some.end; ++k)
             write_as(panel + at(lane, k), read_as<BFloat16>(row + k * sizeof(BFloat16)));
-        if (some.end == inputs && inputs % 2 != 0) write_as(panel + at(lane, inputs), BFloat16{0});
+        if (some.end != inputs) return;
+        for (std::size_t k = inputs; k % bf16_group != 0; ++k) write_as(panel + at(lane, k), BFloat16{0});
     }
     static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
         return to_float(read_as<BFloat16>(panel + at(lane, k)));
     }
 };
+
+/// Whether a format is multiplied by tiles (amx_matmul.hpp).
+#if defined(FLASHBACK_SIMD_AMX)
+template <class Format>
+inline constexpr bool in_tiles = Format::operand == Operand::bf16;
+#else
+template <class Format>
+inline constexpr bool in_tiles = false;
+#endif
 
 /// Scales of sixteen outputs, f16.
 FLASHBACK_SIMD_INLINE Lanes half_scales(const std::byte* from) noexcept {
@@ -235,6 +247,12 @@ struct Q4_0Format : Nibbles, OneScale<Nibbles::nibble_bytes, 3, SmallSum> {
         const std::size_t b = k / activation_block;
         return scaled(panel, inputs, lane, b, static_cast<int>(get(panel + b * block_bytes, lane, k % activation_block)));
     }
+};
+
+/// The panels [first, last) of a matrix.
+struct MatmulPanels {
+    const std::byte* weights;  ///< of panel 0
+    std::size_t panel_bytes, inputs, first, last;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA::simd::detail

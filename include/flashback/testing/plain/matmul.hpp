@@ -23,15 +23,42 @@ inline float dot(const float* w, const float* x, std::size_t n) noexcept {
     return sum;
 }
 
-/// x, or zero if it is subnormal and `vdpbf16ps` is used: that instruction knows no subnormal numbers.
+/// x, or zero if it is subnormal and `vdpbf16ps` or a tile is used: these instructions know no subnormal numbers.
 inline float flushed(float x) noexcept {
-#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#if (defined(__AVX512BF16__) && defined(__AVX512VNNI__)) || defined(FLASHBACK_SIMD_AMX)
     return std::fabs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x;
 #else
     return x;
 #endif
 }
 
+#if defined(FLASHBACK_SIMD_AMX)
+/// a b + c, and zero if that, rounded as if there were no least exponent, is below the least normal number.
+inline float flushed_fma(float a, float b, float c) noexcept {
+    const float sum = simd::fma(a, b, c);
+    if (sum == 0 || std::fabs(sum) > std::numeric_limits<float>::min()) return sum;
+    const float large = simd::fma(a * 0x1p64f, b, c * 0x1p64f);
+    return std::fabs(large) < std::numeric_limits<float>::min() * 0x1p64f ? std::copysign(0.0f, sum) : sum;
+}
+
+/// One output for weights of BF16, as tiles have it: for every 32 inputs one chain of multiply-adds over those at even places
+/// and one over those at odd places, both from zero; then their sum is added to what was there. What is missing in the last 32
+/// is zero. Activations are rounded to bfloat16, and no subnormal number goes in or comes out.
+/// Shape     w, x (n)
+inline float dot_bf16(const float* w, const float* x, std::size_t n) noexcept {
+    float sum = 0;
+    for (std::size_t first = 0; first < n; first += 32) {
+        float chain[2] = {};
+        for (std::size_t k = first; k < first + 32; ++k) {
+            const float a = k < n ? flushed(w[k]) : 0.0f;
+            const float b = k < n ? bf16_to_float(float_to_bf16(flushed(x[k]))) : 0.0f;
+            chain[k % 2] = flushed_fma(a, b, chain[k % 2]);
+        }
+        sum = flushed(sum + flushed(chain[0] + chain[1]));
+    }
+    return sum;
+}
+#else
 /// One output for weights of BF16. Activations are rounded to bfloat16, and of each pair of products the odd one is added
 /// first.
 /// Shape     w, x (n)
@@ -48,6 +75,7 @@ inline float dot_bf16(const float* w, const float* x, std::size_t n) noexcept {
     if (n % 2 != 0) sum = add(n - 1, sum);
     return sum;
 }
+#endif
 
 /// 32 activations as integers from -127 to 127 with one scale. If all are below 2^-100 they become zeros; if one is not finite
 /// the scale is NaN.

@@ -1,0 +1,57 @@
+/// \file Intel's tiles (AMX), which multiply weights of bf16 under the tag `amx`: whether this process may use them.
+///
+/// The tag is that of `-mamx-tile -mamx-bf16` beside AVX-512 with VNNI and BF16. The arithmetic is that of one instruction,
+/// TDPBF16PS, for every number of rows; testing::plain::dot_bf16 says what it is. A software twin has the same bits. It serves
+/// if the kernel refuses the tiles, and in programs that are compiled with FLASHBACK_AMX_EMULATE, which gives any x86-64
+/// processor with FMA this arithmetic, slowly, for tests.
+#pragma once
+
+#include "flashback/core/config.hpp"
+#include "flashback/simd/fma.hpp"
+
+#if defined(FLASHBACK_SIMD_AMX) && !defined(FLASHBACK_AMX_EMULATE)
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
+#include <cstdint>
+#include <string_view>
+
+namespace flashback::inline FLASHBACK_ISA::simd {
+
+/// What multiplies weights of bf16.
+enum class TileUse : std::uint8_t {
+    none,      ///< what the tag of the instruction set says; tiles have no part in it
+    tiles,     ///< the processor's tiles
+    emulated,  ///< their software twin, as FLASHBACK_AMX_EMULATE asks
+    refused,   ///< their software twin, because the kernel gives no permission
+};
+
+/// Whether products of bf16 use tiles, and why.
+struct Tiles {
+    TileUse use;              ///< what multiplies
+    std::string_view reason;  ///< half a sentence for a user; empty for `none`
+};
+
+/// Asks the kernel once for the permission to use tiles, for all threads of the process, if the tag is `amx`.
+inline Tiles tiles() noexcept {
+#if !defined(FLASHBACK_SIMD_AMX)
+    return {TileUse::none, {}};
+#elif defined(FLASHBACK_AMX_EMULATE)
+    return {TileUse::emulated, "bf16 in emulated tiles, as FLASHBACK_AMX_EMULATE asks"};
+#else
+#if defined(__linux__)
+    constexpr long request_permission = 0x1023;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h, which Debian 12 lacks
+    constexpr long tile_data = 18;
+    static const bool permitted = ::syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+    constexpr bool permitted = false;
+#endif
+    if (permitted) return {TileUse::tiles, "bf16 in tiles"};
+    return {TileUse::refused, "bf16 in emulated tiles, slowly: the kernel refuses the processor's"};
+#endif
+}
+
+}  // namespace flashback::inline FLASHBACK_ISA::simd

@@ -1,0 +1,41 @@
+// Promise 1 for weights of bf16 in tiles (under FLASHBACK_AMX_EMULATE: in their software twin).
+#include "flashback/core/thread_pool.hpp"
+#include "flashback/model/session.hpp"
+#include "support/exact_logits.hpp"
+#include "support/random_model.hpp"
+
+#include <vector>
+
+#include <doctest/doctest.h>
+
+namespace test_model_exactness_amx {
+
+using namespace flashback;
+using namespace flashback_test;
+
+TEST_CASE("Tiles: logits depend on the tokens alone") {
+    for (const RandomModel& shape :
+         {RandomModel{.layers = 2, .width = 544, .heads = 6, .kv_heads = 2, .head_dim = 32, .hidden = 672, .vocab = 301},
+          RandomModel{.layers = 1, .width = 20, .heads = 5, .kv_heads = 1, .head_dim = 4, .hidden = 27, .vocab = 33}}) {
+        RandomModel in_bf16 = shape;
+        in_bf16.type = DType::bf16;
+        const ModelPtr model = random_model(in_bf16);
+        SplitMix64 random{7};
+        const std::vector<TokenId> tokens = random_tokens(random, 80, model->config.vocab);
+        std::vector<std::vector<float>> expected;
+        Session one_by_one{model};
+        for (const TokenId& token : tokens) expected.push_back(copy_of(one_by_one.evaluate({&token, 1})));
+        for (const std::size_t threads : {1u, 3u}) {
+            ThreadPool pool{threads};
+            PoisonedSession session{model, {.executor = pool}};
+            for (const std::size_t m : {1u, 2u, 7u, 16u, 17u, 32u, 33u, 65u, 80u}) {
+                session.truncate(0);
+                require_exact(session.evaluate(TokenSpan{tokens}.first(m)), expected[m - 1], m);
+            }
+            session.truncate(37);
+            require_exact(session.evaluate(TokenSpan{tokens}.subspan(37)), expected.back(), tokens.size());
+        }
+    }
+}
+
+}  // namespace test_model_exactness_amx
