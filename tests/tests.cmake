@@ -51,7 +51,13 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   flashback_add_test(amx_notices_a_broken_order LABEL release SOURCES simd/amx.cpp)
   target_compile_definitions(test_amx_notices_a_broken_order PRIVATE FLASHBACK_TEST_BREAK_R2)
   set_tests_properties(amx_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "an output depends on the number of rows")
+  # The instructions of tiles: where they are not, each traps (simd/amx_trapped.cpp).
+  add_library(test_amx_trapped OBJECT simd/amx_trapped.cpp)
+  target_link_libraries(test_amx_trapped PRIVATE flashback_test_main)
+  target_compile_options(test_amx_trapped PRIVATE -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16
+                         -mamx-tile -mamx-bf16 -UFLASHBACK_COMPILED_ONCE)
   foreach(test test_amx test_amx_notices_a_broken_order)
+    target_sources(${test} PRIVATE $<TARGET_OBJECTS:test_amx_trapped>)  # last, as in FlashbackArchitectures.cmake
     target_compile_definitions(${test} PRIVATE FLASHBACK_AMX_EMULATE)
     target_compile_options(${test} PRIVATE -mavx2 -mfma -mf16c -UFLASHBACK_COMPILED_ONCE)  # whatever -march says
   endforeach()

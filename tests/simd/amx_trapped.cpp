@@ -1,0 +1,191 @@
+// Compiled for a processor with tiles. On another one the trap decodes what the compiler made of the kernel, and does what Intel's manual
+// says, with the arithmetic of the oracle; so order of operands, addresses, sizes of tiles and the end of their use are seen everywhere.
+#include "simd/amx_trapped.hpp"
+
+#include "flashback/core/random.hpp"
+#include "flashback/simd/matmul.hpp"
+#include "flashback/testing/plain/matmul.hpp"
+
+#include <array>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include <ucontext.h>
+
+namespace flashback_test {
+
+using namespace flashback;
+
+namespace {
+
+struct Tile {
+    std::size_t rows = 0, row_bytes = 0;
+    std::byte bytes[16][64] = {};
+};
+Tile tile[8];
+bool configured = false;
+std::size_t trapped = 0;
+const char* fault = nullptr;  // what the processor would not do
+
+void complain(const char* sentence) {
+    if (fault == nullptr) fault = sentence;
+}
+
+/// An instruction of three prefix bytes (VEX), as the manual writes it: VEX.128.pp.0F38.W0 opcode ModRM.
+struct Instruction {
+    Instruction(const std::uint8_t* code, const greg_t* registers) : length(5) {
+        known = code[0] == 0xc4 && (code[1] & 0x1f) == 2 && (code[2] & 0x84) == 0;
+        prefix = code[2] & 3;
+        third = ~code[2] >> 3 & 15;
+        opcode = code[3];
+        const unsigned mod = code[4] >> 6;
+        reg = code[4] >> 3 & 7;
+        rm = code[4] & 7;
+        memory = mod != 3;
+        if (!memory) return;
+        constexpr std::array<int, 16> number{REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                             REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+        const auto value = [&](unsigned n, unsigned high) { return registers[number[n | (high != 0 ? 0 : 8)]]; };
+        greg_t base = 0;
+        bool far = mod == 2;
+        if (rm == 4) {
+            const unsigned sib = code[length++];
+            has_index = (sib >> 3 & 7) != 4 || (code[1] & 0x40) == 0;
+            if (has_index) index = value(sib >> 3 & 7, code[1] & 0x40) << (sib >> 6);
+            const bool none = (sib & 7) == 5 && mod == 0;
+            far |= none;
+            if (!none) base = value(sib & 7, code[1] & 0x20);
+        } else if (rm == 5 && mod == 0) {
+            complain("an address beside the code, which the trap does not know");
+        } else {
+            base = value(rm, code[1] & 0x20);
+        }
+        if (mod == 1) base += static_cast<std::int8_t>(code[length++]);
+        if (far) {
+            std::int32_t offset;
+            std::memcpy(&offset, code + length, sizeof offset);
+            base += offset;
+            length += sizeof offset;
+        }
+        address = base;
+    }
+
+    bool known, memory = false, has_index = false;
+    unsigned prefix, third, opcode, reg, rm;
+    greg_t address = 0, index = 0;
+    std::size_t length;
+};
+
+void configure(const std::byte* from) {
+    std::uint8_t bytes[64];
+    std::memcpy(bytes, from, sizeof bytes);
+    if (bytes[0] != 1) complain("a palette other than 1");
+    for (std::size_t i = 1; i < 16; ++i) {
+        if (bytes[i] != 0) complain("a configuration whose reserved bytes are not zero");
+    }
+    for (std::size_t t = 0; t < 16; ++t) {
+        std::uint16_t row_bytes;
+        std::memcpy(&row_bytes, bytes + 16 + 2 * t, sizeof row_bytes);
+        const std::size_t rows = bytes[48 + t];
+        if (rows > 16 || row_bytes > 64 || (rows == 0) != (row_bytes == 0) || (t >= 8 && rows != 0))
+            complain("a tile of a size that there is not");
+        if (t < 8) tile[t] = Tile{.rows = rows, .row_bytes = row_bytes};
+    }
+    configured = true;
+}
+
+float element(const Tile& t, std::size_t row, std::size_t i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, t.bytes[row] + 2 * i, sizeof bits);
+    return testing::plain::flushed(bf16_to_float(bits));
+}
+
+void add_products(Tile& c, const Tile& a, const Tile& b) {
+    if (a.rows != c.rows || b.rows * 4 != a.row_bytes || b.row_bytes != c.row_bytes)
+        complain("a product of tiles that do not fit");
+    for (std::size_t r = 0; r < c.rows; ++r) {
+        for (std::size_t o = 0; o < c.row_bytes / 4; ++o) {
+            float chain[2] = {};
+            for (std::size_t k = 0; k < a.row_bytes / 4; ++k) {
+                for (std::size_t i = 0; i < 2; ++i)
+                    chain[i] = testing::plain::flushed_fma(element(a, r, 2 * k + i), element(b, k, 2 * o + i), chain[i]);
+            }
+            float sum;
+            std::memcpy(&sum, c.bytes[r] + 4 * o, sizeof sum);
+            sum = testing::plain::flushed(sum + testing::plain::flushed(chain[0] + chain[1]));
+            std::memcpy(c.bytes[r] + 4 * o, &sum, sizeof sum);
+        }
+    }
+}
+
+void trap(int, siginfo_t*, void* context) {
+    greg_t* const registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+    const Instruction one{reinterpret_cast<const std::uint8_t*>(registers[REG_RIP]), registers};
+    constexpr unsigned none = 0, f3 = 2, f2 = 3;
+    std::byte* const memory = reinterpret_cast<std::byte*>(one.address);
+    Tile& first = tile[one.reg];
+    if (!one.known) {
+        std::signal(SIGILL, SIG_DFL);  // not ours: it happens again
+        return;
+    }
+    ++trapped;
+    if (one.opcode == 0x49 && one.prefix == none && one.memory && one.reg == 0) {
+        configure(memory);
+    } else if (one.opcode == 0x49 && one.prefix == none && !one.memory) {
+        configured = false;
+    } else if (!configured) {
+        complain("an instruction before a configuration");
+    } else if (one.opcode == 0x49 && one.prefix == f2 && !one.memory) {
+        std::memset(first.bytes, 0, sizeof first.bytes);
+    } else if (one.opcode == 0x4b && one.prefix == f2 && one.has_index) {
+        for (std::size_t r = 0; r < first.rows; ++r)
+            std::memcpy(first.bytes[r], memory + static_cast<greg_t>(r) * one.index, first.row_bytes);
+    } else if (one.opcode == 0x4b && one.prefix == f3 && one.has_index) {
+        for (std::size_t r = 0; r < first.rows; ++r)
+            std::memcpy(memory + static_cast<greg_t>(r) * one.index, first.bytes[r], first.row_bytes);
+    } else if (one.opcode == 0x5c && one.prefix == f3 && !one.memory) {
+        add_products(first, tile[one.rm], tile[one.third]);
+    } else {
+        complain("an instruction that the trap does not know");
+    }
+    registers[REG_RIP] += static_cast<greg_t>(one.length);
+}
+
+}  // namespace
+
+std::string tiles_differ_from_twin(std::size_t rows, std::size_t outputs, std::size_t inputs) {
+    SplitMix64 random{rows + 100 * outputs + 10000 * inputs};
+    const auto value = [&] { return static_cast<float>(2 * random.uniform() - 1); };
+    const auto w = simd::PackedMatrix::of(DType::bf16, outputs, inputs, [&](std::size_t, std::size_t) { return value(); });
+    std::vector<float> x(rows * inputs);
+    for (float& one : x) one = value();
+    simd::ActivationBuffer converted{rows, inputs};
+    for (std::size_t r = 0; r < rows; ++r) converted.convert(simd::Operand::bf16, r, x.data() + r * inputs, 0, inputs);
+    const simd::Activations a = converted.view(x.data(), inputs);
+    const simd::detail::MatmulPanels panels{w.panel(0), w.panel_bytes(), inputs, 0, w.panels()};
+    const std::size_t stride = simd::row_stride(outputs);
+    std::vector<float> twin(rows * stride, 7.0f);
+    std::vector<float> y = twin;
+    simd::detail::matmul_with<simd::detail::AmxTwin>(panels, a, rows, twin.data(), stride);
+
+    const bool real = simd::tiles().use == simd::TileUse::tiles;
+    trapped = 0;
+    fault = nullptr;
+    struct sigaction action = {};
+    struct sigaction before = {};
+    action.sa_sigaction = trap;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGILL, &action, &before);
+    simd::detail::matmul_with<simd::detail::AmxTiles>(panels, a, rows, y.data(), stride);
+    sigaction(SIGILL, &before, nullptr);
+
+    if (fault != nullptr) return "the kernel has " + std::string{fault};
+    if ((trapped == 0) != real) return "expected each instruction to trap, found " + std::to_string(trapped);
+    if (configured) return "the kernel keeps its tiles";
+    if (std::memcmp(y.data(), twin.data(), y.size() * sizeof(float)) != 0) return "an output differs from that of the twin";
+    return {};
+}
+
+}  // namespace flashback_test
