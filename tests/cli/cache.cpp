@@ -41,7 +41,7 @@ TEST_CASE("--cache: JSON names the element, also the one that is usual for the w
         check_refused(tool(with({"--cache", "q8_0"})), 2, "--cache: q8_0 not in {f32,f16,bf16,i8}");
         check_refused(tool(with({"--cache", ""})), 2, "--cache");
     }
-    check_refused(tool({"bench", "--mode", "machine", "--cache", "f16"}), 2, "--cache: this mode does not read it");
+    check_refused(tool({"bench", "--mode", "machine", "--cache", "f16"}), 2, "--cache: --mode machine does not read it");
     const json both = tool_json({"ppl", "--text", file, "--against", q8});
     CHECK(both["cache"] == "F32");
     CHECK(both["against"]["cache"] == "F16");
