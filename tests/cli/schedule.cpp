@@ -263,8 +263,8 @@ TEST_CASE("--schedule and --query: what makes no sense is refused in words") {
             {"ppl", "--text", documents, "--corpus", documents, "--layout", "overwrite", "--schedule", "once"});
     refused(2, "--hold: found 20, expected a multiple of --stride, 16",
             {"ppl", "--text", documents, "--corpus", documents, "--layout", "append", "--schedule", "once", "--hold", "20"});
-    refused(2, "--schedule: this mode does not read it", {"bench", "--mode", "loop", "--schedule", "once"});
-    refused(2, "--latency: this mode does not read it", {"bench", "--mode", "prefill", "--latency", "3"});
+    refused(2, "--schedule: --mode loop does not read it, schedule does", {"bench", "--mode", "loop", "--schedule", "once"});
+    refused(2, "--latency: --mode prefill does not read it, schedule does", {"bench", "--mode", "prefill", "--latency", "3"});
     refused(2, "--layout: found aside-stored, expected aside: in this mode each query finds a passage of its own",
             {"bench", "--mode", "schedule", "--layout", "aside-stored"});
     refused(1, "the schedule 'sometimes' has 'sometimes'", {"bench", "--mode", "schedule", "--schedule", "sometimes"});
