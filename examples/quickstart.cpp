@@ -143,6 +143,9 @@ void write_and_count(const System& system, const std::filesystem::path& picture)
         fb::Decoder decoder{session, system.index, chosen};
         // The model would end the article, or the paragraph, soon; masking these tokens lets it write on. It has no use for marks.
         fb::ReuseTrace trace;
+        trace.describe("model", "flashback-base-5m");
+        trace.describe("layout", row.name);
+        trace.describe("schedule", "every " + std::to_string(stride) + " tokens");
         fb::Generation generation = decoder.generate(prompt, {.max_tokens = new_tokens, .masked = masked}, trace);
         trace.finish(generation);
         if (row.best.tokens.empty() || generation.stats.seconds.total < row.best.stats.seconds.total)
