@@ -75,7 +75,7 @@ TEST_CASE("--weights-cache: a damaged file is said and written anew, and what ha
     check_refused(tool({"score", "--text", compiler_text, "--weights-cache", "beside"}), 1,
                   "is in memory, and repacked weights are cached for models in files");
     check_refused(tool({"score", "--text", compiler_text, "--verify-weights-cache"}), 2, "--weights-cache");
-    check_refused(tool({"bench", "--mode", "machine", "--weights-cache", "beside"}), 2, "this mode does not read it");
+    check_refused(tool({"bench", "--mode", "machine", "--weights-cache", "beside"}), 2, "--mode machine does not read it");
     check_refused(tool({"bench", "--shape", "gpt2:f32", "--weights-cache", "x"}), 2, "--weights-cache excludes --shape");
     const std::string page = (model.folder.path() / "weights.json").string();
     const std::vector<std::string> generate{"generate", "--layout", "none",     "--prompt",        "a", "--max-tokens",
