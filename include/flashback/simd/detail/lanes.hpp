@@ -220,9 +220,9 @@ FLASHBACK_SIMD_INLINE Batch add_to_exponent(const Batch& x, const Batch& y) noex
 
 #if FLASHBACK_SIMD_FLOATS == 1
 FLASHBACK_SIMD_INLINE float first_of(float x) noexcept { return x; }
+template <std::size_t width>
+Batch swap_groups(const Batch& x) noexcept;  // one float has no neighbours: never called
 #endif
-
-// The same for one float as for a batch.
 FLASHBACK_SIMD_INLINE float add_to_exponent(float x, float y) noexcept {
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) + (std::bit_cast<std::uint32_t>(y) << 23));
 }
