@@ -163,7 +163,7 @@ FLASHBACK_SIMD_INLINE Batch swap_groups(const Batch& x) noexcept {
 #elif defined(__x86_64__)
     return _mm_shuffle_ps(x, x, within_four);
 #else
-    if constexpr (width == 2) return vextq_f32(x, x, 2);
+    if constexpr (within_four == 0x4e) return vextq_f32(x, x, 2);
     return vrev64q_f32(x);
 #endif
 }
