@@ -317,7 +317,7 @@ def picture(path, png):
     with tempfile.TemporaryDirectory() as folder:
         driver = browser(folder)
         try:
-            driver.set_window_size(1240, 1080)
+            driver.set_window_size(1240, 1180)
             page = Page(driver, pathlib.Path(path).resolve(), "picture")
             strip = page.driver.find_elements(By.CSS_SELECTOR, ".row canvas")[2]
             ActionChains(driver).move_to_element_with_offset(strip, -170, -18).perform()
