@@ -163,7 +163,7 @@ TEST_CASE("an adapter makes what our engine makes of it, and what was evaluated 
     const LlamaEngine llama{FLASHBACK_TEST_MODEL, {}};
     const TokenBuffer text = llama_cpp_codec(llama.vocab()).encode(page());
     const auto ours = load_model(GgufFile::open(FLASHBACK_TEST_MODEL));
-    Adapter adapter = load_adapter("examples/models/flashback-adapter-5m", *ours);
+    Adapter adapter = load_adapter(std::filesystem::path{FLASHBACK_TEST_MODEL}.parent_path() / "flashback-adapter-5m", *ours);
     adapter.embedding_ids.clear();  // llama.cpp would take the rows of the markers for the output head, too
     adapter.embedding_rows.clear();
     const flashback_test::TemporaryFolder folder;
