@@ -79,11 +79,8 @@ public:
 
     /// A number for all that decides what is found, besides the text.
     std::uint64_t key() const {
-        fb::Fingerprint all;
-        all.add(corpus_.key());
-        all.add(std::uint64_t{o_->retrieval.query_tokens});
-        all.add(std::uint64_t{o_->retrieval.passage_tokens});
-        return all.value();
+        return fb::Fingerprint::of(corpus_.key(), std::uint64_t{o_->retrieval.query_tokens},
+                                   std::uint64_t{o_->retrieval.passage_tokens});
     }
 
 private:

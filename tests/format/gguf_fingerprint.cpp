@@ -40,11 +40,7 @@ std::uint64_t of(const GgufBytes& writer) {
     return fingerprint(view(bytes));
 }
 
-std::uint64_t of(std::string_view text) {
-    Fingerprint f;
-    f.add(text);
-    return f.value();
-}
+std::uint64_t of(std::string_view text) { return Fingerprint::of(text); }
 
 }  // namespace
 
@@ -68,12 +64,7 @@ TEST_CASE("every byte of a text counts, and so does its length") {
 }
 
 TEST_CASE("the border between two texts counts, and the order") {
-    const auto both = [](std::string_view a, std::string_view b) {
-        Fingerprint f;
-        f.add(a);
-        f.add(b);
-        return f.value();
-    };
+    const auto both = [](std::string_view a, std::string_view b) { return Fingerprint::of(a, b); };
     CHECK(both("ab", "c") != both("a", "bc"));
     CHECK(both("a", "b") != both("b", "a"));
     CHECK(both("", "a") != both("a", ""));

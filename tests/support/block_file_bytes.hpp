@@ -34,23 +34,13 @@ struct BlockFileBytes {
     std::string behind_entries = {};
     std::optional<std::uint64_t> directory_bytes = {};
 
-    static std::uint64_t checksum(std::string_view first, std::string_view second) {
-        flashback::Fingerprint sum;
-        sum.add(first);
-        sum.add(second);
-        return sum.value();
-    }
-
     /// Appends a block; `rows` are the bytes of its keys and values.
     void add(const flashback::TokenBuffer& tokens, const std::string& rows) {
-        flashback::Fingerprint hash;
-        hash.add(fingerprint);
-        hash.add(first_position);
-        hash.add(std::as_bytes(std::span{seen}));
-        hash.add(std::as_bytes(std::span{tokens}));
+        const std::uint64_t hash = flashback::Fingerprint::of(fingerprint, first_position, std::as_bytes(std::span{seen}),
+                                                              std::as_bytes(std::span{tokens}));
         std::string block = rows;
         block.insert(0, reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(flashback::TokenId));
-        entries.push_back({hash.value(), 16 + blocks.size(), tokens.size(), checksum(block, "")});
+        entries.push_back({hash, 16 + blocks.size(), tokens.size(), flashback::Fingerprint::of(block)});
         blocks += block;
         std::ranges::sort(entries, {}, &Entry::hash);
     }
@@ -65,7 +55,7 @@ struct BlockFileBytes {
             directory += bytes_of(e.hash) + bytes_of(e.place) + bytes_of(e.tokens) + bytes_of(e.checksum);
         directory += behind_entries;
         return start + blocks + directory + bytes_of(directory_bytes.value_or(directory.size())) +
-               bytes_of(checksum(start, directory));
+               bytes_of(flashback::Fingerprint::of(start, directory));
     }
 };
 

@@ -24,9 +24,7 @@ struct VectorFileBytes {
         if (scales > 0) data.add(std::string_view{behind}.substr(behind.size() - scales));
         const std::string start = magic + bytes_of(version) + bytes_of(element) + bytes_of(dimension) + bytes_of(vectors) +
                                   bytes_of(normalised) + bytes_of(data.value());
-        flashback::Fingerprint own;
-        own.add(start);
-        return start + bytes_of(own.value()) + behind;
+        return start + bytes_of(flashback::Fingerprint::of(start)) + behind;
     }
 };
 
@@ -46,10 +44,7 @@ struct GraphBytes {
         for (const auto* numbers : {&lowest, &layers, &above}) {
             for (const std::uint32_t number : *numbers) behind += bytes_of(number);
         }
-        flashback::Fingerprint sum;
-        sum.add(start);
-        sum.add(behind);
-        return start + bytes_of(sum.value()) + behind;
+        return start + bytes_of(flashback::Fingerprint::of(start, behind)) + behind;
     }
 };
 

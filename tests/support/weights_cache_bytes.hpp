@@ -33,7 +33,7 @@ struct WeightsCacheBytes {
     /// Shape     panels: a multiple of 64 bytes
     void add(flashback::DType type, std::uint64_t outputs, std::uint64_t inputs, const std::string& panels) {
         entries.push_back(
-            {static_cast<std::uint64_t>(type), outputs, inputs, 16 + matrices.size(), BlockFileBytes::checksum(panels, "")});
+            {static_cast<std::uint64_t>(type), outputs, inputs, 16 + matrices.size(), flashback::Fingerprint::of(panels)});
         matrices += panels;
     }
 
@@ -46,7 +46,7 @@ struct WeightsCacheBytes {
         }
         directory += behind_entries;
         return start + matrices + directory + bytes_of(directory_bytes.value_or(directory.size())) +
-               bytes_of(BlockFileBytes::checksum(start, directory));
+               bytes_of(flashback::Fingerprint::of(start, directory));
     }
 };
 

@@ -21,9 +21,17 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 namespace detail {
 
+/// The instruction set that a tag begins with.
+constexpr std::string_view instruction_set(std::string_view tag) noexcept {
+    for (const std::string_view suffix : {std::string_view{"_noexcept"}, std::string_view{"_as_amx"}}) {
+        if (tag.ends_with(suffix)) tag.remove_suffix(suffix.size());
+    }
+    return tag;
+}
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 /// Whether the processor multiplies bf16 in tiles, and the operating system keeps them for each thread. (clang 14 has no name for
 /// that in __builtin_cpu_supports.)
 /// Requires  AVX
@@ -36,17 +44,15 @@ inline bool has_tiles() {
     constexpr unsigned configuration_and_data = 3u << 17;
     return (a & configuration_and_data) == configuration_and_data;
 }
+#endif
 
 }  // namespace detail
-#endif
 
 /// Whether this processor has the instructions of `isa`: `sse2`, `sse4`, `avx`, `avx2`, `avx512`, `avx512_vnni`, `avx512_bf16` or
 /// `amx`. One of them that emulates tiles (`avx2_as_amx`) needs no more than it does itself.
 /// Requires  g++ or clang on x86-64; elsewhere it is true for the instruction set of this translation unit only
 [[nodiscard]] inline bool runs_here(std::string_view isa) {
-    for (const std::string_view suffix : {std::string_view{"_noexcept"}, std::string_view{"_as_amx"}}) {
-        if (isa.ends_with(suffix)) isa.remove_suffix(suffix.size());
-    }
+    isa = detail::instruction_set(isa);
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
     if (isa == "sse2") return true;
     if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt")) return false;
@@ -64,10 +70,7 @@ inline bool has_tiles() {
     if (!__builtin_cpu_supports("avx512bf16")) return false;
     return isa == "avx512_bf16" || (isa == "amx" && detail::has_tiles());
 #else
-    constexpr std::string_view without_exceptions = "_noexcept";
-    std::string_view own = FLASHBACK_ISA_NAME;
-    if (own.ends_with(without_exceptions)) own.remove_suffix(without_exceptions.size());
-    return isa == own;
+    return isa == detail::instruction_set(FLASHBACK_ISA_NAME);
 #endif
 }
 

@@ -61,6 +61,14 @@ private:
 /// Cost      about the time to read the bytes
 class Fingerprint {
 public:
+    /// The hash of all of these, in this order: numbers, bytes, texts.
+    template <class... Parts>
+    static std::uint64_t of(const Parts&... parts) noexcept {
+        Fingerprint all;
+        (all.add(parts), ...);
+        return all.value();
+    }
+
     /// Adds a number.
     void add(std::uint64_t value) noexcept { mix(value); }
 

@@ -16,11 +16,7 @@
 namespace flashback::inline FLASHBACK_ISA {
 
 /// The hash of one tensor's bytes.
-inline std::uint64_t fingerprint(const GgufTensor& tensor) noexcept {
-    Fingerprint one;
-    one.add(tensor.data);
-    return one.value();
-}
+inline std::uint64_t fingerprint(const GgufTensor& tensor) noexcept { return Fingerprint::of(tensor.data); }
 
 /// The fingerprint of a file whose tensors have been hashed one by one.
 /// Shape     `of_tensor(const GgufTensor&)` gives `fingerprint(tensor)`

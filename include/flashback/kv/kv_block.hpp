@@ -66,12 +66,8 @@ namespace detail {
 
 /// The same on every machine: files have it.
 inline std::uint64_t hash_of(const BlockKey& key) noexcept {
-    Fingerprint all;
-    all.add(key.fingerprint);
-    all.add(std::uint64_t{key.first_position});
-    all.add(std::as_bytes(key.seen));
-    all.add(std::as_bytes(key.tokens));
-    return all.value();
+    return Fingerprint::of(key.fingerprint, std::uint64_t{key.first_position}, std::as_bytes(key.seen),
+                           std::as_bytes(key.tokens));
 }
 
 }  // namespace detail

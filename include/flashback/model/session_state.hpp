@@ -69,7 +69,8 @@ void save_session(const BasicSession<Cache>& session, const std::filesystem::pat
 }
 
 /// Lets a session hold what was saved, in place of what it holds, and gives the number of positions. Logits after them are those of the
-/// session that was saved, to the bit.
+/// session that was saved, to the bit. A state from another instruction set (FLASHBACK_ISA) is taken too; its keys and values stay
+/// rounded as they were there.
 /// Throws    as read_kv_state, and Error{format} if bytes follow a whole state; then nothing has changed
 /// Cost      a copy of the positions
 template <class Cache>

@@ -40,11 +40,7 @@ FLASHBACK_DETAIL_ONCE TrainingExample PackedText::sequence(std::size_t number) c
 }
 
 FLASHBACK_DETAIL_ONCE std::uint64_t PackedText::fingerprint() const noexcept {
-    Fingerprint all;
-    all.add(length_);
-    all.add(static_cast<std::uint64_t>(begin_.value_or(-1)));
-    all.add(std::as_bytes(std::span{tokens_}));
-    return all.value();
+    return Fingerprint::of(length_, static_cast<std::uint64_t>(begin_.value_or(-1)), std::as_bytes(std::span{tokens_}));
 }
 
 FLASHBACK_DETAIL_ONCE void PackedText::push(TokenId token) {

@@ -40,13 +40,8 @@ static_assert(std::endian::native == std::endian::little && sizeof(StrideFileHea
 inline std::uint64_t stride_checksum(const StrideFileHeader& header, std::span<const RetrievedStrides::Entry> entries,
                                      std::span<const std::uint64_t> passage_ends, std::span<const float> scores,
                                      TokenSpan tokens) {
-    Fingerprint all;
-    all.add(std::as_bytes(std::span{&header, 1}));
-    all.add(std::as_bytes(entries));
-    all.add(std::as_bytes(passage_ends));
-    all.add(std::as_bytes(scores));
-    all.add(std::as_bytes(tokens));
-    return all.value();
+    return Fingerprint::of(std::as_bytes(std::span{&header, 1}), std::as_bytes(entries), std::as_bytes(passage_ends),
+                           std::as_bytes(scores), std::as_bytes(tokens));
 }
 
 /// Views of what a file of strides holds.

@@ -53,10 +53,7 @@ struct GraphStart {
 
     std::span<const std::byte> bytes() const noexcept { return std::as_bytes(std::span{words}); }
     std::uint64_t own_checksum(std::span<const std::byte> behind) const noexcept {
-        Fingerprint sum;
-        sum.add(bytes().first(checksum * sizeof(words[0])));
-        sum.add(behind);
-        return sum.value();
+        return Fingerprint::of(bytes().first(checksum * sizeof(words[0])), behind);
     }
 };
 

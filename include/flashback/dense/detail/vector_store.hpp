@@ -45,11 +45,7 @@ struct VectorStore::Start {
         for (std::uint64_t& word : words) word = reader.number<std::uint64_t>("start");
     }
 
-    std::uint64_t own_checksum() const noexcept {
-        Fingerprint sum;
-        sum.add(std::as_bytes(std::span{words}.first<7>()));
-        return sum.value();
-    }
+    std::uint64_t own_checksum() const noexcept { return Fingerprint::of(std::as_bytes(std::span{words}.first<7>())); }
 };
 
 FLASHBACK_DETAIL_ONCE VectorStore::VectorStore(std::size_t dimension, const VectorOptions& options)

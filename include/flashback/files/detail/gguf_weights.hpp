@@ -66,9 +66,7 @@ public:
     std::uint64_t finish() {
         hash_to(data_.size());
         release_to(data_.size());
-        Fingerprint one;
-        one.add(hash_);
-        return one.value();
+        return Fingerprint::of(hash_);
     }
 
 private:

@@ -36,13 +36,6 @@ inline std::array<std::byte, weights_start> weights_start_bytes() noexcept {
     return bytes;
 }
 
-inline std::uint64_t weights_checksum(std::span<const std::byte> bytes, std::span<const std::byte> more = {}) noexcept {
-    Fingerprint sum;
-    sum.add(bytes);
-    sum.add(more);
-    return sum.value();
-}
-
 /// Whether a file begins as files of repacked weights do, as far as it goes; others are not replaced by one.
 inline bool is_weights_cache(const std::filesystem::path& path) {
     try {
@@ -63,10 +56,7 @@ inline std::uint64_t write_panels(AtomicFile& file, const simd::PackedMatrix& ma
         all.add(panel);
         file.write(panel);
     }
-    Fingerprint sum;
-    sum.add(all);
-    sum.add(std::span<const std::byte>{});
-    return sum.value();
+    return Fingerprint::of(all);
 }
 
 }  // namespace detail
@@ -110,7 +100,7 @@ FLASHBACK_DETAIL_ONCE WeightsCache::WeightsCache(std::shared_ptr<const MappedFil
     if (length > most) damaged("its directory does not fit into it");
     const std::size_t begin = detail::weights_start + most - static_cast<std::size_t>(length);
     const auto directory = bytes.subspan(begin, static_cast<std::size_t>(length));
-    if (detail::weights_checksum(bytes.first(detail::weights_start), directory) != end.number<std::uint64_t>("checksum"))
+    if (Fingerprint::of(bytes.first(detail::weights_start), directory) != end.number<std::uint64_t>("checksum"))
         damaged("its directory does not give its checksum");
     read_directory(directory);
     check_index(begin);
@@ -172,7 +162,7 @@ FLASHBACK_DETAIL_ONCE simd::PackedMatrix WeightsCache::matrix(std::size_t i) con
 
 FLASHBACK_DETAIL_ONCE void WeightsCache::verify(ExecutorRef executor) const {
     executor.run(size(), [&](std::size_t i) {
-        if (detail::weights_checksum(panels(i)) != entry(i).checksum) damaged("a matrix does not give its checksum");
+        if (Fingerprint::of(panels(i)) != entry(i).checksum) damaged("a matrix does not give its checksum");
     });
 }
 
@@ -199,7 +189,7 @@ FLASHBACK_DETAIL_ONCE void WeightsCache::write(const std::filesystem::path& path
         place += matrix->panels() * matrix->panel_bytes();
     }
     const auto bytes = std::as_bytes(std::span{directory});
-    const std::array<std::uint64_t, 2> end{bytes.size(), detail::weights_checksum(detail::weights_start_bytes(), bytes)};
+    const std::array<std::uint64_t, 2> end{bytes.size(), Fingerprint::of(detail::weights_start_bytes(), bytes)};
     file.write(bytes);
     file.write(std::as_bytes(std::span{end}));
     file.finish();

@@ -31,11 +31,4 @@ inline std::array<std::byte, block_file_start> block_file_start_bytes() noexcept
     return bytes;
 }
 
-inline std::uint64_t block_file_checksum(std::span<const std::byte> bytes, std::span<const std::byte> more = {}) noexcept {
-    Fingerprint sum;
-    sum.add(bytes);
-    sum.add(more);
-    return sum.value();
-}
-
 }  // namespace flashback::inline FLASHBACK_ISA::detail

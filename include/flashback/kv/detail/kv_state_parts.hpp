@@ -30,11 +30,7 @@ inline void append_number(std::vector<std::byte>& bytes, std::uint64_t number) {
     bytes.insert(bytes.end(), its.begin(), its.end());
 }
 
-inline std::uint64_t kv_state_sum(std::span<const std::byte> bytes) noexcept {
-    Fingerprint sum;
-    sum.add(bytes);
-    return sum.value();
-}
+inline std::uint64_t kv_state_sum(std::span<const std::byte> bytes) noexcept { return Fingerprint::of(bytes); }
 
 /// Header and tokens.
 inline std::vector<std::byte> kv_state_front(std::uint64_t fingerprint, const KVShape& shape, TokenSpan tokens) {

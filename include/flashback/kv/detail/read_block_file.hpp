@@ -35,7 +35,7 @@ FLASHBACK_DETAIL_ONCE BlockFile::BlockFile(std::optional<MappedFile> file, std::
     if (length < detail::block_file_fixed || length > most) damaged("its directory does not fit into it");
     const std::size_t begin = detail::block_file_start + most - static_cast<std::size_t>(length);
     const auto directory = bytes.subspan(begin, static_cast<std::size_t>(length));
-    if (detail::block_file_checksum(bytes.first(detail::block_file_start), directory) != end.number<std::uint64_t>("checksum"))
+    if (Fingerprint::of(bytes.first(detail::block_file_start), directory) != end.number<std::uint64_t>("checksum"))
         damaged("its directory does not give its checksum");
     read_header(directory);
     check_index(detail::block_file_start, begin);
@@ -106,7 +106,7 @@ FLASHBACK_DETAIL_ONCE std::optional<std::span<const std::byte>> BlockFile::find(
     const std::size_t tokens = key.tokens.size_bytes();
     const std::size_t rows = key.tokens.size() * detail::packed_position_bytes(header_.element, header_.shape);
     const auto block = bytes_.subspan(static_cast<std::size_t>(e.place), tokens + rows);
-    if (detail::block_file_checksum(block) != e.checksum) damaged("a block does not give its checksum");
+    if (Fingerprint::of(block) != e.checksum) damaged("a block does not give its checksum");
     if (std::memcmp(block.data(), key.tokens.data(), tokens) != 0) return std::nullopt;
     return block.subspan(tokens);
 }

@@ -46,7 +46,7 @@ FLASHBACK_DETAIL_ONCE void BlockFileWriter::write(TokenSpan tokens, std::span<co
     const auto begin = std::ranges::copy(std::as_bytes(tokens), block.begin()).out;
     std::ranges::copy(rows, begin);
     file_.write(block);
-    const Place place{place_, tokens.size(), detail::block_file_checksum(block)};
+    const Place place{place_, tokens.size(), Fingerprint::of(block)};
     place_ += block.size();
     index_.emplace(hash_of(tokens), place);
 }
@@ -70,8 +70,7 @@ FLASHBACK_DETAIL_ONCE void BlockFileWriter::finish() {
         const std::array<std::uint64_t, 4> entry{hash, place.begin, place.tokens, place.checksum};
         add(std::as_bytes(std::span{entry}));
     }
-    const std::array<std::uint64_t, 2> end{directory.size(),
-                                           detail::block_file_checksum(detail::block_file_start_bytes(), directory)};
+    const std::array<std::uint64_t, 2> end{directory.size(), Fingerprint::of(detail::block_file_start_bytes(), directory)};
     file_.write(directory);
     file_.write(std::as_bytes(std::span{end}));
     file_.finish();

@@ -56,11 +56,7 @@ inline std::filesystem::path gone_file(const std::filesystem::path& folder, std:
     return folder / (std::to_string(number) + ".gone");
 }
 
-inline std::uint64_t text_sum(std::string_view text) noexcept {
-    Fingerprint sum;
-    sum.add(text);
-    return sum.value();
-}
+inline std::uint64_t text_sum(std::string_view text) noexcept { return Fingerprint::of(text); }
 
 inline std::string shortest(double number) {
     char text[64];

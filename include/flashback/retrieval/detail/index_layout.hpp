@@ -118,9 +118,7 @@ private:
 };
 
 inline std::uint64_t footer_checksum(const IndexFooter& footer) noexcept {
-    Fingerprint sum;
-    sum.add(std::as_bytes(std::span{&footer, 1}).first(offsetof(IndexFooter, checksum)));
-    return sum.value();
+    return Fingerprint::of(std::as_bytes(std::span{&footer, 1}).first(offsetof(IndexFooter, checksum)));
 }
 
 }  // namespace flashback::inline FLASHBACK_ISA::detail
