@@ -48,10 +48,11 @@ notice interop/xapian.hpp '#include "flashback/decoder/decoder.hpp"' 'interop/xa
 notice flashback.hpp '#include "flashback/interop/xapian.hpp"' 'interop/xapian.hpp: the umbrella reaches Xapian'
 notice core/nowhere.hpp '#pragma once' 'core/nowhere.hpp: no umbrella includes it'
 notice flashback.hpp '#include "flashback/core/tokens.hpp"' 'core, policy and decoder are for policy.hpp'
-notice train/adamw.hpp '#include <Eigen/Core>' 'only dense/whitening.hpp includes Eigen'
+notice train/adamw.hpp '#include <Eigen/Core>' 'only dense/whitening.hpp;measure/fit_cost_model.hpp includes Eigen'
 notice dense/hnsw.hpp '#include <hnswlib/hnswlib.h>' 'only dense/detail/hnsw_graph.hpp includes hnswlib'
 notice dense/exact_index.hpp '#include "flashback/dense/hnsw.hpp"' 'the umbrella reaches hnswlib'
 notice dense/vector_map.hpp '#include "flashback/dense/whitening.hpp"' 'the umbrella reaches Eigen'
+notice measure/cost_model.hpp '#include "flashback/measure/fit_cost_model.hpp"' 'the umbrella reaches Eigen'
 notice dense/vector_map.hpp '#include "flashback/policy/query.hpp"' 'dense may include core and tensor and simd and text and format and retrieval only'
 mkdir "$work/without"
 cp -r "$source/include/flashback" "$work/without/"

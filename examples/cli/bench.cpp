@@ -2,8 +2,9 @@
 
 #include "bench_parts.hpp"
 #include "files_of_command.hpp"
-#include "flashback/model/random_transformer.hpp"
 #include "flashback/text/unicode.hpp"
+#include "reuse_rows.hpp"
+#include "shape_option.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -35,11 +36,6 @@ const std::map<std::string, BenchMode> modes{{"machine", BenchMode::machine}, {"
                                              {"decode", BenchMode::decode},   {"step", BenchMode::step},
                                              {"loop", BenchMode::loop},       {"reuse", BenchMode::reuse},
                                              {"stored", BenchMode::stored},   {"schedule", BenchMode::schedule}};
-const std::map<std::string, fb::ReuseWay> reuse_ways{{"append", fb::ReuseWay::append},
-                                                     {"prepend", fb::ReuseWay::prepend},
-                                                     {"sticky", fb::ReuseWay::sticky},
-                                                     {"recompute", fb::ReuseWay::recompute},
-                                                     {"prefix-store", fb::ReuseWay::prefix_store}};
 const std::map<std::string, fb::ReuseAxis> reuse_axes{{"history", fb::ReuseAxis::history},
                                                       {"stride", fb::ReuseAxis::stride},
                                                       {"passage", fb::ReuseAxis::passage},
@@ -92,31 +88,6 @@ std::string not_read(BenchMode mode, const std::set<BenchMode>& by) {
     std::string text = ": --mode " + here + " does not read it, ";
     for (std::size_t i = 0; i < others.size(); ++i) text += (i == 0 ? "" : i + 1 < others.size() ? ", " : " and ") + others[i];
     return text + (others.size() == 1 ? " does" : " do");
-}
-
-std::string lower(std::string_view text) {
-    std::string out{text};
-    for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    return out;
-}
-
-/// Takes "SHAPE:DTYPE" apart; if it is not one, gives the reason.
-std::string read_shape(const std::string& text, BenchSettings& settings) {
-    const std::size_t colon = text.find(':');
-    settings.shape = fb::shape_of(text.substr(0, colon));
-    if (!settings.shape || colon == text.npos) {
-        std::string names;
-        for (const std::string_view name : fb::known_shapes) names += (names.empty() ? "" : ", ") + std::string{name};
-        return "found '" + text + "', expected SHAPE:DTYPE with a shape of " + names;
-    }
-    for (std::uint32_t type = 0; type < 64; ++type) {  // more than GGUF numbers
-        const fb::DTypeLayout layout = fb::layout_of(static_cast<fb::DType>(type));
-        if (layout.block_elements > 0 && lower(layout.name) == lower(text.substr(colon + 1))) {
-            settings.dtype = static_cast<fb::DType>(type);
-            return {};
-        }
-    }
-    return "found the type '" + text.substr(colon + 1) + "', expected one that GGUF has, such as f32 or q4_0";
 }
 
 /// How many digits behind the point a number is shown with.
@@ -319,11 +290,10 @@ void add_bench(CLI::App& app, Command& run) {
     counts("--history", settings.histories, 1, "reuse: tokens of the text; by default 256, 512, ..., 16384");
     counts("--stride", settings.strides, 1, "reuse: tokens from one retrieval to the next; by default 4, 8, ..., 128");
     counts("--k", settings.k, 1, "reuse: passages at each retrieval; by default 1, 2, 4, 8");
-    names(
-        "--ways", settings.ways, reuse_ways,
-        "reuse: where passages stand, and what is reused; the table explains them. Passages aside: --mode step, --mode stored")
+    names("--ways", settings.ways, reuse_way_names(),
+          "reuse: where passages stand, and what is reused; the table explains them")
         ->type_name("WAY,...")
-        ->default_str("append,prepend,sticky,recompute,prefix-store");
+        ->default_str("append,prepend,sticky,recompute,aside,aside-stored,prefix-store");
     command.add_flag("--found-again", settings.found_again,
                      "reuse: each retrieval finds the passages of the last one; else all are new");
     command.add_flag("--miss", settings.miss,
@@ -333,17 +303,7 @@ void add_bench(CLI::App& app, Command& run) {
                                   "A GGUF file or a Hugging Face folder; by default the model that is part of this program")
                       ->type_name("FILE");
     settings.weights.add(command);
-    command
-        .add_option_function<std::string>(
-            "--shape",
-            [&settings](const std::string& text) {
-                if (const std::string why = read_shape(text, settings); !why.empty())
-                    throw CLI::ValidationError("--shape: " + why);
-            },
-            "Random weights instead of a model, and their type: llama2-7b:q4_0 or gpt2:f32, say")
-        ->type_name("SHAPE:DTYPE")
-        ->excludes(model)
-        ->excludes(command.get_option("--weights-cache"));
+    add_shape(command, settings.shape, settings.dtype)->excludes(model)->excludes(command.get_option("--weights-cache"));
     command.add_option("--repetitions", settings.repetitions, "How often each run is timed; by default 3, in the mode loop 1")
         ->transform(at_least(1));
     command

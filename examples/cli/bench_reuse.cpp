@@ -1,10 +1,9 @@
 #include "bench_parts.hpp"
-#include "engine.hpp"
-#include "flashback/measure/reuse_sweep.hpp"
-#include "flashback/model/prefix_cached.hpp"
+#include "flashback/measure/reuse_sweep_counts.hpp"
 #include "flashback/text/unicode.hpp"
 #include "line_chart.hpp"
 #include "progress.hpp"
+#include "reuse_rows.hpp"
 
 #include <algorithm>
 #include <array>
@@ -32,6 +31,8 @@ constexpr std::array<std::pair<fb::ReuseWay, std::string_view>, fb::all_reuse_wa
      {fb::ReuseWay::recompute,
       "as append, but nothing is reused; as many tokens as prepend evaluates, because nothing can be reused after new "
       "passages"},
+     {fb::ReuseWay::aside, "each passage is read beside the text; what saw the last ones is evaluated again"},
+     {fb::ReuseWay::aside_stored, "as aside, and a store has the keys and values of the passages"},
      {fb::ReuseWay::prefix_store, "as append, in a session that read another text since: a PrefixStore has kept this one"}}};
 
 /// The values of an axis that were given, or none.
@@ -88,12 +89,6 @@ fb::ReuseSweepOptions sweep_of(const BenchSettings& settings) {
     return options;
 }
 
-std::size_t positions_of(const fb::ReusePoints& points) {
-    std::size_t most = 0;
-    for (const auto& point : points.points) most = std::max(most, point.second.positions());
-    return most;
-}
-
 /// The processor's name, if the system tells it.
 std::string processor() {
     std::ifstream info{"/proc/cpuinfo"};
@@ -102,50 +97,6 @@ std::string processor() {
         if (line.starts_with("model name") && colon != line.npos) return line.substr(colon + 2);
     }
     return "unknown processor";
-}
-
-/// Measures all ways of a point, then the next point: the speed of a machine drifts, and ways are compared with each other. So a session
-/// and, for the way that needs one, a session over a store are in memory at the same time.
-std::vector<fb::ReuseRow> measure(const std::shared_ptr<const fb::Transformer>& model, const fb::SessionOptions& session,
-                                  const fb::ReuseSweepOptions& options, const fb::ReusePoints& points) {
-    std::optional<fb::Session> plain;
-    std::optional<fb::PagedSession> paged;
-    std::optional<fb::PrefixStore> store;
-    std::optional<fb::PrefixCached> cached;
-    for (const fb::ReuseWay way : options.ways) {
-        if (way != fb::ReuseWay::prefix_store) {
-            if (!plain) plain.emplace(session_of(model, session));
-            continue;
-        }
-        const auto pages = std::make_shared<fb::KVPagePool>(fb::PagedSession::cache_shape(model, session));
-        paged.emplace(model, session, nullptr, [&](const fb::KVShape& shape) { return fb::PagedKVCache{shape, pages}; });
-        // The text of one retrieval, and what is written where two of them part.
-        store.emplace(pages, (session.window / fb::tile_positions + 4) * pages->page_bytes());
-        cached.emplace(*paged, *store);
-    }
-    const ProgressLine line{"measuring", "points"};
-    std::vector<fb::ReuseRow> rows;
-    for (const auto& point : points.points) {
-        for (const fb::ReuseWay way : options.ways) {
-            // Each axis goes through the base, which is measured once.
-            const auto same =
-                std::ranges::find_if(rows, [&](const fb::ReuseRow& row) { return row.way == way && row.at == point.second; });
-            const fb::ReuseSweepOptions only{.ways = {way},
-                                             .base = point.second,
-                                             .history = {point.second.history},
-                                             .stride = {},
-                                             .passage = {},
-                                             .k = {},
-                                             .how = options.how};
-            fb::ReuseRow row = same != rows.end()                  ? *same
-                               : way == fb::ReuseWay::prefix_store ? fb::sweep_reuse(*cached, only).rows.front()
-                                                                   : fb::sweep_reuse(*plain, only).rows.front();
-            row.axis = point.first;
-            rows.push_back(std::move(row));
-            line.show(rows.size(), points.points.size() * options.ways.size());
-        }
-    }
-    return rows;
 }
 
 Json json_of(const fb::ReusePoint& point) {
@@ -198,7 +149,7 @@ Json bench_reuse(const BenchSettings& settings) {
     const fb::DType cache = settings.cache.value_or(model->default_cache_element());
     const fb::ModelCost cost = fb::cost_of(*model, cache);
 
-    const std::vector<fb::ReuseRow> rows = measure(model, session, options, points);
+    const std::vector<fb::ReuseRow> rows = measure_reuse(model, session, options, points);
 
     Json runs = Json::array();
     for (const fb::ReuseRow& row : rows) {
@@ -212,8 +163,10 @@ Json bench_reuse(const BenchSettings& settings) {
                     {"evaluated_per_token", row.evaluated_per_token()},
                     {"reused_per_token", row.reused_per_token()},
                     {"seconds_per_token", row.seconds_per_token()}});
-        const std::size_t steps = row.at.stride - 1;
-        const fb::RetrievalLengths lengths{row.at.history, row.counts.reused, row.counts.evaluated - steps, steps};
+        fb::RetrievalLengths lengths = fb::lengths_of(row.way, row.at, options.how);
+        // A store of whole pages finds less than the lengths say.
+        lengths.kept = row.counts.reused - (lengths.stored ? lengths.beside : 0);
+        lengths.fed = row.counts.evaluated - lengths.decoded - (lengths.stored ? 0 : lengths.beside);
         add_speed(run, row.seconds, row.at.stride, fb::least_seconds({&lengths, 1}, cost, peaks) / row.best_seconds());
         runs.push_back(std::move(run));
     }
@@ -253,7 +206,7 @@ void print_reuse(const Json& found) {
         const auto has = [&, name = fb::to_string(way)](const Json& run) { return run["way"] == name; };
         if (std::ranges::any_of(found["runs"], has)) std::cout << fb::to_string(way) << ": " << meaning << '\n';
     }
-    std::cout << "passages aside: --mode step, --mode stored\n\n";
+    std::cout << '\n';
     for (const Json& sentence : found["left_out"]) std::cout << sentence.get<std::string>() << '\n';
     std::cout << found["append_wins"]["sentence"].get<std::string>() << '\n';
 }

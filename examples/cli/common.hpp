@@ -35,6 +35,7 @@ using Json = nlohmann::ordered_json;
 using Command = std::function<void()>;
 
 /// The commands: each adds itself to the program and sets `run` if it is the one that was asked for.
+void add_advise(CLI::App& app, Command& run);
 void add_bench(CLI::App& app, Command& run);
 void add_convert(CLI::App& app, Command& run);
 void add_convert_adapter(CLI::App& app, Command& run);

@@ -27,6 +27,8 @@ constexpr std::array line_styles{
     LineStyle{"#1e8449", "#67d391", "2", "7 4", "M0,-5L5,4L-5,4z"},
     LineStyle{"#8a6100", "#e8bb45", "2", "7 4", "M0,-5L5,0L0,5L-5,0z"},
     LineStyle{"#7d3c98", "#cf9df0", "2", "2 4", "M0,5L5,-4L-5,-4z"},
+    LineStyle{"#0b7a75", "#4fd1c5", "2", "9 3 2 3", "M-5,-1.5h3.5v-3.5h3v3.5h3.5v3h-3.5v3.5h-3v-3.5h-3.5z"},
+    LineStyle{"#b0307f", "#f49ac1", "2", "none", "M-4,-5h3l1,3l1,-3h3l-2.5,5l2.5,5h-3l-1,-3l-1,3h-3l2.5,-5z"},
 };
 
 constexpr double panel_width = 410;

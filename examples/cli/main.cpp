@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
     app.footer("flashback COMMAND --help shows the options of a command and an example.");
 
     cli::Command run;
+    cli::add_advise(app, run);
     cli::add_bench(app, run);
     cli::add_convert(app, run);
     cli::add_evaluate(app, run);

@@ -54,6 +54,7 @@
 #include "flashback/kv/kv_state.hpp"
 #include "flashback/kv/paged_kv_cache.hpp"
 #include "flashback/kv/prefix_store.hpp"
+#include "flashback/measure/cost_model.hpp"
 #include "flashback/measure/machine_peaks.hpp"
 #include "flashback/measure/model_cost.hpp"
 #include "flashback/measure/reuse_sweep.hpp"

@@ -523,9 +523,16 @@ struct ReuseOptions;  // new passages, 3 repetitions
 struct ReuseCounts;
 struct ReuseRow;
 struct AppendWins;
-struct ReuseSweepOptions;  // powers of two around the point above; all ways but the prefix store
+struct ReuseSweepOptions;  // powers of two around the point above; all ways that need only text
 struct ReusePoints;
 struct ReuseSweep;
+struct EvaluatedWork;
+struct CostModel;
+struct AdvisedWay;
+struct AdviceOptions;  // aside, append or prepend, by powers of two, for a history of 2048 tokens and passages of 128
+struct Advice;
+class PredictedSeconds;
+struct PredictionErrors;  // of fit_cost_model.hpp, which is not in the umbrella
 
 // eval
 struct PerplexityOptions;

@@ -14,7 +14,7 @@ namespace test_cli_bench_reuse {
 using namespace flashback_test;
 using nlohmann::json;
 
-const std::vector<std::string> reuse_ways{"append", "prepend", "sticky", "recompute", "prefix-store"};
+const std::vector<std::string> reuse_ways{"append", "prepend", "sticky", "recompute", "aside", "aside-stored", "prefix-store"};
 
 std::vector<std::string> reuse_of(const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"bench",         "--mode", "reuse",         "--threads", "1",
@@ -81,7 +81,7 @@ TEST_CASE("bench reuse: a run for each axis, value and way, with exact counts") 
             CHECK(found["left_out"].empty());
             CHECK(keys(found["append_wins"]) == std::set<std::string>{"from", "loses_at", "sentence"});
             const json& runs = found["runs"];
-            REQUIRE(runs.size() == 20);
+            REQUIRE(runs.size() == 28);
             CHECK(keys(runs[0]) == std::set<std::string>{"model",
                                                          "weights",
                                                          "cache",
@@ -106,10 +106,10 @@ TEST_CASE("bench reuse: a run for each axis, value and way, with exact counts") 
             for (std::size_t i = 0; i < runs.size(); ++i) {
                 const json& run = runs[i];
                 CAPTURE(run.dump());
-                const bool on_history = i < 10;
-                const std::size_t history = on_history && i >= 5 ? 64 : 32, k = i >= 15 ? 3 : 1;
+                const bool on_history = i < 14;
+                const std::size_t history = on_history && i >= 7 ? 64 : 32, k = i >= 21 ? 3 : 1;
                 CHECK(run["axis"] == (on_history ? "history" : "k"));
-                CHECK(run["way"] == reuse_ways[i % 5]);
+                CHECK(run["way"] == reuse_ways[i % 7]);
                 CHECK(run["history"] == history);
                 CHECK(run["k"] == k);
                 const std::size_t everything = history + 16 * k + 3, one_stride = 4 + 16 * k + 3, newest = 1 + 3;
@@ -117,8 +117,10 @@ TEST_CASE("bench reuse: a run for each axis, value and way, with exact counts") 
                                                                   {"prepend", found_again ? newest : everything},
                                                                   {"sticky", found_again ? newest : one_stride},
                                                                   {"recompute", everything},
+                                                                  {"aside", one_stride + 1 - (found_again ? 16 * k : 0)},
+                                                                  {"aside-stored", 4 + 1 + 3},
                                                                   {"prefix-store", one_stride}};
-                CHECK(run["evaluated"] == (miss ? everything : expected.at(reuse_ways[i % 5])));
+                CHECK(run["evaluated"] == (miss ? everything : expected.at(reuse_ways[i % 7])));
                 CHECK(run["evaluated"].get<std::size_t>() + run["reused"].get<std::size_t>() == everything);
                 CHECK(run["evaluated_per_token"] == run["evaluated"].get<double>() / 4);
                 CHECK(run["seconds_per_token"].get<double>() == doctest::Approx(run["seconds"].get<double>() / 4));
@@ -134,8 +136,8 @@ TEST_CASE("bench reuse: the table, comma-separated values and the picture have t
     const std::string csv = (folder.path() / "reuse.csv").string(), svg = (folder.path() / "reuse.svg").string();
     const json found = tool_json(short_sweep({"--csv", csv, "--svg", svg}));
     const std::string rows = read_file(csv);
-    CHECK(std::ranges::count(rows, '\n') == 21);
-    for (std::size_t i = 0; i < 20; ++i) {
+    CHECK(std::ranges::count(rows, '\n') == 29);
+    for (std::size_t i = 0; i < 28; ++i) {
         const json& run = found["runs"][i];
         const std::string line = line_of(rows, i + 1);
         CHECK(std::ranges::count(line, ',') == std::ranges::count(line_of(rows, 0), ','));
@@ -150,7 +152,7 @@ TEST_CASE("bench reuse: the table, comma-separated values and the picture have t
     CHECK(well_formed(picture));
     CHECK_FALSE(well_formed(picture.substr(0, picture.size() / 2)));
     CHECK(count_of("class=\"panel\"", picture) == 2);
-    CHECK(count_of("<polyline", picture) == 2 * 5);
+    CHECK(count_of("<polyline", picture) == 2 * 7);
     for (const std::string& way : reuse_ways) CHECK(count_of("><title>" + way + "</title></polyline>", picture) == 2);
     CHECK(count_of("prefers-color-scheme: dark", picture) == 1);
     for (const char* part : {"history: tokens of the text", "k: passages at each retrieval",
@@ -170,13 +172,12 @@ TEST_CASE("bench reuse: the table, comma-separated values and the picture have t
     CHECK(last.find("than prepend") != last.npos);
 }
 
-TEST_CASE("bench reuse: the table says what its ways are, and where passages aside are measured") {
+TEST_CASE("bench reuse: the table says what its ways are") {
     const std::string said =
         tool(reuse_of({"--ways", "append,recompute", "--vary", "history", "--history", "8", "--stride", "4"})).out;
     CHECK(count_of("\nappend: passages stand after the text, which is reused\n", said) == 1);
     CHECK(count_of("\nrecompute: as append, but nothing is reused; as many tokens as prepend evaluates", said) == 1);
     CHECK(count_of("sticky", said) == 0);
-    CHECK(count_of("\npassages aside: --mode step, --mode stored\n", said) == 1);
 }
 
 TEST_CASE("bench reuse: a name that is no XML is text in the picture") {
@@ -202,7 +203,7 @@ TEST_CASE("bench reuse: what does not fit into a table of positions is left out 
         return reuse_of({"--model", model, "--vary", "history", "--history", histories, "--stride", "4", "--passage", "4"});
     };
     const json found = tool_json(with(fits + ',' + longer));
-    CHECK(found["runs"].size() == 5);
+    CHECK(found["runs"].size() == 7);
     REQUIRE(found["left_out"].size() == 1);
     const std::string sentence = "history " + longer + " is left out: it needs " + std::to_string(shape.window + 1) +
                                  " positions, but the window has " + std::to_string(shape.window);
@@ -215,7 +216,7 @@ TEST_CASE("bench reuse: what makes no sense is refused in words") {
     refused(2, "--history: found 0, expected a whole number of at least 1", reuse_of({"--history", "0"}));
     refused(2, "--stride: found 4x, expected a whole number of at least 1", reuse_of({"--stride", "4x"}));
     refused(2, "--k: found 0", reuse_of({"--k", "2,0"}));
-    refused(2, "--ways: sideways not in {append,prefix-store,prepend,recompute,sticky}",
+    refused(2, "--ways: sideways not in {append,aside,aside-stored,prefix-store,prepend,recompute,sticky}",
             reuse_of({"--ways", "append,sideways"}));
     refused(2, "--vary: passages not in {history,k,passage,stride}", reuse_of({"--vary", "passages"}));
     refused(2, "--passage: found 2 values, expected 1, because --vary does not name it",

@@ -34,6 +34,9 @@ std::size_t by_hand(ReuseWay way, const ReusePoint& at, bool found_again, bool m
         case ReuseWay::prepend: return found_again ? newest_token : everything;
         case ReuseWay::sticky: return found_again ? newest_token : stride_and_passages;
         case ReuseWay::recompute: return everything;
+        // What saw the last passages is evaluated again: the stride, and the token in front of it.
+        case ReuseWay::aside: return std::min(at.history, at.stride + 1) + (found_again ? 0 : at.k * at.passage) + steps;
+        case ReuseWay::aside_stored: return std::min(at.history, at.stride + 1) + steps;
     }
     return 0;
 }
@@ -50,8 +53,9 @@ const std::vector<ReusePoint> points{{.history = 40, .stride = 4, .passage = 12,
                                      {.history = 30, .stride = 1, .passage = 1, .k = 1}};
 
 template <class Model>
-void check_counts(Model& model, const std::vector<ReuseWay>& ways) {
+void check_counts(Model& model, const std::vector<ReuseWay>& ways, std::size_t shortest_passage = 1) {
     for (const ReusePoint& at : points) {
+        if (at.passage < shortest_passage) continue;
         CAPTURE(at.history);
         CAPTURE(at.k);
         for (const bool found_again : {false, true}) {
@@ -72,7 +76,8 @@ void check_counts(Model& model, const std::vector<ReuseWay>& ways) {
                     CHECK(row.best_seconds() == std::ranges::min(row.seconds));
                     CHECK(row.seconds_per_token() > 0);
                 }
-                CHECK(model.size() == at.positions());  // as the last retrieval leaves it
+                const std::size_t beside = is_aside(ways.back()) ? at.passage_tokens() : 0;
+                CHECK(model.size() == at.positions() - beside);  // as the last retrieval leaves it
             }
         }
     }
@@ -86,6 +91,38 @@ TEST_CASE("Reuse sweep: counts are those of the lengths, with a model that does 
     Session session{random_model({.layers = 1, .width = 16, .heads = 2, .kv_heads = 1, .vocab = 20, .window = 140})};
     session.evaluate(TokenBuffer{1, 2, 3});  // what it held is forgotten
     check_counts(session, without_store);
+}
+
+const std::vector<ReuseWay> with_blocks{ReuseWay::append, ReuseWay::aside, ReuseWay::prepend, ReuseWay::aside_stored,
+                                        ReuseWay::recompute};
+
+TEST_CASE(
+    "Reuse sweep: passages beside the text are evaluated, or found in the store, and nothing of them stays for other ways") {
+    const auto model = random_model({.layers = 1, .width = 16, .heads = 2, .kv_heads = 1, .vocab = 5000, .window = 140});
+    Session session{model, {}, std::make_shared<BlockStore>()};
+    check_counts(session, with_blocks, 2);                                // those of one token are no new ones
+    check_counts(session, {ReuseWay::aside_stored, ReuseWay::aside}, 2);  // the store has the passages of the sweeps before
+}
+
+TEST_CASE("Reuse sweep: without a store, passages beside the text are evaluated each time") {
+    testing::NullBlockModel null{50};
+    Session session{random_model({.layers = 1, .width = 16, .heads = 2, .kv_heads = 1, .vocab = 20, .window = 140})};
+    const auto check = [](auto& model) {
+        for (const ReusePoint& at : points) {
+            const ReuseSweep sweep =
+                sweep_reuse(model, only(at, {ReuseWay::aside, ReuseWay::aside_stored}, {.repetitions = 2}));
+            for (const ReuseRow& row : sweep.rows) CHECK(row.counts.evaluated == by_hand(ReuseWay::aside, at, false, false));
+        }
+    };
+    check(null);
+    check(session);
+    CHECK(predicted_counts(ReuseWay::aside, points[1]) == ReuseCounts{17 + 21 + 15, 100 - 17});
+    CHECK(predicted_counts(ReuseWay::aside_stored, points[1]) == ReuseCounts{17 + 15, 100 - 17 + 21});
+    testing::NullModel text_alone{50};
+    check_error(ErrorCode::contract, "the way aside-stored needs a model that holds passages beside its text (BlockModel)",
+                [&] {
+                    sweep_reuse(text_alone, only(points[0], {ReuseWay::append, ReuseWay::aside_stored}, {}));
+                });
 }
 
 TEST_CASE("Reuse sweep: a store of prefixes finds the text in front of the last passages, in each repetition anew") {

@@ -23,6 +23,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -55,6 +56,8 @@ public:
                 case ReuseWay::prepend: time(row, Policies{}.layout(PrependPassages{})); break;
                 case ReuseWay::sticky: time(row, Policies{}.layout(Sticky{})); break;
                 case ReuseWay::recompute: time(row, Policies{}.layout(AppendPassages{}).reuse(RecomputeAll{})); break;
+                case ReuseWay::aside:
+                case ReuseWay::aside_stored: time(row, Policies{}.layout(PassagesAside{})); break;
             }
         }
         return row;
@@ -77,6 +80,7 @@ private:
         if (stored) ++texts_;
         text_ = random_text(vocab(), at.history + at.stride - 1, options_.seed + (stored ? texts_ : 0));
         if (stored) text_[0] = static_cast<TokenId>(passage_starts.size() + texts_ % (vocab() - passage_starts.size()));
+        if (options_.miss) ++retrieval_;  // a store may have those of the last repetition
         const TokenBuffer last = passages_of(retrieval_, at);
         if (!options_.found_again) ++retrieval_;
         found_tokens_ = options_.found_again ? last : passages_of(retrieval_, at);
@@ -85,6 +89,11 @@ private:
             found_.push_back({.tokens = TokenSpan{found_tokens_}.subspan(i * at.passage, at.passage)});
 
         const TokenSpan seen = TokenSpan{text_}.first(at.history - 1);  // the newest token is not evaluated yet
+        if (is_aside(way)) {
+            hold_beside(seen, at.history - at.stride, last, at.passage);
+            if (way == ReuseWay::aside_stored && !options_.miss) store_found();
+            return;
+        }
         const std::size_t in_front = way == ReuseWay::prepend ? 0 : at.history - at.stride;
         standing_.clear();
         append(standing_, seen.first(in_front));
@@ -98,42 +107,82 @@ private:
     }
 
     void hold(const TokenBuffer& wanted) {
-        const std::size_t common = common_prefix(held_, wanted);
+        const std::size_t common = std::min(common_prefix(held_, wanted), held_plain_);
         model_.truncate(common);
         if (common < wanted.size()) static_cast<void>(model_.evaluate(TokenSpan{wanted}.subspan(common)));
         held_ = wanted;
+        held_plain_ = all;
+    }
+
+    /// Holds a text of which the token in front of position `from`, and all behind it, see the last passages beside it.
+    void hold_beside(TokenSpan text, std::size_t from, TokenSpan last, std::size_t passage) {
+        const std::size_t plain = from > 0 ? from - 1 : 0;
+        TokenBuffer wanted{text.begin(), text.end()};
+        if (options_.miss && !wanted.empty()) wanted[0] = (wanted[0] + 1) % 3;
+        standing_ = wanted;
+        hold({wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(std::min(plain, wanted.size()))});
+        if (plain >= wanted.size()) return;
+        if constexpr (BlockModel<Model>) {
+            if (!options_.miss) static_cast<void>(see_passages(model_, parts_of(last, passage), 0));
+        }
+        static_cast<void>(model_.evaluate(TokenSpan{wanted}.subspan(plain)));
+        held_ = wanted;
+        held_plain_ = plain;
+    }
+
+    /// Lets the model's store have the passages that are found.
+    void store_found() {
+        if constexpr (BlockModel<Model>) {
+            for (const Passage& passage : found_) static_cast<void>(model_.block(passage.tokens, 0, 0));
+        }
+    }
+
+    static std::vector<TokenSpan> parts_of(TokenSpan passages, std::size_t passage) {
+        std::vector<TokenSpan> parts;
+        for (std::size_t begin = 0; begin < passages.size(); begin += passage)
+            parts.push_back(passages.subspan(begin, passage));
+        return parts;
     }
 
     template <class P>
     void time(ReuseRow& row, const P& policies) {
         const TokenSpan context = TokenSpan{text_}.first(row.at.history);
-        const ContextParts parts{.head = {}, .passages = found_, .context = context, .standing = TokenSpan{standing_}};
+        const ContextParts parts{.head = {},
+                                 .passages = found_,
+                                 .context = context,
+                                 .standing = TokenSpan{standing_},
+                                 .held_plain = std::min(held_plain_, held_.size())};
         const std::size_t worked = work_of(model_);
         const auto start = std::chrono::steady_clock::now();
         const ContextPlan plan = plan_context(policies, held_, parts, scratch_);
-        static_cast<void>(carry_out(model_, plan, 0));
+        const std::size_t beside = carry_out(model_, plan, 0).beside;
         for (std::size_t i = row.at.history; i < text_.size(); ++i)
             static_cast<void>(model_.evaluate(TokenSpan{text_}.subspan(i, 1)));
         const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
 
         const std::size_t steps = text_.size() - row.at.history;
-        std::size_t evaluated = plan.feed.size() + steps;
+        std::size_t evaluated = plan.feed.size() + beside + steps;
         if constexpr (CountsWork<Model>) evaluated = work_of(model_) - worked;
-        row.counts = {evaluated, plan.wanted.size() + steps - evaluated};
+        row.counts = {evaluated, plan.wanted.size() + (plan.sees ? row.at.passage_tokens() : 0) + steps - evaluated};
         row.seconds.push_back(seconds.count());
+        held_plain_ = plan.plain_after(held_plain_);
         held_.assign(plan.wanted.begin(), plan.wanted.end());
         append(held_, TokenSpan{text_}.last(steps));
     }
 
+    static constexpr std::size_t all = std::numeric_limits<std::size_t>::max();
+
     Model& model_;
     ReuseOptions options_;
-    std::size_t retrieval_ = 0;            // passages of two in a row differ in their first tokens
+    std::size_t retrieval_ =
+        work_of(model_);                   // passages of two in a row differ in their first tokens, those of two sweeps, too
     std::size_t texts_ = work_of(model_);  // so that the texts of two sweeps differ, too
     TokenBuffer text_;                     // and the tokens that are generated after it
     TokenBuffer found_tokens_;             // of the passages that are found now
     std::vector<Passage> found_;
     TokenBuffer standing_;  // what was laid out at the last retrieval, and the text since
     TokenBuffer held_;
+    std::size_t held_plain_ = all;  // how much of it saw no passages beside the text
     PlanScratch scratch_;
 };
 
@@ -141,6 +190,11 @@ template <class Model>
 void check_ways(std::span<const ReuseWay> ways, const ReuseOptions& options) {
     FLASHBACK_ASSERT(options.repetitions > 0, "a sweep over reuse was to time each point 0 times, expected at least once");
     FLASHBACK_ASSERT(!ways.empty(), "a sweep over reuse was given no ways, expected append or another one");
+    if constexpr (!BlockModel<Model>) {
+        const auto aside = std::ranges::find_if(ways, is_aside);
+        FLASHBACK_ASSERT(aside == ways.end(), "the way ", to_string(*aside),
+                         " needs a model that holds passages beside its text (BlockModel)");
+    }
     if constexpr (!CountsWork<Model>) {
         // Its plan calls all tokens evaluated, and nobody knows better.
         FLASHBACK_ASSERT(std::ranges::find(ways, ReuseWay::prefix_store) == ways.end(),
@@ -153,11 +207,12 @@ void check_ways(std::span<const ReuseWay> ways, const ReuseOptions& options) {
 /// Measures points one axis at a time, around a base. What the model held is forgotten. If a model counts its work, that is what is counted
 /// as evaluated, else the tokens that it is given. `measured(row)` is called after each row.
 ///
-/// For the way prefix_store, the model must keep what it is cut, and look for what it evaluates; then `prefix_store` is a text that comes
+/// For the way aside_stored, the model must find blocks that it made before: a Session with a BlockStore does; another one evaluates them
+/// again, and the counts say so. For the way prefix_store, the model must keep what it is cut, and look for what it evaluates; then `prefix_store` is a text that comes
 /// back to a model which has read something else since: a conversation that goes on, or a retry.
 /// Requires  nobody else uses the model meanwhile
-/// Throws    Error{contract} for no ways, 0 repetitions, a length of 0, a vocabulary of fewer than 3 tokens, or prefix_store with a model that
-///           does not count its work; Error{window} if no point fits into its window; what the model throws
+/// Throws    Error{contract} for no ways, 0 repetitions, a length of 0, a vocabulary of fewer than 3 tokens, prefix_store with a model that
+///           does not count its work, or passages aside with one that is no BlockModel; Error{window} if no point fits into its window; what the model throws
 /// Cost      at each point and way, `repetitions` retrievals and what brings the model to them, untimed: the passages and a stride; the whole
 ///           text for prefix_store, for `miss`, and where the way before held another text
 /// Source    FlashBack (arXiv 2405.04065), run-time test, for append and prepend; the sweep is ours

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/measure/run_time_counts.hpp"
 #include "flashback/policy/layout.hpp"
 
 #include <algorithm>
@@ -22,16 +23,21 @@ namespace flashback::inline FLASHBACK_ISA {
 
 /// Where passages stand at a retrieval, and from where keys and values are taken.
 enum class ReuseWay {
-    append,        ///< AppendPassages: the text in front of the last passages is reused
-    prepend,       ///< PrependPassages: new passages leave nothing to reuse
-    sticky,        ///< Sticky: as append, but passages that are found again stay where they are
-    recompute,     ///< AppendPassages with RecomputeAll: nothing is reused
+    append,     ///< AppendPassages: the text in front of the last passages is reused
+    prepend,    ///< PrependPassages: new passages leave nothing to reuse
+    sticky,     ///< Sticky: as append, but passages that are found again stay where they are
+    recompute,  ///< AppendPassages with RecomputeAll: nothing is reused
+    aside,      ///< PassagesAside: each passage is read beside the text; the text in front of what saw the last ones is reused
+    aside_stored,  ///< likewise, and a store of the model has the passages: only what sees them is evaluated
     prefix_store,  ///< AppendPassages, by a model that was emptied since and finds the text again: PrefixCached, say
 };
 
 /// All ways.
-inline constexpr std::array all_reuse_ways{ReuseWay::append, ReuseWay::prepend, ReuseWay::sticky, ReuseWay::recompute,
-                                           ReuseWay::prefix_store};
+inline constexpr std::array all_reuse_ways{ReuseWay::append, ReuseWay::prepend,      ReuseWay::sticky,      ReuseWay::recompute,
+                                           ReuseWay::aside,  ReuseWay::aside_stored, ReuseWay::prefix_store};
+
+/// Whether passages stand beside the text. That needs a BlockModel.
+constexpr bool is_aside(ReuseWay way) noexcept { return way == ReuseWay::aside || way == ReuseWay::aside_stored; }
 
 /// The name of a way, e.g. "append".
 constexpr std::string_view to_string(ReuseWay way) noexcept {
@@ -40,6 +46,8 @@ constexpr std::string_view to_string(ReuseWay way) noexcept {
         case ReuseWay::prepend: return "prepend";
         case ReuseWay::sticky: return "sticky";
         case ReuseWay::recompute: return "recompute";
+        case ReuseWay::aside: return "aside";
+        case ReuseWay::aside_stored: return "aside-stored";
         case ReuseWay::prefix_store: return "prefix-store";
     }
     return "unknown";
@@ -94,7 +102,7 @@ constexpr std::size_t length_on(ReuseAxis axis, const ReusePoint& point) noexcep
 
 /// How points are measured.
 struct ReuseOptions {
-    bool found_again = false;  ///< each retrieval finds the passages of the last one; else all are new
+    bool found_again = false;  ///< each retrieval finds the passages of the last one; else it finds others
     bool miss = false;  ///< what is held differs from what is wanted in its first token: the same path with nothing to reuse
     std::size_t repetitions = 3;  ///< retrievals that are timed at each point
     std::uint64_t seed = 1;       ///< of the texts
@@ -108,25 +116,41 @@ struct ReuseCounts {
     constexpr bool operator==(const ReuseCounts&) const = default;
 };
 
-/// The counts that follow from lengths alone. A model that finds less than what it was given, whole blocks only say, evaluates more.
+/// A retrieval by its lengths, which follow from those of the point. A model that finds less than what it was given, whole blocks only say,
+/// or that has no store, evaluates more.
 /// Requires  every length is at least 1, and the history at least the stride
-constexpr ReuseCounts predicted_counts(ReuseWay way, const ReusePoint& at, const ReuseOptions& options = {}) noexcept {
-    const std::size_t wanted = at.history + at.passage_tokens();
+constexpr RetrievalLengths lengths_of(ReuseWay way, const ReusePoint& at, const ReuseOptions& options = {}) noexcept {
+    const std::size_t passages = at.passage_tokens();
+    const std::size_t wanted = at.history + (is_aside(way) ? 0 : passages);
     const std::size_t in_front = at.history - at.stride;  // of the last passages, if they stand in the text
-    std::size_t reused = 0;
+    std::size_t kept = 0;
     switch (way) {
         case ReuseWay::append:
-        case ReuseWay::prefix_store: reused = in_front; break;
+        case ReuseWay::prefix_store: kept = in_front; break;
         case ReuseWay::sticky:
-            reused = !options.found_again            ? in_front
-                     : at.k <= Sticky::most_standing ? wanted - 1
-                                                     : in_front + Sticky::most_standing * at.passage;
+            kept = !options.found_again            ? in_front
+                   : at.k <= Sticky::most_standing ? wanted - 1
+                                                   : in_front + Sticky::most_standing * at.passage;
             break;
-        case ReuseWay::prepend: reused = options.found_again ? wanted - 1 : 0; break;
+        case ReuseWay::prepend: kept = options.found_again ? wanted - 1 : 0; break;
+        case ReuseWay::aside:
+        case ReuseWay::aside_stored: kept = in_front - (in_front > 0 ? 1 : 0); break;  // the token in front saw passages, too
         case ReuseWay::recompute: break;
     }
-    if (options.miss) reused = 0;
-    return {wanted - reused + at.stride - 1, reused};
+    if (options.miss) kept = 0;
+    const bool stored = is_aside(way) && (way == ReuseWay::aside_stored || options.found_again) && !options.miss;
+    return {at.history, kept, wanted - kept, at.stride - 1, is_aside(way) ? passages : 0, stored};
+}
+
+/// The counts of these lengths.
+constexpr ReuseCounts counts_of(const RetrievalLengths& lengths) noexcept {
+    return {lengths.fed + lengths.decoded + (lengths.stored ? 0 : lengths.beside),
+            lengths.kept + (lengths.stored ? lengths.beside : 0)};
+}
+
+/// The counts that follow from lengths alone, under the same conditions.
+constexpr ReuseCounts predicted_counts(ReuseWay way, const ReusePoint& at, const ReuseOptions& options = {}) noexcept {
+    return counts_of(lengths_of(way, at, options));
 }
 
 /// A point as one way measured it.
@@ -200,7 +224,7 @@ inline std::vector<std::size_t> doublings(std::size_t least, std::size_t most) {
 
 /// What is measured, and around which point. An axis without values is not varied.
 struct ReuseSweepOptions {
-    /// A model that keeps what it is cut can also be asked for prefix_store.
+    /// A BlockModel can also be asked for aside and, if it stores blocks, aside_stored; one that keeps what it is cut for prefix_store.
     std::vector<ReuseWay> ways{ReuseWay::append, ReuseWay::prepend, ReuseWay::sticky, ReuseWay::recompute};
     ReusePoint base = {};                                      ///< the lengths that are not varied
     std::vector<std::size_t> history = doublings(256, 16384);  ///< values of that axis

@@ -25,6 +25,12 @@ concept PricesRetrievals = std::same_as<C, CostOfLast> || requires(Unwrapped<C>&
     { cost(step) } -> std::convertible_to<double>;
 };
 
+/// A cost with a unit of its own.
+template <class C>
+concept PricesAllWork = PricesRetrievals<C> && requires(Unwrapped<C>& cost, const StepView& step) {
+    { cost.spent(step) } -> std::convertible_to<double>;
+};
+
 }  // namespace detail
 
 /// Lets a schedule retrieve or prefetch only if
@@ -37,6 +43,9 @@ concept PricesRetrievals = std::same_as<C, CostOfLast> || requires(Unwrapped<C>&
 /// retrievals `spent` grows by 1 a token, so that `tokens` up to 1 allow those of the look-ahead only. The schedule is asked even if
 /// it may not retrieve. What was evaluated stays spent, also if tokens are taken back. It is what the model did: with another KVReuse, or
 /// over a model that holds passages already, the decisions may be others. `within_budget` makes one.
+///
+/// If `cost` has a member `double spent(const StepView&)`, which is asked at each step what was spent up to now, the budget is in its unit:
+/// seconds, say, with PredictedSeconds.
 template <class Schedule, class Cost = CostOfLast>
 class WithinBudget {
     static_assert(detail::checked_schedules<Schedule>());
@@ -78,14 +87,16 @@ public:
 private:
     void forget() {
         started_ = false;
-        start_ = asked_ = retrievals_ = last_ = 0;
+        start_ = spent_ = 0;
+        asked_ = retrievals_ = last_ = 0;
     }
 
     void learn(const StepView& step) {
         if (started_ && step.retrievals > retrievals_) last_ = step.evaluated - asked_;
+        spent_ = spent_by(step);
         if (!started_ && step.generated() > 0) {
             started_ = true;
-            start_ = step.evaluated;
+            start_ = spent_;
         }
         asked_ = step.evaluated;
         retrievals_ = step.retrievals;
@@ -93,9 +104,17 @@ private:
 
     Decision bounded(const StepView& step, Decision decision) {
         if (!decision.retrieves() && !decision.prefetches()) return decision;
-        const double spent = started_ ? static_cast<double>(step.evaluated - start_) : 0;
+        const double spent = started_ ? spent_ - start_ : 0;
         const double most = tokens_ * static_cast<double>(step.generated() + look_ahead_);
         return spent + cost_of(step) <= most ? decision : Decision::go_on();
+    }
+
+    double spent_by(const StepView& step) {
+        if constexpr (detail::PricesAllWork<Cost>) {
+            return static_cast<double>(members::unwrap(cost_).spent(step));
+        } else {
+            return static_cast<double>(step.evaluated);
+        }
     }
 
     double cost_of(const StepView& step) {
@@ -112,7 +131,8 @@ private:
     FLASHBACK_NO_UNIQUE_ADDRESS Schedule schedule_;
     FLASHBACK_NO_UNIQUE_ADDRESS Cost cost_;
     bool started_ = false;
-    std::size_t start_ = 0;       // evaluated when the first token was there
+    double start_ = 0;            // spent when the first token was there
+    double spent_ = 0;            // when it was last asked
     std::size_t asked_ = 0;       // evaluated when it was last asked
     std::size_t retrievals_ = 0;  // and how many there were
     std::size_t last_ = 0;        // cost of the last one
