@@ -39,14 +39,15 @@ inline void project_qkv(const Piece& piece, std::size_t number, const float* fro
          q + k}};
     const simd::Activations x = work.converted.view(from, work.stream_stride);
     run_down(piece.executor, x.x, x.x_stride, rows, parts[0].lora, parts[1].lora, parts[2].lora);
-    piece.executor.run_ranges(q + k + layer.v.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
+    CutProduct product = whole_product(layer.q, rows);
+    product.panels = q + k + layer.v.panels();
+    run_product(piece.executor, product, [&](const ProductPart& range) {
         for (const Part& part : parts) {
-            const std::size_t begin = std::max(first, part.start);
-            const std::size_t end = std::min(last, part.start + part.w.panels());
+            const std::size_t begin = std::max(range.first, part.start);
+            const std::size_t end = std::min(range.last, part.start + part.w.panels());
             if (begin >= end) continue;
-            simd::matmul(part.w, {begin - part.start, end - part.start}, x, rows, {part.y, part.stride});
-            part.lora.up(begin - part.start, end - part.start, rows, part.y, part.stride);
-            add_bias(part.bias, begin - part.start, end - part.start, rows, part.y, part.stride);
+            multiply_part(part.w, {begin - part.start, end - part.start, range.first_row, range.last_row}, x, part.lora,
+                          part.bias, {part.y, part.stride});
         }
     });
 }
@@ -55,14 +56,16 @@ inline void project_qkv(const Piece& piece, std::size_t number, const float* fro
 inline void rotary_angles(const Piece& piece) {
     const std::vector<double>& frequencies = piece.model.rotary_frequencies;
     const std::size_t pairs = frequencies.size();
+    if (pairs == 0) return;
     Workspace& work = piece.work;
-    for (std::size_t r = 0; r < piece.rows; ++r) {
+    constexpr std::size_t elements_of_an_angle = 64;  // sine and cosine in double take as long
+    run_rows(piece.executor, piece.rows, pairs * elements_of_an_angle, [&](std::size_t r) {
         for (std::size_t i = 0; i < pairs; ++i) {
             const double angle = static_cast<double>(work.positions[r]) * frequencies[i];
             work.cosine[r * pairs + i] = static_cast<float>(std::cos(angle));
             work.sine[r * pairs + i] = static_cast<float>(std::sin(angle));
         }
-    }
+    });
 }
 
 /// Rotates queries and keys, scales queries by 1/sqrt(head_dim), and writes keys and values to the caches (rule R6). The query of the
@@ -88,14 +91,11 @@ void rotate_and_store(const Piece& piece, std::size_t layer, PiecePlaces<Cache> 
             place.cache->write(layer, h, place.first_row + row, k + h * c.head_dim, v + h * c.head_dim);
         }
     };
-    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
-        std::size_t begin = 0;
-        for (const PiecePlace<Cache>& place : places) {
-            const std::size_t end = begin + place.rows;
-            for (std::size_t r = std::max(first, begin); r < std::min(last, end); ++r)
-                rotate_and_store_row(r, place, r - begin);
-            begin = end;
-        }
+    run_rows(piece.executor, piece.rows, c.heads * c.head_dim, [&](std::size_t r) {
+        std::size_t row = r;
+        const PiecePlace<Cache>* place = places.data();
+        for (; row >= place->rows; ++place) row -= place->rows;
+        rotate_and_store_row(r, *place, row);
     });
 }
 
@@ -176,10 +176,8 @@ void attention_half(const Piece& piece, std::size_t number, PiecePlaces<Cache> p
     rotate_and_store(piece, number, places);
     attend_all(piece, number, places);
     see(Stage::attended, work.attended.data(), work.q_stride, c.outputs(LinearModule::q));
-    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
-        for (std::size_t r = first; r < last; ++r) {
-            convert({&layer.output}, work.converted, r, work.attended.data() + r * work.q_stride, 0, layer.output.inputs());
-        }
+    run_rows(piece.executor, piece.rows, layer.output.inputs(), [&](std::size_t r) {
+        convert({&layer.output}, work.converted, r, work.attended.data() + r * work.q_stride, 0, layer.output.inputs());
     });
     project_to_stream(piece, number, LinearModule::output, work.converted.view(work.attended.data(), work.q_stride));
     see(Stage::attention_output, work.added.data(), work.stream_stride, c.width);

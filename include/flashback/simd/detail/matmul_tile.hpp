@@ -46,6 +46,11 @@ consteval TileShape tile_shape() noexcept {
     }
 }
 
+template <class Format>
+consteval std::size_t panels_together() noexcept {
+    return in_tiles<Format> ? 2 : tile_shape<Format>().panels;
+}
+
 // Up to this many rows share one reading of the weights from memory, in short blocks.
 inline constexpr std::size_t few_rows = 32;
 
