@@ -53,8 +53,9 @@ public:
         ring(job_.bell, round).notify_one();
         if (round.parts() > processors_) ring(job_.spare_bell, round).notify_one();
         share(0, round);
-        // Most rounds end about now. If this one does not, some thread may be away.
-        if (crowded() || !spin_until([&] { return is_done(round); }, patience)) share_unclaimed(round);
+        // Most rounds end about now. If this one does not, some thread may be away. Looking for its part takes a while, too.
+        const int patience = crowded() ? 0 : static_cast<int>(round.parts() / 2);
+        if (!spin_until([&] { return is_done(round); }, patience)) share_unclaimed(round);
         for (std::uint32_t done; (done = groups_done_.load(std::memory_order_acquire)) != round.groups();) {
             const auto changed = [&] { return groups_done_.load(std::memory_order_relaxed) != done; };
             if (!spin_until(changed, spins)) groups_done_.wait(done, std::memory_order_relaxed);
@@ -65,8 +66,7 @@ private:
     // Neighbours tell a line of their own that they are done, and the last of them tells the caller.
     static constexpr std::size_t group_threads = 8;
     static constexpr std::size_t most_parts = 0xffff;
-    static constexpr int spins = 4096;   // about 20 us with the pause below: longer than the gap between two layers
-    static constexpr int patience = 64;  // less than a microsecond
+    static constexpr int spins = 4096;  // about 20 us with the pause below: longer than the gap between two layers
 
     /// The number of a round, and into how many parts it is divided. They are one word: a thread that comes late knows
     /// whether it had a part in the round that it saw, whatever the caller does by then.
@@ -74,7 +74,7 @@ private:
         std::uint64_t word;
 
         std::uint64_t number() const noexcept { return word >> 16; }
-        std::size_t parts() const noexcept { return word & most_parts; }
+        std::size_t parts() const noexcept { return static_cast<std::size_t>(word & most_parts); }
         std::uint32_t groups() const noexcept { return static_cast<std::uint32_t>((parts() - 1) / group_threads + 1); }
         /// How many threads of a group have a part, without the caller.
         std::size_t members(std::size_t group) const noexcept {
