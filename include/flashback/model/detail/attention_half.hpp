@@ -136,12 +136,21 @@ void attend_rows(const Piece& piece, std::size_t layer, std::size_t kv_head, con
     attend();
 }
 
-/// Every head of every row attends to what its place sees.
+/// Converts some elements of a row of attended values for the product that follows.
+inline void convert_attended(const Piece& piece, std::size_t layer, std::size_t row, std::size_t first, std::size_t count) {
+    Workspace& work = piece.work;
+    convert({&piece.model.layers[layer].output}, work.converted, row, work.attended.data() + row * work.q_stride, first, count);
+}
+
+/// Every head of every row attends to what its place sees; the output matrix reads that, converted.
 template <KVCache Cache>
 void attend_all(const Piece& piece, std::size_t layer, PiecePlaces<Cache> places) {
     const TransformerConfig& c = piece.model.config;
-    const std::size_t rows_together = std::max<std::size_t>(simd::attention_queries / (c.heads / c.kv_heads), 1);
-    const auto blocks_of = [&](const PiecePlace<Cache>& place) { return (place.rows + rows_together - 1) / rows_together; };
+    const std::size_t sharing = c.heads / c.kv_heads;
+    const std::size_t together = rows_together(piece.rows, c.kv_heads, sharing, piece.executor.concurrency());
+    const auto blocks_of = [&](const PiecePlace<Cache>& place) { return ceil_div(place.rows, together); };
+    // Whole blocks of converted elements belong to one head: the rows are ready for the product that follows.
+    const bool converts = sharing * c.head_dim % simd::activation_block == 0;
     std::size_t blocks = 0;
     for (const PiecePlace<Cache>& place : places) blocks += blocks_of(place);
     // Later rows cost more. Dealing tasks out in turn gives every thread about as many of each.
@@ -153,9 +162,16 @@ void attend_all(const Piece& piece, std::size_t layer, PiecePlaces<Cache> places
             block -= blocks_of(*place);
             row += place->rows;
         }
-        const std::size_t begin = block * rows_together;
-        attend_rows(piece, layer, task % c.kv_heads, *place, {row, begin, std::min(begin + rows_together, place->rows)});
+        const std::size_t begin = block * together;
+        const std::size_t end = std::min(begin + together, place->rows);
+        const std::size_t head = task % c.kv_heads;
+        attend_rows(piece, layer, head, *place, {row, begin, end});
+        for (std::size_t r = row + begin; converts && r < row + end; ++r)
+            convert_attended(piece, layer, r, head * sharing * c.head_dim, sharing * c.head_dim);
     });
+    if (converts) return;
+    const std::size_t width = c.heads * c.head_dim;
+    run_rows(piece.executor, piece.rows, width, [&](std::size_t r) { convert_attended(piece, layer, r, 0, width); });
 }
 
 /// x += attention(x).
@@ -176,9 +192,6 @@ void attention_half(const Piece& piece, std::size_t number, PiecePlaces<Cache> p
     rotate_and_store(piece, number, places);
     attend_all(piece, number, places);
     see(Stage::attended, work.attended.data(), work.q_stride, c.outputs(LinearModule::q));
-    run_rows(piece.executor, piece.rows, layer.output.inputs(), [&](std::size_t r) {
-        convert({&layer.output}, work.converted, r, work.attended.data() + r * work.q_stride, 0, layer.output.inputs());
-    });
     project_to_stream(piece, number, LinearModule::output, work.converted.view(work.attended.data(), work.q_stride));
     see(Stage::attention_output, work.added.data(), work.stream_stride, c.width);
     norm_stream(piece, layer.attention_norm, layer.attention_norm_bias);
