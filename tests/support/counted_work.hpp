@@ -47,14 +47,25 @@ void counted_attend(std::span<const AttentionQuery> queries, const Tiles& /*tile
     flashback_test::counted.bytes += static_cast<double>(2 * d * sizeof(Element) * (queries.back().position + 1));
 }
 
+template <class Element, class Tiles, class Others, class SumsOf>
+void counted_attend_parts(std::span<const AttentionQuery> queries, AttentionParts parts, const Tiles& /*tile*/, std::size_t d,
+                          const Others& /*others*/, const SumsOf& /*sums_of*/) noexcept {
+    const std::size_t end = std::min(parts.last * AttentionParts::positions, queries.back().position + 1);
+    const auto numbers = static_cast<double>(2 * d * (end - parts.first * AttentionParts::positions));
+    flashback_test::counted.operations += static_cast<double>(queries.size()) * numbers;
+    flashback_test::counted.bytes += sizeof(Element) * numbers;
+}
+
 }  // namespace flashback::inline FLASHBACK_ISA::simd
 
 #define matmul counted_matmul
 #define attend counted_attend
+#define attend_parts counted_attend_parts
 #include "flashback/model/forward.hpp"
 #include "flashback/model/session.hpp"
 #undef matmul
 #undef attend
+#undef attend_parts
 
 namespace flashback_test {
 
@@ -124,7 +135,7 @@ inline Division divide(const flashback::Transformer& model, std::size_t rows, st
     const flashback::TransformerConfig& c = model.config;
     flashback::ContiguousKVCache cache{{c.layers, c.kv_heads, c.head_dim, before + rows, flashback::DType::f16}};
     cache.reserve(before + rows);
-    flashback::Workspace work{c, rows};
+    flashback::Workspace work{c, rows, 0, before + rows};
     flashback::AlignedBuffer<float> logits{flashback::simd::padded(c.vocab)};
     CountingExecutor executor{threads};
     const flashback::ForwardParts parts{model, work, executor};

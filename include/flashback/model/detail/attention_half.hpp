@@ -3,16 +3,15 @@
 
 #include "flashback/core/executor.hpp"
 #include "flashback/kv/kv_cache.hpp"
+#include "flashback/model/detail/attend_all.hpp"
 #include "flashback/model/detail/block_parts.hpp"
 #include "flashback/model/observer.hpp"
 #include "flashback/model/piece_place.hpp"
-#include "flashback/simd/attention.hpp"
 #include "flashback/simd/elementwise.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <span>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
@@ -97,81 +96,6 @@ void rotate_and_store(const Piece& piece, std::size_t layer, PiecePlaces<Cache> 
         for (; row >= place->rows; ++place) row -= place->rows;
         rotate_and_store_row(r, *place, row);
     });
-}
-
-/// The rows [begin, end) of a piece, counted in their place, whose first row in the piece is `place_row`.
-struct PlaceRows {
-    std::size_t place_row, begin, end;
-};
-
-/// Heads that share keys and values at some neighbouring rows of a place attend together. How they are grouped changes no bit.
-template <KVCache Cache>
-void attend_rows(const Piece& piece, std::size_t layer, std::size_t kv_head, const PiecePlace<Cache>& place,
-                 const PlaceRows& rows) {
-    const TransformerConfig& c = piece.model.config;
-    Workspace& work = piece.work;
-    const std::size_t sharing = c.heads / c.kv_heads;
-    const auto tile_of = [&](const Cache& one) {
-        return [&one, layer, kv_head](std::size_t t) { return one.tile(layer, kv_head, t); };
-    };
-    const auto others = [&](const auto& visit) {
-        for (const SeenPositions<Cache>& one : place.seen) visit(tile_of(*one.cache), one.positions);
-    };
-    simd::AttentionQuery queries[simd::attention_queries];
-    std::size_t count = 0;
-    const auto attend = [&] {
-        simd::with_element(place.cache->shape().element, [&](auto e) {
-            simd::attend<decltype(e)>({queries, count}, tile_of(*place.cache), c.head_dim, others);
-        });
-        count = 0;
-    };
-    for (std::size_t r = rows.begin; r < rows.end; ++r) {
-        for (std::size_t h = kv_head * sharing; h < (kv_head + 1) * sharing; ++h) {
-            const std::size_t at = (rows.place_row + r) * work.q_stride + h * c.head_dim;
-            const std::size_t last_seen = place.first_row + (c.causal ? r : place.rows - 1);
-            queries[count++] = {work.queries.data() + at, work.attended.data() + at, last_seen};
-            if (count == simd::attention_queries) attend();
-        }
-    }
-    attend();
-}
-
-/// Converts some elements of a row of attended values for the product that follows.
-inline void convert_attended(const Piece& piece, std::size_t layer, std::size_t row, std::size_t first, std::size_t count) {
-    Workspace& work = piece.work;
-    convert({&piece.model.layers[layer].output}, work.converted, row, work.attended.data() + row * work.q_stride, first, count);
-}
-
-/// Every head of every row attends to what its place sees; the output matrix reads that, converted.
-template <KVCache Cache>
-void attend_all(const Piece& piece, std::size_t layer, PiecePlaces<Cache> places) {
-    const TransformerConfig& c = piece.model.config;
-    const std::size_t sharing = c.heads / c.kv_heads;
-    const std::size_t together = rows_together(piece.rows, c.kv_heads, sharing, piece.executor.concurrency());
-    const auto blocks_of = [&](const PiecePlace<Cache>& place) { return ceil_div(place.rows, together); };
-    // Whole blocks of converted elements belong to one head: the rows are ready for the product that follows.
-    const bool converts = sharing * c.head_dim % simd::activation_block == 0;
-    std::size_t blocks = 0;
-    for (const PiecePlace<Cache>& place : places) blocks += blocks_of(place);
-    // Later rows cost more. Dealing tasks out in turn gives every thread about as many of each.
-    piece.executor.run(c.kv_heads * blocks, [&](std::size_t task) {
-        std::size_t block = task / c.kv_heads;
-        std::size_t row = 0;
-        const PiecePlace<Cache>* place = places.data();
-        for (; block >= blocks_of(*place); ++place) {
-            block -= blocks_of(*place);
-            row += place->rows;
-        }
-        const std::size_t begin = block * together;
-        const std::size_t end = std::min(begin + together, place->rows);
-        const std::size_t head = task % c.kv_heads;
-        attend_rows(piece, layer, head, *place, {row, begin, end});
-        for (std::size_t r = row + begin; converts && r < row + end; ++r)
-            convert_attended(piece, layer, r, head * sharing * c.head_dim, sharing * c.head_dim);
-    });
-    if (converts) return;
-    const std::size_t width = c.heads * c.head_dim;
-    run_rows(piece.executor, piece.rows, width, [&](std::size_t r) { convert_attended(piece, layer, r, 0, width); });
 }
 
 /// x += attention(x).
