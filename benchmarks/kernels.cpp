@@ -15,6 +15,7 @@
 #include "flashback/testing/plain/rows.hpp"
 #include "peak.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -258,6 +259,31 @@ void attention_kernel(benchmark::State& state) {
         simd::attend<Element>(queries, tile, head_dim);
     });
 }
+/// Some rows of 8 heads that share their keys and values, the last of which attends to range(0) positions. Arguments: positions, rows.
+void attention_rows(benchmark::State& state) {
+    const auto positions = static_cast<std::size_t>(state.range(0));
+    const auto rows = static_cast<std::size_t>(state.range(1));
+    ContiguousKVCache cache{{1, 1, head_dim, positions, DType::f16}};
+    for (std::size_t p = 0; p < positions; ++p)
+        cache.write(0, 0, p, random_row(head_dim, p).data(), random_row(head_dim, positions + p).data());
+    const auto tile = [&](std::size_t t) { return cache.tile(0, 0, t); };
+    const std::vector<float> q = random_row(rows * heads * head_dim, 6);
+    std::vector<float> out(rows * heads * head_dim);
+    std::vector<simd::AttentionQuery> queries;
+    for (std::size_t a = 0; a < rows * heads; ++a)
+        queries.push_back({q.data() + a * head_dim, out.data() + a * head_dim, positions - rows + a / heads});
+    for ([[maybe_unused]] auto _ : state) {
+        for (std::size_t a = 0; a < queries.size(); a += simd::attention_queries) {
+            const std::size_t count = std::min(simd::attention_queries, queries.size() - a);
+            simd::attend<simd::Half>({queries.data() + a, count}, tile, head_dim);
+        }
+        benchmark::DoNotOptimize(out.data());
+        benchmark::ClobberMemory();
+    }
+    const double pairs =
+        static_cast<double>(rows * heads) * (static_cast<double>(positions) - static_cast<double>(rows - 1) / 2);
+    count_operations(state, pairs * (4.0 * head_dim + exp_operations + 3), 1);
+}
 /// The same positions in three spans: a text, a passage of 128 tokens beside it, and the 16 newest tokens, which see both.
 void attention_beside(benchmark::State& state) {
     constexpr std::size_t newest = 16;
@@ -300,6 +326,10 @@ void attention_eigen(benchmark::State& state) {
 }
 BENCHMARK(attention_kernel<float>)->Arg(64)->Arg(512)->Arg(4096);
 BENCHMARK(attention_kernel<simd::Half>)->Arg(512)->Arg(4096)->Arg(16384);
+BENCHMARK(attention_rows)
+    ->ArgNames({"positions", "m"})
+    ->ArgsProduct({{4096, 8192, 16384}, {1, 16, 144}})
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK(attention_beside)->Arg(512)->Arg(4096);
 BENCHMARK(attention_plain)->Arg(64)->Arg(512)->Arg(4096);
 BENCHMARK(attention_eigen)->Arg(64)->Arg(512)->Arg(4096);

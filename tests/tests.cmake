@@ -24,8 +24,12 @@ flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/wr
                    files/tokenizer_json.cpp files/config_json.cpp files/convert.cpp files/model_folder.cpp files/weights_cache.cpp)
 flashback_add_test(tokenizer_golden LABEL shared SOURCES files/tokenizer_golden.cpp)
 
-flashback_add_test(exactness THREADS OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp model/session_suite.cpp)
+flashback_add_test(exactness THREADS OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/cuts.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp model/session_suite.cpp)
 flashback_add_test(fusion THREADS OPTIMISED SOURCES decoder/fusion.cpp decoder/fusion_edges.cpp decoder/rotation.cpp decoder/speculative_session.cpp eval/fusion_perplexity.cpp)
+# Kernels that count in place of computing are in an inline namespace of their own.
+flashback_add_test(many_threads LABEL release SOURCES model/many_threads.cpp)
+target_compile_definitions(test_many_threads PRIVATE FLASHBACK_ISA=counting)
+target_compile_options(test_many_threads PRIVATE -UFLASHBACK_COMPILED_ONCE)
 flashback_add_test(kv_operations OPTIMISED SOURCES model/kv_operations.cpp APART support/faults.cpp)
 flashback_add_test(families LABEL release OPTIMISED SOURCES model/families.cpp model/exactness_families.cpp)
 flashback_add_test(exactness_types LABEL slow OPTIMISED SOURCES model/exactness_types.cpp)

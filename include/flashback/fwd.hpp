@@ -237,6 +237,7 @@ enum class GemmStart : bool;
 enum class Half : std::uint16_t;
 enum class BFloat16 : std::uint16_t;
 enum class Int8 : std::int8_t;
+struct AttentionParts;
 struct AttentionQuery;
 struct SeesNoOther;
 struct NormGradients;

@@ -1,6 +1,7 @@
 #include "flashback/core/thread_pool.hpp"
 
 #include "flashback/core/executor.hpp"
+#include "flashback/core/random.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -50,7 +51,7 @@ void stop_for_a_while(int /*signal*/) {
 }  // namespace
 
 TEST_CASE("every task runs exactly once") {
-    for (std::size_t threads = 1; threads <= 4; ++threads) {
+    for (const std::size_t threads : {1u, 2u, 3u, 4u, 9u, 20u}) {
         ThreadPool pool{threads};
         CHECK(pool.concurrency() == threads);
         for (std::size_t count = 0; count <= 100; ++count) {
@@ -75,6 +76,20 @@ TEST_CASE("what the tasks of one round write, those of the next read") {
             values.swap(next);
         }
         CHECK(values == std::vector<std::size_t>(count, rounds));
+    }
+}
+
+TEST_CASE("rounds of changing sizes: every task runs once, whichever threads have a part in them") {
+    ThreadPool pool{20};
+    constexpr std::size_t most = 45;
+    std::vector<std::size_t> runs(most);
+    std::vector<std::size_t> expected(most);
+    SplitMix64 random{1};
+    for (int round = 0; round < 3000; ++round) {
+        const std::size_t count = random.below(most + 1);
+        for (std::size_t i = 0; i < count; ++i) ++expected[i];
+        pool.run(count, [&](std::size_t i) { ++runs[i]; });  // a race if two threads did it, or if one came too late
+        REQUIRE(runs == expected);
     }
 }
 

@@ -214,6 +214,57 @@ TEST_CASE("The size of a piece and the number of threads change no bit") {
     }
 }
 
+namespace {
+
+/// Counts the rounds with so many tasks.
+struct CountsRounds {
+    std::size_t threads, tasks;
+    std::size_t rounds = 0;
+
+    std::size_t concurrency() const { return threads; }
+    template <class Task>
+    void run(std::size_t count, const Task& task) {
+        rounds += count == tasks ? 1 : 0;
+        for (std::size_t i = count; i-- > 0;) task(i);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("Threads that share the keys of a token change no bit") {
+    for (RandomModel shape : {shapes[1], shapes[3], shapes[0]}) {
+        CAPTURE(shape.heads);
+        shape.window = 1540;
+        const ModelPtr model = random_model(shape);
+        SplitMix64 random{14};
+        const std::vector<TokenId> tokens = random_tokens(random, 1540, shape.vocab);
+        for (const std::size_t length : {511u, 512u, 513u, 1024u, 1025u, 1536u}) {
+            CAPTURE(length);
+            const TokenSpan text = TokenSpan{tokens}.first(length);
+            const std::vector<float> whole = from_scratch(model, text);
+            for (std::size_t threads = 2; threads <= 5; threads += 3) {
+                ThreadPool pool{threads};
+                PoisonedPagedSession session{model, {.executor = pool}};
+                session.evaluate(text.first(length - 1));
+                require_exact(session.evaluate(text.last(1)), whole, length);
+            }
+        }
+    }
+
+    // Three parts, five threads, one head with keys: a token has two tasks, in whatever order.
+    RandomModel shape = shapes[1];
+    shape.window = 1100;
+    const ModelPtr model = random_model(shape);
+    SplitMix64 random{15};
+    const std::vector<TokenId> tokens = random_tokens(random, 1100, shape.vocab);
+    CountsRounds executor{5, 2};
+    PoisonedSession session{model, {.executor = executor}};
+    session.evaluate(TokenSpan{tokens}.first(1099));
+    executor.rounds = 0;
+    require_exact(session.evaluate(TokenSpan{tokens}.last(1)), model, tokens);
+    CHECK(executor.rounds >= shape.layers);
+}
+
 #if defined(__x86_64__)
 TEST_CASE("Threads treat subnormal numbers as their caller does") {
     struct FlushToZero {

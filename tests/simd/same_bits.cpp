@@ -289,6 +289,29 @@ TEST_CASE_TEMPLATE("Scores of attention are one chain of multiply-adds each, wha
     }
 }
 
+namespace {
+
+/// Queries at neighbouring positions.
+struct Neighbours {
+    const float* q;
+    std::size_t count, d, first;
+};
+
+/// They attend together, and each by plain loops.
+template <class Element, class Tiles, class Others>
+std::vector<simd::AttentionQuery> attend_both(const Neighbours& n, const Tiles& tile, const Others& others, float* out,
+                                              float* expected) {
+    std::vector<simd::AttentionQuery> queries;
+    for (std::size_t a = 0; a < n.count; ++a) {
+        queries.push_back({n.q + a * n.d, out + a * n.d, n.first + a});
+        testing::plain::attend<Element>(n.q + a * n.d, tile, n.d, n.first + a, expected + a * n.d, others);
+    }
+    simd::attend<Element>(queries, tile, n.d, others);
+    return queries;
+}
+
+}  // namespace
+
 TEST_CASE_TEMPLATE("Attention to other spans and then to its own is the plain attention, wherever the spans are stored",
                    Element, float, simd::Half, simd::BFloat16, simd::Int8) {
     const DType element = element_of<Element>;
@@ -316,14 +339,59 @@ TEST_CASE_TEMPLATE("Attention to other spans and then to its own is the plain at
                     const Row q{count * d, start % 16, 1.0, count + start};
                     Row out{count * d, count, 1, 3};
                     Row expected = out;
-                    std::vector<simd::AttentionQuery> queries;
-                    for (std::size_t a = 0; a < count; ++a) {
-                        queries.push_back({q.data() + a * d, out.data() + a * d, start + a});
-                        testing::plain::attend<Element>(q.data() + a * d, tile_of(0), d, start + a, expected.data() + a * d,
-                                                        others);
-                    }
-                    simd::attend<Element>(queries, tile_of(0), d, others);
+                    attend_both<Element>({q.data(), count, d, start}, tile_of(0), others, out.data(), expected.data());
                     CHECK(out == expected);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("Attention in parts is the plain attention, whoever adds which part, and whoever goes along", Element, float,
+                   simd::Half, simd::BFloat16, simd::Int8) {
+    const DType element = element_of<Element>;
+    for (const std::size_t d : {4u, 20u, 64u, 272u, 4112u}) {
+        const std::size_t positions = d > 64 ? 600 : 1200;
+        ContiguousKVCache cache{{.layers = 2, .kv_heads = 1, .head_dim = d, .positions = positions, .element = element}};
+        for (std::size_t span = 0; span < 2; ++span) {
+            for (std::size_t p = 0; p < positions; ++p) {
+                const Row key{d, 0, d > 64 ? 0.1 : 1.0, 5000 * span + 2 * p};
+                const Row value{d, 0, 1, 5000 * span + 2 * p + 1};
+                cache.write(span, 0, p, key.data(), value.data());
+            }
+        }
+        const auto tile_of = [&](std::size_t span) { return [&cache, span](std::size_t t) { return cache.tile(span, 0, t); }; };
+        for (const std::size_t beside : {0u, 64u, 512u, 513u, 600u}) {
+            for (const std::size_t start : {0u, 500u, 510u, 511u, 512u, 584u, 1020u, 1024u, 1180u}) {
+                const std::size_t count = 16;
+                if (start + count > positions || (d > 64 && beside > 64)) continue;
+                CAPTURE(d);
+                CAPTURE(beside);
+                CAPTURE(start);
+                const auto others = [&](const auto& visit) {
+                    if (beside > 0) visit(tile_of(1), beside);
+                };
+                const Row q{count * d, start % 16, 3.0, start};
+                Row out{count * d, 0, 1, 3};
+                Row expected = out;
+                Row joined = out;
+                const auto queries =
+                    attend_both<Element>({q.data(), count, d, start}, tile_of(0), others, out.data(), expected.data());
+                CHECK(out == expected);
+
+                // Two share the parts of each query.
+                for (std::size_t a = 0; a < count; a += 5) {
+                    std::size_t parts = 1 + simd::AttentionParts::within(start + a + 1);
+                    if (beside > 0) parts += simd::AttentionParts::within(beside);
+                    const std::size_t size = simd::AttentionParts::sums(d);
+                    std::vector<float> sums(parts * size, not_a_number);
+                    const auto sums_of = [&](std::size_t, std::size_t part) { return sums.data() + part * size; };
+                    for (const simd::AttentionParts its :
+                         {simd::AttentionParts{parts / 2, parts}, simd::AttentionParts{0, parts / 2}}) {
+                        simd::attend_parts<Element>(std::span{&queries[a], 1}, its, tile_of(0), d, others, sums_of);
+                    }
+                    simd::join_parts(sums.data(), parts, d, joined.data() + a * d);
+                    CHECK(std::equal(joined.data() + a * d, joined.data() + (a + 1) * d, expected.data() + a * d));
                 }
             }
         }
@@ -333,9 +401,9 @@ TEST_CASE_TEMPLATE("Attention to other spans and then to its own is the plain at
 TEST_CASE("Attention to scores that are no numbers is the plain attention") {
     constexpr std::size_t d = 20;
     for (const float special : {not_a_number, infinity, -infinity}) {
-        for (const std::size_t at : {0u, 5u, 63u, 64u, 99u}) {
-            ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 128}};
-            for (std::size_t p = 0; p < 100; ++p) {
+        for (const std::size_t at : {0u, 5u, 63u, 64u, 99u, 511u, 512u, 599u}) {
+            ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 640}};
+            for (std::size_t p = 0; p < 600; ++p) {
                 Row key{d, 0, 1, p};
                 if (p == at) key.data()[4] = special;
                 cache.write(0, 0, p, key.data(), key.data());
@@ -345,9 +413,9 @@ TEST_CASE("Attention to scores that are no numbers is the plain attention") {
             q.data()[4] = 1.0f;
             Row out{d, 0, 1, 2};
             Row expected = out;
-            const simd::AttentionQuery query{q.data(), out.data(), 99};
+            const simd::AttentionQuery query{q.data(), out.data(), 599};
             simd::attend<float>({&query, 1}, tile, d);
-            testing::plain::attend<float>(q.data(), tile, d, 99, expected.data());
+            testing::plain::attend<float>(q.data(), tile, d, 599, expected.data());
             CHECK(out == expected);
             if (special != -infinity) CHECK(std::isnan(out.data()[0]));
         }

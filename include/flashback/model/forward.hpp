@@ -21,9 +21,7 @@ namespace detail {
 /// y = W x for some rows that are converted already.
 inline void project(const ExecutorRef& executor, const simd::PackedMatrix& w, const simd::Activations& x, std::size_t rows,
                     const simd::MatmulResult& y) {
-    executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
-        simd::matmul(w, {first, last}, x, rows, y);
-    });
+    run_product(executor, whole_product(w, rows), [&](const ProductPart& part) { multiply_part(w, part, x, {}, {}, y); });
 }
 
 /// The residual stream before the first block: rows of the embedding, or the rows that an adapter puts in their place. They are
@@ -34,11 +32,7 @@ void embed(const Piece& piece, TokenSpan tokens, const Observer& observer) {
     Workspace& work = piece.work;
     const TransformerConfig& c = model.config;
     const bool projects = c.embedding_width > 0;
-    const auto each_row = [&](const auto& work_on) {
-        piece.executor.run_ranges(tokens.size(), 1, [&](std::size_t first, std::size_t last) {
-            for (std::size_t r = first; r < last; ++r) work_on(r);
-        });
-    };
+    const auto each_row = [&](const auto& work_on) { run_rows(piece.executor, tokens.size(), c.width, work_on); };
     each_row([&](std::size_t r) {
         float* to =
             projects ? work.embedding_rows.data() + r * work.embedding_stride : work.stream.data() + r * work.stream_stride;
@@ -106,7 +100,7 @@ void logits_of(const ForwardParts& parts, std::size_t first_row, std::size_t row
     const TransformerConfig& c = model.config;
     const simd::PackedMatrix& head = model.output_matrix();
     const bool projects = c.embedding_width > 0;
-    for (std::size_t r = 0; r < rows; ++r) {
+    detail::run_rows(parts.executor, rows, c.width, [&](std::size_t r) {
         const float* x = work.stream.data() + (first_row + r) * work.stream_stride;
         float* normed = work.normed.data() + r * work.stream_stride;
         if (c.final_norm) {
@@ -115,7 +109,7 @@ void logits_of(const ForwardParts& parts, std::size_t first_row, std::size_t row
             std::copy_n(x, c.width, normed);
         }
         detail::convert({projects ? &model.project_out : &head}, work.converted, r, normed, 0, c.width);
-    }
+    });
     detail::show(observer, Stage::final_norm, 0, {rows, work.normed.data(), work.stream_stride, 0, c.width});
     simd::Activations last = work.converted.view(work.normed.data(), work.stream_stride);
     if (projects) {

@@ -36,12 +36,13 @@ struct NoObserver {};
 
 namespace detail {
 
-/// Some elements of some rows: `count` of each, from `first` on.
+/// Some elements of the rows from `first_row` to `rows`: `count` of each, from `first` on.
 /// Shape     values (rows, stride)
 struct ShownRows {
     std::size_t rows;
     const float* values;
     std::size_t stride, first, count;
+    std::size_t first_row = 0;
 };
 
 /// Shows some elements of some rows to an observer: a callable (Stage, layer, row, first element, span<const float>). Rows are
@@ -49,7 +50,7 @@ struct ShownRows {
 template <class Observer>
 void show(const Observer& observer, Stage stage, std::size_t layer, const ShownRows& shown) {
     if constexpr (!std::is_same_v<Observer, NoObserver>) {
-        for (std::size_t r = 0; r < shown.rows; ++r) {
+        for (std::size_t r = shown.first_row; r < shown.rows; ++r) {
             observer(stage, layer, r, shown.first,
                      std::span<const float>{shown.values + r * shown.stride + shown.first, shown.count});
         }

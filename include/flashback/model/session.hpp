@@ -305,8 +305,8 @@ private:
         if (!scratch_) {
             const std::size_t rank = options_.adapter ? options_.adapter->most_rank() : 0;
             const std::size_t rows = std::min(options_.piece, options_.window);
-            scratch_.reset(
-                new Scratch{Workspace{model_->config, rows, rank}, AlignedBuffer<float>{simd::padded(vocab_size())}});
+            scratch_.reset(new Scratch{Workspace{model_->config, rows, rank, options_.window},
+                                       AlignedBuffer<float>{simd::padded(vocab_size())}});
         }
         return *scratch_;
     }

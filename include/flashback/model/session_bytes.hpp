@@ -29,7 +29,7 @@ struct SessionBytes {
 inline SessionBytes session_bytes(const std::shared_ptr<const Transformer>& model, const SessionOptions& options = {}) {
     const KVShape shape = Session::cache_shape(model, options);
     const std::size_t rank = options.adapter ? options.adapter->most_rank() : 0;
-    const Workspace work{model->config, std::min(options.piece, shape.positions), rank};
+    const Workspace work{model->config, std::min(options.piece, shape.positions), rank, shape.positions};
     const std::size_t floats = simd::padded(model->config.vocab) + detail::query_floats(model->config);
     return {kv_bytes(shape), work.bytes() + floats * sizeof(float)};
 }

@@ -3,6 +3,7 @@
 
 #include "flashback/model/transformer_config.hpp"
 #include "flashback/simd/activations.hpp"
+#include "flashback/simd/attention.hpp"
 #include "flashback/simd/matmul.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
 
@@ -14,9 +15,11 @@ namespace flashback::inline FLASHBACK_ISA {
 /// The activations of a piece of up to `rows` tokens. Rows are padded to whole panels, and their distance keeps them from
 /// evicting each other from the cache.
 struct Workspace {
-    /// Room for `piece` tokens, with adapters of up to `lora_rank`.
-    Workspace(const TransformerConfig& c, std::size_t piece, std::size_t lora_rank = 0)
+    /// Room for `piece` tokens, with adapters of up to `lora_rank`. Threads may share the keys of a single token that sees up to
+    /// `seen` positions.
+    Workspace(const TransformerConfig& c, std::size_t piece, std::size_t lora_rank = 0, std::size_t seen = 0)
         : rows(piece),
+          parts(seen > simd::AttentionParts::positions ? 1 + simd::AttentionParts::within(seen) : 0),
           stream_stride(simd::row_stride(c.width)),
           q_stride(simd::row_stride(c.heads * c.head_dim)),
           kv_stride(simd::row_stride(c.kv_heads * c.head_dim)),
@@ -30,6 +33,7 @@ struct Workspace {
           keys(rows * kv_stride),
           values(rows * kv_stride),
           attended(rows * q_stride),
+          part_sums(parts * c.heads * simd::AttentionParts::sums(c.head_dim)),
           gate(c.gated ? rows * hidden_stride : 0),
           up(rows * hidden_stride),
           lora_down(3 * rows * lora_stride),
@@ -43,13 +47,14 @@ struct Workspace {
     /// How much memory it takes.
     std::size_t bytes() const noexcept {
         std::size_t floats = 0;
-        for (const AlignedBuffer<float>* buffer : {&stream, &normed, &added, &queries, &keys, &values, &attended, &gate, &up,
-                                                   &lora_down, &cosine, &sine, &embedding_rows})
+        for (const AlignedBuffer<float>* buffer : {&stream, &normed, &added, &queries, &keys, &values, &attended, &part_sums,
+                                                   &gate, &up, &lora_down, &cosine, &sine, &embedding_rows})
             floats += buffer->size();
         return floats * sizeof(float) + positions.size() * sizeof(std::size_t) + converted.bytes() + converted_hidden.bytes();
     }
 
     std::size_t rows;                                               ///< the most tokens of a piece
+    std::size_t parts;                                              ///< the most parts of what a single token sees
     std::size_t stream_stride, q_stride, kv_stride, hidden_stride;  ///< from one row to the next
     std::size_t lora_stride;                                        ///< of `lora_down`; 0 without an adapter
     std::size_t embedding_stride;  ///< of `embedding_rows`; 0 if embedding and stream have the same width
@@ -60,6 +65,7 @@ struct Workspace {
     AlignedBuffer<float> queries;  ///< (rows, q_stride)
     AlignedBuffer<float> keys, values;     ///< (rows, kv_stride)
     AlignedBuffer<float> attended;         ///< (rows, q_stride): means of values
+    AlignedBuffer<float> part_sums;        ///< (heads, parts, AttentionParts::sums): what threads have of a single token
     AlignedBuffer<float> gate, up;         ///< (rows, hidden_stride): both products, then one is activated; `gate` may be empty
     AlignedBuffer<float> lora_down;        ///< (3, rows, lora_stride): A x for up to three products
     AlignedBuffer<float> cosine, sine;     ///< (rows, rotary_dim / 2)

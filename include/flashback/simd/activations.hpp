@@ -80,9 +80,19 @@ inline void quantise_block(const float* x, ActivationQuad* to, ActivationBlock& 
     const Lanes inverse = Lanes::all(some ? 127.0f / greatest : 0.0f);
     // Adding 1.5 · 2^23 rounds to the nearest integer (ties to even) and leaves it in the lowest bits.
     const Lanes magic = Lanes::all(0x1.8p23f);
+    const Lanes shifted[2] = {low * inverse + magic, high * inverse + magic};
+#if defined(FLASHBACK_SIMD_DOT_BYTES) && FLASHBACK_SIMD_FLOATS == 16
+    block.minus_sum = 0;
+    for (std::size_t half = 0; half < 2; ++half) {
+        const __m512i bits = _mm512_castps_si512(shifted[half].part[0]);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + half * (panel_outputs / line_inputs)), _mm512_cvtepi32_epi8(bits));
+        block.minus_sums[half] = -_mm512_reduce_add_epi32(_mm512_srai_epi32(_mm512_slli_epi32(bits, 24), 24));
+        block.minus_sum += block.minus_sums[half];
+    }
+#else
     float whole[activation_block];
-    (low * inverse + magic).store(whole);
-    (high * inverse + magic).store(whole + panel_outputs);
+    shifted[0].store(whole);
+    shifted[1].store(whole + panel_outputs);
     std::int32_t sums[2][2] = {};
     for (std::size_t i = 0; i < activation_block; ++i) {
         const auto q = static_cast<std::int8_t>(std::bit_cast<std::uint32_t>(whole[i]) & 0xffu);
@@ -92,6 +102,7 @@ inline void quantise_block(const float* x, ActivationQuad* to, ActivationBlock& 
     }
     block.minus_sum = sums[0][0] + sums[0][1] + sums[1][0] + sums[1][1];
     for (std::size_t half = 0; half < 2; ++half) block.minus_sums[half] = quad_sum(sums[half][0], sums[half][1]);
+#endif
 }
 
 /// From one row of pairs to the next. A tile has 32 elements of sixteen rows: these are lines of the cache that evict each other

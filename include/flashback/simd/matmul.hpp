@@ -24,6 +24,13 @@ struct MatmulResult {
     std::size_t stride;  ///< from one row to the next
 };
 
+/// How many panels of a type are multiplied side by side if there are several rows; fewer of them take as long.
+constexpr std::size_t panels_together(DType type) noexcept {
+    std::size_t panels = 1;
+    detail::with_format(type, [&](auto format) { panels = detail::panels_together<decltype(format)>(); });
+    return panels;
+}
+
 /// Some outputs of y = x Wᵀ: those of some panels. Every output is one chain of multiply-adds, k ascending. Float weights give
 /// one multiply-add each (BF16: of products of bfloat16); quantised weights give one for each exact sum of 32. The bits are
 /// those of testing::plain::matmul, whatever the number of rows and panels.

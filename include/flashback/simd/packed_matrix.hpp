@@ -20,7 +20,7 @@ namespace flashback::inline FLASHBACK_ISA::simd {
 
 /// How panels are packed: another number if any of their bytes would be another. Files of panels name it.
 /// For tiles (simd/tiles.hpp), panels of bf16 end with zeros.
-inline constexpr std::uint64_t packing_version = bf16_group == 2 ? 1 : 1001;
+inline constexpr std::uint64_t packing_version = bf16_group == 2 ? 2 : 1002;
 
 /// The matrix of a linear layer: F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K. It has about as many bytes as in a GGUF file.
 /// Shape     (outputs, inputs); stored as panels of 16 outputs, missing outputs as zeros (rule R3)

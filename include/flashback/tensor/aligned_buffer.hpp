@@ -14,7 +14,7 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// An array of fixed length that begins at a 64-byte border; from 4 MiB on, at the border of a huge page. Its values are
+/// An array of fixed length that begins at a 64-byte border; from 2 MiB on, at the border of a huge page. Its values are
 /// indeterminate until they are written.
 template <class T>
     requires std::is_trivially_copyable_v<T>
@@ -67,7 +67,7 @@ private:
     using Memory = std::unique_ptr<T, Free>;
 
     static Memory allocated(std::size_t bytes) {
-        const std::align_val_t border = bytes >= 2 * huge_page ? std::align_val_t{huge_page} : alignment;
+        const std::align_val_t border = bytes >= huge_page ? std::align_val_t{huge_page} : alignment;
         return Memory{static_cast<T*>(::operator new[](bytes, border)), Free{border}};
     }
 

@@ -19,7 +19,7 @@ AlignedBuffer<T> in_huge_pages(AlignedBuffer<T> buffer) noexcept {
 #if defined(__linux__)
     constexpr std::size_t page = std::size_t{2} << 20;
     const std::size_t bytes = buffer.size() * sizeof(T);
-    if (bytes >= 2 * page) ::madvise(buffer.data(), bytes / page * page, MADV_HUGEPAGE);  // an error changes nothing
+    if (bytes >= page) ::madvise(buffer.data(), bytes / page * page, MADV_HUGEPAGE);  // an error changes nothing
 #endif
     return buffer;
 }

@@ -3,16 +3,15 @@
 
 #include "flashback/core/executor.hpp"
 #include "flashback/kv/kv_cache.hpp"
+#include "flashback/model/detail/attend_all.hpp"
 #include "flashback/model/detail/block_parts.hpp"
 #include "flashback/model/observer.hpp"
 #include "flashback/model/piece_place.hpp"
-#include "flashback/simd/attention.hpp"
 #include "flashback/simd/elementwise.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <span>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
@@ -39,14 +38,15 @@ inline void project_qkv(const Piece& piece, std::size_t number, const float* fro
          q + k}};
     const simd::Activations x = work.converted.view(from, work.stream_stride);
     run_down(piece.executor, x.x, x.x_stride, rows, parts[0].lora, parts[1].lora, parts[2].lora);
-    piece.executor.run_ranges(q + k + layer.v.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
+    CutProduct product = whole_product(layer.q, rows);
+    product.panels = q + k + layer.v.panels();
+    run_product(piece.executor, product, [&](const ProductPart& range) {
         for (const Part& part : parts) {
-            const std::size_t begin = std::max(first, part.start);
-            const std::size_t end = std::min(last, part.start + part.w.panels());
+            const std::size_t begin = std::max(range.first, part.start);
+            const std::size_t end = std::min(range.last, part.start + part.w.panels());
             if (begin >= end) continue;
-            simd::matmul(part.w, {begin - part.start, end - part.start}, x, rows, {part.y, part.stride});
-            part.lora.up(begin - part.start, end - part.start, rows, part.y, part.stride);
-            add_bias(part.bias, begin - part.start, end - part.start, rows, part.y, part.stride);
+            multiply_part(part.w, {begin - part.start, end - part.start, range.first_row, range.last_row}, x, part.lora,
+                          part.bias, {part.y, part.stride});
         }
     });
 }
@@ -55,14 +55,16 @@ inline void project_qkv(const Piece& piece, std::size_t number, const float* fro
 inline void rotary_angles(const Piece& piece) {
     const std::vector<double>& frequencies = piece.model.rotary_frequencies;
     const std::size_t pairs = frequencies.size();
+    if (pairs == 0) return;
     Workspace& work = piece.work;
-    for (std::size_t r = 0; r < piece.rows; ++r) {
+    constexpr std::size_t elements_of_an_angle = 64;  // sine and cosine in double take as long
+    run_rows(piece.executor, piece.rows, pairs * elements_of_an_angle, [&](std::size_t r) {
         for (std::size_t i = 0; i < pairs; ++i) {
             const double angle = static_cast<double>(work.positions[r]) * frequencies[i];
             work.cosine[r * pairs + i] = static_cast<float>(std::cos(angle));
             work.sine[r * pairs + i] = static_cast<float>(std::sin(angle));
         }
-    }
+    });
 }
 
 /// Rotates queries and keys, scales queries by 1/sqrt(head_dim), and writes keys and values to the caches (rule R6). The query of the
@@ -88,73 +90,11 @@ void rotate_and_store(const Piece& piece, std::size_t layer, PiecePlaces<Cache> 
             place.cache->write(layer, h, place.first_row + row, k + h * c.head_dim, v + h * c.head_dim);
         }
     };
-    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
-        std::size_t begin = 0;
-        for (const PiecePlace<Cache>& place : places) {
-            const std::size_t end = begin + place.rows;
-            for (std::size_t r = std::max(first, begin); r < std::min(last, end); ++r)
-                rotate_and_store_row(r, place, r - begin);
-            begin = end;
-        }
-    });
-}
-
-/// The rows [begin, end) of a piece, counted in their place, whose first row in the piece is `place_row`.
-struct PlaceRows {
-    std::size_t place_row, begin, end;
-};
-
-/// Heads that share keys and values at some neighbouring rows of a place attend together. How they are grouped changes no bit.
-template <KVCache Cache>
-void attend_rows(const Piece& piece, std::size_t layer, std::size_t kv_head, const PiecePlace<Cache>& place,
-                 const PlaceRows& rows) {
-    const TransformerConfig& c = piece.model.config;
-    Workspace& work = piece.work;
-    const std::size_t sharing = c.heads / c.kv_heads;
-    const auto tile_of = [&](const Cache& one) {
-        return [&one, layer, kv_head](std::size_t t) { return one.tile(layer, kv_head, t); };
-    };
-    const auto others = [&](const auto& visit) {
-        for (const SeenPositions<Cache>& one : place.seen) visit(tile_of(*one.cache), one.positions);
-    };
-    simd::AttentionQuery queries[simd::attention_queries];
-    std::size_t count = 0;
-    const auto attend = [&] {
-        simd::with_element(place.cache->shape().element, [&](auto e) {
-            simd::attend<decltype(e)>({queries, count}, tile_of(*place.cache), c.head_dim, others);
-        });
-        count = 0;
-    };
-    for (std::size_t r = rows.begin; r < rows.end; ++r) {
-        for (std::size_t h = kv_head * sharing; h < (kv_head + 1) * sharing; ++h) {
-            const std::size_t at = (rows.place_row + r) * work.q_stride + h * c.head_dim;
-            const std::size_t last_seen = place.first_row + (c.causal ? r : place.rows - 1);
-            queries[count++] = {work.queries.data() + at, work.attended.data() + at, last_seen};
-            if (count == simd::attention_queries) attend();
-        }
-    }
-    attend();
-}
-
-/// Every head of every row attends to what its place sees.
-template <KVCache Cache>
-void attend_all(const Piece& piece, std::size_t layer, PiecePlaces<Cache> places) {
-    const TransformerConfig& c = piece.model.config;
-    const std::size_t rows_together = std::max<std::size_t>(simd::attention_queries / (c.heads / c.kv_heads), 1);
-    const auto blocks_of = [&](const PiecePlace<Cache>& place) { return (place.rows + rows_together - 1) / rows_together; };
-    std::size_t blocks = 0;
-    for (const PiecePlace<Cache>& place : places) blocks += blocks_of(place);
-    // Later rows cost more. Dealing tasks out in turn gives every thread about as many of each.
-    piece.executor.run(c.kv_heads * blocks, [&](std::size_t task) {
-        std::size_t block = task / c.kv_heads;
-        std::size_t row = 0;
+    run_rows(piece.executor, piece.rows, c.heads * c.head_dim, [&](std::size_t r) {
+        std::size_t row = r;
         const PiecePlace<Cache>* place = places.data();
-        for (; block >= blocks_of(*place); ++place) {
-            block -= blocks_of(*place);
-            row += place->rows;
-        }
-        const std::size_t begin = block * rows_together;
-        attend_rows(piece, layer, task % c.kv_heads, *place, {row, begin, std::min(begin + rows_together, place->rows)});
+        for (; row >= place->rows; ++place) row -= place->rows;
+        rotate_and_store_row(r, *place, row);
     });
 }
 
@@ -176,11 +116,6 @@ void attention_half(const Piece& piece, std::size_t number, PiecePlaces<Cache> p
     rotate_and_store(piece, number, places);
     attend_all(piece, number, places);
     see(Stage::attended, work.attended.data(), work.q_stride, c.outputs(LinearModule::q));
-    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
-        for (std::size_t r = first; r < last; ++r) {
-            convert({&layer.output}, work.converted, r, work.attended.data() + r * work.q_stride, 0, layer.output.inputs());
-        }
-    });
     project_to_stream(piece, number, LinearModule::output, work.converted.view(work.attended.data(), work.q_stride));
     see(Stage::attention_output, work.added.data(), work.stream_stride, c.width);
     norm_stream(piece, layer.attention_norm, layer.attention_norm_bias);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/executor.hpp"
+#include "flashback/model/detail/cuts.hpp"
 #include "flashback/model/detail/run_lora.hpp"
 #include "flashback/model/forward_parts.hpp"
 #include "flashback/model/packed_adapter.hpp"
@@ -23,9 +24,6 @@ struct Piece : ForwardParts {
     std::size_t rows;
 };
 
-// Work on elements is cut between threads at multiples of 64 only (rule R4): 4 panels.
-inline constexpr std::size_t panel_grain = 4;
-
 /// Converts a range of a row for all of some matrices, which may be of different types.
 inline void convert(std::initializer_list<const simd::PackedMatrix*> matrices, simd::ActivationBuffer& to, std::size_t row,
                     const float* x, std::size_t first, std::size_t count) noexcept {
@@ -45,12 +43,16 @@ inline RunLora lora_of(const Piece& piece, std::size_t layer, LinearModule modul
     return {piece.adapter, layer, module, work.lora_down.data() + slot * work.rows * work.lora_stride, work.lora_stride};
 }
 
-/// Adds the biases of some panels of outputs, after the product and what LoRA adds to it.
-inline void add_bias(const std::vector<float>& bias, std::size_t first_panel, std::size_t last_panel, std::size_t rows,
-                     float* y, std::size_t y_stride) noexcept {
-    const std::size_t begin = first_panel * simd::panel_outputs;
-    const std::size_t end = std::min(last_panel * simd::panel_outputs, bias.size());
-    for (std::size_t r = 0; begin < end && r < rows; ++r) simd::add(y + r * y_stride + begin, bias.data() + begin, end - begin);
+/// A part of a product, what LoRA adds to it, and then the biases.
+inline void multiply_part(const simd::PackedMatrix& w, const ProductPart& part, const simd::Activations& x, const RunLora& lora,
+                          const std::vector<float>& bias, const simd::MatmulResult& y) noexcept {
+    simd::matmul(w, {part.first, part.last}, x.row(part.first_row), part.last_row - part.first_row,
+                 {y.data + part.first_row * y.stride, y.stride});
+    lora.up(part, y.data, y.stride);
+    const std::size_t begin = part.first * simd::panel_outputs;
+    const std::size_t end = std::min(part.last * simd::panel_outputs, bias.size());
+    for (std::size_t r = part.first_row; begin < end && r < part.last_row; ++r)
+        simd::add(y.data + r * y.stride + begin, bias.data() + begin, end - begin);
 }
 
 /// y = norm(x); x and y may be the same row.
@@ -67,16 +69,14 @@ inline const float* read_stream(const Piece& piece, const std::vector<float>& we
                                 std::initializer_list<const simd::PackedMatrix*> readers) {
     const TransformerConfig& c = piece.model.config;
     Workspace& work = piece.work;
-    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
-        for (std::size_t r = first; r < last; ++r) {
-            const float* x = work.stream.data() + r * work.stream_stride;
-            if (!c.post_norm) {
-                float* normed = work.normed.data() + r * work.stream_stride;
-                norm_row(c, weight, bias, x, normed);
-                x = normed;
-            }
-            convert(readers, work.converted, r, x, 0, c.width);
+    run_rows(piece.executor, piece.rows, c.width, [&](std::size_t r) {
+        const float* x = work.stream.data() + r * work.stream_stride;
+        if (!c.post_norm) {
+            float* normed = work.normed.data() + r * work.stream_stride;
+            norm_row(c, weight, bias, x, normed);
+            x = normed;
         }
+        convert(readers, work.converted, r, x, 0, c.width);
     });
     return c.post_norm ? work.stream.data() : work.normed.data();
 }
@@ -86,11 +86,9 @@ inline void norm_stream(const Piece& piece, const std::vector<float>& weight, co
     const TransformerConfig& c = piece.model.config;
     Workspace& work = piece.work;
     if (!c.post_norm) return;
-    piece.executor.run_ranges(piece.rows, 1, [&](std::size_t first, std::size_t last) {
-        for (std::size_t r = first; r < last; ++r) {
-            float* x = work.stream.data() + r * work.stream_stride;
-            norm_row(c, weight, bias, x, x);
-        }
+    run_rows(piece.executor, piece.rows, c.width, [&](std::size_t r) {
+        float* x = work.stream.data() + r * work.stream_stride;
+        norm_row(c, weight, bias, x, x);
     });
 }
 
@@ -101,13 +99,11 @@ inline void project_to_stream(const Piece& piece, std::size_t number, LinearModu
     const RunLora lora = lora_of(piece, number, m);
     Workspace& work = piece.work;
     run_down(piece.executor, y.x, y.x_stride, piece.rows, lora);
-    piece.executor.run_ranges(w.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
-        simd::matmul(w, {first, last}, y, piece.rows, {work.added.data(), work.stream_stride});
-        lora.up(first, last, piece.rows, work.added.data(), work.stream_stride);
-        add_bias(layer.bias(m), first, last, piece.rows, work.added.data(), work.stream_stride);
-        const std::size_t begin = first * simd::panel_outputs;
-        const std::size_t end = std::min(last * simd::panel_outputs, w.outputs());
-        for (std::size_t r = 0; r < piece.rows; ++r) {
+    run_product(piece.executor, whole_product(w, piece.rows), [&](const ProductPart& part) {
+        multiply_part(w, part, y, lora, layer.bias(m), {work.added.data(), work.stream_stride});
+        const std::size_t begin = part.first * simd::panel_outputs;
+        const std::size_t end = std::min(part.last * simd::panel_outputs, w.outputs());
+        for (std::size_t r = part.first_row; r < part.last_row; ++r) {
             const std::size_t at = r * work.stream_stride + begin;
             simd::add(work.stream.data() + at, work.added.data() + at, end - begin);
         }

@@ -29,21 +29,20 @@ void feed_forward_half(const Piece& piece, std::size_t number, const Observer& o
     float* gate = work.gate.data();
     float* up = work.up.data();
     float* activated = c.gated ? gate : up;
-    piece.executor.run_ranges(layer.up.panels(), panel_grain, [&](std::size_t first, std::size_t last) {
-        if (c.gated) {
-            simd::matmul(layer.gate, {first, last}, x, rows, {gate, stride});
-            gate_lora.up(first, last, rows, gate, stride);
-            add_bias(layer.bias(LinearModule::gate), first, last, rows, gate, stride);
-        }
-        simd::matmul(layer.up, {first, last}, x, rows, {up, stride});
-        up_lora.up(first, last, rows, up, stride);
-        add_bias(layer.bias(LinearModule::up), first, last, rows, up, stride);
-        const std::size_t begin = first * simd::panel_outputs;
-        const std::size_t count = (last - first) * simd::panel_outputs;
+    CutProduct product = whole_product(layer.up, rows);
+    product.finest = simd::activation_block / simd::panel_outputs;  // activated outputs are converted in blocks
+    run_product(piece.executor, product, [&](const ProductPart& part) {
+        if (c.gated) multiply_part(layer.gate, part, x, gate_lora, layer.bias(LinearModule::gate), {gate, stride});
+        multiply_part(layer.up, part, x, up_lora, layer.bias(LinearModule::up), {up, stride});
+        const std::size_t begin = part.first * simd::panel_outputs;
+        const std::size_t count = (part.last - part.first) * simd::panel_outputs;
         const std::size_t real = std::min(count, c.hidden - begin);  // the rest is padding
-        if (c.gated) show(observer, Stage::gate, number, {rows, gate, stride, begin, real});
-        show(observer, Stage::up, number, {rows, up, stride, begin, real});
-        for (std::size_t r = 0; r < rows; ++r) {
+        const auto see = [&](Stage stage, const float* values) {
+            show(observer, stage, number, {part.last_row, values, stride, begin, real, part.first_row});
+        };
+        if (c.gated) see(Stage::gate, gate);
+        see(Stage::up, up);
+        for (std::size_t r = part.first_row; r < part.last_row; ++r) {
             const std::size_t at = r * stride;
             if (c.gated) {
                 simd::silu_times(gate + at + begin, up + at + begin, count);
@@ -52,7 +51,7 @@ void feed_forward_half(const Piece& piece, std::size_t number, const Observer& o
             }
             convert({&layer.down}, work.converted_hidden, r, activated + at, begin, real);
         }
-        show(observer, Stage::activated, number, {rows, activated, stride, begin, real});
+        see(Stage::activated, activated);
     });
     project_to_stream(piece, number, LinearModule::down, work.converted_hidden.view(activated, stride));
     show(observer, Stage::ffn_output, number, {rows, work.added.data(), work.stream_stride, 0, c.width});

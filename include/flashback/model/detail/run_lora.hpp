@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/executor.hpp"
+#include "flashback/model/detail/cuts.hpp"
 #include "flashback/model/packed_adapter.hpp"
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/gemm.hpp"
@@ -37,12 +38,12 @@ public:
         for (std::size_t r = first; r < last; ++r) simd::scale(low_ + r * low_stride_, scale_, simd::padded(a.outputs()));
     }
 
-    /// y += B low, for some panels of outputs.
-    void up(std::size_t first_panel, std::size_t last_panel, std::size_t rows, float* y, std::size_t y_stride) const noexcept {
+    /// y += B low, for some outputs of some rows.
+    void up(const ProductPart& part, float* y, std::size_t y_stride) const noexcept {
         if (!pair_) return;
-        simd::gemm({low_, low_stride_}, panels(pair_->b, first_panel),
-                   {y + first_panel * simd::panel_outputs, simd::panel_outputs, y_stride},
-                   {rows, last_panel - first_panel, pair_->b.inputs()}, simd::GemmStart::accumulate);
+        simd::gemm({low_ + part.first_row * low_stride_, low_stride_}, panels(pair_->b, part.first),
+                   {y + part.first_row * y_stride + part.first * simd::panel_outputs, simd::panel_outputs, y_stride},
+                   {part.last_row - part.first_row, part.last - part.first, pair_->b.inputs()}, simd::GemmStart::accumulate);
     }
 
 private:

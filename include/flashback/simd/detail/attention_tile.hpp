@@ -32,6 +32,13 @@ struct QueryState {
     std::size_t position;  ///< it sees this position and all before
     float most;            ///< the greatest score so far
     float total;           ///< sum of e^(score - most)
+
+    /// It has seen nothing.
+    void begin(std::size_t d) noexcept {
+        std::fill_n(out, d, 0.0f);
+        most = -std::numeric_limits<float>::infinity();
+        total = 0;
+    }
 };
 
 /// Scores of `Queries` queries with `Groups` groups of keys. Each score is one chain over d.

@@ -18,8 +18,8 @@ namespace flashback::inline FLASHBACK_ISA::simd::detail {
 /// activation.
 struct TileShape {
     std::size_t rows, panels;
-    std::size_t row_panels;   ///< for a single row: enough lines on their way to keep the memory busy
-    std::size_t row_ahead;    ///< bytes: how far ahead a single row asks for each panel; 0 leaves it to the processor
+    std::size_t row_panels;   ///< for a single row
+    std::size_t row_ahead;    ///< bytes: how far ahead a single row asks for weights; 0 leaves it to the processor
     std::size_t short_block;  ///< inputs, if there are few rows and weights come from memory: each block asks for the next one
     std::size_t long_block;   ///< inputs, if there are many rows and weights wait in the cache for the next rows
 };
@@ -27,12 +27,18 @@ struct TileShape {
 template <class Format>
 consteval TileShape tile_shape() noexcept {
     if constexpr (Format::operand == Operand::int8) {
-        if constexpr (batch_floats == 16) return {4, 2, 4, 768, 128, 512};
-        // Sums of 16 bits leave registers free. A row of them waits for memory unless it asks early (measured: Q4_0 at m = 1
-        // takes 1.3 times as long with 2 panels that do not ask).
-        if constexpr (batch_floats == 8 && !std::is_same_v<typename Format::Line, WeightLine>)
-            return {4, 1, 4 / Format::halves, 3072, 128, 512};
-        if constexpr (batch_floats == 8) return {3, 1, 2, 0, 128, 512};
+        // A single row reads panels one after the other: one stream of bytes (panel_layout.hpp), which the processor fetches
+        // ahead by itself if there is little to do for a byte (measured on Zen 5: Q8_0 reads 98 % of what memory gives without
+        // asking and 91 % with it; Q4_0 86 and 92 %).
+#if defined(FLASHBACK_SIMD_DOT_BYTES)
+        constexpr std::size_t row_ahead = Format::lines == 1 ? 0 : 8192;
+#else
+        constexpr std::size_t row_ahead = 8192;
+#endif
+        if constexpr (batch_floats == 16) return {4, 2, 1, row_ahead, 128, 512};
+        // Sums of 16 bits leave registers free.
+        constexpr std::size_t rows = std::is_same_v<typename Format::Line, WeightLine> ? 3 : 4;
+        if constexpr (batch_floats == 8) return {rows, 1, 1, row_ahead, 128, 512};
         return {2, 1, 1, 0, 128, 512};
     } else {
         if constexpr (batch_floats == 16) return {6, 4, 8, 0, 64, 256};
@@ -46,6 +52,11 @@ consteval TileShape tile_shape() noexcept {
     }
 }
 
+template <class Format>
+consteval std::size_t panels_together() noexcept {
+    return in_tiles<Format> ? 2 : tile_shape<Format>().panels;
+}
+
 // Up to this many rows share one reading of the weights from memory, in short blocks.
 inline constexpr std::size_t few_rows = 32;
 
@@ -56,11 +67,6 @@ FLASHBACK_SIMD_INLINE const void* address_ahead(const std::byte* from, std::size
 FLASHBACK_SIMD_INLINE void prefetch(const std::byte* from, std::size_t bytes_ahead) noexcept {
     __builtin_prefetch(address_ahead(from, bytes_ahead));
 }
-/// Into the second-level cache only. Lines on their way into the first level take the place of loads (measured: Q8_0 at m = 1
-/// reads 0.68 of what memory gives with prefetching into the first level, 0.92 without prefetching, 0.99 with this).
-FLASHBACK_SIMD_INLINE void prefetch_far(const std::byte* from, std::size_t bytes_ahead) noexcept {
-    __builtin_prefetch(address_ahead(from, bytes_ahead), 0, 2);
-}
 
 /// Where the panels of a tile and their outputs are. A panel may be listed twice; then the same work is done twice.
 template <std::size_t Panels>
@@ -69,10 +75,10 @@ struct TilePanels {
     float* y[Panels];
 };
 
-/// A block of k: `count` of the `inputs` inputs, from `first` on. Also the stride of the rows of y, and how far ahead the
+/// A block of k: `count` inputs, from `first` on. Also the stride of the rows of y, and how far ahead the
 /// weights of the next block are.
 struct TileBlock {
-    std::size_t inputs, first, count, y_stride;
+    std::size_t first, count, y_stride;
     std::size_t bytes_ahead = 0;
 };
 
@@ -123,6 +129,15 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& block
     }
 }
 
+/// Asks for the lines of scales in front of a block.
+template <class Format>
+FLASHBACK_SIMD_INLINE void ask_for_scales(const std::byte* panel, std::size_t b, std::size_t bytes_ahead) noexcept {
+    if (b % 2 == 0) prefetch(panel + Format::pair_at(b), bytes_ahead);
+    if constexpr (Format::super_inputs > 0) {
+        if (b % Format::super_blocks == 0) prefetch(panel + Format::super_at(b), bytes_ahead);
+    }
+}
+
 /// The same for quantised weights: for every 32 inputs an exact sum of integers, then one multiply-add with both scales.
 template <class Format, std::size_t Rows, std::size_t Panels, bool Prefetch>
     requires(Format::operand == Operand::int8)
@@ -131,7 +146,6 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
     const std::size_t first = part.first;
     const std::size_t y_stride = part.y_stride;
     constexpr std::size_t quads = activation_block / line_inputs;
-    const std::size_t blocks = part.inputs / activation_block;
     const ActivationQuad* x = a.quads + row * a.quad_stride;
     const ActivationBlock* scale = a.blocks + row * a.block_stride;
     Lanes y[Rows][Panels];
@@ -148,6 +162,13 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
 #else
         const std::size_t b = first / activation_block + step;
 #endif
+        constexpr std::size_t row_ahead = Rows == 1 ? tile_shape<Format>().row_ahead : 0;
+        constexpr bool asks = Prefetch || row_ahead != 0;
+        const std::size_t bytes_ahead = Prefetch ? part.bytes_ahead : row_ahead;
+        if constexpr (asks) {
+#pragma GCC unroll 16
+            for (std::size_t p = 0; p < Panels; ++p) ask_for_scales<Format>(panels.weights[p], b, bytes_ahead);
+        }
         typename Format::Sum sum[Rows][Panels][Format::halves];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < Rows; ++r) {
@@ -165,16 +186,14 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
                 typename Format::Line w[Panels];
 #pragma GCC unroll 16
                 for (std::size_t p = 0; p < Panels; ++p) {
-                    const std::byte* block = panels.weights[p] + b * Format::block_bytes;
+                    const std::byte* block = panels.weights[p] + Format::lines_at(b);
                     w[p] = Format::Line::of(Format::line(block, s, i));
-                    if constexpr (Prefetch) {
-                        if (i == 0) prefetch(block + s * line_bytes, part.bytes_ahead);
-                    } else if constexpr (Rows == 1 && tile_shape<Format>().row_ahead != 0) {
-                        if (i == 0) prefetch_far(block + s * line_bytes, tile_shape<Format>().row_ahead);
+                    if constexpr (asks) {
+                        if (i == 0) prefetch(block + s * line_bytes, bytes_ahead);
                         // Q6_K has two lines more than steps.
-                        if constexpr (constexpr std::size_t all = Format::block_bytes / line_bytes; all > Format::steps) {
+                        if constexpr (constexpr std::size_t all = Format::lines_bytes / line_bytes; all > Format::steps) {
                             if (i == 1 && Format::steps + s < all)
-                                prefetch_far(block + (Format::steps + s) * line_bytes, tile_shape<Format>().row_ahead);
+                                prefetch(block + (Format::steps + s) * line_bytes, bytes_ahead);
                         }
                     }
                 }
@@ -190,7 +209,7 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
         }
 #pragma GCC unroll 16
         for (std::size_t p = 0; p < Panels; ++p) {
-            const typename Format::Scales w = Format::scales(panels.weights[p], blocks, b);
+            const typename Format::Scales w = Format::scales(panels.weights[p], b);
 #pragma GCC unroll 16
             for (std::size_t r = 0; r < Rows; ++r) y[r][p] = Format::add(w, sum[r][p], scale[r * a.block_stride + b], y[r][p]);
         }
@@ -224,27 +243,29 @@ inline void matmul_block(const TilePanels<Panels>& panels, const TileBlock& bloc
     }
 }
 
-/// How many bytes the lines of `inputs` inputs have.
+/// Where the weights of a panel from an input on begin.
 template <class Format>
-constexpr std::size_t bytes_of_lines(std::size_t inputs) noexcept {
+constexpr std::size_t input_at(std::size_t input) noexcept {
     if constexpr (Format::operand == Operand::int8) {
-        return inputs / activation_block * Format::block_bytes;
+        return Format::lines_at(input / activation_block);
     } else {
-        return inputs / Format::step_inputs * Format::step_bytes;
+        return input / Format::step_inputs * Format::step_bytes;
     }
 }
 
 /// Some panels with all rows, one block of k after the other.
-template <class Format, std::size_t Panels, bool Prefetch>
+template <class Format, std::size_t Panels, bool Few>
 inline void matmul_panels(const TilePanels<Panels>& panels, std::size_t inputs, std::size_t panel_bytes, const Activations& a,
                           std::size_t rows, std::size_t y_stride) noexcept {
-    constexpr std::size_t block = Prefetch ? tile_shape<Format>().short_block : tile_shape<Format>().long_block;
+    constexpr std::size_t block = Few ? tile_shape<Format>().short_block : tile_shape<Format>().long_block;
+    // Long blocks of floats and the next ones do not fit into the first-level cache together.
+    constexpr bool asks = Few || Format::operand == Operand::int8;
     for (std::size_t k = 0; k < inputs || k == 0; k += block) {
         const std::size_t count = std::min(block, inputs - k);
         // Asks for the next block, or for the first one of the next panels.
-        const std::size_t ahead =
-            k + block < inputs ? bytes_of_lines<Format>(block) : Panels * panel_bytes - bytes_of_lines<Format>(k);
-        matmul_block<Format, Panels, Prefetch>(panels, {inputs, k, count, y_stride, ahead}, a, rows);
+        const std::size_t next = k + block < inputs ? input_at<Format>(k + block) : Panels * panel_bytes + input_at<Format>(0);
+        const std::size_t ahead = next - input_at<Format>(k);
+        matmul_block<Format, Panels, asks>(panels, {k, count, y_stride, ahead}, a, rows);
     }
 }
 
@@ -266,7 +287,7 @@ void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float
     constexpr TileShape shape = tile_shape<Format>();
     if (rows == 1) {
         each.template operator()<shape.row_panels>([&](const auto& panels) {
-            matmul_tile<Format, 1, shape.row_panels, false>(panels, {w.inputs, 0, w.inputs, y_stride}, a, 0);
+            matmul_tile<Format, 1, shape.row_panels, false>(panels, {0, w.inputs, y_stride}, a, 0);
         });
     } else if (rows <= few_rows) {
         each.template operator()<shape.panels>([&](const auto& panels) {

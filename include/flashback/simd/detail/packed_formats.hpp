@@ -1,10 +1,12 @@
 /// \file How the weights of sixteen outputs lie beside each other, for each type, and how GGUF's blocks get there.
 ///
 /// For every 32 inputs of a quantised type, a panel holds lines of 64 bytes. A line has four inputs of sixteen outputs, or two
-/// times four if weights have 4 bits. The scales come after all lines. A panel has as many bytes as sixteen rows in the file.
+/// times four if weights have 4 bits. Scales lie between the lines (panel_layout.hpp). A panel has as many bytes as sixteen rows
+/// in the file, rounded up to a line.
 #pragma once
 
 #include "flashback/simd/activations.hpp"
+#include "flashback/simd/detail/panel_layout.hpp"
 #include "flashback/simd/packed_panel.hpp"
 #include "flashback/tensor/blocks.hpp"
 
@@ -114,24 +116,19 @@ FLASHBACK_SIMD_INLINE Lanes half_scales(const std::byte* from) noexcept {
     return load_lanes(reinterpret_cast<const Half*>(from));
 }
 
-/// What the types with one scale for 32 weights share. Their lines take `BlockBytes` and hold each weight plus 2^OffsetBits.
-/// The scales come after all lines, (blocks, 16).
-template <std::size_t BlockBytes, int OffsetBits, class Sum>
-struct OneScale {
+/// What the types with one scale for 32 weights share. Their lines take `LinesBytes` and hold each weight plus 2^OffsetBits. The
+/// scales of a block are f16, (16).
+template <std::size_t LinesBytes, int OffsetBits, class Sum>
+struct OneScale : PanelLayout<LinesBytes> {
+    using Layout = PanelLayout<LinesBytes>;
     static constexpr Operand operand = Operand::int8;
     static constexpr std::size_t halves = 1;  // how many sums of integers a block has
-    static constexpr std::size_t block_bytes = BlockBytes;
-    static constexpr std::size_t scale_bytes = panel_outputs * sizeof(Half);
-
-    static constexpr std::size_t bytes(std::size_t inputs) noexcept {
-        return inputs / activation_block * (block_bytes + scale_bytes);
-    }
 
     struct Scales {
         Lanes d;
     };
-    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
-        return {half_scales(panel + scale_at(blocks, b, 0))};
+    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t b) noexcept {
+        return {half_scales(panel + Layout::scales_at(b))};
     }
     /// Takes the offset of the weights away again.
     FLASHBACK_SIMD_INLINE static Sum start(const ActivationBlock& a, std::size_t /*half*/) noexcept {
@@ -145,16 +142,21 @@ struct OneScale {
         return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
     }
 
-    static constexpr std::size_t scale_at(std::size_t blocks, std::size_t b, std::size_t lane) noexcept {
-        return blocks * block_bytes + b * scale_bytes + lane * sizeof(Half);
+    static constexpr std::size_t scale_at(std::size_t b, std::size_t lane) noexcept {
+        return Layout::scales_at(b) + lane * sizeof(Half);
     }
-    static float scaled(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t b, int stored) noexcept {
-        const auto d = read_as<Half>(panel + scale_at(inputs / activation_block, b, lane));
+    /// What follows the scales of the last block if it has no neighbour.
+    static void pack_end(std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
+        const std::size_t blocks = inputs / activation_block;
+        if (some.end == inputs && blocks % 2 == 1) write_as(panel + scale_at(blocks, lane), Half{});
+    }
+    static float scaled(const std::byte* panel, std::size_t lane, std::size_t b, int stored) noexcept {
+        const auto d = read_as<Half>(panel + scale_at(b, lane));
         return to_float(d) * static_cast<float>(stored - (1 << OffsetBits));
     }
 };
 
-/// Q8_0: (blocks, 8, 64) bytes of weight + 128, then the scales.
+/// Q8_0: the lines of a block are (8, 64) bytes of weight + 128.
 struct Q8_0Format : OneScale<8 * line_bytes, 7, IntLanes> {
     static constexpr DType type = DType::q8_0;
     using Sum = IntLanes;
@@ -174,21 +176,21 @@ struct Q8_0Format : OneScale<8 * line_bytes, 7, IntLanes> {
     }
 
     static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
-        const std::size_t blocks = inputs / activation_block;
         for (std::size_t b = some.begin / activation_block; b < some.end / activation_block; ++b) {
             const auto block = read_as<BlockQ8_0>(row + b * sizeof(BlockQ8_0));
-            write_as(panel + scale_at(blocks, b, lane), block.d);
+            write_as(panel + scale_at(b, lane), block.d);
             for (std::size_t s = 0; s < steps; ++s) {
                 std::uint32_t four;
                 std::memcpy(&four, block.q + s * line_inputs, sizeof four);
-                write_as(panel + b * block_bytes + s * line_bytes + lane * line_inputs, four ^ 0x80808080u);
+                write_as(panel + lines_at(b) + s * line_bytes + lane * line_inputs, four ^ 0x80808080u);
             }
         }
+        pack_end(inputs, some, lane, panel);
     }
-    static float value(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t k) noexcept {
+    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
-        const std::byte* at = panel + b * block_bytes + k % activation_block / line_inputs * line_bytes;
-        return scaled(panel, inputs, lane, b, static_cast<int>(at[lane * line_inputs + k % line_inputs]));
+        const std::byte* at = panel + lines_at(b) + k % activation_block / line_inputs * line_bytes;
+        return scaled(panel, lane, b, static_cast<int>(at[lane * line_inputs + k % line_inputs]));
     }
 };
 
@@ -224,7 +226,7 @@ struct Nibbles {
     }
 };
 
-/// Q4_0: (blocks, 4, 64) bytes of two weights + 8, then the scales.
+/// Q4_0: the lines of a block are (4, 64) bytes of two weights + 8.
 struct Q4_0Format : Nibbles, OneScale<Nibbles::nibble_bytes, 3, SmallSum> {
     static constexpr DType type = DType::q4_0;
 
@@ -233,19 +235,18 @@ struct Q4_0Format : Nibbles, OneScale<Nibbles::nibble_bytes, 3, SmallSum> {
     }
 
     static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
-        const std::size_t blocks = inputs / activation_block;
         for (std::size_t b = some.begin / activation_block; b < some.end / activation_block; ++b) {
             // The file pairs the nibbles of a byte as a line does.
             const auto block = read_as<BlockQ4_0>(row + b * sizeof(BlockQ4_0));
-            write_as(panel + scale_at(blocks, b, lane), block.d);
+            write_as(panel + scale_at(b, lane), block.d);
             for (std::size_t s = 0; s < steps; ++s)
-                std::memcpy(panel + b * block_bytes + s * line_bytes + lane * line_inputs, block.q + s * line_inputs,
-                            line_inputs);
+                std::memcpy(panel + lines_at(b) + s * line_bytes + lane * line_inputs, block.q + s * line_inputs, line_inputs);
         }
+        pack_end(inputs, some, lane, panel);
     }
-    static float value(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t k) noexcept {
+    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
-        return scaled(panel, inputs, lane, b, static_cast<int>(get(panel + b * block_bytes, lane, k % activation_block)));
+        return scaled(panel, lane, b, static_cast<int>(get(panel + lines_at(b), lane, k % activation_block)));
     }
 };
 

@@ -11,23 +11,13 @@ namespace flashback::inline FLASHBACK_ISA::simd::detail {
 inline constexpr std::size_t super_block = 256;
 inline constexpr std::size_t blocks_together = super_block / activation_block;
 
-/// Q4_K: (blocks, 4, 64) bytes of two weights; then for each block the scales and the minima as 8-bit integers, (blocks, 2,
-/// 16); then the scales of these, (super-blocks, 2, 16).
-struct Q4_KFormat : Nibbles {
+/// Q4_K: the lines of a block are (4, 64) bytes of two weights; its scales are the scales and the minima as 8-bit integers, (2,
+/// 16). The line of a super-block has the scales of these, f16, (2, 16).
+struct Q4_KFormat : Nibbles, PanelLayout<Nibbles::nibble_bytes, super_block> {
     static constexpr DType type = DType::q4_k;
     static constexpr Operand operand = Operand::int8;
     static constexpr std::size_t halves = 1;
-    static constexpr std::size_t block_bytes = nibble_bytes;
-    static constexpr std::size_t small_bytes = 2 * panel_outputs;
-    static constexpr std::size_t super_bytes = 2 * panel_outputs * sizeof(Half);
 
-    static constexpr std::size_t bytes(std::size_t inputs) noexcept {
-        return inputs / activation_block * (block_bytes + small_bytes) + inputs / super_block * super_bytes;
-    }
-    static std::size_t small(std::size_t blocks, std::size_t b) noexcept { return blocks * block_bytes + b * small_bytes; }
-    static std::size_t super(std::size_t blocks, std::size_t b) noexcept {
-        return small(blocks, blocks) + b / blocks_together * super_bytes;
-    }
     FLASHBACK_SIMD_INLINE static IntLanes line(const std::byte* block, std::size_t step, std::size_t i) noexcept {
         return nibbles(block, step, i);
     }
@@ -36,9 +26,9 @@ struct Q4_KFormat : Nibbles {
         Lanes d, minimum;    // of the super-block
         Lanes scale, least;  // of the block, whole numbers
     };
-    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
-        const auto* whole = reinterpret_cast<const std::int8_t*>(panel + small(blocks, b));
-        const std::byte* d = panel + super(blocks, b);
+    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t b) noexcept {
+        const auto* whole = reinterpret_cast<const std::int8_t*>(panel + scales_at(b));
+        const std::byte* d = panel + super_at(b);
         return {half_scales(d), half_scales(d + panel_outputs * sizeof(Half)), to_lanes(IntLanes::widen(whole)),
                 to_lanes(IntLanes::widen(whole + panel_outputs))};
     }
@@ -50,54 +40,48 @@ struct Q4_KFormat : Nibbles {
         return fma(Lanes::all(static_cast<float>(a.minus_sum)) * w.least, w.minimum * scale, with_scales);
     }
 
-    static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
-        const std::size_t blocks = inputs / activation_block;
+    static void pack(const std::byte* row, std::size_t /*inputs*/, InputRange some, std::size_t lane,
+                     std::byte* panel) noexcept {
         const std::size_t end = some.end / activation_block;
         for (std::size_t first = some.begin / activation_block; first < end; first += blocks_together) {
             const auto block = read_as<BlockQ4_K>(row + first / blocks_together * sizeof(BlockQ4_K));
-            std::byte* d = panel + super(blocks, first) + lane * sizeof(Half);
+            std::byte* d = panel + super_at(first) + lane * sizeof(Half);
             write_as(d, block.d);
             write_as(d + panel_outputs * sizeof(Half), block.dmin);
             for (std::size_t i = 0; i < blocks_together; ++i) {
-                std::byte* to = panel + (first + i) * block_bytes;
+                std::byte* to = panel + lines_at(first + i);
                 const auto [scale, minimum] = k4_scale(block.scales, i);
-                panel[small(blocks, first + i) + lane] = std::byte(scale);
-                panel[small(blocks, first + i) + panel_outputs + lane] = std::byte(minimum);
+                panel[scales_at(first + i) + lane] = std::byte(scale);
+                panel[scales_at(first + i) + panel_outputs + lane] = std::byte(minimum);
                 clear(to, lane);
                 for (std::size_t k = 0; k < activation_block; ++k)
                     put(to, lane, k, unsigned{block.q[i / 2 * activation_block + k]} >> (i % 2 * 4) & 0xfu);
             }
         }
     }
-    static float value(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t k) noexcept {
-        const std::size_t blocks = inputs / activation_block;
+    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
-        const std::byte* d = panel + super(blocks, b) + lane * sizeof(Half);
-        const std::byte* whole = panel + small(blocks, b) + lane;
+        const std::byte* d = panel + super_at(b) + lane * sizeof(Half);
+        const std::byte* whole = panel + scales_at(b) + lane;
         const float scale = to_float(read_as<Half>(d)) * static_cast<float>(whole[0]);
         const float minimum =
             to_float(read_as<Half>(d + panel_outputs * sizeof(Half))) * static_cast<float>(whole[panel_outputs]);
-        const auto q = static_cast<float>(get(panel + b * block_bytes, lane, k % activation_block));
+        const auto q = static_cast<float>(get(panel + lines_at(b), lane, k % activation_block));
         return rounded(scale * q) - minimum;
     }
 };
 
-/// Q6_K: (blocks, 4, 64) bytes of the lower four bits of two weights, and (blocks, 2, 64) of the upper two bits of four; then
-/// for each block the scales of its halves as 8-bit integers, (blocks, 2, 16); then the scales of these, (super-blocks, 16).
-struct Q6_KFormat : Nibbles {
+/// Q6_K: the lines of a block are (4, 64) bytes of the lower four bits of two weights, and (2, 64) of the upper two bits of four;
+/// its scales are those of its halves as 8-bit integers, (2, 16). The line of two super-blocks has the scales of these, f16, (2,
+/// 16).
+struct Q6_KFormat : Nibbles, PanelLayout<Nibbles::nibble_bytes + 2 * line_bytes, 2 * super_block> {
     static constexpr DType type = DType::q6_k;
     static constexpr Operand operand = Operand::int8;
     static constexpr std::size_t halves = 2;
-    static constexpr std::size_t block_bytes = nibble_bytes + 2 * line_bytes;
-    static constexpr std::size_t small_bytes = 2 * panel_outputs;
-    static constexpr std::size_t super_bytes = panel_outputs * sizeof(Half);
 
-    static constexpr std::size_t bytes(std::size_t inputs) noexcept {
-        return inputs / activation_block * (block_bytes + small_bytes) + inputs / super_block * super_bytes;
-    }
-    static std::size_t small(std::size_t blocks, std::size_t b) noexcept { return blocks * block_bytes + b * small_bytes; }
-    static std::size_t super(std::size_t blocks, std::size_t b) noexcept {
-        return small(blocks, blocks) + b / blocks_together * super_bytes;
+    /// The scales of the super-block of block b.
+    FLASHBACK_SIMD_INLINE static constexpr std::size_t d_at(std::size_t b) noexcept {
+        return super_at(b) + b / blocks_together % 2 * (line_bytes / 2);
     }
     /// Line s / 2 of the upper bits belongs to the lines s of the lower ones: two bits for each half.
     FLASHBACK_SIMD_INLINE static IntLanes line(const std::byte* block, std::size_t step, std::size_t i) noexcept {
@@ -115,9 +99,9 @@ struct Q6_KFormat : Nibbles {
         Lanes d;
         Lanes scale[2];
     };
-    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t blocks, std::size_t b) noexcept {
-        const auto* whole = reinterpret_cast<const std::int8_t*>(panel + small(blocks, b));
-        return {half_scales(panel + super(blocks, b)),
+    FLASHBACK_SIMD_INLINE static Scales scales(const std::byte* panel, std::size_t b) noexcept {
+        const auto* whole = reinterpret_cast<const std::int8_t*>(panel + scales_at(b));
+        return {half_scales(panel + d_at(b)),
                 {to_lanes(IntLanes::widen(whole)), to_lanes(IntLanes::widen(whole + panel_outputs))}};
     }
     FLASHBACK_SIMD_INLINE static Sum start(const ActivationBlock& a, std::size_t half) noexcept {
@@ -130,15 +114,14 @@ struct Q6_KFormat : Nibbles {
     }
 
     static void pack(const std::byte* row, std::size_t inputs, InputRange some, std::size_t lane, std::byte* panel) noexcept {
-        const std::size_t blocks = inputs / activation_block;
         const std::size_t end = some.end / activation_block;
         for (std::size_t first = some.begin / activation_block; first < end; first += blocks_together) {
             const auto block = read_as<BlockQ6_K>(row + first / blocks_together * sizeof(BlockQ6_K));
-            write_as(panel + super(blocks, first) + lane * sizeof(Half), block.d);
+            write_as(panel + d_at(first) + lane * sizeof(Half), block.d);
             for (std::size_t i = 0; i < blocks_together; ++i) {
-                std::byte* to = panel + (first + i) * block_bytes;
+                std::byte* to = panel + lines_at(first + i);
                 for (std::size_t half = 0; half < 2; ++half)
-                    panel[small(blocks, first + i) + half * panel_outputs + lane] = std::byte(block.scales[2 * i + half]);
+                    panel[scales_at(first + i) + half * panel_outputs + lane] = std::byte(block.scales[2 * i + half]);
                 clear(to, lane);
                 for (std::size_t s = 0; s < 2; ++s)
                     write_as(to + nibble_bytes + s * line_bytes + lane * line_inputs, std::uint32_t{0});
@@ -151,16 +134,17 @@ struct Q6_KFormat : Nibbles {
                 }
             }
         }
+        const std::size_t blocks = inputs / activation_block;  // the last super-block may have no neighbour
+        if (some.end == inputs && inputs % super_inputs != 0) write_as(panel + d_at(blocks) + lane * sizeof(Half), Half{});
     }
-    static float value(const std::byte* panel, std::size_t inputs, std::size_t lane, std::size_t k) noexcept {
-        const std::size_t blocks = inputs / activation_block;
+    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
         const std::size_t in_block = k % activation_block;
-        const std::byte* block = panel + b * block_bytes;
+        const std::byte* block = panel + lines_at(b);
         const unsigned high = static_cast<unsigned>(block[upper_at(lane, in_block)]) >> upper_shift(in_block) & 3u;
         const int q = static_cast<int>(get(block, lane, in_block) | high << 4) - 32;
-        const int scale = static_cast<std::int8_t>(panel[small(blocks, b) + in_block / 16 * panel_outputs + lane]);
-        return to_float(read_as<Half>(panel + super(blocks, b) + lane * sizeof(Half))) * static_cast<float>(scale) *
+        const int scale = static_cast<std::int8_t>(panel[scales_at(b) + in_block / 16 * panel_outputs + lane]);
+        return to_float(read_as<Half>(panel + d_at(b) + lane * sizeof(Half))) * static_cast<float>(scale) *
                static_cast<float>(q);
     }
 };

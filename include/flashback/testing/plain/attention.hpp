@@ -11,6 +11,7 @@
 #include <concepts>
 #include <cstddef>
 #include <limits>
+#include <vector>
 
 namespace flashback::inline FLASHBACK_ISA::testing::plain {
 
@@ -73,30 +74,58 @@ inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::
     }
 }
 
+/// Adds the sums of the next part: those of each part are taken relative to its own greatest score.
+/// Shape     part, out (d)
+inline void add_part(const AttentionState& part, const float* part_out, std::size_t d, AttentionState& state,
+                     float* out) noexcept {
+    const float most = std::max(state.most, part.most);
+    const float before = exp(state.most - most);
+    const float now = exp(part.most - most);
+    for (std::size_t i = 0; i < d; ++i) out[i] = simd::fma(out[i], before, simd::rounded(part_out[i] * now));
+    state.total = simd::fma(state.total, before, simd::rounded(part.total * now));
+    state.most = most;
+}
+
 /// One query head at one position attends to some other spans of positions, to all of each, and then to the positions of its own span
-/// up to its own: out = softmax(q Kᵀ) V.
+/// up to its own: out = softmax(q Kᵀ) V. At each multiple of 512 positions within a span it begins anew and adds what it had (rule R7).
 /// Shape     q, out (d)   `tile(t)` gives the keys and values of the positions [64 t, 64 t + 64)
 ///           `others(visit)` calls `visit(tile, positions)` for each other span, in order
 /// Requires  q is scaled by 1/sqrt(d) already
 /// Cost      2 · d multiply-adds for each position that it sees
 /// Source    Vaswani et al. 2017, Attention is all you need, equation 1
 template <class Element, class Tiles, class Others>
-inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t position, float* out,
-                   const Others& others) noexcept {
+inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t position, float* out, const Others& others) {
     AttentionState state;
-    std::fill_n(out, d, 0.0f);
+    AttentionState part;
+    std::vector<float> part_out(d);
+    bool is_first = true;
+    const auto end_part = [&] {
+        if (is_first) {
+            state = part;
+            std::copy_n(part_out.data(), d, out);
+        } else {
+            add_part(part, part_out.data(), d, state, out);
+        }
+        is_first = false;
+        part = {};
+        std::fill_n(part_out.data(), d, 0.0f);
+    };
     const auto see = [&](const auto& tiles, std::size_t positions) {
-        for (std::size_t t = 0; t * tile_positions < positions; ++t)
-            attend_tile<Element>(q, tiles(t), d, std::min(tile_positions, positions - t * tile_positions), state, out);
+        for (std::size_t t = 0; t * tile_positions < positions; ++t) {
+            if (t > 0 && t % 8 == 0) end_part();
+            attend_tile<Element>(q, tiles(t), d, std::min(tile_positions, positions - t * tile_positions), part,
+                                 part_out.data());
+        }
     };
     others(see);
     see(tile, position + 1);
+    end_part();
     for (std::size_t i = 0; i < d; ++i) out[i] = out[i] / state.total;
 }
 
 /// The same without other spans.
 template <class Element, class Tiles>
-inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t position, float* out) noexcept {
+inline void attend(const float* q, const Tiles& tile, std::size_t d, std::size_t position, float* out) {
     attend<Element>(q, tile, d, position, out, [](const auto& /*visit*/) {});
 }
 
