@@ -47,7 +47,8 @@ flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/dot_rows.cpp s
                    APART simd/same_bits.cpp)
 # The arithmetic of tiles (AMX), which few machines have: their software twin has the same bits. Where a machine has them, test_simd uses them.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  flashback_add_test(amx OPTIMISED SOURCES model/exactness_amx.cpp simd/amx.cpp simd/matmul.cpp)
+  flashback_add_test(amx OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/exactness_amx.cpp simd/amx.cpp simd/amx_attention.cpp
+                     simd/matmul.cpp APART simd/same_bits.cpp)
   flashback_add_test(amx_notices_a_broken_order LABEL release SOURCES simd/amx.cpp)
   target_compile_definitions(test_amx_notices_a_broken_order PRIVATE FLASHBACK_TEST_BREAK_R2)
   set_tests_properties(amx_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "an output depends on the number of rows")

@@ -3,6 +3,8 @@
 #include "simd/amx_trapped.hpp"
 
 #include "flashback/core/random.hpp"
+#include "flashback/kv/contiguous_kv_cache.hpp"
+#include "flashback/simd/attention.hpp"
 #include "flashback/simd/matmul.hpp"
 #include "flashback/testing/plain/matmul.hpp"
 
@@ -10,6 +12,8 @@
 #include <csignal>
 #include <cstdint>
 #include <cstring>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include <ucontext.h>
@@ -153,6 +157,29 @@ void trap(int, siginfo_t*, void* context) {
     registers[REG_RIP] += static_cast<greg_t>(one.length);
 }
 
+/// Calls `kernel`, each of whose instructions traps where there are no tiles. Gives what the trap complains of.
+template <class Kernel>
+std::string trapping(const Kernel& kernel) {
+    const bool real = simd::tiles().use == simd::TileUse::tiles;
+    trapped = 0;
+    fault = nullptr;
+    struct sigaction action = {};
+    struct sigaction before = {};
+    action.sa_sigaction = trap;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGILL, &action, &before);
+    kernel();
+    sigaction(SIGILL, &before, nullptr);
+    if (fault != nullptr) return "the kernel has " + std::string{fault};
+    if ((trapped == 0) != real) return "expected each instruction to trap, found " + std::to_string(trapped);
+    if (configured) return "the kernel keeps its tiles";
+    return {};
+}
+
+std::string compared(const std::vector<float>& y, const std::vector<float>& twin) {
+    return std::memcmp(y.data(), twin.data(), y.size() * sizeof(float)) == 0 ? "" : "an output differs from that of the twin";
+}
+
 }  // namespace
 
 std::string tiles_differ_from_twin(std::size_t rows, std::size_t outputs, std::size_t inputs) {
@@ -170,22 +197,40 @@ std::string tiles_differ_from_twin(std::size_t rows, std::size_t outputs, std::s
     std::vector<float> y = twin;
     simd::detail::matmul_with<simd::detail::AmxTwin>(panels, a, rows, twin.data(), stride);
 
-    const bool real = simd::tiles().use == simd::TileUse::tiles;
-    trapped = 0;
-    fault = nullptr;
-    struct sigaction action = {};
-    struct sigaction before = {};
-    action.sa_sigaction = trap;
-    action.sa_flags = SA_SIGINFO;
-    sigaction(SIGILL, &action, &before);
-    simd::detail::matmul_with<simd::detail::AmxTiles>(panels, a, rows, y.data(), stride);
-    sigaction(SIGILL, &before, nullptr);
+    const std::string wrong =
+        trapping([&] { simd::detail::matmul_with<simd::detail::AmxTiles>(panels, a, rows, y.data(), stride); });
+    return wrong.empty() ? compared(y, twin) : wrong;
+}
 
-    if (fault != nullptr) return "the kernel has " + std::string{fault};
-    if ((trapped == 0) != real) return "expected each instruction to trap, found " + std::to_string(trapped);
-    if (configured) return "the kernel keeps its tiles";
-    if (std::memcmp(y.data(), twin.data(), y.size() * sizeof(float)) != 0) return "an output differs from that of the twin";
-    return {};
+std::string attention_differs_from_twin(std::size_t queries, std::size_t d, std::size_t start) {
+    SplitMix64 random{queries + 100 * d + 100000 * start};
+    const auto value = [&] { return static_cast<float>(2 * random.uniform() - 1); };
+    const std::size_t positions = start + (queries + 3) / 4;
+    ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = positions, .element = DType::bf16}};
+    std::vector<float> key(d);
+    std::vector<float> held(d);
+    for (std::size_t p = 0; p < positions; ++p) {
+        for (float& one : key) one = value();
+        for (float& one : held) one = value();
+        cache.write(0, 0, p, key.data(), held.data());
+    }
+    std::vector<float> q(queries * d);
+    for (float& one : q) one = value();
+    const auto with = [&](auto name, std::vector<float>& out) {
+        std::vector<simd::AttentionQuery> all;
+        for (std::size_t a = 0; a < queries; ++a) all.push_back({q.data() + a * d, out.data() + a * d, start + a / 4});
+        simd::detail::QueryState states[simd::attention_queries];
+        simd::detail::begin_queries(all, states);
+        typename decltype(name)::type way{states, queries, d};
+        simd::detail::attend_by(
+            way, states, all, [&](std::size_t t) { return cache.tile(0, 0, t); }, d, simd::SeesNoOther{});
+    };
+    std::vector<float> twin(queries * d, 7.0f);
+    std::vector<float> out = twin;
+    with(std::type_identity<simd::detail::AttendInTiles<simd::detail::AmxTwin>>{}, twin);
+    const std::string wrong =
+        trapping([&] { with(std::type_identity<simd::detail::AttendInTiles<simd::detail::AmxTiles>>{}, out); });
+    return wrong.empty() ? compared(out, twin) : wrong;
 }
 
 }  // namespace flashback_test

@@ -1,9 +1,10 @@
-/// \file Intel's tiles (AMX), which multiply weights of bf16 under the tag `amx`: whether this process may use them.
+/// \file Intel's tiles (AMX), which multiply weights, keys and values of bf16 under the tag `amx`: whether this process may use
+/// them.
 ///
 /// The tag is that of `-mamx-tile -mamx-bf16` beside AVX-512 with VNNI and BF16. The arithmetic is that of one instruction,
-/// TDPBF16PS, for every number of rows; testing::plain::dot_bf16 says what it is. A software twin has the same bits. It serves
-/// if the kernel refuses the tiles, and in programs that are compiled with FLASHBACK_AMX_EMULATE, which gives any x86-64
-/// processor with FMA this arithmetic, slowly, for tests.
+/// TDPBF16PS, for every number of rows; testing::plain::dot_bf16 and testing::plain::attend say what it is. A software twin has
+/// the same bits. It serves if the kernel refuses the tiles, and in programs that are compiled with FLASHBACK_AMX_EMULATE, which
+/// gives any x86-64 processor with FMA this arithmetic, slowly, for tests.
 #pragma once
 
 #include "flashback/core/config.hpp"
@@ -21,7 +22,7 @@
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
-/// What multiplies weights of bf16.
+/// What multiplies bf16.
 enum class TileUse : std::uint8_t {
     none,      ///< what the tag of the instruction set says; tiles have no part in it
     tiles,     ///< the processor's tiles
