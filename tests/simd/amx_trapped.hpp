@@ -12,7 +12,7 @@ namespace flashback_test {
 std::string tiles_differ_from_twin(std::size_t rows, std::size_t outputs, std::size_t inputs);
 
 /// Likewise with attention to keys and values of bf16: query a is at position start + a / 4.
-/// Requires  4 to 16 queries, d <= 256
+/// Requires  3 to 16 queries, d <= 256
 std::string attention_differs_from_twin(std::size_t queries, std::size_t d, std::size_t start);
 
 }  // namespace flashback_test

@@ -3,9 +3,10 @@
 /// Queries and weights are rounded to bf16, as the cache is, and 32 elements of a key, or 32 positions, are one step of a tile:
 /// testing::plain::attend says what is computed. A row must have the same bits alone and among others (rule R1), so this holds
 /// for every number of queries. Three ways give these bits:
-/// - Tiles, if at least four queries share the keys and the values. A step of a tile costs the same for 1 query and for 16, but
+/// - Tiles, if at least three queries share the keys and the values. A step of a tile costs the same for 1 query and for 16, but
 ///   the pairs that it wants must be put together first. For heads of 64 elements and 16 queries, 64 positions take 16 products
 ///   of tiles (256 cycles) and 256 lines of pairs (about as long), where 8,192 multiply-adds of 16 lanes take 4,096 cycles.
+///   Measured on a Zen 5, which has no tiles: all but their instructions takes a third of the time of multiply-adds.
 /// - Vectors (amx_attention_lanes.hpp) for fewer queries: they need no pairs, and memory is the limit. They also take the steps
 ///   of which some queries see more positions than others: a tile would multiply what a query may not see by 0, which rule R7
 ///   forbids.
@@ -109,7 +110,7 @@ FLASHBACK_SIMD_INLINE void interleave(const BFloat16* even, const BFloat16* odd,
 template <class Tiles>
 class AttendInTiles {
 public:
-    static constexpr std::size_t fewest_queries = 4;
+    static constexpr std::size_t fewest_queries = 3;
     static constexpr std::size_t most_elements = 256;  ///< of a head: what there is room for
 
     /// Requires  fewest_queries to 16 of them, d <= most_elements
