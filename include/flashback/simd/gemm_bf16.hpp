@@ -29,16 +29,22 @@ public:
         return rows_.size() * sizeof(ActivationPair) + panels_.size() + sums_.size() * sizeof(float);
     }
 
-    /// What is rounded at once: so much stays in the second-level cache.
+    /// Rows and panels that are rounded at once: so much stays in the second-level cache.
     static constexpr std::size_t rows_at_once = 192;
-    static constexpr std::size_t panels_at_once = 8;
-    /// From one row, or panel, to the next; rows at a distance of a power of two would evict each other.
+    static constexpr std::size_t panels_at_once = 8;  ///< as for rows
+    /// From one row to the next, in pairs: rows at a distance of a power of two would evict each other.
     static constexpr std::size_t pair_stride = gemm_bf16_block / 2 + 16;
-    static constexpr std::size_t panel_bytes = (gemm_bf16_block / 2 + 1) * line_bytes;
-    static constexpr std::size_t sum_stride = (panels_at_once + 1) * panel_outputs;
+    static constexpr std::size_t panel_bytes = (gemm_bf16_block / 2 + 1) * line_bytes;  ///< from one panel to the next
+    static constexpr std::size_t sum_stride = (panels_at_once + 1) * panel_outputs;     ///< from one row of sums to the next
 
+    /// A block of the left factor.
+    /// Shape     (rows_at_once, pair_stride)
     ActivationPair* rows() noexcept { return rows_.data(); }
+    /// A block of the right factor.
+    /// Shape     (panels_at_once, panel_bytes)
     std::byte* panels() noexcept { return panels_.data(); }
+    /// Their product.
+    /// Shape     (rows_at_once, sum_stride)
     float* sums() noexcept { return sums_.data(); }
 
 private:
