@@ -21,8 +21,8 @@
 #if defined(FLASHBACK_SIMD_AMX)
 namespace flashback::inline FLASHBACK_ISA::simd::detail {
 
-// Fewer rows are multiplied by vpdpbusd: weights come from memory more slowly than that takes (32 inputs of sixteen outputs of
-// Q8_0, 544 bytes, in about 100 cycles; eight rows take half of it), and unpacking would not pay.
+// Fewer rows stay with vpdpbusd. Eight of them already take weights as fast as memory gives them (measured on Zen 5, Q8_0, 1
+// thread: 29 GB/s), and what is unpacked serves too few.
 inline constexpr std::size_t least_rows_in_tiles = 16;
 // Blocks of 32 inputs whose weights are unpacked at once: two panels of them, the sums, and the activations of two tiles of rows
 // fit into the first-level cache.
@@ -143,8 +143,17 @@ private:
                 std::fill_n(y_ + r * y_stride_ + part.panel * panel_outputs, Panels * panel_outputs, 0.0f);
         }
         const std::size_t items = row_tiles_ * ((part.count + 1) / 2);
-        sums_of_first<Panels>(part);
-        for (std::size_t i = 0; i <= items; ++i) step<Panels>(part, i, items);
+        Item last{};
+        Item now = item(part, 0);
+        each_sum<2, Panels * Format::halves>([&](auto block, auto column) FLASHBACK_SIMD_LAMBDA {
+            if (block < now.blocks) sum_of<block, column>(part, now);
+        });
+        for (std::size_t i = 0; i <= items; ++i) {
+            const Item next = i + 1 < items ? item(part, i + 1) : Item{};
+            step<Panels>(part, i % 2, last, now, next);
+            last = now;
+            now = next;
+        }
     }
 
     /// The bytes of a block as weights without offset, 4 inputs of sixteen outputs in a line, inputs ascending.
@@ -180,36 +189,25 @@ private:
         tiles_.template multiply_bytes<sum, activations, weight_tile(Column)>();
     }
 
-    /// The first item's sums; then, in step i, those of item i leave their registers one by one, those of item i + 1 take their
-    /// place, and meanwhile a part of the rows of item i - 1 is scaled. So nothing waits for a product or for what was stored
-    /// last.
+    /// The sums of an item leave their registers one by one, those of the next one take their place, and meanwhile a part of the
+    /// rows of the last one is scaled. So nothing waits for a product, or for what was stored only just now. Any of the three may
+    /// have no blocks.
     template <std::size_t Panels>
-    void sums_of_first(const Part& part) noexcept {
-        const Item first = item(part, 0);
-        each_sum<2, Panels * Format::halves>([&](auto block, auto column) FLASHBACK_SIMD_LAMBDA {
-            if (block < first.blocks) sum_of<block, column>(part, first);
-        });
-    }
-    template <std::size_t Panels>
-    FLASHBACK_SIMD_INLINE void step(const Part& part, std::size_t i, std::size_t items) noexcept {
-        const Item now = item(part, i);
-        const Item next = item(part, i + 1);
-        const std::size_t now_blocks = i < items ? now.blocks : 0;
-        const std::size_t next_blocks = i + 1 < items ? next.blocks : 0;
+    FLASHBACK_SIMD_INLINE void step(const Part& part, std::size_t slot, const Item& last, const Item& now,
+                                    const Item& next) noexcept {
         const auto exchange = [&](auto block, auto column) FLASHBACK_SIMD_LAMBDA {
             if constexpr (column < Panels * Format::halves) {
-                if (block < now_blocks) {
-                    tiles_.template store<sum_tile(block, column)>(sums_[i % 2][block][column], tile_row_bytes);
-                }
-                if (block < next_blocks) sum_of<block, column>(part, next);
+                if (block < now.blocks)
+                    tiles_.template store<sum_tile(block, column)>(sums_[slot][block][column], tile_row_bytes);
+                if (block < next.blocks) sum_of<block, column>(part, next);
             }
         };
-        if (i == 0) return each_sum<2, 2>(exchange);
-        const Item last = item(part, i - 1);
         if (last.blocks == 2) {
-            scale<Panels, 2>(part, last, sums_[(i - 1) % 2], exchange);
+            scale<Panels, 2>(part, last, sums_[1 - slot], exchange);
+        } else if (last.blocks == 1) {
+            scale<Panels, 1>(part, last, sums_[1 - slot], exchange);
         } else {
-            scale<Panels, 1>(part, last, sums_[(i - 1) % 2], exchange);
+            each_sum<2, 2>(exchange);
         }
     }
 
