@@ -239,6 +239,10 @@ std::string tiles_differ_from_twin(std::uint32_t type_number, std::size_t rows, 
     if (!sentence.empty()) return sentence;
     if (std::memcmp(y.data(), twin.data(), y.size() * sizeof(float)) != 0) return "an output differs from that of the twin";
     if (std::memcmp(y.data(), vectors.data(), y.size() * sizeof(float)) != 0) return "an output differs from that of vectors";
+    // Without the trap: a product that took tiles without permission would end the program.
+    simd::matmul(w, {0, w.panels()}, a, rows, {y.data(), stride});
+    if (std::memcmp(y.data(), twin.data(), y.size() * sizeof(float)) != 0)
+        return "a product without the trap differs from the twin";
     return {};
 }
 
