@@ -48,7 +48,7 @@ flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/dot_rows.cpp s
 # The arithmetic of tiles (AMX), which few machines have: their software twin has the same bits. Where a machine has them, test_simd uses them.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   flashback_add_test(amx OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/exactness_amx.cpp simd/amx.cpp simd/amx_attention.cpp
-                     simd/gemm_bf16.cpp simd/matmul.cpp APART simd/same_bits.cpp)
+                     simd/amx_int8.cpp simd/gemm_bf16.cpp simd/matmul.cpp APART simd/same_bits.cpp)
   flashback_add_test(amx_notices_a_broken_order LABEL release SOURCES simd/amx.cpp)
   target_compile_definitions(test_amx_notices_a_broken_order PRIVATE FLASHBACK_TEST_BREAK_R2)
   set_tests_properties(amx_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "an output depends on the number of rows")
@@ -56,7 +56,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   add_library(test_amx_trapped OBJECT simd/amx_trapped.cpp)
   target_link_libraries(test_amx_trapped PRIVATE flashback_test_main)
   target_compile_options(test_amx_trapped PRIVATE -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16
-                         -mamx-tile -mamx-bf16 -UFLASHBACK_COMPILED_ONCE)
+                         -mamx-tile -mamx-bf16 -mamx-int8 -UFLASHBACK_COMPILED_ONCE)
   foreach(test test_amx test_amx_notices_a_broken_order)
     target_sources(${test} PRIVATE $<TARGET_OBJECTS:test_amx_trapped>)  # last, as in FlashbackArchitectures.cmake
     target_compile_definitions(${test} PRIVATE FLASHBACK_AMX_EMULATE)

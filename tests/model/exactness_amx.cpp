@@ -1,4 +1,4 @@
-// Promise 1 for weights and caches of bf16 in tiles (under FLASHBACK_AMX_EMULATE: in their software twin).
+// Promise 1 for weights and caches in tiles (under FLASHBACK_AMX_EMULATE: in their software twin).
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/model/session.hpp"
 #include "support/exact_logits.hpp"
@@ -14,12 +14,14 @@ using namespace flashback;
 using namespace flashback_test;
 
 TEST_CASE("Tiles: logits depend on the tokens alone") {
-    for (const RandomModel& shape :
-         {RandomModel{.layers = 2, .width = 544, .heads = 6, .kv_heads = 2, .head_dim = 32, .hidden = 672, .vocab = 301},
-          RandomModel{.layers = 1, .width = 20, .heads = 5, .kv_heads = 1, .head_dim = 4, .hidden = 27, .vocab = 33}}) {
-        RandomModel in_bf16 = shape;
-        in_bf16.type = DType::bf16;
-        const ModelPtr model = random_model(in_bf16);
+    RandomModel large{.layers = 2, .width = 544, .heads = 6, .kv_heads = 2, .head_dim = 32, .hidden = 672, .vocab = 301};
+    RandomModel small{.layers = 1, .width = 20, .heads = 5, .kv_heads = 1, .head_dim = 4, .hidden = 27, .vocab = 33};
+    large.type = small.type = DType::bf16;
+    RandomModel quantised = large;  // 16 rows and more in tiles, fewer in vectors
+    quantised.layers = 1;
+    quantised.type = DType::q8_0;
+    for (const RandomModel& shape : {large, small, quantised}) {
+        const ModelPtr model = random_model(shape);
         for (const DType element : {DType::f32, DType::bf16}) {
             SplitMix64 random{7};
             const std::vector<TokenId> tokens = random_tokens(random, 150, model->config.vocab);

@@ -1,6 +1,5 @@
 // Attention to keys and values of bf16 with the arithmetic of tiles, against plain loops, bit for bit. Attention to ordinary numbers is
 // in same_bits.cpp, which runs here with tiles as well.
-#include "flashback/core/architectures.hpp"
 #include "flashback/core/random.hpp"
 #include "flashback/kv/contiguous_kv_cache.hpp"
 #include "flashback/simd/attention.hpp"
@@ -224,10 +223,7 @@ TEST_CASE("Attention in tiles is the softmax of doubles, to within the rounding 
 }
 
 TEST_CASE("Attention in tiles: the instructions do what the twin does, and give the registers back") {
-    if (!runs_here("avx512_bf16")) {
-        MESSAGE("skipped: this processor lacks the instructions beside which tiles stand (AVX-512 with BF16)");
-        return;
-    }
+    if (!flashback_test::instructions_can_trap()) return;
     for (const std::size_t queries : {3u, 7u, 16u}) {
         for (const std::size_t d : {5u, 32u, 72u, 128u, 256u}) {
             for (const std::size_t start : {0u, 60u, 150u}) {

@@ -17,6 +17,7 @@ struct Q4_KFormat : Nibbles {
     static constexpr DType type = DType::q4_k;
     static constexpr Operand operand = Operand::int8;
     static constexpr std::size_t halves = 1;
+    static constexpr int offset = 0;
     static constexpr std::size_t block_bytes = nibble_bytes;
     static constexpr std::size_t small_bytes = 2 * panel_outputs;
     static constexpr std::size_t super_bytes = 2 * panel_outputs * sizeof(Half);
@@ -44,7 +45,9 @@ struct Q4_KFormat : Nibbles {
     }
     FLASHBACK_SIMD_INLINE static Sum start(const ActivationBlock& /*a*/, std::size_t /*half*/) noexcept { return Sum::all({}); }
     /// Products of whole numbers below 2^24 are exact in f32.
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const Sum* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+    template <class AnySum>
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const AnySum* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
         const Lanes scale = Lanes::all(a.scale);
         const Lanes with_scales = fma(to_lanes(sum[0]) * w.scale, w.d * scale, y);
         return fma(Lanes::all(static_cast<float>(a.minus_sum)) * w.least, w.minimum * scale, with_scales);
@@ -88,6 +91,7 @@ struct Q6_KFormat : Nibbles {
     static constexpr DType type = DType::q6_k;
     static constexpr Operand operand = Operand::int8;
     static constexpr std::size_t halves = 2;
+    static constexpr int offset = 32;
     static constexpr std::size_t block_bytes = nibble_bytes + 2 * line_bytes;
     static constexpr std::size_t small_bytes = 2 * panel_outputs;
     static constexpr std::size_t super_bytes = panel_outputs * sizeof(Half);
@@ -124,7 +128,9 @@ struct Q6_KFormat : Nibbles {
         return Sum::all(a.minus_sums[half]).ints_left<5>();
     }
     /// Products of whole numbers below 2^24 and their sum are exact in f32.
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const Sum* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+    template <class AnySum>
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const AnySum* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
         const Lanes both = fma(to_lanes(sum[1]), w.scale[1], to_lanes(sum[0]) * w.scale[0]);
         return fma(both, w.d * Lanes::all(a.scale), y);
     }
