@@ -1,6 +1,7 @@
 #!/bin/sh
-# Products of bf16 are made of tile instructions if the compiler may use them, and only then: compiles tests/build/amx_unit.cpp for
-# such a processor, without optimisation too, for one like it that lacks tiles, and with tiles that are emulated on purpose.
+# Products of bf16 and of quantised weights are made of tile instructions if the compiler may use them, and only then: compiles
+# tests/build/amx_unit.cpp for such a processor, without optimisation too, for one like it that lacks tiles or some of their products, and
+# with tiles that are emulated on purpose.
 #
 # amx_instructions.sh COMPILER SOURCE_DIR
 set -eu
@@ -21,17 +22,18 @@ compile() {
 }
 
 for level in O0 O3; do
-    compile tiles -$level -mamx-tile -mamx-bf16
-    for instruction in tdpbf16ps tileloadd tilestored tilezero ldtilecfg tilerelease; do
+    compile tiles -$level -mamx-tile -mamx-bf16 -mamx-int8
+    for instruction in tdpbf16ps tdpbssd tileloadd tilestored tilezero ldtilecfg tilerelease; do
         found=$(grep -cw "$instruction" "$work/tiles" || true)
         echo "-$level: $found times $instruction"
-        [ "$found" -gt 0 ] || fail "expected $instruction in a product of bf16 that may use tiles"
+        [ "$found" -gt 0 ] || fail "expected $instruction in a product that may use tiles"
     done
     [ "$(nm -C "$work/tiles.o" | grep -c 'flashback::amx::simd')" -gt 0 ] || fail "the tag is not amx"
 done
 compile none -O3
-compile emulated -O3 -mamx-tile -mamx-bf16 -DFLASHBACK_AMX_EMULATE
-for name in none emulated; do
+compile without_int8 -O3 -mamx-tile -mamx-bf16
+compile emulated -O3 -mamx-tile -mamx-bf16 -mamx-int8 -DFLASHBACK_AMX_EMULATE
+for name in none without_int8 emulated; do
     ! grep -qwE '%tmm[0-7]|ldtilecfg|tilerelease' "$work/$name" || fail "found $(grep -m1 -wE '%tmm[0-7]|ldtilecfg|tilerelease' "$work/$name") without the permission to use tiles"
 done
 nm -C "$work/emulated.o" | grep -q 'flashback::avx512_bf16_as_amx::simd' || fail "the tag is not avx512_bf16_as_amx"

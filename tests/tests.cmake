@@ -47,11 +47,12 @@ flashback_add_test(adapter SOURCES model/adapter.cpp model/adapter_golden.cpp
                    APART support/allocations.cpp)
 flashback_add_test(encoder THREADS OPTIMISED SOURCES model/text_encoder.cpp files/encoder.cpp)
 flashback_add_test(kv OPTIMISED THREADS SOURCES kv/contiguous_kv_cache.cpp kv/block_file.cpp kv/block_store.cpp kv/paged_kv_cache.cpp)
-flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/dot_rows.cpp simd/exp.cpp simd/gemm.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
+flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/dot_rows.cpp simd/exp.cpp simd/gemm.cpp simd/gemm_bf16.cpp simd/rows.cpp simd/matmul.cpp simd/accuracy.cpp
                    APART simd/same_bits.cpp)
 # The arithmetic of tiles (AMX), which few machines have: their software twin has the same bits. Where a machine has them, test_simd uses them.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  flashback_add_test(amx OPTIMISED SOURCES model/exactness_amx.cpp simd/amx.cpp simd/matmul.cpp)
+  flashback_add_test(amx OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/exactness_amx.cpp simd/amx.cpp simd/amx_attention.cpp
+                     simd/amx_int8.cpp simd/gemm_bf16.cpp simd/matmul.cpp APART simd/same_bits.cpp)
   flashback_add_test(amx_notices_a_broken_order LABEL release SOURCES simd/amx.cpp)
   target_compile_definitions(test_amx_notices_a_broken_order PRIVATE FLASHBACK_TEST_BREAK_R2)
   set_tests_properties(amx_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "an output depends on the number of rows")
@@ -59,7 +60,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   add_library(test_amx_trapped OBJECT simd/amx_trapped.cpp)
   target_link_libraries(test_amx_trapped PRIVATE flashback_test_main)
   target_compile_options(test_amx_trapped PRIVATE -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16
-                         -mamx-tile -mamx-bf16 -UFLASHBACK_COMPILED_ONCE)
+                         -mamx-tile -mamx-bf16 -mamx-int8 -UFLASHBACK_COMPILED_ONCE)
   foreach(test test_amx test_amx_notices_a_broken_order)
     target_sources(${test} PRIVATE $<TARGET_OBJECTS:test_amx_trapped>)  # last, as in FlashbackArchitectures.cmake
     target_compile_definitions(${test} PRIVATE FLASHBACK_AMX_EMULATE)
@@ -102,7 +103,7 @@ set_property(TEST compiler_options APPEND PROPERTY LABELS compilers)  # for clan
 flashback_add_test(train OPTIMISED SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES data/retrieval_examples.cpp data/shuffled_passes.cpp)
 flashback_add_test(train_files SOURCES train/checkpoint.cpp data/packed_text.cpp)
-flashback_add_test(trainer THREADS OPTIMISED SOURCES train/adapter.cpp train/families.cpp train/trainer.cpp)
+flashback_add_test(trainer THREADS OPTIMISED SOURCES train/adapter.cpp train/families.cpp train/precision.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow OPTIMISED SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.
 flashback_add_test(train_notices_a_broken_derivative LABEL slow OPTIMISED SOURCES train/gradients.cpp)

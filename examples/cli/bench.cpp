@@ -2,6 +2,7 @@
 
 #include "bench_parts.hpp"
 #include "files_of_command.hpp"
+#include "flashback/simd/tiles.hpp"
 #include "flashback/text/unicode.hpp"
 #include "reuse_rows.hpp"
 #include "shape_option.hpp"
@@ -173,7 +174,10 @@ void print_bench(const Json& json) {
     const Json& peaks = json["peaks"];
     std::cout << "peaks of " << peaks["threads"] << " threads: " << cell(peaks["f32_gops"]) << " Gop/s f32, "
               << cell(peaks["bf16_gops"]) << " bf16, " << cell(peaks["int8_gops"]) << " int8; " << cell(peaks["read_gbs"])
-              << " GB/s read\n";
+              << " GB/s read";
+    const std::string_view tiles = fb::simd::tiles().reason;
+    if (!tiles.empty()) std::cout << " (" << tiles << ')';
+    std::cout << '\n';
     if (first.contains("sampled_retrievals") && !first["sampled_retrievals"].is_null()) {
         std::cout
             << "sampled: " << first["sampled_retrievals"] << " of " << first["retrievals"]

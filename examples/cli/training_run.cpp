@@ -162,6 +162,11 @@ void OptimiserOptions::add(CLI::App& command, const std::string& examples, const
     command.add_option("--clip", clip, "The greatest norm of a gradient; 0: any")
         ->check(number_from(0, 1e30))
         ->capture_default_str();
+    command
+        .add_option("--precision", precision,
+                    "What products with matrices round their factors to: f32 or bf16. Sums and what trains are f32")
+        ->check(CLI::IsMember({"f32", "bf16"}))
+        ->capture_default_str();
     command.add_option("--seed", seed, seeds)->transform(any_seed())->capture_default_str();
 }
 
@@ -172,7 +177,8 @@ fb::TrainerOptions OptimiserOptions::trainer_options(std::vector<fb::TokenId> cu
             .clip = static_cast<float>(clip),
             .cut_columns = std::move(cut_columns),
             .seed = seed,
-            .executor = executor};
+            .executor = executor,
+            .precision = precision == "bf16" ? fb::DType::bf16 : fb::DType::f32};
 }
 
 void OptimiserOptions::describe(fb::RunDescription& run) const {
@@ -185,6 +191,7 @@ void OptimiserOptions::describe(fb::RunDescription& run) const {
                            {"weight-decay", shortest(weight_decay)},
                            {"clip", shortest(clip)},
                            {"seed", std::to_string(seed)}});
+    if (precision != "f32") run.emplace_back("precision", precision);  // older checkpoints do not name it
 }
 
 std::string hexadecimal(std::uint64_t number) { return formatted("%016llx", static_cast<unsigned long long>(number)); }

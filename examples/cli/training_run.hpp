@@ -46,7 +46,7 @@ struct OptimiserOptions {
     std::uint64_t steps = 0;
     std::size_t batch = 8;
     double lr = 1e-3, warmup_ratio = 0.05, beta2 = 0.95, weight_decay = 0.1, clip = 1;
-    std::string decay = "cosine";
+    std::string decay = "cosine", precision = "f32";
     std::uint64_t seed = 0;
 
     /// Adds --steps and the others, with what is set as default; `steps` of 0 must be given.

@@ -120,6 +120,7 @@
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/fma.hpp"
 #include "flashback/simd/gemm.hpp"
+#include "flashback/simd/gemm_bf16.hpp"
 #include "flashback/simd/matmul.hpp"
 #include "flashback/simd/norm.hpp"
 #include "flashback/simd/packed_matrix.hpp"

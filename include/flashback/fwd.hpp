@@ -234,6 +234,7 @@ struct GemmPanels;
 struct GemmResult;
 struct GemmShape;
 enum class GemmStart : bool;
+class GemmBF16Scratch;
 enum class Half : std::uint16_t;
 enum class BFloat16 : std::uint16_t;
 enum class Int8 : std::int8_t;

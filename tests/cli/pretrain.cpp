@@ -46,6 +46,10 @@ TEST_CASE("pretrain: the loss falls, and the file is a model whose texts end wit
     CHECK(inspected["vocabulary"]["eos"] == 2);
     CHECK(inspected["name"] == "tiny");
     CHECK(tool_json({"generate", "--model", out, "--layout", "none", "--prompt", "The kernel is"})["stop"] == "eos");
+
+    const json rounded = tool_json(pretrain_arguments(train, out, {"--steps", "60", "--precision", "bf16", "--force"}));
+    CHECK(rounded["loss"] != found["loss"]);
+    CHECK(rounded["loss"].get<double>() == doctest::Approx(found["loss"].get<double>()).epsilon(0.02));
 }
 
 TEST_CASE("pretrain: killed and resumed, it writes the bytes of a run that was never interrupted") {
@@ -74,6 +78,9 @@ TEST_CASE("pretrain: killed and resumed, it writes the bytes of a run that was n
     auto other = all;
     other.insert(other.end(), {"--force", "--seed", "3"});
     check_refused_at_last(1, "is of another run: its seed is 0, but now it is 3", other);
+    auto rounded = all;
+    rounded.insert(rounded.end(), {"--force", "--precision", "bf16"});
+    check_refused_at_last(1, "is of another run: its precision is absent, but now it is bf16", rounded);
     folder.write("train.jsonl", documents_to_learn(101));
     auto again = all;
     again.emplace_back("--force");

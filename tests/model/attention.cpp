@@ -1,5 +1,6 @@
 // What the newest position of a session reads: the scores of the evaluation itself, so that weights times values are what it attended
 // to; a softmax in double of the same query and keys; and the same bits however the position came to be evaluated.
+#include "flashback/testing/plain/attention.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/decoder/decoder_group.hpp"
 #include "flashback/kv/copy_positions.hpp"
@@ -100,6 +101,9 @@ void check_last(BasicSession<Cache>& session, std::vector<SeenPositions<Cache>> 
             std::vector<double> q(query[layer].begin() + static_cast<std::ptrdiff_t>(h * d),
                                   query[layer].begin() + static_cast<std::ptrdiff_t>((h + 1) * d));
             std::vector<double> q_error(d);
+            // Tiles round the query to bf16.
+            const bool in_tiles = testing::plain::attends_in_tiles<simd::BFloat16> && cache.shape().element == DType::bf16;
+            const double to_bf16 = in_tiles ? 0x1p-9 : 0;
             for (std::size_t i = 0; i + 1 < c.rotary_dim; i += 2) {
                 const double angle = static_cast<double>(front + own - 1) * model.rotary_frequencies[i / 2];
                 const double a = q[i];
@@ -110,7 +114,7 @@ void check_last(BasicSession<Cache>& session, std::vector<SeenPositions<Cache>> 
             }
             for (std::size_t i = 0; i < d; ++i) {
                 q[i] /= std::sqrt(static_cast<double>(d));
-                q_error[i] = q_error[i] / std::sqrt(static_cast<double>(d)) + 4 * unit * std::abs(q[i]);
+                q_error[i] = q_error[i] / std::sqrt(static_cast<double>(d)) + (4 * unit + to_bf16) * std::abs(q[i]);
             }
             // A score is off by what the query is, and by a rounding of the sum of its magnitudes for each term, and one for the step of
             // i8; the difference to the greatest by one more. Then e^x is off by so much relative, and by 2 units; their sum is off as
@@ -142,9 +146,11 @@ void check_last(BasicSession<Cache>& session, std::vector<SeenPositions<Cache>> 
             CHECK(std::abs(sum - 1) <= (chain + 2) * unit);
 
             // Weights times values: the scores are those of the evaluation, to the bit. So what differs is e^x, taken tile by tile and
-            // rescaled (2 units each), the order of sums, and a rounding for each value that is added.
+            // rescaled (2 units each), the order of sums, and a rounding for each value that is added. Tiles round each weight to bf16,
+            // before they sum them as well.
             const double tiles = static_cast<double>(positions) / 64 + 2 + static_cast<double>(seen.size());
-            const double rounding = ((top - *least) + 6 + 6 * tiles + 2 * static_cast<double>(positions) + chain) * unit;
+            const double rounding =
+                ((top - *least) + 6 + 6 * tiles + 2 * static_cast<double>(positions) + chain) * unit + 2 * to_bf16;
             for (std::size_t i = 0; i < d; ++i) {
                 double exact = 0;
                 double magnitude = 0;

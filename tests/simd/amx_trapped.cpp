@@ -3,13 +3,20 @@
 #include "simd/amx_trapped.hpp"
 
 #include "flashback/core/random.hpp"
+#include "flashback/kv/contiguous_kv_cache.hpp"
+#include "flashback/simd/attention.hpp"
+#include "flashback/simd/bursts.hpp"
 #include "flashback/simd/matmul.hpp"
 #include "flashback/testing/plain/matmul.hpp"
+#include "support/random_packed.hpp"
 
 #include <array>
+#include <bit>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include <ucontext.h>
@@ -27,6 +34,7 @@ struct Tile {
 Tile tile[8];
 bool configured = false;
 std::size_t trapped = 0;
+std::size_t products = 0;
 const char* fault = nullptr;  // what the processor would not do
 
 void complain(const char* sentence) {
@@ -102,9 +110,28 @@ float element(const Tile& t, std::size_t row, std::size_t i) {
     return testing::plain::flushed(bf16_to_float(bits));
 }
 
-void add_products(Tile& c, const Tile& a, const Tile& b) {
+void check_sizes(const Tile& c, const Tile& a, const Tile& b) {
+    ++products;
     if (a.rows != c.rows || b.rows * 4 != a.row_bytes || b.row_bytes != c.row_bytes)
         complain("a product of tiles that do not fit");
+}
+
+/// Both are signed.
+void add_products_of_bytes(Tile& c, const Tile& a, const Tile& b) {
+    check_sizes(c, a, b);
+    for (std::size_t r = 0; r < c.rows; ++r) {
+        for (std::size_t o = 0; o < c.row_bytes / 4; ++o) {
+            std::int32_t sum;
+            std::memcpy(&sum, c.bytes[r] + 4 * o, sizeof sum);
+            for (std::size_t k = 0; k < a.row_bytes; ++k)
+                sum += static_cast<std::int8_t>(a.bytes[r][k]) * static_cast<std::int8_t>(b.bytes[k / 4][4 * o + k % 4]);
+            std::memcpy(c.bytes[r] + 4 * o, &sum, sizeof sum);
+        }
+    }
+}
+
+void add_products(Tile& c, const Tile& a, const Tile& b) {
+    check_sizes(c, a, b);
     for (std::size_t r = 0; r < c.rows; ++r) {
         for (std::size_t o = 0; o < c.row_bytes / 4; ++o) {
             float chain[2] = {};
@@ -147,45 +174,141 @@ void trap(int, siginfo_t*, void* context) {
             std::memcpy(memory + static_cast<greg_t>(r) * one.index, first.bytes[r], first.row_bytes);
     } else if (one.opcode == 0x5c && one.prefix == f3 && !one.memory) {
         add_products(first, tile[one.rm], tile[one.third]);
+    } else if (one.opcode == 0x5e && one.prefix == f2 && !one.memory) {
+        add_products_of_bytes(first, tile[one.rm], tile[one.third]);
     } else {
         complain("an instruction that the trap does not know");
     }
     registers[REG_RIP] += static_cast<greg_t>(one.length);
 }
 
-}  // namespace
-
-std::string tiles_differ_from_twin(std::size_t rows, std::size_t outputs, std::size_t inputs) {
-    SplitMix64 random{rows + 100 * outputs + 10000 * inputs};
-    const auto value = [&] { return static_cast<float>(2 * random.uniform() - 1); };
-    const auto w = simd::PackedMatrix::of(DType::bf16, outputs, inputs, [&](std::size_t, std::size_t) { return value(); });
-    std::vector<float> x(rows * inputs);
-    for (float& one : x) one = value();
-    simd::ActivationBuffer converted{rows, inputs};
-    for (std::size_t r = 0; r < rows; ++r) converted.convert(simd::Operand::bf16, r, x.data() + r * inputs, 0, inputs);
-    const simd::Activations a = converted.view(x.data(), inputs);
-    const simd::detail::MatmulPanels panels{w.panel(0), w.panel_bytes(), inputs, 0, w.panels()};
-    const std::size_t stride = simd::row_stride(outputs);
-    std::vector<float> twin(rows * stride, 7.0f);
-    std::vector<float> y = twin;
-    simd::detail::matmul_with<simd::detail::AmxTwin>(panels, a, rows, twin.data(), stride);
-
-    const bool real = simd::tiles().use == simd::TileUse::tiles;
+/// Calls `call` with the trap set. Gives a sentence if an instruction was not as it should be.
+template <class Call>
+std::string trapped_fault(const Call& call) {
     trapped = 0;
+    products = 0;
     fault = nullptr;
     struct sigaction action = {};
     struct sigaction before = {};
     action.sa_sigaction = trap;
     action.sa_flags = SA_SIGINFO;
     sigaction(SIGILL, &action, &before);
-    simd::detail::matmul_with<simd::detail::AmxTiles>(panels, a, rows, y.data(), stride);
+    call();
     sigaction(SIGILL, &before, nullptr);
 
+    const bool real = simd::tiles().use == simd::TileUse::tiles;
     if (fault != nullptr) return "the kernel has " + std::string{fault};
     if ((trapped == 0) != real) return "expected each instruction to trap, found " + std::to_string(trapped);
     if (configured) return "the kernel keeps its tiles";
-    if (std::memcmp(y.data(), twin.data(), y.size() * sizeof(float)) != 0) return "an output differs from that of the twin";
     return {};
+}
+
+}  // namespace
+
+std::string tiles_differ_from_twin(std::uint32_t type_number, std::size_t rows, std::size_t outputs, std::size_t inputs) {
+    const auto type = static_cast<DType>(type_number);
+    SplitMix64 random{rows + 100 * outputs + 10000 * inputs};
+    const simd::PackedMatrix w =
+        type == DType::bf16
+            ? simd::PackedMatrix::of(type, outputs, inputs,
+                                     [&](std::size_t, std::size_t) { return static_cast<float>(2 * random.uniform() - 1); })
+            : random_packed(type, outputs, inputs, random);
+    std::vector<float> x(rows * inputs);
+    for (float& one : x) one = static_cast<float>(2 * random.uniform() - 1);
+    simd::ActivationBuffer converted{rows, inputs};
+    for (std::size_t r = 0; r < rows; ++r) converted.convert(simd::operand_of(type), r, x.data() + r * inputs, 0, inputs);
+    const simd::Activations a = converted.view(x.data(), inputs);
+    const simd::detail::MatmulPanels panels{w.panel(0), w.panel_bytes(), inputs, 0, w.panels()};
+    const std::size_t stride = simd::row_stride(outputs);
+    const std::vector<float> none(rows * stride, 7.0f);
+    std::vector<float> twin = none;
+    std::vector<float> vectors = none;
+    std::vector<float> y = none;
+    std::string sentence = "no type that is multiplied in tiles";
+    simd::detail::with_format(type, [&](auto format) {
+        using Format = decltype(format);
+        if constexpr (Format::operand == simd::Operand::bf16) {
+            simd::detail::matmul_with<simd::detail::AmxTwin>(panels, a, rows, twin.data(), stride);
+            vectors = twin;
+            sentence =
+                trapped_fault([&] { simd::detail::matmul_with<simd::detail::AmxTiles>(panels, a, rows, y.data(), stride); });
+        } else if constexpr (Format::operand == simd::Operand::int8) {
+            simd::detail::BytesMatmul<Format, simd::detail::AmxTwin>{panels, a, rows, twin.data(), stride}.run();
+            simd::detail::matmul_in_vectors<Format>(panels, a, rows, vectors.data(), stride);
+            sentence = trapped_fault([&] {
+                simd::detail::BytesMatmul<Format, simd::detail::AmxTiles>{panels, a, rows, y.data(), stride}.run();
+            });
+        }
+    });
+    if (!sentence.empty()) return sentence;
+    if (std::memcmp(y.data(), twin.data(), y.size() * sizeof(float)) != 0) return "an output differs from that of the twin";
+    if (std::memcmp(y.data(), vectors.data(), y.size() * sizeof(float)) != 0) return "an output differs from that of vectors";
+    // Without the trap: a product that took tiles without permission would end the program.
+    simd::matmul(w, {0, w.panels()}, a, rows, {y.data(), stride});
+    if (std::memcmp(y.data(), twin.data(), y.size() * sizeof(float)) != 0)
+        return "a product without the trap differs from the twin";
+    return {};
+}
+
+std::string tile_burst_is_wrong(bool bytes) {
+    constexpr std::size_t rounds = 3;
+    const std::string sentence = trapped_fault([&] {
+        bytes ? simd::detail::tile_burst<simd::detail::AmxTiles, true>(rounds)
+              : simd::detail::tile_burst<simd::detail::AmxTiles, false>(rounds);
+    });
+    if (!sentence.empty() || trapped == 0) return sentence;
+    if (products != rounds * simd::detail::tile_burst_chains) return "found " + std::to_string(products) + " products";
+    for (std::size_t t = 0; t < simd::detail::tile_burst_chains; ++t) {
+        const std::uint32_t right = bytes ? rounds * 64 : std::bit_cast<std::uint32_t>(float{rounds * 32});
+        for (std::size_t i = 0; i < 256; ++i) {
+            std::uint32_t sum;
+            std::memcpy(&sum, tile[t].bytes[i / 16] + i % 16 * sizeof sum, sizeof sum);
+            if (sum != right) return "a sum of the burst is not that of full tiles of ones";
+        }
+    }
+    return {};
+}
+
+std::string attention_differs_from_twin(std::size_t queries, std::size_t d, std::size_t start) {
+    SplitMix64 random{queries + 100 * d + 100000 * start};
+    const auto value = [&] { return static_cast<float>(2 * random.uniform() - 1); };
+    const std::size_t positions = start + (queries + 3) / 4;
+    ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = positions, .element = DType::bf16}};
+    std::vector<float> key(d);
+    std::vector<float> held(d);
+    for (std::size_t p = 0; p < positions; ++p) {
+        for (float& one : key) one = value();
+        for (float& one : held) one = value();
+        cache.write(0, 0, p, key.data(), held.data());
+    }
+    std::vector<float> q(queries * d);
+    for (float& one : q) one = value();
+    const auto with = [&](auto name, std::vector<float>& out) {
+        std::vector<simd::AttentionQuery> all;
+        for (std::size_t a = 0; a < queries; ++a) all.push_back({q.data() + a * d, out.data() + a * d, start + a / 4});
+        simd::detail::QueryStates states{all, d};
+        simd::detail::AttentionSums sums[simd::attention_queries];
+        for (std::size_t a = 0; a < queries; ++a) sums[a].out = all[a].out;
+        typename decltype(name)::type way{states.data(), queries, d};
+        simd::detail::attend_each_part(
+            way, states.data(), all, {}, [&](std::size_t t) { return cache.tile(0, 0, t); }, d, simd::SeesNoOther{},
+            [&](std::size_t /*part*/) {
+                for (std::size_t a = 0; a < queries; ++a) {
+                    const simd::detail::QueryState& state = states.data()[a];
+                    const simd::detail::PartSums its{state.out, state.most, state.total};
+                    simd::detail::add_parts(sums + a, &its, 1, d);
+                }
+            });
+        for (std::size_t a = 0; a < queries; ++a) sums[a].divide(d);
+    };
+    std::vector<float> twin(queries * d, 7.0f);
+    std::vector<float> out = twin;
+    with(std::type_identity<simd::detail::AttendInTiles<simd::detail::AmxTwin>>{}, twin);
+    const std::string wrong =
+        trapped_fault([&] { with(std::type_identity<simd::detail::AttendInTiles<simd::detail::AmxTiles>>{}, out); });
+    if (!wrong.empty()) return wrong;
+    return std::memcmp(out.data(), twin.data(), out.size() * sizeof(float)) == 0 ? ""
+                                                                                 : "an output differs from that of the twin";
 }
 
 }  // namespace flashback_test

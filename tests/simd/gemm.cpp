@@ -1,10 +1,10 @@
 // gemm and transpose, bit for bit against plain loops.
 #include "flashback/simd/gemm.hpp"
 
-#include "flashback/core/random.hpp"
 #include "flashback/simd/matmul.hpp"
 #include "flashback/simd/transpose.hpp"
 #include "flashback/testing/plain/gemm.hpp"
+#include "support/random_numbers.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -16,13 +16,6 @@
 using namespace flashback;
 
 namespace {
-
-std::vector<float> numbers(std::size_t count, std::uint64_t seed) {
-    SplitMix64 random{seed};
-    std::vector<float> x(count);
-    for (float& value : x) value = static_cast<float>(2 * random.uniform() - 1);
-    return x;
-}
 
 bool same(const std::vector<float>& a, const std::vector<float>& b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
@@ -37,9 +30,9 @@ TEST_CASE("gemm has the bits of plain loops, for every shape, layout and start")
                 for (const bool transposed : {false, true}) {
                     for (const auto start : {simd::GemmStart::zero, simd::GemmStart::accumulate}) {
                         const std::size_t stride = std::max(rows, depth) + 3;
-                        const auto a = numbers(stride * (std::max(rows, depth) + 1), 1);
-                        const auto b = numbers((depth + 1) * panels * 16, 2);
-                        const auto before = numbers(rows * panels * 16, 3);
+                        const auto a = flashback_test::random_numbers(stride * (std::max(rows, depth) + 1), 1);
+                        const auto b = flashback_test::random_numbers((depth + 1) * panels * 16, 2);
+                        const auto before = flashback_test::random_numbers(rows * panels * 16, 3);
                         // As rows beside each other, and as panels.
                         for (const bool as_panels : {false, true}) {
                             const simd::GemmRows left{a.data(), stride, transposed};
@@ -66,8 +59,8 @@ TEST_CASE("gemm with a packed matrix is matmul") {
     const std::size_t rows = 37;
     const std::size_t outputs = 75;
     const std::size_t inputs = 300;
-    const auto weights = numbers(outputs * inputs, 4);
-    const auto x = numbers(rows * inputs, 5);
+    const auto weights = flashback_test::random_numbers(outputs * inputs, 4);
+    const auto x = flashback_test::random_numbers(rows * inputs, 5);
     const auto w = simd::PackedMatrix::of(DType::f32, outputs, inputs,
                                           [&](std::size_t o, std::size_t i) { return weights[o * inputs + i]; });
     const std::size_t stride = simd::row_stride(outputs);
@@ -82,7 +75,7 @@ TEST_CASE("gemm with a packed matrix is matmul") {
 TEST_CASE("transpose moves every element and writes nothing else") {
     for (const std::size_t rows : {1u, 15u, 16u, 17u, 48u}) {
         for (const std::size_t columns : {1u, 7u, 16u, 33u, 64u}) {
-            const auto from = numbers(rows * (columns + 2), 6);
+            const auto from = flashback_test::random_numbers(rows * (columns + 2), 6);
             std::vector<float> to(columns * (rows + 5), -9.0f);
             simd::transpose(from.data(), columns + 2, rows, columns, to.data(), rows + 5);
             bool right = true;

@@ -277,12 +277,7 @@ TEST_CASE_TEMPLATE("Scores of attention are one chain of multiply-adds each, wha
             simd::attention_scores<Element>(q.data(), tile, d, positions, score.data());
             for (std::size_t p = 0; p < positions; ++p) {
                 const auto* keys = reinterpret_cast<const Element*>(tile(p / 64).keys);
-                float sum = 0;
-                for (std::size_t i = 0; i < d; ++i)
-                    sum = simd::fma(simd::to_float(keys[(p % 64 / 16 * d + i) * 16 + p % 16]), q.data()[i], sum);
-                if constexpr (std::is_same_v<Element, simd::Int8>)
-                    sum = simd::rounded(sum * reinterpret_cast<const float*>(keys + 64 * d)[p % 64]);
-                expected.data()[p] = sum;
+                expected.data()[p] = testing::plain::attention_score(q.data(), keys, d, p % 64);
             }
             CHECK(score == expected);
         }
@@ -398,11 +393,12 @@ TEST_CASE_TEMPLATE("Attention in parts is the plain attention, whoever adds whic
     }
 }
 
-TEST_CASE("Attention to scores that are no numbers is the plain attention") {
+TEST_CASE_TEMPLATE("Attention to scores that are no numbers is the plain attention", Element, float, simd::BFloat16) {
     constexpr std::size_t d = 20;
     for (const float special : {not_a_number, infinity, -infinity}) {
         for (const std::size_t at : {0u, 5u, 63u, 64u, 99u, 511u, 512u, 599u}) {
-            ContiguousKVCache cache{{.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 640}};
+            ContiguousKVCache cache{
+                {.layers = 1, .kv_heads = 1, .head_dim = d, .positions = 640, .element = element_of<Element>}};
             for (std::size_t p = 0; p < 600; ++p) {
                 Row key{d, 0, 1, p};
                 if (p == at) key.data()[4] = special;
@@ -414,8 +410,8 @@ TEST_CASE("Attention to scores that are no numbers is the plain attention") {
             Row out{d, 0, 1, 2};
             Row expected = out;
             const simd::AttentionQuery query{q.data(), out.data(), 599};
-            simd::attend<float>({&query, 1}, tile, d);
-            testing::plain::attend<float>(q.data(), tile, d, 599, expected.data());
+            simd::attend<Element>({&query, 1}, tile, d);
+            testing::plain::attend<Element>(q.data(), tile, d, 599, expected.data());
             CHECK(out == expected);
             if (special != -infinity) CHECK(std::isnan(out.data()[0]));
         }

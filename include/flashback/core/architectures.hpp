@@ -32,14 +32,14 @@ constexpr std::string_view instruction_set(std::string_view tag) noexcept {
 }
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-/// Whether the processor multiplies bf16 in tiles, and the operating system keeps them for each thread. (clang 14 has no name for
+/// Whether the processor multiplies bf16 and bytes in tiles, and the operating system keeps them for each thread. (clang 14 has no name for
 /// that in __builtin_cpu_supports.)
 /// Requires  AVX
 inline bool has_tiles() {
     unsigned a = 7, b, c = 0, d;
     asm("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-    constexpr unsigned bf16_and_tiles = 1u << 22 | 1u << 24;
-    if ((d & bf16_and_tiles) != bf16_and_tiles) return false;
+    constexpr unsigned bf16_tiles_and_int8 = 1u << 22 | 1u << 24 | 1u << 25;
+    if ((d & bf16_tiles_and_int8) != bf16_tiles_and_int8) return false;
     asm("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
     constexpr unsigned configuration_and_data = 3u << 17;
     return (a & configuration_and_data) == configuration_and_data;

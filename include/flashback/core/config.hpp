@@ -9,8 +9,9 @@
 #error "flashback: a header of the folder flashback/ comes after a single header; a source includes the one or the other"
 #endif
 
-// Tiles that multiply bf16; clang 14 spells it in its own way.
-#if (defined(__AMX_TILE__) || defined(__AMXTILE__)) && (defined(__AMX_BF16__) || defined(__AMXBF16__))
+// Tiles that multiply bf16 and bytes; clang 14 spells it in its own way.
+#if (defined(__AMX_TILE__) || defined(__AMXTILE__)) && (defined(__AMX_BF16__) || defined(__AMXBF16__)) && \
+    (defined(__AMX_INT8__) || defined(__AMXINT8__))
 #define FLASHBACK_DETAIL_TILES
 #endif
 

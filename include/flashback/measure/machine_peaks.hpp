@@ -65,17 +65,22 @@ inline double f32_peak(const ExecutorRef& executor, double seconds = PeakOptions
     return detail::operations_peak(executor, simd::f32_burst_operations, seconds, [] { simd::f32_burst(); });
 }
 
-/// Dot products of two bf16 each, added to f32 (AVX-512 BF16), in registers: operations a second; nothing if there is no such
-/// instruction.
+/// Dot products of bf16, added to f32, in registers: operations a second of tiles if products use the processor's
+/// (simd::tiles()), else of AVX-512 BF16; nothing if there is no such instruction.
 inline std::optional<double> bf16_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
+    if (const double operations = simd::bf16_tile_burst_operations(); operations > 0)
+        return detail::operations_peak(executor, operations, seconds, [] { simd::bf16_tile_burst(); });
     if (simd::bf16_burst_operations == 0) return {};
     return detail::operations_peak(executor, simd::bf16_burst_operations, seconds, [] { simd::bf16_burst(); });
 }
 
-/// Dot products of 8-bit integers in registers: operations a second of `vpdpbusd` (AVX-512 VNNI or AVX VNNI); or of `pmaddubsw`
+/// Dot products of 8-bit integers in registers: operations a second of tiles if products use the processor's (simd::tiles());
+/// else of `vpdpbusd` (AVX-512 VNNI or AVX VNNI); or of `pmaddubsw`
 /// and an addition of 16 bits (as weights of 4 to 6 bits are multiplied; those of 8 bits are widened, which halves it); or of
 /// `pmaddwd` and an addition on widened bytes. Nothing if there is none of these.
 inline std::optional<double> int8_peak(const ExecutorRef& executor, double seconds = PeakOptions{}.seconds) {
+    if (const double operations = simd::int8_tile_burst_operations(); operations > 0)
+        return detail::operations_peak(executor, operations, seconds, [] { simd::int8_tile_burst(); });
     if (simd::int8_burst_operations == 0) return {};
     return detail::operations_peak(executor, simd::int8_burst_operations, seconds, [] { simd::int8_burst(); });
 }

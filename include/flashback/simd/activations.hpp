@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
@@ -105,13 +106,16 @@ inline void quantise_block(const float* x, ActivationQuad* to, ActivationBlock& 
 #endif
 }
 
-/// From one row of pairs to the next. A tile has 32 elements of sixteen rows: these are lines of the cache that evict each other
-/// if the distance of rows is a power of two. So there it is an odd number of lines.
-constexpr std::size_t pair_stride(std::size_t blocks) noexcept {
+/// How many blocks there are from one row to the next, if a row has `blocks` of them with `bytes` bytes each. A tile takes a
+/// block of sixteen rows: these are lines of the cache that evict each other if the distance of rows is a power of two. So
+/// there it is an odd number of lines.
+constexpr std::size_t blocks_between_rows(std::size_t blocks, [[maybe_unused]] std::size_t bytes) noexcept {
 #if defined(FLASHBACK_SIMD_AMX)
-    blocks |= 1;
+    constexpr std::size_t line = 64;
+    const std::size_t together = line / std::gcd(line, bytes);
+    blocks = ((blocks + together - 1) / together | 1) * together;
 #endif
-    return blocks * activation_block / 2;
+    return blocks;
 }
 
 }  // namespace detail
@@ -122,10 +126,11 @@ public:
     ActivationBuffer() = default;
     /// Throws    std::bad_alloc
     ActivationBuffer(std::size_t rows, std::size_t width)
-        : blocks_a_row_((width + activation_block - 1) / activation_block),
-          pairs_a_row_(detail::pair_stride(blocks_a_row_)),
+        : pairs_a_row_(elements_a_row<ActivationPair>(width, activation_block / 2)),
+          quads_a_row_(elements_a_row<ActivationQuad>(width, activation_block / line_inputs)),
+          blocks_a_row_(elements_a_row<ActivationBlock>(width, 1)),
           pairs_(rows * pairs_a_row_),
-          quads_(rows * blocks_a_row_ * activation_block / line_inputs),
+          quads_(rows * quads_a_row_),
           blocks_(rows * blocks_a_row_) {}
 
     /// How much memory it takes.
@@ -141,7 +146,7 @@ public:
         if (operand == Operand::bf16) {
             round_pairs(x + first, count, pairs_.data() + r * pairs_a_row_ + first / 2);
         } else if (operand == Operand::int8) {
-            ActivationQuad* to = quads_.data() + r * blocks_a_row_ * activation_block / line_inputs;
+            ActivationQuad* to = quads_.data() + r * quads_a_row_;
             for (std::size_t i = first; i < first + count; i += activation_block)
                 detail::quantise_block(x + i, to + i / line_inputs, blocks_[r * blocks_a_row_ + i / activation_block]);
         }
@@ -154,14 +159,21 @@ public:
         a.quads = quads_.data();
         a.blocks = blocks_.data();
         a.pair_stride = pairs_a_row_;
-        a.quad_stride = blocks_a_row_ * activation_block / line_inputs;
+        a.quad_stride = quads_a_row_;
         a.block_stride = blocks_a_row_;
         return a;
     }
 
 private:
-    std::size_t blocks_a_row_ = 0;
+    template <class Element>
+    static std::size_t elements_a_row(std::size_t width, std::size_t of_block) noexcept {
+        const std::size_t blocks = (width + activation_block - 1) / activation_block;
+        return detail::blocks_between_rows(blocks, of_block * sizeof(Element)) * of_block;
+    }
+
     std::size_t pairs_a_row_ = 0;
+    std::size_t quads_a_row_ = 0;
+    std::size_t blocks_a_row_ = 0;
     AlignedBuffer<ActivationPair> pairs_;
     AlignedBuffer<ActivationQuad> quads_;
     AlignedBuffer<ActivationBlock> blocks_;

@@ -1,6 +1,7 @@
 /// \file Attention of query heads that share keys and values, over key tiles of 64 positions (rule R7).
 #pragma once
 
+#include "flashback/simd/detail/amx_attention.hpp"
 #include "flashback/simd/detail/attention_sums.hpp"
 #include "flashback/simd/detail/attention_tile.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
@@ -47,19 +48,42 @@ struct SeesNoOther {
 
 namespace detail {
 
+/// Whether attention to keys and values of a type has the arithmetic of tiles (amx_attention.hpp).
+#if defined(FLASHBACK_SIMD_AMX)
+template <class Element>
+inline constexpr bool attends_in_tiles = std::same_as<Element, BFloat16>;
+#else
+template <class Element>
+inline constexpr bool attends_in_tiles = false;
+#endif
+
 /// All queries go over one tile.
 template <class Element>
-inline void attend_tile_of_all(QueryState* query, const QueryState* end, const KVTile& tile, std::size_t d,
-                               std::size_t start) noexcept {
-    for (; end - query >= std::ptrdiff_t{tile_queries}; query += tile_queries)
-        attend_tile<tile_queries, Element>(query, tile, d, start);
-    for (; query != end; ++query) attend_tile<1, Element>(query, tile, d, start);
+struct AttendTile {
+    void operator()(QueryState* query, const QueryState* end, const KVTile& tile, std::size_t d,
+                    std::size_t start) const noexcept {
+        for (; end - query >= std::ptrdiff_t{tile_queries}; query += tile_queries)
+            attend_tile<tile_queries, Element>(query, tile, d, start);
+        for (; query != end; ++query) attend_tile<1, Element>(query, tile, d, start);
+    }
+};
+
+/// Calls `call` with what takes queries over a tile of such elements.
+template <class Element, class Call>
+void with_way(QueryState* queries, std::size_t count, std::size_t d, const Call& call) noexcept {
+#if defined(FLASHBACK_SIMD_AMX)
+    if constexpr (attends_in_tiles<Element>) return with_tiles_or_lanes(queries, count, d, call);
+#endif
+    (void)queries, (void)count, (void)d;
+    call(AttendTile<Element>{});
 }
 
-/// Queries go over the tiles of some parts, and begin with nothing in each. After each part, `take(part)` takes what they have.
-template <class Element, class Tiles, class Others, class Take>
-inline void attend_each_part(QueryState* states, std::span<const AttentionQuery> queries, AttentionParts parts,
-                             const Tiles& tile, std::size_t d, const Others& others, const Take& take) noexcept {
+/// Queries go over the tiles of some parts by `attend_tile`, and begin with nothing in each. After each part, `take(part)` takes
+/// what they have.
+template <class AttendTile, class Tiles, class Others, class Take>
+inline void attend_each_part(AttendTile& attend_tile, QueryState* states, std::span<const AttentionQuery> queries,
+                             AttentionParts parts, const Tiles& tile, std::size_t d, const Others& others,
+                             const Take& take) noexcept {
     const std::size_t count = queries.size();
     std::size_t part = 0;
     const auto is_wanted = [&] { return part >= parts.first && part < parts.last; };
@@ -72,7 +96,7 @@ inline void attend_each_part(QueryState* states, std::span<const AttentionQuery>
             ++part;
             begin();
         }
-        if (is_wanted()) attend_tile_of_all<Element>(states + first, states + count, tiles(start / tile_positions), d, start);
+        if (is_wanted()) attend_tile(states + first, states + count, tiles(start / tile_positions), d, start);
     };
     begin();
     others([&](const auto& other, std::size_t positions) {
@@ -115,8 +139,8 @@ private:
 
 /// Each query attends to some other spans of positions, to all of each, and then to the positions of its own span up to its own:
 /// out = softmax(q Kᵀ) V. Tiles are counted in each span, so that a sum does not depend on where the span is stored. The sums of
-/// parts (AttentionParts) are taken by themselves and added in order. The bits are those of testing::plain::attend for each query
-/// alone. If a score is NaN or +infinity, every element of its out is NaN. Later positions are not used in any way.
+/// parts (AttentionParts) are taken by themselves and added in order. Under the tag `amx`, q and the weights are rounded to bf16 if
+/// the elements are bf16. The bits are those of testing::plain::attend for each query alone. If a score is NaN or +infinity, every element of its out is NaN. Later positions are not used in any way.
 /// Shape     q, out of each query (d)   `tile(t)` gives the keys and values of the positions [64 t, 64 t + 64), each an Element
 ///           `others(visit)` calls `visit(tile, positions)` for each other span, in order
 /// Requires  at most attention_queries of them, positions ascending; the other spans have at least 1 position
@@ -132,13 +156,15 @@ inline void attend(std::span<const AttentionQuery> queries, const Tiles& tile, s
         detail::QueryStates states{some, d};
         detail::AttentionSums sums[attention_queries];
         for (std::size_t a = 0; a < some.size(); ++a) sums[a].out = some[a].out;
-        detail::attend_each_part<Element>(states.data(), some, {}, tile, d, others, [&](std::size_t /*part*/) {
-            detail::PartSums its[attention_queries];
-            for (std::size_t a = 0; a < some.size(); ++a) {
-                const detail::QueryState& state = states.data()[a];
-                its[a] = {state.out, state.most, state.total};
-            }
-            detail::add_parts(sums, its, some.size(), d);
+        detail::with_way<Element>(states.data(), some.size(), d, [&](auto&& way) {
+            detail::attend_each_part(way, states.data(), some, {}, tile, d, others, [&](std::size_t /*part*/) {
+                detail::PartSums its[attention_queries];
+                for (std::size_t a = 0; a < some.size(); ++a) {
+                    const detail::QueryState& state = states.data()[a];
+                    its[a] = {state.out, state.most, state.total};
+                }
+                detail::add_parts(sums, its, some.size(), d);
+            });
         });
         for (std::size_t a = 0; a < some.size(); ++a) sums[a].divide(d);
     }
@@ -153,14 +179,16 @@ inline void attend_parts(std::span<const AttentionQuery> queries, AttentionParts
     for (std::size_t done = 0; done < queries.size();) {
         const auto some = queries.subspan(done, std::min(queries.size() - done, detail::QueryStates::most(d)));
         detail::QueryStates states{some, d};
-        detail::attend_each_part<Element>(states.data(), some, parts, tile, d, others, [&](std::size_t part) {
-            for (std::size_t a = 0; a < some.size(); ++a) {
-                const detail::QueryState& state = states.data()[a];
-                float* const to = sums_of(done + a, part);
-                std::copy_n(state.out, d, to);
-                to[d] = state.most;
-                to[d + 1] = state.total;
-            }
+        detail::with_way<Element>(states.data(), some.size(), d, [&](auto&& way) {
+            detail::attend_each_part(way, states.data(), some, parts, tile, d, others, [&](std::size_t part) {
+                for (std::size_t a = 0; a < some.size(); ++a) {
+                    const detail::QueryState& state = states.data()[a];
+                    float* const to = sums_of(done + a, part);
+                    std::copy_n(state.out, d, to);
+                    to[d] = state.most;
+                    to[d + 1] = state.total;
+                }
+            });
         });
         done += some.size();
     }
@@ -188,7 +216,12 @@ inline void attention_scores(const float* q, const Tiles& tile, std::size_t d, s
     for (std::size_t start = 0; start < positions; start += tile_positions) {
         const std::size_t count = std::min(tile_positions, positions - start);
         const auto* keys = reinterpret_cast<const Element*>(KVTile{tile(start / tile_positions)}.keys);
-        detail::score_tile<1>(&query, keys, d, count, scores);
+#if defined(FLASHBACK_SIMD_AMX)
+        if constexpr (detail::attends_in_tiles<Element>) {
+            detail::score_tile_as_tiles<1>(&query, keys, d, count, scores);
+        } else
+#endif
+            detail::score_tile<1>(&query, keys, d, count, scores);
         if constexpr (std::same_as<Element, Int8>) detail::times_steps(keys, d, count, scores);
         std::copy_n(scores, count, score + start);
     }

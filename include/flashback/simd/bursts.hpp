@@ -1,12 +1,15 @@
 /// \file Short bursts of the most that the machine can do: arithmetic in registers, and reading memory.
 #pragma once
 
+#include "flashback/simd/detail/amx_matmul.hpp"
 #include "flashback/simd/detail/byte_lanes.hpp"
 #include "flashback/simd/detail/lanes.hpp"
 #include "flashback/simd/detail/small_sums.hpp"
+#include "flashback/simd/tiles.hpp"
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 namespace flashback::inline FLASHBACK_ISA::simd {
 
@@ -47,6 +50,43 @@ FLASHBACK_SIMD_INLINE void run_chains(const Register& start, const Operation& op
     }
 }
 
+#if defined(FLASHBACK_SIMD_AMX)
+inline constexpr std::size_t tile_burst_rounds = std::size_t{1} << 15;  // about a millisecond, too
+inline constexpr std::size_t tile_burst_chains = 4;                     // 52 cycles of latency, one product in 16
+
+/// `rounds` products for each of four full tiles of sums: every element of the others is 1. Bytes or bf16.
+template <class Tiles, bool Bytes>
+void tile_burst(std::size_t rounds) noexcept {
+    std::uint16_t ones[tile_row_bytes / sizeof(std::uint16_t)];
+    std::ranges::fill(ones, static_cast<std::uint16_t>(Bytes ? 0x0101 : 0x3f80));
+    constexpr std::size_t full[2] = {tile_rows, tile_rows};
+    Tiles tiles;
+    tiles.configure(full);
+    each_constant<2>([&](auto i) FLASHBACK_SIMD_LAMBDA {
+        tiles.template load<activation_tile(i)>(ones, 0);
+        tiles.template load<weight_tile(i)>(ones, 0);
+    });
+    for (std::size_t round = 0; round < rounds; ++round) {
+        each_sum<2, 2>([&](auto r, auto p) FLASHBACK_SIMD_LAMBDA {
+            if constexpr (Bytes) {
+                tiles.template multiply_bytes<sum_tile(r, p), activation_tile(r), weight_tile(p)>();
+            } else {
+                tiles.template multiply<sum_tile(r, p), activation_tile(r), weight_tile(p)>();
+            }
+        });
+    }
+}
+#endif
+
+/// Additions and multiplications of a burst of tiles, if products use the processor's own. A tile has `inputs` elements a row.
+inline double tile_burst_operations([[maybe_unused]] std::size_t inputs) noexcept {
+#if defined(FLASHBACK_SIMD_AMX)
+    if (tiles().use == TileUse::tiles)
+        return 2.0 * static_cast<double>(inputs * tile_rows * panel_outputs * tile_burst_chains * tile_burst_rounds);
+#endif
+    return 0;
+}
+
 }  // namespace detail
 
 /// Operations of one call of f32_burst: about a millisecond of fused multiply-adds.
@@ -66,15 +106,20 @@ inline constexpr double f32_burst_operations =
 #endif
 }
 
-/// Operations of one call of bf16_burst; 0 if there is no instruction for dot products of bf16; then the call does nothing.
-#if defined(__AVX512BF16__) && FLASHBACK_SIMD_FLOATS == 16
+// Under the tag `amx` products of bf16 do without the instruction for vectors.
+#if defined(__AVX512BF16__) && FLASHBACK_SIMD_FLOATS == 16 && !defined(FLASHBACK_SIMD_AMX)
+#define FLASHBACK_DETAIL_BF16_BURST
+#endif
+/// Operations of one call of bf16_burst; 0 if there is no instruction for dot products of bf16, or if tiles take its place; then
+/// the call does nothing.
+#if defined(FLASHBACK_DETAIL_BF16_BURST)
 inline constexpr double bf16_burst_operations = 2.0 * 32 * static_cast<double>(detail::peak_chains * detail::peak_steps);
 #else
 inline constexpr double bf16_burst_operations = 0;
 #endif
 /// The same with dot products of bf16.
 [[gnu::noinline]] inline void bf16_burst() noexcept {
-#if defined(__AVX512BF16__) && FLASHBACK_SIMD_FLOATS == 16
+#if defined(FLASHBACK_DETAIL_BF16_BURST)
     __m512 bits = _mm512_set1_ps(0x1.0101p0f);  // as pairs of bf16: about 1 and about 0
     detail::keep(bits);
     const auto factor = reinterpret_cast<__m512bh>(bits);
@@ -107,6 +152,25 @@ inline constexpr double int8_burst_operations =
         return detail::add_pairs(sum, factor, factor);
 #endif
     });
+#endif
+}
+
+/// Operations of one call of bf16_tile_burst; 0 if products do not use the processor's tiles (their software twin is no peak);
+/// then the call does nothing.
+inline double bf16_tile_burst_operations() noexcept { return detail::tile_burst_operations(32); }
+/// The same with products of bf16 in tiles. The registers are given back at its end.
+[[gnu::noinline]] inline void bf16_tile_burst() noexcept {
+#if defined(FLASHBACK_SIMD_AMX) && !defined(FLASHBACK_AMX_EMULATE)
+    if (tiles().use == TileUse::tiles) detail::tile_burst<detail::AmxTiles, false>(detail::tile_burst_rounds);
+#endif
+}
+
+/// Operations of one call of int8_tile_burst; 0 likewise.
+inline double int8_tile_burst_operations() noexcept { return detail::tile_burst_operations(64); }
+/// The same with products of bytes in tiles.
+[[gnu::noinline]] inline void int8_tile_burst() noexcept {
+#if defined(FLASHBACK_SIMD_AMX) && !defined(FLASHBACK_AMX_EMULATE)
+    if (tiles().use == TileUse::tiles) detail::tile_burst<detail::AmxTiles, true>(detail::tile_burst_rounds);
 #endif
 }
 

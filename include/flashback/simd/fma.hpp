@@ -33,7 +33,7 @@
 
 // FLASHBACK_SIMD_AMX: products of bf16 have the arithmetic of Intel's tiles (simd/tiles.hpp), with the instructions or
 // because FLASHBACK_AMX_EMULATE asks for their software twin. What bf16 weights and activations look like depends on it,
-// and the plain loops do.
+// and the plain loops do. Quantised weights are multiplied in tiles, too, and keep their arithmetic.
 #if defined(FLASHBACK_AMX_EMULATE)
 #if !defined(__x86_64__) || !defined(__FMA__)
 #error "flashback: FLASHBACK_AMX_EMULATE needs an x86-64 processor with FMA (-march=x86-64-v3)"

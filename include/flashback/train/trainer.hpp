@@ -5,6 +5,7 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/simd/backward.hpp"
+#include "flashback/tensor/dtype.hpp"
 #include "flashback/train/adamw.hpp"
 #include "flashback/train/detail/export.hpp"
 #include "flashback/train/detail/pass.hpp"
@@ -26,6 +27,7 @@ struct TrainerOptions {
     std::vector<TokenId> cut_columns = {};  ///< ids that are left out of the softmax: the marking tokens
     std::uint64_t seed = 0;                 ///< for the first A of a LoRA, and for dropout
     ExecutorRef executor = {};              ///< must outlive the trainer; changes no bit of any result
+    DType precision = DType::f32;           ///< of the factors of products with matrices: f32, or bf16, which rounds them
 };
 
 /// What a step did.
@@ -62,10 +64,13 @@ struct TrainerState {
 ///
 /// A trainer belongs to one thread at a time. A frozen model of f32 is shared; of matrices of other types the trainer keeps
 /// copies in f32.
+///
+/// In bf16, products with matrices round both of their factors, forward and backward, and add in f32: with tiles or `vdpbf16ps`
+/// where the processor has them. What trains, its gradients and moments, attention and norms stay f32.
 /// Source    Liu et al. 2024, FlashBack, section 3 (marking tokens and LoRA)
 class Trainer {
 public:
-    /// Throws    Error{contract} for a null model and for impossible targets or ids; std::bad_alloc
+    /// Throws    Error{contract} for a null model, for impossible targets or ids, and for another precision; std::bad_alloc
     /// Cost      memory: 16 bytes for each trained parameter; for each thread the activations of the longest example; 4 bytes
     ///           of gradient for each trained parameter and example, for as many examples at a time as fit into 192 MiB; 4
     ///           bytes for each frozen weight that is not f32

@@ -1,13 +1,14 @@
 /// \file The inner loops of a product: one tile of rows and panels with its accumulators in registers.
 #pragma once
 
+#include "flashback/simd/detail/amx_int8_matmul.hpp"
 #include "flashback/simd/detail/amx_matmul.hpp"
 #include "flashback/simd/detail/packed_formats.hpp"
 #include "flashback/simd/detail/packed_k_formats.hpp"
+#include "flashback/simd/detail/prefetch.hpp"
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <type_traits>
 #include <utility>
 
@@ -59,14 +60,6 @@ consteval std::size_t panels_together() noexcept {
 
 // Up to this many rows share one reading of the weights from memory, in short blocks.
 inline constexpr std::size_t few_rows = 32;
-
-// An address instead of a pointer: after the last panel there may be nothing.
-FLASHBACK_SIMD_INLINE const void* address_ahead(const std::byte* from, std::size_t bytes) noexcept {
-    return reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + bytes);
-}
-FLASHBACK_SIMD_INLINE void prefetch(const std::byte* from, std::size_t bytes_ahead) noexcept {
-    __builtin_prefetch(address_ahead(from, bytes_ahead));
-}
 
 /// Where the panels of a tile and their outputs are. A panel may be listed twice; then the same work is done twice.
 template <std::size_t Panels>
@@ -269,10 +262,10 @@ inline void matmul_panels(const TilePanels<Panels>& panels, std::size_t inputs, 
     }
 }
 
-/// Some panels with all rows.
+/// Some panels with all rows, in registers of vectors.
 template <class Format>
     requires(!in_tiles<Format>)
-void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
+void matmul_in_vectors(const MatmulPanels& w, const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
     const auto each = [&]<std::size_t Panels>(const auto& call) {
         for (std::size_t p = w.first; p < w.last; p += Panels) {
             TilePanels<Panels> panels;
@@ -298,6 +291,18 @@ void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float
             matmul_panels<Format, shape.panels, false>(panels, w.inputs, w.panel_bytes, a, rows, y_stride);
         });
     }
+}
+
+/// Some panels with all rows.
+template <class Format>
+    requires(!in_tiles<Format>)
+void matmul(const MatmulPanels& w, const Activations& a, std::size_t rows, float* y, std::size_t y_stride) noexcept {
+#if defined(FLASHBACK_SIMD_AMX)
+    if constexpr (Format::operand == Operand::int8) {
+        if (matmul_bytes<Format>(w, a, rows, y, y_stride)) return;
+    }
+#endif
+    matmul_in_vectors<Format>(w, a, rows, y, y_stride);
 }
 
 #define FLASHBACK_DETAIL_MATMUL(kind, Format) \

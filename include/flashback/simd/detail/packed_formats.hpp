@@ -123,6 +123,7 @@ struct OneScale : PanelLayout<LinesBytes> {
     using Layout = PanelLayout<LinesBytes>;
     static constexpr Operand operand = Operand::int8;
     static constexpr std::size_t halves = 1;  // how many sums of integers a block has
+    static constexpr int offset = 1 << OffsetBits;
 
     struct Scales {
         Lanes d;
@@ -138,7 +139,10 @@ struct OneScale : PanelLayout<LinesBytes> {
             return (Sum::all(a.minus_sums[0]) + Sum::all(a.minus_sums[1])).template ints_left<OffsetBits>();
         }
     }
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const Sum* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+    /// Shape     sum (halves): those of vectors or of tiles
+    template <class AnySum>
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const AnySum* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
         return fma(to_lanes(sum[0]), w.d * Lanes::all(a.scale), y);
     }
 
@@ -152,7 +156,7 @@ struct OneScale : PanelLayout<LinesBytes> {
     }
     static float scaled(const std::byte* panel, std::size_t lane, std::size_t b, int stored) noexcept {
         const auto d = read_as<Half>(panel + scale_at(b, lane));
-        return to_float(d) * static_cast<float>(stored - (1 << OffsetBits));
+        return to_float(d) * static_cast<float>(stored - offset);
     }
 };
 

@@ -17,6 +17,7 @@ struct Q4_KFormat : Nibbles, PanelLayout<Nibbles::nibble_bytes, super_block> {
     static constexpr DType type = DType::q4_k;
     static constexpr Operand operand = Operand::int8;
     static constexpr std::size_t halves = 1;
+    static constexpr int offset = 0;
 
     FLASHBACK_SIMD_INLINE static IntLanes line(const std::byte* block, std::size_t step, std::size_t i) noexcept {
         return nibbles(block, step, i);
@@ -34,7 +35,9 @@ struct Q4_KFormat : Nibbles, PanelLayout<Nibbles::nibble_bytes, super_block> {
     }
     FLASHBACK_SIMD_INLINE static Sum start(const ActivationBlock& /*a*/, std::size_t /*half*/) noexcept { return Sum::all({}); }
     /// Products of whole numbers below 2^24 are exact in f32.
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const Sum* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+    template <class AnySum>
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const AnySum* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
         const Lanes scale = Lanes::all(a.scale);
         const Lanes with_scales = fma(to_lanes(sum[0]) * w.scale, w.d * scale, y);
         return fma(Lanes::all(static_cast<float>(a.minus_sum)) * w.least, w.minimum * scale, with_scales);
@@ -78,6 +81,7 @@ struct Q6_KFormat : Nibbles, PanelLayout<Nibbles::nibble_bytes + 2 * line_bytes,
     static constexpr DType type = DType::q6_k;
     static constexpr Operand operand = Operand::int8;
     static constexpr std::size_t halves = 2;
+    static constexpr int offset = 32;
 
     /// The scales of the super-block of block b.
     FLASHBACK_SIMD_INLINE static constexpr std::size_t d_at(std::size_t b) noexcept {
@@ -108,7 +112,9 @@ struct Q6_KFormat : Nibbles, PanelLayout<Nibbles::nibble_bytes + 2 * line_bytes,
         return Sum::all(a.minus_sums[half]).ints_left<5>();
     }
     /// Products of whole numbers below 2^24 and their sum are exact in f32.
-    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const Sum* sum, const ActivationBlock& a, const Lanes& y) noexcept {
+    template <class AnySum>
+    FLASHBACK_SIMD_INLINE static Lanes add(const Scales& w, const AnySum* sum, const ActivationBlock& a,
+                                           const Lanes& y) noexcept {
         const Lanes both = fma(to_lanes(sum[1]), w.scale[1], to_lanes(sum[0]) * w.scale[0]);
         return fma(both, w.d * Lanes::all(a.scale), y);
     }

@@ -5,6 +5,7 @@
 #include "flashback/simd/fma.hpp"
 #include "flashback/tensor/kv_tile.hpp"
 #include "flashback/testing/plain/exp.hpp"
+#include "flashback/testing/plain/matmul.hpp"
 #include "flashback/testing/plain/rows.hpp"
 
 #include <algorithm>
@@ -21,7 +22,65 @@ struct AttentionState {
     float total = 0;                                       ///< sum of e^(score - most)
 };
 
-/// Goes over one tile: updates the sums, and out = sum of e^(score - most) · value.
+/// Whether attention to keys and values of a type has the arithmetic of Intel's tiles.
+#if defined(FLASHBACK_SIMD_AMX)
+template <class Element>
+inline constexpr bool attends_in_tiles = std::same_as<Element, simd::BFloat16>;
+#else
+template <class Element>
+inline constexpr bool attends_in_tiles = false;
+#endif
+
+/// The score of a query and the key at position t of a tile: one chain of multiply-adds, or the product of tiles.
+/// Shape     q (d), scaled by 1/sqrt(d) already   keys (4, d, 16): groups of 16 positions, dimension-major
+template <class Element>
+inline float attention_score(const float* q, const Element* keys, std::size_t d, std::size_t t) noexcept {
+    const Element* const key = keys + t / key_group * d * key_group + t % key_group;
+#if defined(FLASHBACK_SIMD_AMX)
+    if constexpr (attends_in_tiles<Element>) {
+        float sum = 0;
+        for (std::size_t first = 0; first < d; first += 32) {
+            const std::size_t count = std::min<std::size_t>(32, d - first);
+            float some[32];
+            for (std::size_t i = 0; i < count; ++i) some[i] = simd::to_float(key[(first + i) * key_group]);
+            sum = add_tile_step(some, q + first, count, sum);
+        }
+        return sum;
+    }
+#endif
+    float sum = 0;
+    for (std::size_t i = 0; i < d; ++i) sum = simd::fma(simd::to_float(key[i * key_group]), q[i], sum);
+    if constexpr (std::same_as<Element, simd::Int8>)
+        sum = simd::rounded(sum * reinterpret_cast<const float*>(keys + tile_positions * d)[t]);
+    return sum;
+}
+
+/// out += weight · value for the first `count` positions of a tile, ascending, or as tiles add them.
+/// Shape     weight (count)   values (64, d)   out (d)
+template <class Element>
+inline void add_values(const float* weight, const Element* values, std::size_t d, std::size_t count, float* out) noexcept {
+#if defined(FLASHBACK_SIMD_AMX)
+    if constexpr (attends_in_tiles<Element>) {
+        for (std::size_t first = 0; first < count; first += 32) {
+            const std::size_t some = std::min<std::size_t>(32, count - first);
+            for (std::size_t i = 0; i < d; ++i) {
+                float value[32];
+                for (std::size_t t = 0; t < some; ++t) value[t] = simd::to_float(values[(first + t) * d + i]);
+                out[i] = add_tile_step(value, weight + first, some, out[i]);
+            }
+        }
+        return;
+    }
+#endif
+    for (std::size_t t = 0; t < count; ++t) {
+        float w = weight[t];
+        if constexpr (std::same_as<Element, simd::Int8>)
+            w = simd::rounded(w * reinterpret_cast<const float*>(values + tile_positions * d)[t]);
+        for (std::size_t i = 0; i < d; ++i) out[i] = simd::fma(w, simd::to_float(values[t * d + i]), out[i]);
+    }
+}
+
+/// Goes over one tile: updates the sums, and out = sum of e^(score - most) · value. In tiles the weights are rounded to bfloat16.
 /// Shape     q (d), scaled by 1/sqrt(d) already   keys (4, d, 16): groups of 16 positions, dimension-major
 ///           values (64, d)   out (d)
 /// Requires  0 < count <= 64: the positions of the tile that the query may see; the others are not used in any way
@@ -31,47 +90,27 @@ inline void attend_tile(const float* q, const KVTile& tile, std::size_t d, std::
                         float* out) noexcept {
     const auto* keys = reinterpret_cast<const Element*>(tile.keys);
     const auto* values = reinterpret_cast<const Element*>(tile.values);
-    // What a score, and what a weight, is multiplied by.
-    const auto step = [&](const Element* elements, std::size_t t) {
-        if constexpr (std::same_as<Element, simd::Int8>)
-            return reinterpret_cast<const float*>(elements + tile_positions * d)[t];
-        return 1.0f;
-    };
     float score[tile_positions];
     float part[key_group];
     for (float& p : part) p = -std::numeric_limits<float>::infinity();
     const std::size_t groups = (count + key_group - 1) / key_group;
-    for (std::size_t g = 0; g < groups; ++g) {
-        float sum[key_group] = {};
-        const Element* group = keys + g * d * key_group;
-        for (std::size_t i = 0; i < d; ++i) {
-            for (std::size_t j = 0; j < key_group; ++j)
-                sum[j] = simd::fma(simd::to_float(group[i * key_group + j]), q[i], sum[j]);
-        }
-        for (std::size_t j = 0; j < key_group; ++j) {
-            const bool visible = g * key_group + j < count;
-            score[g * key_group + j] =
-                visible ? simd::rounded(sum[j] * step(keys, g * key_group + j)) : -std::numeric_limits<float>::infinity();
-            part[j] = std::max(part[j], score[g * key_group + j]);
-        }
+    for (std::size_t t = 0; t < groups * key_group; ++t) {
+        score[t] = t < count ? attention_score(q, keys, d, t) : -std::numeric_limits<float>::infinity();
+        part[t % key_group] = std::max(part[t % key_group], score[t]);
     }
     const float most = std::max(state.most, *std::max_element(part, part + key_group));
     for (float& p : part) p = 0;
-    for (std::size_t g = 0; g < groups; ++g) {
-        for (std::size_t j = 0; j < key_group; ++j) {
-            float& s = score[g * key_group + j];
-            s = exp(s - most);  // 0 for positions that are not visible, which leaves the sum as it is
-            part[j] += s;
-        }
+    for (std::size_t t = 0; t < groups * key_group; ++t) {
+        score[t] = exp(score[t] - most);  // 0 for positions that are not visible, which leaves the sum as it is
+        // The weights that are summed are those that are multiplied: so the weights of all positions add to 1.
+        if constexpr (attends_in_tiles<Element>) score[t] = bf16_to_float(float_to_bf16(score[t]));
+        part[t % key_group] += score[t];
     }
     const float scale = exp(state.most - most);
     state.total = simd::fma(state.total, scale, tree_sum(part));
     state.most = most;
     for (std::size_t i = 0; i < d; ++i) out[i] *= scale;
-    for (std::size_t t = 0; t < count; ++t) {
-        const float weight = simd::rounded(score[t] * step(values, t));
-        for (std::size_t i = 0; i < d; ++i) out[i] = simd::fma(weight, simd::to_float(values[t * d + i]), out[i]);
-    }
+    add_values(score, values, d, count, out);
 }
 
 /// Adds the sums of the next part: those of each part are taken relative to its own greatest score.

@@ -41,21 +41,25 @@ inline float flushed_fma(float a, float b, float c) noexcept {
     return std::fabs(large) < std::numeric_limits<float>::min() * 0x1p64f ? std::copysign(0.0f, sum) : sum;
 }
 
-/// One output for weights of BF16, as tiles have it: for every 32 inputs one chain of multiply-adds over those at even places
-/// and one over those at odd places, both from zero; then their sum is added to what was there. What is missing in the last 32
-/// is zero. Activations are rounded to bfloat16, and no subnormal number goes in or comes out.
+/// Adds up to 32 products to a sum, as one instruction of tiles does: one chain of multiply-adds over those at even places and
+/// one over those at odd places, both from zero; then their sum is added to what was there. What is missing of the 32 is zero.
+/// The second factors are rounded to bfloat16, and no subnormal number goes in or comes out.
+/// Shape     w, x (n), n <= 32
+inline float add_tile_step(const float* w, const float* x, std::size_t n, float sum) noexcept {
+    float chain[2] = {};
+    for (std::size_t k = 0; k < 32; ++k) {
+        const float a = k < n ? flushed(w[k]) : 0.0f;
+        const float b = k < n ? bf16_to_float(float_to_bf16(flushed(x[k]))) : 0.0f;
+        chain[k % 2] = flushed_fma(a, b, chain[k % 2]);
+    }
+    return flushed(flushed(sum) + flushed(chain[0] + chain[1]));
+}
+
+/// One output for weights of BF16, as tiles have it: 32 inputs after 32 inputs.
 /// Shape     w, x (n)
 inline float dot_bf16(const float* w, const float* x, std::size_t n) noexcept {
     float sum = 0;
-    for (std::size_t first = 0; first < n; first += 32) {
-        float chain[2] = {};
-        for (std::size_t k = first; k < first + 32; ++k) {
-            const float a = k < n ? flushed(w[k]) : 0.0f;
-            const float b = k < n ? bf16_to_float(float_to_bf16(flushed(x[k]))) : 0.0f;
-            chain[k % 2] = flushed_fma(a, b, chain[k % 2]);
-        }
-        sum = flushed(sum + flushed(chain[0] + chain[1]));
-    }
+    for (std::size_t k = 0; k < n; k += 32) sum = add_tile_step(w + k, x + k, n - k < 32 ? n - k : 32, sum);
     return sum;
 }
 #else

@@ -3,6 +3,7 @@
 
 #include "flashback/simd/elementwise.hpp"
 #include "flashback/simd/gemm.hpp"
+#include "flashback/simd/gemm_bf16.hpp"
 #include "flashback/simd/transpose.hpp"
 #include "flashback/train/detail/dropout.hpp"
 #include "flashback/train/detail/rows.hpp"
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <optional>
 
 namespace flashback::inline FLASHBACK_ISA::detail {
 
@@ -60,18 +62,27 @@ struct LinearScratch {
     }
 
     static constexpr std::size_t panels_at_once = 4;
-    AlignedBuffer<float> columns;    ///< (4, outputs, 16): some columns of a matrix
-    Rows dropped, dropped_gradient;  ///< (rows, inputs)
-    Rows low, low_gradient;          ///< (rows, rank): scale · A x, and the gradient of A x
+    AlignedBuffer<float> columns;               ///< (4, outputs, 16): some columns of a matrix
+    Rows dropped, dropped_gradient;             ///< (rows, inputs)
+    Rows low, low_gradient;                     ///< (rows, rank): scale · A x, and the gradient of A x
+    std::optional<simd::GemmBF16Scratch> bf16;  ///< if products round their factors to bf16
 
     std::size_t bytes() const noexcept {
-        return columns.size() * sizeof(float) + dropped.bytes() + dropped_gradient.bytes() + low.bytes() + low_gradient.bytes();
+        return (bf16 ? bf16->bytes() : 0) + columns.size() * sizeof(float) + dropped.bytes() + dropped_gradient.bytes() +
+               low.bytes() + low_gradient.bytes();
     }
 };
 
+/// C = A B or C += A B, in the precision of the training.
+inline void product(const simd::GemmRows& a, const simd::GemmPanels& b, const simd::GemmResult& c, const simd::GemmShape& shape,
+                    simd::GemmStart start, LinearScratch& scratch) noexcept {
+    scratch.bf16 ? simd::gemm_bf16(a, b, c, shape, start, *scratch.bf16) : simd::gemm(a, b, c, shape, start);
+}
+
 /// y = x Wᵀ, or y += x Wᵀ.
-inline void multiply(const Matrix& w, ConstRowSpan x, std::size_t rows, RowSpan y, simd::GemmStart start) noexcept {
-    simd::gemm(x.left(), w.right(), y.result(), {rows, panels_of(w.outputs), w.inputs}, start);
+inline void multiply(const Matrix& w, ConstRowSpan x, std::size_t rows, RowSpan y, simd::GemmStart start,
+                     LinearScratch& scratch) noexcept {
+    product(x.left(), w.right(), y.result(), {rows, panels_of(w.outputs), w.inputs}, start, scratch);
 }
 
 /// dx = dy W, or dx += dy W. The panels of W have their lanes across outputs; here they must lie across inputs. So some columns
@@ -94,14 +105,15 @@ inline void multiply_back(const Matrix& w, ConstRowSpan dy, std::size_t rows, Ro
         }
         simd::GemmResult result = dx.result();
         result.data += first * lanes;
-        simd::gemm(dy.left(), {scratch.columns.data(), depth * lanes, lanes}, result, {rows, count, w.outputs}, start);
+        product(dy.left(), {scratch.columns.data(), depth * lanes, lanes}, result, {rows, count, w.outputs}, start, scratch);
     }
 }
 
 /// dW = dyᵀ x, in the panels of W.
-inline void weight_gradient(const Matrix& w, ConstRowSpan x, ConstRowSpan dy, std::size_t rows, float* gradients) noexcept {
-    simd::gemm(x.left_transposed(), dy.right(), {gradients + w.gradient, w.panel_floats(), simd::panel_outputs},
-               {w.inputs, panels_of(w.outputs), rows});
+inline void weight_gradient(const Matrix& w, ConstRowSpan x, ConstRowSpan dy, std::size_t rows, float* gradients,
+                            LinearScratch& scratch) noexcept {
+    product(x.left_transposed(), dy.right(), {gradients + w.gradient, w.panel_floats(), simd::panel_outputs},
+            {w.inputs, panels_of(w.outputs), rows}, simd::GemmStart::zero, scratch);
 }
 
 /// What enters A.
@@ -114,7 +126,7 @@ inline ConstRowSpan lora_input(const Linear& m, ConstRowSpan x, std::size_t rows
 
 /// low = scale · A x.
 inline void go_low(const Linear& m, ConstRowSpan x, std::size_t rows, LinearScratch& scratch) noexcept {
-    multiply(m.a, x, rows, scratch.low, simd::GemmStart::zero);
+    multiply(m.a, x, rows, scratch.low, simd::GemmStart::zero, scratch);
     for (std::size_t r = 0; r < rows; ++r) simd::scale(scratch.low.row(r), m.scale, simd::padded(m.a.outputs));
 }
 
@@ -129,10 +141,10 @@ struct LinearRun {
 /// y = m(x), or y += m(x).
 inline void linear_forward(const Linear& m, ConstRowSpan x, RowSpan y, const LinearRun& run) noexcept {
     const auto& [rows, start, dropout, scratch] = run;
-    multiply(m.w, x, rows, y, start);
+    multiply(m.w, x, rows, y, start, scratch);
     if (m.has_lora()) {
         go_low(m, lora_input(m, x, rows, dropout, scratch), rows, scratch);
-        multiply(m.b, scratch.low, rows, y, simd::GemmStart::accumulate);
+        multiply(m.b, scratch.low, rows, y, simd::GemmStart::accumulate, scratch);
     }
     for (std::size_t r = 0; m.bias.data && r < rows; ++r) simd::add(y.row(r), m.bias.data, m.w.outputs);
 }
@@ -143,16 +155,16 @@ inline void linear_forward(const Linear& m, ConstRowSpan x, RowSpan y, const Lin
 inline void linear_backward(const Linear& m, ConstRowSpan x, ConstRowSpan dy, RowSpan dx, float* gradients,
                             const LinearRun& run) noexcept {
     const auto& [rows, start, dropout, scratch] = run;
-    if (m.w.trains()) weight_gradient(m.w, x, dy, rows, gradients);
+    if (m.w.trains()) weight_gradient(m.w, x, dy, rows, gradients, scratch);
     for (std::size_t r = 0; m.bias.trains() && r < rows; ++r) simd::add(gradients + m.bias.gradient, dy.row(r), m.w.outputs);
     if (dx) multiply_back(m.w, dy, rows, dx, start, scratch);
     if (!m.has_lora()) return;
     const ConstRowSpan input = lora_input(m, x, rows, dropout, scratch);
     go_low(m, input, rows, scratch);
-    weight_gradient(m.b, scratch.low, dy, rows, gradients);
+    weight_gradient(m.b, scratch.low, dy, rows, gradients, scratch);
     multiply_back(m.b, dy, rows, scratch.low_gradient, simd::GemmStart::zero, scratch);
     for (std::size_t r = 0; r < rows; ++r) simd::scale(scratch.low_gradient.row(r), m.scale, m.a.outputs);
-    weight_gradient(m.a, input, scratch.low_gradient, rows, gradients);
+    weight_gradient(m.a, input, scratch.low_gradient, rows, gradients, scratch);
     if (!dx) return;
     if (!dropout.active()) return multiply_back(m.a, scratch.low_gradient, rows, dx, simd::GemmStart::accumulate, scratch);
     multiply_back(m.a, scratch.low_gradient, rows, scratch.dropped_gradient, simd::GemmStart::zero, scratch);

@@ -6,6 +6,7 @@
 #include "flashback/model/tensors.hpp"
 #include "flashback/model/transformer.hpp"
 #include "flashback/tensor/aligned_buffer.hpp"
+#include "flashback/tensor/dtype.hpp"
 #include "flashback/train/detail/linear.hpp"
 #include "flashback/train/parameters.hpp"
 #include "flashback/train/targets.hpp"
@@ -107,6 +108,7 @@ public:
     /// layers the output. The backward pass stops there.
     std::ptrdiff_t lowest = 0;
     std::size_t rank = 0;
+    DType precision = DType::f32;  ///< of the factors of products
 
     /// The frozen model. If everything trains, only its shape and its special tokens are left.
     const std::shared_ptr<const Transformer>& base() const noexcept { return base_; }

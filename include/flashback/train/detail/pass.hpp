@@ -152,7 +152,7 @@ private:
     void embed() noexcept {
         Rows& rows = projects() ? work_.embedded : stream(0);
         for (std::size_t t = 0; t < rows_; ++t) net_.embed(example_.tokens[t], rows.row(t));
-        if (projects()) multiply(net_.project_in, work_.embedded, rows_, stream(0), zero);
+        if (projects()) multiply(net_.project_in, work_.embedded, rows_, stream(0), zero, work_.linear);
         if (net_.config.positions != Positions::learned) return;
         for (std::size_t t = 0; t < rows_; ++t) {
             net_.position(example_.beside.position(t), work_.normed.row(t));
@@ -164,7 +164,8 @@ private:
         for (std::size_t t = 0; t < rows_; ++t)
             net_.position_backward(example_.beside.position(t), work_.gradient.row(t), gradients_);
         if (projects()) {
-            if (net_.project_in.trains()) weight_gradient(net_.project_in, work_.embedded, work_.gradient, rows_, gradients_);
+            if (net_.project_in.trains())
+                weight_gradient(net_.project_in, work_.embedded, work_.gradient, rows_, gradients_, work_.linear);
             multiply_back(net_.project_in, work_.gradient, rows_, work_.embedded_gradient, zero, work_.linear);
         }
         const Rows& gradient = projects() ? work_.embedded_gradient : work_.gradient;
@@ -287,8 +288,8 @@ private:
         for (std::size_t i = 0; i < targets; ++i)
             std::copy_n(work_.x.row(example_.targets[i] - 1), net_.config.width, work_.target_x.row(i));
         normalise(work_.target_x, net_.output_norm, 0, targets, work_.target_normed);
-        if (projects()) multiply(net_.project_out, work_.target_normed, targets, work_.target_projected, zero);
-        multiply(net_.head, head_input(), targets, work_.logits, zero);
+        if (projects()) multiply(net_.project_out, work_.target_normed, targets, work_.target_projected, zero, work_.linear);
+        multiply(net_.head, head_input(), targets, work_.logits, zero, work_.linear);
         double loss = 0;
         for (std::size_t i = 0; i < targets; ++i) {
             float* logits = work_.logits.row(i);
@@ -305,11 +306,12 @@ private:
 
     void predict_backward() noexcept {
         const std::size_t targets = example_.targets.size();
-        if (net_.head.trains()) weight_gradient(net_.head, head_input(), work_.logits, targets, gradients_);
+        if (net_.head.trains()) weight_gradient(net_.head, head_input(), work_.logits, targets, gradients_, work_.linear);
         multiply_back(net_.head, work_.logits, targets, head_input(), zero, work_.linear);
         if (projects()) {
             if (net_.project_out.trains())
-                weight_gradient(net_.project_out, work_.target_normed, work_.target_projected, targets, gradients_);
+                weight_gradient(net_.project_out, work_.target_normed, work_.target_projected, targets, gradients_,
+                                work_.linear);
             multiply_back(net_.project_out, work_.target_projected, targets, work_.target_normed, zero, work_.linear);
         }
         work_.gradient.clear(rows_);

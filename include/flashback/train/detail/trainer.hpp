@@ -32,6 +32,9 @@ FLASHBACK_DETAIL_ONCE Trainer::Trainer(std::shared_ptr<const Transformer> model,
       net_(std::move(model), targets, random_key(options_.seed, 1)),
       dropout_(detail::Dropout::of(targets.lora.modules.empty() ? 0.0f : targets.lora.dropout)),
       workspaces_(options_.executor.concurrency()) {
+    FLASHBACK_ASSERT(options_.precision == DType::f32 || options_.precision == DType::bf16, "products of training in ",
+                     layout_of(options_.precision).name, ", expected F32 or BF16");
+    net_.precision = options_.precision;
     const std::size_t size = net_.layout.size();
     for (const TokenId id : options_.cut_columns) check_id(id, "the cut column");
     first_moments_ = zeros(size);

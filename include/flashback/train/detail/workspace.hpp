@@ -48,6 +48,7 @@ struct TrainingWorkspace {
             *this = TrainingWorkspace{};  // frees the old one first; its capacity is 0 until there is memory for the new one
             const std::size_t rows = (tokens + 63) / 64 * 64;
             make_rows(net.config, net.rank, rows);
+            if (net.precision == DType::bf16) linear.bf16.emplace();
             make_angles(net.frequencies, rows);
             capacity = rows;
         }
