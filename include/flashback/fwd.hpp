@@ -493,6 +493,7 @@ struct PlannedStride;
 struct StrideLayout;
 struct StreamedDocument;
 struct PassageRows;
+struct TokenRun;
 struct TrainingExample;
 template <class P>
 class RetrievalExamples;
