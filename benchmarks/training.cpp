@@ -7,6 +7,7 @@
 // products of a feed-forward layer that take most of the time, forward and the gradient of the weights.
 #include "flashback/core/random.hpp"
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/data/shared_history.hpp"
 #include "flashback/simd/gemm.hpp"
 #include "flashback/train/initial_model.hpp"
 #include "flashback/train/trainer.hpp"
@@ -106,6 +107,53 @@ void train_lora_everywhere(benchmark::State& state) {
     step(state, lora({linear_modules.begin(), linear_modules.end()}, 0.05f), 16);
 }
 BENCHMARK(train_lora_everywhere)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+// Strides of a text of 368 tokens, each with a passage of 128 and two markers: examples of their own, or branches of one.
+void strides(benchmark::State& state, bool share) {
+    constexpr std::size_t stride = 16;
+    constexpr std::size_t passage = 128;
+    constexpr std::size_t shortest = 128;  // contexts, so that the shortest example has half a window
+    constexpr std::size_t texts = 2;
+    ThreadPool pool{texts};
+    Trainer trainer{
+        default_shape(), lora({LinearModule::q, LinearModule::v}, 0.05f), {.cut_columns = {left, right}, .executor = pool}};
+    SplitMix64 random{1};
+    const auto drawn = [&](std::size_t count) {
+        TokenBuffer some(count);
+        for (TokenId& token : some) token = static_cast<TokenId>(random.below(4096));
+        return some;
+    };
+    std::vector<TrainingExample> batch;
+    std::size_t targets = 0;
+    for (std::size_t t = 0; t < texts; ++t) {
+        const TokenBuffer text = drawn(tokens - passage - 2);
+        std::vector<TrainingExample> of_text;
+        for (std::size_t at = shortest; at + stride <= text.size(); at += stride) {
+            TokenBuffer all{text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at)};
+            all.push_back(left);
+            append(all, drawn(passage));
+            all.push_back(right);
+            append(all, TokenSpan{text}.subspan(at, stride));
+            of_text.push_back(predict_last(std::move(all), stride));
+            targets += stride;
+        }
+        if (share) of_text = {share_history(of_text)};
+        batch.insert(batch.end(), of_text.begin(), of_text.end());
+    }
+    std::size_t evaluated = 0;
+    for (const TrainingExample& example : batch) evaluated += example.tokens.size();
+    trainer.step(batch);
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(trainer.step(batch).loss);
+    state.counters["target/s"] =
+        benchmark::Counter(static_cast<double>(targets), benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["tokens_per_target"] = static_cast<double>(evaluated) / static_cast<double>(targets);
+    state.counters["MB"] = static_cast<double>(trainer.bytes()) / 1e6;
+}
+
+void single_strides(benchmark::State& state) { strides(state, false); }
+BENCHMARK(single_strides)->UseRealTime()->Unit(benchmark::kMillisecond);
+void shared_history(benchmark::State& state) { strides(state, true); }
+BENCHMARK(shared_history)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 constexpr std::size_t inputs = 256;
 constexpr std::size_t outputs = 704;

@@ -497,6 +497,8 @@ struct TokenRun;
 struct TrainingExample;
 template <class P>
 class RetrievalExamples;
+template <class P>
+class SharedHistoryExamples;
 class PackedText;
 class ShuffledPasses;
 

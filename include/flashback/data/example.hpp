@@ -57,11 +57,13 @@ struct TokenRun {
     constexpr bool operator==(const TokenRun&) const = default;
 };
 
-/// One sequence, which begins at position 0. Each target is predicted from the tokens before it.
+/// One sequence, which begins at position 0; or a text with branches, if there are runs: they are all tokens, one run after the other.
+/// Each target is predicted from the token before it, in the same run.
 struct TrainingExample {
     TokenBuffer tokens;                  ///< text, passage and targets, in the order in which they are evaluated
     std::vector<std::uint32_t> targets;  ///< which tokens, ascending, from 1 to tokens.size() - 1
     PassageRows beside = {};             ///< all targets come behind the token after it
+    std::vector<TokenRun> runs = {};     ///< if there are any, nothing is `beside`
 };
 
 /// The last `count` tokens are the targets; if there are fewer, all but the first.

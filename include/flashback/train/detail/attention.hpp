@@ -1,4 +1,4 @@
-/// \file Attention of training: forward and backward, in blocks of 64 queries.
+/// \file Attention of training: forward and backward, in blocks of queries.
 #pragma once
 
 #include "flashback/data/example.hpp"
@@ -38,14 +38,15 @@ struct AttentionScratch {
           out(block, d),
           out_gradient(block, d) {}
 
-    static constexpr std::size_t block = 64;  // queries
+    static constexpr std::size_t block = 72;  // queries at most; a passage of 128 tokens and its marker make two equal blocks
     static constexpr std::size_t part = 16;   // queries of a block for which no more keys are read than the last of them sees
     Rows keys, values;                        ///< (rows, head_dim)
     Rows keys_across, values_across;          ///< (head_dim, rows), and a panel of zeros
     Rows keys_gradient, values_gradient;      ///< (rows, head_dim)
-    Rows weights, weights_gradient;           ///< (block, keys): those of each KeySpan from a panel of its own on
-    Rows q, out, out_gradient;                ///< (block, head_dim)
-    std::array<float, block> inverse = {};    ///< 1 / the sum of the weights of a query
+    /// (block, keys): those of each KeySpan from a panel of its own on; rows as close together as the keys of a block allow
+    Rows weights, weights_gradient;
+    Rows q, out, out_gradient;              ///< (block, head_dim)
+    std::array<float, block> inverse = {};  ///< 1 / the sum of the weights of a query
 
     std::size_t bytes() const noexcept {
         return keys.bytes() + values.bytes() + keys_across.bytes() + values_across.bytes() + keys_gradient.bytes() +
@@ -107,6 +108,8 @@ struct QueryBlock {
     std::span<const KeySpan> spans() const noexcept { return {of_keys.data(), used}; }
     const KeySpan& own() const noexcept { return of_keys[used - 1]; }
     std::size_t columns() const noexcept { return own().column + simd::padded(own().count); }
+    /// The block's rows in memory for weights. Those of a short block lie close together.
+    RowSpan rows_in(Rows& weights) const noexcept { return {weights.row(0), simd::row_stride(columns())}; }
     /// What the queries of the rows up to `row` see of a span.
     KeySpan seen(KeySpan span, std::size_t row) const noexcept {
         if (span.column == own().column) span.count -= last - row;
@@ -127,40 +130,48 @@ private:
     std::size_t used = 0, end = 0;
 };
 
+/// Calls `work(begin, end)` for as many equal pieces of a range as have at most `most` rows each.
+template <class Work>
+void each_piece(std::size_t begin, std::size_t end, std::size_t most, const Work& work) noexcept {
+    const std::size_t rows = end - begin;
+    const std::size_t pieces = (rows + most - 1) / most;
+    for (std::size_t i = 0; i < pieces; ++i) work(begin + rows * i / pieces, begin + rows * (i + 1) / pieces);
+}
+
 /// Calls `work(block)` for each block of queries of the range.
 template <class Work>
 void each_block(const AttendingRows& range, const Work& work) noexcept {
     for (const TokenRun& run : range.runs) {
-        for (std::size_t first = std::max(range.begin, run.begin); first < run.end; first += AttentionScratch::block)
-            work(QueryBlock{range, run, first, std::min(first + AttentionScratch::block, run.end)});
+        each_piece(std::clamp(range.begin, run.begin, run.end), run.end, AttentionScratch::block,
+                   [&](std::size_t first, std::size_t last) {
+                       work(QueryBlock{range, run, first, last});
+                   });
     }
 }
 
 /// Calls `work(row, rows, span)` for some queries of a block at a time, and the keys that the last of them sees.
 template <class Work>
 void each_part(const QueryBlock& block, const Work& work) noexcept {
-    for (std::size_t row = block.first; row < block.last; row += AttentionScratch::part) {
-        const std::size_t end = std::min(row + AttentionScratch::part, block.last);
+    each_piece(block.first, block.last, AttentionScratch::part, [&](std::size_t row, std::size_t end) {
         for (const KeySpan& span : block.spans()) work(row - block.first, end - row, block.seen(span, end));
-    }
+    });
 }
 
-inline RowSpan at_column(Rows& rows, std::size_t row, std::size_t column) noexcept {
-    return {rows.row(row) + column, rows.stride()};
-}
+inline RowSpan at(RowSpan rows, std::size_t row, std::size_t column) noexcept { return {rows.row(row) + column, rows.stride}; }
 
 /// Leaves e^(q k - the most of these) of a block of queries in `weights`, with zeros for the keys that a query does not see, and 1 /
 /// their sums in `inverse`.
 inline void attention_weights(ConstRowSpan q, std::size_t column, const QueryBlock& block, std::size_t d,
                               AttentionScratch& s) noexcept {
+    const RowSpan weights = block.rows_in(s.weights);
     each_part(block, [&](std::size_t row, std::size_t rows, const KeySpan& span) {
         const ConstRowSpan queries{q.row(block.first + row) + column, q.stride};
-        const ConstRowSpan keys = at_column(s.keys_across, 0, span.row);
-        simd::gemm(queries.left(), keys.right(), at_column(s.weights, row, span.column).result(), {rows, span.panels(), d});
+        const ConstRowSpan keys = at(s.keys_across, 0, span.row);
+        simd::gemm(queries.left(), keys.right(), at(weights, row, span.column).result(), {rows, span.panels(), d});
     });
     constexpr float hidden = -std::numeric_limits<float>::infinity();
     for (std::size_t r = block.first; r < block.last; ++r) {
-        float* row = s.weights.row(r - block.first);
+        float* row = weights.row(r - block.first);
         for (const KeySpan& span : block.spans().first(block.spans().size() - 1)) {
             std::size_t seen = span.count;
             if (block.passage && span.row == block.passage->begin)
@@ -174,18 +185,18 @@ inline void attention_weights(ConstRowSpan q, std::size_t column, const QueryBlo
 }
 
 /// out = weights · values, for some rows of each span at a time.
-inline void attend_rows(const QueryBlock& block, Rows& weights, ConstRowSpan values, std::size_t d, Rows& out) noexcept {
+inline void attend_rows(const QueryBlock& block, RowSpan weights, ConstRowSpan values, std::size_t d, Rows& out) noexcept {
     each_part(block, [&](std::size_t row, std::size_t rows, const KeySpan& span) {
-        const ConstRowSpan left = at_column(weights, row, span.column);
+        const ConstRowSpan left = at(weights, row, span.column);
         simd::gemm(left.left(), values.from(span.row).right(), out.from(row).result(), {rows, panels_of(d), span.count},
                    span.column == 0 ? simd::GemmStart::zero : simd::GemmStart::accumulate);
     });
 }
 
 /// Adds weightsᵀ · of_queries to the rows of keys. Keys of the block itself are seen only by the queries from theirs on.
-inline void add_to_keys(const QueryBlock& block, Rows& weights, ConstRowSpan of_queries, std::size_t d, Rows& keys) noexcept {
+inline void add_to_keys(const QueryBlock& block, RowSpan weights, ConstRowSpan of_queries, std::size_t d, Rows& keys) noexcept {
     const auto add = [&](const KeySpan& span, std::size_t from) {
-        const ConstRowSpan left = at_column(weights, from, span.column);
+        const ConstRowSpan left = at(weights, from, span.column);
         simd::gemm(left.left_transposed(), of_queries.from(from).right(), keys.from(span.row).result(),
                    {span.count, panels_of(d), block.count() - from}, simd::GemmStart::accumulate);
     };
@@ -193,10 +204,10 @@ inline void add_to_keys(const QueryBlock& block, Rows& weights, ConstRowSpan of_
         if (span.column == block.own().column) span.count -= block.count();
         add(span, 0);
     }
-    for (std::size_t row = block.first; row < block.last; row += AttentionScratch::part) {
+    each_piece(block.first, block.last, AttentionScratch::part, [&](std::size_t row, std::size_t end) {
         const std::size_t keys_in_front = row - block.run->begin;
-        add({row, std::min(AttentionScratch::part, block.last - row), block.own().column + keys_in_front}, row - block.first);
-    }
+        add({row, end - row, block.own().column + keys_in_front}, row - block.first);
+    });
 }
 
 /// out = softmax(q Kᵀ) V for every head; each row of the range sees what its run sees, and the run up to itself.
@@ -216,7 +227,7 @@ inline void attention_forward(const AttentionShape& shape, const Attending<Const
         for (std::size_t h = g * sharing; h < (g + 1) * sharing; ++h) {
             each_block(range, [&, column = h * d, queries = q, result = out](const QueryBlock& block) {
                 attention_weights(queries, column, block, d, s);
-                attend_rows(block, s.weights, s.values, d, s.out);
+                attend_rows(block, block.rows_in(s.weights), s.values, d, s.out);
                 for (std::size_t r = 0; r < block.count(); ++r) simd::scale(s.out.row(r), s.inverse[r], d);
                 copy_columns({s.out}, block.count(), d, {result, block.first, column});
             });
@@ -249,23 +260,25 @@ inline void attention_backward(const AttentionShape& shape, const Attending<RowS
         for (std::size_t h = g * sharing; h < (g + 1) * sharing; ++h) {
             each_block(range, [&, column = h * d](const QueryBlock& block) {
                 const std::size_t count = block.count();
+                const RowSpan weights = block.rows_in(s.weights);
+                const RowSpan weights_gradient = block.rows_in(s.weights_gradient);
                 attention_weights(q, column, block, d, s);
                 copy_columns({q, block.first, column}, count, d, {s.q});
                 copy_columns({dout, block.first, column}, count, d, {s.out_gradient});
                 for (std::size_t r = 0; r < count; ++r) simd::scale(s.out_gradient.row(r), s.inverse[r], d);
-                add_to_keys(block, s.weights, s.out_gradient, d, s.values_gradient);
+                add_to_keys(block, weights, s.out_gradient, d, s.values_gradient);
                 each_part(block, [&](std::size_t row, std::size_t part, const KeySpan& span) {
-                    const ConstRowSpan values = at_column(s.values_across, 0, span.row);
-                    simd::gemm(s.out_gradient.from(row).left(), values.right(),
-                               at_column(s.weights_gradient, row, span.column).result(), {part, span.panels(), d});
+                    const ConstRowSpan values = at(s.values_across, 0, span.row);
+                    simd::gemm(s.out_gradient.from(row).left(), values.right(), at(weights_gradient, row, span.column).result(),
+                               {part, span.panels(), d});
                     if (span.column != block.own().column) return;
                     for (std::size_t r = row; r < row + part; ++r) {
                         simd::attention_scores_backward(out.row(block.first + r) + column, s.out_gradient.row(r), d,
-                                                        s.weights.row(r), s.weights_gradient.row(r), span.column + span.count);
+                                                        weights.row(r), weights_gradient.row(r), span.column + span.count);
                     }
                 });
-                add_to_keys(block, s.weights_gradient, s.q, d, s.keys_gradient);
-                attend_rows(block, s.weights_gradient, s.keys, d, s.out);
+                add_to_keys(block, weights_gradient, s.q, d, s.keys_gradient);
+                attend_rows(block, weights_gradient, s.keys, d, s.out);
                 copy_columns({s.out}, count, d, {q, block.first, column});
             });
         }

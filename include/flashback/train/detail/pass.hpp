@@ -25,7 +25,9 @@ public:
          TrainingWorkspace& work)
         : net_(net), example_(example), cut_(cut), dropout_(dropout), work_(work), rows_(example.tokens.size()) {
         const PassageRows& beside = example.beside;
-        if (beside.size() == 0) {
+        if (!example.runs.empty()) {
+            runs_ = example.runs;
+        } else if (beside.size() == 0) {
             own_runs_[0] = {.end = rows_};
             runs_ = std::span{own_runs_}.first(1);
         } else {
