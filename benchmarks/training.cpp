@@ -1,18 +1,19 @@
 // A whole step of training: forward, backward, sum of gradients, AdamW; the default model of 5 million parameters.
 //
-// `op/s` counts, as is usual, 6 operations for each parameter and token if all parameters train (2 forward, 4 backward), and 4
-// for a LoRA, which needs no gradients of frozen weights. Every parameter of the model counts; attention, LoRA and optimiser do
-// not. FlashBack's examples evaluate the head, and all of the last block except keys and values, for only 16 tokens. So they do
-// less than is counted: a sixth of the blocks and nearly all of the head are not computed. `MB` is what the trainer holds. Two
-// more benchmarks are beside Eigen's: the products of a feed-forward layer that take most of the time, forward and the gradient
-// of the weights.
+// `op/s` counts what a step needs: for each token two operations a weight forward, two for the gradient of what enters, and two for
+// that of the weight if it trains; attention over the keys that a token sees, twice forward and four times backward; nothing for
+// what is computed again, for elementwise work and for the optimiser. FlashBack's examples predict 16 tokens: then only these need the
+// head and, but for keys and values, the last block. `MB` is what the trainer holds. Two more benchmarks are beside Eigen's: the
+// products of a feed-forward layer that take most of the time, forward and the gradient of the weights.
 #include "flashback/core/random.hpp"
 #include "flashback/core/thread_pool.hpp"
+#include "flashback/data/shared_history.hpp"
 #include "flashback/simd/gemm.hpp"
 #include "flashback/train/initial_model.hpp"
 #include "flashback/train/trainer.hpp"
 #include "peak.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <utility>
@@ -50,7 +51,27 @@ std::shared_ptr<const Transformer> default_shape() {
     return model;
 }
 
-void step(benchmark::State& state, const TrainingTargets& targets, std::size_t predicted, double operations) {
+/// What one example of `tokens` tokens needs, of which the last `predicted` are targets.
+double operations(const TrainingTargets& targets, std::size_t predicted) {
+    const TransformerConfig& c = default_shape()->config;
+    const double passes = targets.all ? 3 : 2;
+    double multiply_adds = passes * static_cast<double>(c.vocab * c.width * predicted);
+    for (std::size_t l = 0; l < c.layers; ++l) {
+        const std::size_t rows = l + 1 < c.layers ? tokens : std::min(tokens, predicted + 1);
+        for (const LinearModule m : linear_modules) {
+            const bool of_keys = m == LinearModule::k || m == LinearModule::v;
+            const auto of = static_cast<double>(of_keys ? tokens : rows);
+            multiply_adds += passes * of * static_cast<double>(c.inputs(m) * c.outputs(m));
+            if (targets.lora.has(m))
+                multiply_adds += 3 * of * static_cast<double>(targets.lora.rank * (c.inputs(m) + c.outputs(m)));
+        }
+        const std::size_t pairs = tokens * (tokens + 1) / 2 - (tokens - rows) * (tokens - rows + 1) / 2;
+        multiply_adds += 6 * static_cast<double>(c.heads * c.head_dim * pairs);
+    }
+    return 2 * multiply_adds;
+}
+
+void step(benchmark::State& state, const TrainingTargets& targets, std::size_t predicted) {
     const auto threads = static_cast<std::size_t>(state.range(0));
     ThreadPool pool{threads};
     Trainer trainer{default_shape(), targets, {.cut_columns = {left, right}, .executor = pool}};
@@ -63,19 +84,13 @@ void step(benchmark::State& state, const TrainingTargets& targets, std::size_t p
     }
     trainer.step(batch);  // makes the workspaces
     for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(trainer.step(batch).loss);
-    count_operations(state, operations * static_cast<double>(tokens * batch_size), threads);
+    count_operations(state, operations(targets, predicted) * static_cast<double>(batch_size), threads);
     state.counters["token/s"] =
         benchmark::Counter(static_cast<double>(tokens * batch_size), benchmark::Counter::kIsIterationInvariantRate);
     state.counters["MB"] = static_cast<double>(trainer.bytes()) / 1e6;
 }
 
-/// Elements of all matrices and norms of the model, the tied embedding once.
-double parameters() {
-    static const double count = static_cast<double>(Trainer{default_shape(), {.all = true}}.layout().elements());
-    return count;
-}
-
-void train_all(benchmark::State& state) { step(state, {.all = true}, tokens, 6 * parameters()); }
+void train_all(benchmark::State& state) { step(state, {.all = true}, tokens - 1); }
 BENCHMARK(train_all)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 TrainingTargets lora(std::vector<LinearModule> modules, float dropout) {
@@ -86,12 +101,59 @@ TrainingTargets lora(std::vector<LinearModule> modules, float dropout) {
     return targets;
 }
 // The adapter of FlashBack: q and v, two marker rows, 16 tokens predicted.
-void train_lora(benchmark::State& state) { step(state, lora({LinearModule::q, LinearModule::v}, 0.05f), 16, 4 * parameters()); }
+void train_lora(benchmark::State& state) { step(state, lora({LinearModule::q, LinearModule::v}, 0.05f), 16); }
 BENCHMARK(train_lora)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 void train_lora_everywhere(benchmark::State& state) {
-    step(state, lora({linear_modules.begin(), linear_modules.end()}, 0.05f), 16, 4 * parameters());
+    step(state, lora({linear_modules.begin(), linear_modules.end()}, 0.05f), 16);
 }
 BENCHMARK(train_lora_everywhere)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+// Strides of a text of 368 tokens, each with a passage of 128 and two markers: examples of their own, or branches of one.
+void strides(benchmark::State& state, bool share) {
+    constexpr std::size_t stride = 16;
+    constexpr std::size_t passage = 128;
+    constexpr std::size_t shortest = 128;  // contexts, so that the shortest example has half a window
+    constexpr std::size_t texts = 2;
+    ThreadPool pool{texts};
+    Trainer trainer{
+        default_shape(), lora({LinearModule::q, LinearModule::v}, 0.05f), {.cut_columns = {left, right}, .executor = pool}};
+    SplitMix64 random{1};
+    const auto drawn = [&](std::size_t count) {
+        TokenBuffer some(count);
+        for (TokenId& token : some) token = static_cast<TokenId>(random.below(4096));
+        return some;
+    };
+    std::vector<TrainingExample> batch;
+    std::size_t targets = 0;
+    for (std::size_t t = 0; t < texts; ++t) {
+        const TokenBuffer text = drawn(tokens - passage - 2);
+        std::vector<TrainingExample> of_text;
+        for (std::size_t at = shortest; at + stride <= text.size(); at += stride) {
+            TokenBuffer all{text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at)};
+            all.push_back(left);
+            append(all, drawn(passage));
+            all.push_back(right);
+            append(all, TokenSpan{text}.subspan(at, stride));
+            of_text.push_back(predict_last(std::move(all), stride));
+            targets += stride;
+        }
+        if (share) of_text = {share_history(of_text)};
+        batch.insert(batch.end(), of_text.begin(), of_text.end());
+    }
+    std::size_t evaluated = 0;
+    for (const TrainingExample& example : batch) evaluated += example.tokens.size();
+    trainer.step(batch);
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(trainer.step(batch).loss);
+    state.counters["target/s"] =
+        benchmark::Counter(static_cast<double>(targets), benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["tokens_per_target"] = static_cast<double>(evaluated) / static_cast<double>(targets);
+    state.counters["MB"] = static_cast<double>(trainer.bytes()) / 1e6;
+}
+
+void single_strides(benchmark::State& state) { strides(state, false); }
+BENCHMARK(single_strides)->UseRealTime()->Unit(benchmark::kMillisecond);
+void shared_history(benchmark::State& state) { strides(state, true); }
+BENCHMARK(shared_history)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 constexpr std::size_t inputs = 256;
 constexpr std::size_t outputs = 704;

@@ -6,6 +6,7 @@
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/data/ranges.hpp"
 #include "flashback/data/retrieval_examples.hpp"
+#include "flashback/data/shared_history.hpp"
 #include "flashback/data/shuffled_passes.hpp"
 #include "flashback/data/stride_cache.hpp"
 #include "flashback/eval/retrieval_perplexity.hpp"
@@ -24,6 +25,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <iomanip>
 #include <iostream>
 #include <memory>
@@ -91,8 +93,24 @@ private:
     std::optional<fb::Bm25Index> index_;
 };
 
+/// Lets contexts grow from the shortest text to the longest one that fits, then begin anew: those that begin alike share it.
+void grow_contexts(const FinetuneOptions& o, std::size_t window, std::size_t head, fb::StrideOptions& options) {
+    const std::size_t passages = options.passages * options.passage_tokens;
+    const std::size_t fixed = head + passages + (options.passages > 0 ? marker_names.size() * options.passages : 0) +
+                              o.retrieval.repeat + options.stride;
+    const std::size_t most = std::min(options.most_context - passages, window - std::min(window, fixed));
+    options.context -= passages;
+    options.most_context = 0;
+    if (most < options.context) {
+        FLASHBACK_THROW(fb::ErrorCode::window, "texts of ", options.context, " tokens and more, and ", fixed,
+                        " for head, passages and a stride, do not fit into the window of ", window,
+                        ", expected a lesser --context-min, or fewer --passages or --passage-tokens");
+    }
+    options.hold = (most - options.context) / options.stride * options.stride + options.stride;
+}
+
 /// Where examples begin and how much they read.
-fb::StrideOptions training_options(const FinetuneOptions& o, std::size_t window) {
+fb::StrideOptions training_options(const FinetuneOptions& o, std::size_t window, std::size_t head) {
     fb::StrideOptions options = fb::training_strides(window, o.optimiser.seed,
                                                      {.stride = o.retrieval.stride,
                                                       .passages = o.retrieval.layout == "none" ? 0 : o.retrieval.passages,
@@ -110,13 +128,14 @@ fb::StrideOptions training_options(const FinetuneOptions& o, std::size_t window)
                         options.context, " and more, expected a --context-min above ", passages,
                         ", or fewer --passages or --passage-tokens");
     }
+    if (o.share_history) grow_contexts(o, window, head, options);
     return options;
 }
 
-Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, std::size_t window,
+Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, const fb::Transformer& model,
                       const fb::AnyPolicies& policies, Search& search, std::uint64_t& key) {
     Strides data{read_stream(o.retrieval, tokenizer), {}};
-    const fb::StrideOptions options = training_options(o, window);
+    const fb::StrideOptions options = training_options(o, model.config.window, model.text_head.size());
     const std::size_t tokens = data.text.tokens().size();
     if (tokens < options.init + options.stride) {
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the text '", o.retrieval.text, "' has ", tokens, " tokens, expected at least ",
@@ -143,11 +162,13 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the corpus '", o.retrieval.corpus.path, "' has no passage for any stride of '",
                         o.retrieval.text, "' that is not from the document itself");
     }
+    const std::size_t together = o.share_history ? options.hold / options.stride : 1;
+    const std::size_t examples = (data.found.size() + together - 1) / together;
     std::cerr << "flashback: " << data.text.documents().size() << " documents of " << tokens << " tokens give "
-              << data.found.size() << " examples, " << with_passages << " with passages; " << o.optimiser.steps << " steps of "
-              << o.optimiser.batch << " are " << std::setprecision(3)
-              << static_cast<double>(o.optimiser.steps) * static_cast<double>(o.optimiser.batch) /
-                     static_cast<double>(data.found.size())
+              << data.found.size() << (o.share_history ? " strides, " : " examples, ") << with_passages << " with passages; "
+              << (o.share_history ? "up to " + std::to_string(together) + " of them share a text; " : "") << o.optimiser.steps
+              << " steps of " << o.optimiser.batch << " are " << std::setprecision(3)
+              << static_cast<double>(o.optimiser.steps) * static_cast<double>(o.optimiser.batch) / static_cast<double>(examples)
               << " passes\n";
     return data;
 }
@@ -203,9 +224,23 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lor
     // Older checkpoints lack these names, so they are added only if they say something.
     if (o.retrieval.repeat > 0) run.emplace_back("repeat", std::to_string(o.retrieval.repeat));
     if (o.retrieval.layout == "aside") run.emplace_back("seeing", std::to_string(o.retrieval.aside.options().seeing));
+    if (o.share_history) run.emplace_back("share-history", "on");
     if (!o.markers.ids.empty()) run.emplace_back("marker-ids", joined(o.markers.ids));
     o.optimiser.describe(run);
     return run;
+}
+
+/// Training examples by number.
+struct Examples {
+    std::size_t size;
+    std::function<fb::TrainingExample(std::size_t)> at;
+};
+
+template <class Made>
+Examples examples_of(const Strides& data, const fb::AnyPolicies& policies, const fb::Transformer& model) {
+    const auto made =
+        std::make_shared<const Made>(data.text.tokens(), data.found, policies, model.text_head, model.config.window);
+    return {made->size(), [made](std::size_t i) { return (*made)[i]; }};
 }
 
 void finetune(const FinetuneOptions& o) {
@@ -221,18 +256,19 @@ void finetune(const FinetuneOptions& o) {
     const fb::AnyPolicies policies = policies_of(o.retrieval, markers);
     Search search{o, tokenizer, pool};
     std::uint64_t key = 0;
-    const Strides data = training_data(o, tokenizer, model->config.window, policies, search, key);
+    const Strides data = training_data(o, tokenizer, *model, policies, search, key);
     std::optional<Strides> valid;
     if (!o.valid.empty()) valid = validation_data(o, tokenizer, *model, policies, search);
 
-    const fb::RetrievalExamples examples{data.text.tokens(), data.found, policies, model->text_head, model->config.window};
+    const Examples examples = o.share_history ? examples_of<fb::SharedHistoryExamples<fb::AnyPolicies>>(data, policies, *model)
+                                              : examples_of<fb::RetrievalExamples<fb::AnyPolicies>>(data, policies, *model);
     fb::Trainer trainer{model, targets, o.optimiser.trainer_options(markers.ids, pool)};
     std::optional<fb::Adapter> first;
     if (!o.adapter.empty()) trainer.load(first.emplace(fb::load_adapter(o.adapter, *model)));
-    fb::ShuffledPasses order{examples.size(), o.optimiser.seed};
+    fb::ShuffledPasses order{examples.size, o.optimiser.seed};
     std::vector<fb::TrainingExample> batch(o.optimiser.batch);
     const auto step = [&](std::uint64_t number) {
-        for (std::size_t i = 0; i < batch.size(); ++i) batch[i] = examples[order[number * batch.size() + i]];
+        for (std::size_t i = 0; i < batch.size(); ++i) batch[i] = examples.at(order[number * batch.size() + i]);
         return trainer.step(batch);
     };
     std::optional<fb::RetrievalPerplexity> last;
@@ -258,7 +294,8 @@ void finetune(const FinetuneOptions& o) {
               {"repeat", o.retrieval.repeat},
               {"markers", o.with_markers() ? o.markers.choice : "off"},
               {"parameters", trainer.layout().elements()},
-              {"examples", examples.size()}};
+              {"examples", examples.size},
+              {"share_history", o.share_history}};
     o.retrieval.aside.describe(o.retrieval.layout, json);
     describe(result, o.optimiser.steps, json);
     if (last) {

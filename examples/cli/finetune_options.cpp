@@ -76,6 +76,12 @@ void FinetuneOptions::add(CLI::App& command) {
                     "The most of them; the first stride begins after that many. By default all that a stride leaves of the "
                     "window, less 1, and the first stride begins after a whole window")
         ->transform(at_least(1));
+    command.add_flag("--share-history", share_history,
+                     "Let strides share the text in front of them: an example is a text, evaluated once, with all its strides "
+                     "as branches that "
+                     "read on with their own passages. The text grows from --context-min to --context-max, less the room of "
+                     "passages, stride by "
+                     "stride. Not with --layout prepend, where each text follows another passage");
     command
         .add_option(
             "--examples-cache", examples_cache,
@@ -104,6 +110,9 @@ void FinetuneOptions::check() const {
         throw CLI::ValidationError("--markers " + markers.choice + " needs passages to stand around, found --layout none");
     if (retrieval.layout != "none" && retrieval.corpus.path.empty())
         throw CLI::ValidationError("finetune needs --corpus, or --layout none");
+    if (share_history && retrieval.layout == "prepend")
+        throw CLI::ValidationError(
+            "--share-history needs passages behind the text or beside it, found --layout prepend, where the text reads them");
     check_repeat(retrieval.layout, retrieval.repeat);
     retrieval.aside.check(retrieval.layout);
     if (all) {

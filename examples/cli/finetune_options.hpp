@@ -37,6 +37,7 @@ struct FinetuneOptions {
                                .decay = "cosine",
                                .seed = 0};
     std::size_t least_context = 0, most_context = 0;  // 0: those of training_strides
+    bool share_history = false;
     std::string examples_cache;
     std::string out;
     bool force = false;

@@ -7,6 +7,7 @@
 #include "flashback/data/packed_text.hpp"
 #include "flashback/data/retrieval_examples.hpp"
 #include "flashback/data/retrieval_strides.hpp"
+#include "flashback/data/shared_history.hpp"
 #include "flashback/data/shuffled_passes.hpp"
 #include "flashback/data/stride_cache.hpp"
 #include "flashback/data/text_stream.hpp"

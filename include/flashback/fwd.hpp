@@ -495,9 +495,12 @@ struct PlannedStride;
 struct StrideLayout;
 struct StreamedDocument;
 struct PassageRows;
+struct TokenRun;
 struct TrainingExample;
 template <class P>
 class RetrievalExamples;
+template <class P>
+class SharedHistoryExamples;
 class PackedText;
 class ShuffledPasses;
 

@@ -50,8 +50,8 @@ TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the 
     const json found = w.run("adapter", {"--steps", "40", "--valid", valid, "--valid-strides", "20", "--valid-every", "15",
                                          "--log", w.path("log.csv")});
     CHECK(keys(found) == std::set<std::string>{"adapter", "trained_model", "model", "layout", "repeat", "markers", "parameters",
-                                               "examples", "steps", "resumed_from", "loss", "seconds", "tokens_per_second",
-                                               "valid"});
+                                               "examples", "share_history", "steps", "resumed_from", "loss", "seconds",
+                                               "tokens_per_second", "valid"});
     CHECK(found["adapter"] == w.path("adapter"));
     CHECK(found["trained_model"].is_null());
     CHECK(found["markers"] == "on");

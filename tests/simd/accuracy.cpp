@@ -213,6 +213,20 @@ TEST_CASE("Norms pass on what is not finite") {
     }
 }
 
+TEST_CASE("the weights of a softmax, divided by their sum, are the softmax") {
+    SplitMix64 random{8};
+    for (const std::size_t n : {1u, 15u, 16u, 17u, 100u}) {
+        std::vector<float> x(n);
+        for (float& value : x) value = static_cast<float>(20 * (random.uniform() - 0.5));
+        if (n > 2) x[n / 2] = -std::numeric_limits<float>::infinity();
+        std::vector<float> all(n);
+        softmax(x.data(), n, all.data());
+        const float sum = softmax_weights(x.data(), n, x.data());
+        for (std::size_t i = 0; i < n; ++i) CHECK(x[i] / sum == all[i]);
+        CHECK(*std::max_element(x.begin(), x.end()) == 1);
+    }
+}
+
 TEST_CASE("softmax of what is not finite") {
     for (const float special : {not_a_number, infinity}) {
         for (const std::size_t at : {0u, 1u, 15u, 16u, 19u}) {

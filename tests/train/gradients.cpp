@@ -1,4 +1,5 @@
 // Every gradient of a whole model against finite differences of a forward pass in double.
+#include "flashback/data/shared_history.hpp"
 #include "flashback/train/trainer.hpp"
 #include "support/errors.hpp"
 #include "train/helpers.hpp"
@@ -6,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,21 +20,41 @@ namespace {
 
 constexpr std::size_t samples = 5;  // elements of each tensor
 
+/// Which rows see which, straight from what an example says; and where they stand.
+std::function<bool(std::size_t, std::size_t)> sees(const TrainingExample& example, std::vector<std::size_t>& positions) {
+    if (example.runs.empty()) {
+        const PassageRows beside = example.beside;
+        for (std::size_t t = 0; t < example.tokens.size(); ++t) positions.push_back(beside.position(t));
+        return [beside](std::size_t row, std::size_t other) {
+            const auto passage = [&](std::size_t r) { return r >= beside.begin && r < beside.end; };
+            if (other > row) return false;
+            if (passage(row)) return passage(other) || other < beside.head;
+            return !passage(other) || beside.position(other) + beside.gap <= beside.position(row);
+        };
+    }
+    std::vector<std::size_t> run_of;
+    for (std::size_t i = 0; i < example.runs.size(); ++i) {
+        for (std::size_t t = example.runs[i].begin; t < example.runs[i].end; ++t) {
+            run_of.push_back(i);
+            positions.push_back(example.runs[i].position_of(t));
+        }
+    }
+    return [runs = example.runs, run_of, positions](std::size_t row, std::size_t other) {
+        const TokenRun& run = runs[run_of[row]];
+        if (other < run.shared) return true;
+        if (run_of[other] == run_of[row]) return other <= row;
+        return run_of[other] == run.passage && positions[other] + run.gap <= positions[row];
+    };
+}
+
 /// Some elements of every trained tensor, those with the greatest gradients among them.
 void check_gradients(Trainer& trainer, DoubleTransformer& reference, const std::vector<TrainingExample>& batch) {
     trainer.accumulate(batch);
     const auto loss = [&] {
         double sum = 0;
         for (const TrainingExample& example : batch) {
-            const PassageRows beside = example.beside;
             reference.positions.clear();
-            for (std::size_t t = 0; t < example.tokens.size(); ++t) reference.positions.push_back(beside.position(t));
-            reference.sees = [beside](std::size_t row, std::size_t other) {
-                const auto passage = [&](std::size_t r) { return r >= beside.begin && r < beside.end; };
-                if (other > row) return false;
-                if (passage(row)) return passage(other) || other < beside.head;
-                return !passage(other) || beside.position(other) + beside.gap <= beside.position(row);
-            };
+            reference.sees = sees(example, reference.positions);
             sum += reference.loss(example.tokens, example.targets);
         }
         return sum;
@@ -208,6 +230,34 @@ TEST_CASE(
             }
             CHECK(untrained.evaluate({&example, 1}).nats == doctest::Approx(sum).epsilon(1e-5));
         }
+    }
+}
+
+TEST_CASE("gradients of examples that share a history are those of finite differences") {
+    const std::vector<TokenId> markers{5, 30};
+    SplitMix64 random{3};
+    const TokenBuffer text = random_tokens(random, 60, 37);
+    std::vector<TrainingExample> appended, beside;
+    for (std::size_t i = 0; i < 3; ++i) {
+        const std::size_t at = 30 + 4 * i;
+        TokenBuffer tokens{text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at)};
+        tokens.push_back(5);
+        append(tokens, random_tokens(random, 4 + 30 * (i % 2), 37));
+        tokens.push_back(30);
+        append(tokens, TokenSpan{text}.subspan(at, 4));
+        appended.push_back(predict_last(tokens, 4));
+        tokens.assign(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at - 3));
+        append(tokens, random_tokens(random, 15, 37));
+        append(tokens, TokenSpan{text}.subspan(at - 3, 7));
+        beside.push_back(predict_last(tokens, 4));
+        beside.back().beside = {1, at - 3, at + 12, 18};  // the last ones of a passage stand too near
+    }
+    for (const OddFamily& family : odd_families()) {
+        CAPTURE(family.name);
+        const auto model = random_model(family.shape);
+        Trainer trainer{model, {.all = true}};
+        DoubleTransformer reference = in_double(*model, trainer);
+        check_gradients(trainer, reference, {share_history(appended), share_history(beside)});
     }
 }
 

@@ -199,9 +199,10 @@ TEST_CASE("the derivative of attention, for one query to a head of keys and for 
             detail::Rows lv = to_library(v, kv_heads * d);
             detail::Rows out{rows, width};
             const detail::AttentionShape shape{kv_heads * sharing, kv_heads, d};
-            detail::attention_forward(shape, {lq, lk, lv}, {0, rows}, out, scratch);
+            const TokenRun all[]{{.end = rows}};
+            detail::attention_forward(shape, {lq, lk, lv}, {0, all}, out, scratch);
             CHECK(weighed(as_rows(from_library(out, rows, width), width), dy) == doctest::Approx(f()).epsilon(1e-4));
-            detail::attention_backward(shape, {lq, lk, lv}, out, to_library(dy, width), {0, rows}, scratch);
+            detail::attention_backward(shape, {lq, lk, lv}, out, to_library(dy, width), {0, all}, scratch);
             // A sample of the rows: each difference evaluates everything.
             if (rows < 67) {
                 if (rows > 1) check("q", from_library(lq, rows, width), q, f);  // one position alone has the weight 1
@@ -226,6 +227,7 @@ TEST_CASE("attention from a position on: its rows are those of all positions, an
     const Numbers k = random_numbers(random, rows * 2 * d);
     const Numbers v = random_numbers(random, rows * 2 * d);
     Numbers dy = random_numbers(random, rows * width);
+    const TokenRun every[]{{.end = rows}};
     for (const std::size_t begin : {1u, 63u, 64u, 133u, 149u}) {
         CAPTURE(begin);
         std::fill_n(dy.begin(), begin * width, 0.0);
@@ -238,9 +240,9 @@ TEST_CASE("attention from a position on: its rows are those of all positions, an
             detail::Rows lk = to_library(k, 2 * d);
             detail::Rows lv = to_library(v, 2 * d);
             detail::Rows out{rows, width};
-            detail::attention_forward(shape, {lq, lk, lv}, {first, rows}, out, scratch);
+            detail::attention_forward(shape, {lq, lk, lv}, {first, every}, out, scratch);
             Result result{from_library(out, rows, width), {}, {}, {}};
-            detail::attention_backward(shape, {lq, lk, lv}, out, to_library(dy, width), {first, rows}, scratch);
+            detail::attention_backward(shape, {lq, lk, lv}, out, to_library(dy, width), {first, every}, scratch);
             result.dq = from_library(lq, rows, width);
             result.dk = from_library(lk, rows, 2 * d);
             result.dv = from_library(lv, rows, 2 * d);

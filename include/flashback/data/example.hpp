@@ -38,11 +38,32 @@ struct PassageRows {
     constexpr bool operator==(const PassageRows&) const = default;
 };
 
-/// One sequence, which begins at position 0. Each target is predicted from the tokens before it.
+/// Tokens of an example that stand one after the other. Each sees the run up to itself, the first `shared` tokens of the example,
+/// and what stands at least `gap` positions in front of its own of the run `passage`.
+struct TokenRun {
+    static constexpr std::size_t no_passage = static_cast<std::size_t>(-1);  ///< in place of a number of a run
+
+    std::size_t begin = 0;             ///< its first token
+    std::size_t end = 0;               ///< the token behind it
+    std::size_t position = 0;          ///< where its first token stands
+    std::size_t shared = 0;            ///< how many tokens at the start of the example all of it sees
+    std::size_t passage = no_passage;  ///< the number of a run that it sees
+    std::size_t gap = 0;               ///< between what it sees of that run and itself
+
+    /// How many tokens it has.
+    constexpr std::size_t size() const noexcept { return end - begin; }
+    /// Where one of its tokens stands.
+    constexpr std::size_t position_of(std::size_t token) const noexcept { return position + (token - begin); }
+    constexpr bool operator==(const TokenRun&) const = default;
+};
+
+/// One sequence, which begins at position 0; or a text with branches, if there are runs: they are all tokens, one run after the other.
+/// Each target is predicted from the token before it, in the same run.
 struct TrainingExample {
     TokenBuffer tokens;                  ///< text, passage and targets, in the order in which they are evaluated
     std::vector<std::uint32_t> targets;  ///< which tokens, ascending, from 1 to tokens.size() - 1
     PassageRows beside = {};             ///< all targets come behind the token after it
+    std::vector<TokenRun> runs = {};     ///< if there are any, nothing is `beside`
 };
 
 /// The last `count` tokens are the targets; if there are fewer, all but the first.

@@ -27,8 +27,8 @@ inline StrideOptions training_strides(std::size_t window, std::uint64_t seed, St
 }
 
 /// Examples by number, each made when it is asked for. An example is head, context and passages as the policies lay them out,
-/// and then the tokens of the stride, which are the targets. Passages take room from the context: both together have the length
-/// that was drawn for the stride. If head and markers do not fit into the window beside that, the oldest tokens of the context
+/// and then the tokens of the stride, which are the targets. Passages take room from the context, unless they shall not: both together
+/// have the length that was drawn for the stride. If head and markers do not fit into the window beside that, the oldest tokens of the context
 /// are left out. A passage beside the text stands in front of the tokens that see it; several are one block there.
 ///
 /// Prepare the strides once with `retrieve_strides` or `cached_strides`: they serve every layout and wrapper.
@@ -41,12 +41,14 @@ public:
     /// `policies` has wrapper(), layout(), reuse() and, if several passages are not to be concatenated each with its markers, fusion(), as Policies has; `window` is the most tokens of an example.
     /// Throws    Error{contract} if there are no strides or they are of another text, or if several passages of one would stand
     ///           beside the text, each on its own, or are fused in branches; Error{window} if a stride leaves no room for text
-    RetrievalExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window)
+    RetrievalExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window,
+                      bool passages_replace_text = true)
         : text_(text),
           strides_(std::move(strides)),
           policies_(std::move(policies)),
           head_(head.begin(), head.end()),
-          window_(window) {
+          window_(window),
+          passages_replace_text_(passages_replace_text) {
         FLASHBACK_ASSERT(strides_.size() > 0, "no strides to make training examples of, expected at least one");
         FLASHBACK_ASSERT(window_ > 0, "training examples of at most 0 tokens, expected the window of a model");
         for (std::size_t i = 0; i < strides_.size(); ++i) {
@@ -64,7 +66,7 @@ public:
         const RetrievedStride stride = strides_[i];
         const std::size_t targets = strides_.stride();
         StrideScratch scratch;
-        const StrideLayout layout{head_, /*passages_replace_text=*/true, window_};
+        const StrideLayout layout{head_, passages_replace_text_, window_};
         const StridePlan planned = plan_stride(policies_, {}, {text_, stride, targets}, layout, scratch);
         FLASHBACK_ASSERT(!planned.branches(), "stride ", i, " has ", stride.found(), " passages that are fused in ",
                          planned.fused.branches.size(), " branches, expected one text, as Concatenate makes it, to train on");
@@ -89,6 +91,7 @@ private:
     P policies_;
     TokenBuffer head_;
     std::size_t window_;
+    bool passages_replace_text_;
 };
 
 }  // namespace flashback::inline FLASHBACK_ISA

@@ -136,6 +136,9 @@ private:
 
     void check(std::span<const TrainingExample> examples) const;
 
+    // Gives the number of positions that the runs take.
+    static std::size_t check_runs(const TrainingExample& example);
+
     void reserve(std::span<const TrainingExample> examples);
 
     // Computes the gradients of some examples side by side, then adds them in order.

@@ -53,11 +53,19 @@ inline void gemm_tile(const GemmOperands& g, std::size_t row, std::size_t panel,
     }
 }
 
+/// The most rows of a tile. One panel alone needs more, or its few chains would wait for each other (measured: 1.1 to 1.2 times as
+/// fast with 12 rows as with 6).
+template <std::size_t Panels>
+consteval std::size_t gemm_rows() noexcept {
+    constexpr std::size_t rows = tile_shape<F32Format>().rows;
+    return batch_floats == 16 && Panels == 1 ? 2 * rows : rows;
+}
+
 /// Some panels with all rows, one block of k after the other, in tiles that are as equal as possible.
 template <bool Transposed, std::size_t Panels>
 inline void gemm_panels(const GemmOperands& g, std::size_t rows, std::size_t panel, std::size_t depth,
                         bool accumulate) noexcept {
-    constexpr std::size_t most = tile_shape<F32Format>().rows;
+    constexpr std::size_t most = gemm_rows<Panels>();
     constexpr std::size_t block = tile_shape<F32Format>().long_block;
     const std::size_t tiles = (rows + most - 1) / most;
     for (std::size_t k = 0; k < depth || k == 0; k += block) {

@@ -9,6 +9,7 @@
 #include "flashback/train/detail/workspace.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -22,7 +23,22 @@ public:
     /// Requires  `work` has room for the example; without dropout, `dropout` is inactive
     Pass(const Network& net, const TrainingExample& example, std::span<const TokenId> cut, const Dropout& dropout,
          TrainingWorkspace& work)
-        : net_(net), example_(example), cut_(cut), dropout_(dropout), work_(work), rows_(example.tokens.size()) {}
+        : net_(net), example_(example), cut_(cut), dropout_(dropout), work_(work), rows_(example.tokens.size()) {
+        const PassageRows& beside = example.beside;
+        if (!example.runs.empty()) {
+            runs_ = example.runs;
+        } else if (beside.size() == 0) {
+            own_runs_[0] = {.end = rows_};
+            runs_ = std::span{own_runs_}.first(1);
+        } else {
+            own_runs_ = {TokenRun{.end = beside.begin}, TokenRun{beside.begin, beside.end, beside.head, beside.head},
+                         TokenRun{beside.end, rows_, beside.begin, beside.begin, 1, beside.gap}};
+            runs_ = own_runs_;
+        }
+    }
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
+    ~Pass() = default;
 
     /// The sum of the cross entropy of all targets; NaN if the model overflows.
     double forward() noexcept {
@@ -154,15 +170,14 @@ private:
         for (std::size_t t = 0; t < rows_; ++t) net_.embed(example_.tokens[t], rows.row(t));
         if (projects()) multiply(net_.project_in, work_.embedded, rows_, stream(0), zero, work_.linear);
         if (net_.config.positions != Positions::learned) return;
-        for (std::size_t t = 0; t < rows_; ++t) {
-            net_.position(example_.beside.position(t), work_.normed.row(t));
+        each_position(0, [&](std::size_t t, std::size_t at) {
+            net_.position(at, work_.normed.row(t));
             simd::add(stream(0).row(t), work_.normed.row(t), net_.config.width);
-        }
+        });
     }
 
     void embed_backward() noexcept {
-        for (std::size_t t = 0; t < rows_; ++t)
-            net_.position_backward(example_.beside.position(t), work_.gradient.row(t), gradients_);
+        each_position(0, [&](std::size_t t, std::size_t at) { net_.position_backward(at, work_.gradient.row(t), gradients_); });
         if (projects()) {
             if (net_.project_in.trains())
                 weight_gradient(net_.project_in, work_.embedded, work_.gradient, rows_, gradients_, work_.linear);
@@ -174,11 +189,17 @@ private:
 
     /// Rotates all heads by the angles of their positions, or back.
     void rotate(RowSpan x, std::size_t heads, const Rows& sine, std::size_t begin) const noexcept {
-        for (std::size_t t = begin; t < rows_; ++t) {
-            const std::size_t at = example_.beside.position(t);
+        each_position(begin, [&](std::size_t t, std::size_t at) {
             for (std::size_t h = 0; h < heads; ++h)
                 simd::rotate_pairs(x.row(t) + h * net_.config.head_dim, work_.cosine.row(at), sine.row(at),
                                    net_.frequencies.size());
+        });
+    }
+    /// Calls `work(row, position)` for the rows from `begin` on.
+    template <class Work>
+    void each_position(std::size_t begin, const Work& work) const noexcept {
+        for (const TokenRun& run : runs_) {
+            for (std::size_t t = std::max(begin, run.begin); t < run.end; ++t) work(t, run.position_of(t));
         }
     }
     void scale_queries(RowSpan queries, std::size_t begin) const noexcept {
@@ -199,7 +220,7 @@ private:
         rotate(s.q, net_.config.heads, work_.sine, first);
         rotate(s.k, net_.config.kv_heads, work_.sine, 0);
         scale_queries(s.q, first);
-        attention_forward(heads(), {s.q, s.k, s.v}, {first, rows_, example_.beside}, s.attended, work_.attention);
+        attention_forward(heads(), {s.q, s.k, s.v}, {first, runs_}, s.attended, work_.attention);
         Rows& sum = sum_of(s.middle, s.attention_sum);
         copy(s.x, sum, first);
         run(l, output, s.attended, sum, first, accumulate);
@@ -215,8 +236,7 @@ private:
         finish_sum_back(s.attention_sum, layer.attention_norm, first);
         run_back(l, output, {s.attended, work_.gradient, inside ? work_.attended_gradient.view() : RowSpan{}}, first, zero);
         if (!inside) return;
-        attention_backward(heads(), {s.q, s.k, s.v}, s.attended, work_.attended_gradient, {first, rows_, example_.beside},
-                           work_.attention);
+        attention_backward(heads(), {s.q, s.k, s.v}, s.attended, work_.attended_gradient, {first, runs_}, work_.attention);
         scale_queries(s.q, first);
         rotate(s.q, net_.config.heads, work_.minus_sine, first);
         rotate(s.k, net_.config.kv_heads, work_.minus_sine, 0);
@@ -330,6 +350,8 @@ private:
     Dropout dropout_;
     TrainingWorkspace& work_;
     std::size_t rows_;
+    std::array<TokenRun, 3> own_runs_;  // of an example that does not name them
+    std::span<const TokenRun> runs_;
     float* gradients_ = nullptr;
 };
 

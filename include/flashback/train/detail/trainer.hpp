@@ -130,7 +130,8 @@ FLASHBACK_DETAIL_ONCE void Trainer::check(std::span<const TrainingExample> examp
                          "a training example of ", example.tokens.size(), " tokens has a passage from ", beside.begin, " to ",
                          beside.end, " that sees the first ", beside.head,
                          ", expected it behind these, and at least 1 token behind it");
-        const std::size_t positions = std::max(example.tokens.size() - beside.size(), beside.head + beside.size());
+        std::size_t positions = std::max(example.tokens.size() - beside.size(), beside.head + beside.size());
+        if (!example.runs.empty()) positions = check_runs(example);
         if (positions > net_.config.window) {
             FLASHBACK_THROW(ErrorCode::window, "a training example takes ", positions,
                             " positions, but the window of the model has ", net_.config.window);
@@ -148,6 +149,36 @@ FLASHBACK_DETAIL_ONCE void Trainer::check(std::span<const TrainingExample> examp
                              ", whose column is cut");
         }
     }
+}
+
+FLASHBACK_DETAIL_ONCE std::size_t Trainer::check_runs(const TrainingExample& example) {
+    FLASHBACK_ASSERT(example.beside.size() == 0, "a training example has runs and ", example.beside.size(),
+                     " tokens beside the text, expected one or the other");
+    const std::vector<TokenRun>& runs = example.runs;
+    std::size_t positions = 0;
+    std::size_t end = 0;
+    auto target = example.targets.begin();
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+        const TokenRun& run = runs[i];
+        FLASHBACK_ASSERT(run.begin == end && run.end > end, "run ", i, " of a training example has the tokens from ", run.begin,
+                         " to ", run.end, ", expected some from ", end, " on");
+        FLASHBACK_ASSERT(run.shared <= run.begin && run.position <= run.begin, "run ", i,
+                         " of a training example begins at token ", run.begin, ", position ", run.position,
+                         " and sees the first ", run.shared,
+                         " tokens, expected it at no position behind its token, and to see what is in front of it");
+        const bool sees = run.passage != TokenRun::no_passage;
+        FLASHBACK_ASSERT(!sees || (run.passage < i && runs[run.passage].begin >= run.shared), "run ", i,
+                         " of a training example sees the first ", run.shared, " tokens and run ", run.passage,
+                         ", expected a run between these and itself");
+        positions = std::max(positions, run.position + run.size());
+        end = run.end;
+        for (; target != example.targets.end() && *target < end; ++target)
+            FLASHBACK_ASSERT(*target > run.begin, "token ", *target, ", the first of run ", i,
+                             " of a training example, is a target, expected one behind it: nothing predicts the first");
+    }
+    FLASHBACK_ASSERT(end == example.tokens.size(), "the runs of a training example have ", end, " tokens, expected all ",
+                     example.tokens.size());
+    return positions;
 }
 
 FLASHBACK_DETAIL_ONCE void Trainer::reserve(std::span<const TrainingExample> examples) {
