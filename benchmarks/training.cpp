@@ -108,7 +108,7 @@ void train_lora_everywhere(benchmark::State& state) {
 }
 BENCHMARK(train_lora_everywhere)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 
-// Strides of a text of 368 tokens, each with a passage of 128 and two markers: examples of their own, or branches of one.
+// Strides of a text of 382 tokens, each with a passage of 128 and two markers: examples of their own, or branches of one.
 void strides(benchmark::State& state, bool share) {
     constexpr std::size_t stride = 16;
     constexpr std::size_t passage = 128;

@@ -8,6 +8,7 @@
 #include "shape_option.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <iostream>
@@ -15,6 +16,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace cli {
@@ -59,6 +61,19 @@ struct MeasuredSweep {
     fb::ReuseOptions how;
 };
 
+/// Which costs the rows do not tell; empty if they tell all.
+std::string untold_by(const MeasuredSweep& measured) {
+    std::array<double, fb::EvaluatedWork::size> all{};
+    for (const fb::ReuseRow& row : measured.rows) {
+        const auto numbers = fb::evaluated_work(fb::lengths_of(row.way, row.at, measured.how), row.at.k).numbers();
+        for (std::size_t i = 0; i < all.size(); ++i) all[i] += numbers[i];
+    }
+    if (measured.rows.size() < all.size())
+        return "has " + std::to_string(measured.rows.size()) + " rows, too few for " + std::to_string(all.size()) + " costs";
+    if (all[0] == 0) return "has no row in which several tokens are evaluated at once";
+    return all[4] == 0 ? "has no row with a stride above 1, so it does not tell what a single token costs" : "";
+}
+
 /// What `bench --mode reuse --json` has printed.
 MeasuredSweep read_sweep(const std::string& file) {
     const auto refuse = [&](const std::string& why) {
@@ -85,7 +100,10 @@ MeasuredSweep read_sweep(const std::string& file) {
             if (!(row.seconds[0] > 0)) refuse("has a row that was not timed");
             measured.rows.push_back(row);
         }
-        for (const char* name : {"model", "weights", "cache", "threads"}) measured.model[name] = found.at("runs")[0].at(name);
+        const Json& first = found.at("runs")[0];
+        for (const char* name : {"model", "weights", "cache"}) measured.model[name] = first.at(name).get<std::string>();
+        measured.model["threads"] = first.at("threads").get<std::size_t>();
+        if (const std::string why = untold_by(measured); !why.empty()) refuse(why);
         return measured;
     } catch (const Json::exception&) {
         refuse("lacks a field, or has one of another type");
@@ -97,33 +115,19 @@ MeasuredSweep read_sweep(const std::string& file) {
 class CalibratedMachine {
 public:
     explicit CalibratedMachine(const AdviseOptions& options)
-        : options_(options), pool_(start_threads(options.settings.threads)) {
-        const std::size_t longest = *std::ranges::max_element(options.advice.k) * options.advice.passage +
-                                    *std::ranges::max_element(options.advice.strides) + options.advice.history + 1024;
-        model_ = bench_model(options.settings, longest, pool_);
-    }
+        : options_(options),
+          pool_(start_threads(options.settings.threads)),
+          model_(bench_model(options.settings, wanted(), pool_, true)) {}
+
+    /// The most positions that a retrieval may have here.
+    std::size_t window() const { return model_->config.window; }
 
     MeasuredSweep calibrate() const {
-        const std::size_t history = options_.advice.history, passage = options_.advice.passage;
-        const std::size_t shorter = std::max<std::size_t>(history / 4, usual_stride);
         MeasuredSweep measured;
-        const auto add = [&](fb::ReuseSweepOptions sweep) {
-            for (auto* values : {&sweep.history, &sweep.stride, &sweep.passage, &sweep.k})
-                std::erase_if(*values, [&](std::size_t value) { return value == 0; });
-            std::ranges::move(rows_of(sweep), std::back_inserter(measured.rows));
-        };
-        add({.ways = {fb::ReuseWay::prepend},
-             .base = {.history = shorter, .stride = usual_stride, .passage = passage},
-             .history = {shorter / 4, shorter},
-             .stride = {2},
-             .passage = {},
-             .k = {}});
-        add({.ways = {fb::ReuseWay::append, fb::ReuseWay::aside, fb::ReuseWay::aside_stored},
-             .base = {.history = std::max(history, usual_stride), .stride = usual_stride, .passage = passage},
-             .history = {shorter, history},
-             .stride = {2, 4, 64},
-             .passage = {passage / 4},
-             .k = {4}});
+        for (const fb::ReuseSweepOptions& sweep : sweeps()) {
+            const std::vector<fb::ReuseRow> rows = rows_of(sweep);
+            measured.rows.insert(measured.rows.end(), rows.begin(), rows.end());
+        }
         const fb::ModelCost cost = fb::cost_of(*model_);
         const fb::DType cache = options_.settings.cache.value_or(model_->default_cache_element());
         measured.model = begin_run(*model_, cost, cache, options_.settings.threads);
@@ -138,8 +142,37 @@ public:
     }
 
 private:
+    std::vector<fb::ReuseSweepOptions> sweeps() const {
+        const std::size_t history = std::max(options_.advice.history, usual_stride), passage = options_.advice.passage;
+        const std::size_t shorter = std::max(history / 4, usual_stride);
+        return {{.ways = {fb::ReuseWay::prepend},
+                 .base = {.history = shorter, .stride = usual_stride, .passage = passage},
+                 .history = {std::max(shorter / 4, usual_stride), shorter},
+                 .stride = {2},
+                 .passage = {},
+                 .k = {}},
+                {.ways = {fb::ReuseWay::append, fb::ReuseWay::aside, fb::ReuseWay::aside_stored},
+                 .base = {.history = history, .stride = usual_stride, .passage = passage},
+                 .history = {shorter, history},
+                 .stride = {2, 4, 64},
+                 .passage = {std::max<std::size_t>(passage / 4, 1)},
+                 .k = {4}}};
+    }
+
+    /// The positions of all that may be measured.
+    std::size_t wanted() const {
+        std::size_t most = 0;
+        for (const fb::ReuseSweepOptions& sweep : sweeps())
+            most = std::max(most, positions_of(fb::points_of(sweep, most_count)));
+        for (const std::size_t stride : options_.advice.strides) {
+            for (const std::size_t k : options_.advice.k)
+                most = std::max(most, fb::ReusePoint{options_.advice.history, stride, options_.advice.passage, k}.positions());
+        }
+        return most;
+    }
+
     std::vector<fb::ReuseRow> rows_of(const fb::ReuseSweepOptions& sweep) const {
-        const fb::ReusePoints points = fb::points_of(sweep, model_->config.window);
+        const fb::ReusePoints points = fb::points_of(sweep, window());
         return measure_reuse(
             model_, {.window = positions_of(points), .piece = 512, .executor = pool_, .cache = options_.settings.cache}, sweep,
             points);
@@ -184,7 +217,7 @@ std::string reason_of(const Json& found) {
         "the cheapest";
     if (!found["beyond"].is_null())
         text += ". Better but beyond the budget: " + lengths_of(found["beyond"]) + ", " + cost_of(found["beyond"]);
-    if (choice["way"] == "append" || choice["way"] == "sticky")
+    if (choice["way"] != "prepend" && choice["way"] != "aside" && choice["way"] != "aside-stored")
         text += ". Passages behind the text need a model that was fine-tuned for them (flashback finetune)";
     if (choice["way"] == "aside-stored") text += ". It holds for passages that come again, and are kept";
     return text;
@@ -204,6 +237,10 @@ Json advise_with(const AdviseOptions& options) {
     costs.search_seconds = options.latency / 1000;
 
     fb::AdviceOptions asked = options.advice;
+    asked.ways = each_once(asked.ways);
+    asked.strides = each_once(asked.strides);
+    asked.k = each_once(asked.k);
+    if (machine) asked.positions = machine->window();
     const fb::ReusePoint usual{
         .history = asked.history, .stride = std::min(usual_stride, asked.history), .passage = asked.passage};
     const double baseline = fb::predict(costs, fb::ReuseWay::prepend, usual) / static_cast<double>(usual.stride);
@@ -216,6 +253,7 @@ Json advise_with(const AdviseOptions& options) {
                   {"passage", asked.passage},
                   {"budget_seconds_per_token", asked.seconds_per_token},
                   {"prepend_seconds_per_token", baseline},
+                  {"prepend_stride", usual.stride},
                   {"considered", advice.considered},
                   {"affordable", advice.affordable}});
     for (const auto& [name, one] :
@@ -254,7 +292,7 @@ void print_advice(const Json& found, const std::string& budget) {
               << " (" << model["worst_row"].get<std::string>() << ")\n"
               << "budget: " << budget << ", which is "
               << formatted("%.3g ms a token; prepending a passage every %zu tokens takes %.3g",
-                           1000 * found["budget_seconds_per_token"].get<double>(), usual_stride,
+                           1000 * found["budget_seconds_per_token"].get<double>(), found["prepend_stride"].get<std::size_t>(),
                            1000 * found["prepend_seconds_per_token"].get<double>())
               << " (1x)\n"
               << found["affordable"] << " of " << found["considered"] << " combinations fit\n\n";
@@ -274,7 +312,6 @@ void print_advice(const Json& found, const std::string& budget) {
 void add_advise(CLI::App& app, Command& run) {
     auto options = std::make_shared<AdviseOptions>();
     BenchSettings& settings = options->settings;
-    settings.repetitions = 3;
     CLI::App& command =
         *app.add_subcommand("advise", "Pick a layout, a stride and a number of passages for a budget of time for each token");
     command

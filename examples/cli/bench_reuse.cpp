@@ -56,16 +56,6 @@ std::vector<std::size_t>& values_of(fb::ReuseSweepOptions& options, fb::ReuseAxi
     return options.k;
 }
 
-/// Values without those that came before.
-template <class Value>
-std::vector<Value> each_once(const std::vector<Value>& values) {
-    std::vector<Value> once;
-    for (const Value& value : values) {
-        if (std::ranges::find(once, value) == once.end()) once.push_back(value);
-    }
-    return once;
-}
-
 /// What the options ask for. An axis goes through the usual length if that is among its values, else through its first one.
 fb::ReuseSweepOptions sweep_of(const BenchSettings& settings) {
     fb::ReuseSweepOptions options{
@@ -165,8 +155,10 @@ Json bench_reuse(const BenchSettings& settings) {
                     {"seconds_per_token", row.seconds_per_token()}});
         fb::RetrievalLengths lengths = fb::lengths_of(row.way, row.at, options.how);
         // A store of whole pages finds less than the lengths say.
-        lengths.kept = row.counts.reused - (lengths.stored ? lengths.beside : 0);
-        lengths.fed = row.counts.evaluated - lengths.decoded - (lengths.stored ? 0 : lengths.beside);
+        if (row.way == fb::ReuseWay::prefix_store) {
+            lengths.kept = row.counts.reused;
+            lengths.fed = row.counts.evaluated - lengths.decoded;
+        }
         add_speed(run, row.seconds, row.at.stride, fb::least_seconds({&lengths, 1}, cost, peaks) / row.best_seconds());
         runs.push_back(std::move(run));
     }

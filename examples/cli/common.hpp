@@ -15,6 +15,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -82,6 +83,16 @@ CLI::Validator one_of(std::map<std::string, Value> known) {
                               return {};
                           },
                           names};
+}
+
+/// Values without those that came before.
+template <class Value>
+std::vector<Value> each_once(const std::vector<Value>& values) {
+    std::vector<Value> once;
+    for (const Value& value : values) {
+        if (std::ranges::find(once, value) == once.end()) once.push_back(value);
+    }
+    return once;
 }
 
 /// What the marking tokens are called in vocabularies that have them.

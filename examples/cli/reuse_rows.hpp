@@ -15,8 +15,8 @@ namespace cli {
 /// The ways by their names.
 std::map<std::string, flashback::ReuseWay> reuse_way_names();
 
-/// Measures all ways of a point, then the next point: the speed of a machine drifts, and ways are compared with each other. So a session
-/// and, for the way that needs one, a session over a store are in memory at the same time.
+/// Measures all ways of a point, then the next point: the speed of a machine drifts, and ways are compared with each other. So the
+/// sessions of all ways are in memory at the same time: one without a store, and one for each way that has one.
 std::vector<flashback::ReuseRow> measure_reuse(const std::shared_ptr<const flashback::Transformer>& model,
                                                const flashback::SessionOptions& session,
                                                const flashback::ReuseSweepOptions& options,

@@ -1,5 +1,6 @@
 // Advice from a sweep that is written here, so that the costs are known, and a short one from the machine, of which only counts are compared.
 #include "cli/tool.hpp"
+#include "support/folder_writer.hpp"
 
 #include <cstddef>
 #include <string>
@@ -102,11 +103,27 @@ TEST_CASE("advise: learns from this machine, and measures what it picked") {
     CHECK(found["affordable"] == found["considered"]);
     CHECK(found["considered"] == 3 * 4);
     CHECK(found["cost_model"]["rows"] > 12);
+    CHECK(found["prepend_stride"] == 16);
     const Result result = tool(arguments);
     CHECK(result.status == 0);
     CHECK(result.out.find("ms a token (") != std::string::npos);
     CHECK(result.out.find("x); measured: ") != std::string::npos);
     CHECK(result.out.find("\nwhy: it retrieves most often") != std::string::npos);
+}
+
+TEST_CASE("advise: what does not fit into a table of positions is left out") {
+    const TemporaryFolder folder;
+    const std::string model = (folder.path() / "opt").string();
+    const flashback::TransformerConfig shape = small_shape(flashback::Family::opt);
+    FolderWriter{random_weights(shape, true)}.write(model);
+    const auto with = [&](const std::string& passage, const std::string& k) {
+        return std::vector<std::string>{"advise", "--budget", "1000x", "--model", model, "--history", "16", "--passage",
+                                        passage,  "--stride", "4",     "--k",     k};
+    };
+    const json found = tool_json(with("4", "1,1,100"));
+    CHECK(found["considered"] == 3);  // three ways, one passage each
+    CHECK(found["choice"]["k"] == 1);
+    refused(1, "measures nothing", with("1000", "1"));
 }
 
 TEST_CASE("advise: what makes no sense is refused in words") {
@@ -128,6 +145,15 @@ TEST_CASE("advise: what makes no sense is refused in words") {
         return swept(sweep.dump());
     };
     refused(1, "has the way \"sideways\"", changed("way", "sideways"));
+    json few = sweep_of_one_millisecond();
+    few["runs"].erase(few["runs"].begin() + 5, few["runs"].end());
+    refused(1, "has 5 rows, too few for 6 costs", swept(few.dump()));
+    json steps = sweep_of_one_millisecond();
+    for (json& run : steps["runs"]) run["stride"] = 1;
+    refused(1, "has no row with a stride above 1, so it does not tell what a single token costs", swept(steps.dump()));
+    json unnamed = sweep_of_one_millisecond();
+    unnamed["runs"][0]["model"] = 5;
+    refused(1, "lacks a field, or has one of another type", swept(unnamed.dump()));
     refused(1, "has a length of 0", changed("k", 0));
     refused(1, "has a stride that is longer than the history", changed("stride", 101));
     refused(1, "has a row that was not timed", changed("seconds", 0));

@@ -1,4 +1,4 @@
-// `flashback finetune --share-history`: it learns, goes on, does not depend on threads, and refuses what shares nothing.
+// `flashback finetune --share-history`: it learns, does not depend on threads, and refuses what shares nothing.
 #include "cli/training.hpp"
 
 #include <filesystem>
@@ -12,7 +12,8 @@ namespace test_cli_share_history {
 using namespace flashback_test;
 using nlohmann::json;
 
-TEST_CASE("finetune --share-history: strides share their text, a run is the same with two threads, and goes on") {
+TEST_CASE(
+    "finetune --share-history: strides share their text, a run is the same with two threads, and a finished one only writes") {
     const TemporaryFolder folder;
     const std::string model = tiny_model(folder);
     const std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));

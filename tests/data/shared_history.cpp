@@ -2,6 +2,7 @@
 #include "flashback/data/shared_history.hpp"
 
 #include "flashback/policy/any_policy.hpp"
+#include "support/passage_rows.hpp"
 #include "support/ranked_passages.hpp"
 
 #include <cstddef>
@@ -22,9 +23,8 @@ namespace {
 std::vector<std::pair<TokenId, std::size_t>> reads(const TrainingExample& e, std::size_t token) {
     std::vector<std::pair<TokenId, std::size_t>> seen;
     if (e.runs.empty()) {
-        const auto hidden = e.beside.hidden_from(token);
         for (std::size_t t = 0; t <= token; ++t) {
-            if (t < hidden.first || t >= hidden.second) seen.emplace_back(e.tokens[t], e.beside.position(t));
+            if (sees(e.beside, token, t)) seen.emplace_back(e.tokens[t], position_of(e.beside, t));
         }
         return seen;
     }
@@ -61,7 +61,8 @@ TEST_CASE("Strides whose contexts begin alike are one example, and each target i
             REQUIRE(shared.size() == (strides.size() + 5) / 6);
             std::size_t single = 0;
             std::size_t merged = 0;
-            for (std::size_t i = 0, s = 0; i < shared.size(); ++i) {
+            std::size_t s = 0;
+            for (std::size_t i = 0; i < shared.size(); ++i) {
                 const TrainingExample whole = shared[i];
                 merged += whole.tokens.size();
                 for (std::size_t target = 0; target < whole.targets.size(); ++s) {
@@ -74,6 +75,7 @@ TEST_CASE("Strides whose contexts begin alike are one example, and each target i
                     }
                 }
             }
+            CHECK(s == strides.size());
             CHECK(merged < single * 3 / 4);
         }
     }

@@ -117,7 +117,9 @@ TEST_CASE("a product is cut as coarsely as balance allows") {
     CHECK(cut(160, 1, 64) == std::vector<std::size_t>{1, 64, 1});
     CHECK(cut(128, 144, 2) == std::vector<std::size_t>{8, 2, 1});
     CHECK(cut(128, 144, 64) == std::vector<std::size_t>{4, 32, 2});  // four panels are multiplied together: rows are cut, too
-    CHECK(cut(1, 1, 64) == std::vector<std::size_t>{8, 1, 1});       // too little for two threads
+    CHECK(cut(1, 1, 64) == std::vector<std::size_t>{8, 1, 1});       // a panel is not cut
+    CHECK(detail::cut_of({16, 64, 1, 4, 1}, 64).panel_parts == 1);   // too little for two threads
+    CHECK(detail::cut_of({32, 64, 1, 4, 1}, 64).panel_parts == 2);
 }
 
 TEST_CASE("rows of queries go over keys together, unless threads would have nothing to do") {

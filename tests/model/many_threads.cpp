@@ -96,6 +96,19 @@ TEST_CASE("as many as 64 threads have about the same to do") {
     }
 }
 
+TEST_CASE("threads share the keys of a token if that saves time") {
+    const ModelPtr small = of_shape("tinyllama-1.1b");  // four heads with keys of their own
+    const ModelPtr large = of_shape("llama2-7b");       // 32
+    const auto more_rounds = [](const Transformer& model, std::size_t threads) {
+        return divide(model, 1, 4096, threads).rounds - divide(model, 1, 512, threads).rounds;
+    };
+    CHECK(more_rounds(*small, 64) == small->config.layers);
+    CHECK(more_rounds(*small, 4) == 0);
+    CHECK(more_rounds(*small, 5) == 0);   // one of five would do two of eight tasks, and its part is no smaller
+    CHECK(more_rounds(*large, 48) == 0);  // likewise
+    CHECK(more_rounds(*large, 64) == large->config.layers);
+}
+
 TEST_CASE("sequences that are evaluated together read the weights once") {
     const ModelPtr model = of_shape("tinyllama-1.1b");
     const double once = weight_bytes(*model);

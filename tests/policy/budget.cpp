@@ -121,7 +121,7 @@ TEST_CASE("a budget bounds prefetches as it bounds retrievals") {
 
 TEST_CASE("a budget that is no number is refused") {
     CHECK_THROWS_WITH_AS((WithinBudget{-1, always}),
-                         "a budget is a number of evaluated tokens for each that is generated, found -1.000000", Error);
+                         "a budget for each generated token is a number of at least 0, found -1.000000", Error);
     CHECK_THROWS_AS((WithinBudget{std::numeric_limits<double>::quiet_NaN(), always}), Error);
 }
 

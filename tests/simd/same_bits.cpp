@@ -388,6 +388,27 @@ TEST_CASE_TEMPLATE("Attention in parts is the plain attention, whoever adds whic
                     simd::join_parts(sums.data(), parts, d, joined.data() + a * d);
                     CHECK(std::equal(joined.data() + a * d, joined.data() + (a + 1) * d, expected.data() + a * d));
                 }
+
+                // Queries at one position share the parts of all.
+                if (start % 64 != 8 && start != 1020) continue;
+                std::vector<simd::AttentionQuery> together = queries;
+                std::size_t parts = 1 + simd::AttentionParts::within(start + 1);
+                if (beside > 0) parts += simd::AttentionParts::within(beside);
+                const std::size_t size = simd::AttentionParts::sums(d);
+                std::vector<float> sums(count * parts * size, not_a_number);
+                for (std::size_t a = 0; a < count; ++a) {
+                    together[a].position = start;
+                    testing::plain::attend<Element>(together[a].q, tile_of(0), d, start, expected.data() + a * d, others);
+                }
+                for (const simd::AttentionParts its :
+                     {simd::AttentionParts{parts / 2, parts}, simd::AttentionParts{0, parts / 2}}) {
+                    simd::attend_parts<Element>(together, its, tile_of(0), d, others, [&](std::size_t a, std::size_t part) {
+                        return sums.data() + (a * parts + part) * size;
+                    });
+                }
+                for (std::size_t a = 0; a < count; ++a)
+                    simd::join_parts(sums.data() + a * parts * size, parts, d, joined.data() + a * d);
+                CHECK(joined == expected);
             }
         }
     }

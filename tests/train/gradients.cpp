@@ -2,6 +2,7 @@
 #include "flashback/data/shared_history.hpp"
 #include "flashback/train/trainer.hpp"
 #include "support/errors.hpp"
+#include "support/passage_rows.hpp"
 #include "train/helpers.hpp"
 
 #include <algorithm>
@@ -24,13 +25,8 @@ constexpr std::size_t samples = 5;  // elements of each tensor
 std::function<bool(std::size_t, std::size_t)> sees(const TrainingExample& example, std::vector<std::size_t>& positions) {
     if (example.runs.empty()) {
         const PassageRows beside = example.beside;
-        for (std::size_t t = 0; t < example.tokens.size(); ++t) positions.push_back(beside.position(t));
-        return [beside](std::size_t row, std::size_t other) {
-            const auto passage = [&](std::size_t r) { return r >= beside.begin && r < beside.end; };
-            if (other > row) return false;
-            if (passage(row)) return passage(other) || other < beside.head;
-            return !passage(other) || beside.position(other) + beside.gap <= beside.position(row);
-        };
+        for (std::size_t t = 0; t < example.tokens.size(); ++t) positions.push_back(position_of(beside, t));
+        return [beside](std::size_t row, std::size_t other) { return flashback_test::sees(beside, row, other); };
     }
     std::vector<std::size_t> run_of;
     for (std::size_t i = 0; i < example.runs.size(); ++i) {

@@ -158,6 +158,9 @@ TEST_CASE("histories that cannot be shared are refused, and what has nothing in 
     check_error(ErrorCode::contract, "of which 3 are the history of all", [&] { static_cast<void>(share_history(two)); });
     const std::vector<TrainingExample> shared{share_history(two = appended(20, 1))};
     check_error(ErrorCode::contract, "training example 0 has 8 runs", [&] { static_cast<void>(share_history(shared)); });
+    two[1].targets.clear();
+    check_error(ErrorCode::contract, "training example 1 has 0 runs and 0 targets",
+                [&] { static_cast<void>(share_history(two)); });
     // Nothing in common: as many tokens as before.
     const std::vector<TrainingExample> apart{predict_last({1, 2, 3, 4}, 2), predict_last({4, 3, 2, 1}, 2)};
     CHECK(share_history(apart).tokens == TokenBuffer{1, 4, 2, 3, 4, 3, 2, 1});

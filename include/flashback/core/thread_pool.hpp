@@ -17,8 +17,8 @@ namespace flashback::inline FLASHBACK_ISA {
 /// Threads that wait for work. They spin for some microseconds, because the next step of a transformer follows at once, and
 /// then sleep; threads beyond the number of processors sleep at once. If the system has not yet run a thread, others do its
 /// part, so that no round waits for it. It binds no thread to a processor. Used by one thread at a time; satisfies Executor.
-/// Cost      a round takes no lock. About 2 · concurrency() lines of the cache go from one processor to another, and with up to 64
-///           threads none of them is written by more than 8
+/// Cost      a round takes no lock. About 2 · concurrency() lines of the cache go from one processor to another. If each of up to 64
+///           threads has a processor, none of them is written by more than 9
 class ThreadPool {
 public:
     /// Starts `threads - 1` threads; the caller of `run` is the last one.

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
-#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -24,17 +23,6 @@ struct PassageRows {
 
     /// How many tokens the passage has.
     constexpr std::size_t size() const noexcept { return end - begin; }
-    /// Where a token stands.
-    constexpr std::size_t position(std::size_t token) const noexcept {
-        return token < begin ? token : token < end ? head + (token - begin) : token - size();
-    }
-    /// Which tokens in front of it a token does not see: from the first number to before the second.
-    constexpr std::pair<std::size_t, std::size_t> hidden_from(std::size_t token) const noexcept {
-        if (token < begin) return {0, 0};
-        if (token < end) return {head, begin};
-        const std::size_t seen = std::min(size(), positions_seen(position(token), head, gap));
-        return {begin + seen, end};
-    }
     constexpr bool operator==(const PassageRows&) const = default;
 };
 

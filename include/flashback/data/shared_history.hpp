@@ -46,11 +46,16 @@ inline TokenSpan longest_history(std::span<const TrainingExample> examples) {
 ///
 /// The branches stand behind the text: first what is in front of the token that predicts first, of each, then the rest of each.
 /// Requires  examples without runs, each with a target, as a trainer takes them
-/// Throws    Error{contract} if there are none; or if the text in front of a passage beside it is not the history of all
+/// Throws    Error{contract} if there are none, for an example with runs or without targets; or if the text in front of a passage beside it is not the history of all
 /// Cost      a copy of the tokens; O(tokens) to compare them
 /// Source    FlashBack (arXiv 2405.04065), section 3.2: a text does not see the passages after it
 inline TrainingExample share_history(std::span<const TrainingExample> examples) {
     FLASHBACK_ASSERT(!examples.empty(), "no training examples to share a history, expected at least one");
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+        const TrainingExample& e = examples[i];
+        FLASHBACK_ASSERT(e.runs.empty() && !e.targets.empty(), "training example ", i, " has ", e.runs.size(), " runs and ",
+                         e.targets.size(), " targets, expected one without runs, and a target");
+    }
     const TokenSpan history = detail::longest_history(examples);
     TrainingExample all;
     const auto add = [&](TokenSpan tokens, TokenRun run) {
@@ -63,8 +68,6 @@ inline TrainingExample share_history(std::span<const TrainingExample> examples) 
     std::vector<TokenRun> rests(examples.size());
     for (std::size_t i = 0; i < examples.size(); ++i) {
         const TrainingExample& e = examples[i];
-        FLASHBACK_ASSERT(e.runs.empty() && !e.targets.empty(), "training example ", i, " has ", e.runs.size(), " runs and ",
-                         e.targets.size(), " targets, expected one without runs, and a target");
         const std::size_t most = detail::most_shared(e);
         const std::size_t shared = std::min(common_prefix(history, e.tokens), most);
         TokenRun& rest = rests[i];
@@ -103,7 +106,6 @@ template <class P>
 class SharedHistoryExamples {
 public:
     /// As RetrievalExamples.
-    /// Throws    as RetrievalExamples and share_history
     SharedHistoryExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window)
         : strides_(text, strides, std::move(policies), head, window, /*passages_replace_text=*/false) {
         for (std::size_t i = 0; i < strides.size(); ++i) {
@@ -117,6 +119,7 @@ public:
     std::size_t size() const noexcept { return firsts_.size() - 1; }
 
     /// Requires  i < size()
+    /// Throws    as share_history
     /// Cost      as share_history
     TrainingExample operator[](std::size_t i) const {
         std::vector<TrainingExample> strides;

@@ -10,9 +10,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <limits>
 #include <optional>
-#include <span>
-#include <string>
 #include <tuple>
 #include <vector>
 
@@ -104,6 +103,8 @@ struct AdviceOptions {
     std::size_t history = 2048;                                                        ///< tokens of the text
     std::size_t passage = 128;                                                         ///< tokens of a passage
     double seconds_per_token = 0;                                                      ///< the budget
+    std::size_t positions =
+        std::numeric_limits<std::size_t>::max();  ///< the most that a retrieval may need: the model's window
 };
 
 /// What a budget allows.
@@ -117,8 +118,8 @@ struct Advice {
 
 /// Picks the shortest stride that the budget allows; with it, the most passages; and with both, the cheapest way: retrieving more often comes
 /// before retrieving more at a time.
-/// Throws    Error{contract} for no ways, strides or numbers of passages, a length of 0, a history shorter than every stride, or a budget that is
-///           no number above 0
+/// Throws    Error{contract} for no ways, strides or numbers of passages, a length of 0, a budget that is no number above 0, or if every
+///           stride is longer than the history or nothing fits into the positions
 /// Cost      a prediction for each combination
 /// Source    In-Context RALM (arXiv 2302.00083): perplexity falls as the stride gets shorter; the rule is ours
 inline Advice advise(const CostModel& costs, const AdviceOptions& options) {
@@ -135,11 +136,14 @@ inline Advice advise(const CostModel& costs, const AdviceOptions& options) {
                 FLASHBACK_ASSERT(stride > 0 && k > 0 && options.passage > 0 && options.history > 0,
                                  "advice was asked for with a stride, number of passages, passage or history of 0, expected at "
                                  "least 1");
-                if (stride <= options.history) all.push_back({way, at, predict(costs, way, at) / static_cast<double>(stride)});
+                if (stride <= options.history && at.positions() <= options.positions)
+                    all.push_back({way, at, predict(costs, way, at) / static_cast<double>(stride)});
             }
         }
     }
-    FLASHBACK_ASSERT(!all.empty(), "every stride is longer than the history of ", options.history, " tokens");
+    FLASHBACK_ASSERT(!all.empty(), "with a history of ", options.history, " tokens and passages of ", options.passage,
+                     ", every stride is longer than the history, or the model's window of ", options.positions,
+                     " positions is too small");
     const auto rank = [](const AdvisedWay& one) {  // the less, the better
         return std::tuple{one.at.stride, -static_cast<double>(one.at.k), one.seconds_per_token};
     };
@@ -162,7 +166,8 @@ inline Advice advise(const CostModel& costs, const AdviceOptions& options) {
 }
 
 /// Prices in seconds, for `within_budget`: what a retrieval is expected to take beyond the token that is generated anyway, and what was spent.
-/// With it the budget is a number of seconds for each generated token.
+/// With it the budget is a number of seconds for each generated token. What the model evaluated between two steps is priced as one pass
+/// behind the text and, unless they stand beside it, the passages.
 class PredictedSeconds {
 public:
     /// Requires  `passage` tokens in each of `k` passages, at least 1 each
@@ -183,7 +188,7 @@ public:
         RetrievalLengths lengths = lengths_of(way_, at);
         lengths.decoded = 0;
         EvaluatedWork anyway;
-        anyway.add(history - 1, 1, lengths.beside);
+        anyway.add(history - 1, 1, k_ * passage_);
         return costs_.search_seconds + std::max(costs_.seconds(evaluated_work(lengths, k_)) - costs_.seconds(anyway), 0.0);
     }
 

@@ -56,7 +56,7 @@ public:
     /// Throws    Error{contract} if the budget is negative or not a number
     WithinBudget(double tokens, Schedule schedule, std::size_t look_ahead = 16, Cost cost = {})
         : tokens_(tokens), look_ahead_(look_ahead), schedule_(std::move(schedule)), cost_(std::move(cost)) {
-        FLASHBACK_ASSERT(tokens >= 0, "a budget is a number of evaluated tokens for each that is generated, found ", tokens);
+        FLASHBACK_ASSERT(tokens >= 0, "a budget for each generated token is a number of at least 0, found ", tokens);
     }
 
     Decision operator()(const StepView& step) {

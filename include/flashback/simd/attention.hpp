@@ -131,7 +131,7 @@ public:
 private:
     static constexpr std::size_t room = 4096;  // sixteen heads of 256 numbers
     QueryState states_[attention_queries];
-    float sums_[room];
+    alignas(64) float sums_[room];
     AlignedBuffer<float> large_;  // no model that we know of has such heads
 };
 

@@ -144,7 +144,7 @@ public:
     void row(std::size_t output, float* to) const noexcept {
         detail::with_format(type_, [&](auto format) {
             const std::byte* from = panel(output / panel_outputs);
-            for (std::size_t k = 0; k < inputs_; ++k) to[k] = format.value(from, inputs_, output % panel_outputs, k);
+            for (std::size_t k = 0; k < inputs_; ++k) to[k] = format.value(from, output % panel_outputs, k);
         });
     }
 

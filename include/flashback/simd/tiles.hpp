@@ -3,8 +3,8 @@
 ///
 /// The tag is that of `-mamx-tile -mamx-bf16 -mamx-int8` beside AVX-512 with VNNI and BF16. The arithmetic of bf16 is that of one
 /// instruction, TDPBF16PS, for every number of rows; testing::plain::dot_bf16 and testing::plain::attend say what it is. A
-/// software twin has the same bits. It serves if the kernel refuses the tiles, and in programs that are compiled with
-/// FLASHBACK_AMX_EMULATE, which gives any x86-64 processor with FMA this arithmetic, slowly, for tests.
+/// software twin has the same bits. It serves products if the kernel refuses the tiles (attention takes vectors then), and
+/// programs that are compiled with FLASHBACK_AMX_EMULATE, which gives any x86-64 processor with FMA this arithmetic, slowly, for tests.
 ///
 /// Weights of Q8_0, Q4_0, Q4_K and Q6_K meet 16 rows or more in tiles (TDPBSSD), fewer rows in vectors, and all in vectors if
 /// the kernel refuses. Their sums of integers are exact, so the bits are those of AVX-512 with VNNI. Tiles of bf16 for Q8_0 were
@@ -31,7 +31,7 @@ enum class TileUse : std::uint8_t {
     none,      ///< what the tag of the instruction set says; tiles have no part in it
     tiles,     ///< the processor's tiles
     emulated,  ///< their software twin, as FLASHBACK_AMX_EMULATE asks
-    refused,   ///< the software twin for bf16, vectors for the others, because the kernel gives no permission
+    refused,   ///< the software twin for products of bf16, vectors for the rest, because the kernel gives no permission
 };
 
 /// Whether products use tiles, and why.

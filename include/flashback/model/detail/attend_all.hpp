@@ -4,6 +4,7 @@
 #include "flashback/core/executor.hpp"
 #include "flashback/kv/kv_cache.hpp"
 #include "flashback/model/detail/block_parts.hpp"
+#include "flashback/model/detail/cuts.hpp"
 #include "flashback/model/piece_place.hpp"
 #include "flashback/simd/attention.hpp"
 
@@ -67,16 +68,22 @@ void attend_rows(const Piece& piece, std::size_t layer, std::size_t kv_head, con
     attend();
 }
 
-/// Every head of a single row attends, if there are more threads than heads with keys of their own: these share the parts of the
-/// keys. Tells whether they did. The bits are those of `attend_rows`.
+/// Every head of a single row attends, if there are so many more threads than heads with keys of their own that it saves time if
+/// they share the parts of the keys. Tells whether they did. The bits are those of `attend_rows`.
 template <KVCache Cache>
 bool attend_row_in_parts(const Piece& piece, std::size_t layer, const PiecePlace<Cache>& place) {
     const TransformerConfig& c = piece.model.config;
     Workspace& work = piece.work;
     const std::size_t parts = KeysOfHead<Cache>{place, layer, 0}.parts();
+    if (parts > work.parts) return false;
+    const std::size_t threads = piece.executor.concurrency();
+    const auto cost = [&](std::size_t s) { return ceil_div(c.kv_heads * s, threads) * ceil_div(parts, s); };
+    std::size_t shares = 1;
     // The last part may have few positions: not worth a second round of threads.
-    const std::size_t shares = std::min(parts - 1, (piece.executor.concurrency() + c.kv_heads - 1) / c.kv_heads);
-    if (shares < 2 || parts > work.parts) return false;
+    for (std::size_t s = 2; s <= std::min(parts - 1, ceil_div(threads, c.kv_heads)); ++s) {
+        if (saves(cost(s), cost(shares))) shares = s;
+    }
+    if (shares == 1) return false;
     const std::size_t sharing = c.heads / c.kv_heads;
     const std::size_t stride = simd::AttentionParts::sums(c.head_dim);
     const auto sums_of = [&](std::size_t h, std::size_t part) {

@@ -36,7 +36,7 @@ constexpr std::size_t bytes_of_tile(std::size_t tile, std::size_t bytes) noexcep
 
 #if !defined(FLASHBACK_AMX_EMULATE)
 /// The registers of this thread. They are large, and the system saves them at each switch of threads while they are in use: so
-/// they are given back at the end of a product, and the host's threads never see them.
+/// they are given back at the end of a product or of attention, and the host's threads never see them.
 ///
 /// Bare instructions, because the intrinsics of g++ 12 take a literal where a template has a constant.
 class AmxTiles {

@@ -122,12 +122,14 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& block
     }
 }
 
-/// Asks for the lines of scales in front of a block.
+/// Asks for the lines of scales in front of a block. That of a super-block lies in front of its first pair: it is asked for if
+/// what comes `bytes_ahead` of this block may begin one.
 template <class Format>
-FLASHBACK_SIMD_INLINE void ask_for_scales(const std::byte* panel, std::size_t b, std::size_t bytes_ahead) noexcept {
+FLASHBACK_SIMD_INLINE void ask_for_scales(const std::byte* panel, std::size_t b, bool may_begin,
+                                          std::size_t bytes_ahead) noexcept {
     if (b % 2 == 0) prefetch(panel + Format::pair_at(b), bytes_ahead);
     if constexpr (Format::super_inputs > 0) {
-        if (b % Format::super_blocks == 0) prefetch(panel + Format::super_at(b), bytes_ahead);
+        if (may_begin) prefetch(panel + Format::pair_at(b) - line_bytes, bytes_ahead);
     }
 }
 
@@ -159,8 +161,10 @@ inline void matmul_tile(const TilePanels<Panels>& panels, const TileBlock& part,
         constexpr bool asks = Prefetch || row_ahead != 0;
         const std::size_t bytes_ahead = Prefetch ? part.bytes_ahead : row_ahead;
         if constexpr (asks) {
+            constexpr std::size_t super_blocks = std::max<std::size_t>(Format::super_blocks, 1);
 #pragma GCC unroll 16
-            for (std::size_t p = 0; p < Panels; ++p) ask_for_scales<Format>(panels.weights[p], b, bytes_ahead);
+            for (std::size_t p = 0; p < Panels; ++p)
+                ask_for_scales<Format>(panels.weights[p], b, Prefetch ? step == 0 : b % super_blocks == 0, bytes_ahead);
         }
         typename Format::Sum sum[Rows][Panels][Format::halves];
 #pragma GCC unroll 16

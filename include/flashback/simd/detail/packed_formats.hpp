@@ -2,7 +2,7 @@
 ///
 /// For every 32 inputs of a quantised type, a panel holds lines of 64 bytes. A line has four inputs of sixteen outputs, or two
 /// times four if weights have 4 bits. Scales lie between the lines (panel_layout.hpp). A panel has as many bytes as sixteen rows
-/// in the file, rounded up to a line.
+/// in the file, rounded up to a line; Q4_K has 1/36 more, because its scales take 8 bits.
 #pragma once
 
 #include "flashback/simd/activations.hpp"
@@ -62,7 +62,7 @@ struct ElementFormat {
             std::memcpy(panel + (k * panel_outputs + lane) * sizeof(Element), row + k * sizeof(Element), sizeof(Element));
         }
     }
-    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
+    static float value(const std::byte* panel, std::size_t lane, std::size_t k) noexcept {
         return to_float(read_as<Element>(panel + (k * panel_outputs + lane) * sizeof(Element)));
     }
 };
@@ -97,7 +97,7 @@ struct BF16Format {
         if (some.end != inputs) return;
         for (std::size_t k = inputs; k % bf16_group != 0; ++k) write_as(panel + at(lane, k), BFloat16{0});
     }
-    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
+    static float value(const std::byte* panel, std::size_t lane, std::size_t k) noexcept {
         return to_float(read_as<BFloat16>(panel + at(lane, k)));
     }
 };
@@ -191,7 +191,7 @@ struct Q8_0Format : OneScale<8 * line_bytes, 7, IntLanes> {
         }
         pack_end(inputs, some, lane, panel);
     }
-    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
+    static float value(const std::byte* panel, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
         const std::byte* at = panel + lines_at(b) + k % activation_block / line_inputs * line_bytes;
         return scaled(panel, lane, b, static_cast<int>(at[lane * line_inputs + k % line_inputs]));
@@ -248,7 +248,7 @@ struct Q4_0Format : Nibbles, OneScale<Nibbles::nibble_bytes, 3, SmallSum> {
         }
         pack_end(inputs, some, lane, panel);
     }
-    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
+    static float value(const std::byte* panel, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
         return scaled(panel, lane, b, static_cast<int>(get(panel + lines_at(b), lane, k % activation_block)));
     }

@@ -62,7 +62,7 @@ struct Q4_KFormat : Nibbles, PanelLayout<Nibbles::nibble_bytes, super_block> {
             }
         }
     }
-    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
+    static float value(const std::byte* panel, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
         const std::byte* d = panel + super_at(b) + lane * sizeof(Half);
         const std::byte* whole = panel + scales_at(b) + lane;
@@ -143,7 +143,7 @@ struct Q6_KFormat : Nibbles, PanelLayout<Nibbles::nibble_bytes + 2 * line_bytes,
         const std::size_t blocks = inputs / activation_block;  // the last super-block may have no neighbour
         if (some.end == inputs && inputs % super_inputs != 0) write_as(panel + d_at(blocks) + lane * sizeof(Half), Half{});
     }
-    static float value(const std::byte* panel, std::size_t /*inputs*/, std::size_t lane, std::size_t k) noexcept {
+    static float value(const std::byte* panel, std::size_t lane, std::size_t k) noexcept {
         const std::size_t b = k / activation_block;
         const std::size_t in_block = k % activation_block;
         const std::byte* block = panel + lines_at(b);
