@@ -34,12 +34,14 @@ class ReuseSessions {
 public:
     ReuseSessions(const std::shared_ptr<const fb::Transformer>& model, const fb::SessionOptions& session,
                   const fb::ReuseSweepOptions& options, const fb::ReusePoints& points) {
-        const auto asked = [&](auto... ways) {
-            return std::ranges::any_of(options.ways, [&](fb::ReuseWay way) { return ((way == ways) || ...); });
+        const auto needs = [&](auto&& which) {
+            return std::ranges::any_of(options.ways, [&](fb::ReuseWay way) { return which(way); });
         };
-        if (std::ranges::any_of(options.ways, [&](fb::ReuseWay way) { return !keeps(way); }))
+        const auto is_prefix_store = [](fb::ReuseWay way) { return way == fb::ReuseWay::prefix_store; };
+        const auto stores = [&](fb::ReuseWay way) { return finds_passages(way, options.how); };
+        if (needs([&](fb::ReuseWay way) { return !stores(way) && !is_prefix_store(way); }))
             plain_.emplace(session_of(model, session));
-        if (asked(fb::ReuseWay::aside_stored)) {
+        if (needs(stores)) {
             std::size_t most = 0;  // tokens of passages: those of the last retrieval stay while the next ones come
             for (const auto& point : points.points) most = std::max(most, point.second.passage_tokens());
             fb::KVShape shape = fb::Session::cache_shape(model, session);
@@ -47,7 +49,7 @@ public:
             stored_.emplace(session_of(model, session,
                                        std::make_shared<fb::BlockStore>(fb::BlockStoreOptions{.budget = fb::kv_bytes(shape)})));
         }
-        if (asked(fb::ReuseWay::prefix_store)) {
+        if (needs(is_prefix_store)) {
             const auto pages = std::make_shared<fb::KVPagePool>(fb::PagedSession::cache_shape(model, session));
             paged_.emplace(model, session, nullptr, [&](const fb::KVShape& shape) { return fb::PagedKVCache{shape, pages}; });
             // The text of one retrieval, and what is written where two of them part.
@@ -60,11 +62,14 @@ public:
         const fb::ReuseSweepOptions only{
             .ways = {way}, .base = at, .history = {at.history}, .stride = {}, .passage = {}, .k = {}, .how = how};
         if (way == fb::ReuseWay::prefix_store) return fb::sweep_reuse(*cached_, only).rows.front();
-        return fb::sweep_reuse(keeps(way) ? *stored_ : *plain_, only).rows.front();
+        return fb::sweep_reuse(finds_passages(way, how) ? *stored_ : *plain_, only).rows.front();
     }
 
 private:
-    static bool keeps(fb::ReuseWay way) { return way == fb::ReuseWay::aside_stored || way == fb::ReuseWay::prefix_store; }
+    /// Whether passages beside the text were there before.
+    static bool finds_passages(fb::ReuseWay way, const fb::ReuseOptions& how) {
+        return way == fb::ReuseWay::aside_stored || (way == fb::ReuseWay::aside && how.found_again);
+    }
 
     std::optional<fb::Session> plain_;
     std::optional<fb::Session> stored_;
