@@ -51,8 +51,10 @@ flashback_add_test(simd OPTIMISED SOURCES simd/attention.cpp simd/dot_rows.cpp s
                    APART simd/same_bits.cpp)
 # The arithmetic of tiles (AMX), which few machines have: their software twin has the same bits. Where a machine has them, test_simd uses them.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  flashback_add_test(amx OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/exactness_amx.cpp simd/amx.cpp simd/amx_attention.cpp
-                     simd/amx_int8.cpp simd/gemm_bf16.cpp simd/matmul.cpp APART simd/same_bits.cpp)
+  flashback_add_test(amx OPTIMISED SOURCES model/exactness_amx.cpp simd/amx.cpp simd/amx_attention.cpp simd/amx_int8.cpp simd/gemm_bf16.cpp simd/matmul.cpp
+                     APART simd/same_bits.cpp)
+  # With the sanitizers these would take more than ten minutes.
+  flashback_add_test(amx_models LABEL release OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp)
   flashback_add_test(amx_notices_a_broken_order LABEL release SOURCES simd/amx.cpp)
   target_compile_definitions(test_amx_notices_a_broken_order PRIVATE FLASHBACK_TEST_BREAK_R2)
   set_tests_properties(amx_notices_a_broken_order PROPERTIES PASS_REGULAR_EXPRESSION "an output depends on the number of rows")
@@ -63,6 +65,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
                          -mamx-tile -mamx-bf16 -mamx-int8 -UFLASHBACK_COMPILED_ONCE)
   foreach(test test_amx test_amx_notices_a_broken_order)
     target_sources(${test} PRIVATE $<TARGET_OBJECTS:test_amx_trapped>)  # last, as in FlashbackArchitectures.cmake
+  endforeach()
+  foreach(test test_amx test_amx_models test_amx_notices_a_broken_order)
     target_compile_definitions(${test} PRIVATE FLASHBACK_AMX_EMULATE)
     target_compile_options(${test} PRIVATE -mavx2 -mfma -mf16c -UFLASHBACK_COMPILED_ONCE)  # whatever -march says
   endforeach()
