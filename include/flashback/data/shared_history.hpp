@@ -46,7 +46,8 @@ inline TokenSpan longest_history(std::span<const TrainingExample> examples) {
 ///
 /// The branches stand behind the text: first what is in front of the token that predicts first, of each, then the rest of each.
 /// Requires  examples without runs, each with a target, as a trainer takes them
-/// Throws    Error{contract} if there are none, for an example with runs or without targets; or if the text in front of a passage beside it is not the history of all
+/// Throws    Error{contract} if there are none, for an example with runs or without targets; or if the text in front of a passage beside
+///           it is not the history of all
 /// Cost      a copy of the tokens; O(tokens) to compare them
 /// Source    FlashBack (arXiv 2405.04065), section 3.2: a text does not see the passages after it
 inline TrainingExample share_history(std::span<const TrainingExample> examples) {
