@@ -61,7 +61,7 @@ install(FILES cmake/flashbackConfig.cmake "${PROJECT_BINARY_DIR}/flashbackConfig
         DESTINATION "${flashback_package_dir}" COMPONENT flashback_policy ${flashback_only_named})
 install(FILES cmake/FlashbackRetrievalDependencies.cmake
         DESTINATION "${flashback_package_dir}" COMPONENT flashback_retrieval ${flashback_only_named})
-install(FILES cmake/FlashbackArchitectures.cmake cmake/FlashbackCompileOnce.cmake cmake/FlashbackDependencies.cmake cmake/FlashbackLlamaCpp.cmake cmake/FlashbackXapian.cmake
+install(FILES cmake/FlashbackArchitectures.cmake cmake/FlashbackCompileOnce.cmake cmake/FlashbackDependencies.cmake cmake/FlashbackLlamaCpp.cmake cmake/FlashbackMpi.cmake cmake/FlashbackXapian.cmake
               cmake/FlashbackXsimd.cmake
         DESTINATION "${flashback_package_dir}" COMPONENT flashback ${flashback_only_named})
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/flashback" COMPONENT flashback_policy ${flashback_only_named})

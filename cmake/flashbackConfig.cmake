@@ -1,13 +1,14 @@
-# find_package(flashback [COMPONENTS policy | retrieval | flashback | xapian | llama_cpp]). The component `policy` gives flashback::policy and looks for no
+# find_package(flashback [COMPONENTS policy | retrieval | flashback | xapian | llama_cpp | mpi]). The component `policy` gives flashback::policy and looks for no
 # other package; `retrieval` gives flashback::retrieval as well, and flashback::english if libstemmer is there; `flashback` gives
 # flashback::flashback, too, and is what is meant where no component is named; `xapian` gives flashback::xapian, too; `llama_cpp` gives
-# flashback::llama_cpp, which needs llama.cpp and nothing else.
+# flashback::llama_cpp, which needs llama.cpp and nothing else; `mpi` gives flashback::mpi, which needs a library of MPI and nothing else.
 include("${CMAKE_CURRENT_LIST_DIR}/flashback_policy_targets.cmake")
 set(flashback_policy_FOUND TRUE)
 set(flashback_retrieval_FOUND FALSE)
 set(flashback_flashback_FOUND FALSE)
 set(flashback_xapian_FOUND FALSE)
 set(flashback_llama_cpp_FOUND FALSE)
+set(flashback_mpi_FOUND FALSE)
 
 set(flashback_wanted ${flashback_FIND_COMPONENTS})
 if(NOT flashback_wanted)
@@ -42,6 +43,17 @@ foreach(flashback_component IN LISTS flashback_wanted)
         set(flashback_reason "flashback::llama_cpp needs the library llama.cpp, which was not found (find_package(llama), FLASHBACK_LLAMA_CPP_ROOT)")
       endif()
     endif()
+  elseif(flashback_component STREQUAL "mpi")
+    if(NOT EXISTS "${CMAKE_CURRENT_LIST_DIR}/FlashbackMpi.cmake")
+      set(flashback_reason "the component flashback is not installed, which has the adapter for MPI")
+    else()
+      include("${CMAKE_CURRENT_LIST_DIR}/FlashbackMpi.cmake")
+      if(TARGET flashback::mpi)
+        set(flashback_mpi_FOUND TRUE)
+      else()
+        set(flashback_reason "flashback::mpi needs a library of MPI, which was not found (Debian: libopenmpi-dev)")
+      endif()
+    endif()
   elseif(flashback_component MATCHES "^(flashback|xapian)$")
     if(NOT EXISTS "${CMAKE_CURRENT_LIST_DIR}/flashback_retrieval_targets.cmake")
       set(flashback_reason "only the component policy of flashback is installed")
@@ -69,7 +81,7 @@ foreach(flashback_component IN LISTS flashback_wanted)
       endif()
     endif()
   elseif(NOT flashback_component STREQUAL "policy")
-    set(flashback_reason "flashback has no component \"${flashback_component}\"; there are policy, retrieval, flashback, xapian and llama_cpp")
+    set(flashback_reason "flashback has no component \"${flashback_component}\"; there are policy, retrieval, flashback, xapian, llama_cpp and mpi")
   endif()
   if(flashback_reason AND flashback_FIND_REQUIRED_${flashback_component})
     set(flashback_FOUND FALSE)

@@ -9,7 +9,7 @@ install_flashback_packages() {
 
 # install_test_packages: what the tests need besides.
 install_test_packages() {
-    install_packages doxygen pkgconf python3 chromium chromium-driver python3-selenium
+    install_packages doxygen pkgconf python3 chromium chromium-driver python3-selenium libopenmpi-dev openmpi-bin
 }
 
 # install_text_packages: what examples/pretrain.sh makes its texts from; examples/pretrain/sources.py reads the same packages.

@@ -15,9 +15,13 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL Clang)  # no other compiler has -Weverything
   add_test(NAME every_warning COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/every_warning.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR})
   set_tests_properties(every_warning PROPERTIES LABELS "build;compilers" TIMEOUT 600)
 endif()
+set(mpi_options "")
+if(TARGET flashback::mpi)
+  set(mpi_options "-isystem${FLASHBACK_MPI_INCLUDE}")
+endif()
 set(include_options "-I$<JOIN:$<TARGET_PROPERTY:flashback,INTERFACE_INCLUDE_DIRECTORIES>,;-I>")
 add_test(NAME headers_alone COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR}/include
-         "${include_options}" "-isystem$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,;-isystem>"
+         "${include_options}" ${mpi_options} "-isystem$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,;-isystem>"
          $<TARGET_PROPERTY:flashback_native,INTERFACE_COMPILE_OPTIONS> COMMAND_EXPAND_LISTS)
 file(WRITE "${PROJECT_BINARY_DIR}/tests/include/flashback/lacks_one.hpp" "inline std::string empty() { return {}; }\n")
 file(WRITE "${PROJECT_BINARY_DIR}/tests/include/flashback/lacks_none.hpp" "#include <string>\ninline std::string empty() { return {}; }\n")

@@ -1,7 +1,7 @@
 # Proves the order of the floors: a header includes its own room or a lower floor, never a neighbour on its own floor.
 # decoder sees core and policy only, policy only core; core, tensor, policy, decoder and testing include nothing but the standard library and
 # themselves; and what stands in the detail/ of a room is seen by that room alone. Only rooms that exist have a floor.
-# Xapian and llama.cpp are for interop, and out of reach of the umbrella, because they are optional.
+# Xapian, llama.cpp and MPI are for interop, and out of reach of the umbrella, because they are optional.
 # range-v3 is for rooms that name it, and out of reach of the umbrella, because it costs compile time. Eigen and hnswlib are for one header each,
 # and out of its reach too, because nobody needs them who does not ask for them.
 #
@@ -88,6 +88,8 @@ foreach(header IN LISTS headers)
       message(SEND_ERROR "${header}: ${room} may not include Xapian: ${line}")
     elseif(line MATCHES "<llama\\.h>" AND NOT room STREQUAL interop)
       message(SEND_ERROR "${header}: ${room} may not include llama.cpp: ${line}")
+    elseif(line MATCHES "<mpi\\.h>" AND NOT room STREQUAL interop)
+      message(SEND_ERROR "${header}: ${room} may not include MPI: ${line}")
     elseif(line MATCHES "<(unsupported/)?(Eigen|hnswlib)/")
       if(NOT header IN_LIST includes_${CMAKE_MATCH_2})
         message(SEND_ERROR "${header}: only ${includes_${CMAKE_MATCH_2}} includes ${CMAKE_MATCH_2}: ${line}")
@@ -122,6 +124,8 @@ while(pending)
       message(SEND_ERROR "${header}: the umbrella reaches Xapian: ${line}")
     elseif(line MATCHES "<llama\\.h>")
       message(SEND_ERROR "${header}: the umbrella reaches llama.cpp: ${line}")
+    elseif(line MATCHES "<mpi\\.h>")
+      message(SEND_ERROR "${header}: the umbrella reaches MPI: ${line}")
     elseif(line MATCHES "<(range|Eigen|hnswlib)/")
       string(REPLACE "range" "range-v3" name "${CMAKE_MATCH_1}")
       message(SEND_ERROR "${header}: the umbrella reaches ${name}: ${line}")

@@ -12,9 +12,10 @@ shift 2
 headers=$(find flashback -name '*.hpp' -not -path '*/detail/*' | sort)
 # What needs a library that may be absent is left out where it is.
 echo '#include <libstemmer.h>' | "$compiler" -x c++ -fsyntax-only "$@" - 2>/dev/null || headers=$(echo "$headers" | grep -vx flashback/retrieval/english.hpp)
-# Xapian and llama.cpp are optional.
+# Xapian, llama.cpp and MPI are optional.
 echo '#include <xapian.h>' | "$compiler" -x c++ -E - >/dev/null 2>&1 || headers=$(echo "$headers" | grep -v '^flashback/interop/xapian')
 echo '#include <llama.h>' | "$compiler" "$@" -x c++ -E - >/dev/null 2>&1 || headers=$(echo "$headers" | grep -vx flashback/interop/llama_cpp.hpp)
+echo '#include <mpi.h>' | "$compiler" "$@" -x c++ -E - >/dev/null 2>&1 || headers=$(echo "$headers" | grep -vx flashback/interop/mpi.hpp)
 echo '#include <hnswlib/hnswlib.h>' | "$compiler" "$@" -E -x c++ - >/dev/null 2>&1 || {
     echo "dense/hnsw.hpp is left out: hnswlib is not there"
     headers=$(echo "$headers" | grep -vx flashback/dense/hnsw.hpp)

@@ -52,7 +52,7 @@ no_json=-DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
 request everything 'everything was found' 'REQUIRED'
 request by_name 'everything was found' 'REQUIRED COMPONENTS policy flashback'
 request policy 'the policies were found' 'REQUIRED COMPONENTS policy'
-request unknown 'flashback has no component "training"; there are policy, retrieval, flashback, xapian and llama_cpp.' 'REQUIRED COMPONENTS training'
+request unknown 'flashback has no component "training"; there are policy, retrieval, flashback, xapian, llama_cpp and mpi.' 'REQUIRED COMPONENTS training'
 request optional 'the policies were found' 'REQUIRED COMPONENTS policy OPTIONAL_COMPONENTS training'
 request retrieval 'the search was found' 'REQUIRED COMPONENTS retrieval' $no_json -DCMAKE_DISABLE_FIND_PACKAGE_xsimd=ON
 request retrieval_missing 'flashback::retrieval needs packages that were not found: range-v3.' 'REQUIRED COMPONENTS retrieval' -DCMAKE_DISABLE_FIND_PACKAGE_range-v3=ON

@@ -1,6 +1,6 @@
 flashback_add_test(core THREADS SOURCES tensor/aligned_buffer.cpp core/any_retriever.cpp tensor/blocks.cpp
                    tensor/dequantize.cpp tensor/dtype.cpp core/error.cpp core/executor.cpp tensor/quantize.cpp
-                   core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp core/batch_retriever.cpp
+                   core/ranks.cpp core/retriever.cpp core/thread_pool.cpp core/version.cpp core/language_model.cpp core/batch_retriever.cpp
                    core/members.cpp core/embedder.cpp core/architectures.cpp testing/language_model_suite.cpp testing/retriever_suite.cpp
                    APART support/allocations.cpp)
 flashback_add_test(policy SOURCES policy/context_plan.cpp policy/decision.cpp policy/distribution.cpp
@@ -107,7 +107,7 @@ set_property(TEST compiler_options APPEND PROPERTY LABELS compilers)  # for clan
 flashback_add_test(train OPTIMISED SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES data/retrieval_examples.cpp data/shared_history.cpp data/shuffled_passes.cpp)
 flashback_add_test(train_files SOURCES train/checkpoint.cpp data/packed_text.cpp)
-flashback_add_test(trainer THREADS OPTIMISED SOURCES train/adapter.cpp train/families.cpp train/precision.cpp train/shared_history.cpp train/trainer.cpp)
+flashback_add_test(trainer THREADS OPTIMISED SOURCES train/adapter.cpp train/families.cpp train/precision.cpp train/ranks.cpp train/shared_history.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow OPTIMISED SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.
 flashback_add_test(train_notices_a_broken_derivative LABEL slow OPTIMISED SOURCES train/gradients.cpp)

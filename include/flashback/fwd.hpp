@@ -7,11 +7,11 @@
 ///     6  files | data                     loading and saving models, tokenizers, adapters | strides, passages, examples
 ///     5  model                            transformer, sessions, adapters, encoders, random weights; nothing about files
 ///     4  decoder | dense | interop        the generator and the loop: schedule, query, retrieve, plan, evaluate, sample | vectors and their
-///                                         search | Xapian, llama.cpp
+///                                         search | Xapian, llama.cpp, MPI
 ///     3  kv | retrieval                   storage of keys and values | documents, passages, BM25 and its files, retrievers around others
 ///     2  simd | text | format | policy    kernels | tokenizers | GGUF, safetensors, PEFT | token functions
 ///     1  tensor                           types of elements, block formats, buffers
-///     0  core                             tokens, errors, concepts of models and retrievers, executors, random numbers
+///     0  core                             tokens, errors, concepts of models and retrievers, executors, ranks, random numbers
 ///
 /// core, policy, decoder and testing need only the standard library. All else is for POSIX systems: files are mapped into
 /// memory (mmap), and large buffers ask for huge pages (madvise).
@@ -48,6 +48,8 @@ struct Vocabulary;
 struct SerialExecutor;
 class ThreadPool;
 class ExecutorRef;
+class RankLost;
+class RanksRef;
 class Fingerprint;
 class FingerprintParts;
 class SplitMix64;
@@ -386,6 +388,7 @@ struct LlamaCppOptions;  // the sequence 0; a gap of 32; no blocks are kept
 struct LlamaCppCounts;
 class LlamaCppBlock;
 class LlamaCppModel;
+class MpiRanks;
 
 // decoder
 struct GenerateOptions;  // 128 tokens, 1 passage, at most 1000 rewinds

@@ -12,6 +12,7 @@
 #include "flashback/core/fingerprint.hpp"
 #include "flashback/core/language_model.hpp"
 #include "flashback/core/random.hpp"
+#include "flashback/core/ranks.hpp"
 #include "flashback/core/retriever.hpp"
 #include "flashback/core/thread_pool.hpp"
 #include "flashback/core/tokens.hpp"

@@ -114,4 +114,20 @@ inline bool same_bits(std::span<const float> a, std::span<const float> b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
 }
 
+/// What a run of training came to.
+struct Trained {
+    std::vector<float> parameters, first_moments, second_moments;
+    std::vector<double> losses;
+
+    void take(const flashback::TrainerState& state) {
+        parameters.assign(state.parameters.begin(), state.parameters.end());
+        first_moments.assign(state.first_moments.begin(), state.first_moments.end());
+        second_moments.assign(state.second_moments.begin(), state.second_moments.end());
+    }
+    bool operator==(const Trained& other) const {
+        return same_bits(parameters, other.parameters) && same_bits(first_moments, other.first_moments) &&
+               same_bits(second_moments, other.second_moments) && losses == other.losses;
+    }
+};
+
 }  // namespace flashback_test::inline FLASHBACK_ISA

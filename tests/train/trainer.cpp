@@ -42,31 +42,18 @@ std::vector<TrainingExample> some_examples(std::size_t count, std::uint64_t seed
     return examples;
 }
 
-struct Run {
-    std::vector<float> parameters, first_moments, second_moments;
-    std::vector<double> losses;
-
-    bool operator==(const Run& other) const {
-        return same_bits(parameters, other.parameters) && same_bits(first_moments, other.first_moments) &&
-               same_bits(second_moments, other.second_moments) && losses == other.losses;
-    }
-};
-
 /// Three steps of seven examples, each batch cut into calls of `cut` examples.
-Run run(const TrainingTargets& targets, std::size_t threads, std::size_t cut, std::uint64_t seed = 1) {
+Trained run(const TrainingTargets& targets, std::size_t threads, std::size_t cut, std::uint64_t seed = 1) {
     ThreadPool pool{threads};
     Trainer trainer{odd_model(true), targets, {.learning_rate = {.peak = 0.01f}, .seed = seed, .executor = pool}};
-    Run out;
+    Trained out;
     for (std::uint64_t step = 0; step < 3; ++step) {
         const std::vector<TrainingExample> batch = some_examples(7, 100 * step);
         for (std::size_t first = 0; first < batch.size(); first += cut)
             trainer.accumulate(std::span{batch}.subspan(first, std::min(cut, batch.size() - first)));
         out.losses.push_back(trainer.apply().loss);
     }
-    const TrainerState state = trainer.state();
-    out.parameters.assign(state.parameters.begin(), state.parameters.end());
-    out.first_moments.assign(state.first_moments.begin(), state.first_moments.end());
-    out.second_moments.assign(state.second_moments.begin(), state.second_moments.end());
+    out.take(trainer.state());
     return out;
 }
 
@@ -74,7 +61,7 @@ Run run(const TrainingTargets& targets, std::size_t threads, std::size_t cut, st
 
 TEST_CASE("neither threads nor the cuts of accumulation change a bit") {
     for (const TrainingTargets& targets : {TrainingTargets{.all = true}, lora_and_markers()}) {
-        const Run expected = run(targets, 1, 7);
+        const Trained expected = run(targets, 1, 7);
         for (const std::size_t threads : {1u, 2u, 3u}) {
             for (const std::size_t cut : {1u, 2u, 3u, 7u}) {
                 CAPTURE(threads);

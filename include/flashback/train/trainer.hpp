@@ -3,6 +3,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
+#include "flashback/core/ranks.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/simd/backward.hpp"
 #include "flashback/tensor/dtype.hpp"
@@ -27,6 +28,7 @@ struct TrainerOptions {
     std::vector<TokenId> cut_columns = {};  ///< ids that are left out of the softmax: the marking tokens
     std::uint64_t seed = 0;                 ///< for the first A of a LoRA, and for dropout
     ExecutorRef executor = {};              ///< must outlive the trainer; changes no bit of any result
+    RanksRef ranks = {};                    ///< divide the examples of a batch; change no bit either
     DType precision = DType::f32;           ///< of the factors of products with matrices: f32, or bf16, which rounds them
 };
 
@@ -62,6 +64,9 @@ struct TrainerState {
 /// order, and one thread computes each of them. So no bit depends on the number of threads, or on how a batch is divided among
 /// calls of `accumulate`.
 ///
+/// Ranks divide each batch: each makes a trainer and calls it with all examples, and computes only its share. Each adds its
+/// gradients to the sum of the ranks before it, so all have the bits of one process in every part of the state.
+///
 /// A trainer belongs to one thread at a time. A frozen model of f32 is shared; of matrices of other types the trainer keeps
 /// copies in f32.
 ///
@@ -79,7 +84,7 @@ public:
     Trainer& operator=(const Trainer&) = delete;
 
     /// One step of the optimiser on a batch: accumulate, then apply.
-    /// Throws    as both
+    /// Throws    as both; what the ranks throw
     StepResult step(std::span<const TrainingExample> batch);
 
     /// Adds the gradients of some examples of a batch. They count as following those that were added before.
@@ -141,7 +146,7 @@ private:
 
     void reserve(std::span<const TrainingExample> examples);
 
-    // Computes the gradients of some examples side by side, then adds them in order.
+    // Computes the gradients of this rank's share of some examples side by side, then adds those of all in order.
     void wave(std::span<const TrainingExample> examples);
 
     // Zeros the parts to which a backward pass adds. It overwrites matrices of linear layers, which are nearly everything.
@@ -150,6 +155,9 @@ private:
     double sum_of_squares() const;
 
     void update(float rate, float factor);
+
+    // Gives all ranks what each has computed for its share.
+    void exchange(std::span<double> losses) const;
 
     TrainerOptions options_;
     detail::Network net_;

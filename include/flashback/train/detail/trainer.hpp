@@ -3,6 +3,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
+#include "flashback/core/ranks.hpp"
 #include "flashback/model/adapter.hpp"
 #include "flashback/simd/backward.hpp"
 #include "flashback/simd/elementwise.hpp"
@@ -51,8 +52,9 @@ FLASHBACK_DETAIL_ONCE StepResult Trainer::step(std::span<const TrainingExample> 
 
 FLASHBACK_DETAIL_ONCE void Trainer::accumulate(std::span<const TrainingExample> examples) {
     check(examples);
-    for (std::size_t first = 0; first < examples.size(); first += gradients_.size())
-        wave(examples.subspan(first, std::min(gradients_.size(), examples.size() - first)));
+    const std::size_t most = gradients_.size() * options_.ranks.size();
+    for (std::size_t first = 0; first < examples.size(); first += most)
+        wave(examples.subspan(first, std::min(most, examples.size() - first)));
 }
 
 FLASHBACK_DETAIL_ONCE StepResult Trainer::apply() {
@@ -75,14 +77,16 @@ FLASHBACK_DETAIL_ONCE StepResult Trainer::apply() {
 
 FLASHBACK_DETAIL_ONCE LossSum Trainer::evaluate(std::span<const TrainingExample> examples) {
     check(examples);
-    reserve(examples);
+    const auto share = options_.ranks.share(examples.size(), options_.ranks.rank());
+    const std::size_t end = share.second;
+    reserve(examples.subspan(share.first, end - share.first));
     std::vector<double> losses(examples.size());
-    const std::size_t workers = std::min(workspaces_.size(), examples.size());
-    std::atomic<std::size_t> next = 0;
-    options_.executor.run(workers, [&](std::size_t worker) {
-        for (std::size_t i; (i = next++) < examples.size();)
+    std::atomic<std::size_t> next = share.first;
+    options_.executor.run(std::min(workspaces_.size(), end - share.first), [&](std::size_t worker) {
+        for (std::size_t i; (i = next++) < end;)
             losses[i] = detail::Pass{net_, examples[i], options_.cut_columns, {}, workspaces_[worker]}.forward();
     });
+    exchange(losses);
     LossSum sum;
     for (std::size_t i = 0; i < examples.size(); ++i) {
         sum.nats += losses[i];
@@ -193,37 +197,50 @@ FLASHBACK_DETAIL_ONCE void Trainer::reserve(std::span<const TrainingExample> exa
 }
 
 FLASHBACK_DETAIL_ONCE void Trainer::wave(std::span<const TrainingExample> examples) {
-    reserve(examples);
-    for (std::size_t i = 0; i < examples.size(); ++i) {
+    const auto share = options_.ranks.share(examples.size(), options_.ranks.rank());
+    const std::size_t mine = share.first;
+    const std::size_t end = share.second;
+    reserve(examples.subspan(mine, end - mine));
+    for (std::size_t i = 0; i < end - mine; ++i) {
         if (gradients_[i].size() == 0 && layout().size() > 0) gradients_[i] = zeros(layout().size());
     }
     std::vector<double> losses(examples.size());
-    const std::size_t workers = std::min(workspaces_.size(), examples.size());
-    std::atomic<std::size_t> next = 0;  // examples differ in length, and cores in what else they do
+    const std::size_t workers = std::min(workspaces_.size(), end - mine);
+    std::atomic<std::size_t> next = mine;  // examples differ in length, and cores in what else they do
     options_.executor.run(workers, [&](std::size_t worker) {
-        for (std::size_t i; (i = next++) < examples.size();) {
-            clear_added(gradients_[i].data());
+        for (std::size_t i; (i = next++) < end;) {
+            clear_added(gradients_[i - mine].data());
             detail::Dropout dropout = dropout_;
             dropout.key = random_key(options_.seed, 2, steps_, pending_.examples + i);
             detail::Pass pass{net_, examples[i], options_.cut_columns, dropout, workspaces_[worker]};
             losses[i] = pass.forward();
-            pass.backward(gradients_[i].data());
+            pass.backward(gradients_[i - mine].data());
         }
     });
-    const bool first = pending_.examples == 0;
-    options_.executor.run_ranges(layout().size(), chunk, [&](std::size_t begin, std::size_t end) {
-        if (first) std::fill(sum_.data() + begin, sum_.data() + end, 0.0f);
-        for (std::size_t at = begin; at < end; at += chunk) {
-            for (std::size_t i = 0; i < examples.size(); ++i)
-                simd::add(sum_.data() + at, gradients_[i].data() + at, std::min(chunk, end - at));
-        }
+    const bool first = pending_.examples == 0 && options_.ranks.first();
+    options_.ranks.add_in_order({sum_.data(), layout().size()}, [&](std::size_t from, std::size_t to) {
+        options_.executor.run_ranges(to - from, chunk, [&](std::size_t begin, std::size_t stop) {
+            if (first) std::fill(sum_.data() + from + begin, sum_.data() + from + stop, 0.0f);
+            for (std::size_t at = from + begin; at < from + stop; at += chunk) {
+                for (std::size_t i = 0; i < end - mine; ++i)
+                    simd::add(sum_.data() + at, gradients_[i].data() + at, std::min(chunk, from + stop - at));
+            }
+        });
     });
+    exchange(losses);
     for (std::size_t i = 0; i < examples.size(); ++i) {
         pending_.loss += losses[i];
         pending_.targets += examples[i].targets.size();
         pending_.tokens += examples[i].tokens.size();
     }
     pending_.examples += examples.size();
+}
+
+FLASHBACK_DETAIL_ONCE void Trainer::exchange(std::span<double> losses) const {
+    for (std::size_t rank = 0; rank < options_.ranks.size(); ++rank) {
+        const auto share = options_.ranks.share(losses.size(), rank);
+        options_.ranks.broadcast(losses.subspan(share.first, share.second - share.first), rank);
+    }
 }
 
 FLASHBACK_DETAIL_ONCE void Trainer::clear_added(float* gradients) const noexcept {
