@@ -4,6 +4,7 @@
 #include "flashback/model/session.hpp"
 #include "support/errors.hpp"
 #include "support/random_model.hpp"
+#include "support/thread_ranks.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -137,6 +138,46 @@ TEST_CASE("The blocks, the pieces, the threads and what was held before change n
     Session other{model, {.piece = 5, .executor = pool}};
     other.evaluate(text);
     CHECK(perplexity(other, text, {.window = 30, .stride = 12, .executor = pool}).nats == expected.nats);
+}
+
+TEST_CASE("Ranks take turns with the windows, and all get every token in order") {
+    struct Scores {
+        Perplexity found;
+        std::vector<double> nats;
+        ModelComparison compared;
+    };
+    const auto model = model_with(2);
+    const auto other = model_with(9);
+    const TokenBuffer text = random_text(60);
+    for (const bool head : {true, false}) {
+        const auto measure = [&](RanksRef ranks) {
+            Session session{model};
+            Session beside{other};
+            PerplexityOptions how{.window = 15, .stride = 12, .block = 4, .ranks = ranks};
+            if (!head) how.head.emplace(TokenSpan{});
+            Scores scores;
+            scores.found = perplexity(session, text, how, [&](const TokenScore& one) {
+                CHECK_MESSAGE(one.token == text[one.index], one.index);
+                scores.nats.push_back(one.nats);
+            });
+            scores.compared = compare_models(session, beside, text, how);
+            return scores;
+        };
+        const Scores expected = measure({});
+        CHECK(expected.found.windows == 5);
+        for (const std::size_t count : {2u, 3u, 9u}) {
+            CAPTURE(count);
+            for (const Scores& one : on_ranks(count, measure)) {
+                CHECK(one.nats == expected.nats);
+                CHECK(one.found.nats == expected.found.nats);
+                CHECK(one.found.windows == 5);
+                CHECK(one.found.standard_error == expected.found.standard_error);
+                CHECK(one.compared.other.nats == expected.compared.other.nats);
+                CHECK(one.compared.relative_entropy == expected.compared.relative_entropy);
+                CHECK(one.compared.same_likeliest == expected.compared.same_likeliest);
+            }
+        }
+    }
 }
 
 TEST_CASE("Masked tokens have no probability, and the others share it") {

@@ -8,6 +8,7 @@
 #include "support/null_model.hpp"
 #include "support/random_model.hpp"
 #include "support/ranked_passages.hpp"
+#include "support/thread_ranks.hpp"
 
 #include <cmath>
 #include <limits>
@@ -177,6 +178,19 @@ TEST_CASE("Neither reuse nor the number of models changes a digit, and what is r
             CHECK(anew.standard_error == kept.standard_error);
             CHECK(shared.counts == kept.counts);
             CHECK(progress == std::vector<std::size_t>{96, 100});
+            for (const std::size_t count : {2u, 3u, 5u}) {  // four runs: the fifth rank has none
+                for (const RetrievalPerplexity& one : on_ranks(count, [&](RanksRef ranks) {
+                         Session its{weights};
+                         return retrieval_perplexity(its, policies, world.text.tokens(), strides, {.ranks = ranks});
+                     })) {
+                    CHECK(one.stride_nats == kept.stride_nats);
+                    CHECK(one.place_nats == kept.place_nats);
+                    CHECK(one.standard_error == kept.standard_error);
+                    CHECK(one.counts == kept.counts);
+                    CHECK(one.passages == kept.passages);
+                    CHECK(one.copied == kept.copied);
+                }
+            }
 
             CHECK(anew.counts.reused == 0);
             // Each stride discards the one before it: head, context, marked passage and 3 of the stride.

@@ -10,6 +10,7 @@
 #include "support/null_model.hpp"
 #include "support/random_model.hpp"
 #include "support/ranked_passages.hpp"
+#include "support/thread_ranks.hpp"
 
 #include <cmath>
 #include <functional>
@@ -292,6 +293,20 @@ TEST_CASE("Neither the number of models nor reuse changes a digit") {
         CHECK(shared.rewound == alone.rewound);
         CHECK(shared.retrievals == alone.retrievals);
         CHECK(progress == std::vector<std::size_t>{12, 24, 36, 44});
+        for (const ScheduledPerplexity& one : on_ranks(3, [&](RanksRef ranks) {
+                 Session its{weights};
+                 return scheduled_perplexity(its, policies, world.text, world.passages, LastNTokens{16}, where,
+                                             {.ranks = ranks});
+             })) {
+            CHECK(one.stride_nats == alone.stride_nats);
+            CHECK(one.first_nats == alone.first_nats);
+            CHECK(one.counts == alone.counts);
+            CHECK(one.rewinds == alone.rewinds);
+            CHECK(one.rewound == alone.rewound);
+            CHECK(one.retrievals == alone.retrievals);
+            CHECK(one.passages == alone.passages);
+            CHECK(one.copied == alone.copied);
+        }
 
         const auto anew = scheduled_perplexity(session, policies.reuse(AnyReuse{RecomputeAll{}}), world.text, world.passages,
                                                LastNTokens{16}, where);

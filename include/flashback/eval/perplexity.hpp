@@ -4,6 +4,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/language_model.hpp"
+#include "flashback/core/ranks.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/eval/detail/text_windows.hpp"
 
@@ -25,6 +26,7 @@ struct PerplexityOptions {
     std::optional<OwnedTokens> head = {};  ///< tokens in front of every window; by default what the (first) model asks for
     OwnedTokens masked = {};               ///< tokens that have no probability: marking tokens
     ExecutorRef executor = {};             ///< divides the softmax of a block between threads
+    RanksRef ranks = {};                   ///< divide the windows; all get the result, and it is that of one process
 };
 
 /// How well a model predicts a text.
@@ -112,7 +114,7 @@ inline void check_score(const TokenScore& score) {
 /// Throws    Error{window} for windows that the model cannot hold; Error{contract} for a text without a token to predict, a
 ///           stride beyond the window, or an id that is masked or that the model does not have; Error{logits} if logits give a
 ///           token no probability; what the model throws
-/// Cost      each window once; holds the logits of one block. What the model held is forgotten
+/// Cost      each window once; holds the logits of one block, and 32 bytes for each token of a window. What the model held is forgotten
 /// Source    Jelinek et al. 1977, Perplexity: a measure of the difficulty of speech recognition tasks
 template <ScoringModel Model, std::invocable<const TokenScore&> OnScore>
 Perplexity perplexity(Model& model, TokenSpan tokens, const PerplexityOptions& options, OnScore&& on_score) {
@@ -120,22 +122,21 @@ Perplexity perplexity(Model& model, TokenSpan tokens, const PerplexityOptions& o
     const TokenSpan head = options.head ? options.head->view() : head_of(model);
     const detail::TextWindows how = detail::checked_windows(tokens, options, head, window_of(model));
     const detail::OpenIds open = detail::checked_ids(tokens, vocab, options.masked.view());
-    std::vector<TokenScore> scores(how.block);
     detail::RunningMean mean;
-    const std::size_t windows = detail::each_block(
-        tokens, how,
-        [&](std::size_t first, std::size_t count, std::span<const float> logits) {
-            options.executor.run_ranges(count, 1, [&](std::size_t begin, std::size_t end) {
+    const std::size_t windows = detail::each_score<TokenScore>(
+        tokens, how, options.ranks,
+        [&](std::size_t first, std::span<TokenScore> scores, std::span<const float> logits) {
+            options.executor.run_ranges(scores.size(), 1, [&](std::size_t begin, std::size_t end) {
                 for (std::size_t r = begin; r < end; ++r) {
                     const std::span<const float> row = logits.subspan(r * vocab, vocab);
                     scores[r] = detail::score_of(first + r, tokens[first + r], row, detail::facts_of(row, open));
                 }
             });
-            for (const TokenScore& score : std::span{scores}.first(count)) {
-                detail::check_score(score);
-                mean.add(score.nats);
-                on_score(score);
-            }
+        },
+        [&](const TokenScore& score) {
+            detail::check_score(score);
+            mean.add(score.nats);
+            on_score(score);
         },
         model);
     return {mean.count(), windows, mean.mean(), mean.standard_error()};
@@ -166,15 +167,14 @@ ModelComparison compare_models(Reference& reference, Other& other, TokenSpan tok
         TokenScore reference, other;
         double relative_entropy;
     };
-    std::vector<Pair> pairs(how.block);
     detail::RunningMean reference_mean;
     detail::RunningMean other_mean;
     detail::RunningMean entropy;
     std::size_t same = 0;
-    const std::size_t windows = detail::each_block(
-        tokens, how,
-        [&](std::size_t first, std::size_t count, std::span<const float> p_rows, std::span<const float> q_rows) {
-            options.executor.run_ranges(count, 1, [&](std::size_t begin, std::size_t end) {
+    const std::size_t windows = detail::each_score<Pair>(
+        tokens, how, options.ranks,
+        [&](std::size_t first, std::span<Pair> pairs, std::span<const float> p_rows, std::span<const float> q_rows) {
+            options.executor.run_ranges(pairs.size(), 1, [&](std::size_t begin, std::size_t end) {
                 for (std::size_t r = begin; r < end; ++r) {
                     const std::span<const float> p = p_rows.subspan(r * vocab, vocab);
                     const std::span<const float> q = q_rows.subspan(r * vocab, vocab);
@@ -185,14 +185,14 @@ ModelComparison compare_models(Reference& reference, Other& other, TokenSpan tok
                                 detail::relative_entropy(p, of_p, q, of_q, open)};
                 }
             });
-            for (const Pair& pair : std::span{pairs}.first(count)) {
-                detail::check_score(pair.reference);
-                detail::check_score(pair.other);
-                reference_mean.add(pair.reference.nats);
-                other_mean.add(pair.other.nats);
-                entropy.add(pair.relative_entropy);
-                if (pair.reference.likeliest == pair.other.likeliest) ++same;
-            }
+        },
+        [&](const Pair& pair) {
+            detail::check_score(pair.reference);
+            detail::check_score(pair.other);
+            reference_mean.add(pair.reference.nats);
+            other_mean.add(pair.other.nats);
+            entropy.add(pair.relative_entropy);
+            if (pair.reference.likeliest == pair.other.likeliest) ++same;
         },
         reference, other);
     const auto result = [&](const detail::RunningMean& mean) {

@@ -13,6 +13,7 @@
 #include "flashback/core/error.hpp"
 #include "flashback/core/executor.hpp"
 #include "flashback/core/language_model.hpp"
+#include "flashback/core/ranks.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/data/retrieval_strides.hpp"
 #include "flashback/decoder/generation.hpp"
@@ -26,6 +27,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace flashback::inline FLASHBACK_ISA {
@@ -36,7 +38,9 @@ struct RetrievalPerplexityOptions {
     OwnedTokens masked = {};               ///< tokens that have no probability, besides the wrapper's markers
     bool passages_replace_text = false;    ///< passages take the place of the oldest tokens of the context: In-Context RALM
     ExecutorRef executor = {};             ///< runs the models at once; it changes no result, and neither does their number
-    std::function<void(std::size_t done, std::size_t all)> progress = {};  ///< strides; called in the caller's thread
+    RanksRef ranks = {};                   ///< divide the work, too, each with models of its own; all get the result
+    std::function<void(std::size_t done, std::size_t all)> progress =
+        {};  ///< strides; called in the caller's thread, as if other ranks had done as many as this one
 };
 
 /// How well a model predicts the strides of a text.
@@ -110,6 +114,22 @@ inline void average(std::span<const double> nats, std::size_t stride, RetrievalP
     result.standard_error = mean.standard_error();
 }
 
+/// Adds up what ranks have counted.
+inline void add_counts(RanksRef ranks, RetrievalPerplexity& result) {
+    if (ranks.size() == 1) return;
+    const TokenCounts mine = std::exchange(result.counts, {});
+    const std::vector<TokenCounts> branches = std::exchange(result.branches, {});
+    for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+        TokenCounts counts = mine;
+        std::vector<TokenCounts> each = branches;
+        ranks.broadcast_one(counts, rank);
+        ranks.broadcast_all(each, rank);
+        result.counts += counts;
+        result.branches.resize(std::max(result.branches.size(), each.size()));
+        for (std::size_t i = 0; i < each.size(); ++i) result.branches[i] += each[i];
+    }
+}
+
 /// Before anything is evaluated, refuses strides of another text and strides that do not fit into a window. Gives the text up
 /// to the last token that is predicted.
 template <class P>
@@ -170,22 +190,32 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     const std::size_t stride = strides.stride();
     std::vector<double> nats(strides.size() * stride);
     constexpr std::size_t run = RetrievalPerplexity::run;
-    for (std::size_t done = 0; done < strides.size();) {
-        const std::size_t wave = std::min(strides.size() - done, run * scorers.size());
-        options.executor.run((wave + run - 1) / run, [&](std::size_t i) {
-            const std::size_t begin = done + i * run;
-            const std::size_t count = std::min(run, strides.size() - begin);
-            scorers[i].score(begin, count, std::span{nats}.subspan(begin * stride, count * stride));
+    const auto nats_of_run = [&](std::size_t number) {
+        return std::span{nats}.subspan(number * run * stride, std::min(run, strides.size() - number * run) * stride);
+    };
+    const std::size_t runs = (strides.size() + run - 1) / run;
+    std::vector<std::size_t> mine;
+    for (std::size_t number = 0; number < runs; ++number) {
+        if (options.ranks.mine(number)) mine.push_back(number);
+    }
+    for (std::size_t done = 0; done < mine.size();) {
+        const std::size_t wave = std::min(mine.size() - done, scorers.size());
+        options.executor.run(wave, [&](std::size_t i) {
+            const std::span<double> its = nats_of_run(mine[done + i]);
+            scorers[i].score(mine[done + i] * run, its.size() / stride, its);
         });
         done += wave;
-        if (options.progress) options.progress(done, strides.size());
+        if (options.progress) options.progress(std::min(done * options.ranks.size() * run, strides.size()), strides.size());
     }
+    for (std::size_t number = 0; number < runs; ++number)
+        options.ranks.broadcast(nats_of_run(number), number % options.ranks.size());
     detail::average(nats, stride, result);
     for (const auto& scorer : scorers) {
         result.counts += scorer.counts();
         if (result.branches.size() < scorer.branches().size()) result.branches.resize(scorer.branches().size());
         for (std::size_t i = 0; i < scorer.branches().size(); ++i) result.branches[i] += scorer.branches()[i];
     }
+    detail::add_counts(options.ranks, result);
     for (std::size_t i = 0; i < strides.size(); ++i) {
         const RetrievedStride one = strides[i];
         result.passages += one.found();

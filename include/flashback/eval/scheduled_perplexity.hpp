@@ -11,6 +11,7 @@
 
 #include "flashback/core/error.hpp"
 #include "flashback/core/language_model.hpp"
+#include "flashback/core/ranks.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/data/allowed_passages.hpp"
 #include "flashback/data/retrieval_strides.hpp"
@@ -60,6 +61,32 @@ inline std::vector<ScheduledWindow> scheduled_windows(std::size_t tokens, const 
         windows.back().tokens += where.stride;
     }
     return windows;
+}
+
+/// Adds up what happened in the windows of all ranks.
+inline void add_events(RanksRef ranks, ScheduledPerplexity& result) {
+    struct Events {
+        std::size_t retrievals, passages, copied, rewinds, rewound;
+        Seconds seconds;
+    };
+    const Events mine{result.retrievals, result.passages, result.copied, result.rewinds, result.rewound, result.seconds};
+    Events all{};
+    for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+        Events its = mine;
+        ranks.broadcast_one(its, rank);
+        all.retrievals += its.retrievals;
+        all.passages += its.passages;
+        all.copied += its.copied;
+        all.rewinds += its.rewinds;
+        all.rewound += its.rewound;
+        all.seconds += its.seconds;
+    }
+    result.retrievals = all.retrievals;
+    result.passages = all.passages;
+    result.copied = all.copied;
+    result.rewinds = all.rewinds;
+    result.rewound = all.rewound;
+    result.seconds = all.seconds;
 }
 
 /// Refuses windows that do not fit into that of a model if all passages are as long as they may be.
@@ -167,14 +194,28 @@ ScheduledPerplexity scheduled_perplexity(std::span<Model> models, const P& polic
         result.rewound = found.stats.rewound;
         result.seconds = found.stats.seconds;
     };
-    for (std::size_t done = 0; done < windows.size();) {
-        const std::size_t wave = std::min(windows.size() - done, models.size());
-        options.executor.run(wave, [&](std::size_t i) { read(models[i], windows[done + i], each[done + i]); });
+    std::vector<std::size_t> mine;
+    for (std::size_t i = 0; i < windows.size(); ++i) {
+        if (options.ranks.mine(i)) mine.push_back(i);
+    }
+    for (std::size_t done = 0; done < mine.size();) {
+        const std::size_t wave = std::min(mine.size() - done, models.size());
+        options.executor.run(wave, [&](std::size_t i) {
+            const std::size_t window = mine[done + i];
+            read(models[i], windows[window], each[window]);
+        });
         done += wave;
         if (options.progress) {
-            const std::size_t end = windows[done - 1].at + windows[done - 1].tokens;
+            const detail::ScheduledWindow& newest = windows[mine[done - 1]];
+            const std::size_t end = newest.at + newest.tokens;
             options.progress((end - begin) / where.stride, tokens / where.stride);
         }
+    }
+
+    for (std::size_t i = 0; i < windows.size(); ++i) {
+        const std::size_t from = i % options.ranks.size();
+        for (std::vector<double>* nats : {&first, &last})
+            options.ranks.broadcast(std::span{*nats}.subspan(windows[i].at - begin, windows[i].tokens), from);
     }
 
     ScheduledPerplexity result;
@@ -193,6 +234,8 @@ ScheduledPerplexity scheduled_perplexity(std::span<Model> models, const P& polic
         result.rewound += window.rewound;
         result.seconds += window.seconds;
     }
+    detail::add_counts(options.ranks, result);
+    detail::add_events(options.ranks, result);
     return result;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flashback/core/error.hpp"
+#include "flashback/core/ranks.hpp"
 #include "flashback/core/tokens.hpp"
 #include "flashback/policy/distribution.hpp"
 
@@ -22,13 +23,16 @@ struct TextWindows {
     std::size_t block;
 };
 
-/// Reads a text window by window with all models side by side, and calls `visit(first, count, logits...)` for each block of
-/// tokens [first, first + count). A token is visited in the first window that holds it, with the logits that all models gave
-/// before it. If there is no head, the first token of a window has no such logits and is left out.
-/// Shape     logits (count, vocab)
-/// Cost      tokens before those that count are evaluated without logits; gives the number of windows
-template <class Visit, class... Models>
-std::size_t each_block(TokenSpan tokens, const TextWindows& how, const Visit& visit, Models&... models) {
+/// Reads a text window by window with all models side by side. `score(first, logits..., scores)` fills the scores of the tokens from
+/// `first` on, for each block of a window, and `take(score)` gets those of all tokens in order. A token counts in the first window
+/// that holds it, with the logits that all models gave before it. If there is no head, the first token of a window has no such
+/// logits and is left out. Ranks take turns with the windows, and all get all scores.
+/// Shape     logits (scores, vocab)
+/// Cost      tokens before those that count are evaluated without logits; holds the scores of one window; gives the number of
+///           windows
+template <class Score, class Make, class Take, class... Models>
+std::size_t each_score(TokenSpan tokens, const TextWindows& how, RanksRef ranks, const Make& score, const Take& take,
+                       Models&... models) {
     const auto logits_of_all = [](auto& model, TokenSpan feed) {
         const std::span<const float> logits = model.evaluate_all(feed);
         if (logits.size() != feed.size() * static_cast<std::size_t>(model.vocab_size())) {
@@ -38,21 +42,39 @@ std::size_t each_block(TokenSpan tokens, const TextWindows& how, const Visit& vi
         return logits;
     };
     TokenBuffer read;
-    std::size_t windows = 0;
-    for (std::size_t begin = 0, counted = 0; counted < tokens.size(); begin += how.stride, ++windows) {
-        const std::size_t end = std::min(begin + how.window, tokens.size());
-        const std::size_t first = how.head.empty() ? std::max(counted, begin + 1) : counted;
-        counted = end;
+    std::vector<Score> mine;
+    const auto evaluate = [&](std::size_t begin, std::size_t end, std::size_t first) {
         // The logits after read[i] predict the token begin + i + 1 - head. Nothing is read after the last one.
         read.assign(how.head.begin(), how.head.end());
         append(read, tokens.subspan(begin, end - begin));
         read.pop_back();
+        mine.resize(end - first);
         const std::size_t before = how.head.size() + first - begin - 1;
         (models.truncate(0), ...);
         if (before > 0) (static_cast<void>(models.evaluate(TokenSpan{read}.first(before))), ...);
         for (std::size_t i = before; i < read.size(); i += how.block) {
             const TokenSpan feed = TokenSpan{read}.subspan(i, std::min(how.block, read.size() - i));
-            visit(first + i - before, feed.size(), logits_of_all(models, feed)...);
+            score(first + i - before, std::span{mine}.subspan(i - before, feed.size()), logits_of_all(models, feed)...);
+        }
+    };
+    std::vector<std::size_t> counts;  // of a window for each rank
+    std::vector<Score> scores;
+    std::size_t windows = 0;
+    for (std::size_t begin = 0, counted = 0; counted < tokens.size();) {
+        counts.clear();
+        for (; counts.size() < ranks.size() && counted < tokens.size(); begin += how.stride) {
+            const std::size_t end = std::min(begin + how.window, tokens.size());
+            const std::size_t first = how.head.empty() ? std::max(counted, begin + 1) : counted;
+            counted = end;
+            if (counts.size() == ranks.rank()) evaluate(begin, end, first);
+            counts.push_back(end - first);
+        }
+        windows += counts.size();
+        for (std::size_t rank = 0; rank < counts.size(); ++rank) {
+            if (rank == ranks.rank()) scores.swap(mine);
+            scores.resize(counts[rank]);
+            ranks.broadcast(std::span{scores}, rank);
+            for (const Score& one : scores) take(one);
         }
     }
     return windows;
