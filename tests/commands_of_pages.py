@@ -35,12 +35,12 @@ LONG = {
 # What is made smaller, so that all options are read and everything happens, but less of it. The last ones are files that a reader has.
 SMALLER = [
     (r'^zcat (\S+) *>', r'zcat \1 | head -c 60000 >'), (r'^(flashback ppl .*)--text README\.md', r'\1--text build/short.txt'),
-    (r'^(flashback finetune .*)--train README\.md', r'\1--train build/short.txt --context-max 200'),
+    (r'^((?:mpirun .* )?flashback finetune .*)--train README\.md', r'\1--train build/short.txt --context-max 200'),
     (r'--max-tokens \d{3,}', '--max-tokens 24'), (r'--steps \d+', '--steps 1'), (r'--layers 6 --width 256', '--layers 1 --width 32'),
     (r'\bTEXTS\.jsonl\b', 'build/texts.jsonl'), (r'\bNEW\.gguf\b', 'build/new.gguf'), (r'\bmore\.jsonl\b', 'build/more.jsonl'),
     (r'(?<!\S)/tmp/', 'build/tmp/'),
 ]
-COMMAND = re.compile(r'^(flashback|cmake|mkdir|g\+\+|zcat|build/|examples/|tests/|benchmarks/)')
+COMMAND = re.compile(r'^(flashback|mpirun|cmake|mkdir|g\+\+|zcat|build/|examples/|tests/|benchmarks/)')
 
 
 def commands_of(text):
@@ -73,7 +73,8 @@ class Checker:
         os.makedirs(programs)
         os.makedirs(os.path.join(root, 'build', 'tmp'))
         os.symlink(os.path.abspath(tool), os.path.join(programs, 'flashback'))
-        self.environment = dict(os.environ, PATH=programs + os.pathsep + os.environ['PATH'])
+        self.environment = dict(os.environ, PATH=programs + os.pathsep + os.environ['PATH'],  # and mpirun may run as root, on any machine
+                                OMPI_ALLOW_RUN_AS_ROOT='1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM='1', OMPI_MCA_rmaps_base_oversubscribe='1')
         for name, count in (('texts', 40), ('more', 2)):
             with open(os.path.join(root, 'build', name + '.jsonl'), 'w', encoding='utf-8') as file:
                 for i in range(count):
@@ -98,6 +99,9 @@ class Checker:
             return
         if '../shared' in command and not os.path.isdir(os.path.join(self.root, '..', 'shared')):
             print(f'  not run: {command}: needs ../shared')
+            return
+        if command.startswith('mpirun ') and not shutil.which('mpirun'):
+            print(f'  not run: {command}: needs Open MPI')
             return
         start = time.monotonic()
         with tempfile.TemporaryFile() as output:

@@ -21,8 +21,8 @@ ctest --preset "$preset" | tee "$log"
 if ! grep -q '^100% tests passed' "$log"; then
     exit 1
 fi
-# A test skips itself only where ../shared is absent, and one where llama.cpp is.
-if [ -d ../shared ] && grep '(Skipped)' "$log" | grep -qv llama_cpp_real; then
+# A test skips itself only where ../shared is absent, one where llama.cpp is, and one where MPI is.
+if [ -d ../shared ] && grep '(Skipped)' "$log" | grep -qvE 'llama_cpp_real|cli_mpi'; then
     echo "A test was skipped although ../shared is there." >&2
     exit 1
 fi

@@ -88,6 +88,11 @@ void say_kept_as_f16(const flashback::GgufTensor& tensor, flashback::DType wante
               << " elements, not a multiple of " << flashback::layout_of(wanted).block_elements << ", and is stored as F16\n";
 }
 
+bool names_file(const CLI::Option& option) {
+    const std::string type = option.get_type_name();
+    return type.starts_with("FILE") || type.starts_with("DIR") || type.starts_with("PATH");
+}
+
 void add_json(CLI::App& command, bool& json) {
     command.add_flag("--json", json, "Print one JSON object on standard output and nothing else there");
 }

@@ -119,6 +119,9 @@ void write_gguf(const std::string& file, const flashback::Transformer& model, co
 /// Throws    Error{io}
 void write_whole(const std::string& file, std::string_view text);
 
+/// Whether the value of an option is the name of a file or a folder.
+bool names_file(const CLI::Option& option);
+
 /// Adds --json.
 void add_json(CLI::App& command, bool& json);
 

@@ -4,6 +4,7 @@
 #include "flashback/format/atomic_file.hpp"
 #include "flashback/format/folder.hpp"
 #include "flashback/format/peft.hpp"
+#include "job.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -169,6 +170,10 @@ void FilesOfCommand::check() const {
                                            "', expected different files");
         }
     }
+    only_in_first([this] { check_outputs(); });  // no other rank writes
+}
+
+void FilesOfCommand::check_outputs() const {
     for (const Output& output : outputs_) {
         const auto there = identity_of(output.path);
         const auto input = there ? inputs_.find(*there) : inputs_.end();

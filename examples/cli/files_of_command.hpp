@@ -59,6 +59,7 @@ private:
         bool replace;
     };
     void add_folder(const std::string& option, const std::string& folder);
+    void check_outputs() const;
     void check_place(const Output& output) const;
     void name_leftovers(const Output& output) const;
 

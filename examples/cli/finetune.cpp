@@ -19,6 +19,7 @@
 #include "flashback/model/session.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/train/trainer.hpp"
+#include "job.hpp"
 #include "retrieval_setup.hpp"
 
 #include <algorithm>
@@ -152,8 +153,9 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
     if (o.examples_cache.empty() || options.passages == 0) {  // without passages there is nothing to keep
         data.found = make();
     } else {
-        data.found = fb::cached_strides(o.examples_cache, key, make, [](std::string_view why) {
-            std::cerr << "flashback: " << why << "; it is made anew\n";
+        data.found = first_before_others([&] {
+            return fb::cached_strides(o.examples_cache, key, make,
+                                      [](std::string_view why) { std::cerr << "flashback: " << why << "; it is made anew\n"; });
         });
     }
     const auto with_passages =
@@ -202,7 +204,7 @@ fb::RetrievalPerplexity measured(const fb::Trainer& trainer, bool all, const Str
     for (std::size_t i = 0; i < fb::ExecutorRef{pool}.concurrency(); ++i)
         sessions.push_back(session_of(model, {.adapter = adapter}));
     return fb::retrieval_perplexity(std::span{sessions}, policies, data.text.tokens(), data.found,
-                                    {.masked = masked, .executor = pool});
+                                    {.masked = masked, .executor = pool, .ranks = ranks()});
 }
 
 fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lora, const fb::Transformer& model,
@@ -284,8 +286,10 @@ void finetune(const FinetuneOptions& o) {
         fb::save_adapter(trainer.adapter(), model->config, o.out,
                          {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
     };
-    const RunResult result =
-        train(trainer, o.optimiser.steps, o.run, describe(o, targets.lora, *model, key, first), {step, write, validate});
+    const std::uint64_t validation = valid ? fb::Fingerprint::of(key_of(valid->text.tokens()), key_of(valid->found)) : 0;
+    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, targets.lora, *model, key, first),
+                                   {step, write, validate, validation});
+    if (!ranks().first()) return;
 
     Json json{{"adapter", o.all ? Json(nullptr) : Json(o.out)},
               {"trained_model", o.all ? Json(o.out) : Json(nullptr)},

@@ -8,6 +8,7 @@
 #include "flashback/core/version.hpp"
 #include "flashback/simd/tiles.hpp"
 #include "flashback/text/unicode.hpp"
+#include "job.hpp"
 
 #include <cerrno>
 #include <csignal>
@@ -16,6 +17,7 @@
 #include <filesystem>
 #include <iostream>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -28,10 +30,7 @@ namespace {
 
 /// Refuses "" for options that name a file or a folder: it would be as if the option were absent.
 void refuse_empty_names(CLI::App& app) {
-    const auto named = [](const CLI::Option* option) {
-        const std::string type = option->get_type_name();
-        return type.starts_with("FILE") || type.starts_with("DIR") || type.starts_with("PATH");
-    };
+    const auto named = [](const CLI::Option* option) { return cli::names_file(*option); };
     for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
         for (CLI::Option* option : command->get_options(named)) {
             option->check(
@@ -67,6 +66,7 @@ std::string version() {
 }  // namespace
 
 int main(int argc, char** argv) {
+    cli::silence_other_ranks();
     CLI::App app{"Generates text with a language model while it retrieves passages from a corpus."};
     app.set_version_flag("--version", version);
     app.require_subcommand(1);
@@ -104,20 +104,30 @@ int main(int argc, char** argv) {
     const CLI::App& parsed = *app.get_subcommands().front();
     const std::string command = parsed.get_name();
     std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error in words, as a full disk is
+    std::optional<cli::Job> job;
+    const auto give_up = [](std::string_view sentence, int status) {
+        const int failed = fail(sentence, status);
+        cli::Job::give_up(sentence);
+        return failed;
+    };
     try {
+        job.emplace(parsed);
         run();
         errno = 0;
         std::cout.flush();
         if (std::cout) return 0;
         if (errno == 0) static_cast<void>(::write(STDOUT_FILENO, "\n", 1) < 0);  // fails as an earlier write did, and says why
-        return fail(std::string{"cannot write to standard output: "} + std::strerror(errno == 0 ? EIO : errno), 1);
+        return give_up(std::string{"cannot write to standard output: "} + std::strerror(errno == 0 ? EIO : errno), 1);
     } catch (const CLI::ValidationError& error) {  // options that contradict each other, which the file system shows
-        return fail(error.what() + advice(parsed), 2);
-    } catch (const std::bad_alloc&) {
-        return fail("the command " + command + " needs more memory than there is", 1);
-    } catch (const std::length_error&) {  // more than any machine has
-        return fail("the command " + command + " needs more memory than there is", 1);
-    } catch (const std::exception& error) {
+        return give_up(error.what() + advice(parsed), 2);
+    } catch (const flashback::RankLost& error) {
+        cli::Job::speak();
         return fail(error.what(), 1);
+    } catch (const std::bad_alloc&) {
+        return give_up("the command " + command + " needs more memory than there is", 1);
+    } catch (const std::length_error&) {  // more than any machine has
+        return give_up("the command " + command + " needs more memory than there is", 1);
+    } catch (const std::exception& error) {
+        return give_up(error.what(), 1);
     }
 }

@@ -3,8 +3,10 @@
 #include "flashback/core/error.hpp"
 #include "flashback/eval/perplexity.hpp"
 #include "flashback/files/load.hpp"
+#include "job.hpp"
 #include "markers.hpp"
 #include "ppl_retrieval.hpp"
+#include "training_run.hpp"
 #include "weights_option.hpp"
 
 #include <algorithm>
@@ -69,7 +71,11 @@ void ppl(const PplOptions& options) {
     const std::size_t head = engine.session.head().size();
     const std::size_t window = options.window > 0 ? options.window : engine.session.window() - head;
     const std::size_t stride = options.stride > 0 ? options.stride : window;
-    const fb::PerplexityOptions how{.window = window, .stride = stride, .masked = masked, .executor = engine.pool};
+    const fb::PerplexityOptions how{
+        .window = window, .stride = stride, .masked = masked, .executor = engine.pool, .ranks = ranks()};
+    check_ranks_agree({{"model", hexadecimal(engine.session.fingerprint())},
+                       {"model to compare with", hexadecimal(reference ? reference->session.fingerprint() : 0)},
+                       {"text", hexadecimal(key_of(tokens))}});
 
     const auto start = std::chrono::steady_clock::now();
     fb::ModelComparison both;

@@ -11,6 +11,8 @@
 #include "flashback/policy/any_policy.hpp"
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/retrieval/corpus.hpp"
+#include "job.hpp"
+#include "training_run.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -197,12 +199,16 @@ fb::RetrievedStrides measure_strides(const Source& source, const fb::AnyPolicies
     start = Clock::now();
     constexpr std::size_t run = fb::RetrievalPerplexity::run;
     std::vector<fb::Session> sessions = make((strides.size() + run - 1) / run);
+    check_ranks_agree({{"model", hexadecimal(sessions.front().fingerprint())},
+                       {"text", hexadecimal(key_of(source.text.tokens()))},
+                       {"passages", hexadecimal(key_of(strides))}});
     const ProgressLine line{"evaluating"};
     static_cast<fb::RetrievalPerplexity&>(m.found) =
         fb::retrieval_perplexity(std::span{sessions}, policies, source.text.tokens(), strides,
                                  {.masked = m.masked,
                                   .passages_replace_text = source.settings.layout == "overwrite",
                                   .executor = source.pool,
+                                  .ranks = ranks(),
                                   .progress = [&](std::size_t done, std::size_t all) { line.show(done, all); }});
     m.evaluate_seconds = since(start);
     return strides;
@@ -214,10 +220,13 @@ void measure_schedule(const Source& source, const fb::AnyPolicies& policies, con
     source.with_corpus(m.options, [&](auto& retriever) {
         constexpr bool shared = fb::Retriever<const std::remove_reference_t<decltype(retriever)>>;
         std::vector<fb::Session> sessions = make(shared ? settings.threads : 1);
+        check_ranks_agree({{"model", hexadecimal(sessions.front().fingerprint())},
+                           {"text", hexadecimal(key_of(source.text.tokens()))},
+                           {"corpus", hexadecimal(ranks().size() > 1 ? settings.corpus.key() : 0)}});
         const ProgressLine line{"evaluating"};
         m.found = fb::scheduled_perplexity(
             std::span{sessions}, policies.method(method), source.text, retriever, policies.query(), m.options,
-            {.masked = m.masked, .executor = source.pool, .progress = [&](std::size_t done, std::size_t all) {
+            {.masked = m.masked, .executor = source.pool, .ranks = ranks(), .progress = [&](std::size_t done, std::size_t all) {
                  line.show(done, all);
              }});
     });
@@ -291,7 +300,8 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     } else {
         print_text(settings, m);
     }
-    if (!settings.log.empty()) write_log(settings.log, m, strides);  // if this fails, the result is printed already
+    if (!settings.log.empty() && ranks().first())
+        write_log(settings.log, m, strides);  // if this fails, the result is printed already
 }
 
 void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, const std::vector<std::string>& without) {

@@ -7,6 +7,7 @@
 #include "flashback/retrieval/corpus.hpp"
 #include "flashback/train/initial_model.hpp"
 #include "flashback/train/trainer.hpp"
+#include "job.hpp"
 #include "markers.hpp"
 #include "training_run.hpp"
 
@@ -206,7 +207,11 @@ void pretrain(const PretrainOptions& o) {
     const auto write = [&] { write_gguf(o.out, *trainer.model(), file, &tokenizer.vocabulary(), dtype_named(o.dtype)); };
     std::function<double()> validate;
     if (!valid.empty()) validate = [&] { return trainer.evaluate(valid).mean(); };
-    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, config, data), {step, write, validate});
+    fb::Fingerprint validation;
+    for (const fb::TrainingExample& example : valid) validation.add(key_of(example.tokens));
+    const RunResult result =
+        train(trainer, o.optimiser.steps, o.run, describe(o, config, data), {step, write, validate, validation.value()});
+    if (!ranks().first()) return;
 
     const Json json = summary(o, data, valid, result, trainer.layout().elements(), valid_window);
     if (o.json) return print(json);

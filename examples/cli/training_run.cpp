@@ -14,6 +14,7 @@
 #include <iostream>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -101,6 +102,27 @@ private:
     std::optional<fb::CheckpointFile> file_;
 };
 
+/// What rank 0 decides after a step, for all.
+struct Decision {
+    bool stop = false, validate = false, checkpoint = false;
+};
+
+/// Brings the trainers of the other ranks to the state of that of rank 0.
+void share_state(fb::Trainer& trainer) {
+    const fb::TrainerState state = trainer.state();
+    ranks().broadcast_one(state.steps);
+    if (state.steps == 0) return;  // all are as they were made
+    for (const std::span<float> values : {state.parameters, state.first_moments, state.second_moments})
+        ranks().broadcast(values);
+}
+
+/// Ranks that have done the same steps have the same parameters, unless their machines compute differently.
+void check_parameters(fb::Trainer& trainer) {
+    if (ranks().size() == 1) return;
+    fb::check_agreement(ranks(), {{"trained state after step " + std::to_string(trainer.state().steps),
+                                   hexadecimal(fb::Fingerprint::of(std::as_bytes(trainer.state().parameters)))}});
+}
+
 }  // namespace
 
 void RunOptions::add(CLI::App& command, CLI::Option* valid) {
@@ -178,6 +200,7 @@ fb::TrainerOptions OptimiserOptions::trainer_options(std::vector<fb::TokenId> cu
             .cut_columns = std::move(cut_columns),
             .seed = seed,
             .executor = executor,
+            .ranks = ranks(),
             .precision = precision == "bf16" ? fb::DType::bf16 : fb::DType::f32};
 }
 
@@ -229,16 +252,22 @@ void describe(const RunResult& result, std::uint64_t steps, Json& json) {
     json["valid"] = nullptr;
 }
 
-RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& options, const fb::RunDescription& description,
+RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& given, const fb::RunDescription& description,
                 const RunParts& parts) {
     RunResult result;
+    fb::RankFacts facts = description;
+    facts.emplace_back("validation", parts.validate ? hexadecimal(parts.validation) : "none");
+    check_ranks_agree(facts);
+    RunOptions options = given;
+    if (!ranks().first()) options.checkpoint = options.log = "";
     RunCheckpoint checkpoint{options, description};
     if (const auto note = checkpoint.read(trainer)) {
-        result.resumed_from = trainer.state().steps;
         result.seconds = seconds_in(*note, options.checkpoint);
-        std::cerr << "flashback: goes on after step " << result.resumed_from << " of " << steps << ", from '"
+        std::cerr << "flashback: goes on after step " << trainer.state().steps << " of " << steps << ", from '"
                   << options.checkpoint << "'\n";
     }
+    share_state(trainer);
+    result.resumed_from = trainer.state().steps;
     const double seconds_before = result.seconds;
     TrainingLog log{options.log, result.resumed_from};
     TrainingProgress progress{steps, result.resumed_from};
@@ -261,19 +290,23 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
         result.tokens += now.tokens;
         result.seconds = seconds_before + seconds_since(start);
         const bool last = done == steps;
-        const bool stopped = signals && StopSignals::received();
+        Decision next;
+        next.stop = signals && StopSignals::received();
+        next.validate = parts.validate && !last && !next.stop && options.valid_every > 0 && done % options.valid_every == 0;
+        next.checkpoint = last || next.stop ||
+                          (options.checkpoint_steps > 0 ? done % options.checkpoint_steps == 0
+                                                        : seconds_since(written) >= options.checkpoint_seconds);
+        ranks().broadcast_one(next);
         std::optional<double> valid_nats;
-        if (parts.validate && !last && !stopped && options.valid_every > 0 && done % options.valid_every == 0)
-            valid_nats = validated();
+        if (next.validate) valid_nats = validated();
         log.add(now, result.seconds, valid_nats);
         progress.add(now, valid_nats);
-        const bool due = options.checkpoint_steps > 0 ? done % options.checkpoint_steps == 0
-                                                      : seconds_since(written) >= options.checkpoint_seconds;
-        if (due || last || stopped) {
+        if (next.checkpoint) {
+            check_parameters(trainer);
             const std::string failure = checkpoint.write(trainer, result.seconds);
             written = std::chrono::steady_clock::now();
-            if (!failure.empty() || stopped) progress.clear();
-            if (stopped) {
+            if (!failure.empty() || next.stop) progress.clear();
+            if (next.stop) {
                 FLASHBACK_THROW(
                     fb::ErrorCode::io, "the run was stopped after step ", done, " of ", steps,
                     failure.empty() ? "; the same command goes on from there" : "; its newest steps are lost: ", failure);
@@ -286,7 +319,7 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& opt
     result.tokens_per_second =
         static_cast<double>(result.tokens) / std::max(seconds_since(start) - seconds_of_validation, 1e-9);
     signals.reset();  // no step is left to wait for
-    parts.write();
+    only_in_first(parts.write);
     if (parts.validate) {
         result.valid_nats = parts.validate();
         log.add_validation(*result.valid_nats);

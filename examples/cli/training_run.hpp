@@ -5,6 +5,7 @@
 #include "files_of_command.hpp"
 #include "flashback/train/checkpoint.hpp"
 #include "flashback/train/trainer.hpp"
+#include "job.hpp"
 #include "progress.hpp"
 
 #include <CLI/CLI.hpp>
@@ -98,12 +99,14 @@ struct RunParts {
     std::function<flashback::StepResult(std::uint64_t)> step;
     std::function<void()> write;
     std::function<double()> validate;
+    std::uint64_t validation = 0;  ///< a number for the data of it: ranks must have the same
 };
 
-/// Trains to the last step, starting from the checkpoint if there is one. Then it writes, and only then validates: what was
-/// trained for hours does not wait for a number.
-/// Throws    Error{logits} if the loss is no longer a number; Error{io} if a signal ended it, or a file cannot be written; what
-///           the checkpoint throws
+/// Trains to the last step, on all ranks together, starting from the checkpoint if there is one. Then it writes, and only then
+/// validates: what was trained for hours does not wait for a number. Only rank 0 keeps files: it reads the checkpoint for all,
+/// decides when one is due, and writes.
+/// Throws    Error{contract} if ranks differ; Error{logits} if the loss is no longer a number; Error{io} if a signal ended it, or
+///           a file cannot be written; what the checkpoint throws
 RunResult train(flashback::Trainer& trainer, std::uint64_t steps, const RunOptions& options,
                 const flashback::RunDescription& description, const RunParts& parts);
 
