@@ -106,7 +106,7 @@ endforeach()
 set_property(TEST compiler_options APPEND PROPERTY LABELS compilers)  # for clang, whose optimiser is another
 flashback_add_test(train OPTIMISED SOURCES train/golden.cpp train/operations.cpp train/optimiser.cpp)
 flashback_add_test(train_examples SOURCES data/retrieval_examples.cpp data/shared_history.cpp data/shuffled_passes.cpp)
-flashback_add_test(train_files SOURCES train/checkpoint.cpp data/packed_text.cpp)
+flashback_add_test(train_files SOURCES train/checkpoint.cpp data/packed_text.cpp data/parted_text.cpp)
 flashback_add_test(trainer THREADS OPTIMISED SOURCES train/adapter.cpp train/families.cpp train/precision.cpp train/ranks.cpp train/shared_history.cpp train/trainer.cpp)
 flashback_add_test(train_gradients LABEL slow OPTIMISED SOURCES train/gradients.cpp)
 # The check of gradients must notice a derivative that lacks a term.

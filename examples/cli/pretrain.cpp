@@ -2,6 +2,7 @@
 #include "files_of_command.hpp"
 #include "flashback/core/error.hpp"
 #include "flashback/data/packed_text.hpp"
+#include "flashback/data/parted_text.hpp"
 #include "flashback/data/shuffled_passes.hpp"
 #include "flashback/files/load.hpp"
 #include "flashback/retrieval/corpus.hpp"
@@ -12,6 +13,7 @@
 #include "training_run.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -41,6 +43,7 @@ struct PretrainOptions {
     std::string name;
     bool force = false;
     std::size_t layers = 0, width = 0, heads = 0, kv_heads = 0, hidden = 0, window = 512;
+    double parted = 0;
     OptimiserOptions optimiser;
     std::string dtype = "f16";
     std::size_t valid_window = 255;
@@ -113,6 +116,19 @@ fb::PackedText read_data(const PretrainOptions& o, const fb::Tokenizer& tokenize
     return data;
 }
 
+/// The text, of which a share is parted between the marking tokens of the vocabulary.
+fb::PartedText parted(const PretrainOptions& o, fb::PackedText text, const std::vector<fb::TokenId>& markers,
+                      const std::string& name) {
+    if (o.parted > 0 && markers.size() != marker_names.size()) {
+        FLASHBACK_THROW(fb::ErrorCode::vocabulary,
+                        "--parted puts passages between <MARK_L> and <MARK_R>, but the vocabulary of '", name,
+                        "' has no control tokens of these names");
+    }
+    std::array<fb::TokenId, 2> around{};
+    std::ranges::copy_n(markers.begin(), o.parted > 0 ? std::ssize(around) : 0, around.begin());
+    return {std::move(text), around, {.share = o.parted, .seed = o.optimiser.seed}};
+}
+
 /// A text in windows as `ppl` cuts it: each from scratch, with BOS in front.
 std::vector<fb::TrainingExample> read_valid(const PretrainOptions& o, const fb::Tokenizer& tokenizer, std::size_t window) {
     std::string text;
@@ -139,6 +155,7 @@ fb::RunDescription describe(const PretrainOptions& o, const fb::TransformerConfi
                            {"width", text(c.width)},       {"heads", text(c.heads)},
                            {"kv-heads", text(c.kv_heads)}, {"hidden", text(c.hidden)},
                            {"window", text(c.window)}};
+    if (o.parted > 0) run.emplace_back("parted", shortest(o.parted));  // older checkpoints lack the name
     o.optimiser.describe(run);
     return run;
 }
@@ -183,7 +200,9 @@ void pretrain(const PretrainOptions& o) {
     const fb::TransformerConfig config = config_of(o, tokenizer.size());
 
     fb::ThreadPool pool = start_threads(o.threads);
-    const fb::PackedText data = read_data(o, tokenizer, end, pool);
+    const std::vector<fb::TokenId> markers = named_markers(tokenizer);
+    const fb::PartedText sequences = parted(o, read_data(o, tokenizer, end, pool), markers, file.name());
+    const fb::PackedText& data = sequences.text();
     const std::size_t valid_window = std::min(o.valid_window, config.window - tokenizer.head().size());
     std::vector<fb::TrainingExample> valid;
     if (!o.valid.empty()) valid = read_valid(o, tokenizer, valid_window);
@@ -197,11 +216,12 @@ void pretrain(const PretrainOptions& o) {
     const auto initial = fb::initial_transformer(config, {.seed = o.optimiser.seed});
     initial->text_head.assign(tokenizer.head().begin(), tokenizer.head().end());
     initial->text_ends = {end};
-    fb::Trainer trainer{initial, {.all = true}, o.optimiser.trainer_options(named_markers(tokenizer), pool)};
+    fb::Trainer trainer{initial, {.all = true}, o.optimiser.trainer_options(markers, pool)};
     fb::ShuffledPasses order{data.sequences(), o.optimiser.seed};
     std::vector<fb::TrainingExample> batch(o.optimiser.batch);
     const auto step = [&](std::uint64_t number) {
-        for (std::size_t i = 0; i < o.optimiser.batch; ++i) batch[i] = data.sequence(order[number * o.optimiser.batch + i]);
+        for (std::size_t i = 0; i < o.optimiser.batch; ++i)
+            batch[i] = sequences.sequence(order[number * o.optimiser.batch + i]);
         return trainer.step(batch);
     };
     const auto write = [&] { write_gguf(o.out, *trainer.model(), file, &tokenizer.vocabulary(), dtype_named(o.dtype)); };
@@ -255,6 +275,13 @@ void add_pretrain(CLI::App& app, Command& run) {
     command.add_option("--window", o->window, "Tokens of a sequence, and positions of the model")
         ->transform(at_least(2))
         ->check(CLI::Range(2, 1 << 20))
+        ->capture_default_str();
+    command
+        .add_option(
+            "--parted", o->parted,
+            "The share of the sequences that passages of others interrupt, each between <MARK_L> and <MARK_R>. A model that "
+            "has read such texts goes on with one after a passage, as --layout append asks of it")
+        ->check(number_from(0, 1))
         ->capture_default_str();
     o->optimiser.add(command, "Sequences", "The seed of the first weights and of the order of the sequences");
     auto* const valid = command

@@ -5,6 +5,7 @@
 #include "flashback/data/allowed_passages.hpp"
 #include "flashback/data/example.hpp"
 #include "flashback/data/packed_text.hpp"
+#include "flashback/data/parted_text.hpp"
 #include "flashback/data/retrieval_examples.hpp"
 #include "flashback/data/retrieval_strides.hpp"
 #include "flashback/data/shared_history.hpp"

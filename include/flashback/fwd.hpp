@@ -505,6 +505,8 @@ class RetrievalExamples;
 template <class P>
 class SharedHistoryExamples;
 class PackedText;
+struct PartingOptions;
+class PartedText;
 class ShuffledPasses;
 
 // measure

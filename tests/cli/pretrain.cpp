@@ -144,6 +144,29 @@ TEST_CASE("pretrain, finetune: a run keeps a checkpoint beside what it writes, w
     CHECK(std::filesystem::exists(path("ckpt")));  // one that was asked for stays
 }
 
+TEST_CASE("pretrain --parted: other sequences interrupt a share of them, which is another run, and goes on like any other") {
+    const TemporaryFolder folder;
+    const std::string out = (folder.path() / "out.gguf").string();
+    const std::string whole = (folder.path() / "whole.gguf").string();
+    const std::string train = folder.write("train.jsonl", documents_to_learn(100));
+    const auto with = [&](const std::string& file, const std::vector<std::string>& more) {
+        auto options = with_options("pretrain", {{"--window", "96"}, {"--steps", "20"}, {"--name", "tiny"}}, more);
+        options.erase(options.begin());
+        return pretrain_arguments(train, file, options);
+    };
+    const json plain = tool_json(with(whole, {}));
+    const json parted = tool_json(with(whole, {"--parted", "0.5", "--force"}));
+    CHECK(parted["loss"] != plain["loss"]);
+    CHECK(parted["parameters"] == plain["parameters"]);
+    REQUIRE(tool(with(out, {"--parted", "0.5", "--checkpoint", out + ".kept"})).status == 0);
+    CHECK(read_file(out) == read_file(whole));
+    check_refused_at_last(1, "is of another run: its parted is 0.5, but now it is 0.25",
+                          with(out, {"--parted", "0.25", "--checkpoint", out + ".kept", "--force"}));
+    check_refused_at_last(2, "--parted", with(out, {"--parted", "1.5", "--force"}));
+    check_refused_at_last(1, "sequences of 32 tokens are parted, expected at least the 42",
+                          with(out, {"--parted", "0.5", "--window", "32", "--force"}));
+}
+
 TEST_CASE("pretrain: what makes no sense is refused in words") {
     const TemporaryFolder folder;
     const std::string out = (folder.path() / "out.gguf").string();

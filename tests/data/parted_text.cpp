@@ -1,0 +1,104 @@
+// Parted texts lose the order of no token, predict no marker, and depend on seed and number only.
+#include "flashback/data/parted_text.hpp"
+
+#include "support/errors.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+using namespace flashback;
+using flashback_test::check_error;
+
+namespace test_data_parted_text {
+
+constexpr std::array<TokenId, 2> markers{4096, 4097};
+constexpr TokenId bos = 1;
+
+/// Documents in which each token is greater by 1 than the one before it.
+PackedText counted(std::size_t documents, std::size_t length = 64) {
+    PackedText text{length, bos, 2};
+    TokenId next = 10;
+    for (std::size_t i = 0; i < documents; ++i) {
+        std::vector<TokenId> document(40);
+        for (TokenId& token : document) token = next++;
+        text.add(document);
+    }
+    return text;
+}
+
+constexpr PartingOptions short_parts{.share = 1, .text = {5, 12}, .passage = {3, 9}, .seed = 7};
+
+TEST_CASE("Without passages and markers a parted sequence is the beginning of the packed one, and predicts the same of it") {
+    const PackedText whole = counted(60);
+    const PartedText parted{whole, markers, short_parts};
+    for (std::size_t n = 0; n < whole.sequences(); ++n) {
+        REQUIRE(parted.is_parted(n));
+        const TrainingExample example = parted.sequence(n);
+        const TrainingExample packed = whole.sequence(n);
+        REQUIRE(example.tokens.size() == 64);
+        std::size_t text = 0, passages = 0, stretch = 0;
+        for (std::size_t i = 0; i < example.tokens.size(); ++i) {
+            const bool predicted = std::ranges::binary_search(example.targets, i);
+            if (example.tokens[i] == markers[0]) {
+                CHECK_FALSE(predicted);
+                CHECK(stretch >= 5);
+                CHECK(stretch <= 12);
+                stretch = 0;
+                const std::size_t first = ++i;
+                CHECK_FALSE(std::ranges::binary_search(example.targets, first));
+                for (; example.tokens[i] != markers[1]; ++i) {
+                    const TokenId token = example.tokens[i];
+                    CHECK_FALSE(std::ranges::count(packed.tokens, token) > (token < 10 ? 64 : 0));  // from another sequence
+                    CHECK(std::ranges::binary_search(example.targets, i) == (i > first && token != bos));
+                }
+                CHECK(i - first >= 3);
+                CHECK(i - first <= 9);
+                CHECK_FALSE(std::ranges::binary_search(example.targets, i));
+                ++passages;
+                continue;
+            }
+            CHECK(example.tokens[i] == packed.tokens[text]);
+            CHECK(predicted == std::ranges::binary_search(packed.targets, text));
+            ++text;
+            ++stretch;
+        }
+        CHECK(stretch >= 5);
+        CHECK(passages >= 2);
+    }
+}
+
+TEST_CASE("A share of the sequences is parted; the others are as they were packed, and another seed parts others") {
+    const PackedText whole = counted(1600);
+    PartingOptions options = short_parts;
+    options.share = 0.25;
+    const PartedText parted{whole, markers, options};
+    options.seed = 8;
+    const PartedText other{whole, markers, options};
+    std::size_t count = 0, same = 0;
+    for (std::size_t n = 0; n < whole.sequences(); ++n) {
+        count += parted.is_parted(n) ? 1u : 0u;
+        same += parted.is_parted(n) == other.is_parted(n) ? 1u : 0u;
+        CHECK((parted.sequence(n).tokens == whole.sequence(n).tokens) == !parted.is_parted(n));
+    }
+    CHECK(static_cast<double>(count) / static_cast<double>(whole.sequences()) == doctest::Approx(0.25).epsilon(0.2));
+    CHECK(same < whole.sequences());
+    CHECK(parted.sequence(5).tokens ==
+          PartedText{whole, markers, {.share = 0.25, .text = {5, 12}, .passage = {3, 9}, .seed = 7}}.sequence(5).tokens);
+}
+
+TEST_CASE("What cannot be parted is refused by name") {
+    const auto with = [](PartingOptions options, std::size_t documents = 60, std::size_t length = 64) {
+        return [=] { static_cast<void>(PartedText{counted(documents, length), markers, options}); };
+    };
+    check_error(ErrorCode::contract, "of the sequences is parted, expected 0 to 1", with({.share = 1.5}));
+    check_error(ErrorCode::contract, "lengths from 9 to 8", with({.text = {9, 8}}));
+    check_error(ErrorCode::contract, "lengths from 0 to 8", with({.passage = {0, 8}}));
+    check_error(ErrorCode::contract, "sequences of 41 tokens are parted, expected at least the 42", with({}, 60, 41));
+    check_error(ErrorCode::contract, "a text of 1 sequences is parted, expected at least 2", with({}, 2));
+    CHECK_NOTHROW(with({.share = 0}, 2, 8)());
+}
+
+}  // namespace test_data_parted_text
