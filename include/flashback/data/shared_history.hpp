@@ -99,19 +99,20 @@ inline TrainingExample share_history(std::span<const TrainingExample> examples) 
     return all;
 }
 
-/// Examples by number, each with all strides whose contexts begin at the same token, as StrideOptions::hold makes them. Their loss is that
+/// Examples by number, each with the strides whose contexts begin at the same token, as StrideOptions::hold makes them. Their loss is that
 /// of the single strides, each with its whole context; passages replace none of it.
 ///
-/// Requires  as RetrievalExamples
+/// Requires  as RetrievalExamples; `most` > 0
 template <class P>
 class SharedHistoryExamples {
 public:
-    /// As RetrievalExamples.
-    SharedHistoryExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window)
+    /// As RetrievalExamples. An example has up to `most` strides: random contexts may begin where those before them do.
+    SharedHistoryExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window,
+                          std::size_t most)
         : strides_(text, strides, std::move(policies), head, window, /*passages_replace_text=*/false) {
         for (std::size_t i = 0; i < strides.size(); ++i) {
             const bool same = i > 0 && strides[i].at - strides[i].context == strides[i - 1].at - strides[i - 1].context;
-            if (!same) firsts_.push_back(i);
+            if (!same || i - firsts_.back() == most) firsts_.push_back(i);
         }
         firsts_.push_back(strides.size());
     }
