@@ -87,6 +87,7 @@ TEST_CASE("loss and gradients of a shared history are those of the single exampl
                                                            aside(30, 3, 0),
                                                            aside(40, 4, 20),
                                                            plain(30, 6),
+                                                           std::vector(2, plain(30, 6)[1]),
                                                            {random_example(9, 37, 5, 3)}}) {
             const std::vector<TrainingExample> shared{share_history(single)};
             if (single.size() > 1) CHECK(shared[0].tokens.size() < tokens_of(single) * 3 / 4);
