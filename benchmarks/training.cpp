@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -108,8 +109,10 @@ void train_lora_everywhere(benchmark::State& state) {
 }
 BENCHMARK(train_lora_everywhere)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 
-// Strides of a text of 382 tokens, each with a passage of 128 and two markers: examples of their own, or branches of one.
-void strides(benchmark::State& state, bool share) {
+// Strides of a text of 382 tokens, each with a passage of 128 and two markers: examples of their own, or branches of a text that some
+// of them share.
+void strides_of_text(benchmark::State& state) {
+    const auto together = static_cast<std::size_t>(state.range(0));
     constexpr std::size_t stride = 16;
     constexpr std::size_t passage = 128;
     constexpr std::size_t shortest = 128;  // contexts, so that the shortest example has half a window
@@ -137,8 +140,9 @@ void strides(benchmark::State& state, bool share) {
             of_text.push_back(predict_last(std::move(all), stride));
             targets += stride;
         }
-        if (share) of_text = {share_history(of_text)};
-        batch.insert(batch.end(), of_text.begin(), of_text.end());
+        for (std::size_t i = 0; together > 1 && i < of_text.size(); i += together)
+            batch.push_back(share_history(std::span{of_text}.subspan(i, std::min(together, of_text.size() - i))));
+        if (together == 1) batch.insert(batch.end(), of_text.begin(), of_text.end());
     }
     std::size_t evaluated = 0;
     for (const TrainingExample& example : batch) evaluated += example.tokens.size();
@@ -150,10 +154,7 @@ void strides(benchmark::State& state, bool share) {
     state.counters["MB"] = static_cast<double>(trainer.bytes()) / 1e6;
 }
 
-void single_strides(benchmark::State& state) { strides(state, false); }
-BENCHMARK(single_strides)->UseRealTime()->Unit(benchmark::kMillisecond);
-void shared_history(benchmark::State& state) { strides(state, true); }
-BENCHMARK(shared_history)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(strides_of_text)->ArgName("strides")->Arg(1)->Arg(4)->Arg(15)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 constexpr std::size_t inputs = 256;
 constexpr std::size_t outputs = 704;

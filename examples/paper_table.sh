@@ -4,8 +4,9 @@
 # what is done stays. What was made from another model, text, corpus or with other settings is refused, never mixed in.
 #
 # The learning rate is higher than the paper's 1e-4, which is for models of a thousand times the size, and the LoRA is on all linear
-# layers; a row of the paper's q and v stands beside. Passages are found with the documents' own ids out of the way: those of the
-# held-out texts get a prefix, since the corpus numbers its documents likewise.
+# layers; a row of the paper's q and v stands beside. Each stride is an example of its own, as in the paper, whatever the layout. Passages
+# are found with the documents' own ids out of the way: those of the held-out texts get a prefix, since the corpus numbers its documents
+# likewise.
 #
 # examples/paper_table.sh [PART ...]: technical, wikitext, ablations, stories; by default all of them. Results stand in
 # build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names. It needs the held-out texts of ../shared/data. FLASHBACK_TOOL: a
@@ -64,8 +65,8 @@ train_adapter() {
     ! made_of "$with" $recipe -- "$train_text" "$train_corpus" || return 0
     echo "== training: $with"
     printf '%s' "$stamp" >"$with.made_of"
-    $flashback finetune --model "$model" --train "$train_text" --corpus "$train_corpus" $recipe --examples-cache "$examples" \
-        --checkpoint "$with.checkpoint" --checkpoint-every 60s --log "$with.csv" --out "$with"
+    $flashback finetune --model "$model" --train "$train_text" --corpus "$train_corpus" --no-share-history $recipe \
+        --examples-cache "$examples" --checkpoint "$with.checkpoint" --checkpoint-every 60s --log "$with.csv" --out "$with"
     rm -f "$with.checkpoint"
 }
 

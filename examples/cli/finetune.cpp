@@ -94,24 +94,43 @@ private:
     std::optional<fb::Bm25Index> index_;
 };
 
-/// Lets contexts grow from the shortest text to the longest one that fits, then begin anew: those that begin alike share it.
-void grow_contexts(const FinetuneOptions& o, std::size_t window, std::size_t head, fb::StrideOptions& options) {
+/// What a step is made of.
+struct StepShape {
+    std::size_t strides_of_text = 1;  ///< that share it
+    std::size_t texts = 0;
+
+    std::size_t strides() const { return strides_of_text * texts; }
+};
+
+/// As many strides as --batch says, or nearly, of a few texts: these feed threads, and differ more than strides of one text do.
+StepShape shared_step(std::size_t batch, std::size_t most_strides_of_text) {
+    constexpr std::size_t texts_of_step = 4;
+    const auto nearest = [](std::size_t a, std::size_t b) { return std::max<std::size_t>((a + b / 2) / b, 1); };
+    const std::size_t texts = std::clamp<std::size_t>(batch / 2, 1, texts_of_step);
+    const std::size_t strides = nearest(batch, texts);
+    if (strides <= most_strides_of_text) return {strides, texts};
+    return {most_strides_of_text, nearest(batch, most_strides_of_text)};
+}
+
+/// Lets contexts grow from a random length, so that strides share a text; the greatest is what fits.
+StepShape grow_contexts(const FinetuneOptions& o, std::size_t window, std::size_t head, fb::StrideOptions& options) {
     const std::size_t passages = options.passages * options.passage_tokens;
     const std::size_t fixed = head + passages + (options.passages > 0 ? marker_names.size() * options.passages : 0) +
                               o.retrieval.repeat + options.stride;
     const std::size_t most = std::min(options.most_context - passages, window - std::min(window, fixed));
-    options.context -= passages;
-    options.most_context = 0;
-    if (most < options.context) {
-        FLASHBACK_THROW(fb::ErrorCode::window, "texts of ", options.context, " tokens and more, and ", fixed,
-                        " for head, passages and a stride, do not fit into the window of ", window,
-                        ", expected a lesser --context-min, or fewer --passages or --passage-tokens");
+    if (most == 0) {
+        FLASHBACK_THROW(fb::ErrorCode::window, "a window of ", window, " tokens leaves no room for text beside ", fixed,
+                        " of head, passages and a stride, expected fewer --passages or --passage-tokens");
     }
-    options.hold = (most - options.context) / options.stride * options.stride + options.stride;
+    options.context = std::min(options.context - passages, most);
+    const StepShape shape = shared_step(o.optimiser.batch, (most - options.context) / options.stride + 1);
+    options.hold = shape.strides_of_text * options.stride;
+    options.most_context = most - (options.hold - options.stride);
+    return shape;
 }
 
 /// Where examples begin and how much they read.
-fb::StrideOptions training_options(const FinetuneOptions& o, std::size_t window, std::size_t head) {
+fb::StrideOptions training_options(const FinetuneOptions& o, std::size_t window, std::size_t head, StepShape& shape) {
     fb::StrideOptions options = fb::training_strides(window, o.optimiser.seed,
                                                      {.stride = o.retrieval.stride,
                                                       .passages = o.retrieval.layout == "none" ? 0 : o.retrieval.passages,
@@ -129,14 +148,15 @@ fb::StrideOptions training_options(const FinetuneOptions& o, std::size_t window,
                         options.context, " and more, expected a --context-min above ", passages,
                         ", or fewer --passages or --passage-tokens");
     }
-    if (o.share_history) grow_contexts(o, window, head, options);
+    shape = {.texts = o.optimiser.batch};
+    if (o.shares()) shape = grow_contexts(o, window, head, options);
     return options;
 }
 
 Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, const fb::Transformer& model,
-                      const fb::AnyPolicies& policies, Search& search, std::uint64_t& key) {
+                      const fb::AnyPolicies& policies, Search& search, std::uint64_t& key, StepShape& shape) {
     Strides data{read_stream(o.retrieval, tokenizer), {}};
-    const fb::StrideOptions options = training_options(o, model.config.window, model.text_head.size());
+    const fb::StrideOptions options = training_options(o, model.config.window, model.text_head.size(), shape);
     const std::size_t tokens = data.text.tokens().size();
     if (tokens < options.init + options.stride) {
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the text '", o.retrieval.text, "' has ", tokens, " tokens, expected at least ",
@@ -164,14 +184,18 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
         FLASHBACK_THROW(fb::ErrorCode::corpus, "the corpus '", o.retrieval.corpus.path, "' has no passage for any stride of '",
                         o.retrieval.text, "' that is not from the document itself");
     }
-    const std::size_t together = o.share_history ? options.hold / options.stride : 1;
-    const std::size_t examples = (data.found.size() + together - 1) / together;
     std::cerr << "flashback: " << data.text.documents().size() << " documents of " << tokens << " tokens give "
-              << data.found.size() << (o.share_history ? " strides, " : " examples, ") << with_passages << " with passages; "
-              << (o.share_history ? "up to " + std::to_string(together) + " of them share a text; " : "") << o.optimiser.steps
-              << " steps of " << o.optimiser.batch << " are " << std::setprecision(3)
-              << static_cast<double>(o.optimiser.steps) * static_cast<double>(o.optimiser.batch) / static_cast<double>(examples)
+              << data.found.size() << " strides, " << with_passages << " with passages; " << o.optimiser.steps << " steps of "
+              << shape.strides();
+    if (o.shares()) std::cerr << ", of which each " << shape.strides_of_text << " share a text,";
+    std::cerr << " are " << std::setprecision(3)
+              << static_cast<double>(o.optimiser.steps) * static_cast<double>(shape.strides()) /
+                     static_cast<double>(data.found.size())
               << " passes\n";
+    if (shape.strides() != o.optimiser.batch) {
+        std::cerr << "flashback: --batch " << o.optimiser.batch << " became " << shape.strides()
+                  << ", a multiple of the strides that share a text; --no-share-history keeps it\n";
+    }
     return data;
 }
 
@@ -208,12 +232,14 @@ fb::RetrievalPerplexity measured(const fb::Trainer& trainer, bool all, const Str
 }
 
 fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lora, const fb::Transformer& model,
-                            std::uint64_t data, const std::optional<fb::Adapter>& first) {
+                            std::uint64_t data, const StepShape& shape, const std::optional<fb::Adapter>& first) {
     std::string modules;  // always in the same order, whatever that of the option
     for (const fb::LinearModule module : lora.modules)
         modules += (modules.empty() ? "" : ",") + std::string{fb::to_string(module)};
     const std::string trained = o.all ? "all" : modules.empty() ? "none" : modules;
+    // A run that shares nothing is described as a checkpoint that does not name this.
     fb::RunDescription run{{"command", "finetune"},
+                           {"share-history", o.shares() ? std::to_string(shape.strides_of_text) : "absent"},
                            {"model", hexadecimal(model.fingerprint)},
                            {"data", hexadecimal(data)},
                            {"layout", o.retrieval.layout},
@@ -226,7 +252,6 @@ fb::RunDescription describe(const FinetuneOptions& o, const fb::LoraOptions& lor
     // Older checkpoints lack these names, so they are added only if they say something.
     if (o.retrieval.repeat > 0) run.emplace_back("repeat", std::to_string(o.retrieval.repeat));
     if (o.retrieval.layout == "aside") run.emplace_back("seeing", std::to_string(o.retrieval.aside.options().seeing));
-    if (o.share_history) run.emplace_back("share-history", "on");
     if (!o.markers.ids.empty()) run.emplace_back("marker-ids", joined(o.markers.ids));
     o.optimiser.describe(run);
     return run;
@@ -238,10 +263,11 @@ struct Examples {
     std::function<fb::TrainingExample(std::size_t)> at;
 };
 
-template <class Made>
-Examples examples_of(const Strides& data, const fb::AnyPolicies& policies, const fb::Transformer& model) {
+/// `more` are what only one kind of examples is made of.
+template <class Made, class... More>
+Examples examples_of(const Strides& data, const fb::AnyPolicies& policies, const fb::Transformer& model, More... more) {
     const auto made =
-        std::make_shared<const Made>(data.text.tokens(), data.found, policies, model.text_head, model.config.window);
+        std::make_shared<const Made>(data.text.tokens(), data.found, policies, model.text_head, model.config.window, more...);
     return {made->size(), [made](std::size_t i) { return (*made)[i]; }};
 }
 
@@ -258,17 +284,19 @@ void finetune(const FinetuneOptions& o) {
     const fb::AnyPolicies policies = policies_of(o.retrieval, markers);
     Search search{o, tokenizer, pool};
     std::uint64_t key = 0;
-    const Strides data = training_data(o, tokenizer, *model, policies, search, key);
+    StepShape shape;
+    const Strides data = training_data(o, tokenizer, *model, policies, search, key, shape);
     std::optional<Strides> valid;
     if (!o.valid.empty()) valid = validation_data(o, tokenizer, *model, policies, search);
 
-    const Examples examples = o.share_history ? examples_of<fb::SharedHistoryExamples<fb::AnyPolicies>>(data, policies, *model)
-                                              : examples_of<fb::RetrievalExamples<fb::AnyPolicies>>(data, policies, *model);
+    const Examples examples =
+        o.shares() ? examples_of<fb::SharedHistoryExamples<fb::AnyPolicies>>(data, policies, *model, shape.strides_of_text)
+                   : examples_of<fb::RetrievalExamples<fb::AnyPolicies>>(data, policies, *model);
     fb::Trainer trainer{model, targets, o.optimiser.trainer_options(markers.ids, pool)};
     std::optional<fb::Adapter> first;
     if (!o.adapter.empty()) trainer.load(first.emplace(fb::load_adapter(o.adapter, *model)));
     fb::ShuffledPasses order{examples.size, o.optimiser.seed};
-    std::vector<fb::TrainingExample> batch(o.optimiser.batch);
+    std::vector<fb::TrainingExample> batch(shape.texts);
     const auto step = [&](std::uint64_t number) {
         for (std::size_t i = 0; i < batch.size(); ++i) batch[i] = examples.at(order[number * batch.size() + i]);
         return trainer.step(batch);
@@ -287,7 +315,7 @@ void finetune(const FinetuneOptions& o) {
                          {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
     };
     const std::uint64_t validation = valid ? fb::Fingerprint::of(key_of(valid->text.tokens()), key_of(valid->found)) : 0;
-    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, targets.lora, *model, key, first),
+    const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, targets.lora, *model, key, shape, first),
                                    {step, write, validate, validation});
     if (!ranks().first()) return;
 
@@ -299,7 +327,9 @@ void finetune(const FinetuneOptions& o) {
               {"markers", o.with_markers() ? o.markers.choice : "off"},
               {"parameters", trainer.layout().elements()},
               {"examples", examples.size},
-              {"share_history", o.share_history}};
+              {"share_history", o.shares()},
+              {"batch", shape.strides()},
+              {"strides_of_text", shape.strides_of_text}};
     o.retrieval.aside.describe(o.retrieval.layout, json);
     describe(result, o.optimiser.steps, json);
     if (last) {

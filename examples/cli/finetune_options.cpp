@@ -68,27 +68,28 @@ void FinetuneOptions::add(CLI::App& command) {
     retrieval.aside.join();  // training knows passages beside the text as one block only
     command
         .add_option("--context-min", least_context,
-                    "The fewest tokens of text and passages in front of a stride; each stride gets a random number of them. By "
-                    "default half of the window")
+                    "The fewest tokens of text and passages in front of a stride; each stride, or the first of those that "
+                    "share a text, "
+                    "gets a random number of them. By default half of the window")
         ->transform(at_least(1));
     command
         .add_option("--context-max", most_context,
                     "The most of them; the first stride begins after that many. By default all that a stride leaves of the "
                     "window, less 1, and the first stride begins after a whole window")
         ->transform(at_least(1));
-    command.add_flag("--share-history", share_history,
-                     "Let strides share the text in front of them: an example is a text, evaluated once, with all its strides "
-                     "as branches that "
-                     "read on with their own passages. The text grows from --context-min to --context-max, less the room of "
-                     "passages, stride by "
-                     "stride. Not with --layout prepend, where each text follows another passage");
+    share_option_ = command.add_flag(
+        "--share-history,!--no-share-history", share_history,
+        "Let strides share the text in front of them: it is evaluated once, and they are branches that read on with their own "
+        "passages. A step then has the strides of up to four texts, --batch in all, or nearly. The default, but for --layout "
+        "prepend, where each text follows another passage. --no-share-history: each stride is an example of its own");
     command
         .add_option(
             "--examples-cache", examples_cache,
             "Keep in this file what was found for the examples; it serves all runs with the same text, corpus and strides, "
-            "whatever the layout (none searches nothing, and leaves the file alone)")
+            "whatever the layout (none searches nothing, and leaves the file alone; strides of prepend do not share their "
+            "text, unlike the others)")
         ->type_name("FILE");
-    optimiser.add(command, "Examples",
+    optimiser.add(command, "Strides",
                   "The seed of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");
     auto* const validation =
         command
@@ -110,7 +111,7 @@ void FinetuneOptions::check() const {
         throw CLI::ValidationError("--markers " + markers.choice + " needs passages to stand around, found --layout none");
     if (retrieval.layout != "none" && retrieval.corpus.path.empty())
         throw CLI::ValidationError("finetune needs --corpus, or --layout none");
-    if (share_history && retrieval.layout == "prepend")
+    if (share_option_->count() > 0 && share_history && !shares())
         throw CLI::ValidationError(
             "--share-history needs passages behind the text or beside it, found --layout prepend, where the text reads them");
     check_repeat(retrieval.layout, retrieval.repeat);

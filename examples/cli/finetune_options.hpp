@@ -37,7 +37,7 @@ struct FinetuneOptions {
                                .decay = "cosine",
                                .seed = 0};
     std::size_t least_context = 0, most_context = 0;  // 0: those of training_strides
-    bool share_history = false;
+    bool share_history = true;                        // where the layout allows
     std::string examples_cache;
     std::string out;
     bool force = false;
@@ -45,6 +45,8 @@ struct FinetuneOptions {
     std::size_t threads = 1;
     bool json = false;
 
+    /// Whether strides share the text in front of them: passages in front of it would be another text to each.
+    bool shares() const { return share_history && retrieval.layout != "prepend"; }
     bool with_markers() const { return markers.choice != "off" && retrieval.layout != "none"; }
 
     /// Adds all but --model.
@@ -57,6 +59,7 @@ struct FinetuneOptions {
 
 private:
     const CLI::Option* markers_option_ = nullptr;
+    const CLI::Option* share_option_ = nullptr;
     std::vector<const CLI::Option*> shape_;    ///< of the LoRA
     std::vector<const CLI::Option*> adapted_;  ///< those of an adapter, which --all-params refuses
 };

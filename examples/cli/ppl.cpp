@@ -167,7 +167,9 @@ void add_ppl(CLI::App& app, Command& run) {
             retrieval->cache = options->cache;
             retrieval->threads = options->threads;
             retrieval->json = options->json;
-            if (retrieval->schedule.given() && retrieval->hold == 0) retrieval->hold = 128;
+            constexpr std::size_t strides_of_text = 8;
+            if ((retrieval->schedule.given() || retrieval->share_history) && retrieval->hold == 0)
+                retrieval->hold = strides_of_text * retrieval->stride;
             check_retrieval_options(*retrieval);
             run = [retrieval] { ppl_with_retrieval(*retrieval); };
             return;

@@ -133,8 +133,11 @@ void print_text(const RetrievalPplSettings& settings, const Measured& m) {
     } else {
         std::cout << p.strides << " strides of " << m.options.stride;
     }
-    std::cout << " behind contexts of " << m.options.context << "\n  " << p.retrievals << " retrievals found " << p.passages
-              << " passages; " << p.copied << " strides stand in theirs word for word\n";
+    std::cout << " behind contexts of " << m.options.context;
+    if (!settings.schedule.given() && m.options.hold > m.options.stride)
+        std::cout << " to " << m.options.context + m.options.hold - m.options.stride;
+    std::cout << "\n  " << p.retrievals << " retrievals found " << p.passages << " passages; " << p.copied
+              << " strides stand in theirs word for word\n";
     if (p.rewinds > 0) {
         std::cout << "  " << p.rewound << " tokens taken back in " << p.rewinds
                   << " rewinds; perplexity of what was said first " << std::exp(p.first_nats) << '\n';
@@ -337,9 +340,16 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
           "and stride");
     count("--init", settings.init, 1, "Where the first stride begins; by default after as many tokens as the model holds");
     count("--strides", settings.strides, 1, "Evaluate only the first N strides; by default all");
-    count("--hold", settings.hold, 1,
-          "Let contexts grow for N tokens, a multiple of --stride, before their start moves on, so that keys and values can be "
-          "reused; by default contexts slide, with --schedule they grow for 128 tokens");
+    auto* const hold = count(
+        "--hold", settings.hold, 1,
+        "Let contexts grow for N tokens, a multiple of --stride, before their start moves on, so that keys and values can "
+        "be reused; by default contexts slide, with --schedule they grow for 128 tokens");
+    command
+        .add_flag("--share-history", settings.share_history,
+                  "Let eight strides share the text in front of them, as finetune does: --hold of eight strides. Not where "
+                  "passages stand in front of the text or in its place")
+        ->needs(layout)
+        ->excludes(hold);
     choice("--reuse", settings.reuse, {"prefix", "none"},
            "What of the KV cache is kept from one stride to the next: the common prefix, or nothing; it changes no digit");
     choice("--per", settings.per, {"token", "word"}, "Report the perplexity per word, too: per blank of the predicted text");
@@ -362,6 +372,9 @@ void check_retrieval_options(const RetrievalPplSettings& settings) {
     settings.schedule.check_honest();
     if (settings.schedule.given() && settings.layout == "overwrite")
         throw CLI::ValidationError("--schedule needs passages beside the text, found --layout overwrite");
+    if (settings.share_history && (settings.layout == "prepend" || settings.layout == "overwrite"))
+        throw CLI::ValidationError("--share-history needs passages behind the text or beside it, found --layout " +
+                                   settings.layout + ", where the text reads them; --hold reads the same contexts");
     if (settings.hold % settings.stride != 0) {
         throw CLI::ValidationError("--hold: found " + std::to_string(settings.hold) + ", expected a multiple of --stride, " +
                                    std::to_string(settings.stride));

@@ -24,6 +24,7 @@ struct RetrievalPplSettings : RetrievalSettings {
     std::string per = "token";
     std::string log;
     bool keep_markers = false;
+    bool share_history = false;
     AdapterOption adapter;
     std::optional<flashback::DType> cache;
     std::size_t threads = 1;

@@ -50,8 +50,8 @@ TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the 
     const json found = w.run("adapter", {"--steps", "40", "--valid", valid, "--valid-strides", "20", "--valid-every", "15",
                                          "--log", w.path("log.csv")});
     CHECK(keys(found) == std::set<std::string>{"adapter", "trained_model", "model", "layout", "repeat", "markers", "parameters",
-                                               "examples", "share_history", "steps", "resumed_from", "loss", "seconds",
-                                               "tokens_per_second", "valid"});
+                                               "examples", "share_history", "batch", "strides_of_text", "steps", "resumed_from",
+                                               "loss", "seconds", "tokens_per_second", "valid"});
     CHECK(found["adapter"] == w.path("adapter"));
     CHECK(found["trained_model"].is_null());
     CHECK(found["markers"] == "on");
@@ -126,18 +126,23 @@ TEST_CASE("finetune: what trains is what was asked for, and says so in the files
     CHECK(config_of(w.path("other"))["lora_dropout"] == 0);
     CHECK(tool_json(without_rank(w.arguments("rows", {"--steps", "3", "--lora-targets", "none"})))["parameters"] == 64);
     // The first stride begins behind the longest context instead of a window of 64.
-    const int more = w.run("contexts", {"--steps", "3", "--context-min", "40", "--context-max", "41"})["examples"].get<int>() -
-                     w.run("again", {"--steps", "3", "--threads", "1"})["examples"].get<int>();
+    const auto examples = [&](const std::string& out, std::vector<std::string> more) {
+        more.insert(more.end(), {"--steps", "3", "--no-share-history"});
+        return w.run(out, more)["examples"].get<int>();
+    };
+    const int more = examples("contexts", {"--context-min", "40", "--context-max", "41"}) - examples("single", {});
+    w.run("again", {"--steps", "3", "--threads", "1"});
     CHECK(more >= 2);
     CHECK(more <= 3);
     CHECK(numbers_of(w.path("again")) == numbers_of(w.path("on")));  // of another number of threads
-    CHECK(numbers_of(w.path("contexts")) != numbers_of(w.path("on")));
+    CHECK(numbers_of(w.path("contexts")) != numbers_of(w.path("single")));
+    CHECK(numbers_of(w.path("single")) != numbers_of(w.path("on")));
 }
 
 TEST_CASE("finetune --repeat: examples have the newest tokens once more, and the adapter is another one") {
     const World w;
     const auto tokens_of = [&](const std::string& name, std::vector<std::string> more) {
-        more.insert(more.end(), {"--steps", "3", "--context-max", "40", "--log", w.path(name + ".csv")});
+        more.insert(more.end(), {"--steps", "3", "--context-max", "40", "--no-share-history", "--log", w.path(name + ".csv")});
         w.run(name, more);
         std::istringstream rows{read_file(w.path(name + ".csv"))};
         std::string row;
@@ -324,22 +329,23 @@ TEST_CASE("finetune --all-params: a whole model learns, and is a file that every
 TEST_CASE("finetune: passages are found once, whatever the layout and the markers") {
     const World w;
     const std::string cache = w.path("examples");
-    w.run("plain", {"--steps", "3"});
-    w.run("first", {"--steps", "3", "--examples-cache", cache});
+    const std::string alone = "--no-share-history";  // so that the strides of prepend are those of the others
+    w.run("plain", {"--steps", "3", alone});
+    w.run("first", {"--steps", "3", alone, "--examples-cache", cache});
     const std::string bytes = read_file(cache);
     CHECK(numbers_of(w.path("first")) == numbers_of(w.path("plain")));
     const auto written = std::filesystem::last_write_time(cache);
-    w.run("second", {"--steps", "3", "--examples-cache", cache});
+    w.run("second", {"--steps", "3", alone, "--examples-cache", cache});
     w.run("prepend", {"--steps", "3", "--examples-cache", cache, "--layout", "prepend", "--markers", "off"});
-    w.run("none", {"--steps", "3", "--examples-cache", cache, "--layout", "none"});
+    w.run("none", {"--steps", "3", alone, "--examples-cache", cache, "--layout", "none"});
     CHECK(std::filesystem::last_write_time(cache) == written);
     CHECK(numbers_of(w.path("second")) == numbers_of(w.path("plain")));
 
-    const Result other = tool(w.arguments("third", {"--steps", "3", "--examples-cache", cache, "--query-tokens", "5"}));
+    const Result other = tool(w.arguments("third", {"--steps", "3", alone, "--examples-cache", cache, "--query-tokens", "5"}));
     CHECK(other.status == 0);
     CHECK(other.err.find("was made of another text, another corpus or with other options; it is made anew") != other.err.npos);
     w.folder.write("examples", bytes.substr(0, bytes.size() / 2));
-    CHECK(tool(w.arguments("fourth", {"--steps", "3", "--examples-cache", cache})).status == 0);
+    CHECK(tool(w.arguments("fourth", {"--steps", "3", alone, "--examples-cache", cache})).status == 0);
     CHECK(read_file(cache) == bytes);
     CHECK(numbers_of(w.path("fourth")) == numbers_of(w.path("plain")));
     const std::string others = w.folder.write("others.jsonl", documents_to_retrieve(9));

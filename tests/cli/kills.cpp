@@ -110,31 +110,38 @@ TEST_CASE("finetune: killed twenty times, it writes the files of a run that was 
     const std::string model = tiny_model(folder);
     const std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));
     const std::string valid = folder.write("valid.jsonl", documents_to_retrieve(9));
-    const std::vector<std::string> options{"--steps", "300", "--valid", valid, "--valid-strides", "4", "--valid-every", "10"};
-    auto whole = options;
-    whole.insert(whole.end(), {"--log", path("whole.csv")});
-    const auto expected = tool_json(finetune_arguments(model, texts, path("whole"), whole));
+    std::vector<std::string> all;
+    for (const char* sharing : {"--no-share-history", "--share-history"}) {
+        CAPTURE(sharing);
+        const std::vector<std::string> options{sharing, "--batch",         "6", "--steps",       "300", "--force", "--valid",
+                                               valid,   "--valid-strides", "4", "--valid-every", "10"};
+        auto whole = options;
+        whole.insert(whole.end(), {"--log", path("whole.csv")});
+        const auto expected = tool_json(finetune_arguments(model, texts, path("whole"), whole));
+        CHECK(expected["strides_of_text"] == (expected["share_history"].get<bool>() ? 2 : 1));
 
-    auto parts = options;
-    parts.insert(parts.end(), {"--log", path("parts.csv"), "--checkpoint", path("ckpt"), "--checkpoint-every", "1",
-                               "--examples-cache", path("examples")});
-    const auto all = finetune_arguments(model, texts, path("parts"), parts);
-    kill_twenty(all, path("ckpt"), path("parts.csv"));
-    CHECK_FALSE(std::filesystem::exists(path("parts")));
-    const auto found = tool_json(all);
-    CHECK(found["resumed_from"].get<int>() > 10);
-    CHECK(found["resumed_from"].get<int>() < 300);
-    for (const char* file : {"adapter_config.json", "adapter_model.safetensors"}) {
-        CAPTURE(file);
-        CHECK((read_file(path("parts") + "/" + file) == read_file(path("whole") + "/" + file)));
+        auto parts = options;
+        const std::string out = path("parts") + sharing;
+        parts.insert(parts.end(), {"--log", out + ".csv", "--checkpoint", out + ".ckpt", "--checkpoint-every", "1",
+                                   "--examples-cache", out + ".examples"});
+        all = finetune_arguments(model, texts, out, parts);
+        kill_twenty(all, out + ".ckpt", out + ".csv");
+        CHECK_FALSE(std::filesystem::exists(out));
+        const auto found = tool_json(all);
+        CHECK(found["resumed_from"].get<int>() > 10);
+        CHECK(found["resumed_from"].get<int>() < 300);
+        for (const char* file : {"/adapter_config.json", "/adapter_model.safetensors"}) {
+            CAPTURE(file);
+            CHECK((read_file(out + file) == read_file(path("whole") + file)));
+        }
+        CHECK(without_seconds(read_file(out + ".csv")) == without_seconds(read_file(path("whole.csv"))));
+        CHECK(found["valid"] == expected["valid"]);
+        CHECK(found["loss"] == expected["loss"]);
+        CHECK_FALSE(std::filesystem::exists(out + ".ckpt.part0"));
     }
-    CHECK(without_seconds(read_file(path("parts.csv"))) == without_seconds(read_file(path("whole.csv"))));
-    CHECK(found["valid"] == expected["valid"]);
-    CHECK(found["loss"] == expected["loss"]);
-    CHECK_FALSE(std::filesystem::exists(path("ckpt.part0")));
 
     auto other = all;
-    other.insert(other.end(), {"--force", "--alpha", "16"});
+    other.insert(other.end(), {"--alpha", "16"});
     check_refused_at_last(1, "is of another run: its alpha is 32, but now it is 16", other);
 }
 

@@ -93,6 +93,29 @@ TEST_CASE("ppl --layout: all fields; every layout predicts the same tokens, and 
     for (const char* same : {"nats_per_token", "standard_error", "perplexity", "requested"}) CHECK(kept[same] == anew[same]);
     CHECK(anew["reused"] == 0);
     CHECK(kept["reused"].get<int>() > kept["requested"].get<int>() / 4);
+
+    // --share-history holds the starts of eight strides: where passages leave the text alone, so the text is evaluated once for all of them.
+    for (const std::string layout : {"append", "sticky", "aside", "none"}) {
+        CAPTURE(layout);
+        const std::vector<std::string> of = with(common, {"--layout", layout, "--stride", "8"});
+        const json shared = tool_json(with(of, {"--share-history"}));
+        const json same = tool_json(with(of, {"--hold", "64"}));
+        const json alone = tool_json(with(of, {"--share-history", "--reuse", "none"}));
+        CHECK(shared["hold"] == 64);
+        for (const char* number : {"nats_per_token", "standard_error", "nats_by_place", "requested"}) {
+            CHECK(shared[number] == same[number]);
+            CHECK(shared[number] == alone[number]);
+        }
+        CHECK(shared["evaluated"] == same["evaluated"]);
+        CHECK(shared["evaluated"].get<int>() < alone["evaluated"].get<int>() * 3 / 5);
+        CHECK(alone["evaluated"] == alone["requested"]);
+    }
+    const Result words = tool(with(common, {"--layout", "none", "--stride", "8", "--share-history"}));
+    CHECK(words.out.find("strides of 8 behind contexts of 64 to 120\n") != words.out.npos);
+    for (const std::string layout : {"prepend", "overwrite"})
+        check_refused(tool(with(common, {"--layout", layout, "--share-history"})), 2,
+                      "--share-history needs passages behind the text or beside it, found --layout " + layout);
+    check_refused(tool(with(held, {"--share-history"})), 2, "--hold excludes --share-history");
 }
 
 TEST_CASE("ppl --layout: per word, what stands between documents, plain text, and words for people") {

@@ -133,6 +133,12 @@ TEST_CASE("Random contexts are uniform, and those of a stride depend on seed and
     CHECK(std::ranges::equal(some.entries(), all.entries().first(100)));
     options.seed = 6;
     CHECK(!std::ranges::equal(retrieve_strides(text, nothing, LastNTokens{}, options).entries(), some.entries()));
+
+    // Held starts: the context of each start's first stride is drawn, and grows with the others.
+    options = {.init = 512, .stride = 2, .context = 256, .most_context = 495, .seed = 5, .hold = 8, .passages = 0};
+    const RetrievedStrides held = retrieve_strides(text, nothing, LastNTokens{}, options);
+    for (const auto& [i, one] : ranges::views::enumerate(each_stride(held)))
+        REQUIRE(one.context == all[i / 4].context + i % 4 * 2);
 }
 
 TEST_CASE(
@@ -287,7 +293,8 @@ TEST_CASE("Strides that make no sense are refused in words") {
     refused("contexts have up to 112 tokens, expected 1 to the 100 in front", {.init = 100, .context = 96, .hold = 32});
     refused("random contexts of 50 to 40 tokens", {.init = 100, .context = 50, .most_context = 40});
     refused("held for 20 tokens, expected a multiple of the stride of 16", {.init = 100, .context = 50, .hold = 20});
-    refused("contexts are random and held", {.init = 100, .context = 50, .most_context = 60, .hold = 32});
+    refused("contexts have up to 101 tokens, expected 1 to the 100 in front",
+            {.init = 100, .context = 50, .most_context = 85, .hold = 32});
     refused("expected at least 100000 and a stride of 16", {.init = 100000, .context = 50});
     passages.add("bare", "", {});
     refused("the passage 'bare' has no tokens", {.init = 100, .context = 50, .passages = 100});

@@ -55,9 +55,10 @@ TEST_CASE("Strides whose contexts begin alike are one example, and each target i
         const StrideOptions options{
             .init = 64, .stride = 4, .context = 16, .hold = 24, .passages = passages, .passage_tokens = 16};
         const RetrievedStrides strides = retrieve_strides(text, corpus, LastNTokens{8}, options);
-        for (const AnyLayout& layout : {AnyLayout{AppendPassages{}}, AnyLayout{PassagesAside{{.seeing = 3}}}}) {
+        for (const AnyLayout& layout :
+             {AnyLayout{AppendPassages{}}, AnyLayout{AppendAndRepeat{5}}, AnyLayout{PassagesAside{{.seeing = 3}}}}) {
             const AnyPolicies policies = AnyPolicies{}.layout(layout).wrapper(AnyWrapper{MarkerTokens{501, 502}});
-            const SharedHistoryExamples shared{text.tokens(), strides, policies, TokenBuffer{1}, 64};
+            const SharedHistoryExamples shared{text.tokens(), strides, policies, TokenBuffer{1}, 64, 6};
             REQUIRE(shared.size() == (strides.size() + 5) / 6);
             std::size_t single = 0;
             std::size_t merged = 0;
@@ -79,6 +80,16 @@ TEST_CASE("Strides whose contexts begin alike are one example, and each target i
             CHECK(merged < single * 3 / 4);
         }
     }
+    // Contexts of random lengths may begin where those before them do; an example has no more strides for that.
+    const StrideOptions drawn{.init = 64, .stride = 4, .context = 16, .most_context = 40, .seed = 2, .hold = 8, .passages = 0};
+    const RetrievedStrides strides = retrieve_strides(text, corpus, LastNTokens{8}, drawn);
+    std::size_t alike = 0;
+    for (std::size_t i = 2; i < strides.size(); i += 2)
+        alike += strides[i].at - strides[i].context == strides[i - 1].at - strides[i - 1].context ? 1u : 0u;
+    REQUIRE(alike > 0);
+    const SharedHistoryExamples pairs{text.tokens(), strides, Policies{}, TokenBuffer{1}, 64, 2};
+    REQUIRE(pairs.size() == (strides.size() + 1) / 2);
+    for (std::size_t i = 0; i + 1 < pairs.size(); ++i) REQUIRE(pairs[i].targets.size() == 8);
 }
 
 }  // namespace test_data_shared_history

@@ -414,6 +414,10 @@ TEST_CASE("What makes no sense is refused in words, before anything is evaluated
     sliding.hold = 0;
     check_error(ErrorCode::contract, "a schedule decides within windows of `hold` tokens, found 0, expected a multiple of 4",
                 [&] { static_cast<void>(measure(sliding)); });
+    StrideOptions drawn = where;
+    drawn.most_context = 44;
+    check_error(ErrorCode::contract, "windows behind random contexts of 40 to 44 tokens, expected contexts of one length",
+                [&] { static_cast<void>(measure(drawn)); });
     StrideOptions far = where;
     far.init = 50;
     check_error(ErrorCode::contract, "contexts have up to 52 tokens", [&] { static_cast<void>(measure(far)); });

@@ -43,6 +43,15 @@ std::vector<TrainingExample> appended(std::size_t context, std::uint64_t seed) {
     return examples;
 }
 
+/// Strides of 4 tokens of a text, each with the whole text in front of it, and no passages.
+std::vector<TrainingExample> plain(std::size_t context, std::uint64_t seed) {
+    const TokenBuffer text = predict_all(random_example(90, 37, seed, 1, markers).tokens).tokens;
+    std::vector<TrainingExample> examples;
+    for (std::size_t at = context; at < context + 16; at += 4)
+        examples.push_back(predict_last({text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at + 4)}, 4));
+    return examples;
+}
+
 /// The same beside the text, where the newest tokens see it if it stands far enough in front of them.
 std::vector<TrainingExample> aside(std::size_t context, std::uint64_t seed, std::size_t gap) {
     SplitMix64 random{seed};
@@ -73,8 +82,13 @@ TEST_CASE("loss and gradients of a shared history are those of the single exampl
     for (const OddFamily& family : odd_families()) {
         CAPTURE(family.name);
         const auto model = random_model(family.shape);
-        for (const std::vector<TrainingExample>& single :
-             {appended(20, 1), appended(44, 2), aside(30, 3, 0), aside(40, 4, 20), {random_example(9, 37, 5, 3)}}) {
+        for (const std::vector<TrainingExample>& single : {appended(20, 1),
+                                                           appended(44, 2),
+                                                           aside(30, 3, 0),
+                                                           aside(40, 4, 20),
+                                                           plain(30, 6),
+                                                           std::vector(2, plain(30, 6)[1]),
+                                                           {random_example(9, 37, 5, 3)}}) {
             const std::vector<TrainingExample> shared{share_history(single)};
             if (single.size() > 1) CHECK(shared[0].tokens.size() < tokens_of(single) * 3 / 4);
             for (const bool all : {true, false}) {
@@ -135,7 +149,7 @@ TEST_CASE("runs that make no sense are refused") {
         change(example);
         check_error(code, sentence, [&] { trainer.accumulate({&example, 1}); });
     };
-    REQUIRE(whole.runs.size() == 8);  // the text, three passages, four rests
+    REQUIRE(whole.runs.size() == 7);  // the text, with the targets of the stride without a passage; three passages, three rests
     refuse("has runs and 2 tokens beside the text", [](TrainingExample& e) { e.beside = {0, 3, 5}; });
     refuse("run 1 of a training example has the tokens from 33 to", [](TrainingExample& e) { ++e.runs[1].begin; });
     refuse("run 1 of a training example has the tokens from 32 to 32", [](TrainingExample& e) { e.runs[1].end = 32; });
@@ -143,11 +157,11 @@ TEST_CASE("runs that make no sense are refused") {
     refuse("position 33 and sees the first", [](TrainingExample& e) { e.runs[1].position = 33; });
     refuse("and run 4, expected a run between these and itself", [](TrainingExample& e) { e.runs[4].passage = 4; });
     refuse("and run 0, expected a run between these and itself", [](TrainingExample& e) { e.runs[4].passage = 0; });
-    refuse("the first of run 4", [](TrainingExample& e) { e.targets[0] = static_cast<std::uint32_t>(e.runs[4].begin); });
-    refuse("the runs of a training example have 108 tokens, expected all 109",
+    refuse("the first of run 4", [](TrainingExample& e) { e.targets[4] = static_cast<std::uint32_t>(e.runs[4].begin); });
+    refuse("the runs of a training example have 103 tokens, expected all 104",
            [](TrainingExample& e) { e.tokens.resize(e.tokens.size() + 1); });
     refuse(
-        "takes 101 positions", [](TrainingExample& e) { e.runs[7].position = 101 - e.runs[7].size(); }, ErrorCode::window);
+        "takes 101 positions", [](TrainingExample& e) { e.runs[6].position = 101 - e.runs[6].size(); }, ErrorCode::window);
     trainer.accumulate({&whole, 1});
 }
 
@@ -157,10 +171,15 @@ TEST_CASE("histories that cannot be shared are refused, and what has nothing in 
     two[0].tokens[3] = two[1].tokens[3] == 7 ? 8 : 7;
     check_error(ErrorCode::contract, "of which 3 are the history of all", [&] { static_cast<void>(share_history(two)); });
     const std::vector<TrainingExample> shared{share_history(two = appended(20, 1))};
-    check_error(ErrorCode::contract, "training example 0 has 8 runs", [&] { static_cast<void>(share_history(shared)); });
+    check_error(ErrorCode::contract, "training example 0 has 7 runs", [&] { static_cast<void>(share_history(shared)); });
     two[1].targets.clear();
     check_error(ErrorCode::contract, "training example 1 has 0 runs and 0 targets",
                 [&] { static_cast<void>(share_history(two)); });
+    // Each begins with the one before: the last alone has a branch, of the token that predicts first and its targets.
+    const TrainingExample text = share_history(plain(20, 1));
+    CHECK(text.tokens.size() == 32 + 1 + 4);
+    CHECK(text.runs.size() == 2);
+    CHECK(text.targets == std::vector<std::uint32_t>{20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 33, 34, 35, 36});
     // Nothing in common: as many tokens as before.
     const std::vector<TrainingExample> apart{predict_last({1, 2, 3, 4}, 2), predict_last({4, 3, 2, 1}, 2)};
     CHECK(share_history(apart).tokens == TokenBuffer{1, 4, 2, 3, 4, 3, 2, 1});

@@ -35,7 +35,7 @@ struct StrideOptions {
     std::size_t stride = 16;           ///< tokens to predict for each retrieval
     std::size_t strides = 0;           ///< the most strides to take; 0: all whole ones
     std::size_t context = 256;         ///< tokens of a context
-    std::size_t most_context = 0;      ///< if not 0, contexts are random, uniform from `context` to this
+    std::size_t most_context = 0;      ///< if not 0, contexts (the first of each `hold`) are random, `context` to this
     std::uint64_t seed = 0;            ///< for random contexts; the context of a stride depends on this and on its number
     std::size_t hold = 0;              ///< if not 0, contexts keep their start for this many tokens of strides, and grow
     std::size_t passages = 1;          ///< for each stride; 0: nothing is searched
@@ -175,7 +175,6 @@ inline std::vector<RetrievedStrides::Entry> walk(std::size_t tokens, const Strid
                      o.most_context, " tokens, expected the lesser length first");
     FLASHBACK_ASSERT(o.hold % o.stride == 0, "the start of contexts is held for ", o.hold,
                      " tokens, expected a multiple of the stride of ", o.stride);
-    FLASHBACK_ASSERT(o.hold == 0 || o.most_context == 0, "contexts are random and held, expected one or the other");
     FLASHBACK_ASSERT(o.context > 0 && most <= o.init, "contexts have up to ", most, " tokens, expected 1 to the ", o.init,
                      " in front of the first stride");
     FLASHBACK_ASSERT(tokens >= o.init && tokens - o.init >= o.stride, "the text has ", tokens, " tokens, expected at least ",
@@ -185,11 +184,11 @@ inline std::vector<RetrievedStrides::Entry> walk(std::size_t tokens, const Strid
     for (std::size_t i = 0; i < entries.size(); ++i) {
         std::size_t context = o.context;
         if (o.most_context > 0) {
-            SplitMix64 random{SplitMix64{o.seed}.next() + i * SplitMix64::increment};
+            const std::size_t number = o.hold > 0 ? i * o.stride / o.hold : i;
+            SplitMix64 random{SplitMix64{o.seed}.next() + number * SplitMix64::increment};
             context += static_cast<std::size_t>(random.below(o.most_context - o.context + 1));
-        } else if (o.hold > 0) {
-            context += i * o.stride % o.hold;
         }
+        if (o.hold > 0) context += i * o.stride % o.hold;
         entries[i] = {o.init + i * o.stride, context, 0};
     }
     return entries;

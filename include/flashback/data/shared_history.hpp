@@ -31,10 +31,15 @@ inline TokenSpan longest_history(std::span<const TrainingExample> examples) {
         const TokenSpan tokens = examples[i].tokens;
         std::size_t size = i > 0 ? common_prefix(examples[i - 1].tokens, tokens) : 0;
         if (examples[i].beside.size() > 0) size = examples[i].beside.begin;
-        size = std::min(size, most_shared(examples[i]));
         if (size > history.size()) history = tokens.first(size);
     }
     return history;
+}
+
+/// Whether all of an example is the beginning of a history, and its targets are behind those that this has already.
+inline bool stands_in(TokenSpan history, const TrainingExample& e, std::span<const std::uint32_t> targets) {
+    return e.beside.size() == 0 && common_prefix(history, e.tokens) == e.tokens.size() &&
+           (targets.empty() || e.targets.front() > targets.back());
 }
 
 }  // namespace detail
@@ -44,7 +49,8 @@ inline TokenSpan longest_history(std::span<const TrainingExample> examples) {
 /// and its gradient, too (without dropout, which draws by row). Passages after the text, or beside it, leave the text in common;
 /// passages in front of it leave nothing.
 ///
-/// The branches stand behind the text: first what is in front of the token that predicts first, of each, then the rest of each.
+/// The branches stand behind the text: first what is in front of the token that predicts first, of each, then the rest of each. An example
+/// that is whole in the text, because no passage stands behind it, needs no branch: its targets are there.
 /// Requires  examples without runs, each with a target, as a trainer takes them
 /// Throws    Error{contract} if there are none, for an example with runs or without targets; or if the text in front of a passage beside
 ///           it is not the history of all
@@ -67,8 +73,14 @@ inline TrainingExample share_history(std::span<const TrainingExample> examples) 
     };
     if (!history.empty()) add(history, {});
     std::vector<TokenRun> rests(examples.size());
+    std::vector<std::size_t> branches;
     for (std::size_t i = 0; i < examples.size(); ++i) {
         const TrainingExample& e = examples[i];
+        if (detail::stands_in(history, e, all.targets)) {
+            all.targets.insert(all.targets.end(), e.targets.begin(), e.targets.end());
+            continue;
+        }
+        branches.push_back(i);
         const std::size_t most = detail::most_shared(e);
         const std::size_t shared = std::min(common_prefix(history, e.tokens), most);
         TokenRun& rest = rests[i];
@@ -89,7 +101,7 @@ inline TrainingExample share_history(std::span<const TrainingExample> examples) 
             add(TokenSpan{e.tokens}.subspan(from, to - from), {.position = shared, .shared = shared});
         }
     }
-    for (std::size_t i = 0; i < examples.size(); ++i) {
+    for (const std::size_t i : branches) {
         const TrainingExample& e = examples[i];
         const std::size_t from = e.beside.size() > 0 ? e.beside.end : detail::most_shared(e);
         const std::size_t begin = all.tokens.size();
@@ -99,19 +111,20 @@ inline TrainingExample share_history(std::span<const TrainingExample> examples) 
     return all;
 }
 
-/// Examples by number, each with all strides whose contexts begin at the same token, as StrideOptions::hold makes them. Their loss is that
+/// Examples by number, each with the strides whose contexts begin at the same token, as StrideOptions::hold makes them. Their loss is that
 /// of the single strides, each with its whole context; passages replace none of it.
 ///
-/// Requires  as RetrievalExamples
+/// Requires  as RetrievalExamples; `most` > 0
 template <class P>
 class SharedHistoryExamples {
 public:
-    /// As RetrievalExamples.
-    SharedHistoryExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window)
+    /// As RetrievalExamples. An example has up to `most` strides: random contexts may begin where those before them do.
+    SharedHistoryExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window,
+                          std::size_t most)
         : strides_(text, strides, std::move(policies), head, window, /*passages_replace_text=*/false) {
         for (std::size_t i = 0; i < strides.size(); ++i) {
             const bool same = i > 0 && strides[i].at - strides[i].context == strides[i - 1].at - strides[i - 1].context;
-            if (!same) firsts_.push_back(i);
+            if (!same || i - firsts_.back() == most) firsts_.push_back(i);
         }
         firsts_.push_back(strides.size());
     }

@@ -55,6 +55,8 @@ struct ScheduledWindow {
 inline std::vector<ScheduledWindow> scheduled_windows(std::size_t tokens, const StrideOptions& where) {
     FLASHBACK_ASSERT(where.hold > 0, "a schedule decides within windows of `hold` tokens, found 0, expected a multiple of ",
                      where.stride);
+    FLASHBACK_ASSERT(where.most_context == 0, "a schedule reads windows behind random contexts of ", where.context, " to ",
+                     where.most_context, " tokens, expected contexts of one length");
     std::vector<ScheduledWindow> windows;
     for (const RetrievedStrides::Entry& stride : walk(tokens, where)) {
         if (stride.context == where.context) windows.push_back({static_cast<std::size_t>(stride.at), 0});
