@@ -90,7 +90,7 @@ fb::AnyReuse AsideOption::reuse(const std::string& layout, const std::string& na
 }
 
 void AsideOption::describe(const std::string& layout, Json& json) const {
-    if (is_behind(layout)) json["approximate"] = approximate_;
+    if (is_behind(layout) && approximate_) json["approximate"] = true;
     if (layout != "aside") return;
     json.update(
         {{"seeing", seeing_}, {"approximate", approximate_}, {"joined", joined_}, {"passage_element", fb::name_of(element())}});
