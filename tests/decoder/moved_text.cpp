@@ -200,6 +200,23 @@ TEST_CASE("the next generation begins from what is exact, and a window that roll
               .tokens == second.tokens);
 }
 
+TEST_CASE("in branches nothing moves: fused passages give what they give without it, to the bit and to the token") {
+    const ModelPtr model = random_model(shape_of(2));
+    SplitMix64 random{15};
+    const TokenBuffer prompt = random_tokens(random, 40, 90);
+    const auto write = [&](const auto& policies) {
+        RandomRetriever retriever{20, 30, 90, 7};
+        PagedSession session{model};
+        Decoder decoder{session, retriever, policies.schedule(EveryNTokens{6}).fusion(WeightedMixture{})};
+        return decoder.generate(prompt, options_of(40, 2));
+    };
+    const Generation kept = write(Policies{});
+    const Generation moved = write(Policies{}.reuse(KeepAndMoveText{}));
+    CHECK(kept.stats.branches.size() == 2);
+    CHECK(moved.tokens == kept.tokens);
+    CHECK(moved.stats.counts == kept.stats.counts);
+}
+
 TEST_CASE("plans: only what was written since the last one moves, and only to where the text goes on") {
     PlanScratch scratch;
     const TokenBuffer passage{50, 51, 52};
