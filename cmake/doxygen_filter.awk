@@ -21,6 +21,7 @@ BEGIN {
     known["took"] = "The text goes on with a token: see DocumentFusion."
     known["shorten"] = "How many tokens the passages lose: see Overflow."
     known["rotation"] = "Whether keys and values move: see Overflow."
+    known["moves_text"] = "Whether text moves: see KVReuse."
     known["markers"] = "Ids that the sampler never takes: see MarkerWrapper."
     known["beside"] = "How passages stand beside the text: see ContextLayout."
     known["operator()"] = "The call that its concept asks for."

@@ -8,7 +8,7 @@
 # are found with the documents' own ids out of the way: those of the held-out texts get a prefix, since the corpus numbers its documents
 # likewise.
 #
-# examples/paper_table.sh [PART ...]: technical, wikitext, ablations, stories; by default all of them. Results stand in
+# examples/paper_table.sh [PART ...]: technical, wikitext, ablations, beyond, stories; by default all of them. Results stand in
 # build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names. It needs the held-out texts of ../shared/data. FLASHBACK_TOOL: a
 # tool that is built already.
 set -eu
@@ -16,15 +16,15 @@ cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}
 steps=${FLASHBACK_PAPER_STEPS:-1000}
 strides=${FLASHBACK_PAPER_STRIDES:-2000}
-parts=${*:-technical wikitext ablations stories}
+parts=${*:-technical wikitext ablations beyond stories}
 default_model=examples/models/flashback-base-5m.gguf
 model=$default_model
 shared=../shared/data
 for part in $parts; do
     case $part in
-    technical | wikitext | ablations | stories) ;;
+    technical | wikitext | ablations | beyond | stories) ;;
     *)
-        echo "paper_table.sh: '$part' is no part, expected technical, wikitext, ablations or stories" >&2
+        echo "paper_table.sh: '$part' is no part, expected technical, wikitext, ablations, beyond or stories" >&2
         exit 2
         ;;
     esac
@@ -139,6 +139,20 @@ untuned_ablations() {
     row "$1" aside_held_prepend prepend off $held
 }
 
+# weighted PLACE MARKERS: several passages of 64 tokens, each read by a text of its own. What these texts say is weighted by the scores of
+# the passages at each token (mixture), or also by how likely each found the tokens of the stride so far (sequence); levelled: scores
+# divided by 10, because those of BM25 are far apart.
+# shellcheck disable=SC2086  # options that several rows have are lists of words
+weighted() {
+    for n in 2 4; do
+        several="--passages $n --passage-tokens 64 --strides $strides --context 230"
+        for fusion in mixture sequence; do
+            row technical "$1_${fusion}_$n" "$1" "$2" $several --fusion "$fusion"
+            [ "$1" = append ] || row technical "$1_${fusion}_${n}_levelled" "$1" "$2" $several --fusion "$fusion" --score-temperature 10
+        done
+    done
+}
+
 # shellcheck disable=SC2086  # options that several rows have are lists of words
 for part in $parts; do
     case $part in
@@ -198,6 +212,25 @@ for part in $parts; do
         untuned_ablations technical
         prepare_wikitext
         untuned_ablations wikitext
+        ;;
+    beyond)
+        prepare_technical
+        # What stood behind a passage keeps what it saw, and moves; contexts have room for the tokens that are repeated, too.
+        held="--context 237 --hold 128 --strides $strides"
+        for kept in exact approximate; do
+            approximate=""
+            [ "$kept" = exact ] || approximate=--approximate
+            row technical "append_held_$kept" append off $approximate $held
+            adapter technical append_lora_markers append on
+            row technical "append_lora_held_$kept" append on --repeat 0 $approximate $held
+            adapter technical append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
+            row technical "append_repeat_held_$kept" append on --repeat 16 $approximate $held
+            no_adapter
+        done
+        weighted aside off
+        adapter technical append_lora_markers append on
+        weighted append on
+        no_adapter
         ;;
     stories)
         # Other models that are there: both write stories for children, and know no markers.

@@ -25,7 +25,7 @@ flashback_add_test(files SOURCES files/families.cpp files/tokenizer.cpp files/wr
 flashback_add_test(tokenizer_golden LABEL shared SOURCES files/tokenizer_golden.cpp)
 
 flashback_add_test(exactness THREADS OPTIMISED SOURCES model/attention.cpp model/blocks.cpp model/branches.cpp model/cuts.cpp model/decoder_group.cpp model/exactness.cpp model/exactness_adapter.cpp model/exactness_decoder.cpp model/prefix_cached.cpp model/session_state.cpp model/session_suite.cpp)
-flashback_add_test(fusion THREADS OPTIMISED SOURCES decoder/fusion.cpp decoder/fusion_edges.cpp decoder/rotation.cpp decoder/speculative_session.cpp eval/fusion_perplexity.cpp)
+flashback_add_test(fusion THREADS OPTIMISED SOURCES decoder/fusion.cpp decoder/fusion_edges.cpp decoder/moved_text.cpp decoder/rotation.cpp decoder/speculative_session.cpp eval/fusion_perplexity.cpp)
 # Kernels that count in place of computing are in an inline namespace of their own.
 flashback_add_test(many_threads LABEL release SOURCES model/many_threads.cpp)
 target_compile_definitions(test_many_threads PRIVATE FLASHBACK_ISA=counting)

@@ -9,6 +9,9 @@ namespace {
 
 namespace fb = flashback;
 
+/// Whether passages stand behind the text that they were found for.
+bool is_behind(const std::string& layout) { return layout == "append" || layout == "sticky"; }
+
 const std::map<std::string, fb::BlockElement> elements{
     {"as-evaluated", fb::BlockElement::as_evaluated}, {"f16", fb::BlockElement::f16}, {"int8", fb::BlockElement::int8}};
 
@@ -26,8 +29,9 @@ void AsideOption::add(CLI::App& command, CLI::Option* needed) {
         ->transform(at_least(1))
         ->capture_default_str();
     added(command.add_flag("--approximate", approximate_,
-                           "With --layout aside: what was written while a passage was seen keeps what it saw; only 1 token is "
-                           "evaluated at a retrieval, but it is no longer exact"),
+                           "What was written while a passage was seen keeps what it saw, and is not evaluated again at a "
+                           "retrieval, so it is no longer exact. With --layout aside, or append and sticky, where it moves to "
+                           "where the text goes on: this needs rotary positions"),
           needed);
 }
 
@@ -66,16 +70,27 @@ void AsideOption::add_store(CLI::App& command) {
         ->type_name("FILE");
 }
 
-void AsideOption::check(const std::string& layout) const {
+void AsideOption::check(const std::string& layout, const std::optional<std::string>& reuse) const {
     if (layout == "aside") return;
     for (const CLI::Option* option : added_) {
         if (option->count() == 0) continue;
-        throw CLI::ValidationError(option->get_name() + " needs passages beside the text, found --layout " +
-                                   (layout.empty() ? "none" : layout));
+        const bool moves = reuse && option->get_name() == "--approximate";
+        if (moves && is_behind(layout)) {
+            if (reuse == "none") throw CLI::ValidationError("--approximate needs --reuse prefix, found none");
+            continue;
+        }
+        throw CLI::ValidationError(option->get_name() + " needs passages beside the text" + (moves ? " or behind it" : "") +
+                                   ", found --layout " + (layout.empty() ? "none" : layout));
     }
 }
 
+fb::AnyReuse AsideOption::reuse(const std::string& layout, const std::string& name) const {
+    if (name == "none") return fb::AnyReuse{fb::RecomputeAll{}};
+    return approximate_ && is_behind(layout) ? fb::AnyReuse{fb::KeepAndMoveText{}} : fb::AnyReuse{fb::KeepCommonPrefix{}};
+}
+
 void AsideOption::describe(const std::string& layout, Json& json) const {
+    if (is_behind(layout) && approximate_) json["approximate"] = true;
     if (layout != "aside") return;
     json.update(
         {{"seeing", seeing_}, {"approximate", approximate_}, {"joined", joined_}, {"passage_element", fb::name_of(element())}});

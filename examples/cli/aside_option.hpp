@@ -3,6 +3,7 @@
 
 #include "common.hpp"
 #include "flashback/kv/block_store.hpp"
+#include "flashback/policy/any_policy.hpp"
 #include "flashback/policy/layout.hpp"
 
 #include <cstddef>
@@ -16,7 +17,7 @@ namespace cli {
 /// What --layout aside can be told.
 class AsideOption {
 public:
-    /// Adds --seeing and --approximate; they make no sense without the option `needed` if there is one.
+    /// Adds --seeing and --approximate, which layouts behind the text know, too; they make no sense without the option `needed` if there is one.
     void add(CLI::App& command, CLI::Option* needed = nullptr);
     /// Adds --passage-element.
     void add_element(CLI::App& command, CLI::Option* needed = nullptr);
@@ -28,8 +29,12 @@ public:
     /// As with --joined.
     void join() { joined_ = true; }
 
-    /// Refuses them with a layout that puts passages into the text.
-    void check(const std::string& layout) const;
+    /// Refuses them with a layout that puts passages into the text; but --approximate goes with one behind it if `reuse`, what --reuse
+    /// says, is to keep something.
+    void check(const std::string& layout, const std::optional<std::string>& reuse = {}) const;
+
+    /// What of the KV cache is kept: "prefix", with --approximate behind the text also the text that moves, or "none".
+    flashback::AnyReuse reuse(const std::string& layout, const std::string& name) const;
 
     /// Adds to JSON what they say.
     void describe(const std::string& layout, Json& json) const;

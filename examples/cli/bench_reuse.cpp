@@ -33,7 +33,9 @@ constexpr std::array<std::pair<fb::ReuseWay, std::string_view>, fb::all_reuse_wa
       "passages"},
      {fb::ReuseWay::aside, "each passage is read beside the text; what saw the last ones is evaluated again"},
      {fb::ReuseWay::aside_stored, "as aside, and a store has the keys and values of the passages"},
-     {fb::ReuseWay::prefix_store, "as append, in a session that read another text since: a PrefixStore has kept this one"}}};
+     {fb::ReuseWay::prefix_store, "as append, in a session that read another text since: a PrefixStore has kept this one"},
+     {fb::ReuseWay::append_approximate,
+      "as append, but what was written behind the last passages keeps what it saw of them, and moves: approximate"}}};
 
 /// The values of an axis that were given, or none.
 const std::vector<std::size_t>& given_values(const BenchSettings& settings, fb::ReuseAxis axis) {

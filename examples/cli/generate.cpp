@@ -284,7 +284,7 @@ void add_generate(CLI::App& app, Command& run) {
         if (settings->layout != "none" && settings->corpus.path.empty())
             throw CLI::ValidationError("generate needs --corpus, or --layout none");
         check_repeat(settings->layout, settings->repeat);
-        settings->aside.check(settings->layout);
+        settings->aside.check(settings->layout, settings->reuse);
         settings->fusion.check(settings->layout);
         settings->schedule.check(settings->layout);
         settings->adapter.tokens = tokens_with(settings->markers.ids);

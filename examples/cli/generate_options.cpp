@@ -99,7 +99,7 @@ GeneratePolicies policies_of(const GenerateSettings& settings, const flashback::
     return AnyPolicies{}
         .wrapper(wrapper_of(markers))
         .layout(layout_of(settings.layout, settings.repeat, settings.aside.options()))
-        .reuse(settings.reuse == "none" ? AnyReuse{RecomputeAll{}} : AnyReuse{KeepCommonPrefix{}})
+        .reuse(settings.aside.reuse(settings.layout, settings.reuse))
         .overflow(overflow_of(settings.overflow))
         .fusion(settings.fusion.fusion(settings.aside.options().joined))
         .sampler(sampler_of(settings))

@@ -255,10 +255,9 @@ void ppl_with_retrieval(const RetrievalPplSettings& settings) {
     const auto weights = load_weights(file, settings.weights.options(file, pool));
     const auto adapter = open_adapter(settings.adapter, *weights);
     const Markers markers = markers_of(settings.markers, tokenizer, adapter.get());
-    const fb::AnyPolicies policies =
-        policies_of(settings, markers)
-            .query(settings.schedule.query(settings.query_tokens, tokenizer))
-            .reuse(settings.reuse == "none" ? fb::AnyReuse{fb::RecomputeAll{}} : fb::AnyReuse{fb::KeepCommonPrefix{}});
+    const fb::AnyPolicies policies = policies_of(settings, markers)
+                                         .query(settings.schedule.query(settings.query_tokens, tokenizer))
+                                         .reuse(settings.aside.reuse(settings.layout, settings.reuse));
     const fb::StrideOptions options =
         stride_options(settings, weights->config.window, weights->text_head.size(), text.tokens().size(),
                        "for a shorter text give a smaller --init, and a --context that fits into it");
@@ -366,7 +365,7 @@ void check_retrieval_options(const RetrievalPplSettings& settings) {
     if (settings.layout != "none" && settings.corpus.path.empty())
         throw CLI::ValidationError("ppl needs --corpus, or --layout none");
     check_repeat(settings.layout, settings.repeat);
-    settings.aside.check(settings.layout);
+    settings.aside.check(settings.layout, settings.reuse);
     settings.fusion.check(settings.layout);
     settings.schedule.check(settings.layout);
     settings.schedule.check_honest();

@@ -47,26 +47,49 @@ COMPARED = (
     ('append_lora_markers', 'append_lora'), ('append_lora_markers', 'append_lora_fixed'), ('append_all', 'append_lora_markers'),
     ('append_all', 'none_lora'), ('prepend_unrelated', 'prepend_lora_markers'), ('append_unrelated', 'append_lora_markers'),
 )
+# Several passages, each in a text of its own, by the end of the row's name: what these texts say is weighted.
+WEIGHTED = {f'{fusion}_{n}{ending}': f'{n} texts, weighted by {by}{levelled}'
+            for n in (2, 4)
+            for fusion, by in (('mixture', 'scores'), ('sequence', 'scores and by what each foresaw'))
+            for ending, levelled in (('', ''), ('_levelled', ', levelled'))}
+
+
+def weighted(place, one_text):
+    """The rows of a place, and what they are compared with: the best passage alone, and as many that are read by one text."""
+    rows = {f'{place}_{end}': f'{place}, {text}' for end, text in WEIGHTED.items()}
+    pairs = [(row, f'{one_text}_{n}') for row in rows for n in (1, row.split('_')[2])]
+    pairs += [(row, row.replace('sequence', 'mixture')) for row in rows if 'sequence' in row]
+    return rows, tuple(pairs)
+
+
 # Tables by title: rows, and what is compared.
 ABLATIONS = {
     'Stride, with the adapter of append + LoRA + markers': ({f'stride_{n}': f'a retrieval every {n} tokens' for n in (16, 32, 64)}, ()),
     'Query, with the adapter of append + LoRA + markers': ({f'query_{n}': f'a query of {n} tokens' for n in (16, 32, 64)}, ()),
     'Passages, with the adapter of append + LoRA + markers': (
-        {'passages_1': '1 passage of 64 tokens', 'passages_2': '2 passages of 64 tokens', 'passages_4': '4 passages of 64 tokens'}, ()),
+        {'passages_1': '1 passage of 64 tokens', 'passages_2': '2 passages of 64 tokens', 'passages_4': '4 passages of 64 tokens'}
+        | weighted('append', 'passages')[0], weighted('append', 'passages')[1]),
     'Passages of 64 tokens, untuned, contexts of 230': (
         {'untuned_none': 'no retrieval',
          'aside_passages_1': 'aside, 1', 'aside_passages_2': 'aside, 2, each a block', 'aside_passages_4': 'aside, 4, each a block',
          'aside_joined_2': 'aside, 2 in one block', 'aside_joined_4': 'aside, 4 in one block',
-         'prepend_passages_1': 'prepend, 1', 'prepend_passages_2': 'prepend, 2', 'prepend_passages_4': 'prepend, 4'},
+         'prepend_passages_1': 'prepend, 1', 'prepend_passages_2': 'prepend, 2', 'prepend_passages_4': 'prepend, 4'}
+        | weighted('aside', 'aside_passages')[0],
         (('aside_passages_1', 'untuned_none'), ('aside_passages_1', 'prepend_passages_1'), ('aside_passages_2', 'prepend_passages_2'),
          ('aside_passages_4', 'prepend_passages_4'), ('aside_joined_2', 'prepend_passages_2'), ('aside_joined_4', 'prepend_passages_4'),
-         ('aside_passages_2', 'aside_passages_1'), ('aside_passages_4', 'aside_passages_1'), ('prepend_passages_4', 'prepend_passages_1'))),
+         ('aside_passages_2', 'aside_passages_1'), ('aside_passages_4', 'aside_passages_1'), ('prepend_passages_4', 'prepend_passages_1'))
+        + weighted('aside', 'aside_passages')[1]),
     'Stored passages, rounded, untuned': (
         {'aside': 'aside, as evaluated', 'aside_element_f16': 'aside, f16', 'aside_element_int8': 'aside, int8'},
         (('aside_element_f16', 'aside'), ('aside_element_int8', 'aside'))),
     'What the text keeps, untuned, contexts of 237 to 349 tokens whose start is held for 128': (
         {'aside_held_exact': 'aside, exact', 'aside_held_approximate': 'aside, approximate', 'aside_held_prepend': 'prepend'},
         (('aside_held_approximate', 'aside_held_exact'), ('aside_held_exact', 'aside_held_prepend'))),
+    'A stride that is evaluated once, and moves when its passage leaves, contexts of 237 to 349 tokens whose start is held for 128': (
+        {f'append_{tuned}held_{kept}': f'append{text}, {kept}'
+         for tuned, text in (('', ''), ('lora_', ' + LoRA + markers'), ('repeat_', ', 16 tokens repeated + LoRA + markers'))
+         for kept in ('exact', 'approximate')},
+        tuple((f'append_{tuned}held_approximate', f'append_{tuned}held_exact') for tuned in ('', 'lora_', 'repeat_'))),
 }
 
 

@@ -140,6 +140,7 @@ class AnyLayout;
 
 // policy: what of the KV cache is kept, and what is dropped when the window is full
 struct KeepCommonPrefix;
+struct KeepAndMoveText;
 struct RecomputeAll;
 class AnyReuse;
 struct FullWindow;

@@ -132,7 +132,7 @@ TEST_CASE("advise: what makes no sense is refused in words") {
     for (const char* budget : {"20", "x", "-1ms", "0s", "1h", "nanms", "infx", "1e300s", ""})
         refused(2, "expected a number above 0 with x, ms or s behind it", {"advise", "--budget", budget});
     refused(2, "--stride: found 0", {"advise", "--budget", "1x", "--stride", "0"});
-    refused(2, "--ways: sideways not in {append,aside,", {"advise", "--budget", "1x", "--ways", "sideways"});
+    refused(2, "--ways: sideways not in {append,append-approximate,aside,", {"advise", "--budget", "1x", "--ways", "sideways"});
     const auto swept = [&](const std::string& text) {
         return std::vector<std::string>{"advise", "--budget", "1x", "--sweep", folder.write("bad.json", text)};
     };

@@ -216,7 +216,7 @@ TEST_CASE("bench reuse: what makes no sense is refused in words") {
     refused(2, "--history: found 0, expected a whole number of at least 1", reuse_of({"--history", "0"}));
     refused(2, "--stride: found 4x, expected a whole number of at least 1", reuse_of({"--stride", "4x"}));
     refused(2, "--k: found 0", reuse_of({"--k", "2,0"}));
-    refused(2, "--ways: sideways not in {append,aside,aside-stored,prefix-store,prepend,recompute,sticky}",
+    refused(2, "--ways: sideways not in {append,append-approximate,aside,aside-stored,prefix-store,prepend,recompute,sticky}",
             reuse_of({"--ways", "append,sideways"}));
     refused(2, "--vary: passages not in {history,k,passage,stride}", reuse_of({"--vary", "passages"}));
     refused(2, "--passage: found 2 values, expected 1, because --vary does not name it",

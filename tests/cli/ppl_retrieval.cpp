@@ -32,6 +32,12 @@ std::vector<std::string> with(std::vector<std::string> arguments, const std::vec
     return arguments;
 }
 
+/// Twelve strides in three windows, with passages of up to 32 tokens.
+std::vector<std::string> held_strides(const std::string& documents) {
+    return {"ppl", "--text",   documents, "--init",    "128", "--context", "64", "--passage-tokens",
+            "32",  "--corpus", documents, "--strides", "12",  "--hold",    "64"};
+}
+
 }  // namespace
 
 TEST_CASE("ppl --layout: all fields; every layout predicts the same tokens, and reuse changes no digit") {
@@ -150,9 +156,7 @@ TEST_CASE("ppl --layout: per word, what stands between documents, plain text, an
 TEST_CASE("ppl --layout aside: the text costs what it costs without passages, and they are heard") {
     const TemporaryFolder folder;
     const std::string documents = write_documents(folder);
-    const std::vector<std::string> common{"ppl", "--text",           documents, "--init",   "128",     "--context",
-                                          "64",  "--passage-tokens", "32",      "--corpus", documents, "--strides",
-                                          "12",  "--hold",           "64"};
+    const std::vector<std::string> common = held_strides(documents);
     const json none = tool_json(with(common, {"--layout", "none"}));
     const json aside = tool_json(with(common, {"--layout", "aside"}));
     CHECK(aside["seeing"] == 1);
@@ -174,6 +178,28 @@ TEST_CASE("ppl --layout aside: the text costs what it costs without passages, an
     CHECK(tool_json(with(common, {"--layout", "aside", "--threads", "1"}))["perplexity"] == aside["perplexity"]);
 }
 
+TEST_CASE("ppl --layout append --approximate: a stride is evaluated once, and the text keeps what it saw") {
+    const TemporaryFolder folder;
+    const std::string documents = write_documents(folder);
+    const std::vector<std::string> common = held_strides(documents);
+    const json none = tool_json(with(common, {"--layout", "none"}));
+    const json exact = tool_json(with(common, {"--layout", "append", "--markers", "off"}));
+    const json approximate = tool_json(with(common, {"--layout", "append", "--markers", "off", "--approximate"}));
+    CHECK(!exact.contains("approximate"));
+    CHECK(approximate["approximate"] == true);
+    CHECK(approximate["perplexity"] != exact["perplexity"]);
+    CHECK(approximate["requested"] == exact["requested"]);
+    // Three windows of four strides: what 15 tokens of a stride saw stays at three of four retrievals.
+    CHECK(approximate["evaluated"].get<std::size_t>() + std::size_t{9} * 15 == exact["evaluated"].get<std::size_t>());
+    CHECK(approximate["evaluated"].get<std::size_t>() ==
+          none["evaluated"].get<std::size_t>() + exact["requested"].get<std::size_t>() - none["requested"].get<std::size_t>());
+    CHECK(tool_json(with(common, {"--layout", "sticky", "--approximate"}))["approximate"] == true);
+    refused(2, "--approximate needs --reuse prefix, found none",
+            with(common, {"--layout", "append", "--approximate", "--reuse", "none"}));
+    refused(2, "--approximate needs passages beside the text or behind it, found --layout prepend",
+            with(common, {"--layout", "prepend", "--approximate"}));
+}
+
 TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     const TemporaryFolder folder;
     const std::string documents = write_documents(folder);
@@ -189,7 +215,7 @@ TEST_CASE("ppl --layout: what makes no sense is refused in words") {
     refused(2, "--tokens excludes --layout", with(none, {"--tokens", "100"}));
     refused(2, "--against excludes --layout", with(none, {"--against", "x.gguf"}));
     refused(2, "--seeing needs passages beside the text, found --layout none", with(none, {"--seeing", "4"}));
-    refused(2, "--approximate needs passages beside the text, found --layout none", with(none, {"--approximate"}));
+    refused(2, "--approximate needs passages beside the text or behind it, found --layout none", with(none, {"--approximate"}));
     refused(2, "--seeing: found 0", with(none, {"--seeing", "0"}));
     refused(2, "--hold: found 20, expected a multiple of --stride, 16", with(none, {"--hold", "20"}));
     refused(2, "--passages: found 0", with(none, {"--passages", "0"}));

@@ -103,8 +103,9 @@ TEST_CASE("where going back would not be exact, nothing is guessed") {
     for (std::uint64_t seed = 0; seed < 3; ++seed) {
         const GuessedWorld world{.seed = seed, .stride = 3};
         const AnyPolicies policies = AnyPolicies{}.schedule(AnySchedule{EveryNTokens{2}});
-        for (const AnyPolicies& kept : {policies.overflow(AnyOverflow{KeepAndRotate{0.5}}),
-                                        policies.layout(AnyLayout{PassagesAside{{.seeing = 2, .exact = false}}})}) {
+        for (const AnyPolicies& kept :
+             {policies.overflow(AnyOverflow{KeepAndRotate{0.5}}), policies.reuse(AnyReuse{KeepAndMoveText{}}),
+              policies.layout(AnyLayout{PassagesAside{{.seeing = 2, .exact = false}}})}) {
             // A second generation begins with what the first left, so each has a model of its own.
             Shelf plain_shelf{seed};
             AnyRetriever seen{SeenPassages{Shelf{seed}, &Shelf::near}};

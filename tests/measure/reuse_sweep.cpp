@@ -37,6 +37,7 @@ std::size_t by_hand(ReuseWay way, const ReusePoint& at, bool found_again, bool m
         // What saw the last passages is evaluated again: the stride, and the token in front of it.
         case ReuseWay::aside: return std::min(at.history, at.stride + 1) + (found_again ? 0 : at.k * at.passage) + steps;
         case ReuseWay::aside_stored: return std::min(at.history, at.stride + 1) + steps;
+        case ReuseWay::append_approximate: return newest_token + at.k * at.passage;
     }
     return 0;
 }
@@ -91,6 +92,9 @@ TEST_CASE("Reuse sweep: counts are those of the lengths, with a model that does 
     Session session{random_model({.layers = 1, .width = 16, .heads = 2, .kv_heads = 1, .vocab = 20, .window = 140})};
     session.evaluate(TokenBuffer{1, 2, 3});  // what it held is forgotten
     check_counts(session, without_store);
+    check_counts(session, {ReuseWay::append, ReuseWay::append_approximate, ReuseWay::prepend});
+    check_error(ErrorCode::contract, "the way append-approximate needs a model of rotary positions",
+                [&] { sweep_reuse(null, only(points[0], {ReuseWay::append_approximate}, {})); });
 }
 
 const std::vector<ReuseWay> with_blocks{ReuseWay::append, ReuseWay::aside, ReuseWay::prepend, ReuseWay::aside_stored,

@@ -251,6 +251,16 @@ constexpr std::size_t window_of(const M& model) {
     }
 }
 
+/// Whether positions of a model can be moved.
+template <class M>
+constexpr bool can_evict_of(const M& model) {
+    if constexpr (RotatingModel<M>) {
+        return model.can_evict();
+    } else {
+        return false;
+    }
+}
+
 /// The tokens that a model wants in front of every text; valid as long as the model lives.
 template <class M>
 constexpr TokenSpan head_of(const M& model) {

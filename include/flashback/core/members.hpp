@@ -61,6 +61,7 @@ inline constexpr bool points_to_number<Number T::*> = std::is_arithmetic_v<Numbe
 FLASHBACK_DETAIL_MEMBER(Reset, reset);
 FLASHBACK_DETAIL_MEMBER(Beside, beside);
 FLASHBACK_DETAIL_MEMBER(Rotation, rotation);
+FLASHBACK_DETAIL_MEMBER(MovesText, moves_text);
 FLASHBACK_DETAIL_MEMBER(Shorten, shorten);
 FLASHBACK_DETAIL_MEMBER(CapitalReset, Reset);
 FLASHBACK_DETAIL_MEMBER(Rewind, rewind);

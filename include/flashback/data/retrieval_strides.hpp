@@ -274,6 +274,7 @@ struct PlannedStride {
     const RetrievedStride& stride;               ///< what was found for it
     std::size_t targets;                         ///< how many of its tokens are evaluated after the plan
     std::optional<std::size_t> held_plain = {};  ///< as ContextParts has it
+    std::size_t written = 0;                     ///< the same
 };
 
 /// How the context of a stride is read beside its passages.
@@ -352,7 +353,8 @@ StridePlan plan_stride(const P& policies, TokenSpan held, const PlannedStride& p
     StridePlan plan;
     const std::size_t replaced = most_tokens_of(scratch.groups, passages);
     detail::plan_within(stride.context, replaced, planned.targets, how, [&](std::size_t length) {
-        ContextParts parts{how.head, passages, planned.text.subspan(stride.at - length, length), {}, planned.held_plain};
+        ContextParts parts{how.head, passages,           planned.text.subspan(stride.at - length, length),
+                           {},       planned.held_plain, planned.written};
         if (scratch.groups.size() == 1) {
             parts.passages = scratch.fused.grouped.of(passages, scratch.groups.front());
             plan.text = plan_context(policies, held, parts, scratch.text);

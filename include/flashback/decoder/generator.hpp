@@ -74,19 +74,8 @@ public:
     void start(TokenSpan prompt, const GenerateOptions& options, const ModelFacts& facts) {
         state_.begin(prompt, options, facts, policies_.wants_surprisals(), wants_attention());
         kind_ = Kind::done;
-        if (facts.vocab_size == 0) return fail(ErrorCode::contract, "a model needs at least 1 logit, found 0");
-        if (beside_of(policies_.layout()).seeing > 0 && !facts.holds_blocks) {
-            return fail(ErrorCode::contract,
-                        "a layout of passages beside the text needs a model that holds blocks (BlockModel: block, see and "
-                        "plain_size), found one that does not");
-        }
-        const Rotation rotation = rotation_of(policies_.overflow());
-        if (rotation.moves && !facts.rotates) {
-            return fail(ErrorCode::contract,
-                        "an overflow policy that moves keys and values to other positions needs a model of rotary positions "
-                        "(RotatingModel: evict and can_evict), found one that is not");
-        }
-        state_.sinks = rotation.sinks;
+        if (!fits(facts)) return;
+        state_.sinks = rotation_of(policies_.overflow()).sinks;
         passages_changed_ = evicting_ = branching_ = reads_ = carried_out_ = false;
         policies_.reset();
         next_token();
@@ -172,6 +161,7 @@ public:
         if (evicting_) state_.count({0, 0, 0, state_.held.size() - keep_});
         state_.held.resize(keep_);
         if (state_.held_plain && keep_ <= *state_.held_plain) state_.held_plain.reset();
+        if (keep_ <= state_.evicted_at) state_.evicted_at = std::numeric_limits<std::size_t>::max();
         evicting_ ? ask(Kind::evict) : go_on();
     }
 
@@ -214,6 +204,7 @@ public:
     /// Tells what the model holds, if something else changed it: between two generations, or before an answer to `search`. The
     /// tokens after the first `plain` see passages beside the text; by default none does.
     void holds(TokenSpan tokens, std::size_t plain = std::numeric_limits<std::size_t>::max()) {
+        if (!std::ranges::equal(tokens, state_.held)) state_.planned_tokens = tokens.size();
         state_.held.assign(tokens.begin(), tokens.end());
         // What was moved in this generation is what it asked for, and hides where passages were seen.
         if (plain == state_.evicted_at) return;
@@ -338,6 +329,7 @@ private:
     }
 
     // Of a plan: detail/generator_plan.hpp.
+    bool fits(const ModelFacts& facts);
     void plan();
     bool make_room(const FullWindow& full);
     bool find_evicted();
@@ -378,11 +370,11 @@ private:
     std::size_t rewind_ = 0;  // of the decision that is being carried out
     struct {
         std::size_t begin = 0, count = 0, kept = 0;
-    } evict_;                        // positions that are to be forgotten, of the first `kept`
-    std::size_t keep_ = 0;           // of the plan that is being carried out
-    std::size_t plain_ = 0;          // the same: how many of its tokens see no passages beside the text
-    bool sees_ = false;              // the same: whether passages beside the text are still to be seen
-    bool see_nothing_ = true;        // the same: whether there are none
+    } evict_, leaving_;        // positions that are to be forgotten, of the first `kept`; those that a plan wants to leave
+    std::size_t keep_ = 0;     // of the plan that is being carried out
+    std::size_t plain_ = 0;    // the same: how many of its tokens see no passages beside the text
+    bool sees_ = false;        // the same: whether passages beside the text are still to be seen
+    bool see_nothing_ = true;  // the same: whether there are none
     bool passages_changed_ = false;  // whether the fusion is still to hear of it
     bool evicting_ = false;          // whether the model is cut so that positions can be forgotten
     bool branching_ = false;         // the same: whether branches are still to be made, or ended

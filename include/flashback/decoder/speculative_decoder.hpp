@@ -177,7 +177,7 @@ private:
         stop_ = options.stop;
         generator_->on_error(failure_);
         model_.start(*generator_, prompt, options);
-        guesses_ = !rotation_of(policies().overflow()).moves;
+        guesses_ = !rotation_of(policies().overflow()).moves && !moves_text_of(policies().reuse());
         if constexpr (requires { policies().looks_at_evaluated(); }) guesses_ = guesses_ && !policies().looks_at_evaluated();
         const AsideOptions aside = beside_of(policies().layout());
         if (aside.seeing > 0 && !aside.exact) guesses_ = false;

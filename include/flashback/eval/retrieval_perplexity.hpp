@@ -163,7 +163,7 @@ TokenSpan check_strides(const P& policies, TokenSpan text, const RetrievedStride
 /// of models. If contexts slide along with the strides, they have only the head in common, and no layout can reuse more. To see
 /// what a layout can reuse, let `StrideOptions::hold` keep their start in place.
 /// Throws    Error{window} before anything is evaluated, if the model cannot hold what a stride needs; Error{contract} for no
-///           models, for strides of another text, and for an id that is masked or that the model does not have; Error{logits}
+///           models, for strides of another text, for a reuse policy that moves text in a model that cannot, and for an id that is masked or that the model does not have; Error{logits}
 ///           if logits give a token no probability; what the models throw
 /// Cost      each stride once; what the models held is forgotten
 /// Source    FlashBack (arXiv 2405.04065), run.py of the official code; Ram et al. 2023, In-Context RALM, for passages that
@@ -178,7 +178,12 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
     append(masked, markers_of(policies.wrapper()));
     const StrideLayout layout{options.head ? options.head->view() : head_of(models[0]), options.passages_replace_text, 0};
     std::size_t window = window_of(models[0]);
-    for (const Model& model : models) window = std::min(window, window_of(model));
+    for (const Model& model : models) {
+        window = std::min(window, window_of(model));
+        FLASHBACK_ASSERT(!moves_text_of(policies.reuse()) || can_evict_of(model),
+                         "a reuse policy that moves text to other positions needs a model of rotary positions (RotatingModel), "
+                         "found one that is not");
+    }
     const TokenSpan scored = detail::check_strides(policies, text, strides, layout, window);
     const detail::OpenIds open =
         detail::checked_ids(scored, static_cast<std::size_t>(models[0].vocab_size()), masked, strides[0].at);

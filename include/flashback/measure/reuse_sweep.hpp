@@ -58,6 +58,9 @@ public:
                 case ReuseWay::recompute: time(row, Policies{}.layout(AppendPassages{}).reuse(RecomputeAll{})); break;
                 case ReuseWay::aside:
                 case ReuseWay::aside_stored: time(row, Policies{}.layout(PassagesAside{})); break;
+                case ReuseWay::append_approximate:
+                    time(row, Policies{}.layout(AppendPassages{}).reuse(KeepAndMoveText{}));
+                    break;
             }
         }
         return row;
@@ -151,7 +154,8 @@ private:
                                  .passages = found_,
                                  .context = context,
                                  .standing = TokenSpan{standing_},
-                                 .held_plain = std::min(held_plain_, held_.size())};
+                                 .held_plain = std::min(held_plain_, held_.size()),
+                                 .written = options_.miss ? 0 : row.at.stride - 1};
         const std::size_t worked = work_of(model_);
         const auto start = std::chrono::steady_clock::now();
         const ContextPlan plan = plan_context(policies, held_, parts, scratch_);
@@ -187,7 +191,7 @@ private:
 };
 
 template <class Model>
-void check_ways(std::span<const ReuseWay> ways, const ReuseOptions& options) {
+void check_ways(const Model& model, std::span<const ReuseWay> ways, const ReuseOptions& options) {
     FLASHBACK_ASSERT(options.repetitions > 0, "a sweep over reuse was to time each point 0 times, expected at least once");
     FLASHBACK_ASSERT(!ways.empty(), "a sweep over reuse was given no ways, expected append or another one");
     if constexpr (!BlockModel<Model>) {
@@ -195,6 +199,8 @@ void check_ways(std::span<const ReuseWay> ways, const ReuseOptions& options) {
         FLASHBACK_ASSERT(aside == ways.end(), "the way ", to_string(*aside),
                          " needs a model that holds passages beside its text (BlockModel)");
     }
+    FLASHBACK_ASSERT(std::ranges::find(ways, ReuseWay::append_approximate) == ways.end() || can_evict_of(model),
+                     "the way append-approximate needs a model of rotary positions (RotatingModel)");
     if constexpr (!CountsWork<Model>) {
         // Its plan calls all tokens evaluated, and nobody knows better.
         FLASHBACK_ASSERT(std::ranges::find(ways, ReuseWay::prefix_store) == ways.end(),
@@ -212,13 +218,14 @@ void check_ways(std::span<const ReuseWay> ways, const ReuseOptions& options) {
 /// back to a model which has read something else since: a conversation that goes on, or a retry.
 /// Requires  nobody else uses the model meanwhile
 /// Throws    Error{contract} for no ways, 0 repetitions, a length of 0, a vocabulary of fewer than 3 tokens, prefix_store with a model that
-///           does not count its work, or passages aside with one that is no BlockModel; Error{window} if no point fits into its window; what the model throws
+///           does not count its work, passages aside with one that is no BlockModel, or append_approximate with one whose positions cannot
+///           be moved; Error{window} if no point fits into its window; what the model throws
 /// Cost      at each point and way, `repetitions` retrievals and what brings the model to them, untimed: the passages and a stride; the whole
 ///           text for prefix_store, for `miss`, and where the way before held another text
 /// Source    FlashBack (arXiv 2405.04065), run-time test, for append and prepend; the sweep is ours
 template <LanguageModel Model, class Measured>
 ReuseSweep sweep_reuse(Model& model, const ReuseSweepOptions& options, const Measured& measured) {
-    detail::check_ways<Model>(options.ways, options.how);
+    detail::check_ways(model, options.ways, options.how);
     ReusePoints points = points_of(options, window_of(model));
     ReuseSweep sweep{.base = points.base, .left_out = std::move(points.left_out)};
     detail::ReuseCycles<Model> cycles{model, options.how};

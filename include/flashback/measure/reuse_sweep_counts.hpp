@@ -28,13 +28,15 @@ enum class ReuseWay {
     sticky,     ///< Sticky: as append, but passages that are found again stay where they are
     recompute,  ///< AppendPassages with RecomputeAll: nothing is reused
     aside,      ///< PassagesAside: each passage is read beside the text; the text in front of what saw the last ones is reused
-    aside_stored,  ///< likewise, and a store of the model has the passages: only what sees them is evaluated
-    prefix_store,  ///< AppendPassages, by a model that was emptied since and finds the text again: PrefixCached, say
+    aside_stored,        ///< likewise, and a store of the model has the passages: only what sees them is evaluated
+    prefix_store,        ///< AppendPassages, by a model that was emptied since and finds the text again: PrefixCached, say
+    append_approximate,  ///< AppendPassages with KeepAndMoveText: all of the text is reused, as it saw the last passages
 };
 
-/// All ways.
-inline constexpr std::array all_reuse_ways{ReuseWay::append, ReuseWay::prepend,      ReuseWay::sticky,      ReuseWay::recompute,
-                                           ReuseWay::aside,  ReuseWay::aside_stored, ReuseWay::prefix_store};
+/// All ways; the last is approximate, and not for every model.
+inline constexpr std::array all_reuse_ways{
+    ReuseWay::append, ReuseWay::prepend,      ReuseWay::sticky,       ReuseWay::recompute,
+    ReuseWay::aside,  ReuseWay::aside_stored, ReuseWay::prefix_store, ReuseWay::append_approximate};
 
 /// Whether passages stand beside the text. That needs a BlockModel.
 constexpr bool is_aside(ReuseWay way) noexcept { return way == ReuseWay::aside || way == ReuseWay::aside_stored; }
@@ -49,6 +51,7 @@ constexpr std::string_view to_string(ReuseWay way) noexcept {
         case ReuseWay::aside: return "aside";
         case ReuseWay::aside_stored: return "aside-stored";
         case ReuseWay::prefix_store: return "prefix-store";
+        case ReuseWay::append_approximate: return "append-approximate";
     }
     return "unknown";
 }
@@ -135,6 +138,7 @@ constexpr RetrievalLengths lengths_of(ReuseWay way, const ReusePoint& at, const 
         case ReuseWay::prepend: kept = options.found_again ? wanted - 1 : 0; break;
         case ReuseWay::aside:
         case ReuseWay::aside_stored: kept = in_front - (in_front > 0 ? 1 : 0); break;  // the token in front saw passages, too
+        case ReuseWay::append_approximate: kept = at.history - 1; break;
         case ReuseWay::recompute: break;
     }
     if (options.miss) kept = 0;

@@ -220,7 +220,7 @@ public:
     /// `first` from now on, and nothing behind it is saved or kept in a PrefixStore.
     /// Throws    Error{contract} if positions are learned, if there are fewer, or while blocks are seen; std::bad_alloc, or Error{window} if a
     ///           pool lacks pages; then nothing has changed
-    /// Cost      a copy of what follows; a second cache while it is made
+    /// Cost      a copy of what follows; if the cache has pages, a fork of it while that is made
     /// Source    Xiao et al. 2023, StreamingLLM (arXiv 2309.17453), section 3.2, where keys are turned when they are read
     void evict(std::size_t first, std::size_t count);
 

@@ -275,10 +275,12 @@ public:
     template <class P>
         requires(!std::same_as<P, AnyReuse>)
     explicit AnyReuse(P policy)
-        : held_(detail::fitting<detail::FittingReuse<members::Unwrapped<P>>, KeepCommonPrefix>(std::move(policy))) {
+        : moves_text_(moves_text_of(members::unwrap(policy))),
+          held_(detail::fitting<detail::FittingReuse<members::Unwrapped<P>>, KeepCommonPrefix>(std::move(policy))) {
         static_assert(detail::checked_reuse<members::Unwrapped<P>>());
     }
     std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return held_.call(held, wanted); }
+    bool moves_text() const noexcept { return moves_text_; }
     void reset() { held_.hear(detail::News::start()); }
     void rewind(std::size_t tokens) { held_.hear(detail::News::rewind(tokens)); }
     void pass_on(detail::News& news, std::type_identity<AnyReuse>) { held_.hear(news); }
@@ -287,6 +289,7 @@ public:
     bool looks_at_evaluated() const { return held_.looks_at_evaluated(); }
 
 private:
+    bool moves_text_;
     detail::ErasedPolicy<detail::CountCall, std::size_t, TokenSpan, TokenSpan> held_;
 };
 

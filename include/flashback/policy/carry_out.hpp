@@ -20,10 +20,18 @@ struct CarriedOut {
 /// passages in between. `head` is the number of tokens of ContextParts::head. What it holds then is `plan.wanted`, and the next plan is given
 /// `plan.plain_after(held_plain)` as ContextParts::held_plain.
 /// Requires  the model holds what the plan was made for
-/// Throws    Error{contract} if the plan sees passages, or did, and the model holds no blocks; what the model throws
-/// Cost      that of what the plan feeds, and of the passages that the model does not have
+/// Throws    Error{contract} if the plan sees passages, or did, and the model holds no blocks, or if text moves and the model cannot move
+///           it; what the model throws
+/// Cost      that of what the plan feeds, of the passages that the model does not have, and of what moves
 template <LanguageModel M>
 CarriedOut carry_out(M& model, const ContextPlan& plan, std::size_t head) {
+    if (plan.moves()) {
+        if constexpr (RotatingModel<M>) {
+            model.evict(plan.leaves_at, plan.leaves);
+        } else {
+            FLASHBACK_THROW(ErrorCode::contract, "text that moves needs a model of rotary positions (RotatingModel)");
+        }
+    }
     model.truncate(plan.keep);
     if (!plan.sees) return {model.evaluate(plan.feed)};
     if constexpr (BlockModel<M>) {

@@ -28,6 +28,9 @@ struct ContextParts {
     /// How many of the tokens that are held saw no passages beside the text: 0 at the start, then what ContextPlan::plain_after gives. A
     /// layout that puts passages there needs it if anything is held.
     std::optional<std::size_t> held_plain = {};
+    /// How many of the newest tokens held were written since the last plan was carried out: behind all that it laid out. Only these can be
+    /// moved, if the reuse policy moves text.
+    std::size_t written = 0;
 };
 
 /// Room for plans; reuse it and planning allocates nothing. A plan views it and is valid until its next use.
@@ -60,7 +63,8 @@ public:
     }
 };
 
-/// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`. For passages beside the
+/// How to bring a model from what it holds to what it should hold: `truncate(keep)`, then `evaluate(feed)`. If it `moves()`, first of all
+/// `evict(leaves_at, leaves)`: what stands behind moves up. For passages beside the
 /// text, if it `sees`: `evaluate` the first `plain - keep` tokens of `feed`, if there are any, let the model see `beside`
 /// (see_passages), and evaluate the rest. carry_out does that.
 struct ContextPlan {
@@ -69,7 +73,12 @@ struct ContextPlan {
     TokenSpan wanted;                        ///< everything that the model then holds: `keep` tokens and `feed`
     std::size_t plain = 0;                   ///< how many of `wanted` see none of the passages beside the text
     std::span<const TokenSpan> beside = {};  ///< those passages, wrapped, the best first
-    bool sees = false;  ///< whether there are such passages, or what is kept saw others and the rest sees none
+    bool sees = false;          ///< whether there are such passages, or what is kept saw others and the rest sees none
+    std::size_t leaves_at = 0;  ///< where what leaves the middle begins
+    std::size_t leaves = 0;     ///< how many positions leave there, because text behind them stays
+
+    /// Whether text moves.
+    bool moves() const noexcept { return leaves > 0; }
 
     /// What ContextParts::held_plain is at the next plan, if it was `held_plain` at this one, and this one was carried out.
     std::size_t plain_after(std::size_t held_plain) const noexcept {
@@ -116,9 +125,30 @@ std::optional<std::size_t> checked_keep(const R& reuse, TokenSpan held, TokenSpa
     return keep;
 }
 
+/// What is kept of positions held if some leave the middle.
+struct KeptAround {
+    std::size_t keep;  ///< how many are kept in all
+    std::size_t leaves_at = 0;
+    std::size_t leaves = 0;
+};
+
+/// Looks for the tokens that were written since the last plan, the newest `written` that are held, where the text goes on in what is
+/// wanted: behind all that stood in front of them, so not before position `least`.
+inline KeptAround keep_around(TokenSpan held, TokenSpan wanted, std::size_t written, std::size_t least) {
+    const std::size_t prefix = common_prefix(held, wanted);
+    const std::size_t begin = held.size() - std::min(written, held.size());
+    KeptAround best{prefix};
+    // Passages may begin as the text goes on. Of places where as much stays, the last keeps most that is exact.
+    for (std::size_t at = std::min(prefix + 1, begin); at-- > least;) {
+        const std::size_t keep = at + common_prefix(held.subspan(begin), wanted.subspan(at));
+        if (keep > best.keep) best = {keep, at, begin - at};
+    }
+    return best;
+}
+
 }  // namespace detail
 
-/// Plans a context. This is exact for every layout, wrapper and schedule, unless AsideOptions::exact is false: keys and values at
+/// Plans a context. This is exact for every layout, wrapper and schedule, unless AsideOptions::exact is false or text moves: keys and values at
 /// position i depend only on the tokens 0..i, and at most the common prefix of `held` and `wanted` is kept. With passages beside the text
 /// they depend on the passages that a token saw, too; so what saw some is evaluated again.
 ///
@@ -157,8 +187,16 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
     if (!keep) return {};
     // What is to see passages is evaluated again, and so is what saw others, unless it may keep what it saw.
     const std::size_t held_plain = parts.held_plain.value_or(held.size());
-    const std::size_t kept = std::min({*keep, wanted.size() - 1, plain, aside.exact ? held_plain : *keep});
+    detail::KeptAround around{*keep};
+    if (moves_text_of(policies.reuse()) && aside.seeing == 0 && held_plain >= held.size()) {
+        // The newest token of the text may not be held yet.
+        const std::size_t rest = std::min(parts.written + 1, parts.context.size());
+        around = detail::keep_around(held, wanted, parts.written, parts.head.size() + parts.context.size() - rest);
+    }
+    const std::size_t kept = std::min({around.keep, wanted.size() - 1, plain, aside.exact ? held_plain : around.keep});
     ContextPlan plan{kept, wanted.subspan(kept), wanted, plain};
+    plan.leaves_at = around.leaves_at;
+    plan.leaves = around.leaves;
     if (seeing > 0) {
         if (aside.joined) scratch.passages.assign(1, scratch.wrapped);
         plan.beside = scratch.passages;

@@ -45,7 +45,7 @@ public:
                          .is_end = is_end_,
                          .holds_blocks = BlockModel<Model>,
                          .branches = BranchingModel<Model>,
-                         .rotates = can_evict()});
+                         .rotates = can_evict_of(*model_)});
     }
 
     /// Does what a generator needs of its model, other than an evaluation; nothing if that is something else.
@@ -131,14 +131,6 @@ public:
     }
 
 private:
-    bool can_evict() const {
-        if constexpr (RotatingModel<Model>) {
-            return model_->can_evict();
-        } else {
-            return false;
-        }
-    }
-
     /// What the model read, if a policy wants to know: one model, not its branches.
     template <class GeneratorT>
     ModelAttention attention(const GeneratorT& generator) const {

@@ -164,6 +164,7 @@ public:
         fused.close();
         reuse = {};
         retrieved_at = dropped = put_off = sinks = 0;
+        planned_tokens = held.size();
         // What was moved in the last generation was what that asked for; now it counts as what is not exact.
         if (evicted_at < held.size()) held_plain = std::min(held_plain.value_or(evicted_at), evicted_at);
         evicted_at = std::numeric_limits<std::size_t>::max();
@@ -186,7 +187,8 @@ public:
     TokenSpan head() const { return options.head ? options.head->view() : TokenSpan{}; }
 
     ContextParts parts(std::span<const Passage> passages) {
-        return {head(), passages, read_text(), laid_out, held_plain.value_or(held.size())};
+        const std::size_t written = held.size() - std::min(planned_tokens, held.size());
+        return {head(), passages, read_text(), laid_out, held_plain.value_or(held.size()), written};
     }
 
     /// How much of the text the model is to read.
@@ -332,6 +334,7 @@ public:
     TokenBuffer context;                    // the prompt and what was generated
     TokenBuffer held;                       // what the model holds
     std::optional<std::size_t> held_plain;  // how many of them saw no passages beside the text; none: all, and nothing is seen
+    std::size_t planned_tokens = 0;         // how many of `held` the last plan laid out; the text since stands behind them
     TokenBuffer laid_out;                // by the last plan, and the text since; what is held, whatever the model held before
     StandingPassages standing;           // of the last retrieval
     std::optional<Retrieval> retrieval;  // found, and not yet read by the model

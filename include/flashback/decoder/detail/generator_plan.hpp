@@ -17,6 +17,26 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
+/// Whether a model can do what the policies ask of it; false if an error was handled.
+template <class PoliciesT>
+bool Generator<PoliciesT>::fits(const ModelFacts& facts) {
+    const bool rolls = rotation_of(policies_.overflow()).moves;
+    if (facts.vocab_size == 0) {
+        fail(ErrorCode::contract, "a model needs at least 1 logit, found 0");
+    } else if (beside_of(policies_.layout()).seeing > 0 && !facts.holds_blocks) {
+        fail(ErrorCode::contract,
+             "a layout of passages beside the text needs a model that holds blocks (BlockModel: block, see and plain_size), "
+             "found one that does not");
+    } else if ((rolls || moves_text_of(policies_.reuse())) && !facts.rotates) {
+        fail(ErrorCode::contract, rolls ? "an overflow policy that moves keys and values" : "a reuse policy that moves text",
+             " to other positions needs a model of rotary positions (RotatingModel: evict and can_evict), found one that is "
+             "not");
+    } else {
+        return true;
+    }
+    return false;
+}
+
 template <class PoliciesT>
 void Generator<PoliciesT>::seen(std::size_t tokens) {
     if (!answers(Kind::see)) return;
@@ -70,12 +90,15 @@ void Generator<PoliciesT>::plan() {
         if (!make_room(full)) return refuse(full);
     }
     evict_.count = state_.dropped - dropped;
-    if (evict_.count > 0 && rotation_of(policies_.overflow()).moves && find_evicted()) {
+    const bool rolls = evict_.count > 0 && rotation_of(policies_.overflow()).moves && find_evicted();
+    if (!rolls) evict_ = leaving_;
+    if (evict_.count > 0) {
         evicting_ = true;
         keep_ = evict_.kept;
         return ask(keep_ < state_.held.size() || state_.held_plain ? Kind::truncate : Kind::evict);
     }
     planned_ = reads_ = true;
+    state_.planned_tokens = state_.scratch.wanted.size();
     branching_ = state_.fused.groups.size() > 1 || state_.fused.stand();
     state_.fused.rest();
     state_.reuse = {
@@ -138,6 +161,7 @@ void Generator<PoliciesT>::evicted(std::size_t size) {
     const auto begin = state_.held.begin() + static_cast<std::ptrdiff_t>(evict_.begin);
     state_.held.erase(begin, begin + static_cast<std::ptrdiff_t>(evict_.count));
     if (stands) state_.laid_out = state_.held;
+    state_.planned_tokens -= std::min(state_.planned_tokens, evict_.count);
     state_.evicted_at = std::min(state_.evicted_at, evict_.begin);
     plan();
 }
@@ -170,6 +194,7 @@ std::size_t Generator<PoliciesT>::plan_text() {
     plain_ = plan.plain;
     sees_ = plan.sees;
     see_nothing_ = plan.beside.empty();
+    leaving_ = {plan.leaves_at, plan.leaves, state_.held.size()};
     return plan.wanted.size();
 }
 
@@ -180,6 +205,7 @@ std::size_t Generator<PoliciesT>::plan_branches() {
     const FusedPlan plan = flashback::plan_branches(policies_, state_.held, state_.parts(state_.standing.views()), fused.groups,
                                                     fused.held, fused.scratch, on_error_);
     keep_ = plan.keep;
+    leaving_ = {};
     state_.scratch.wanted.assign(plan.wanted.begin(), plan.wanted.end());
     plain_ = plan.wanted.size();
     sees_ = false;

@@ -46,7 +46,7 @@ public:
     void score(std::size_t first, std::size_t count, std::span<double> nats) {
         model_->truncate(0);
         held_.clear();
-        held_plain_ = 0;
+        held_plain_ = written_ = 0;
         end_branches();
         fusion_.emplace(fusion_of(*policies_));
         const std::size_t stride = its_.strides->stride();
@@ -61,8 +61,8 @@ private:
     void score_one(const RetrievedStride& stride, std::span<double> nats) {
         const TokenSpan targets = its_.text.subspan(stride.at, its_.strides->stride());
         const TokenSpan read = targets.first(targets.size() - 1);  // the last token is predicted, and nothing after it
-        const StridePlan plan =
-            plan_stride(*policies_, held_, {its_.text, stride, targets.size(), held_plain_}, its_.layout, scratch_, standing_);
+        const StridePlan plan = plan_stride(*policies_, held_, {its_.text, stride, targets.size(), held_plain_, written_},
+                                            its_.layout, scratch_, standing_);
         if (plan.branches()) {
             score_branches(plan.fused, stride, read, nats);
         } else {
@@ -80,6 +80,7 @@ private:
                    [&](std::size_t j, std::span<const float> logits) { nats[j + 1] = nats_of(at + j + 1, logits); });
         held_.assign(plan.wanted.begin(), plan.wanted.end());
         append(held_, read);
+        written_ = read.size();
         held_plain_ = plan.plain_after(held_plain_);
         counts_ += {held_.size(), held_.size() - plan.keep, plan.keep, held_before - plan.keep};
         const std::size_t beside = plan.beside.empty() ? 0 : scratch_.text.wrapped.size();
@@ -95,6 +96,7 @@ private:
                         held_.size() - plan.keep + discarded_of(standing_, plan.branches, plan.wanted)};
             held_.assign(plan.wanted.begin(), plan.wanted.end());
             held_plain_ = held_.size();
+            written_ = 0;
             const std::span<const std::size_t> beside = branches_.open(*model_, plan.branches, its_.layout.head.size());
             standing_.assign(count, {});
             branch_counts_.resize(std::max(branch_counts_.size(), count));
@@ -184,6 +186,7 @@ private:
     std::optional<Fusion> fusion_;  // each run has a new copy, so that no digit depends on who measures which
     TokenBuffer held_;
     std::size_t held_plain_ = 0;  // how many of them saw no passages beside the text
+    std::size_t written_ = 0;     // how many of the newest are those of the last stride
     BranchesOrNone<Model> branches_;
     std::vector<HeldBranch> standing_;
     std::vector<TokenSpan> tokens_;

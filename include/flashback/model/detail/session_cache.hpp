@@ -84,16 +84,24 @@ public:
     template <class Turn>
     void evict(const PositionRange& range, const Turn& turn) {
         const std::size_t left = cache_.size() - range.count;
-        Cache moved = cache_.fork();
-        moved.truncate(range.begin);
-        moved.reserve(left);
-        each_position(cache_, {range.begin + range.count, left - range.begin},
-                      [&](std::size_t layer, std::size_t head, std::size_t i, float* key, const float* value) {
-                          turn(key);
-                          moved.write(layer, head, range.begin + i, key, value);
-                      });
-        moved.commit(left);
-        cache_ = std::move(moved);
+        const auto move_to = [&](Cache& moved) {
+            each_position(cache_, {range.begin + range.count, left - range.begin},
+                          [&](std::size_t layer, std::size_t head, std::size_t i, float* key, const float* value) {
+                              turn(key);
+                              moved.write(layer, head, range.begin + i, key, value);
+                          });
+        };
+        if constexpr (noexcept(cache_.reserve(left))) {
+            move_to(cache_);  // all of it is writable, and each position is read before another is written there
+            cache_.truncate(left);
+        } else {
+            Cache moved = cache_.fork();
+            moved.truncate(range.begin);
+            moved.reserve(left);
+            move_to(moved);
+            moved.commit(left);
+            cache_ = std::move(moved);
+        }
         plain_ = std::min(plain_, range.begin);
         has_query_ = false;
     }

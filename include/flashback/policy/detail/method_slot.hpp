@@ -75,6 +75,9 @@ struct MethodSlot {
         return method->shorten(full);
     }
     constexpr Rotation rotation() const requires std::same_as<Slot, OverflowSlot> && Rotates<M> { return method->rotation(); }
+    constexpr bool moves_text() const requires std::same_as<Slot, ReuseSlot> && SaysWhetherTextMoves<M> {
+        return method->moves_text();
+    }
     constexpr decltype(auto) markers() const requires std::same_as<Slot, WrapperSlot> && NamesItsMarkers<M> {
         return method->markers();
     }
