@@ -183,12 +183,17 @@ for part in $parts; do
         with_unrelated wikitext "$dir/technical/corpus.jsonl"
         ;;
     translation)
-        prepare_translation
+        # The default model copies nothing, so that no passage helps it much: the pair is for one that does.
+        prepare_translation translation
+        prepare_copying
         row translation none none off
-        row translation aside aside off
         row translation prepend prepend off
+        row translation aside aside off
         row translation append append off
         row translation append_repeat append off --repeat 16
+        searched=strict
+        for layout in prepend aside append; do row translation "strict_$layout" "$layout" off; done
+        searched=corpus
         tuned translation prepend_lora_markers prepend on
         tuned translation none_lora none off
         tuned translation aside_lora_markers aside on
@@ -200,12 +205,12 @@ for part in $parts; do
         prepare_wikitext
         with_unrelated translation "$dir/wikitext/corpus.jsonl"
         searched=strict
-        row translation strict_aside aside off
-        row translation strict_prepend prepend off
-        row translation strict_append append off
         tuned translation strict_prepend_lora prepend off
         tuned translation strict_aside_lora aside off
         searched=corpus
+        model=$default_model
+        prepare_translation translation_default
+        for layout in none aside prepend append; do row translation_default "$layout" "$layout" off; done
         ;;
     ablations)
         prepare_technical

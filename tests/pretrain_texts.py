@@ -98,6 +98,12 @@ class Translation(unittest.TestCase):
         self.assertEqual(self.left(verses, 8), [])
 
 
+class Repeats(unittest.TestCase):
+    def test_pieces_stand_twice_in_three_ways(self):
+        chances = iter((0.1, 0.5, 0.9))
+        self.assertEqual(list(experiment.repeated('abcdef', lambda: next(chances))), ['a\na', 'b\nc\nb', 'd\ne\nd\nf\ne'])
+
+
 class Overlap(unittest.TestCase):
     def setUp(self):
         long = {'_id': 'linux-1', 'title': 'Long-Document', 'text': ' '.join(WORDS)}
