@@ -9,14 +9,15 @@
 #
 # examples/paper_table.sh [PART ...]: technical, wikitext, translation, ablations, stories; by default all of them. Results
 # stand in build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names. It needs the held-out texts of ../shared/data.
-# FLASHBACK_TOOL: a tool that is built already.
+# FLASHBACK_TOOL: a tool that is built already. FLASHBACK_PAPER_MODEL: another model than the default one; its results need a folder of
+# their own.
 set -eu
 cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}
 steps=${FLASHBACK_PAPER_STEPS:-1000}
 strides=${FLASHBACK_PAPER_STRIDES:-2000}
 parts=${*:-technical wikitext translation ablations stories}
-default_model=examples/models/flashback-base-5m.gguf
+default_model=${FLASHBACK_PAPER_MODEL:-examples/models/flashback-base-5m.gguf}
 model=$default_model
 shared=../shared/data
 for part in $parts; do
@@ -183,9 +184,7 @@ for part in $parts; do
         with_unrelated wikitext "$dir/technical/corpus.jsonl"
         ;;
     translation)
-        # The default model copies nothing, so that no passage helps it much: the pair is for one that does.
-        prepare_translation translation
-        prepare_copying
+        prepare_translation
         row translation none none off
         row translation prepend prepend off
         row translation aside aside off
@@ -208,9 +207,6 @@ for part in $parts; do
         tuned translation strict_prepend_lora prepend off
         tuned translation strict_aside_lora aside off
         searched=corpus
-        model=$default_model
-        prepare_translation translation_default
-        for layout in none aside prepend append; do row translation_default "$layout" "$layout" off; done
         ;;
     ablations)
         prepare_technical

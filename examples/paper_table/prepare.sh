@@ -30,27 +30,10 @@ prepare_wikitext() {
     experiment "$dir/wikitext/train.jsonl" wikitext "$shared/wikitext-2/wiki.valid.raw"
     [ -s "$dir/wikitext/corpus.jsonl" ] || cp "$shared/mrag-wikipedia-v2.jsonl" "$dir/wikitext/corpus.jsonl"
 }
-prepare_translation() { # prepare_translation FOLDER
-    mkdir -p "$dir/$1"
-    [ ! -s "$dir/$1/corpus.jsonl" ] || return 0
+prepare_translation() {
+    [ ! -s "$dir/translation/corpus.jsonl" ] || return 0
     install_packages python3 bible-kjv bible-kjv-text sword-text-web
-    python3 examples/pretrain/experiment.py translation "$dir/$1"
-}
-# prepare_copying: sets $model to one that copies, the default model trained on with text that stands twice; it is made unless it is there.
-prepare_copying() {
-    trained_from=$model
-    model=$dir/copying.gguf
-    [ ! -s "$model" ] || return 0
-    install_text_packages
-    mkdir -p "$texts"
-    for source in foldoc jargon kjv git devil linux python debian; do
-        [ -s "$texts/$source.jsonl" ] || python3 examples/pretrain/texts.py --out "$texts" "$source"
-    done
-    experiment "$dir/repeats.jsonl" repeats "$texts"
-    echo "== training: $model"
-    $flashback finetune --model "$trained_from" --train "$dir/repeats.jsonl" --layout none --markers off --share-history --all-params \
-        --lr 1.5e-3 --beta2 0.95 --weight-decay 0.1 --warmup-ratio 0.05 --steps "${FLASHBACK_COPYING_STEPS:-800}" --batch 4 \
-        --context-min 1 --context-max 495 --precision bf16 --checkpoint "$model.checkpoint" --log "$dir/copying.csv" --out "$model"
+    python3 examples/pretrain/experiment.py translation "$dir/translation"
 }
 
 # made_of RESULT OPTION ... -- FILE ...: true if RESULT is there and was made with these options from these files; if it was made

@@ -33,8 +33,7 @@ ROWS = {
 PAIRS = {
     'technical': 'Entries of FOLDOC (the first strides of technical-heldout) over FOLDOC, Jargon File and documentation',
     'wikitext': 'WikiText-2 test over mrag-wikipedia-v2',
-    'translation': 'The World English Bible over the King James Bible without runs of 13 words of the text, the model that copies',
-    'translation_default': 'The same pair, the default model',
+    'translation': 'The World English Bible over the King James Bible without runs of 13 words of the text',
     'stories260K.gguf': 'Another model, stories260K: stories for children over other such stories',
     'TinyStories-656K': 'Another model, TinyStories-656K: the same',
 }
