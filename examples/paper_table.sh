@@ -8,23 +8,24 @@
 # are found with the documents' own ids out of the way: those of the held-out texts get a prefix, since the corpus numbers its documents
 # likewise.
 #
-# examples/paper_table.sh [PART ...]: technical, wikitext, ablations, beyond, stories; by default all of them. Results stand in
-# build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names. It needs the held-out texts of ../shared/data. FLASHBACK_TOOL: a
-# tool that is built already.
+# examples/paper_table.sh [PART ...]: technical, wikitext, translation, ablations, beyond, stories; by default all of them. Results
+# stand in build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names. It needs the held-out texts of ../shared/data.
+# FLASHBACK_TOOL: a tool that is built already. FLASHBACK_PAPER_MODEL: another model than the default one; its results need a folder of
+# their own.
 set -eu
 cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}
 steps=${FLASHBACK_PAPER_STEPS:-1000}
 strides=${FLASHBACK_PAPER_STRIDES:-2000}
-parts=${*:-technical wikitext ablations beyond stories}
-default_model=examples/models/flashback-base-5m.gguf
+parts=${*:-technical wikitext translation ablations beyond stories}
+default_model=${FLASHBACK_PAPER_MODEL:-examples/models/flashback-base-5m.gguf}
 model=$default_model
 shared=../shared/data
 for part in $parts; do
     case $part in
-    technical | wikitext | ablations | beyond | stories) ;;
+    technical | wikitext | translation | ablations | beyond | stories) ;;
     *)
-        echo "paper_table.sh: '$part' is no part, expected technical, wikitext, ablations, beyond or stories" >&2
+        echo "paper_table.sh: '$part' is no part, expected technical, wikitext, translation, ablations, beyond or stories" >&2
         exit 2
         ;;
     esac
@@ -44,11 +45,12 @@ prepare_stories() { # prepare_stories MODEL: each has a folder of its own
 }
 
 lr=2e-3
+searched=corpus  # the corpus of a pair that rows and their adapters search: corpus, or strict where a pair has two
 # adapter PAIR NAME LAYOUT MARKERS [OPTION ...]: the rows to come are measured with it. It is trained when one of them has to be: a row
 # knows from what and how its adapter was made, so that rows which are there need no adapter.
 adapter() {
     with=$dir/$1/$2
-    train_text=$dir/$1/train.jsonl train_corpus=$dir/$1/corpus.jsonl examples=$dir/$1/examples
+    train_text=$dir/$1/train.jsonl train_corpus=$dir/$1/$searched.jsonl examples=$dir/$1/$searched.examples
     layout=$3 markers=$4
     shift 4
     [ $# != 0 ] || set -- --lora-targets q,k,v,o,gate,up,down
@@ -75,7 +77,7 @@ unrelated=""
 # shellcheck disable=SC2086  # $recipe is a list of words
 row() {
     file=$dir/$1/$2.json
-    corpus=${unrelated:-$dir/$1/corpus.jsonl} test=$dir/$1/test.jsonl log=$dir/$1/$2.strides.csv
+    corpus=${unrelated:-$dir/$1/$searched.jsonl} test=$dir/$1/test.jsonl log=$dir/$1/$2.strides.csv
     layout=$3 markers=$4
     shift 4
     set -- --layout "$layout" --markers "$markers" "$@"
@@ -195,6 +197,31 @@ for part in $parts; do
         tuned wikitext aside_lora aside off
         prepare_technical
         with_unrelated wikitext "$dir/technical/corpus.jsonl"
+        ;;
+    translation)
+        prepare_translation
+        row translation none none off
+        row translation prepend prepend off
+        row translation aside aside off
+        row translation append append off
+        row translation append_repeat append off --repeat 16
+        searched=strict
+        for layout in prepend aside append; do row translation "strict_$layout" "$layout" off; done
+        searched=corpus
+        tuned translation prepend_lora_markers prepend on
+        tuned translation none_lora none off
+        tuned translation aside_lora_markers aside on
+        tuned translation append_lora_markers append on
+        tuned translation prepend_lora prepend off
+        tuned translation aside_lora aside off
+        tuned translation append_lora append off
+        tuned translation append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
+        prepare_wikitext
+        with_unrelated translation "$dir/wikitext/corpus.jsonl"
+        searched=strict
+        tuned translation strict_prepend_lora prepend off
+        tuned translation strict_aside_lora aside off
+        searched=corpus
         ;;
     ablations)
         prepare_technical

@@ -6,8 +6,11 @@ pretrain_texts.py SOURCE_DIR [technical-heldout.jsonl]
 import io
 import json
 import os
+import struct
 import sys
+import tempfile
 import unittest
+import zlib
 from contextlib import redirect_stdout
 
 source, *heldout = sys.argv[1:]
@@ -49,6 +52,56 @@ class Markup(unittest.TestCase):
 
 WORDS = [f'word{i}' for i in range(100)]
 OTHER = [f'other{i}' for i in range(400)]
+
+
+class Sword(unittest.TestCase):
+    def test_a_verse_loses_its_notes_headings_and_marks(self):
+        self.assertEqual(sources.verse_text('<title>A Psalm.</title><w lemma="strong:H1">God</w><note placement="foot">1:1 '
+                                            '<b>x</b></note><w>made</w> <l level="1"/>light &amp; <w>dark</w> <note>y</note>, too.'),
+                         'God made light & dark, too.')
+
+    def test_chapters_of_both_testaments(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for testament, book in (('ot', 'Gen'), ('nt', 'Matt')):
+                parts = ['<title>Preface</title> of the book', f'<chapter n="1" osisID="{book}.1" sID="{book}.1"/>', 'One.', '', 'Two.',
+                         f'<chapter eID="{book}.1"/><chapter n="2" osisID="{book}.2" sID="{book}.2"/>', 'Three.']
+                texts = [''.join(parts[:5]), ''.join(parts[5:])]  # two blocks
+                verses = [(block, len(''.join(parts[5 * block:i])), len(parts[i]))
+                          for i in range(len(parts)) for block in (int(i >= 5),)]
+                blocks = [zlib.compress(text.encode()) for text in texts]
+                files = {'bzz': b''.join(blocks), 'bzv': b''.join(struct.pack('<IIH', *verse) for verse in verses),
+                         'bzs': b''.join(struct.pack('<III', sum(map(len, blocks[:i])), len(blocks[i]), len(texts[i].encode()))
+                                         for i in range(2))}
+                for kind, data in files.items():
+                    with open(os.path.join(folder, f'{testament}.{kind}'), 'wb') as file:
+                        file.write(data)
+            self.assertEqual(sources.sword(folder), {'Gen.1': ['One.', 'Two.'], 'Gen.2': ['Three.'],
+                                                     'Matt.1': ['One.', 'Two.'], 'Matt.2': ['Three.']})
+
+
+class Translation(unittest.TestCase):
+    TEXT = 'in the beginning there were ten words and then two more words'  # twelve
+
+    def left(self, verses, length):
+        return experiment.without_runs(verses, experiment.known_runs(self.TEXT, length), length)
+
+    def test_a_verse_with_a_run_is_cut_and_its_neighbours_stay(self):
+        self.assertEqual(self.left(['A verse of its own.', 'And in the beginning there were ten words, and more.', 'Another.'], 8),
+                         ['A verse of its own.', 'Another.'])
+
+    def test_a_run_across_verses_cuts_both(self):
+        self.assertEqual(self.left(['First.', 'There were ten words; and then two', 'more. Last part.', 'Last.'], 8), ['First.', 'Last.'])
+
+    def test_a_shorter_run_is_no_copy(self):
+        verses = ['So there were ten words, and then two more.']
+        self.assertEqual(self.left(verses, 9), verses)
+        self.assertEqual(self.left(verses, 8), [])
+
+
+class Repeats(unittest.TestCase):
+    def test_pieces_stand_twice_in_three_ways(self):
+        chances = iter((0.1, 0.5, 0.9))
+        self.assertEqual(list(experiment.repeated('abcdef', lambda: next(chances))), ['a\na', 'b\nc\nb', 'd\ne\nd\nf\ne'])
 
 
 class Overlap(unittest.TestCase):

@@ -30,6 +30,11 @@ prepare_wikitext() {
     experiment "$dir/wikitext/train.jsonl" wikitext "$shared/wikitext-2/wiki.valid.raw"
     [ -s "$dir/wikitext/corpus.jsonl" ] || cp "$shared/mrag-wikipedia-v2.jsonl" "$dir/wikitext/corpus.jsonl"
 }
+prepare_translation() {
+    [ ! -s "$dir/translation/corpus.jsonl" ] || return 0
+    install_packages python3 bible-kjv bible-kjv-text sword-text-web
+    python3 examples/pretrain/experiment.py translation "$dir/translation"
+}
 
 # made_of RESULT OPTION ... -- FILE ...: true if RESULT is there and was made with these options from these files; if it was made
 # otherwise, that is the end.

@@ -33,19 +33,29 @@ ROWS = {
 PAIRS = {
     'technical': 'Entries of FOLDOC (the first strides of technical-heldout) over FOLDOC, Jargon File and documentation',
     'wikitext': 'WikiText-2 test over mrag-wikipedia-v2',
+    'translation': 'The World English Bible over the King James Bible without runs of 13 words of the text',
     'stories260K.gguf': 'Another model, stories260K: stories for children over other such stories',
     'TinyStories-656K': 'Another model, TinyStories-656K: the same',
 }
 COMPARED = (
-    ('aside', 'none'), ('aside', 'prepend'), ('aside_seeing_4', 'prepend'), ('aside_seeing_16', 'prepend'),
+    ('aside', 'none'), ('prepend', 'none'), ('aside', 'prepend'), ('aside_seeing_4', 'prepend'), ('aside_seeing_16', 'prepend'),
     ('aside_untuned_unrelated', 'aside'), ('aside_lora', 'prepend_lora'), ('aside_lora_markers', 'prepend_lora_markers'),
     ('aside_lora_markers', 'append_lora_markers'), ('aside_lora_markers', 'none_lora'), ('aside_lora', 'none_lora'),
     ('aside', 'append_lora_markers'), ('aside_unrelated', 'aside_lora_markers'),
     ('append', 'none'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
-    ('prepend_lora_markers', 'none_lora'), ('append_repeat', 'none'), ('append_repeat', 'prepend'),
+    ('prepend_lora_markers', 'none_lora'), ('prepend_lora', 'none_lora'), ('append_repeat', 'none'), ('append_repeat', 'prepend'),
     ('append_repeat_lora_markers', 'none_lora'), ('append_repeat_lora_markers', 'prepend_lora_markers'), ('none_lora', 'none'),
     ('append_lora_markers', 'append_lora'), ('append_lora_markers', 'append_lora_fixed'), ('append_all', 'append_lora_markers'),
     ('append_all', 'none_lora'), ('prepend_unrelated', 'prepend_lora_markers'), ('append_unrelated', 'append_lora_markers'),
+)
+STRICT = {
+    'none': 'no retrieval', 'none_lora': 'no retrieval + LoRA',
+    'strict_aside': 'aside', 'strict_aside_lora': 'aside + LoRA',
+    'strict_prepend': 'prepend', 'strict_prepend_lora': 'prepend + LoRA', 'strict_append': 'append',
+}
+STRICT_COMPARED = (
+    ('strict_prepend', 'none'), ('strict_aside', 'none'), ('strict_aside', 'strict_prepend'), ('strict_append', 'none'),
+    ('strict_prepend_lora', 'none_lora'), ('strict_aside_lora', 'none_lora'), ('strict_aside_lora', 'strict_prepend_lora'),
 )
 # Several passages, each in a text of its own, by the end of the row's name: what these texts say is weighted.
 WEIGHTED = {f'{fusion}_{n}{ending}': f'{n} texts, weighted by {by}{levelled}'
@@ -147,6 +157,9 @@ def main():
     for pair, title in PAIRS.items():
         table(title, [(text, result(folder, pair, name)) for name, text in ROWS.items()])
         compared(folder, pair, ROWS, COMPARED)
+        if result(folder, pair, 'strict_prepend'):
+            table(title.replace('13', '8'), [(text, result(folder, pair, name)) for name, text in STRICT.items()])
+            compared(folder, pair, STRICT, STRICT_COMPARED)
     for pair, place in (('technical', ''), ('wikitext', ', WikiText-2')):
         for title, (names, pairs) in ABLATIONS.items():
             table(title + place, [(text, result(folder, pair, name)) for name, text in names.items()])

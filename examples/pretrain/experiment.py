@@ -4,16 +4,21 @@
     experiment.py technical TEXTS OUT       from what texts.py wrote to TEXTS: OUT/corpus.jsonl and OUT/train.jsonl
     experiment.py heldout HELDOUT.jsonl     the held-out documents under names that no document of the corpus has, on standard output
     experiment.py wikitext wiki.test.raw    an article a line, on standard output
+    experiment.py translation OUT           the World English Bible as OUT/test.jsonl and OUT/train.jsonl, the King James Bible without
+                                            what both say alike as OUT/corpus.jsonl, and without more of it as OUT/strict.jsonl
+    experiment.py repeats TEXTS             pieces of what texts.py wrote to TEXTS that stand twice, on standard output
     experiment.py stories STORIES.txt OUT   every third story to OUT/test.jsonl, the others to OUT/corpus.jsonl
 """
 import argparse
 import hashlib
 import json
 import os
+import random
 import re
 import sys
 
 import overlap
+import sources
 
 CORPUS = ('foldoc', 'jargon', 'linux', 'python', 'git', 'perl', 'postgresql', 'debian', 'apache', 'sqlite')
 # Of which documents one in so many is trained on: a mixture like that of the held-out documents.
@@ -28,6 +33,10 @@ def lines(path):
 
 def chosen(document, one_in):
     return int.from_bytes(hashlib.blake2b(document['text'].encode(), digest_size=8).digest(), 'big') % one_in == 0
+
+
+def known_runs(text, length):
+    return set(overlap.runs(overlap.words(text)[0], length))
 
 
 def write(path, documents):
@@ -50,11 +59,11 @@ def technical(texts, out):
         source = document['_id'].split('-')[0]
         if source in TRAIN and chosen(document, TRAIN[source]):
             candidates[document['_id']] = document
-            for run in set(overlap.runs(overlap.words(document['text'])[0], overlap.WORDS)):
+            for run in known_runs(document['text'], overlap.WORDS):
                 wanted.setdefault(run, set()).add(document['_id'])
     shared = dict.fromkeys(candidates, 0)
     for document in corpus:
-        for run in set(overlap.runs(overlap.words(document['text'])[0], overlap.WORDS)):
+        for run in known_runs(document['text'], overlap.WORDS):
             for owner in wanted.get(run, ()):
                 if owner != document['_id']:
                     wanted[run] = wanted[run] - {owner}   # counted once
@@ -70,6 +79,95 @@ def heldout(path):
     """Both number their documents by source: `foldoc-144` is one entry here and another one in the corpus."""
     for document in lines(path):
         print(json.dumps({**document, '_id': 'heldout-' + document['_id']}, ensure_ascii=False))
+
+
+DEUTEROCANON = {'Tob', 'Jdt', 'EsthGr', 'DanGr', 'Wis', 'Sir', 'Bar', '1Macc', '2Macc', '3Macc', '4Macc', '1Esd', '2Esd', 'PrMan', 'AddPs'}
+TEST = 20     # of the chapters, one in so many is measured on
+STRICT = 8    # a run of this many words in common counts as copied, in the strict corpus and between what trains and what is measured
+
+
+def without_runs(verses, known, length):
+    """The verses no word of which belongs to a run of `length` words that is known."""
+    sequence, starts = overlap.words('\n'.join(verses))
+    copied = set()
+    for i, run in enumerate(overlap.runs(sequence, length)):
+        if run in known:
+            copied.update(starts[i:i + length])
+    kept, end = [], 0
+    for verse in verses:
+        begin, end = end, end + len(verse) + 1
+        if not any(begin <= start < end for start in copied):
+            kept.append(verse)
+    return kept
+
+
+def translation(out):
+    """A chapter is a document, a verse a line; both Bibles name a chapter alike but for the prefix of the translation.
+
+    A verse is cut from a corpus if one of its words belongs to a run that stands anywhere in the text, trained on or measured, too.
+    """
+    text = {name: verses for name, verses in sources.sword(sources.SWORD + 'engWEB2015eb').items()
+            if name.split('.')[0] not in DEUTEROCANON}
+    searched = list(sources.king_james().values())
+    if len(text) != len(searched):
+        sys.exit(f'the World English Bible has {len(text)} chapters, the King James Bible {len(searched)}, expected as many')
+    documents = [{'_id': 'web-' + name, 'title': '', 'text': '\n'.join(verses)} for name, verses in text.items()]
+    test = [document for document in documents if chosen(document, TEST)]
+    rest = [document for document in documents if not chosen(document, TEST)]
+    measured = set().union(*(known_runs(document['text'], STRICT) for document in test))
+    train = [document for document in rest if not known_runs(document['text'], STRICT) & measured]
+    print(f'{len(rest) - len(train)} of {len(rest)} chapters are not trained on: they share a run of {STRICT} words with a measured one')
+    os.makedirs(out, exist_ok=True)
+    write(os.path.join(out, 'test.jsonl'), test)
+    write(os.path.join(out, 'train.jsonl'), train)
+    for name, length in (('strict', STRICT), ('corpus', overlap.WORDS)):
+        known = set().union(*(known_runs(document['text'], length) for document in documents))
+        kept = [without_runs(verses, known, length) for verses in searched]
+        before, after = sum(map(len, searched)), sum(map(len, kept))
+        print(f'{before - after} of {before} verses are not in the corpus: they share a run of {length} words with the text')
+        write(os.path.join(out, name + '.jsonl'), [{'_id': 'kjv-' + chapter, 'title': '', 'text': '\n'.join(verses)}
+                                                   for chapter, verses in zip(text, kept) if verses])
+
+
+REPEATED = {'foldoc': 1, 'jargon': 1, 'kjv': 1, 'git': 1, 'devil': 1, 'linux': 5, 'python': 5, 'debian': 5}  # one document in so many
+REPEATED_CHARACTERS = 9e6
+
+
+def repeated(pieces, choose):
+    """Documents of pieces that stand twice: one after the other, around another one, or two of them in turn."""
+    pieces = iter(pieces)
+    for one in pieces:
+        kind = choose()
+        if kind < 0.35:
+            yield '\n'.join((one, one))
+        elif kind < 0.7:
+            yield '\n'.join((one, next(pieces, one), one))
+        else:
+            other = next(pieces, one)
+            yield '\n'.join((one, other, one, next(pieces, one), other))
+
+
+def repeats(texts):
+    """What teaches a model to copy: pieces of 12 to 100 words, each twice within a window of 512 tokens."""
+    chance = random.Random(1)
+    documents = [document['text'] for source, one_in in REPEATED.items()
+                 for document in list(lines(os.path.join(texts, source + '.jsonl')))[::one_in]]
+    chance.shuffle(documents)
+    pieces = []
+    for text in documents:
+        words = re.findall(r'\S+\s*', text)
+        at = 0
+        while at < len(words):
+            length = chance.choice((12, 20, 30, 45, 60, 80, 100))
+            pieces.append(''.join(words[at:at + length]).strip())
+            at += length
+    chance.shuffle(pieces)
+    characters = 0
+    for number, text in enumerate(repeated(pieces, chance.random)):
+        if characters >= REPEATED_CHARACTERS:
+            break
+        print(json.dumps({'_id': f'r{number}', 'title': '', 'text': text}, ensure_ascii=False))
+        characters += len(text)
 
 
 HEADING = re.compile(r'^ = ([^=].*?) = $')
@@ -117,6 +215,12 @@ def main():
     one = commands.add_parser('wikitext', help='WikiText as articles')
     one.add_argument('raw', help='wiki.valid.raw or wiki.test.raw')
     one.set_defaults(run=lambda o: wikitext(o.raw))
+    one = commands.add_parser('translation', help='a translation of the Bible over another')
+    one.add_argument('out', help='the folder to write to')
+    one.set_defaults(run=lambda o: translation(o.out))
+    one = commands.add_parser('repeats', help='pieces that stand twice')
+    one.add_argument('texts', help='the folder that texts.py wrote')
+    one.set_defaults(run=lambda o: repeats(o.texts))
     one = commands.add_parser('stories', help='a text of stories, cut into what is read and what is searched')
     one.add_argument('text', help='tinystories-sample.txt')
     one.add_argument('out', help='the folder to write to')

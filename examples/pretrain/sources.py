@@ -2,9 +2,12 @@
 import collections
 import glob
 import gzip
+import html as entities
 import os
 import re
+import struct
 import subprocess
+import zlib
 
 import clean
 
@@ -15,6 +18,11 @@ Source = collections.namedtuple('Source', 'packages licence documents')  # docum
 def read(path):
     with (gzip.open if path.endswith('.gz') else open)(path, 'rb') as file:
         return file.read().decode('utf-8', 'replace')
+
+
+def read_bytes(path):
+    with open(path, 'rb') as file:
+        return file.read()
 
 
 def stem(path):
@@ -92,6 +100,47 @@ def bible():
     verses = [line.strip() for line in printed.split('\n') if line.strip()]
     for first in range(0, len(verses), 60):
         yield str(first), '\n'.join(verses[first:first + 60])
+
+
+def king_james():
+    """The verses of each chapter of the King James Bible, by book and chapter as `bible` calls them: `Ge.1`."""
+    printed = subprocess.run(['bible', '-f', '-l99999', 'gen1:1-rev22:21'], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                             check=True).stdout
+    chapters = {}
+    for name, number_of_chapter, verse in re.findall(r'^(\w+?)(\d+):\d+ (.*)', printed, re.M):
+        chapters.setdefault(f'{name}.{number_of_chapter}', []).append(verse.strip())
+    return chapters
+
+
+def verse_text(osis):
+    """What a verse says, without its notes and headings."""
+    osis = re.sub(r'<(note|title)\b.*?</\1>|<(l|lg|div)\b[^>]*>', ' ', osis, flags=re.S)
+    text = ' '.join(entities.unescape(re.sub(r'<[^>]*>', '', osis)).split())
+    return re.sub(r' (?=[,.;:?!])', '', text)
+
+
+SWORD = '/usr/share/sword/modules/texts/ztext/'
+
+
+def sword(folder):
+    """The verses of each chapter of a SWORD module of the kind zText in this folder, by book and chapter as OSIS calls them: `Gen.1`.
+
+    A testament is three files: where each compressed block of it is (bzs), in which block, where in it and how long each verse is
+    (bzv), and the blocks (bzz).
+    """
+    chapters = {}
+    for testament in ('ot', 'nt'):
+        blocks, verses, data = (read_bytes(os.path.join(folder, f'{testament}.{kind}')) for kind in ('bzs', 'bzv', 'bzz'))
+        texts = [zlib.decompress(data[at:at + size]) for at, size, _ in struct.iter_unpack('<III', blocks)]
+        chapter = None
+        for block, at, size in struct.iter_unpack('<IIH', verses):
+            osis = texts[block][at:at + size].decode()
+            begun = re.search(r'<chapter [^>]*osisID="([^"]+)" sID', osis)
+            if begun:
+                chapter = chapters.setdefault(begun.group(1), [])
+            elif chapter is not None and verse_text(osis):
+                chapter.append(verse_text(osis))
+    return chapters
 
 
 def vim_help(text):
