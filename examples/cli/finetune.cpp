@@ -187,7 +187,7 @@ Strides training_data(const FinetuneOptions& o, const fb::Tokenizer& tokenizer, 
     std::cerr << "flashback: " << data.text.documents().size() << " documents of " << tokens << " tokens give "
               << data.found.size() << " strides, " << with_passages << " with passages; " << o.optimiser.steps << " steps of "
               << shape.strides();
-    if (o.shares()) std::cerr << ", of which each " << shape.strides_of_text << " share a text,";
+    if (shape.strides_of_text > 1) std::cerr << ", of which each " << shape.strides_of_text << " share a text,";
     std::cerr << " are " << std::setprecision(3)
               << static_cast<double>(o.optimiser.steps) * static_cast<double>(shape.strides()) /
                      static_cast<double>(data.found.size())
