@@ -154,7 +154,15 @@ void strides_of_text(benchmark::State& state) {
     state.counters["MB"] = static_cast<double>(trainer.bytes()) / 1e6;
 }
 
-BENCHMARK(strides_of_text)->ArgName("strides")->Arg(1)->Arg(4)->Arg(15)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(strides_of_text)
+    ->ArgName("strides")
+    ->Arg(1)
+    ->Arg(2)
+    ->Arg(4)
+    ->Arg(8)
+    ->Arg(15)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 constexpr std::size_t inputs = 256;
 constexpr std::size_t outputs = 704;

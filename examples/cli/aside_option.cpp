@@ -23,15 +23,19 @@ CLI::Option* AsideOption::added(CLI::Option* option, CLI::Option* needed) {
     return option;
 }
 
-void AsideOption::add(CLI::App& command, CLI::Option* needed) {
+void AsideOption::add(CLI::App& command, CLI::Option* needed, bool text_moves) {
     added(command.add_option("--seeing", seeing_, "With --layout aside: the newest N tokens of the text see the passages"),
           needed)
         ->transform(at_least(1))
         ->capture_default_str();
+    const std::string where = text_moves
+                                  ? "With --layout aside, or append and sticky, where it moves to where the text goes on: "
+                                    "this needs rotary positions"
+                                  : "With --layout aside";
     added(command.add_flag("--approximate", approximate_,
                            "What was written while a passage was seen keeps what it saw, and is not evaluated again at a "
-                           "retrieval, so it is no longer exact. With --layout aside, or append and sticky, where it moves to "
-                           "where the text goes on: this needs rotary positions"),
+                           "retrieval, so it is no longer exact. " +
+                               where),
           needed);
 }
 
@@ -84,13 +88,17 @@ void AsideOption::check(const std::string& layout, const std::optional<std::stri
     }
 }
 
+const char* AsideOption::moving_text(const std::string& layout) const {
+    return approximate_ && is_behind(layout) ? "--approximate" : nullptr;
+}
+
 fb::AnyReuse AsideOption::reuse(const std::string& layout, const std::string& name) const {
     if (name == "none") return fb::AnyReuse{fb::RecomputeAll{}};
-    return approximate_ && is_behind(layout) ? fb::AnyReuse{fb::KeepAndMoveText{}} : fb::AnyReuse{fb::KeepCommonPrefix{}};
+    return moving_text(layout) != nullptr ? fb::AnyReuse{fb::KeepAndMoveText{}} : fb::AnyReuse{fb::KeepCommonPrefix{}};
 }
 
 void AsideOption::describe(const std::string& layout, Json& json) const {
-    if (is_behind(layout) && approximate_) json["approximate"] = true;
+    if (moving_text(layout) != nullptr) json["approximate"] = true;
     if (layout != "aside") return;
     json.update(
         {{"seeing", seeing_}, {"approximate", approximate_}, {"joined", joined_}, {"passage_element", fb::name_of(element())}});

@@ -17,8 +17,9 @@ namespace cli {
 /// What --layout aside can be told.
 class AsideOption {
 public:
-    /// Adds --seeing and --approximate, which layouts behind the text know, too; they make no sense without the option `needed` if there is one.
-    void add(CLI::App& command, CLI::Option* needed = nullptr);
+    /// Adds --seeing and --approximate, which layouts behind the text know, too, if text may move; they make no sense without the option
+    /// `needed` if there is one.
+    void add(CLI::App& command, CLI::Option* needed = nullptr, bool text_moves = true);
     /// Adds --passage-element.
     void add_element(CLI::App& command, CLI::Option* needed = nullptr);
     /// Adds --joined.
@@ -32,6 +33,9 @@ public:
     /// Refuses them with a layout that puts passages into the text; but --approximate goes with one behind it if `reuse`, what --reuse
     /// says, is to keep something.
     void check(const std::string& layout, const std::optional<std::string>& reuse = {}) const;
+
+    /// The name of --approximate if it was given and text is to move; else null.
+    const char* moving_text(const std::string& layout) const;
 
     /// What of the KV cache is kept: "prefix", with --approximate behind the text also the text that moves, or "none".
     flashback::AnyReuse reuse(const std::string& layout, const std::string& name) const;

@@ -286,6 +286,12 @@ void finetune(const FinetuneOptions& o) {
     std::uint64_t key = 0;
     StepShape shape;
     const Strides data = training_data(o, tokenizer, *model, policies, search, key, shape);
+    if (const std::size_t threads = fb::ExecutorRef{pool}.concurrency() * ranks().size(); shape.texts < threads) {
+        std::cerr << "flashback: a step has " << shape.texts << (shape.texts > 1 ? " texts" : " text")
+                  << ", and one thread trains on each, so " << threads - shape.texts << " of " << threads
+                  << " have nothing to do; a greater --batch has more"
+                  << (o.shares() ? ", and with --no-share-history each stride is a text" : "") << "\n";
+    }
     std::optional<Strides> valid;
     if (!o.valid.empty()) valid = validation_data(o, tokenizer, *model, policies, search);
 

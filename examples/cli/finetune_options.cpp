@@ -64,7 +64,7 @@ void FinetuneOptions::add(CLI::App& command) {
         ->capture_default_str();
     add_passages(command, retrieval);
     add_repeat(command, retrieval.repeat);
-    retrieval.aside.add(command);
+    retrieval.aside.add(command, nullptr, /*text_moves=*/false);
     retrieval.aside.join();  // training knows passages beside the text as one block only
     command
         .add_option("--context-min", least_context,
@@ -86,8 +86,9 @@ void FinetuneOptions::add(CLI::App& command) {
         .add_option(
             "--examples-cache", examples_cache,
             "Keep in this file what was found for the examples; it serves all runs with the same text, corpus and strides, "
-            "whatever the layout (none searches nothing, and leaves the file alone; strides of prepend do not share their "
-            "text, unlike the others)")
+            "whatever the layout (none searches nothing, and leaves the file alone). With shared histories --batch and "
+            "--repeat "
+            "change the strides")
         ->type_name("FILE");
     optimiser.add(command, "Strides",
                   "The seed of the LoRA, of dropout, of the lengths of contexts and of the order of the examples");

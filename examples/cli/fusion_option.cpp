@@ -35,12 +35,15 @@ void FusionOption::add(CLI::App& command, const std::string& usual, CLI::Option*
                   ->capture_default_str());
 }
 
-void FusionOption::check(const std::string& layout) const {
+void FusionOption::check(const std::string& layout, const char* one_text) const {
     const auto refuse = [](const CLI::Option& option, const std::string& needs, const std::string& found) {
         if (option.count() > 0) throw CLI::ValidationError(option.get_name() + " needs " + needs + ", found " + found);
     };
     if (layout.empty() || layout == "none") refuse(*fusion_option_, "passages", "--layout none");
     const std::string found = name_.empty() ? "none" : "--fusion " + name_;
+    const bool branches = name_ == "mean" || name_ == "mixture" || name_ == "sequence" || name_ == "contrast";
+    if (one_text != nullptr && branches)
+        throw CLI::ValidationError(std::string{one_text} + " needs passages in one text, found " + found);
     if (name_ != "contrast") refuse(*alpha_option_, "--fusion contrast", found);
     if (name_ != "mixture" && name_ != "sequence") refuse(*temperature_option_, "--fusion mixture or sequence", found);
 }

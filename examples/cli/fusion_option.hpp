@@ -18,9 +18,10 @@ public:
     /// --fusion is by default.
     void add(CLI::App& command, const std::string& usual, CLI::Option* needed = nullptr);
 
-    /// Refuses options that contradict each other, and fusions without passages.
+    /// Refuses options that contradict each other, fusions without passages, and branches if `one_text`, an option that was given, has no
+    /// meaning there.
     /// Throws    CLI::ValidationError
-    void check(const std::string& layout) const;
+    void check(const std::string& layout, const char* one_text = nullptr) const;
 
     /// The fusion that was asked for; by default all passages in one text, in one pair of markers if they are joined.
     flashback::AnyFusion fusion(bool joined) const;

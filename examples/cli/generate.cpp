@@ -285,7 +285,7 @@ void add_generate(CLI::App& app, Command& run) {
             throw CLI::ValidationError("generate needs --corpus, or --layout none");
         check_repeat(settings->layout, settings->repeat);
         settings->aside.check(settings->layout, settings->reuse);
-        settings->fusion.check(settings->layout);
+        settings->fusion.check(settings->layout, settings->aside.moving_text(settings->layout));
         settings->schedule.check(settings->layout);
         settings->adapter.tokens = tokens_with(settings->markers.ids);
         run = [settings] { generate(*settings); };

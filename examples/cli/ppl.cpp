@@ -168,8 +168,8 @@ void add_ppl(CLI::App& app, Command& run) {
             retrieval->threads = options->threads;
             retrieval->json = options->json;
             constexpr std::size_t strides_of_text = 8;
-            if ((retrieval->schedule.given() || retrieval->share_history) && retrieval->hold == 0)
-                retrieval->hold = strides_of_text * retrieval->stride;
+            if (retrieval->share_history) retrieval->hold = strides_of_text * retrieval->stride;
+            if (retrieval->schedule.given() && retrieval->hold == 0) retrieval->hold = 128;
             check_retrieval_options(*retrieval);
             run = [retrieval] { ppl_with_retrieval(*retrieval); };
             return;

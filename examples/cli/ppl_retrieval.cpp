@@ -345,7 +345,7 @@ void add_retrieval_options(CLI::App& command, RetrievalPplSettings& settings, co
         "be reused; by default contexts slide, with --schedule they grow for 128 tokens");
     command
         .add_flag("--share-history", settings.share_history,
-                  "Let eight strides share the text in front of them, as finetune does: --hold of eight strides. Not where "
+                  "Let eight strides share the text in front of them: --hold of eight strides. Not with --schedule, or where "
                   "passages stand in front of the text or in its place")
         ->needs(layout)
         ->excludes(hold);
@@ -366,11 +366,14 @@ void check_retrieval_options(const RetrievalPplSettings& settings) {
         throw CLI::ValidationError("ppl needs --corpus, or --layout none");
     check_repeat(settings.layout, settings.repeat);
     settings.aside.check(settings.layout, settings.reuse);
-    settings.fusion.check(settings.layout);
+    settings.fusion.check(settings.layout, settings.aside.moving_text(settings.layout));
     settings.schedule.check(settings.layout);
     settings.schedule.check_honest();
     if (settings.schedule.given() && settings.layout == "overwrite")
         throw CLI::ValidationError("--schedule needs passages beside the text, found --layout overwrite");
+    if (settings.share_history && settings.schedule.given())
+        throw CLI::ValidationError(
+            "--share-history: a schedule reads windows of --hold tokens, whose strides share their text anyway");
     if (settings.share_history && (settings.layout == "prepend" || settings.layout == "overwrite"))
         throw CLI::ValidationError("--share-history needs passages behind the text or beside it, found --layout " +
                                    settings.layout + ", where the text reads them; --hold reads the same contexts");

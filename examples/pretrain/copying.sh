@@ -18,5 +18,5 @@ for source in foldoc jargon kjv git devil linux python debian; do
 done
 python3 examples/pretrain/experiment.py repeats "$texts" >"$out.jsonl"
 $flashback finetune --model "$model" --train "$out.jsonl" --layout none --markers off --share-history --all-params \
-    --lr 1.5e-3 --beta2 0.95 --weight-decay 0.1 --warmup-ratio 0.05 --steps 800 --batch 4 --context-min 1 --context-max 495 \
+    --lr 1.5e-3 --beta2 0.95 --weight-decay 0.1 --warmup-ratio 0.05 --steps 800 --batch 124 --context-min 1 --context-max 495 \
     --precision bf16 --log "$out.csv" --out "$out"

@@ -194,6 +194,10 @@ TEST_CASE("ppl --layout append --approximate: a stride is evaluated once, and th
     CHECK(approximate["evaluated"].get<std::size_t>() ==
           none["evaluated"].get<std::size_t>() + exact["requested"].get<std::size_t>() - none["requested"].get<std::size_t>());
     CHECK(tool_json(with(common, {"--layout", "sticky", "--approximate"}))["approximate"] == true);
+    refused(2, "--approximate needs passages in one text, found --fusion mixture",
+            with(common, {"--layout", "append", "--approximate", "--passages", "2", "--fusion", "mixture"}));
+    refused(2, "--share-history: a schedule reads windows of --hold tokens",
+            {"ppl", "--text", "t", "--corpus", "c", "--layout", "append", "--share-history", "--schedule", "once"});
     refused(2, "--approximate needs --reuse prefix, found none",
             with(common, {"--layout", "append", "--approximate", "--reuse", "none"}));
     refused(2, "--approximate needs passages beside the text or behind it, found --layout prepend",

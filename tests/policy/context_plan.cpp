@@ -223,4 +223,26 @@ TEST_CASE("what saw other passages, or is to see some, is not kept") {
                          Error);
 }
 
+/// Keeps whole groups of 4 tokens, and lets text move.
+struct KeepGroups {
+    std::size_t operator()(TokenSpan held, TokenSpan wanted) const { return common_prefix(held, wanted) / 4 * 4; }
+    bool moves_text() const { return true; }
+};
+
+TEST_CASE("text that was written behind a passage moves up to what is kept, and to nothing else") {
+    PlanScratch scratch;
+    const Tokens held{1, 10, 11, 12, 13, 100, 40, 101, 14, 15};
+    const Tokens longer{10, 11, 12, 13, 14, 15, 16};
+    const ContextParts parts{.head = head, .passages = passages, .context = longer, .written = 2};
+    const ContextPlan moved = plan_context(append_marked.reuse(KeepAndMoveText{}), held, parts, scratch);
+    CHECK(moved.keep == 7);
+    CHECK(moved.leaves_at == 5);
+    CHECK(moved.leaves == 3);
+    CHECK(list(moved.feed) == Tokens{16, 100, 20, 21, 101, 100, 30, 101});
+    // A policy that keeps less has the last word: behind the 4 that it keeps, what was written does not follow.
+    const ContextPlan groups = plan_context(append_marked.reuse(KeepGroups{}), held, parts, scratch);
+    CHECK(groups.keep == 4);
+    CHECK_FALSE(groups.moves());
+}
+
 }  // namespace test_policy_context_plan

@@ -114,14 +114,16 @@ inline TrainingExample share_history(std::span<const TrainingExample> examples) 
 /// Examples by number, each with the strides whose contexts begin at the same token, as StrideOptions::hold makes them. Their loss is that
 /// of the single strides, each with its whole context; passages replace none of it.
 ///
-/// Requires  as RetrievalExamples; `most` > 0
+/// Requires  as RetrievalExamples
 template <class P>
 class SharedHistoryExamples {
 public:
     /// As RetrievalExamples. An example has up to `most` strides: random contexts may begin where those before them do.
+    /// Throws    as RetrievalExamples; Error{contract} if `most` is 0
     SharedHistoryExamples(TokenSpan text, RetrievedStrides strides, P policies, TokenSpan head, std::size_t window,
                           std::size_t most)
         : strides_(text, strides, std::move(policies), head, window, /*passages_replace_text=*/false) {
+        FLASHBACK_ASSERT(most > 0, "an example of shared history has at most ", most, " strides, expected at least 1");
         for (std::size_t i = 0; i < strides.size(); ++i) {
             const bool same = i > 0 && strides[i].at - strides[i].context == strides[i - 1].at - strides[i - 1].context;
             if (!same || i - firsts_.back() == most) firsts_.push_back(i);

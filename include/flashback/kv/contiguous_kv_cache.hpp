@@ -26,6 +26,9 @@ public:
         memory_ = in_huge_pages(AlignedBuffer<std::byte>{detail::bytes_of_tiles(shape, tiles_)});
     }
 
+    /// Positions that are held may be written again; forks have memory of their own.
+    static constexpr bool writes_in_place = true;
+
     /// Whether a cache can have elements of a type.
     static constexpr bool takes(DType element) noexcept {
         return simd::with_element(element, [](auto) {});

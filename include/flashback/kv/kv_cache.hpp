@@ -34,6 +34,9 @@ struct KVShape {
 /// | `c.tile(layer, head, t)`          | `KVTile`      | the positions [64 t, 64 t + 64), written or indeterminate     |
 /// | `c.fork()`                        | the same type | a cache that holds the same and goes its own way              |
 /// | `c.sibling()`                     | the same type | an empty cache of the same shape, whose memory comes from the same place |
+///
+/// A cache may also have `static constexpr bool writes_in_place = true`: positions that it holds are writable, too, and no fork sees it.
+/// Positions then move without a copy of the cache.
 template <class C>
 concept KVCache = std::constructible_from<C, KVShape> && requires(C& cache, const C& held, std::size_t n, const float* row) {
     { held.shape() } -> std::convertible_to<KVShape>;

@@ -132,10 +132,9 @@ struct KeptAround {
     std::size_t leaves = 0;
 };
 
-/// Looks for the tokens that were written since the last plan, the newest `written` that are held, where the text goes on in what is
-/// wanted: behind all that stood in front of them, so not before position `least`.
-inline KeptAround keep_around(TokenSpan held, TokenSpan wanted, std::size_t written, std::size_t least) {
-    const std::size_t prefix = common_prefix(held, wanted);
+/// Of a prefix that is kept, looks for the tokens that were written since the last plan, the newest `written` that are held, where the text
+/// goes on in what is wanted: behind all that stood in front of them, so not before position `least`.
+inline KeptAround keep_around(TokenSpan held, TokenSpan wanted, std::size_t prefix, std::size_t written, std::size_t least) {
     const std::size_t begin = held.size() - std::min(written, held.size());
     KeptAround best{prefix};
     // Passages may begin as the text goes on. Of places where as much stays, the last keeps most that is exact.
@@ -158,7 +157,8 @@ inline KeptAround keep_around(TokenSpan held, TokenSpan wanted, std::size_t writ
 /// Throws    Error{contract} if all parts are empty, if the reuse policy keeps more than the common prefix, or if a layout puts
 ///           passages beside the text and `held_plain` is not given; if `on_error` is given, it is called instead, and the plan is
 ///           empty
-/// Cost      one copy of the wanted tokens and one comparison of the common prefix; no allocation in a warm scratch
+/// Cost      one copy of the wanted tokens and one comparison of the common prefix; if text moves, also one of what was written at each
+///           place where it may go on; no allocation in a warm scratch
 /// Source    FlashBack (arXiv 2405.04065), section 3.2, for the append layout; the formulation is ours
 template <class P>
 ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& parts, PlanScratch& scratch,
@@ -191,7 +191,7 @@ ContextPlan plan_context(const P& policies, TokenSpan held, const ContextParts& 
     if (moves_text_of(policies.reuse()) && aside.seeing == 0 && held_plain >= held.size()) {
         // The newest token of the text may not be held yet.
         const std::size_t rest = std::min(parts.written + 1, parts.context.size());
-        around = detail::keep_around(held, wanted, parts.written, parts.head.size() + parts.context.size() - rest);
+        around = detail::keep_around(held, wanted, *keep, parts.written, parts.head.size() + parts.context.size() - rest);
     }
     const std::size_t kept = std::min({around.keep, wanted.size() - 1, plain, aside.exact ? held_plain : around.keep});
     ContextPlan plan{kept, wanted.subspan(kept), wanted, plain};

@@ -24,6 +24,7 @@ void Generator<PoliciesT>::take_over(Generator& other) {
     state_.held = std::move(other.state_.held);
     state_.held_plain = other.state_.held_plain;
     state_.evicted_at = other.state_.evicted_at;
+    state_.planned_tokens = other.state_.planned_tokens;
     state_.fused.close();
     state_.reserve_text();
     ask(Kind::search);

@@ -91,8 +91,8 @@ public:
                               moved.write(layer, head, range.begin + i, key, value);
                           });
         };
-        if constexpr (noexcept(cache_.reserve(left))) {
-            move_to(cache_);  // all of it is writable, and each position is read before another is written there
+        if constexpr (requires { requires Cache::writes_in_place; }) {
+            move_to(cache_);  // each position is read before another is written there
             cache_.truncate(left);
         } else {
             Cache moved = cache_.fork();
