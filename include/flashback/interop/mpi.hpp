@@ -62,10 +62,11 @@ public:
     }
     MpiRanks(const MpiRanks&) = delete;
     MpiRanks& operator=(const MpiRanks&) = delete;
-    /// Ends MPI, which waits for all ranks, but not after RankLost. For an exception it gives up before.
+    /// Ends MPI, which waits for all ranks. Not after RankLost, nor if another rank gave up before it received what was sent: then
+    /// mpirun ends them. For an exception this rank gives up before.
     ~MpiRanks() {
         if (std::uncaught_exceptions() > exceptions_) give_up("ended by an exception");
-        if (!lost_) MPI_Finalize();
+        if (!lost_ && !left_) MPI_Finalize();
     }
 
     /// The number of this process.
@@ -145,7 +146,13 @@ private:
             if (looks >= 1000) check(MPI_Iprobe(MPI_ANY_SOURCE, tag_of_end, MPI_COMM_WORLD, &ended, &end), "wait");
             int done = 0;
             MPI_Status status{};
-            check(MPI_Test(&request, &done, &status), "wait");
+            const int tested = MPI_Test(&request, &done, &status);
+            int error = MPI_SUCCESS;
+            MPI_Error_class(tested, &error);
+            if (error == MPI_ERR_TRUNCATE) {
+                FLASHBACK_THROW(ErrorCode::io, "rank ", other, " sent more bytes than expected: the ranks do different things");
+            }
+            check(tested, "wait");
             if (done != 0) return status;  // also if it was sent before an end
             if (looks < 1000) {
                 std::this_thread::yield();
@@ -167,14 +174,25 @@ private:
         check(MPI_Get_count(&end, MPI_BYTE, &size), "wait");
         std::string why(static_cast<std::size_t>(size), ' ');
         check(MPI_Recv(why.data(), size, MPI_BYTE, end.MPI_SOURCE, tag_of_end, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "wait");
-        // The memory of the request goes away. A message that has begun to arrive cannot be stopped, but arrives: who sends it still
-        // moves it on, while it waits or ends MPI. A send that nobody receives would never be done.
-        MPI_Cancel(&request);
-        if (kind == Kind::receive)
-            MPI_Wait(&request, MPI_STATUS_IGNORE);
-        else
-            MPI_Request_free(&request);
+        kind == Kind::receive ? withdraw_receive(request) : leave_send(request);
         FLASHBACK_THROW(ErrorCode::io, "rank ", end.MPI_SOURCE, ": ", why);
+    }
+
+    // The memory of a request goes away. A message that has begun to arrive cannot be stopped, but arrives: who sends it still moves
+    // it on, while it waits or ends MPI.
+    static void withdraw_receive(MPI_Request& request) noexcept {
+        MPI_Cancel(&request);
+        MPI_Wait(&request, MPI_STATUS_IGNORE);
+    }
+
+    // A send cannot be cancelled, and is never done if nobody receives it. If somebody did so later, ending MPI would read its memory.
+    void leave_send(MPI_Request& request) noexcept {
+        int done = 0;
+        for (const Clock::time_point begin = Clock::now(); done == 0 && Clock::now() - begin < grace;)
+            MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        if (done != 0) return;
+        MPI_Request_free(&request);
+        left_ = true;
     }
 
     [[noreturn]] void lose(std::size_t other) {
@@ -188,6 +206,7 @@ private:
     std::size_t size_ = 1;
     int exceptions_ = 0;  // that were under way when this was made
     bool lost_ = false;
+    bool left_ = false;  // a message that nobody has received
     bool gave_up_ = false;
     std::array<char, 1024> why_{};  // must stay until it is sent
 };
