@@ -153,10 +153,10 @@ TEST_CASE(
 
 TEST_CASE("a run of one process goes on in two") {
     const World w;
-    const std::vector<std::string> options{"--steps", "8"};
+    const std::vector<std::string> options{"--steps", "200"};
     const json expected = without_times(tool_json(w.finetune("whole", options)));
     const std::vector<std::string> parts =
-        w.finetune("parts", {"--steps", "8", "--checkpoint", w.path("ckpt"), "--checkpoint-every", "1", "--threads", "1"});
+        w.finetune("parts", {"--steps", "200", "--checkpoint", w.path("ckpt"), "--checkpoint-every", "1", "--threads", "1"});
     const Result stopped = signalled("KILL", 3, w.path("parts.csv"), parts);
     CHECK(stopped.status == 137);
     const json found = json_of({{2, parts}});
