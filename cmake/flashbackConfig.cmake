@@ -1,7 +1,7 @@
 # find_package(flashback [COMPONENTS policy | retrieval | flashback | xapian | llama_cpp | mpi]). The component `policy` gives flashback::policy and looks for no
 # other package; `retrieval` gives flashback::retrieval as well, and flashback::english if libstemmer is there; `flashback` gives
 # flashback::flashback, too, and is what is meant where no component is named; `xapian` gives flashback::xapian, too; `llama_cpp` gives
-# flashback::llama_cpp, which needs llama.cpp and nothing else; `mpi` gives flashback::mpi, which needs a library of MPI and nothing else.
+# flashback::llama_cpp, which needs llama.cpp and nothing else; `mpi` gives flashback::mpi, which needs Open MPI and nothing else.
 include("${CMAKE_CURRENT_LIST_DIR}/flashback_policy_targets.cmake")
 set(flashback_policy_FOUND TRUE)
 set(flashback_retrieval_FOUND FALSE)
@@ -51,7 +51,7 @@ foreach(flashback_component IN LISTS flashback_wanted)
       if(TARGET flashback::mpi)
         set(flashback_mpi_FOUND TRUE)
       else()
-        set(flashback_reason "flashback::mpi needs a library of MPI, which was not found (Debian: libopenmpi-dev)")
+        set(flashback_reason "flashback::mpi needs Open MPI, which was not found (Debian: libopenmpi-dev)")
       endif()
     endif()
   elseif(flashback_component MATCHES "^(flashback|xapian)$")

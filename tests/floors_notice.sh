@@ -46,6 +46,8 @@ notice retrieval/bm25.hpp '#include <xapian.h>' 'retrieval may not include Xapia
 notice policy/query.hpp '#include <xapian.h>' 'policy may not include Xapian'
 notice interop/xapian.hpp '#include "flashback/decoder/decoder.hpp"' 'interop/xapian.hpp (floor 4) includes decoder (floor 4)'
 notice flashback.hpp '#include "flashback/interop/xapian.hpp"' 'interop/xapian.hpp: the umbrella reaches Xapian'
+notice core/ranks.hpp '#include <mpi.h>' 'core may not include MPI'
+notice flashback.hpp '#include "flashback/interop/mpi.hpp"' 'interop/mpi.hpp: the umbrella reaches MPI'
 notice core/nowhere.hpp '#pragma once' 'core/nowhere.hpp: no umbrella includes it'
 notice flashback.hpp '#include "flashback/core/tokens.hpp"' 'core, policy and decoder are for policy.hpp'
 notice train/adamw.hpp '#include <Eigen/Core>' 'only dense/whitening.hpp;measure/fit_cost_model.hpp includes Eigen'

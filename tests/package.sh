@@ -63,7 +63,10 @@ if echo '#include <xapian.h>' | "$compiler" -x c++ -E - >/dev/null 2>&1; then
 fi
 request missing_xapian 'flashback::xapian needs the library Xapian, which was not found.' 'REQUIRED COMPONENTS xapian' -DFLASHBACK_XAPIAN_LIBRARY=
 request missing_optional_xapian 'everything was found' 'REQUIRED COMPONENTS flashback OPTIONAL_COMPONENTS xapian' -DFLASHBACK_XAPIAN_LIBRARY=
-request missing_mpi 'flashback::mpi needs a library of MPI, which was not found (Debian: libopenmpi-dev).' 'REQUIRED COMPONENTS mpi' -DFLASHBACK_MPI_LIBRARY=
+if mpicc --showme:version 2>/dev/null | grep -q 'Open MPI'; then
+    request mpi 'the policies were found' 'REQUIRED COMPONENTS mpi'
+fi
+request missing_mpi 'flashback::mpi needs Open MPI, which was not found (Debian: libopenmpi-dev).' 'REQUIRED COMPONENTS mpi' -DFLASHBACK_MPI_LIBRARY=
 request missing_llama_cpp 'flashback::llama_cpp needs the library llama.cpp, which was not found' 'REQUIRED COMPONENTS llama_cpp' -DCMAKE_DISABLE_FIND_PACKAGE_llama=ON
 request wrong_llama_cpp 'expected there include/llama.h' 'REQUIRED COMPONENTS llama_cpp' -DFLASHBACK_LLAMA_CPP_ROOT="$work"
 mkdir -p "$work/llama/include" "$work/llama/lib"

@@ -320,9 +320,10 @@ void finetune(const FinetuneOptions& o) {
         fb::save_adapter(trainer.adapter(), model->config, o.out,
                          {.base_model = o.model.empty() ? model->config.name : o.model, .dropout = o.lora.dropout});
     };
-    const std::uint64_t validation = valid ? fb::Fingerprint::of(key_of(valid->text.tokens()), key_of(valid->found)) : 0;
+    const auto number_of = [](const Strides& all) { return fb::Fingerprint::of(key_of(all.text.tokens()), key_of(all.found)); };
+    const std::uint64_t validation = valid ? number_of(*valid) : 0;
     const RunResult result = train(trainer, o.optimiser.steps, o.run, describe(o, targets.lora, *model, key, shape, first),
-                                   {step, write, validate, validation});
+                                   {step, write, validate, validation, number_of(data)});  // what was found, wherever
     if (!ranks().first()) return;
 
     Json json{{"adapter", o.all ? Json(nullptr) : Json(o.out)},

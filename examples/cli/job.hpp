@@ -24,8 +24,9 @@ void silence_other_ranks();
 /// Joins the processes of mpirun, if there are several, for the time that it exists.
 class Job {
 public:
-    /// Throws    Error{unsupported} for several processes if the command knows only one, or if the tool is built without MPI;
-    ///           Error{contract} if they have other options, --threads and names of files apart
+    /// Throws    Error{unsupported} for several processes if the command knows only one, reads standard input, or if the tool is
+    ///           built without MPI, or if another MPI than Open MPI has started them; Error{contract} if they have other options,
+    ///           --threads and names of files apart
     explicit Job(const CLI::App& command);
     Job(const Job&) = delete;
     Job& operator=(const Job&) = delete;

@@ -167,6 +167,7 @@ Json summary(const PretrainOptions& o, const fb::PackedText& data, const std::ve
               {"bytes", std::filesystem::file_size(o.out)},
               {"dtype", o.dtype},
               {"parameters", parameters},
+              {"parted", o.parted},
               {"train",
                {{"documents", data.documents()},
                 {"tokens", data.tokens()},

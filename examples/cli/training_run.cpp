@@ -25,6 +25,7 @@ namespace {
 namespace fb = flashback;
 
 volatile std::sig_atomic_t stop_received = 0;
+int receivers = 0;  // the StopSignals that exist
 
 void receive(int /*signal*/) { stop_received = 1; }
 
@@ -227,7 +228,7 @@ std::string shortest(double number) {
 }
 
 StopSignals::StopSignals() {
-    stop_received = 0;
+    if (receivers++ == 0) stop_received = 0;  // a job of several processes receives signals before its run does
     for (std::size_t i = 0; i < stopping_signals.size(); ++i) {
         before_[i] = std::signal(stopping_signals[i], receive);
         if (before_[i] == SIG_IGN) std::signal(stopping_signals[i], SIG_IGN);  // by nohup, say
@@ -235,6 +236,7 @@ StopSignals::StopSignals() {
 }
 
 StopSignals::~StopSignals() {
+    --receivers;
     for (std::size_t i = 0; i < stopping_signals.size(); ++i) {
         if (before_[i] != SIG_ERR) std::signal(stopping_signals[i], before_[i]);
     }
@@ -256,6 +258,11 @@ RunResult train(fb::Trainer& trainer, std::uint64_t steps, const RunOptions& giv
                 const RunParts& parts) {
     RunResult result;
     fb::RankFacts facts = description;
+    if (parts.data) {
+        for (auto& [name, value] : facts) {
+            if (name == "data") value = hexadecimal(*parts.data);
+        }
+    }
     facts.emplace_back("validation", parts.validate ? hexadecimal(parts.validation) : "none");
     check_ranks_agree(facts);
     RunOptions options = given;

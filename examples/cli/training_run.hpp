@@ -66,7 +66,8 @@ std::string shortest(double number);
 /// and a reader of its output that is gone.
 inline constexpr std::array stopping_signals{SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 
-/// Receives the stopping signals as long as it exists; those that were ignored when the program started stay ignored.
+/// Receives the stopping signals as long as it exists; those that were ignored when the program started stay ignored. What was
+/// received counts until the last of those that exist together is gone.
 class StopSignals {
 public:
     StopSignals();
@@ -99,7 +100,8 @@ struct RunParts {
     std::function<flashback::StepResult(std::uint64_t)> step;
     std::function<void()> write;
     std::function<double()> validate;
-    std::uint64_t validation = 0;  ///< a number for the data of it: ranks must have the same
+    std::uint64_t validation = 0;            ///< a number for the data of it: ranks must have the same
+    std::optional<std::uint64_t> data = {};  ///< what ranks compare as "data", if it is not that of the description
 };
 
 /// Trains to the last step, on all ranks together, starting from the checkpoint if there is one. Then it writes, and only then

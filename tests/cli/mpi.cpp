@@ -72,7 +72,7 @@ struct World {
     std::string path(const std::string& name) const { return (folder.path() / name).string(); }
     std::string read(const std::string& name) const { return read_file(path(name)); }
     std::vector<std::string> finetune(const std::string& out, std::vector<std::string> more) const {
-        more.insert(more.end(), {"--log", path(out + ".csv"), "--json"});
+        more.insert(more.end(), {"--batch", "6", "--log", path(out + ".csv"), "--json"});  // three texts of two strides, or six
         return finetune_arguments(model, texts, path(out), more);
     }
 };
@@ -94,7 +94,7 @@ void kill_one(const World& w, int processes, int killed, const std::string& whol
                              std::to_string(killed) + " && e=${e#/proc/} && kill -KILL ${e%/environ};; esac; done";
     // A busy machine needs more than the usual second between being asked to end and being killed.
     const Result result = shell(job + ' ' + mpirun({{processes, arguments}}, "--mca odls_base_sigkill_timeout 2") +
-                                " & job=$!; while [ \"$(cat " + quoted(w.path(out + ".csv")) +
+                                " & job=$!; while kill -0 $job && [ \"$(cat " + quoted(w.path(out + ".csv")) +
                                 " 2>/dev/null | wc -l)\" -lt 6 ]; do sleep 0.02; done; " + find + "; wait $job");
     INFO("standard error: " << result.err);
     CHECK(result.status != 0);
@@ -125,7 +125,7 @@ TEST_CASE("finetune in 2 and 3 processes writes the adapter and the log of one, 
     for (const bool share : {false, true}) {
         CAPTURE(share);
         std::vector<std::string> more = options;
-        if (share) more.emplace_back("--share-history");
+        more.emplace_back(share ? "--share-history" : "--no-share-history");
         const std::string one = share ? "shared" : "one";
         const json expected = without_times(tool_json(w.finetune(one, more)));
         for (const int processes : {2, 3}) {
@@ -153,10 +153,10 @@ TEST_CASE(
 
 TEST_CASE("a run of one process goes on in two") {
     const World w;
-    const std::vector<std::string> options{"--steps", "8"};
+    const std::vector<std::string> options{"--steps", "200"};
     const json expected = without_times(tool_json(w.finetune("whole", options)));
     const std::vector<std::string> parts =
-        w.finetune("parts", {"--steps", "8", "--checkpoint", w.path("ckpt"), "--checkpoint-every", "1", "--threads", "1"});
+        w.finetune("parts", {"--steps", "200", "--checkpoint", w.path("ckpt"), "--checkpoint-every", "1", "--threads", "1"});
     const Result stopped = signalled("KILL", 3, w.path("parts.csv"), parts);
     CHECK(stopped.status == 137);
     const json found = json_of({{2, parts}});
@@ -209,8 +209,9 @@ TEST_CASE("ppl in 2 and 3 processes prints and logs what one does, without and w
         const json expected = without_times(json::parse(result.out));
         for (const int processes : {2, 3}) {
             CAPTURE(processes);
-            CHECK(without_times(json_of({{processes, logged("several.csv")}})) == expected);
-            if (logs) CHECK(w.read("several.csv") == w.read("one.csv"));
+            const std::string log = "several" + std::to_string(processes) + ".csv";
+            CHECK(without_times(json_of({{processes, logged(log)}})) == expected);
+            if (logs) CHECK(w.read(log) == w.read("one.csv"));
         }
     }
 }
@@ -232,5 +233,21 @@ TEST_CASE("processes that differ, or of which one fails, all end with one senten
     check_all_refuse("holds an adapter already; --force replaces it", {{3, run({"--steps", "3"})}});
     check_all_refuse("rank 1 differs from rank 0: its text is ", {{1, {"ppl", "--model", w.model, "--text", w.texts}},
                                                                   {1, {"ppl", "--model", w.model, "--text", w.valid}}});
+    check_all_refuse("rank 1 differs from rank 0: its --examples-cache is not given, but that of rank 0 is given",
+                     {{1, run({"--steps", "3", "--examples-cache", w.path("examples")})}, {1, run({"--steps", "3"})}});
+    check_all_refuse("--text is -, standard input, which mpirun gives to rank 0 only",
+                     {{2, {"ppl", "--model", w.model, "--text", "-"}}});
     check_all_refuse("mpirun has started 2 processes of tokenize, which runs in one", {{2, {"tokenize", "--text", "a"}}});
+}
+
+TEST_CASE("processes that mpirun of Open MPI has not started are refused") {
+    const World w;
+    const std::string ppl = command_line({"ppl", "--model", w.model, "--text", w.valid});
+    for (const char* told : {"PMI_SIZE=4 ", "PMIX_RANK=0 SLURM_NTASKS=4 "}) {
+        const Result result = shell(told + ppl);
+        CHECK(result.status == 1);
+        CHECK(result.err ==
+              "flashback: srun or another MPI has started 4 processes, expected mpirun of Open MPI, or one process\n");
+    }
+    for (const char* told : {"PMI_SIZE=1 ", "SLURM_NTASKS=4 "}) CHECK(shell(told + ppl).status == 0);
 }

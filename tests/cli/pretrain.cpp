@@ -16,8 +16,8 @@ TEST_CASE("pretrain: the loss falls, and the file is a model whose texts end wit
     const std::string valid = folder.write("valid.txt", "The kernel is part number 7 of an operating system.");
     const json found = tool_json(pretrain_arguments(
         train, out, {"--steps", "60", "--valid", valid, "--valid-every", "20", "--log", log, "--dtype", "f32"}));
-    CHECK(keys(found) == std::set<std::string>{"model", "bytes", "dtype", "parameters", "train", "steps", "resumed_from",
-                                               "loss", "seconds", "tokens_per_second", "valid"});
+    CHECK(keys(found) == std::set<std::string>{"model", "bytes", "dtype", "parameters", "parted", "train", "steps",
+                                               "resumed_from", "loss", "seconds", "tokens_per_second", "valid"});
     CHECK(found["resumed_from"] == 0);
     CHECK(found["train"]["documents"] == 100);
     CHECK(found["parameters"] == 4098 * 32 + 4 * 32 * 32 + 3 * 32 * 48 + 3 * 32);

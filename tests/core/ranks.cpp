@@ -26,6 +26,7 @@ TEST_CASE("by default there is one process, which needs no messages") {
     CHECK(one.rank() == 0);
     CHECK(one.size() == 1);
     CHECK(one.first());
+    CHECK(one.owner(7) == 0);
     CHECK(one.mine(7));
     CHECK(one.share(5, 0) == std::pair<std::size_t, std::size_t>{0, 5});
     std::vector<int> values{1, 2};

@@ -295,8 +295,14 @@ TEST_CASE("Neither the number of models nor reuse changes a digit") {
         CHECK(progress == std::vector<std::size_t>{12, 24, 36, 44});
         for (const ScheduledPerplexity& one : on_ranks(3, [&](RanksRef ranks) {
                  Session its{weights};
-                 return scheduled_perplexity(its, policies, world.text, world.passages, LastNTokens{16}, where,
-                                             {.ranks = ranks});
+                 std::vector<std::size_t> strides_done;
+                 auto its_part = scheduled_perplexity(
+                     its, policies, world.text, world.passages, LastNTokens{16}, where,
+                     {.ranks = ranks, .progress = [&](std::size_t done, std::size_t) { strides_done.push_back(done); }});
+                 std::vector<std::size_t> of_all{12, 24, 36, 44};  // as if the others had read as many of the 11 windows
+                 if (ranks.rank() == 2) of_all.pop_back();
+                 CHECK(strides_done == of_all);
+                 return its_part;
              })) {
             CHECK(one.stride_nats == alone.stride_nats);
             CHECK(one.first_nats == alone.first_nats);

@@ -77,16 +77,17 @@ TEST_CASE("any number of ranks trains to the bits of one process, and all of the
     }
 }
 
-TEST_CASE("a gradient that takes several messages, of which few fit at a time, has the bits of one process") {
+TEST_CASE("a gradient of several messages, summed in several waves by ranks with other threads, has the bits of one process") {
     TransformerConfig c = odd_model(true)->config;
     c.vocab = 5000;
     c.width = 848;
     c.rotary_dim = 4;
     const auto model = initial_transformer(c);
     const auto gradient = [&](RanksRef ranks) {
-        Trainer trainer{model, {.all = true}, {.ranks = ranks}};
+        ThreadPool pool{12 + ranks.rank()};  // more than the 11 gradients that fit, so a wave of rank 0 has one for each thread
+        Trainer trainer{model, {.all = true}, {.executor = pool, .ranks = ranks}};
         REQUIRE(trainer.layout().size() > std::size_t{4} << 20);
-        trainer.accumulate(some_examples(5, 1));
+        trainer.accumulate(some_examples(25, 1));
         return std::vector<float>(trainer.gradient().begin(), trainer.gradient().end());
     };
     const std::vector<float> expected = gradient({});

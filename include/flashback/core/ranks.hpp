@@ -68,8 +68,10 @@ public:
     std::size_t size() const noexcept { return size_; }
     /// Whether this one writes files and prints.
     bool first() const noexcept { return rank_ == 0; }
-    /// Whether the i-th of many equal pieces of work is for this one: they go round.
-    bool mine(std::size_t i) const noexcept { return i % size_ == rank_; }
+    /// The rank that does the i-th of many equal pieces of work: they go round.
+    std::size_t owner(std::size_t i) const noexcept { return i % size_; }
+    /// Whether that is this one.
+    bool mine(std::size_t i) const noexcept { return owner(i) == rank_; }
 
     /// The contiguous share of `count` things that a rank has: [begin, end).
     std::pair<std::size_t, std::size_t> share(std::size_t count, std::size_t of) const noexcept {

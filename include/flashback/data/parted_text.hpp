@@ -25,7 +25,8 @@ struct PartingOptions {
 
 /// A packed text of which some sequences are parted: passages from other sequences stand in their text, each between two marking tokens, and
 /// the text goes on after them. What no longer fits is cut. Predicted is what PackedText predicts, and passages but their first token;
-/// neither the marking tokens nor what follows a left one. Which sequences are parted, and how, depends on the seed and their numbers only.
+/// neither the marking tokens nor what follows a left one. Which sequences are parted, and how, depends on the seed and their numbers only:
+/// it is the same in each pass, so what is cut is never read.
 /// Source    FlashBack (arXiv 2405.04065), section 3.2, for the place of the passages
 class PartedText {
 public:

@@ -151,7 +151,7 @@ Perplexity perplexity(Model& model, TokenSpan tokens, const PerplexityOptions& o
 /// How well two models predict the same text, and how far they agree. It shows, for example, what quantised weights cost. Both
 /// read the head of the first.
 /// Throws    Error{vocabulary} for models with different numbers of logits; else as `perplexity`
-/// Cost      that of two perplexities; holds the logits of one block of each
+/// Cost      that of two perplexities; holds the logits of one block of each, and 72 bytes for each token of a window
 template <ScoringModel Reference, ScoringModel Other>
 ModelComparison compare_models(Reference& reference, Other& other, TokenSpan tokens, const PerplexityOptions& options = {}) {
     const auto vocab = static_cast<std::size_t>(reference.vocab_size());

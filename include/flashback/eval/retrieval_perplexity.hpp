@@ -213,7 +213,7 @@ RetrievalPerplexity retrieval_perplexity(std::span<Model> models, const P& polic
         if (options.progress) options.progress(std::min(done * options.ranks.size() * run, strides.size()), strides.size());
     }
     for (std::size_t number = 0; number < runs; ++number)
-        options.ranks.broadcast(nats_of_run(number), number % options.ranks.size());
+        options.ranks.broadcast(nats_of_run(number), options.ranks.owner(number));
     detail::average(nats, stride, result);
     for (const auto& scorer : scorers) {
         result.counts += scorer.counts();

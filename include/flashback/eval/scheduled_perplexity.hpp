@@ -208,14 +208,15 @@ ScheduledPerplexity scheduled_perplexity(std::span<Model> models, const P& polic
         });
         done += wave;
         if (options.progress) {
-            const detail::ScheduledWindow& newest = windows[mine[done - 1]];
+            const std::size_t of_all = std::min(done * options.ranks.size(), windows.size());  // as if others did as many
+            const detail::ScheduledWindow& newest = windows[of_all - 1];
             const std::size_t end = newest.at + newest.tokens;
             options.progress((end - begin) / where.stride, tokens / where.stride);
         }
     }
 
     for (std::size_t i = 0; i < windows.size(); ++i) {
-        const std::size_t from = i % options.ranks.size();
+        const std::size_t from = options.ranks.owner(i);
         for (std::vector<double>* nats : {&first, &last})
             options.ranks.broadcast(std::span{*nats}.subspan(windows[i].at - begin, windows[i].tokens), from);
     }

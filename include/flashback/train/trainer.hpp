@@ -28,7 +28,7 @@ struct TrainerOptions {
     std::vector<TokenId> cut_columns = {};  ///< ids that are left out of the softmax: the marking tokens
     std::uint64_t seed = 0;                 ///< for the first A of a LoRA, and for dropout
     ExecutorRef executor = {};              ///< must outlive the trainer; changes no bit of any result
-    RanksRef ranks = {};                    ///< divide the examples of a batch; change no bit either
+    RanksRef ranks = {};                    ///< divide the examples of a batch; must outlive the trainer; change no bit either
     DType precision = DType::f32;           ///< of the factors of products with matrices: f32, or bf16, which rounds them
 };
 
@@ -75,21 +75,24 @@ struct TrainerState {
 /// Source    Liu et al. 2024, FlashBack, section 3 (marking tokens and LoRA)
 class Trainer {
 public:
-    /// Throws    Error{contract} for a null model, for impossible targets or ids, and for another precision; std::bad_alloc
+    /// Requires  all ranks make one
+    /// Throws    Error{contract} for a null model, for impossible targets or ids, and for another precision; std::bad_alloc; what
+    ///           the ranks throw
     /// Cost      memory: 16 bytes for each trained parameter; for each thread the activations of the longest example; 4 bytes
-    ///           of gradient for each trained parameter and example, for as many examples at a time as fit into 192 MiB; 4
-    ///           bytes for each frozen weight that is not f32
+    ///           of gradient for each trained parameter and example, for as many examples at a time as fit into 192 MiB, or
+    ///           as rank 0 has threads; 4 bytes for each frozen weight that is not f32
     Trainer(std::shared_ptr<const Transformer> model, const TrainingTargets& targets, TrainerOptions options = {});
     Trainer(const Trainer&) = delete;
     Trainer& operator=(const Trainer&) = delete;
 
     /// One step of the optimiser on a batch: accumulate, then apply.
-    /// Throws    as both; what the ranks throw
+    /// Throws    as both
     StepResult step(std::span<const TrainingExample> batch);
 
     /// Adds the gradients of some examples of a batch. They count as following those that were added before.
     /// Throws    Error{contract} for an example without tokens or targets, or with impossible ids or positions; Error{window}
-    ///           for one that is longer than the model's window; then nothing has changed; std::bad_alloc
+    ///           for one that is longer than the model's window; then nothing has changed. std::bad_alloc; what the ranks
+    ///           throw: then the sum may lack some examples
     /// Cost      3 · 2 operations for each parameter and token if all train, about 2 · 2 for a LoRA; allocates only for an
     ///           example that is longer than all before
     void accumulate(std::span<const TrainingExample> examples);

@@ -30,8 +30,8 @@ struct TextWindows {
 /// Shape     logits (scores, vocab)
 /// Cost      tokens before those that count are evaluated without logits; holds the scores of one window; gives the number of
 ///           windows
-template <class Score, class Make, class Take, class... Models>
-std::size_t each_score(TokenSpan tokens, const TextWindows& how, RanksRef ranks, const Make& score, const Take& take,
+template <class Score, class Fill, class Take, class... Models>
+std::size_t each_score(TokenSpan tokens, const TextWindows& how, RanksRef ranks, const Fill& score, const Take& take,
                        Models&... models) {
     const auto logits_of_all = [](auto& model, TokenSpan feed) {
         const std::span<const float> logits = model.evaluate_all(feed);

@@ -41,8 +41,10 @@ FLASHBACK_DETAIL_ONCE Trainer::Trainer(std::shared_ptr<const Transformer> model,
     first_moments_ = zeros(size);
     second_moments_ = zeros(size);
     sum_ = zeros(size);
-    gradients_.resize(
-        std::clamp<std::size_t>(together_floats / std::max<std::size_t>(size, 1), workspaces_.size(), most_together));
+    const std::size_t fit = std::min(together_floats / std::max<std::size_t>(size, 1), most_together);
+    std::uint64_t together = std::max(fit, workspaces_.size());
+    options_.ranks.broadcast_one(together);  // ranks may have other threads, but must cut the same waves
+    gradients_.resize(static_cast<std::size_t>(together));
 }
 
 FLASHBACK_DETAIL_ONCE StepResult Trainer::step(std::span<const TrainingExample> batch) {
