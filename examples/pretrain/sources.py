@@ -138,8 +138,8 @@ def sword(folder):
             begun = re.search(r'<chapter [^>]*osisID="([^"]+)" sID', osis)
             if begun:
                 chapter = chapters.setdefault(begun.group(1), [])
-            elif chapter is not None and verse_text(osis):
-                chapter.append(verse_text(osis))
+            elif chapter is not None and (verse := verse_text(osis)):
+                chapter.append(verse)
     return chapters
 
 
