@@ -6,6 +6,7 @@ pretrain_texts.py SOURCE_DIR [technical-heldout.jsonl]
 import io
 import json
 import os
+import random
 import struct
 import sys
 import tempfile
@@ -21,6 +22,7 @@ sys.path.insert(0, folder)
 import clean  # noqa: E402
 import experiment  # noqa: E402
 import overlap  # noqa: E402
+import repeats  # noqa: E402
 import sources  # noqa: E402
 import texts  # noqa: E402
 
@@ -52,6 +54,7 @@ class Markup(unittest.TestCase):
 
 WORDS = [f'word{i}' for i in range(100)]
 OTHER = [f'other{i}' for i in range(400)]
+WORDS_OF_LETTERS = [a + b for a in 'abcd' for b in 'efgh']
 
 
 class Sword(unittest.TestCase):
@@ -99,9 +102,23 @@ class Translation(unittest.TestCase):
 
 
 class Repeats(unittest.TestCase):
-    def test_pieces_stand_twice_in_three_ways(self):
-        chances = iter((0.1, 0.5, 0.9))
-        self.assertEqual(list(experiment.repeated('abcdef', lambda: next(chances))), ['a\na', 'b\nc\nb', 'd\ne\nd\nf\ne'])
+    def test_a_list_of_frequent_words_stands_two_to_four_times(self):
+        found = repeats.lists(['rare ' + ' '.join(WORDS_OF_LETTERS * 2)], random.Random(2))
+        for _ in range(50):
+            lines = next(found).split('\n')
+            self.assertIn(len(lines), (2, 3, 4))
+            self.assertEqual(set(lines), {lines[0]})
+            self.assertIn(len(lines[0].split()), repeats.LISTS)
+            self.assertLessEqual(set(lines[0].split()), {*WORDS_OF_LETTERS, 'rare'})
+
+    def test_a_stretch_of_a_text_stands_twice(self):
+        found = repeats.stretches([' '.join(OTHER)], random.Random(3))
+        for _ in range(50):
+            lines = next(found).split('\n')
+            self.assertIn(len(lines), (2, 3, 5))
+            self.assertEqual(lines[0], lines[{2: 1, 3: 2, 5: 2}[len(lines)]])
+            self.assertIn(' ' + lines[0] + ' ', ' ' + ' '.join(OTHER) + ' ')
+            self.assertIn(len(lines[0].split()), repeats.STRETCHES)
 
 
 class Overlap(unittest.TestCase):

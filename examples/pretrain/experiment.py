@@ -6,14 +6,12 @@
     experiment.py wikitext wiki.test.raw    an article a line, on standard output
     experiment.py translation OUT           the World English Bible as OUT/test.jsonl and OUT/train.jsonl, the King James Bible without
                                             what both say alike as OUT/corpus.jsonl, and without more of it as OUT/strict.jsonl
-    experiment.py repeats TEXTS             pieces of what texts.py wrote to TEXTS that stand twice, on standard output
     experiment.py stories STORIES.txt OUT   every third story to OUT/test.jsonl, the others to OUT/corpus.jsonl
 """
 import argparse
 import hashlib
 import json
 import os
-import random
 import re
 import sys
 
@@ -129,47 +127,6 @@ def translation(out):
                                                    for chapter, verses in zip(text, kept) if verses])
 
 
-REPEATED = {'foldoc': 1, 'jargon': 1, 'kjv': 1, 'git': 1, 'devil': 1, 'linux': 5, 'python': 5, 'debian': 5}  # one document in so many
-REPEATED_CHARACTERS = 9e6
-
-
-def repeated(pieces, choose):
-    """Documents of pieces that stand twice: one after the other, around another one, or two of them in turn."""
-    pieces = iter(pieces)
-    for one in pieces:
-        kind = choose()
-        if kind < 0.35:
-            yield '\n'.join((one, one))
-        elif kind < 0.7:
-            yield '\n'.join((one, next(pieces, one), one))
-        else:
-            other = next(pieces, one)
-            yield '\n'.join((one, other, one, next(pieces, one), other))
-
-
-def repeats(texts):
-    """What teaches a model to copy: pieces of 12 to 100 words, each twice within a window of 512 tokens."""
-    chance = random.Random(1)
-    documents = [document['text'] for source, one_in in REPEATED.items()
-                 for document in list(lines(os.path.join(texts, source + '.jsonl')))[::one_in]]
-    chance.shuffle(documents)
-    pieces = []
-    for text in documents:
-        words = re.findall(r'\S+\s*', text)
-        at = 0
-        while at < len(words):
-            length = chance.choice((12, 20, 30, 45, 60, 80, 100))
-            pieces.append(''.join(words[at:at + length]).strip())
-            at += length
-    chance.shuffle(pieces)
-    characters = 0
-    for number, text in enumerate(repeated(pieces, chance.random)):
-        if characters >= REPEATED_CHARACTERS:
-            break
-        print(json.dumps({'_id': f'r{number}', 'title': '', 'text': text}, ensure_ascii=False))
-        characters += len(text)
-
-
 HEADING = re.compile(r'^ = ([^=].*?) = $')
 
 
@@ -218,9 +175,6 @@ def main():
     one = commands.add_parser('translation', help='a translation of the Bible over another')
     one.add_argument('out', help='the folder to write to')
     one.set_defaults(run=lambda o: translation(o.out))
-    one = commands.add_parser('repeats', help='pieces that stand twice')
-    one.add_argument('texts', help='the folder that texts.py wrote')
-    one.set_defaults(run=lambda o: repeats(o.texts))
     one = commands.add_parser('stories', help='a text of stories, cut into what is read and what is searched')
     one.add_argument('text', help='tinystories-sample.txt')
     one.add_argument('out', help='the folder to write to')

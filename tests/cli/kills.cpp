@@ -181,13 +181,17 @@ TEST_CASE("index --out: killed thirty times, it leaves what was committed, and g
     const auto start = Clock::now();
     REQUIRE(tool({"index", folder.write("other.jsonl", many), "--out", (folder.path() / "other").string(), "--whole"}).status ==
             0);
-    const std::chrono::duration<double> whole = Clock::now() - start;
+    std::chrono::duration<double> whole = Clock::now() - start;
     flashback::SplitMix64 random{21};
     int killed = 0;
     for (int i = 0; i < 30; ++i) {
         Process process{all};
         std::this_thread::sleep_for(whole * random.uniform());
-        killed += process.kill() ? 1 : 0;
+        if (process.kill()) {
+            ++killed;
+        } else {  // the machine is faster than it was: the next run gets less time
+            whole *= 0.8;
+        }
         const auto found = tool_json({"search", "--corpus", index, "--whole", "--query", "all", "--top-k", "1"});
         CHECK((found["documents"] == 100 || found["documents"] == 4000));
         CHECK(found["hits"].size() == 1);

@@ -29,7 +29,7 @@ PackedText counted(std::size_t documents, std::size_t length = 64) {
     return text;
 }
 
-constexpr PartingOptions short_parts{.share = 1, .text = {5, 12}, .passage = {3, 9}, .seed = 7};
+constexpr PartingOptions short_parts{.share = 1, .relevant = 0, .text = {5, 12}, .passage = {3, 9}, .seed = 7};
 
 TEST_CASE("Without passages and markers a parted sequence is the beginning of the packed one, and predicts the same of it") {
     const PackedText whole = counted(60);
@@ -70,6 +70,39 @@ TEST_CASE("Without passages and markers a parted sequence is the beginning of th
     }
 }
 
+TEST_CASE("A relevant passage is a stretch of the text around its next token, and a share of the passages is") {
+    const PackedText whole = counted(60);
+    std::size_t relevant = 0, passages = 0;
+    for (const double share : {1.0, 0.25}) {
+        PartingOptions options = short_parts;
+        options.relevant = share;
+        const PartedText parted{whole, markers, options};
+        relevant = passages = 0;
+        for (std::size_t n = 0; n < whole.sequences(); ++n) {
+            const TrainingExample example = parted.sequence(n);
+            const TrainingExample packed = whole.sequence(n);
+            std::size_t text = 0;
+            for (auto at = example.tokens.begin(); at != example.tokens.end(); ++at) {
+                if (*at != markers[0]) {
+                    CHECK(*at == packed.tokens[text++]);
+                    continue;
+                }
+                const auto end = std::find(at, example.tokens.end(), markers[1]);
+                const TokenBuffer passage(at + 1, end);
+                at = end;
+                // Counted tokens occur once in a text, so where they stand says whether the next one is among them.
+                const auto found = std::ranges::search(packed.tokens, passage).begin();
+                const auto from = static_cast<std::size_t>(found - packed.tokens.begin());
+                relevant += found != packed.tokens.end() && from <= text && text < from + passage.size() ? 1u : 0u;
+                ++passages;
+            }
+        }
+        CHECK(passages > 100);
+        CHECK(static_cast<double>(relevant) / static_cast<double>(passages) == doctest::Approx(share).epsilon(0.25));
+        CHECK((share < 1 || relevant == passages));
+    }
+}
+
 TEST_CASE("A share of the sequences is parted; the others are as they were packed, and another seed parts others") {
     const PackedText whole = counted(1600);
     PartingOptions options = short_parts;
@@ -86,7 +119,9 @@ TEST_CASE("A share of the sequences is parted; the others are as they were packe
     CHECK(static_cast<double>(count) / static_cast<double>(whole.sequences()) == doctest::Approx(0.25).epsilon(0.2));
     CHECK(same < whole.sequences());
     CHECK(parted.sequence(5).tokens ==
-          PartedText{whole, markers, {.share = 0.25, .text = {5, 12}, .passage = {3, 9}, .seed = 7}}.sequence(5).tokens);
+          PartedText{whole, markers, {.share = 0.25, .relevant = 0, .text = {5, 12}, .passage = {3, 9}, .seed = 7}}
+              .sequence(5)
+              .tokens);
 }
 
 TEST_CASE("What cannot be parted is refused by name") {
@@ -94,9 +129,10 @@ TEST_CASE("What cannot be parted is refused by name") {
         return [=] { static_cast<void>(PartedText{counted(documents, length), markers, options}); };
     };
     check_error(ErrorCode::contract, "of the sequences is parted, expected 0 to 1", with({.share = 1.5}));
+    check_error(ErrorCode::contract, "of the passages is relevant, expected 0 to 1", with({.relevant = -0.5}));
     check_error(ErrorCode::contract, "lengths from 9 to 8", with({.text = {9, 8}}));
     check_error(ErrorCode::contract, "lengths from 0 to 8", with({.passage = {0, 8}}));
-    check_error(ErrorCode::contract, "sequences of 41 tokens are parted, expected at least the 42", with({}, 60, 41));
+    check_error(ErrorCode::contract, "sequences of 17 tokens are parted, expected at least the 18", with({}, 60, 17));
     check_error(ErrorCode::contract, "a text of 1 sequences is parted, expected at least 2", with({}, 2));
     CHECK_NOTHROW(with({.share = 0}, 2, 8)());
 }
