@@ -1,6 +1,6 @@
 /// \file What examples/quickstart.sh runs. A language model writes while it retrieves from an encyclopaedia. The program measures
 /// what passages cost beside the text, after it, in front of it, and beside it without reuse. It also measures how well the model
-/// predicts entries on which neither it nor its adapters, which were tuned to read passages after the text, were trained.
+/// predicts entries on which neither it nor its adapters, which were tuned to read passages, were trained.
 
 #include "flashback/flashback.hpp"
 #include "models/default_model.hpp"
@@ -47,7 +47,8 @@ constexpr std::size_t heldout_strides = 192;
 struct System {
     fb::Tokenizer tokenizer;
     std::shared_ptr<const fb::Transformer> model;
-    std::shared_ptr<const fb::PackedAdapter> adapter;         // for passages after the text
+    std::shared_ptr<const fb::PackedAdapter> aside_adapter;   // for passages beside the text
+    std::shared_ptr<const fb::PackedAdapter> append_adapter;  // for passages after it
     std::shared_ptr<const fb::PackedAdapter> repeat_adapter;  // the same with the newest tokens once more after them
     std::vector<fb::Document> documents;
     fb::Bm25Index index;
@@ -242,39 +243,50 @@ void measure(const System& system, const std::string& titles_path, std::size_t m
         }
         std::cout << '\n';
     };
+    const auto both = [&](const char* name, const char* unrelated, const auto& policies, const auto& adapter) {
+        print(name, measured(passages, policies, adapter));
+        print(unrelated, measured(others, policies, adapter));
+    };
     print("no retrieval", none);
-    const auto aside = fb::Policies{}.layout(fb::PassagesAside{});
-    print("aside", measured(passages, aside, untuned));
-    print("aside, unrelated passages", measured(others, aside, untuned));
+    both("aside", "aside, unrelated passages", fb::Policies{}.layout(fb::PassagesAside{}), untuned);
     print("prepend", measured(passages, fb::Policies{}.layout(fb::PrependPassages{}), untuned));
     print("append", measured(passages, fb::Policies{}, untuned));
     print("append, the newest 16 tokens once more",
           measured(passages, fb::Policies{}.layout(fb::AppendAndRepeat{repeated}), untuned));
-    print("adapter, no retrieval", measured(nothing, tuned, system.adapter));
-    print("append + adapter + markers", measured(passages, tuned, system.adapter));
-    print("append + adapter + markers, unrelated passages", measured(others, tuned, system.adapter));
-    const auto repeating = tuned.layout(fb::AppendAndRepeat{repeated});
-    print("append + 16 tokens + its adapter + markers", measured(passages, repeating, system.repeat_adapter));
-    print("the same, unrelated passages", measured(others, repeating, system.repeat_adapter));
+    print("adapter for aside, no retrieval", measured(nothing, tuned, system.aside_adapter));
+    both("aside + adapter + markers", "the same, unrelated passages", tuned.layout(fb::PassagesAside{}), system.aside_adapter);
+    print("adapter for append, no retrieval", measured(nothing, tuned, system.append_adapter));
+    both("append + adapter + markers", "the same, unrelated passages", tuned, system.append_adapter);
+    both("append + 16 tokens + adapter + markers", "the same, unrelated passages", tuned.layout(fb::AppendAndRepeat{repeated}),
+         system.repeat_adapter);
 }
 
-void quickstart(const std::string& corpus_path, const std::string& adapter_path, const std::string& repeat_path,
-                const std::string& titles_path, std::size_t most_strides) {
+void quickstart(const std::string& corpus_path, const std::string& models_path, const std::string& titles_path,
+                std::size_t most_strides) {
     fb::ThreadPool pool{std::max(1u, std::thread::hardware_concurrency())};
     const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
     fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const auto model = fb::load_model(file, pool);
-    const auto adapter_of = [&](const std::string& path) {
-        return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(path, *model), model->config);
+    const auto adapter_of = [&](const char* ending) {
+        return std::make_shared<const fb::PackedAdapter>(
+            fb::load_adapter(models_path + "/flashback-adapter-5m" + ending, *model), model->config);
     };
     std::vector<fb::Document> documents = fb::read_corpus(corpus_path).documents;
     fb::Bm25Index index{documents, fb::codec_of(tokenizer)};
-    const System system{std::move(tokenizer), model, adapter_of(adapter_path), adapter_of(repeat_path), std::move(documents),
-                        std::move(index),     pool};
-    std::cout << "Model   " << model->config.name << ": " << model->config.layers << " layers of width " << model->config.width
+    const System system{.tokenizer = std::move(tokenizer),
+                        .model = model,
+                        .aside_adapter = adapter_of("-aside"),
+                        .append_adapter = adapter_of(""),
+                        .repeat_adapter = adapter_of("-repeat"),
+                        .documents = std::move(documents),
+                        .index = std::move(index),
+                        .pool = pool};
+    std::cout << "Model    " << model->config.name << ": " << model->config.layers << " layers of width " << model->config.width
               << ", window " << model->config.window << ", on " << pool.concurrency() << " threads (" FLASHBACK_ISA_NAME ")\n"
-              << "Adapter " << adapter_path << ": a LoRA and the embeddings of <MARK_L> and <MARK_R>, for the last table\n"
-              << "Corpus  " << corpus_path << ": " << system.index.documents() << " documents, " << system.index.size()
+              << "Adapters " << models_path
+              << "/flashback-adapter-5m and two more, each a LoRA and the embeddings of <MARK_L> and "
+              << "<MARK_R>, for the last table\n"
+              << "Corpus   " << corpus_path << ": " << system.index.documents() << " documents, " << system.index.size()
               << " passages\n\n";
     write_and_count(system, std::filesystem::path{corpus_path}.replace_filename("reuse.html"));
     measure(system, titles_path, most_strides);
@@ -284,13 +296,13 @@ void quickstart(const std::string& corpus_path, const std::string& adapter_path,
 
 int main(int argc, char** argv) {
     std::size_t most_strides = heldout_strides;
-    if (argc < 5 || argc > 6 || (argc == 6 && !(std::istringstream{argv[5]} >> most_strides && most_strides > 0))) {
-        std::cerr << "usage: quickstart CORPUS ADAPTER REPEAT_ADAPTER HELDOUT_TITLES [STRIDES]\n"
-                     "STRIDES: how many strides of 16 tokens are measured (192)\n";
+    if (argc < 4 || argc > 5 || (argc == 5 && !(std::istringstream{argv[4]} >> most_strides && most_strides > 0))) {
+        std::cerr << "usage: quickstart CORPUS MODELS HELDOUT_TITLES [STRIDES]\n"
+                     "MODELS: the folder of the adapters; STRIDES: how many strides of 16 tokens are measured (192)\n";
         return 2;
     }
     try {
-        quickstart(argv[1], argv[2], argv[3], argv[4], most_strides);
+        quickstart(argv[1], argv[2], argv[3], most_strides);
         return 0;
     } catch (const std::exception& error) {
         std::cerr << "quickstart: " << error.what() << '\n';

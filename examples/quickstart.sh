@@ -12,11 +12,12 @@ build_with release flashback_tool flashback_quickstart
 corpus=build/foldoc.txt
 [ -s "$corpus" ] || { zcat /usr/share/dictd/foldoc.dict.dz >"$corpus.part" && mv "$corpus.part" "$corpus"; }
 
-adapter=examples/models/flashback-adapter-5m
+models=examples/models
+adapter=$models/flashback-adapter-5m
 titles=examples/pretrain/heldout.json
-echo "== running build/release/bin/quickstart $corpus $adapter $adapter-repeat $titles"
+echo "== running build/release/bin/quickstart $corpus $models $titles"
 echo
-build/release/bin/quickstart "$corpus" "$adapter" "$adapter-repeat" "$titles"
+build/release/bin/quickstart "$corpus" "$models" "$titles"
 
 cat <<EOF
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 from contextlib import redirect_stdout
 from unittest import mock
 
@@ -22,6 +23,7 @@ source, tool = sys.argv[1:]
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(source, 'examples', 'paper_table'))
 
+import layouts  # noqa: E402
 import table  # noqa: E402
 
 
@@ -66,6 +68,33 @@ class Table(unittest.TestCase):
             measured(folder, 'technical', 'append', [1, 2])
             with self.assertRaisesRegex(SystemExit, 'not of the same strides'):
                 printed(folder)
+
+
+class Picture(unittest.TestCase):
+    def test_a_line_for_each_layout_through_its_strides(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.makedirs(os.path.join(folder, 'technical'))
+            rows = {'cost_none_16': (100, 30), 'cost_aside_16': (200, 28), 'cost_aside_8': (400, 27), 'cost_append_repeat_64': (300, 29),
+                    'cost_aside_lora_32': (250, 20), 'aside': (1, 1)}
+            for name, (evaluated, perplexity) in rows.items():
+                with open(os.path.join(folder, 'technical', name + '.json'), 'w', encoding='utf-8') as file:
+                    json.dump({'evaluated': evaluated, 'tokens': 100, 'perplexity': perplexity}, file)
+            points, lines = layouts.panel(os.path.join(folder, 'technical'), False)
+            self.assertEqual([(p.per_token, p.perplexity, p.name) for p in points],
+                             [(1, 30, 'no retrieval'), (3, 29, 'append, 16 repeated'), (4, 27, 'aside'), (2, 28, '')])
+            self.assertEqual([len(line) for line in lines], [1, 1, 2])
+            path = os.path.join(folder, 'layouts.svg')
+            with mock.patch.object(sys, 'argv', ['layouts.py', folder, path]):
+                layouts.main()
+            words = ' '.join(xml.etree.ElementTree.parse(path).getroot().itertext())
+            self.assertIn('technical, untuned', words)
+            self.assertIn('technical, a LoRA', words)
+            self.assertNotIn('translation', words)
+
+    def test_a_folder_without_rows_is_refused(self):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(sys, 'argv', ['layouts.py', folder, 'none.svg']):
+            with self.assertRaisesRegex(SystemExit, 'has no rows of the part cost'):
+                layouts.main()
 
 
 class Script(unittest.TestCase):

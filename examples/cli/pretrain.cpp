@@ -280,8 +280,9 @@ void add_pretrain(CLI::App& app, Command& run) {
     command
         .add_option(
             "--parted", o->parted,
-            "The share of the sequences that passages of others interrupt, each between <MARK_L> and <MARK_R>. A model that "
-            "has read such texts goes on with one after a passage, as --layout append asks of it")
+            "The share of the sequences that passages interrupt, each between <MARK_L> and <MARK_R>: half of them stretches of "
+            "the same text that hold its next token, half of others. A model that has read such texts uses a passage if it "
+            "fits, and goes on with its text after any, as --layout append asks of it")
         ->check(number_from(0, 1))
         ->capture_default_str();
     o->optimiser.add(command, "Sequences", "The seed of the first weights and of the order of the sequences");

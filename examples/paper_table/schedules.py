@@ -4,12 +4,13 @@
 schedules.py DIR
 """
 import csv
-import html
 import json
 import math
 import os
 import re
 import sys
+
+import picture
 
 PAIRS = {
     'technical': 'Entries of FOLDOC over FOLDOC, Jargon File and documentation',
@@ -156,93 +157,21 @@ def write_csv(path, all_rows):
     os.replace(path + '.part', path)
 
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM, HEAD = 620, 400, 60, 150, 34, 48, 36
+def drawn(rows):
+    """The rows of one panel: fixed strides as a line."""
+    def kind(row):
+        fixed = row.schedule == 'never' or row.schedule.startswith('stride:')
+        return 'one' if fixed else 'three' if row.rewound > 0 else 'two'
 
-
-class Panel:
-    """Places of numbers in one panel; the horizontal axis is logarithmic."""
-
-    def __init__(self, left, top, rows):
-        self.left, self.top = left, top
-        xs, ys = [math.log(row.per_token) for row in rows], [row.perplexity for row in rows]
-        self.xs = (min(xs), max(max(xs), min(xs) + 0.1))
-        gap = max((max(ys) - min(ys)) * 0.06, 0.01)
-        self.ys = (min(ys) - gap, max(ys) + gap)
-
-    def x(self, per_token):
-        share = (math.log(per_token) - self.xs[0]) / (self.xs[1] - self.xs[0])
-        return self.left + LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def y(self, perplexity):
-        share = (perplexity - self.ys[0]) / (self.ys[1] - self.ys[0])
-        return self.top + HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-
-def spread(places, gap):
-    """Moves labels down until none stands on another; in the order of the places."""
-    moved, last = [], -math.inf
-    for place in places:
-        last = max(place, last + gap)
-        moved.append(last)
-    return moved
-
-
-def text(x, y, words, classes='', anchor='start'):
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{classes}" text-anchor="{anchor}">{html.escape(words)}</text>'
-
-
-def draw_panel(left, top, title, rows):
-    panel = Panel(left, top, rows)
-    right, bottom = left + WIDTH - RIGHT, top + HEIGHT - BOTTOM
-    parts = [text(left + LEFT, top + 18, title, 'title'),
-             f'<path d="M{left + LEFT},{top + TOP}V{bottom}H{right}" class="axis"/>',
-             text((left + LEFT + right) / 2, bottom + 38, 'tokens evaluated for each predicted one (logarithmic)', '', 'middle'),
-             text(left + 8, top + TOP - 6, 'perplexity')]
-    tick = 1
-    while tick <= 4096:
-        if panel.xs[0] - 0.01 <= math.log(tick) <= panel.xs[1] + 0.01:
-            parts.append(f'<path d="M{panel.x(tick):.1f},{bottom}v5" class="axis"/>')
-            parts.append(text(panel.x(tick), bottom + 19, str(tick), '', 'middle'))
-        tick *= 2
-    for share in (0.1, 0.5, 0.9):
-        value = panel.ys[0] + share * (panel.ys[1] - panel.ys[0])
-        parts.append(f'<path d="M{left + LEFT - 5},{panel.y(value):.1f}h5" class="axis"/>')
-        parts.append(text(left + LEFT - 8, panel.y(value) + 4, f'{value:.2f}', '', 'end'))
-    fixed = [row for row in rows if row.schedule == 'never' or row.schedule.startswith('stride:')]
-    points = ' '.join(f'{panel.x(row.per_token):.1f},{panel.y(row.perplexity):.1f}' for row in fixed)
-    parts.append(f'<polyline points="{points}" class="fixed"/>')
-    by_height = sorted(rows, key=lambda row: panel.y(row.perplexity))
-    for row, label in zip(by_height, spread([panel.y(row.perplexity) for row in by_height], 13)):
-        kind = 'fixed' if row in fixed else 'again' if row.rewound > 0 else 'doubt'
-        x, y = panel.x(row.per_token), panel.y(row.perplexity)
-        parts.append(f'<path d="M{x:.1f},{y:.1f}L{right + 8},{label:.1f}" class="lead"/>')
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="{kind}"/>')
-        parts.append(text(right + 11, label + 4, row.name, 'label ' + kind))
-    return parts
-
-
-STYLE = '''text{font:12px sans-serif;fill:#222}.title{font-weight:bold}.label{font-size:11px}.page{fill:#fff}.axis{stroke:#555;fill:none}
-.lead{stroke:#bbb;stroke-width:.5;fill:none}circle.fixed{fill:#1f62b0}circle.doubt{fill:#c0392b}circle.again{fill:#8a6100}
-text.fixed{fill:#1f62b0}text.doubt{fill:#c0392b}text.again{fill:#8a6100}polyline.fixed{fill:none;stroke:#1f62b0;stroke-width:2}
-@media(prefers-color-scheme:dark){text{fill:#ddd}.page{fill:#161616}.axis{stroke:#aaa}.lead{stroke:#555}circle.fixed{fill:#74b0ff}
-circle.doubt{fill:#ff8f80}circle.again{fill:#e8bb45}text.fixed{fill:#74b0ff}text.doubt{fill:#ff8f80}text.again{fill:#e8bb45}
-polyline.fixed{stroke:#74b0ff}}'''
+    points = [picture.Point(row.per_token, row.perplexity, row.name, kind(row)) for row in rows]
+    return points, [[point for point in points if point.kind == 'one']]
 
 
 def write_svg(path, all_rows):
-    shown = {key: rows for key, rows in all_rows.items() if rows}
-    columns = min(len(shown), 2)
-    height = HEAD + HEIGHT * math.ceil(len(shown) / columns) + 24
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH * columns} {height}">', f'<style>{STYLE}</style>',
-             f'<rect width="100%" height="100%" class="page"/>', text(12, 24, 'What schedules buy: perplexity against evaluated tokens',
-                                                                     'title')]
-    for i, ((pair, layout), rows) in enumerate(shown.items()):
-        parts += draw_panel(WIDTH * (i % columns), HEAD + HEIGHT * (i // columns), f'{pair}: {LAYOUTS[layout]}', rows)
-    parts.append(text(12, height - 8, 'Blue: fixed strides. Red: schedules that look at the model. Brown: schedules that take tokens back, '
-                                      'whose perplexity is that of a second look.'))
-    with open(path + '.part', 'w', encoding='utf-8') as file:
-        file.write('\n'.join(parts) + '\n</svg>\n')
-    os.replace(path + '.part', path)
+    panels = [(f'{pair}: {LAYOUTS[layout]}', *drawn(rows)) for (pair, layout), rows in all_rows.items() if rows]
+    picture.write(path, 'What schedules buy: perplexity against evaluated tokens', panels,
+                  'Blue: fixed strides. Red: schedules that look at the model. Brown: schedules that take tokens back, whose perplexity is '
+                  'that of a second look.')
 
 
 def main():
