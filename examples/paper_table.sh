@@ -181,6 +181,7 @@ for part in $parts; do
         row technical append_repeat append off --repeat 16
         for layout in prepend append aside; do row technical "${layout}_markers" "$layout" on; done
         row technical append_repeat_markers append on --repeat 16
+        for n in 1 2 4 8; do row technical "append_repeat_${n}_markers" append on --repeat "$n"; done
         tuned technical aside_lora_markers aside on
         tuned technical append_lora_markers append on
         tuned technical prepend_lora_markers prepend on
@@ -207,6 +208,7 @@ for part in $parts; do
         row wikitext append_repeat append off --repeat 16
         for layout in prepend append aside; do row wikitext "${layout}_markers" "$layout" on; done
         row wikitext append_repeat_markers append on --repeat 16
+        for n in 1 2 4 8; do row wikitext "append_repeat_${n}_markers" append on --repeat "$n"; done
         tuned wikitext aside_lora_markers aside on
         tuned wikitext append_lora_markers append on
         tuned wikitext prepend_lora_markers prepend on
@@ -224,6 +226,7 @@ for part in $parts; do
         row translation append_repeat append off --repeat 16
         for layout in prepend append aside; do row translation "${layout}_markers" "$layout" on; done
         row translation append_repeat_markers append on --repeat 16
+        for n in 1 2 4 8; do row translation "append_repeat_${n}_markers" append on --repeat "$n"; done
         searched=strict
         for layout in prepend aside append; do row translation "strict_$layout" "$layout" off; done
         searched=corpus

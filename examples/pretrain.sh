@@ -2,10 +2,10 @@
 # Trains the default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts, trains
 # (three quarters of an hour on two cores; killed, it goes on where it was), and measures it. Run it again as often as you like.
 #
-# examples/pretrain.sh [STEPS [DIR]]: the model with 6000 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
+# examples/pretrain.sh [STEPS [DIR]]: the model with 5000 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
 set -eu
 cd "$(dirname "$0")/.."
-steps=${1:-6000}
+steps=${1:-5000}
 dir=${2:-build/pretrain}
 model=$dir/flashback-base-5m.gguf
 heldout=../shared/data/technical-heldout.jsonl
@@ -34,7 +34,7 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086  # $missing is a list of words
     python3 examples/pretrain/texts.py --out "$dir/texts" $missing
 fi
-# An eighth of what is read says the same twice, and a third of the sequences are parted: so the model uses what it has read, wherever it stands.
+# An eighth of what is read says the same twice, and half of the sequences are parted: so the model uses what it has read, wherever it stands.
 # shellcheck disable=SC2086  # $once is a list of words
 [ -s "$dir/texts/repeats.jsonl" ] || python3 examples/pretrain/repeats.py --out "$dir/texts/repeats.jsonl" $once
 files="$files $dir/texts/repeats.jsonl"
@@ -51,7 +51,7 @@ else
     echo "== training: $model"
     # shellcheck disable=SC2086  # $files is a list of words
     $flashback pretrain --train $files --layers 6 --width 256 --heads 8 --kv-heads 4 --hidden 704 --steps "$steps" --batch 8 \
-        --lr 2e-3 --warmup-ratio 0.03 --seed 1 --parted 0.3 --precision bf16 --name flashback-base-5m \
+        --lr 2e-3 --warmup-ratio 0.03 --seed 1 --parted 0.5 --precision bf16 --name flashback-base-5m \
         --checkpoint "$dir/checkpoint" --checkpoint-every 120s --log "$dir/log.csv" --out "$model"
 fi
 

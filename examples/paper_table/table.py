@@ -31,6 +31,10 @@ ROWS = {
     'prepend_unrelated': 'prepend + LoRA + markers, unrelated passages',
     'append_unrelated': 'append + LoRA + markers, unrelated passages',
     'append_repeat': 'append, 16 tokens repeated',
+    'append_repeat_1_markers': 'append, 1 token repeated + markers',
+    'append_repeat_2_markers': 'append, 2 tokens repeated + markers',
+    'append_repeat_4_markers': 'append, 4 tokens repeated + markers',
+    'append_repeat_8_markers': 'append, 8 tokens repeated + markers',
     'append_repeat_markers': 'append, 16 tokens repeated + markers',
     'append_repeat_lora_markers': 'append, 16 tokens repeated + LoRA + markers',
 }

@@ -163,8 +163,8 @@ TEST_CASE("pretrain --parted: other sequences interrupt a share of them, which i
     check_refused_at_last(1, "is of another run: its parted is 0.5, but now it is 0.25",
                           with(out, {"--parted", "0.25", "--checkpoint", out + ".kept", "--force"}));
     check_refused_at_last(2, "--parted", with(out, {"--parted", "1.5", "--force"}));
-    check_refused_at_last(1, "sequences of 16 tokens are parted, expected at least the 18",
-                          with(out, {"--parted", "0.5", "--window", "16", "--force"}));
+    check_refused_at_last(1, "sequences of 8 tokens are parted, expected at least the 10",
+                          with(out, {"--parted", "0.5", "--window", "8", "--force"}));
 }
 
 TEST_CASE("pretrain: what makes no sense is refused in words") {

@@ -132,7 +132,7 @@ TEST_CASE("What cannot be parted is refused by name") {
     check_error(ErrorCode::contract, "of the passages is relevant, expected 0 to 1", with({.relevant = -0.5}));
     check_error(ErrorCode::contract, "lengths from 9 to 8", with({.text = {9, 8}}));
     check_error(ErrorCode::contract, "lengths from 0 to 8", with({.passage = {0, 8}}));
-    check_error(ErrorCode::contract, "sequences of 17 tokens are parted, expected at least the 18", with({}, 60, 17));
+    check_error(ErrorCode::contract, "sequences of 9 tokens are parted, expected at least the 10", with({}, 60, 9));
     check_error(ErrorCode::contract, "a text of 1 sequences is parted, expected at least 2", with({}, 2));
     CHECK_NOTHROW(with({.share = 0}, 2, 8)());
 }

@@ -21,8 +21,8 @@ namespace flashback::inline FLASHBACK_ISA {
 struct PartingOptions {
     double share = 0.1;                          ///< of the sequences that are parted, from 0 to 1
     double relevant = 0.5;                       ///< of the passages that hold what the text goes on with, from 0 to 1
-    std::array<std::size_t, 2> text{4, 128};     ///< the fewest and the most tokens of text between two passages
-    std::array<std::size_t, 2> passage{8, 128};  ///< the fewest and the most tokens of a passage
+    std::array<std::size_t, 2> text{2, 128};     ///< the fewest and the most tokens of text between two passages
+    std::array<std::size_t, 2> passage{4, 128};  ///< the fewest and the most tokens of a passage
     std::uint64_t seed = 0;                      ///< of which sequences are parted, where, and by what
 };
 
