@@ -91,7 +91,7 @@ TEST_CASE("A relevant passage is a stretch of the text around its next token, an
                 const TokenBuffer passage(at + 1, end);
                 at = end;
                 // Counted tokens occur once in a text, so where they stand says whether the next one is among them.
-                const auto found = std::ranges::search(packed.tokens, passage).begin();
+                const auto found = std::search(packed.tokens.begin(), packed.tokens.end(), passage.begin(), passage.end());
                 const auto from = static_cast<std::size_t>(found - packed.tokens.begin());
                 relevant += found != packed.tokens.end() && from <= text && text < from + passage.size() ? 1u : 0u;
                 ++passages;
