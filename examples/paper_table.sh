@@ -4,8 +4,8 @@
 # what is done stays. What was made from another model, text, corpus or with other settings is refused, never mixed in.
 #
 # The learning rate is higher than the paper's 1e-4, which is for models of a thousand times the size, and the LoRA is on all linear
-# layers; a row of the paper's q and v stands beside. Strides share the text in front of them where the layout allows that: all but
-# prepend. Passages are found with the documents' own ids out of the way: those of the held-out texts get a prefix, since the corpus
+# layers; a row of the paper's q and v stands beside. In training, strides share the text in front of them, but for prepend, which cannot:
+# its adapters see four times as many texts, in steps that take twice as long. Passages are found with the documents' own ids out of the way: those of the held-out texts get a prefix, since the corpus
 # numbers its documents likewise.
 #
 # examples/paper_table.sh [PART ...]: technical, translation, cost, wikitext, ablations, beyond, stories; by default all of them. Results
@@ -50,11 +50,11 @@ searched=corpus  # the corpus of a pair that rows and their adapters search: cor
 # knows from what and how its adapter was made, so that rows which are there need no adapter.
 adapter() {
     with=$dir/$1/$2
-    train_text=$dir/$1/train.jsonl train_corpus=$dir/$1/$searched.jsonl examples=$dir/$1/$searched.examples
+    train_text=$dir/$1/train.jsonl train_corpus=$dir/$1/$searched.jsonl examples=$dir/$1/$searched.$3.examples
     layout=$3 markers=$4
     shift 4
     [ $# != 0 ] || set -- --lora-targets q,k,v,o,gate,up,down
-    recipe="--layout $layout --markers $markers --steps $steps --lr $lr $*"
+    recipe="--layout $layout --markers $markers --steps $steps --precision bf16 --lr $lr $*"
 }
 no_adapter() {
     with="" recipe=""
@@ -67,7 +67,7 @@ train_adapter() {
     ! made_of "$with" $recipe -- "$train_text" "$train_corpus" || return 0
     echo "== training: $with"
     printf '%s' "$stamp" >"$with.made_of"
-    $flashback finetune --model "$model" --train "$train_text" --corpus "$train_corpus" --precision bf16 $recipe \
+    $flashback finetune --model "$model" --train "$train_text" --corpus "$train_corpus" $recipe \
         --examples-cache "$examples" --checkpoint "$with.checkpoint" --checkpoint-every 60s --log "$with.csv" --out "$with"
     rm -f "$with.checkpoint"
 }
@@ -142,6 +142,7 @@ untuned_ablations() {
 }
 
 # costs PAIR NAME LAYOUT MARKERS [OPTION ...]: the row at several strides. The same tokens are predicted, a quarter of those of other rows.
+# FLASHBACK_PAPER_STRIDES is a multiple of 16, then.
 costs() {
     of=$1 name=$2
     shift 2

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Trains the default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts, trains
-# (three quarters of an hour on two cores; killed, it goes on where it was), and measures it. Run it again as often as you like.
+# (half an hour on two cores of a Zen 5; killed, it goes on where it was), and measures it. Run it again as often as you like.
 #
 # examples/pretrain.sh [STEPS [DIR]]: the model with 5000 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
 set -eu
@@ -34,7 +34,7 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086  # $missing is a list of words
     python3 examples/pretrain/texts.py --out "$dir/texts" $missing
 fi
-# An eighth of what is read says the same twice, and half of the sequences are parted: so the model uses what it has read, wherever it stands.
+# An eighth of what is read says the same twice, and passages interrupt half of the sequences: so the model learns to use what it has read.
 # shellcheck disable=SC2086  # $once is a list of words
 [ -s "$dir/texts/repeats.jsonl" ] || python3 examples/pretrain/repeats.py --out "$dir/texts/repeats.jsonl" $once
 files="$files $dir/texts/repeats.jsonl"

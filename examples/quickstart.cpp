@@ -115,7 +115,7 @@ void print_generation(const fb::Generation& generation, const fb::Tokenizer& tok
 
 void print_table(const std::vector<Row>& rows) {
     const auto& base = rows.front().best.stats;
-    std::cout << "\nThe same " << new_tokens << " tokens and passages in each layout, a retrieval every " << stride
+    std::cout << "\nThe same " << new_tokens << " tokens in each layout, a retrieval every " << stride
               << " (seconds: best of " << repetitions << "; the ratios are to the first line):\n\n"
               << "                      evaluated    ratio   reused    seconds    ratio\n"
               << std::fixed;
@@ -129,7 +129,7 @@ void print_table(const std::vector<Row>& rows) {
     }
 }
 
-/// Takes the tokens of an earlier generation, whatever the model would say: so that all layouts have the same text, and search for the same.
+/// Takes the tokens of an earlier generation, whatever the model would say: so all layouts have the same text, and search for it.
 struct Retell {
     std::vector<fb::TokenId> tokens;
     std::size_t next = 0;
@@ -282,17 +282,17 @@ void quickstart(const std::string& corpus_path, const std::string& models_path, 
     const auto file = fb::GgufFile::view(flashback_examples::default_model(), "the default model");
     fb::Tokenizer tokenizer = fb::load_tokenizer(file);
     const auto model = fb::load_model(file, pool);
-    const auto adapter_of = [&](const char* ending) {
-        return std::make_shared<const fb::PackedAdapter>(
-            fb::load_adapter(models_path + "/flashback-adapter-5m" + ending, *model), model->config);
+    const auto adapter_of = [&](const std::string& path) {
+        return std::make_shared<const fb::PackedAdapter>(fb::load_adapter(path, *model), model->config);
     };
     std::vector<fb::Document> documents = fb::read_corpus(corpus_path).documents;
     fb::Bm25Index index{documents, fb::codec_of(tokenizer)};
+    const std::string adapters = models_path + "/flashback-adapter-5m";
     const System system{.tokenizer = std::move(tokenizer),
                         .model = model,
-                        .aside_adapter = adapter_of("-aside"),
-                        .append_adapter = adapter_of(""),
-                        .repeat_adapter = adapter_of("-repeat"),
+                        .aside_adapter = adapter_of(adapters + "-aside"),
+                        .append_adapter = adapter_of(adapters),
+                        .repeat_adapter = adapter_of(adapters + "-repeat"),
                         .documents = std::move(documents),
                         .index = std::move(index),
                         .pool = pool};

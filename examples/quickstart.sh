@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what is needed (Debian 12), builds, and lets the default model with its adapter write while it retrieves from FOLDOC, the
-# Free On-line Dictionary of Computing; then measures what it costs and what it gains. Run it again as often as you like.
+# Installs what is needed (Debian 12), builds, and lets the default model write while it retrieves from FOLDOC, the Free On-line
+# Dictionary of Computing; then measures what that costs, and what the model and its adapters gain. Run it again as often as you like.
 set -eu
 cd "$(dirname "$0")/.."
 . cmake/setup.sh
@@ -24,7 +24,7 @@ cat <<EOF
 == next
    open build/reuse.html in a browser: what append reused, retrieval by retrieval
    build/release/bin/flashback generate --adapter $adapter --corpus build/foldoc.txt --prompt 'A compiler is' --temperature 0.8 --top-p 0.95
-      (--adapter, because the model was not tuned to read passages behind the text; without it, --layout prepend or aside)
+      (--adapter, because untuned the model reads passages behind the text badly; without it, --layout prepend or aside)
    build/release/bin/flashback search --corpus build/foldoc.txt --query 'virtual memory' --top-k 3
    build/release/bin/flashback --help
 EOF

@@ -86,7 +86,12 @@ class Picture(unittest.TestCase):
             path = os.path.join(folder, 'layouts.svg')
             with mock.patch.object(sys, 'argv', ['layouts.py', folder, path]):
                 layouts.main()
-            words = ' '.join(xml.etree.ElementTree.parse(path).getroot().itertext())
+            picture = xml.etree.ElementTree.parse(path).getroot()
+            aside = next(e for e in picture.iter() if e.tag.endswith('polyline') and e.get('class') == 'one')
+            (x, y), (to_x, to_y) = (map(float, point.split(',')) for point in aside.get('points').split())
+            self.assertGreater(x, to_x)  # the stride of 8 is on the right, as more tokens are evaluated,
+            self.assertGreater(y, to_y)  # and below, as its perplexity is lower
+            words = ' '.join(picture.itertext())
             self.assertIn('technical, untuned', words)
             self.assertIn('technical, a LoRA', words)
             self.assertNotIn('translation', words)

@@ -13,6 +13,7 @@ import tempfile
 import unittest
 import zlib
 from contextlib import redirect_stdout
+from unittest import mock
 
 source, *heldout = sys.argv[1:]
 folder = os.path.join(source, 'examples', 'pretrain')
@@ -105,11 +106,12 @@ class Repeats(unittest.TestCase):
     def test_a_list_of_frequent_words_stands_two_to_four_times(self):
         found = repeats.lists(['rare ' + ' '.join(WORDS_OF_LETTERS * 2)], random.Random(2))
         for _ in range(50):
-            lines = next(found).split('\n')
+            with mock.patch.object(repeats, 'WORDS', len(WORDS_OF_LETTERS)):
+                lines = next(found).split('\n')
             self.assertIn(len(lines), (2, 3, 4))
             self.assertEqual(set(lines), {lines[0]})
             self.assertIn(len(lines[0].split()), repeats.LISTS)
-            self.assertLessEqual(set(lines[0].split()), {*WORDS_OF_LETTERS, 'rare'})
+            self.assertLessEqual(set(lines[0].split()), set(WORDS_OF_LETTERS))
 
     def test_a_stretch_of_a_text_stands_twice(self):
         found = repeats.stretches([' '.join(OTHER)], random.Random(3))
@@ -117,8 +119,23 @@ class Repeats(unittest.TestCase):
             lines = next(found).split('\n')
             self.assertIn(len(lines), (2, 3, 5))
             self.assertEqual(lines[0], lines[{2: 1, 3: 2, 5: 2}[len(lines)]])
+            self.assertEqual(lines[-1], lines[{2: 0, 3: 0, 5: 1}[len(lines)]])
             self.assertIn(' ' + lines[0] + ' ', ' ' + ' '.join(OTHER) + ' ')
             self.assertIn(len(lines[0].split()), repeats.STRETCHES)
+
+    def test_half_of_the_characters_are_lists(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source, out = os.path.join(folder, 'in.jsonl'), os.path.join(folder, 'out.jsonl')
+            with open(source, 'w', encoding='utf-8') as file:
+                file.write(json.dumps({'_id': '1', 'title': '', 'text': ' '.join(WORDS_OF_LETTERS * 20)}) + '\n')
+            with mock.patch.object(sys, 'argv', ['repeats.py', '--out', out, '--characters', '20000', source]), \
+                    redirect_stdout(io.StringIO()):
+                repeats.main()
+            with open(out, encoding='utf-8') as file:
+                documents = [json.loads(line) for line in file]
+            sizes = {name: sum(len(d['text']) for d in documents if d['_id'].startswith(name)) for name in ('list', 'stretch')}
+            self.assertGreaterEqual(sum(sizes.values()), 20000)
+            self.assertLess(abs(sizes['list'] - sizes['stretch']), 2000)
 
 
 class Overlap(unittest.TestCase):

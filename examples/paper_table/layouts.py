@@ -10,7 +10,7 @@ import sys
 
 import picture
 
-PAIRS = {'technical': 'technical', 'translation': 'translation'}
+PAIRS = ('translation', 'technical')
 LAYOUTS = {
     'none': ('no retrieval', 'five'),
     'prepend': ('prepend', 'three'),
@@ -42,15 +42,15 @@ def main():
         sys.exit(__doc__)
     folder, path = sys.argv[1:]
     panels = []
-    for pair, title in PAIRS.items():
+    for pair in PAIRS:
         if os.path.isdir(os.path.join(folder, pair)):
-            panels += [(f'{title}, {how}', *panel(os.path.join(folder, pair), tuned))
+            panels += [(f'{pair}, {how}', *panel(os.path.join(folder, pair), tuned))
                        for how, tuned in (('untuned, with markers', False), ('a LoRA for each layout, with markers', True))]
     panels = [one for one in panels if one[1]]
     if not panels:
         sys.exit(f"'{folder}' has no rows of the part cost of paper_table.sh")
     picture.write(path, 'Perplexity against evaluated tokens', panels,
-                  'A dot is a stride: 8 tokens (on the right, with its name), 16, 32 and 64.')
+                  'A dot is a stride: 8 tokens (with the name of its layout), 16, 32 and 64; without retrieval there is one.')
 
 
 if __name__ == '__main__':

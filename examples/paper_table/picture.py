@@ -5,7 +5,7 @@ import math
 import os
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM, HEAD = 620, 400, 60, 150, 34, 48, 36
-KINDS = ('one', 'two', 'three', 'four', 'five')  # each a colour: blue, red, brown, green and grey
+# The kinds of points and lines, from one to five: blue, red, brown, green and grey.
 STYLE = '''text{font:12px sans-serif;fill:#222}.title{font-weight:bold}.label{font-size:11px}.page{fill:#fff}.axis{stroke:#555;fill:none}
 .lead{stroke:#bbb;stroke-width:.5;fill:none}.one{fill:#1f62b0;stroke:#1f62b0}.two{fill:#c0392b;stroke:#c0392b}
 .three{fill:#8a6100;stroke:#8a6100}.four{fill:#1b7837;stroke:#1b7837}.five{fill:#666;stroke:#666}text.label{stroke:none}

@@ -3,8 +3,9 @@
 
     repeats.py --out OUT [--characters N] FILE...       OUT is `{_id,title,text}` a line
 
-Half of the characters are lists of words drawn at random, two to four times the same one: nothing but copying predicts the second, so a model
-learns it early. The other half are stretches of the files: one that stands twice, with none, one or two others in between.
+Half of the characters are lists of words drawn at random; each list stands two to four times. Nothing but copying predicts it the second time,
+so a model learns it early. The other half are stretches of the files; the first of a document stands twice, with none, one or two others in
+between.
 """
 import argparse
 import collections

@@ -144,7 +144,7 @@ TEST_CASE("pretrain, finetune: a run keeps a checkpoint beside what it writes, w
     CHECK(std::filesystem::exists(path("ckpt")));  // one that was asked for stays
 }
 
-TEST_CASE("pretrain --parted: other sequences interrupt a share of them, which is another run, and goes on like any other") {
+TEST_CASE("pretrain --parted: passages interrupt a share of the sequences, which is another run, and goes on like any other") {
     const TemporaryFolder folder;
     const std::string out = (folder.path() / "out.gguf").string();
     const std::string whole = (folder.path() / "whole.gguf").string();

@@ -72,12 +72,12 @@ TEST_CASE("Without passages and markers a parted sequence is the beginning of th
 
 TEST_CASE("A relevant passage is a stretch of the text around its next token, and a share of the passages is") {
     const PackedText whole = counted(60);
-    std::size_t relevant = 0, passages = 0;
+    std::size_t relevant = 0, passages = 0, begun_before = 0;
     for (const double share : {1.0, 0.25}) {
         PartingOptions options = short_parts;
         options.relevant = share;
         const PartedText parted{whole, markers, options};
-        relevant = passages = 0;
+        relevant = passages = begun_before = 0;
         for (std::size_t n = 0; n < whole.sequences(); ++n) {
             const TrainingExample example = parted.sequence(n);
             const TrainingExample packed = whole.sequence(n);
@@ -88,19 +88,47 @@ TEST_CASE("A relevant passage is a stretch of the text around its next token, an
                     continue;
                 }
                 const auto end = std::find(at, example.tokens.end(), markers[1]);
+                for (auto predicted = at + 2; predicted < end; ++predicted) {
+                    const auto where = static_cast<std::size_t>(predicted - example.tokens.begin());
+                    CHECK(std::ranges::binary_search(example.targets, where) == (*predicted != bos));
+                }
                 const TokenBuffer passage(at + 1, end);
                 at = end;
                 // Counted tokens occur once in a text, so where they stand says whether the next one is among them.
                 const auto found = std::search(packed.tokens.begin(), packed.tokens.end(), passage.begin(), passage.end());
                 const auto from = static_cast<std::size_t>(found - packed.tokens.begin());
-                relevant += found != packed.tokens.end() && from <= text && text < from + passage.size() ? 1u : 0u;
+                const bool is_relevant = found != packed.tokens.end() && from <= text && text < from + passage.size();
+                relevant += is_relevant ? 1u : 0u;
+                begun_before += is_relevant && from < text ? 1u : 0u;
                 ++passages;
             }
         }
         CHECK(passages > 100);
         CHECK(static_cast<double>(relevant) / static_cast<double>(passages) == doctest::Approx(share).epsilon(0.25));
         CHECK((share < 1 || relevant == passages));
+        CHECK(begun_before > relevant / 2);
+        CHECK(begun_before < relevant);
     }
+}
+
+TEST_CASE("Most passages are short, and some are long") {
+    const PackedText whole = counted(2000, 1024);
+    const PartedText parted{whole, markers, {.share = 1, .relevant = 0, .text = {4, 8}, .passage = {4, 128}}};
+    std::size_t passages = 0, few = 0, many = 0;
+    for (std::size_t n = 0; n < whole.sequences(); ++n) {
+        const TrainingExample example = parted.sequence(n);
+        for (auto at = std::ranges::find(example.tokens, markers[0]); at != example.tokens.end();
+             at = std::find(at, example.tokens.end(), markers[0])) {
+            const auto size = std::find(at, example.tokens.end(), markers[1]) - at - 1;
+            ++passages;
+            few += size <= 16 ? 1u : 0u;
+            many += size > 64 ? 1u : 0u;
+            ++at;
+        }
+    }
+    CHECK(passages > 1000);
+    CHECK(few > passages / 2);  // of even lengths they would be a tenth
+    CHECK(many > passages / 20);
 }
 
 TEST_CASE("A share of the sequences is parted; the others are as they were packed, and another seed parts others") {

@@ -16,8 +16,8 @@
 
 namespace flashback::inline FLASHBACK_ISA {
 
-/// How many sequences are parted, and by what. A length is drawn evenly between the least and the most, after the most was halved as often
-/// as chance says: so short ones are as frequent as in texts that are retrieved for every few tokens, and long ones occur.
+/// How many sequences are parted, and by what. For a length, the most is first halved a random number of times; then it is drawn
+/// evenly between the least and that. So many are short, as if passages came every few tokens, and some are long.
 struct PartingOptions {
     double share = 0.1;                          ///< of the sequences that are parted, from 0 to 1
     double relevant = 0.5;                       ///< of the passages that hold what the text goes on with, from 0 to 1
@@ -26,11 +26,12 @@ struct PartingOptions {
     std::uint64_t seed = 0;                      ///< of which sequences are parted, where, and by what
 };
 
-/// A packed text of which some sequences are parted: passages stand in their text, each between two marking tokens, and the text goes on
-/// after them. A relevant passage is a stretch of the same sequence that holds its next token, as a passage of a good retriever would; any
-/// other one is a stretch of another sequence. So a model learns both to use a passage and to pass over it. What no longer fits is cut. Predicted is what PackedText predicts, and passages but their first token;
-/// neither the marking tokens nor what follows a left one. Which sequences are parted, and how, depends on the seed and their numbers only:
-/// it is the same in each pass, so what is cut is never read.
+/// A packed text of which some sequences are parted: passages stand in their text, each between two marking tokens, and the text
+/// goes on after them. A relevant passage is a stretch of the same sequence that holds its next token, as a passage of a good
+/// retriever would; any other one is a stretch of another sequence. So a model learns both to use a passage and to pass over it.
+/// What no longer fits is cut. Predicted is what PackedText predicts, and passages but their first token; neither the marking
+/// tokens nor what follows a left one. Which sequences are parted, and how, depends on the seed and their numbers only: it is the
+/// same in each pass, so what is cut is never read.
 /// Source    FlashBack (arXiv 2405.04065), section 3.2, for the place of the passages
 class PartedText {
 public:
@@ -108,14 +109,14 @@ private:
     // Shifts and draws of integers, so that it is the same everywhere.
     static std::size_t drawn(SplitMix64& random, std::array<std::size_t, 2> lengths) noexcept {
         const auto halvings = static_cast<std::size_t>(std::bit_width(lengths[1] / lengths[0]));
-        const std::size_t most = std::max(lengths[1] >> random.below(halvings), lengths[0]);
+        const std::size_t most = lengths[1] >> random.below(halvings);  // at least lengths[0]
         return lengths[0] + static_cast<std::size_t>(random.below(most - lengths[0] + 1));
     }
 
     // A stretch of a sequence, between markers. Its first token is not predicted: nothing says which stretch it is.
     void add_passage(const TrainingExample& of, std::size_t from, std::size_t count, TrainingExample& parted) const {
         parted.tokens.push_back(markers_[0]);
-        for (std::size_t i = from; i < std::min(from + count, of.tokens.size()); ++i) {
+        for (std::size_t i = from; i < from + count; ++i) {
             if (i > from && std::ranges::binary_search(of.targets, i))
                 parted.targets.push_back(static_cast<std::uint32_t>(parted.tokens.size()));
             parted.tokens.push_back(of.tokens[i]);
