@@ -115,8 +115,8 @@ void print_generation(const fb::Generation& generation, const fb::Tokenizer& tok
 
 void print_table(const std::vector<Row>& rows) {
     const auto& base = rows.front().best.stats;
-    std::cout << "\nThe same " << new_tokens << " tokens in each layout, a retrieval every " << stride
-              << " (seconds: best of " << repetitions << "; the ratios are to the first line):\n\n"
+    std::cout << "\nThe same " << new_tokens << " tokens in each layout, a retrieval every " << stride << " (seconds: best of "
+              << repetitions << "; the ratios are to the first line):\n\n"
               << "                      evaluated    ratio   reused    seconds    ratio\n"
               << std::fixed;
     for (const Row& row : rows) {

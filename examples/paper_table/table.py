@@ -51,7 +51,8 @@ COMPARED = (
     ('aside_lora_markers', 'append_lora_markers'), ('aside_lora_markers', 'none_lora'), ('aside_lora', 'none_lora'),
     ('aside', 'append_lora_markers'), ('aside_unrelated', 'aside_lora_markers'),
     ('append', 'none'), ('append_markers', 'append'), ('append_markers', 'none'), ('append_markers', 'prepend_markers'),
-    ('prepend_markers', 'none'), ('aside_markers', 'none'), ('append_repeat_markers', 'prepend_markers'), ('append_repeat_markers', 'none'),
+    ('prepend_markers', 'none'), ('aside_markers', 'none'), ('aside_markers', 'prepend_markers'),
+    *((f'append_repeat_{n}_markers', 'prepend_markers') for n in (1, 2, 4, 8)), ('append_repeat_markers', 'prepend_markers'), ('append_repeat_markers', 'none'),
     ('append_lora_markers', 'append_markers'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
     ('prepend_lora_markers', 'none_lora'), ('prepend_lora', 'none_lora'), ('append_repeat', 'none'), ('append_repeat', 'prepend'),
     ('append_repeat_lora_markers', 'none_lora'), ('append_repeat_lora_markers', 'prepend_lora_markers'), ('none_lora', 'none'),
@@ -172,7 +173,10 @@ def main():
             compared(folder, pair, STRICT, STRICT_COMPARED)
     for pair, place in (('technical', ''), ('wikitext', ', WikiText-2')):
         for title, (names, pairs) in ABLATIONS.items():
-            table(title + place, [(text, result(folder, pair, name)) for name, text in names.items()])
+            rows = [(text, result(folder, pair, name)) for name, text in names.items()]
+            if sum(found is not None for _, found in rows) < 2:  # one of another table
+                continue
+            table(title + place, rows)
             compared(folder, pair, names, pairs)
 
 
