@@ -9,7 +9,8 @@
 # numbers its documents likewise.
 #
 # examples/paper_table.sh [PART ...]: technical, translation, cost, wikitext, ablations, beyond, stories; by default all of them. Results
-# stand in build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names. It needs the held-out texts of ../shared/data.
+# stand in build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names; cost draws its rows as layouts.svg there. It needs the
+# held-out texts of ../shared/data.
 # FLASHBACK_TOOL: a tool that is built already. FLASHBACK_PAPER_MODEL: another model than the default one; its results need a folder of
 # their own.
 set -eu
@@ -193,6 +194,7 @@ for part in $parts; do
         tuned technical append_lora_fixed append fixed
         tuned technical append_lora_markers_qv append on --lora-targets q,v
         tuned technical append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
+        tuned technical append_repeat_2_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 2
         lr=5e-4
         tuned technical append_all append on --all-params
         lr=2e-3
@@ -239,6 +241,7 @@ for part in $parts; do
         tuned translation aside_lora aside off
         tuned translation append_lora append off
         tuned translation append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
+        tuned translation append_repeat_2_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 2
         prepare_wikitext
         with_unrelated translation "$dir/wikitext/corpus.jsonl"
         searched=strict

@@ -36,6 +36,7 @@ ROWS = {
     'append_repeat_4_markers': 'append, 4 tokens repeated + markers',
     'append_repeat_8_markers': 'append, 8 tokens repeated + markers',
     'append_repeat_markers': 'append, 16 tokens repeated + markers',
+    'append_repeat_2_lora_markers': 'append, 2 tokens repeated + LoRA + markers',
     'append_repeat_lora_markers': 'append, 16 tokens repeated + LoRA + markers',
 }
 PAIRS = {
@@ -55,6 +56,7 @@ COMPARED = (
     *((f'append_repeat_{n}_markers', 'prepend_markers') for n in (1, 2, 4, 8)), ('append_repeat_markers', 'prepend_markers'), ('append_repeat_markers', 'none'),
     ('append_lora_markers', 'append_markers'), ('append_lora_markers', 'prepend_lora_markers'), ('append_lora_markers', 'none_lora'),
     ('prepend_lora_markers', 'none_lora'), ('prepend_lora', 'none_lora'), ('append_repeat', 'none'), ('append_repeat', 'prepend'),
+    ('append_repeat_2_lora_markers', 'none_lora'), ('append_repeat_2_lora_markers', 'prepend_lora_markers'),
     ('append_repeat_lora_markers', 'none_lora'), ('append_repeat_lora_markers', 'prepend_lora_markers'), ('none_lora', 'none'),
     ('append_lora_markers', 'append_lora'), ('append_lora_markers', 'append_lora_fixed'), ('append_all', 'append_lora_markers'),
     ('append_all', 'none_lora'), ('prepend_unrelated', 'prepend_lora_markers'), ('append_unrelated', 'append_lora_markers'),
@@ -112,6 +114,12 @@ ABLATIONS = {
          for kept in ('exact', 'approximate')},
         tuple((f'append_{tuned}held_approximate', f'append_{tuned}held_exact') for tuned in ('', 'lora_', 'repeat_'))),
 }
+# The part cost: each layout at several strides, with contexts whose start is held.
+COSTS = {f'cost_{layout}{tuned}_{n}': f'{text}{how}' + (f', every {n} tokens' if layout != 'none' else '')
+         for tuned, how in (('', ''), ('_lora', ' + LoRA'))
+         for layout, text in (('none', 'no retrieval'), ('prepend', 'prepend + markers'), ('aside', 'aside + markers'),
+                              ('append', 'append + markers'), ('append_repeat', 'append, 16 tokens repeated + markers'))
+         for n in (8, 16, 32, 64) if n == 16 or layout != 'none'}
 
 
 def result(folder, pair, name):
@@ -171,6 +179,9 @@ def main():
         if result(folder, pair, 'strict_prepend'):
             table(title.replace('13', '8'), [(text, result(folder, pair, name)) for name, text in STRICT.items()])
             compared(folder, pair, STRICT, STRICT_COMPARED)
+    for pair in ('translation', 'technical'):
+        table(f'What each layout costs at several strides, contexts of 237 tokens whose start is held for 128, {pair}',
+              [(text, result(folder, pair, name)) for name, text in COSTS.items()])
     for pair, place in (('technical', ''), ('wikitext', ', WikiText-2')):
         for title, (names, pairs) in ABLATIONS.items():
             rows = [(text, result(folder, pair, name)) for name, text in names.items()]
