@@ -5,8 +5,8 @@
 #
 # The learning rate is higher than the paper's 1e-4, which is for models of a thousand times the size, and the LoRA is on all linear
 # layers; a row of the paper's q and v stands beside. In training, strides share the text in front of them, but for prepend, which cannot:
-# its adapters see four times as many texts, in steps that take twice as long. Passages are found with the documents' own ids out of the way: those of the held-out texts get a prefix, since the corpus
-# numbers its documents likewise.
+# its adapters see four times as many texts, in steps that take twice as long. Passages are found with the documents' own ids out of the
+# way: those of the held-out texts get a prefix, since the corpus numbers its documents likewise.
 #
 # examples/paper_table.sh [PART ...]: technical, translation, cost, wikitext, ablations, beyond, stories; by default all of them. Results
 # stand in build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names; cost draws its rows as layouts.svg there. It needs the
@@ -124,6 +124,18 @@ tuned() {
     no_adapter
 }
 
+# untuned PAIR: every layout without an adapter, without markers and with them.
+untuned() {
+    row "$1" none none off
+    for layout in prepend aside append; do
+        row "$1" "$layout" "$layout" off
+        row "$1" "${layout}_markers" "$layout" on
+    done
+    row "$1" append_repeat append off --repeat 16
+    row "$1" append_repeat_markers append on --repeat 16
+    for n in 1 2 4 8; do row "$1" "append_repeat_${n}_markers" append on --repeat "$n"; done
+}
+
 # untuned_ablations PAIR: without an adapter, beside the text and in front of it.
 # shellcheck disable=SC2086  # options that several rows have are lists of words
 untuned_ablations() {
@@ -175,15 +187,8 @@ for part in $parts; do
     case $part in
     technical)
         prepare_technical
-        row technical none none off
-        row technical aside aside off
+        untuned technical
         for n in 4 16; do row technical "aside_seeing_$n" aside off --seeing "$n"; done
-        row technical prepend prepend off
-        row technical append append off
-        row technical append_repeat append off --repeat 16
-        for layout in prepend append aside; do row technical "${layout}_markers" "$layout" on; done
-        row technical append_repeat_markers append on --repeat 16
-        for n in 1 2 4 8; do row technical "append_repeat_${n}_markers" append on --repeat "$n"; done
         tuned technical aside_lora_markers aside on
         tuned technical append_lora_markers append on
         tuned technical prepend_lora_markers prepend on
@@ -203,15 +208,8 @@ for part in $parts; do
         ;;
     wikitext)
         prepare_wikitext
-        row wikitext none none off
-        row wikitext aside aside off
+        untuned wikitext
         for n in 4 16; do row wikitext "aside_seeing_$n" aside off --seeing "$n"; done
-        row wikitext prepend prepend off
-        row wikitext append append off
-        row wikitext append_repeat append off --repeat 16
-        for layout in prepend append aside; do row wikitext "${layout}_markers" "$layout" on; done
-        row wikitext append_repeat_markers append on --repeat 16
-        for n in 1 2 4 8; do row wikitext "append_repeat_${n}_markers" append on --repeat "$n"; done
         tuned wikitext aside_lora_markers aside on
         tuned wikitext append_lora_markers append on
         tuned wikitext prepend_lora_markers prepend on
@@ -222,14 +220,7 @@ for part in $parts; do
         ;;
     translation)
         prepare_translation
-        row translation none none off
-        row translation prepend prepend off
-        row translation aside aside off
-        row translation append append off
-        row translation append_repeat append off --repeat 16
-        for layout in prepend append aside; do row translation "${layout}_markers" "$layout" on; done
-        row translation append_repeat_markers append on --repeat 16
-        for n in 1 2 4 8; do row translation "append_repeat_${n}_markers" append on --repeat "$n"; done
+        untuned translation
         searched=strict
         for layout in prepend aside append; do row translation "strict_$layout" "$layout" off; done
         searched=corpus

@@ -44,6 +44,11 @@ class Row:
             self.name = re.search(r'--schedule (\S+)', file.read()).group(1)
 
     @property
+    def fixed(self):
+        """Whether it retrieves every so many tokens, or never, whatever the model says."""
+        return self.schedule == 'never' or self.schedule.startswith('stride:')
+
+    @property
     def per_token(self):
         return self.evaluated / self.tokens
 
@@ -98,7 +103,7 @@ def dominant(rows):
 
 def at_cost(rows, cost):
     """The nats of each stride that fixed strides would have at a cost, between the two that enclose it; none outside of them."""
-    fixed = [row for row in rows if row.schedule == 'never' or row.schedule.startswith('stride:')]
+    fixed = [row for row in rows if row.fixed]
     for cheap, dear in zip(fixed, fixed[1:]):
         if cheap.evaluated <= cost <= dear.evaluated and cheap.evaluated < dear.evaluated:
             share = (cost - cheap.evaluated) / (dear.evaluated - cheap.evaluated)
@@ -117,7 +122,7 @@ def verdict(rows):
         lines.append(f'**No schedule dominates.** Whatever one may spend, one of these is best: {names}.')
     better, worse = [], []
     for row in rows:
-        if row.rewound > 0 or row.schedule == 'never' or row.schedule.startswith('stride:'):
+        if row.rewound > 0 or row.fixed:
             continue
         line = at_cost(rows, row.evaluated)
         if line is None:
@@ -159,11 +164,8 @@ def write_csv(path, all_rows):
 
 def drawn(rows):
     """The rows of one panel: fixed strides as a line."""
-    def kind(row):
-        fixed = row.schedule == 'never' or row.schedule.startswith('stride:')
-        return 'one' if fixed else 'three' if row.rewound > 0 else 'two'
-
-    points = [picture.Point(row.per_token, row.perplexity, row.name, kind(row)) for row in rows]
+    points = [picture.Point(row.per_token, row.perplexity, row.name, 'one' if row.fixed else 'three' if row.rewound > 0 else 'two')
+              for row in rows]
     return points, [[point for point in points if point.kind == 'one']]
 
 

@@ -506,7 +506,7 @@ class RetrievalExamples;
 template <class P>
 class SharedHistoryExamples;
 class PackedText;
-struct PartingOptions;  // a tenth of the sequences, half of the passages relevant; text of 2 to 128 tokens, passages of 4 to 128
+struct PartingOptions;  // a tenth of the sequences, half of the passages relevant; text of 2, passages of 4 to 128 tokens
 class PartedText;
 class ShuffledPasses;
 
