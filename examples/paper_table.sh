@@ -8,9 +8,9 @@
 # its adapters see four times as many texts, in steps that take twice as long. Passages are found with the documents' own ids out of the
 # way: those of the held-out texts get a prefix, since the corpus numbers its documents likewise.
 #
-# examples/paper_table.sh [PART ...]: technical, translation, cost, wikitext, ablations, beyond, stories; by default all of them. Results
-# stand in build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names; cost draws its rows as layouts.svg there. It needs the
-# held-out texts of ../shared/data.
+# examples/paper_table.sh [PART ...]: technical, translation, curve, cost, wikitext, ablations, beyond, stories; by default all of them.
+# Results stand in build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names; curve and cost draw their rows there, as curve.svg
+# and layouts.svg. It needs the held-out texts of ../shared/data.
 # FLASHBACK_TOOL: a tool that is built already. FLASHBACK_PAPER_MODEL: another model than the default one; its results need a folder of
 # their own.
 set -eu
@@ -18,15 +18,16 @@ cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}
 steps=${FLASHBACK_PAPER_STEPS:-1000}
 strides=${FLASHBACK_PAPER_STRIDES:-2000}
-parts=${*:-technical translation cost wikitext ablations beyond stories}
+parts=${*:-technical translation curve cost wikitext ablations beyond stories}
 default_model=${FLASHBACK_PAPER_MODEL:-examples/models/flashback-base-5m.gguf}
 model=$default_model
 shared=../shared/data
 for part in $parts; do
     case $part in
-    technical | translation | cost | wikitext | ablations | beyond | stories) ;;
+    technical | translation | curve | cost | wikitext | ablations | beyond | stories) ;;
     *)
-        echo "paper_table.sh: '$part' is no part, expected technical, translation, cost, wikitext, ablations, beyond or stories" >&2
+        echo "paper_table.sh: '$part' is no part," \
+            "expected technical, translation, curve, cost, wikitext, ablations, beyond or stories" >&2
         exit 2
         ;;
     esac
@@ -168,6 +169,14 @@ costs() {
     done
 }
 
+# curve PAIR STEPS NAME LAYOUT MARKERS: the row at another number of steps of training. The learning rate falls to zero in each, so every
+# point is a run of its own.
+curve() {
+    all=$steps steps=$2
+    tuned "$1" "curve_$3_$2" "$4" "$5"
+    steps=$all
+}
+
 # weighted PLACE MARKERS: several passages of 64 tokens, each read by a text of its own. What these texts say is weighted by the scores of
 # the passages at each token (mixture), or also by how likely each found the tokens of the stride so far (sequence); levelled: scores
 # divided by 10, because those of BM25 are far apart.
@@ -240,6 +249,15 @@ for part in $parts; do
         tuned translation strict_aside_lora aside off
         searched=corpus
         ;;
+    curve)
+        # Perplexity against what was trained on. The points at $steps are the rows of the pair.
+        prepare_translation
+        for n in $((steps / 4)) $((steps / 2)) $((steps * 2)) $((steps * 5)); do
+            curve translation "$n" append_lora_markers append on
+            curve translation "$n" none_lora none off
+            curve translation "$n" prepend_lora_markers prepend on
+        done
+        ;;
     cost)
         # Perplexity against evaluated tokens: contexts whose start is held, so that each layout evaluates what it must.
         prepare_technical
@@ -307,6 +325,7 @@ for part in $parts; do
     esac
     python3 examples/paper_table/table.py "$dir" >"$dir/table.md.part"
     mv "$dir/table.md.part" "$dir/table.md"
+    [ "$part" != curve ] || python3 examples/paper_table/curve.py "$dir" "$dir/curve.svg"
     [ "$part" != cost ] || python3 examples/paper_table/layouts.py "$dir" "$dir/layouts.svg"
 done
 echo "== $dir/table.md"

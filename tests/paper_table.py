@@ -23,6 +23,7 @@ source, tool = sys.argv[1:]
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(source, 'examples', 'paper_table'))
 
+import curve  # noqa: E402
 import layouts  # noqa: E402
 import table  # noqa: E402
 
@@ -62,6 +63,17 @@ class Table(unittest.TestCase):
             # The mean of 0.1, 0.2, 0.3 is 0.2, its standard error 0.1 / sqrt(3); e^0.2 is 1.2214.
             self.assertIn('- append against no retrieval: +22.1 ± 7.1 %', printed(folder))
 
+    def test_rows_of_other_steps_are_compared_at_as_many_and_at_as_much_time(self):
+        with tempfile.TemporaryDirectory() as folder:
+            measured(folder, 'translation', 'prepend_lora_markers', [1.0, 2.0, 3.0])
+            measured(folder, 'translation', 'curve_append_lora_markers_2000', [1.1, 2.2, 3.3])
+            measured(folder, 'translation', 'append_lora_markers', [1.1, 2.2, 3.3])
+            measured(folder, 'translation', 'none_lora', [1.0, 2.0, 3.0])
+            text = printed(folder)
+            for append in ('1,000', '2,000'):
+                self.assertIn(f'- append + LoRA + markers, {append} steps against prepend + LoRA + markers, 1,000 steps: +22.1 ± 7.1 %', text)
+            self.assertNotIn('2,000 steps against no retrieval', text)
+
     def test_rows_of_other_strides_are_refused(self):
         with tempfile.TemporaryDirectory() as folder:
             measured(folder, 'technical', 'none', [1, 2, 3])
@@ -80,7 +92,7 @@ class Picture(unittest.TestCase):
                 with open(os.path.join(folder, 'technical', name + '.json'), 'w', encoding='utf-8') as file:
                     json.dump({'evaluated': evaluated, 'tokens': 100, 'perplexity': perplexity}, file)
             points, lines = layouts.panel(os.path.join(folder, 'technical'), False)
-            self.assertEqual([(p.per_token, p.perplexity, p.name) for p in points],
+            self.assertEqual([(p.tokens, p.perplexity, p.name) for p in points],
                              [(1, 30, 'no retrieval'), (3, 29, 'append, 16 repeated'), (4, 27, 'aside'), (2, 28, '')])
             self.assertEqual([len(line) for line in lines], [1, 1, 2])
             path = os.path.join(folder, 'layouts.svg')
@@ -96,10 +108,30 @@ class Picture(unittest.TestCase):
             self.assertIn('technical, a LoRA', words)
             self.assertNotIn('translation', words)
 
+    def test_a_line_for_each_row_through_its_steps(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.makedirs(os.path.join(folder, 'translation'))
+            rows = {'append_lora_markers': 18, 'curve_append_lora_markers_250': 20, 'curve_append_lora_markers_5000': 16, 'none_lora': 19,
+                    'curve_append_repeat_250': 1}
+            for name, perplexity in rows.items():
+                with open(os.path.join(folder, 'translation', name + '.json'), 'w', encoding='utf-8') as file:
+                    json.dump({'perplexity': perplexity}, file)
+            points, lines = curve.panel(folder)
+            self.assertEqual([(p.tokens, p.perplexity, p.name) for p in points],
+                             [(256, 19, 'no retrieval + LoRA'), (64, 20, ''), (256, 18, ''), (1280, 16, 'append + LoRA + markers')])
+            self.assertEqual([len(line) for line in lines], [1, 3])
+            path = os.path.join(folder, 'curve.svg')
+            with mock.patch.object(sys, 'argv', ['curve.py', folder, path]):
+                curve.main()
+            words = ' '.join(xml.etree.ElementTree.parse(path).getroot().itertext())
+            self.assertIn('thousands of tokens that were trained on', words)
+            self.assertIn('250, 500, 1,000, 2,000, 5,000 steps', words)
+
     def test_a_folder_without_rows_is_refused(self):
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(sys, 'argv', ['layouts.py', folder, 'none.svg']):
-            with self.assertRaisesRegex(SystemExit, 'has no rows of the part cost'):
-                layouts.main()
+        for script, part in ((layouts, 'cost'), (curve, 'curve')):
+            with tempfile.TemporaryDirectory() as folder, mock.patch.object(sys, 'argv', [script.__file__, folder, 'none.svg']):
+                with self.assertRaisesRegex(SystemExit, 'has no rows of the part ' + part):
+                    script.main()
 
 
 class Script(unittest.TestCase):

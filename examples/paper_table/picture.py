@@ -1,4 +1,4 @@
-"""Draws perplexity against evaluated tokens as SVG, for schedules.py and layouts.py."""
+"""Draws perplexity against tokens as SVG, for schedules.py, layouts.py and curve.py."""
 import dataclasses
 import html
 import math
@@ -16,8 +16,8 @@ polyline{stroke-width:2}polyline.one,polyline.two,polyline.three,polyline.four,p
 
 @dataclasses.dataclass
 class Point:
-    """What evaluates `per_token` tokens for each predicted one, and how well it predicts."""
-    per_token: float
+    """What reads so many tokens, and how well it predicts."""
+    tokens: float
     perplexity: float
     name: str
     kind: str
@@ -28,13 +28,13 @@ class Panel:
 
     def __init__(self, left, top, points):
         self.left, self.top = left, top
-        xs, ys = [math.log(point.per_token) for point in points], [point.perplexity for point in points]
+        xs, ys = [math.log(point.tokens) for point in points], [point.perplexity for point in points]
         self.xs = (min(xs), max(max(xs), min(xs) + 0.1))
         gap = max((max(ys) - min(ys)) * 0.06, 0.01)
         self.ys = (min(ys) - gap, max(ys) + gap)
 
-    def x(self, per_token):
-        share = (math.log(per_token) - self.xs[0]) / (self.xs[1] - self.xs[0])
+    def x(self, tokens):
+        share = (math.log(tokens) - self.xs[0]) / (self.xs[1] - self.xs[0])
         return self.left + LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def y(self, perplexity):
@@ -55,10 +55,10 @@ def text(x, y, words, classes='', anchor='start'):
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{classes}" text-anchor="{anchor}">{html.escape(words)}</text>'
 
 
-def axes(panel, right, bottom):
+def axes(panel, right, bottom, across):
     left = panel.left + LEFT
     parts = [f'<path d="M{left},{panel.top + TOP}V{bottom}H{right}" class="axis"/>',
-             text((left + right) / 2, bottom + 38, 'tokens evaluated for each predicted one (logarithmic)', '', 'middle'),
+             text((left + right) / 2, bottom + 38, f'{across} (logarithmic)', '', 'middle'),
              text(panel.left + 8, panel.top + TOP - 6, 'perplexity')]
     tick = 1
     while tick <= 4096:
@@ -73,18 +73,18 @@ def axes(panel, right, bottom):
     return parts
 
 
-def draw_panel(left, top, title, points, lines):
+def draw_panel(left, top, across, title, points, lines):
     panel = Panel(left, top, points)
     right, bottom = left + WIDTH - RIGHT, top + HEIGHT - BOTTOM
-    parts = [text(left + LEFT, top + 18, title, 'title'), *axes(panel, right, bottom)]
+    parts = [text(left + LEFT, top + 18, title, 'title'), *axes(panel, right, bottom, across)]
     for line in lines:
-        places = ' '.join(f'{panel.x(point.per_token):.1f},{panel.y(point.perplexity):.1f}' for point in line)
+        places = ' '.join(f'{panel.x(point.tokens):.1f},{panel.y(point.perplexity):.1f}' for point in line)
         parts.append(f'<polyline points="{places}" class="{line[0].kind}"/>' if line else '')
     by_height = sorted(points, key=lambda point: panel.y(point.perplexity))
     named = [point for point in by_height if point.name]
     labels = dict(zip(map(id, named), spread([panel.y(point.perplexity) for point in named], 13)))
     for point in by_height:
-        x, y = panel.x(point.per_token), panel.y(point.perplexity)
+        x, y = panel.x(point.tokens), panel.y(point.perplexity)
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="{point.kind}"/>')
         if point.name:
             label = labels[id(point)]
@@ -93,14 +93,14 @@ def draw_panel(left, top, title, points, lines):
     return parts
 
 
-def write(path, title, panels, legend):
-    """A panel is its title, its points, and lines through some of them; two stand side by side."""
+def write(path, title, panels, legend, across='tokens evaluated for each predicted one'):
+    """A panel is its title, its points, and lines through some of them; two stand side by side. `across` says what `tokens` are."""
     columns = min(len(panels), 2)
     height = HEAD + HEIGHT * math.ceil(len(panels) / columns) + 24
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH * columns} {height}">', f'<style>{STYLE}</style>',
              '<rect width="100%" height="100%" class="page"/>', text(12, 24, title, 'title')]
     for i, panel in enumerate(panels):
-        parts += draw_panel(WIDTH * (i % columns), HEAD + HEIGHT * (i // columns), *panel)
+        parts += draw_panel(WIDTH * (i % columns), HEAD + HEIGHT * (i // columns), across, *panel)
     parts.append(text(12, height - 8, legend))
     with open(path + '.part', 'w', encoding='utf-8') as file:
         file.write('\n'.join(parts) + '\n</svg>\n')

@@ -120,6 +120,22 @@ COSTS = {f'cost_{layout}{tuned}_{n}': f'{text}{how}' + (f', every {n} tokens' if
          for layout, text in (('none', 'no retrieval'), ('prepend', 'prepend + markers'), ('aside', 'aside + markers'),
                               ('append', 'append + markers'), ('append_repeat', 'append, 16 tokens repeated + markers'))
          for n in (8, 16, 32, 64) if n == 16 or layout != 'none'}
+# The part curve: rows of the pair by steps of training; those of 1,000 steps have no number in their names.
+CURVE_ROWS = {'none_lora': 'no retrieval + LoRA', 'prepend_lora_markers': 'prepend + LoRA + markers',
+              'append_lora_markers': 'append + LoRA + markers'}
+CURVE_STEPS = (250, 500, 1000, 2000, 5000)
+
+
+def curve_name(row, steps):
+    return row if steps == 1000 else f'curve_{row}_{steps}'
+
+
+CURVE = {curve_name(row, steps): f'{text}, {steps:,} steps' for row, text in CURVE_ROWS.items() for steps in CURVE_STEPS}
+# At as many steps, and at as much time: a step of prepend takes as long as two of append.
+CURVE_COMPARED = tuple(
+    (curve_name('append_lora_markers', steps * times), curve_name(other, steps))
+    for other, several in (('prepend_lora_markers', (1, 2)), ('none_lora', (1,))) for times in several for steps in CURVE_STEPS
+    if steps * times in CURVE_STEPS)
 
 
 def result(folder, pair, name):
@@ -179,6 +195,10 @@ def main():
         if result(folder, pair, 'strict_prepend'):
             table(title.replace('13', '8'), [(text, result(folder, pair, name)) for name, text in STRICT.items()])
             compared(folder, pair, STRICT, STRICT_COMPARED)
+    if sum(result(folder, 'translation', name) is not None for name in CURVE) > len(CURVE_ROWS):
+        table('Perplexity against steps of training, of 256 predicted tokens each, translation',
+              [(text, result(folder, 'translation', name)) for name, text in CURVE.items()])
+        compared(folder, 'translation', CURVE, CURVE_COMPARED)
     for pair in ('translation', 'technical'):
         table(f'What each layout costs at several strides, contexts of 237 tokens whose start is held for 128, {pair}',
               [(text, result(folder, pair, name)) for name, text in COSTS.items()])

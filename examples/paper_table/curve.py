@@ -1,0 +1,40 @@
+#!/usr/bin/python3
+"""Draws what the part `curve` of paper_table.sh measured: perplexity against the tokens that an adapter was trained to predict.
+
+curve.py DIR PICTURE.svg      rows that were not measured are left out
+"""
+import sys
+
+import picture
+import table
+
+THOUSANDS_A_STEP = 16 * 16 / 1000  # 16 strides of 16 tokens
+KINDS = {'none_lora': 'five', 'prepend_lora_markers': 'three', 'append_lora_markers': 'two'}
+
+
+def panel(folder):
+    """A line for each row through its steps; the last point has its name."""
+    lines = []
+    for row, name in table.CURVE_ROWS.items():
+        found = {steps: table.result(folder, 'translation', table.curve_name(row, steps)) for steps in table.CURVE_STEPS}
+        there = [steps for steps in table.CURVE_STEPS if found[steps]]
+        if there:
+            lines.append([picture.Point(steps * THOUSANDS_A_STEP, found[steps]['perplexity'], name if steps == there[-1] else '',
+                                        KINDS[row]) for steps in there])
+    return [point for line in lines for point in line], lines
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    folder, path = sys.argv[1:]
+    points, lines = panel(folder)
+    if not points:
+        sys.exit(f"'{folder}' has no rows of the part curve of paper_table.sh")
+    steps = ', '.join(f'{n:,}' for n in table.CURVE_STEPS)
+    picture.write(path, 'Perplexity against training', [('translation', points, lines)], f'Dots: {steps} steps of 256 tokens.',
+                  'thousands of tokens that were trained on')
+
+
+if __name__ == '__main__':
+    main()
