@@ -255,7 +255,7 @@ for part in $parts; do
         for n in $((steps / 4)) $((steps / 2)) $((steps * 2)) $((steps * 5)); do
             curve translation "$n" append_lora_markers append on
             curve translation "$n" none_lora none off
-            curve translation "$n" prepend_lora_markers prepend on
+            [ "$n" -gt $((steps * 2)) ] || curve translation "$n" prepend_lora_markers prepend on  # a step takes twice as long
         done
         ;;
     cost)
@@ -308,6 +308,9 @@ for part in $parts; do
             row technical "append_repeat_held_$kept" append on --repeat 16 $approximate $held
             no_adapter
         done
+        adapter technical aside_lora_markers aside on
+        row technical aside_lora_element_int8 aside on --passage-element int8
+        no_adapter
         weighted aside off
         adapter technical append_lora_markers append on
         weighted append on

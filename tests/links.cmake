@@ -6,7 +6,7 @@ cmake_minimum_required(VERSION 3.25)
 set(pages README.md CONTRIBUTING.md CHANGELOG.md benchmarks/README.md benchmarks/measuring_reuse.md examples/README.md examples/passages_aside.md
     examples/the_idea.md examples/dropping_into_a_runtime.md examples/llama_cpp/README.md examples/schedules.md examples/retrievers.md examples/branches.md examples/fine_tuning.md examples/cli/README.md
     include/flashback/first_success.md include/flashback/installing.md include/flashback/promises.md include/flashback/files_and_formats.md
-    examples/models/README.md examples/paper_table/README.md examples/paper_table/results.md examples/paper_table/first_model_results.md include/flashback/README.md)
+    examples/models/README.md examples/paper_table/README.md examples/paper_table/results.md examples/paper_table/first_model_results.md examples/paper_table/schedules_results.md include/flashback/README.md)
 if(DEFINED PAGES)
   set(pages ${PAGES})
 endif()

@@ -131,12 +131,12 @@ class Script(unittest.TestCase):
     def test_it_goes_on_where_it_was_and_mixes_nothing(self):
         status, out, errors = self.run_script('never stride:16')
         self.assertEqual(status, 0, errors)
-        self.assertEqual(out.count('== measuring: '), 4)
+        self.assertEqual(out.count('== measuring: '), 6)
         status, out, errors = self.run_script('never stride:16 any(stride:64,entropy:3) flare')
         self.assertEqual(status, 0, errors)
-        self.assertEqual(out.count('== measuring: '), 4)
+        self.assertEqual(out.count('== measuring: '), 6)
         for name in ('never', 'stride:16', 'any(stride:64,entropy:3)', 'flare'):
-            self.assertEqual(out.count(f'\n| `{name}` | '), 2)
+            self.assertEqual(out.count(f'\n| `{name}` | '), 3)
         self.assertIn('dominates', out)
         for name in ('schedules.csv', 'schedules.svg', 'table.md'):
             self.assertTrue(os.path.getsize(os.path.join(self.place.name, 'rows', name)) > 0)

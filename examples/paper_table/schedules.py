@@ -13,11 +13,13 @@ import sys
 import picture
 
 PAIRS = {
+    'translation': 'The World English Bible over the King James Bible',
     'technical': 'Entries of FOLDOC over FOLDOC, Jargon File and documentation',
     'wikitext': 'WikiText-2 test over mrag-wikipedia-v2',
 }
 LAYOUTS = {
     'append': 'passages after the text, with the adapter and markers',
+    'append_repeat': 'passages after the text and 16 tokens repeated, with the adapter and markers',
     'aside': 'passages beside the text, untuned',
 }
 BASE = 'stride:16'

@@ -102,9 +102,10 @@ ABLATIONS = {
          ('aside_passages_4', 'prepend_passages_4'), ('aside_joined_2', 'prepend_passages_2'), ('aside_joined_4', 'prepend_passages_4'),
          ('aside_passages_2', 'aside_passages_1'), ('aside_passages_4', 'aside_passages_1'), ('prepend_passages_4', 'prepend_passages_1'))
         + weighted('aside', 'aside_passages')[1]),
-    'Stored passages, rounded, untuned': (
-        {'aside': 'aside, as evaluated', 'aside_element_f16': 'aside, f16', 'aside_element_int8': 'aside, int8'},
-        (('aside_element_f16', 'aside'), ('aside_element_int8', 'aside'))),
+    'Stored passages, rounded': (
+        {'aside': 'aside, as evaluated', 'aside_element_f16': 'aside, f16', 'aside_element_int8': 'aside, int8',
+         'aside_lora_markers': 'aside + LoRA + markers, as evaluated', 'aside_lora_element_int8': 'aside + LoRA + markers, int8'},
+        (('aside_element_f16', 'aside'), ('aside_element_int8', 'aside'), ('aside_lora_element_int8', 'aside_lora_markers'))),
     'What the text keeps, untuned, contexts of 237 to 349 tokens whose start is held for 128': (
         {'aside_held_exact': 'aside, exact', 'aside_held_approximate': 'aside, approximate', 'aside_held_prepend': 'prepend'},
         (('aside_held_approximate', 'aside_held_exact'), ('aside_held_exact', 'aside_held_prepend'))),
@@ -204,10 +205,9 @@ def main():
               [(text, result(folder, pair, name)) for name, text in COSTS.items()])
     for pair, place in (('technical', ''), ('wikitext', ', WikiText-2')):
         for title, (names, pairs) in ABLATIONS.items():
-            rows = [(text, result(folder, pair, name)) for name, text in names.items()]
-            if sum(found is not None for _, found in rows) < 2:  # one of another table
+            if not any(result(folder, pair, name) for name in names if name not in ROWS):
                 continue
-            table(title + place, rows)
+            table(title + place, [(text, result(folder, pair, name)) for name, text in names.items()])
             compared(folder, pair, names, pairs)
 
 
