@@ -9,21 +9,16 @@ import re
 import sys
 
 import picture
+import table
 
 PAIRS = ('translation', 'technical')
-LAYOUTS = {
-    'none': ('no retrieval', 'five'),
-    'prepend': ('prepend', 'three'),
-    'append': ('append', 'two'),
-    'append_repeat': ('append, 16 repeated', 'four'),
-    'aside': ('aside', 'one'),
-}
+KINDS = {'none': 'five', 'prepend': 'three', 'append': 'two', 'append_repeat': 'four', 'aside': 'one'}
 ROW = re.compile(r'cost_(?P<layout>.+?)(?P<tuned>_lora)?_(?P<stride>[0-9]+)\.json')
 
 
 def panel(folder, tuned):
     """A point for each row; the one with the smallest stride has the name of its layout."""
-    found = {layout: {} for layout in LAYOUTS}
+    found = {layout: {} for layout in table.COST_LAYOUTS}
     for name in os.listdir(folder):
         row = ROW.fullmatch(name)
         if row and bool(row['tuned']) == tuned:
@@ -31,7 +26,7 @@ def panel(folder, tuned):
                 found[row['layout']][int(row['stride'])] = json.load(file)
     lines = []
     for layout, rows in found.items():
-        name, kind = LAYOUTS[layout]
+        name, kind = table.COST_LAYOUTS[layout], KINDS[layout]
         lines.append([picture.Point(rows[stride]['evaluated'] / rows[stride]['tokens'], rows[stride]['perplexity'],
                                     name if stride == min(rows) else '', kind) for stride in sorted(rows)])
     return [point for line in lines for point in line], [line for line in lines if line]

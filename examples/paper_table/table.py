@@ -116,10 +116,9 @@ ABLATIONS = {
         tuple((f'append_{tuned}held_approximate', f'append_{tuned}held_exact') for tuned in ('', 'lora_', 'repeat_'))),
 }
 # The part cost: each layout at several strides, with contexts whose start is held.
-COSTS = {f'cost_{layout}{tuned}_{n}': f'{text}{how}' + (f', every {n} tokens' if layout != 'none' else '')
-         for tuned, how in (('', ''), ('_lora', ' + LoRA'))
-         for layout, text in (('none', 'no retrieval'), ('prepend', 'prepend + markers'), ('aside', 'aside + markers'),
-                              ('append', 'append + markers'), ('append_repeat', 'append, 16 tokens repeated + markers'))
+COST_LAYOUTS = {'none': 'no retrieval', 'prepend': 'prepend', 'aside': 'aside', 'append': 'append', 'append_repeat': 'append, 16 tokens repeated'}
+COSTS = {f'cost_{layout}{tuned}_{n}': text + how if layout == 'none' else f'{text} + markers{how}, every {n} tokens'
+         for tuned, how in (('', ''), ('_lora', ' + LoRA')) for layout, text in COST_LAYOUTS.items()
          for n in (8, 16, 32, 64) if n == 16 or layout != 'none'}
 # The part curve: rows of the pair by steps of training; those of 1,000 steps have no number in their names.
 CURVE_ROWS = {'none_lora': 'no retrieval + LoRA', 'prepend_lora_markers': 'prepend + LoRA + markers',

@@ -67,28 +67,21 @@ inline std::vector<ScheduledWindow> scheduled_windows(std::size_t tokens, const 
 
 /// Adds up what happened in the windows of all ranks.
 inline void add_events(RanksRef ranks, ScheduledPerplexity& result) {
-    struct Events {
-        std::size_t retrievals, passages, copied, rewinds, rewound;
-        Seconds seconds;
+    const auto add = [&](auto& mine) {
+        std::remove_reference_t<decltype(mine)> all{};
+        for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+            auto its = mine;
+            ranks.broadcast_one(its, rank);
+            all += its;
+        }
+        mine = all;
     };
-    const Events mine{result.retrievals, result.passages, result.copied, result.rewinds, result.rewound, result.seconds};
-    Events all{};
-    for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
-        Events its = mine;
-        ranks.broadcast_one(its, rank);
-        all.retrievals += its.retrievals;
-        all.passages += its.passages;
-        all.copied += its.copied;
-        all.rewinds += its.rewinds;
-        all.rewound += its.rewound;
-        all.seconds += its.seconds;
-    }
-    result.retrievals = all.retrievals;
-    result.passages = all.passages;
-    result.copied = all.copied;
-    result.rewinds = all.rewinds;
-    result.rewound = all.rewound;
-    result.seconds = all.seconds;
+    add(result.retrievals);
+    add(result.passages);
+    add(result.copied);
+    add(result.rewinds);
+    add(result.rewound);
+    add(result.seconds);
 }
 
 /// Refuses windows that do not fit into that of a model if all passages are as long as they may be.
