@@ -25,6 +25,7 @@ sys.path.insert(0, os.path.join(source, 'examples', 'paper_table'))
 
 import curve  # noqa: E402
 import layouts  # noqa: E402
+import picture  # noqa: E402
 import table  # noqa: E402
 
 
@@ -93,17 +94,17 @@ class Picture(unittest.TestCase):
                     json.dump({'evaluated': evaluated, 'tokens': 100, 'perplexity': perplexity}, file)
             points, lines = layouts.panel(os.path.join(folder, 'technical'), False)
             self.assertEqual([(p.tokens, p.perplexity, p.name) for p in points],
-                             [(1, 30, 'no retrieval'), (3, 29, 'append, 16 repeated'), (4, 27, 'aside'), (2, 28, '')])
-            self.assertEqual([len(line) for line in lines], [1, 1, 2])
+                             [(1, 30, 'no retrieval'), (4, 27, 'aside'), (2, 28, ''), (3, 29, 'append, 16 tokens repeated')])
+            self.assertEqual([len(line) for line in lines], [1, 2, 1])
             path = os.path.join(folder, 'layouts.svg')
             with mock.patch.object(sys, 'argv', ['layouts.py', folder, path]):
                 layouts.main()
-            picture = xml.etree.ElementTree.parse(path).getroot()
-            aside = next(e for e in picture.iter() if e.tag.endswith('polyline') and e.get('class') == 'one')
+            drawn = xml.etree.ElementTree.parse(path).getroot()
+            aside = next(e for e in drawn.iter() if e.tag.endswith('polyline') and e.get('class') == 'one')
             (x, y), (to_x, to_y) = (map(float, point.split(',')) for point in aside.get('points').split())
             self.assertGreater(x, to_x)  # the stride of 8 is on the right, as more tokens are evaluated,
             self.assertGreater(y, to_y)  # and below, as its perplexity is lower
-            words = ' '.join(picture.itertext())
+            words = ' '.join(drawn.itertext())
             self.assertIn('technical, untuned', words)
             self.assertIn('technical, a LoRA', words)
             self.assertNotIn('translation', words)
@@ -126,6 +127,11 @@ class Picture(unittest.TestCase):
             words = ' '.join(xml.etree.ElementTree.parse(path).getroot().itertext())
             self.assertIn('thousands of tokens that were trained on', words)
             self.assertIn('250, 500, 1,000, 2,000, 5,000 steps', words)
+
+    def test_labels_stand_apart_and_not_below_the_panel(self):
+        self.assertEqual(picture.spread([1, 2, 30], 13, 100), [1, 14, 30])
+        self.assertEqual(picture.spread([50, 95, 99], 13, 100), [50, 87, 100])
+        self.assertEqual(picture.spread([], 13, 100), [])
 
     def test_a_folder_without_rows_is_refused(self):
         for script, part in ((layouts, 'cost'), (curve, 'curve')):

@@ -4,7 +4,7 @@ import html
 import math
 import os
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM, HEAD = 620, 400, 60, 150, 34, 48, 36
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM, HEAD = 640, 400, 60, 170, 34, 48, 36
 # The kinds of points and lines, from one to five: blue, red, brown, green and grey.
 STYLE = '''text{font:12px sans-serif;fill:#222}.title{font-weight:bold}.label{font-size:11px}.page{fill:#fff}.axis{stroke:#555;fill:none}
 .lead{stroke:#bbb;stroke-width:.5;fill:none}.one{fill:#1f62b0;stroke:#1f62b0}.two{fill:#c0392b;stroke:#c0392b}
@@ -42,12 +42,15 @@ class Panel:
         return self.top + HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
 
-def spread(places, gap):
-    """Moves labels down until none stands on another; in the order of the places."""
+def spread(places, gap, lowest):
+    """Moves labels down until none stands on another, then up until the last one is not below `lowest`; in the order of the places."""
     moved, last = [], -math.inf
     for place in places:
         last = max(place, last + gap)
         moved.append(last)
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], lowest)
+        lowest = moved[i] - gap
     return moved
 
 
@@ -82,7 +85,7 @@ def draw_panel(left, top, across, title, points, lines):
         parts.append(f'<polyline points="{places}" class="{line[0].kind}"/>' if line else '')
     by_height = sorted(points, key=lambda point: panel.y(point.perplexity))
     named = [point for point in by_height if point.name]
-    labels = dict(zip(map(id, named), spread([panel.y(point.perplexity) for point in named], 13)))
+    labels = dict(zip(map(id, named), spread([panel.y(point.perplexity) for point in named], 13, bottom)))
     for point in by_height:
         x, y = panel.x(point.tokens), panel.y(point.perplexity)
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="{point.kind}"/>')

@@ -18,9 +18,9 @@ PAIRS = {
     'wikitext': 'WikiText-2 test over mrag-wikipedia-v2',
 }
 LAYOUTS = {
-    'append': 'passages after the text, with the adapter and markers',
-    'append_repeat': 'passages after the text and 16 tokens repeated, with the adapter and markers',
-    'aside': 'passages beside the text, untuned',
+    'append': 'append, with the adapter and markers',
+    'append_repeat': 'append, 16 tokens repeated, with the adapter and markers',
+    'aside': 'aside, untuned',
 }
 BASE = 'stride:16'
 
