@@ -91,6 +91,13 @@ class Table(unittest.TestCase):
         text = written(self.folder)
         self.assertIn('better by two standard errors: `good` (-17.9 ± 0.3 %); worse: `bad` (+21.7 ± 0.4 %).', text)
 
+    def test_once_in_each_window_is_a_fixed_stride(self):
+        measured(self.folder, 'append', 'never', 100, [2.0, 3.0, 2.5])
+        measured(self.folder, 'append', 'once', 200, [1.3, 2.31, 1.8])
+        measured(self.folder, 'append', 'stride:16', 300, [1.0, 2.0, 1.5])
+        measured(self.folder, 'append', 'as_good', 200, [1.3, 2.3, 1.81])
+        self.assertIn('better by two standard errors: none; worse: none.', written(self.folder))
+
     def test_what_takes_tokens_back_is_shown_and_not_compared(self):
         measured(self.folder, 'aside', 'never', 480, [1.0, 2.1, 3.0])
         measured(self.folder, 'aside', 'flare', 500, [0.1, 1.1, 2.0], rewound=7)

@@ -47,8 +47,8 @@ class Row:
 
     @property
     def fixed(self):
-        """Whether it retrieves every so many tokens, or never, whatever the model says."""
-        return self.schedule == 'never' or self.schedule.startswith('stride:')
+        """Whether it retrieves every so many tokens, once in each window, or never, whatever the text and the model say."""
+        return self.schedule in ('never', 'once') or self.schedule.startswith('stride:')
 
     @property
     def per_token(self):
@@ -174,7 +174,7 @@ def drawn(rows):
 def write_svg(path, all_rows):
     panels = [(f'{pair}: {LAYOUTS[layout]}', *drawn(rows)) for (pair, layout), rows in all_rows.items() if rows]
     picture.write(path, 'What schedules buy: perplexity against evaluated tokens', panels,
-                  'Blue: fixed strides. Red: schedules that look at the model. Brown: schedules that take tokens back, whose perplexity is '
+                  'Blue: fixed strides, once in a window, and never. Red: others. Brown: schedules that take tokens back, whose perplexity is '
                   'that of a second look.')
 
 
