@@ -255,8 +255,9 @@ for part in $parts; do
         for n in $((steps / 4)) $((steps / 2)) $((steps * 2)) $((steps * 5)); do
             curve translation "$n" append_lora_markers append on
             curve translation "$n" none_lora none off
-            [ "$n" -gt $((steps * 2)) ] || curve translation "$n" prepend_lora_markers prepend on  # a step takes twice as long
         done
+        # In front of the text, a step takes twice as long.
+        for n in $((steps / 4)) $((steps / 2)) $((steps * 5 / 2)); do curve translation "$n" prepend_lora_markers prepend on; done
         ;;
     cost)
         # Perplexity against evaluated tokens: contexts whose start is held, so that each layout evaluates what it must.

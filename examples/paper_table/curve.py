@@ -31,8 +31,7 @@ def main():
     points, lines = panel(folder)
     if not points:
         sys.exit(f"'{folder}' has no rows of the part curve of paper_table.sh")
-    steps = ', '.join(f'{n:,}' for n in table.CURVE_STEPS)
-    picture.write(path, 'Perplexity against training', [('translation', points, lines)], f'Dots: {steps} steps of 256 tokens.',
+    picture.write(path, 'Perplexity against training', [('translation', points, lines)], 'A dot is an adapter: 250 to 5,000 steps of 256 tokens.',
                   'thousands of tokens that were trained on')
 
 

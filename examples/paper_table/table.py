@@ -123,7 +123,7 @@ COSTS = {f'cost_{layout}{tuned}_{n}': text + how if layout == 'none' else f'{tex
 # The part curve: rows of the pair by steps of training; those of 1,000 steps have no number in their names.
 CURVE_ROWS = {'none_lora': 'no retrieval + LoRA', 'prepend_lora_markers': 'prepend + LoRA + markers',
               'append_lora_markers': 'append + LoRA + markers'}
-CURVE_STEPS = (250, 500, 1000, 2000, 5000)
+CURVE_STEPS = (250, 500, 1000, 2000, 2500, 5000)
 
 
 def curve_name(row, steps):
