@@ -2,7 +2,6 @@
 #include "cli/training.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <set>
 #include <sstream>
@@ -19,33 +18,16 @@ std::vector<std::string> without_rank(std::vector<std::string> arguments) {
     return arguments;
 }
 
-json config_of(const std::string& folder) { return json::parse(read_file(folder + "/adapter_config.json")); }
-
-std::string numbers_of(const std::string& folder) { return read_file(folder + "/adapter_model.safetensors"); }
-
 /// The last column of the last row of a log.
 std::string row_of_last(const std::string& log) {
     const std::string rows = read_file(log);
     return rows.substr(rows.rfind(',') + 1);
 }
 
-/// A tiny model, and a text that is a corpus, too.
-struct World {
-    TemporaryFolder folder;
-    std::string model = tiny_model(folder);
-    std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));
-
-    std::string path(const std::string& name) const { return (folder.path() / name).string(); }
-    std::vector<std::string> arguments(const std::string& out, const std::vector<std::string>& more) const {
-        return finetune_arguments(model, texts, path(out), more);
-    }
-    json run(const std::string& out, const std::vector<std::string>& more) const { return tool_json(arguments(out, more)); }
-};
-
 }  // namespace
 
 TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the run measured") {
-    const World w;
+    const FinetuneWorld w;
     const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
     const json found = w.run("adapter", {"--steps", "40", "--valid", valid, "--valid-strides", "20", "--valid-every", "15",
                                          "--log", w.path("log.csv")});
@@ -97,7 +79,7 @@ TEST_CASE("finetune: the loss falls, and ppl measures with the adapter what the 
 }
 
 TEST_CASE("finetune: what trains is what was asked for, and says so in the files") {
-    const World w;
+    const FinetuneWorld w;
     w.run("on", {"--steps", "3"});
     w.run("fixed", {"--steps", "3", "--markers", "fixed"});
     w.run("off", {"--steps", "3", "--markers", "off"});
@@ -106,24 +88,24 @@ TEST_CASE("finetune: what trains is what was asked for, and says so in the files
                                  "--stride", "8",       "--steps", "3",         "--rank", "4",        "--batch",
                                  "3",        "--lr",    "0.01",    "--threads", "2",      "--out",    w.path("none")});
     CHECK(none["markers"] == "off");
-    CHECK(config_of(w.path("on"))["trainable_token_indices"] == json{4096, 4097});
-    for (const char* name : {"fixed", "off", "none"}) CHECK(config_of(w.path(name))["trainable_token_indices"].is_null());
+    CHECK(adapter_config(w.path("on"))["trainable_token_indices"] == json{4096, 4097});
+    for (const char* name : {"fixed", "off", "none"}) CHECK(adapter_config(w.path(name))["trainable_token_indices"].is_null());
     const std::vector<std::string> all{"on", "fixed", "off", "prepend", "none"};
     std::set<std::string> different;
     for (const std::string& name : all) {
-        CHECK(config_of(w.path(name))["target_modules"] == json{"q_proj", "v_proj"});
-        CHECK(config_of(w.path(name))["r"] == 4);
-        CHECK(config_of(w.path(name))["lora_alpha"] == 32);
-        CHECK(config_of(w.path(name))["lora_dropout"] == 0.05);
-        different.insert(numbers_of(w.path(name)));
+        CHECK(adapter_config(w.path(name))["target_modules"] == json{"q_proj", "v_proj"});
+        CHECK(adapter_config(w.path(name))["r"] == 4);
+        CHECK(adapter_config(w.path(name))["lora_alpha"] == 32);
+        CHECK(adapter_config(w.path(name))["lora_dropout"] == 0.05);
+        different.insert(adapter_numbers(w.path(name)));
     }
     CHECK(different.size() == all.size());
 
     w.run("other", {"--steps", "3", "--lora-targets", "k,v,down", "--rank", "2", "--alpha", "8", "--dropout", "0"});
-    CHECK(config_of(w.path("other"))["target_modules"] == json{"k_proj", "v_proj", "down_proj"});
-    CHECK(config_of(w.path("other"))["r"] == 2);
-    CHECK(config_of(w.path("other"))["lora_alpha"] == 8);
-    CHECK(config_of(w.path("other"))["lora_dropout"] == 0);
+    CHECK(adapter_config(w.path("other"))["target_modules"] == json{"k_proj", "v_proj", "down_proj"});
+    CHECK(adapter_config(w.path("other"))["r"] == 2);
+    CHECK(adapter_config(w.path("other"))["lora_alpha"] == 8);
+    CHECK(adapter_config(w.path("other"))["lora_dropout"] == 0);
     CHECK(tool_json(without_rank(w.arguments("rows", {"--steps", "3", "--lora-targets", "none"})))["parameters"] == 64);
     // The first stride begins behind the longest context instead of a window of 64.
     const auto examples = [&](const std::string& out, std::vector<std::string> more) {
@@ -134,99 +116,13 @@ TEST_CASE("finetune: what trains is what was asked for, and says so in the files
     w.run("again", {"--steps", "3", "--threads", "1"});
     CHECK(more >= 2);
     CHECK(more <= 3);
-    CHECK(numbers_of(w.path("again")) == numbers_of(w.path("on")));  // of another number of threads
-    CHECK(numbers_of(w.path("contexts")) != numbers_of(w.path("single")));
-    CHECK(numbers_of(w.path("single")) != numbers_of(w.path("on")));
-}
-
-TEST_CASE("finetune --repeat: examples have the newest tokens once more, and the adapter is another one") {
-    const World w;
-    const auto tokens_of = [&](const std::string& name, std::vector<std::string> more) {
-        more.insert(more.end(), {"--steps", "3", "--context-max", "40", "--no-share-history", "--log", w.path(name + ".csv")});
-        w.run(name, more);
-        std::istringstream rows{read_file(w.path(name + ".csv"))};
-        std::string row;
-        std::getline(rows, row);
-        int sum = 0;
-        while (std::getline(rows, row)) {
-            std::istringstream columns{row};
-            for (int column = 0; column < 5; ++column) std::getline(columns, row, ',');
-            sum += std::stoi(row);
-        }
-        return sum;
-    };
-    const int plain = tokens_of("plain", {});
-    const int repeated = tokens_of("repeated", {"--repeat", "4"});
-    CHECK(repeated > plain);
-    CHECK(repeated <= plain + 3 * 3 * 4);
-    CHECK((repeated - plain) % 4 == 0);
-    CHECK(numbers_of(w.path("repeated")) != numbers_of(w.path("plain")));
-    CHECK(w.run("json", {"--steps", "1", "--repeat", "4"})["repeat"] == 4);
-    check_refused_at_last(2, "--repeat 4 needs passages behind the text, found --layout prepend",
-                          w.arguments("no", {"--steps", "1", "--repeat", "4", "--layout", "prepend"}));
-}
-
-TEST_CASE("finetune --marker-ids: any two tokens stand around passages, and other commands take them from the adapter") {
-    const World w;
-    std::string bytes = read_file(w.model);
-    for (const char* name : {"<MARK_L>", "<MARK_R>"}) bytes.replace(bytes.find(name), 8, "<OTHER" + std::string{name + 6});
-    const std::string model = w.folder.write("other.gguf", bytes);
-    REQUIRE(tool_json({"inspect", "--model", model})["vocabulary"]["markers"] == json{nullptr, nullptr});
-
-    const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
-    const json found = w.run("named", {"--steps", "3", "--valid", valid, "--valid-strides", "4"});
-    const json other = w.run(
-        "other", {"--steps", "3", "--valid", valid, "--valid-strides", "4", "--model", model, "--marker-ids", "4096,4097"});
-    CHECK(numbers_of(w.path("other")) == numbers_of(w.path("named")));
-    CHECK(other["valid"] == found["valid"]);
-    w.run("turned", {"--steps", "3", "--model", model, "--marker-ids", "4097,4096"});
-    CHECK(config_of(w.path("turned"))["trainable_token_indices"] == json{4097, 4096});
-
-    const auto ppl = [&](std::vector<std::string> more) {
-        more.insert(more.begin(), {"ppl", "--model", model, "--text", valid, "--corpus", w.texts, "--query-tokens", "12",
-                                   "--stride", "8", "--passage-tokens", "16", "--strides", "4", "--layout", "append"});
-        return tool_json(more);
-    };
-    const json automatic = ppl({"--adapter", w.path("other")});
-    CHECK(automatic["markers"] == true);
-    CHECK(automatic["masked"] == json{4096, 4097});
-    CHECK(automatic["nats_per_token"] == other["valid"]["nats_per_token"]);
-    CHECK(ppl({"--adapter", w.path("other"), "--marker-ids", "4096,4097"})["nats_per_token"] == automatic["nats_per_token"]);
-    const json turned = ppl({"--adapter", w.path("turned")});
-    CHECK(turned["masked"] == json{4097, 4096});  // in the order of the file
-    CHECK(turned["nats_per_token"] == ppl({"--adapter", w.path("turned"), "--marker-ids", "4097,4096"})["nats_per_token"]);
-    CHECK(ppl({})["masked"] == json::array());
-    CHECK(ppl({"--adapter", w.path("other"), "--markers", "off"})["markers"] == false);
-    CHECK(ppl({"--marker-ids", "4096,4097"})["markers"] == false);  // auto: no adapter has trained them
-    CHECK(ppl({"--marker-ids", "4096,4097", "--markers", "on"})["markers"] == true);
-    CHECK(tool_json({"ppl", "--model", model, "--text", valid, "--marker-ids", "4096,4097"})["masked"] == json{4096, 4097});
-
-    const auto generate = [&](const std::vector<std::string>& more) {
-        std::vector<std::string> all{
-            "generate",     "--model", model,      "--prompt", "kernel shell",     "--corpus", w.texts,
-            "--max-tokens", "4",       "--stride", "2",        "--passage-tokens", "8",        "--ignore-eos"};
-        all.insert(all.end(), more.begin(), more.end());
-        return tool_json(all)["stats"]["requested"].get<int>();
-    };
-    const int off = generate({"--markers", "off"});
-    CHECK(generate({"--markers", "on", "--marker-ids", "4096,4097"}) == off + 2 * 2);
-    check_refused(tool({"generate", "--model", model, "--prompt", "a", "--corpus", w.texts, "--markers", "on"}), 1,
-                  "has no control tokens <MARK_L> and <MARK_R> to stand around passages");
-
-    for (const char* bad : {"4096", "4096,", "7,7", "1,2,3", "-1,5", "a,b", "4096 4097", ""}) {
-        CAPTURE(bad);
-        check_refused_at_last(2, "expected the numbers of two different tokens, as in 4096,4097",
-                              w.arguments("no", {"--steps", "1", "--marker-ids", bad}));
-    }
-    for (const std::vector<std::string>& command :
-         {w.arguments("no", {"--steps", "1", "--marker-ids", "5,99999"}),
-          {"ppl", "--text", valid, "--marker-ids", "5,99999"},
-          {"generate", "--layout", "none", "--prompt", "a", "--marker-ids", "5,99999"}})
-        check_refused_at_last(1, "--marker-ids names the token 99999, but the vocabulary has 4098 tokens", command);
+    CHECK(adapter_numbers(w.path("again")) == adapter_numbers(w.path("on")));  // of another number of threads
+    CHECK(adapter_numbers(w.path("contexts")) != adapter_numbers(w.path("single")));
+    CHECK(adapter_numbers(w.path("single")) != adapter_numbers(w.path("on")));
 }
 
 TEST_CASE("finetune --context-max: training and validation begin behind the longest context") {
-    const World w;
+    const FinetuneWorld w;
     const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
     const json found = w.run("short", {"--steps", "2", "--context-max", "40", "--valid", valid, "--valid-strides", "6"});
     const std::vector<std::string> ppl{"ppl",
@@ -258,7 +154,7 @@ TEST_CASE("finetune --context-max: training and validation begin behind the long
 }
 
 TEST_CASE("finetune: it goes on from an adapter, and trains on top of quantised weights") {
-    const World w;
+    const FinetuneWorld w;
     w.run("first", {"--steps", "30"});
     const auto loss_of_first_step = [&](const std::string& out, const std::vector<std::string>& more) {
         auto all = more;
@@ -269,7 +165,7 @@ TEST_CASE("finetune: it goes on from an adapter, and trains on top of quantised 
     const double second = loss_of_first_step("second", {"--adapter", w.path("first")});
     CHECK(second < fresh - 0.3);
     // The rate of the first step is 0: an adapter is written as it was read.
-    CHECK(numbers_of(w.path("second")) == numbers_of(w.path("first")));
+    CHECK(adapter_numbers(w.path("second")) == adapter_numbers(w.path("first")));
     check_refused_at_last(1, "the adapter has a LoRA of rank 4 for model.layers.0.self_attn.q_proj, but one of rank 2 trains",
                           w.arguments("no", {"--steps", "1", "--adapter", w.path("first"), "--rank", "2"}));
     check_refused_at_last(1, "replaces 2 embedding rows, which are not the 0 that train",
@@ -281,7 +177,7 @@ TEST_CASE("finetune: it goes on from an adapter, and trains on top of quantised 
 }
 
 TEST_CASE("finetune --all-params: a whole model learns, and is a file that every command takes") {
-    const World w;
+    const FinetuneWorld w;
     const std::string valid = w.folder.write("valid.jsonl", documents_to_retrieve(9));
     const auto arguments = [&](const std::string& out, const std::vector<std::string>& more) {
         auto all = without_rank(w.arguments(out, more));
@@ -327,19 +223,19 @@ TEST_CASE("finetune --all-params: a whole model learns, and is a file that every
 }
 
 TEST_CASE("finetune: passages are found once, whatever the layout and the markers") {
-    const World w;
+    const FinetuneWorld w;
     const std::string cache = w.path("examples");
     const std::string alone = "--no-share-history";  // so that the strides of prepend are those of the others
     w.run("plain", {"--steps", "3", alone});
     w.run("first", {"--steps", "3", alone, "--examples-cache", cache});
     const std::string bytes = read_file(cache);
-    CHECK(numbers_of(w.path("first")) == numbers_of(w.path("plain")));
+    CHECK(adapter_numbers(w.path("first")) == adapter_numbers(w.path("plain")));
     const auto written = std::filesystem::last_write_time(cache);
     w.run("second", {"--steps", "3", alone, "--examples-cache", cache});
     w.run("prepend", {"--steps", "3", "--examples-cache", cache, "--layout", "prepend", "--markers", "off"});
     w.run("none", {"--steps", "3", alone, "--examples-cache", cache, "--layout", "none"});
     CHECK(std::filesystem::last_write_time(cache) == written);
-    CHECK(numbers_of(w.path("second")) == numbers_of(w.path("plain")));
+    CHECK(adapter_numbers(w.path("second")) == adapter_numbers(w.path("plain")));
 
     const Result other = tool(w.arguments("third", {"--steps", "3", alone, "--examples-cache", cache, "--query-tokens", "5"}));
     CHECK(other.status == 0);
@@ -347,7 +243,7 @@ TEST_CASE("finetune: passages are found once, whatever the layout and the marker
     w.folder.write("examples", bytes.substr(0, bytes.size() / 2));
     CHECK(tool(w.arguments("fourth", {"--steps", "3", alone, "--examples-cache", cache})).status == 0);
     CHECK(read_file(cache) == bytes);
-    CHECK(numbers_of(w.path("fourth")) == numbers_of(w.path("plain")));
+    CHECK(adapter_numbers(w.path("fourth")) == adapter_numbers(w.path("plain")));
     const std::string others = w.folder.write("others.jsonl", documents_to_retrieve(9));
     check_refused_at_last(1, "is no file of retrieved strides",
                           w.arguments("no", {"--steps", "3", "--examples-cache", others}));
@@ -355,7 +251,7 @@ TEST_CASE("finetune: passages are found once, whatever the layout and the marker
 }
 
 TEST_CASE("finetune: what makes no sense is refused in words, and writes nothing") {
-    const World w;
+    const FinetuneWorld w;
     const auto refused = [&](int status, const std::string& words, std::vector<std::string> more) {
         more.insert(more.end(), {"--steps", "4"});
         check_refused_at_last(status, words, w.arguments("no", more));
@@ -412,13 +308,13 @@ TEST_CASE("finetune: what makes no sense is refused in words, and writes nothing
         {"--model", w.folder.write("other.gguf", bytes)});
 
     w.run("old", {"--steps", "2"});
-    const std::string old = numbers_of(w.path("old"));
+    const std::string old = adapter_numbers(w.path("old"));
     check_refused_at_last(1, "holds an adapter already; --force replaces it", w.arguments("old", {"--steps", "4"}));
-    CHECK(numbers_of(w.path("old")) == old);
+    CHECK(adapter_numbers(w.path("old")) == old);
     auto force = w.arguments("old", {"--steps", "4"});
     force.emplace_back("--force");
     CHECK(tool(force).status == 0);
-    CHECK(numbers_of(w.path("old")) != old);
+    CHECK(adapter_numbers(w.path("old")) != old);
     check_refused_at_last(1, "exists and is not a folder", w.arguments("texts.jsonl", {"--steps", "4"}));
     check_refused_at_last(1, "exists and is not a folder", w.arguments("texts.jsonl/deep/adapter", {"--steps", "4"}));
     CHECK(tool(w.arguments("deep/adapter", {"--steps", "2"})).status == 0);

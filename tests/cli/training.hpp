@@ -99,6 +99,27 @@ inline std::vector<std::string> finetune_arguments(const std::string& model, con
                         more);
 }
 
+/// A tiny model, and a text that is a corpus, too.
+struct FinetuneWorld {
+    TemporaryFolder folder;
+    std::string model = tiny_model(folder);
+    std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));
+
+    std::string path(const std::string& name) const { return (folder.path() / name).string(); }
+    std::vector<std::string> arguments(const std::string& out, const std::vector<std::string>& more) const {
+        return finetune_arguments(model, texts, path(out), more);
+    }
+    nlohmann::json run(const std::string& out, const std::vector<std::string>& more) const {
+        return tool_json(arguments(out, more));
+    }
+};
+
+inline nlohmann::json adapter_config(const std::string& folder) {
+    return nlohmann::json::parse(read_file(folder + "/adapter_config.json"));
+}
+
+inline std::string adapter_numbers(const std::string& folder) { return read_file(folder + "/adapter_model.safetensors"); }
+
 /// The columns of a log that are no times.
 inline std::string without_seconds(const std::string& log) {
     std::istringstream rows{log};
