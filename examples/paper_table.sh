@@ -5,7 +5,7 @@
 #
 # The learning rate is higher than the paper's 1e-4, which is for models of a thousand times the size, and the LoRA is on all linear
 # layers; a row of the paper's q and v stands beside. In training, strides share the text in front of them, but for prepend, which cannot:
-# its adapters see four times as many texts, in steps that take twice as long. Passages are found with the documents' own ids out of the
+# its adapters see four times as many texts, in steps that take 1.7 times as long. Passages are found with the documents' own ids out of the
 # way: those of the held-out texts get a prefix, since the corpus numbers its documents likewise.
 #
 # examples/paper_table.sh [PART ...]: technical, translation, curve, cost, wikitext, ablations, beyond, stories; by default all of them.
@@ -256,7 +256,7 @@ for part in $parts; do
             curve translation "$n" append_lora_markers append on
             curve translation "$n" none_lora none off
         done
-        # In front of the text, a step takes twice as long.
+        # In front of the text, a step takes 1.7 times as long.
         for n in $((steps / 4)) $((steps / 2)) $((steps * 5 / 2)); do curve translation "$n" prepend_lora_markers prepend on; done
         ;;
     cost)

@@ -131,7 +131,7 @@ def curve_name(row, steps):
 
 
 CURVE = {curve_name(row, steps): f'{text}, {steps:,} steps' for row, text in CURVE_ROWS.items() for steps in CURVE_STEPS}
-# At as many steps, and at as much time: a step of prepend takes as long as two of append.
+# At as many steps, and at about as much time: a step of prepend takes as long as 1.7 of append.
 CURVE_COMPARED = tuple(
     (curve_name('append_lora_markers', steps * times), curve_name(other, steps))
     for other, several in (('prepend_lora_markers', (1, 2)), ('none_lora', (1,))) for times in several for steps in CURVE_STEPS
