@@ -169,11 +169,12 @@ costs() {
     done
 }
 
-# curve PAIR STEPS NAME LAYOUT MARKERS: the row at another number of steps of training. The learning rate falls to zero in each, so every
-# point is a run of its own.
+# curve PAIR STEPS NAME LAYOUT MARKERS [OPTION OF THE TRAINING ...]: the row at another number of steps of training. The learning rate falls
+# to zero in each, so every point is a run of its own.
 curve() {
-    all=$steps steps=$2
-    tuned "$1" "curve_$3_$2" "$4" "$5"
+    of=$1 all=$steps steps=$2 name=$3
+    shift 3
+    tuned "$of" "curve_${name}_$steps" "$@"
     steps=$all
 }
 
@@ -258,6 +259,14 @@ for part in $parts; do
         done
         # In front of the text, a step takes 1.7 times as long.
         for n in $((steps / 4)) $((steps / 2)) $((steps * 5 / 2)); do curve translation "$n" prepend_lora_markers prepend on; done
+        # The adapters that come with the default model, and what they are compared with.
+        prepare_technical
+        n=$((steps * 5))
+        curve technical "$n" append_lora_markers append on
+        curve technical "$n" append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
+        curve technical "$n" aside_lora_markers aside on
+        curve technical "$n" none_lora none off
+        curve technical $((n / 2)) prepend_lora_markers prepend on
         ;;
     cost)
         # Perplexity against evaluated tokens: contexts whose start is held, so that each layout evaluates what it must.

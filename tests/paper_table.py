@@ -117,9 +117,9 @@ class Picture(unittest.TestCase):
             for name, perplexity in rows.items():
                 with open(os.path.join(folder, 'translation', name + '.json'), 'w', encoding='utf-8') as file:
                     json.dump({'perplexity': perplexity}, file)
-            points, lines = curve.panel(folder)
+            points, lines = curve.panel(folder, 'translation')
             self.assertEqual([(p.tokens, p.perplexity, p.name) for p in points],
-                             [(256, 19, 'no retrieval + LoRA'), (64, 20, ''), (256, 18, ''), (1280, 16, 'append + LoRA + markers')])
+                             [(256, 19, 'no retrieval'), (64, 20, ''), (256, 18, ''), (1280, 16, 'append')])
             self.assertEqual([len(line) for line in lines], [1, 3])
             path = os.path.join(folder, 'curve.svg')
             with mock.patch.object(sys, 'argv', ['curve.py', folder, path]):
@@ -127,6 +127,8 @@ class Picture(unittest.TestCase):
             words = ' '.join(xml.etree.ElementTree.parse(path).getroot().itertext())
             self.assertIn('thousands of tokens that were trained on', words)
             self.assertIn('250 to 5,000 steps', words)
+            self.assertIn('translation, a LoRA for each layout', words)
+            self.assertNotIn('technical', words)
 
     def test_labels_stand_apart_and_not_below_the_panel(self):
         self.assertEqual(picture.spread([1, 2, 30], 13, 100), [1, 14, 30])

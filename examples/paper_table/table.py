@@ -121,8 +121,8 @@ COSTS = {f'cost_{layout}{tuned}_{n}': text + how if layout == 'none' else f'{tex
          for tuned, how in (('', ''), ('_lora', ' + LoRA')) for layout, text in COST_LAYOUTS.items()
          for n in (8, 16, 32, 64) if n == 16 or layout != 'none'}
 # The part curve: rows of the pair by steps of training; those of 1,000 steps have no number in their names.
-CURVE_ROWS = {'none_lora': 'no retrieval + LoRA', 'prepend_lora_markers': 'prepend + LoRA + markers',
-              'append_lora_markers': 'append + LoRA + markers'}
+CURVE_ROWS = {row: ROWS[row] for row in ('none_lora', 'prepend_lora_markers', 'aside_lora_markers', 'append_lora_markers',
+                                         'append_repeat_lora_markers')}
 CURVE_STEPS = (250, 500, 1000, 2000, 2500, 5000)
 
 
@@ -133,7 +133,8 @@ def curve_name(row, steps):
 CURVE = {curve_name(row, steps): f'{text}, {steps:,} steps' for row, text in CURVE_ROWS.items() for steps in CURVE_STEPS}
 # At as many steps, and at about as much time: a step of prepend takes as long as 1.7 of append.
 CURVE_COMPARED = tuple(
-    (curve_name('append_lora_markers', steps * times), curve_name(other, steps))
+    (curve_name(row, steps * times), curve_name(other, steps))
+    for row in ('append_lora_markers', 'append_repeat_lora_markers', 'aside_lora_markers')
     for other, several in (('prepend_lora_markers', (1, 2)), ('none_lora', (1,))) for times in several for steps in CURVE_STEPS
     if steps * times in CURVE_STEPS)
 
@@ -144,6 +145,10 @@ def result(folder, pair, name):
         return None
     with open(path, encoding='utf-8') as file:
         return json.load(file)
+
+
+def has_curve(folder, pair):
+    return any(result(folder, pair, name) for name in CURVE if name not in ROWS)
 
 
 def cells(found):
@@ -195,10 +200,11 @@ def main():
         if result(folder, pair, 'strict_prepend'):
             table(title.replace('13', '8'), [(text, result(folder, pair, name)) for name, text in STRICT.items()])
             compared(folder, pair, STRICT, STRICT_COMPARED)
-    if sum(result(folder, 'translation', name) is not None for name in CURVE) > len(CURVE_ROWS):
-        table('Perplexity against steps of training, of 256 predicted tokens each, translation',
-              [(text, result(folder, 'translation', name)) for name, text in CURVE.items()])
-        compared(folder, 'translation', CURVE, CURVE_COMPARED)
+    for pair in ('translation', 'technical'):
+        if has_curve(folder, pair):
+            table(f'Perplexity against steps of training, of 256 predicted tokens each, {pair}',
+                  [(text, result(folder, pair, name)) for name, text in CURVE.items()])
+            compared(folder, pair, CURVE, CURVE_COMPARED)
     for pair in ('translation', 'technical'):
         table(f'What each layout costs at several strides, contexts of 237 tokens whose start is held for 128, {pair}',
               [(text, result(folder, pair, name)) for name, text in COSTS.items()])
