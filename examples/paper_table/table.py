@@ -147,8 +147,9 @@ def result(folder, pair, name):
         return json.load(file)
 
 
-def has_curve(folder, pair):
-    return any(result(folder, pair, name) for name in CURVE if name not in ROWS)
+def has_any(folder, pair, names):
+    """Whether one of these rows was measured that does not stand in the table of the pair."""
+    return any(result(folder, pair, name) for name in names if name not in ROWS)
 
 
 def cells(found):
@@ -201,7 +202,7 @@ def main():
             table(title.replace('13', '8'), [(text, result(folder, pair, name)) for name, text in STRICT.items()])
             compared(folder, pair, STRICT, STRICT_COMPARED)
     for pair in ('translation', 'technical'):
-        if has_curve(folder, pair):
+        if has_any(folder, pair, CURVE):
             table(f'Perplexity against steps of training, of 256 predicted tokens each, {pair}',
                   [(text, result(folder, pair, name)) for name, text in CURVE.items()])
             compared(folder, pair, CURVE, CURVE_COMPARED)
@@ -210,10 +211,9 @@ def main():
               [(text, result(folder, pair, name)) for name, text in COSTS.items()])
     for pair, place in (('technical', ''), ('wikitext', ', WikiText-2')):
         for title, (names, pairs) in ABLATIONS.items():
-            if not any(result(folder, pair, name) for name in names if name not in ROWS):
-                continue
-            table(title + place, [(text, result(folder, pair, name)) for name, text in names.items()])
-            compared(folder, pair, names, pairs)
+            if has_any(folder, pair, names):
+                table(title + place, [(text, result(folder, pair, name)) for name, text in names.items()])
+                compared(folder, pair, names, pairs)
 
 
 if __name__ == '__main__':
