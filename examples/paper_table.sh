@@ -55,7 +55,10 @@ adapter() {
     train_text=$dir/$1/train.jsonl train_corpus=$dir/$1/$searched.jsonl examples=$dir/$1/$searched.$3.examples
     layout=$3 markers=$4
     shift 4
-    [ $# != 0 ] || set -- --lora-targets q,k,v,o,gate,up,down
+    case " $* " in
+    *" --lora-targets "* | *" --all-params "*) ;;
+    *) set -- --lora-targets q,k,v,o,gate,up,down "$@" ;;
+    esac
     recipe="--layout $layout --markers $markers --steps $steps --precision bf16 --lr $lr $*"
 }
 no_adapter() {
@@ -208,8 +211,8 @@ for part in $parts; do
         tuned technical prepend_lora prepend off
         tuned technical append_lora_fixed append fixed
         tuned technical append_lora_markers_qv append on --lora-targets q,v
-        tuned technical append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
-        tuned technical append_repeat_2_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 2
+        tuned technical append_repeat_lora_markers append on --repeat 16
+        tuned technical append_repeat_2_lora_markers append on --repeat 2
         lr=5e-4
         tuned technical append_all append on --all-params
         lr=2e-3
@@ -241,8 +244,8 @@ for part in $parts; do
         tuned translation prepend_lora prepend off
         tuned translation aside_lora aside off
         tuned translation append_lora append off
-        tuned translation append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
-        tuned translation append_repeat_2_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 2
+        tuned translation append_repeat_lora_markers append on --repeat 16
+        tuned translation append_repeat_2_lora_markers append on --repeat 2
         prepare_wikitext
         with_unrelated translation "$dir/wikitext/corpus.jsonl"
         searched=strict
@@ -263,7 +266,7 @@ for part in $parts; do
         prepare_technical
         n=$((steps * 5))
         curve technical "$n" append_lora_markers append on
-        curve technical "$n" append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
+        curve technical "$n" append_repeat_lora_markers append on --repeat 16
         curve technical "$n" aside_lora_markers aside on
         curve technical "$n" none_lora none off
         curve technical $((n / 2)) prepend_lora_markers prepend on
@@ -282,7 +285,7 @@ for part in $parts; do
                 adapter "$pair" "${layout}_lora_markers" "$layout" on
                 costs "$pair" "${layout}_lora" "$layout" on --repeat 0
             done
-            adapter "$pair" append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
+            adapter "$pair" append_repeat_lora_markers append on --repeat 16
             costs "$pair" append_repeat_lora append on --repeat 16
             no_adapter
         done
@@ -314,7 +317,7 @@ for part in $parts; do
             row technical "append_held_$kept" append off $approximate $held
             adapter technical append_lora_markers append on
             row technical "append_lora_held_$kept" append on --repeat 0 $approximate $held
-            adapter technical append_repeat_lora_markers append on --lora-targets q,k,v,o,gate,up,down --repeat 16
+            adapter technical append_repeat_lora_markers append on --repeat 16
             row technical "append_repeat_held_$kept" append on --repeat 16 $approximate $held
             no_adapter
         done
