@@ -1,8 +1,8 @@
 // The search engine: building an index, and queries of 32 words beside a scorer that looks at every document.
 //
 // The corpus is made by a seeded generator, so that figures of two days can be compared. For a real one:
-//     zcat /usr/share/dictd/foldoc.dict.dz >build/foldoc.txt
-//     FLASHBACK_BENCH_CORPUS=build/foldoc.txt build/release/benchmarks/bench_bm25
+//     examples/pretrain/texts.py --whole --out build foldoc
+//     FLASHBACK_BENCH_CORPUS=build/foldoc.jsonl build/release/benchmarks/bench_bm25
 #include "flashback/retrieval/bm25.hpp"
 #include "flashback/core/random.hpp"
 #include "flashback/files/load.hpp"

@@ -4,12 +4,12 @@
 # install_flashback_packages: everything that building, testing and measuring flashback needs.
 install_flashback_packages() {
     install_packages cmake ninja-build g++ nlohmann-json3-dev libxsimd-dev libcli11-dev doctest-dev libbenchmark-dev \
-        libeigen3-dev librange-v3-dev libstemmer-dev dict-foldoc libxapian-dev xapian-tools libhnswlib-dev libsqlite3-dev
+        libeigen3-dev librange-v3-dev libstemmer-dev python3 dict-foldoc libxapian-dev xapian-tools libhnswlib-dev libsqlite3-dev
 }
 
 # install_test_packages: what the tests need besides.
 install_test_packages() {
-    install_packages doxygen pkgconf python3 chromium chromium-driver python3-selenium libopenmpi-dev openmpi-bin
+    install_packages doxygen pkgconf chromium chromium-driver python3-selenium libopenmpi-dev openmpi-bin
 }
 
 # install_text_packages: what examples/pretrain.sh makes its texts from; examples/pretrain/sources.py reads the same packages.

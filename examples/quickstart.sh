@@ -9,8 +9,11 @@ install_flashback_packages
 echo "== building build/release/bin/flashback and build/release/bin/quickstart (a few minutes the first time)"
 build_with release flashback_tool flashback_quickstart
 
-corpus=build/foldoc.txt
-[ -s "$corpus" ] || { zcat /usr/share/dictd/foldoc.dict.dz >"$corpus.part" && mv "$corpus.part" "$corpus"; }
+corpus=build/foldoc.jsonl
+[ -s "$corpus" ] || {
+    echo "== making $corpus from /usr/share/dictd/foldoc.dict.dz, in the form of the texts that the model was trained on"
+    examples/pretrain/texts.py --whole --out build foldoc
+}
 
 models=examples/models
 adapter=$models/flashback-adapter-5m
@@ -23,8 +26,8 @@ cat <<EOF
 
 == next
    open build/reuse.html in a browser: what append reused, retrieval by retrieval
-   build/release/bin/flashback generate --adapter $adapter --corpus build/foldoc.txt --prompt 'A compiler is' --temperature 0.8 --top-p 0.95
+   build/release/bin/flashback generate --adapter $adapter --corpus $corpus --prompt 'A compiler is' --temperature 0.8 --top-p 0.95
       (--adapter, because untuned the model reads passages behind the text badly; without it, --layout prepend or aside)
-   build/release/bin/flashback search --corpus build/foldoc.txt --query 'virtual memory' --top-k 3
+   build/release/bin/flashback search --corpus $corpus --query 'virtual memory' --top-k 3
    build/release/bin/flashback --help
 EOF

@@ -34,13 +34,15 @@ LONG = {
 }
 # What is made smaller, so that all options are read and everything happens, but less of it. The last ones are files that a reader has.
 SMALLER = [
-    (r'^zcat (\S+) *>', r'zcat \1 | head -c 60000 >'), (r'^(flashback ppl .*)--text README\.md', r'\1--text build/short.txt'),
+    (r'^(examples/pretrain/texts\.py .*--out build foldoc)$',
+     r'\1 && head -n 130 build/foldoc.jsonl >build/tmp/foldoc && mv build/tmp/foldoc build/foldoc.jsonl'),
+    (r'^(flashback ppl .*)--text README\.md', r'\1--text build/short.txt'),
     (r'^((?:mpirun .* )?flashback finetune .*)--train README\.md', r'\1--train build/short.txt --context-max 200'),
     (r'--max-tokens \d{3,}', '--max-tokens 24'), (r'--steps \d+', '--steps 1'), (r'--layers 6 --width 256', '--layers 1 --width 32'),
     (r'\bTEXTS\.jsonl\b', 'build/texts.jsonl'), (r'\bNEW\.gguf\b', 'build/new.gguf'), (r'\bmore\.jsonl\b', 'build/more.jsonl'),
     (r'(?<!\S)/tmp/', 'build/tmp/'),
 ]
-COMMAND = re.compile(r'^(flashback|mpirun|cmake|mkdir|g\+\+|zcat|build/|examples/|tests/|benchmarks/)')
+COMMAND = re.compile(r'^(flashback|mpirun|cmake|mkdir|g\+\+|build/|examples/|tests/|benchmarks/)')
 
 
 def commands_of(text):

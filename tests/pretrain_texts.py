@@ -181,6 +181,16 @@ class Overlap(unittest.TestCase):
     def test_a_short_document_is_known_by_eight_words(self):
         self.assertEqual(self.left('wordnet', 'synonym', 'synonym n 1: a gloss of not so many words'), (None, True))
 
+    def test_whole_texts_have_what_is_held_out_too(self):
+        entries = [('kept', ' '.join(OTHER[:50])), ('held out', ' '.join(WORDS)), ('kept again', ' '.join(OTHER[:50]))]
+        with mock.patch.dict(sources.SOURCES, foldoc=sources.Source((), 'none', lambda: iter(entries))):
+            def titles(excluded):
+                tally = {'held out': 0, 'cut': 0, 'repeated': 0, 'unreadable': 0}
+                return [document['title'] for document in texts.documents('foldoc', excluded, tally)], tally['held out']
+
+            self.assertEqual(titles(self.excluded), (['kept'], 1))
+            self.assertEqual(titles(None), (['kept', 'held out'], 0))
+
     def test_wikitext_titles(self):
         self.assertEqual(experiment.spelled("M @-@ 82 ( Michigan highway )"), 'M-82 (Michigan highway)')
         self.assertEqual(experiment.spelled("Battle of Sullivan 's Island , 1 – 2"), "Battle of Sullivan's Island, 1–2")

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Makes documents for training and retrieval from installed Debian packages, one JSON object {_id,title,text} a line.
 
-    texts.py --out DIR [SOURCE...]
+    texts.py --out DIR [SOURCE...]            to train on: without what is held out, and its copies
+    texts.py --whole --out DIR [SOURCE...]    to retrieve from, and to measure on
 """
 import argparse
 import json
@@ -56,20 +57,23 @@ def documents(source, excluded, tally):
             tally['repeated'] += 1
             continue
         seen.add(text)
-        text, touched = without_copies(source, title, text, excluded)
-        if text is None or len(text) < 40:
-            tally['held out'] += 1
-            continue
-        tally['cut'] += touched
+        if excluded:
+            text, touched = without_copies(source, title, text, excluded)
+            if text is None or len(text) < 40:
+                tally['held out'] += 1
+                continue
+            tally['cut'] += touched
         yield {'_id': f'{source}-{position}', 'title': title, 'text': text}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--out', required=True, help='the folder to write SOURCE.jsonl to')
+    parser.add_argument('--whole', action='store_true', help='leave in what is held out from training')
     parser.add_argument('source', nargs='*', choices=[[], *sources.SOURCES], help='all where none is named')
     options = parser.parse_args()
-    excluded = overlap.Excluded(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'heldout.json'))
+    heldout = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'heldout.json')
+    excluded = None if options.whole else overlap.Excluded(heldout)
     os.makedirs(options.out, exist_ok=True)
     print(f"{'source':12}{'documents':>10}{'characters':>12}{'held out':>10}{'cut':>6}{'repeated':>10}{'unreadable':>12}  licence")
     for source in options.source or sources.SOURCES:
