@@ -264,11 +264,9 @@ for part in $parts; do
         for n in $((steps / 4)) $((steps / 2)) $((steps * 5 / 2)) $((steps * 29 / 10)); do
             curve translation "$n" prepend_lora_markers prepend on
         done
-        # The adapter that comes with the default model, and what it is compared with.
+        # The adapter that comes with the default model.
         prepare_technical
-        n=$((steps * 5))
-        curve technical "$n" append_lora_markers append on
-        curve technical "$n" none_lora none off
+        curve technical $((steps * 5)) append_lora_markers append on
         ;;
     cost)
         # Perplexity against evaluated tokens: contexts whose start is held, so that each layout evaluates what it must.
