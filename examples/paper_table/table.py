@@ -138,6 +138,8 @@ CURVE_COMPARED = tuple(
     (curve_name(row, steps), curve_name(other, others))
     for row in ('append_lora_markers', 'append_repeat_lora_markers', 'aside_lora_markers')
     for other, pairs in (('prepend_lora_markers', AS_MANY + AS_LONG), ('none_lora', AS_MANY)) for steps, others in pairs)
+CURVE_COMPARED += tuple((curve_name('append_lora_markers', 5000), other)
+                        for other in ('append_lora_markers', 'prepend_lora_markers', 'none_lora', 'none', 'append_markers'))
 
 
 def result(folder, pair, name):
@@ -206,7 +208,7 @@ def main():
         if has_any(folder, pair, CURVE):
             table(f'Perplexity against steps of training, of 256 predicted tokens each, {pair}',
                   [(text, result(folder, pair, name)) for name, text in CURVE.items()])
-            compared(folder, pair, CURVE, CURVE_COMPARED)
+            compared(folder, pair, {**ROWS, **CURVE}, CURVE_COMPARED)
     for pair in ('translation', 'technical'):
         table(f'What each layout costs at several strides, contexts of 237 tokens whose start is held for 128, {pair}',
               [(text, result(folder, pair, name)) for name, text in COSTS.items()])
