@@ -218,7 +218,9 @@ std::string reason_of(const Json& found) {
     if (!found["beyond"].is_null())
         text += ". Better but beyond the budget: " + lengths_of(found["beyond"]) + ", " + cost_of(found["beyond"]);
     if (choice["way"] != "prepend" && choice["way"] != "aside" && choice["way"] != "aside-stored")
-        text += ". Passages behind the text need a model that was fine-tuned for them (flashback finetune)";
+        text +=
+            ". Passages behind the text need a model that was fine-tuned for them (flashback finetune), and a short stride may "
+            "harm it: compare strides with flashback ppl, and offer good ones with --stride";
     if (choice["way"] == "aside-stored") text += ". It holds for passages that come again, and are kept";
     return text;
 }

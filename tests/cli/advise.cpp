@@ -73,6 +73,7 @@ TEST_CASE("advise: the shortest stride, the most passages and the cheapest way t
     CHECK(found["cost_model"]["rows"] == 24);
     CHECK(found["cost_model"]["worst_error"] < 1e-6);
     CHECK(found["why"].get<std::string>().find("fine-tuned") != std::string::npos);
+    CHECK(found["why"].get<std::string>().find("a short stride may harm it") != std::string::npos);
     // Prepending every 16 tokens takes 1115 / 16 ms a token.
     CHECK(found["prepend_seconds_per_token"].get<double>() == doctest::Approx(1.115 / 16).epsilon(0.001));
     CHECK(with("0.2x")["choice"]["k"] == 1);

@@ -67,6 +67,7 @@ struct World {
     TemporaryFolder folder;
     std::string model = tiny_model(folder);
     std::string texts = folder.write("texts.jsonl", documents_to_retrieve(60));
+    std::string learnt = folder.write("learnt.jsonl", documents_to_learn(40));
     std::string valid = folder.write("valid.jsonl", documents_to_retrieve(9));
 
     std::string path(const std::string& name) const { return (folder.path() / name).string(); }
@@ -75,47 +76,64 @@ struct World {
         more.insert(more.end(), {"--batch", "6", "--log", path(out + ".csv"), "--json"});  // three texts of two strides, or six
         return finetune_arguments(model, texts, path(out), more);
     }
+    std::vector<std::string> pretrain(const std::string& out, std::vector<std::string> more) const {
+        more.insert(more.end(), {"--name", "tiny", "--log", path(out + ".csv"), "--json"});
+        return pretrain_arguments(learnt, path(out + ".gguf"), more);
+    }
 };
 
 const std::vector<std::string> files_of_adapter{"/adapter_config.json", "/adapter_model.safetensors"};
 
-/// Kills a rank of `processes` when the log has some rows: the others say so and end, and the run goes on in one process.
-void kill_one(const World& w, int processes, int killed, const std::string& whole, const std::vector<std::string>& options) {
-    CAPTURE(processes);
-    CAPTURE(killed);
-    const std::string out = "killed" + std::to_string(processes) + std::to_string(killed);
-    std::vector<std::string> more = options;
-    more.insert(more.end(), {"--checkpoint", w.path(out + ".ckpt"), "--checkpoint-every", "2", "--threads", "1"});
-    const std::vector<std::string> arguments = w.finetune(out, more);
-    const std::string job = "FLASHBACK_TEST_JOB=" + w.path(out);  // so that its processes are found
-    const std::string find = "for e in /proc/[0-9]*/environ; do case \"$(tr '\\0' ' ' <$e 2>/dev/null)\" in *" + job +
-                             "*) tr '\\0' '\\n' <$e | "
-                             "grep -qx OMPI_COMM_WORLD_RANK=" +
-                             std::to_string(killed) + " && e=${e#/proc/} && kill -KILL ${e%/environ};; esac; done";
-    // A busy machine needs more than the usual second between being asked to end and being killed.
-    const Result result = shell(job + ' ' + mpirun({{processes, arguments}}, "--mca odls_base_sigkill_timeout 2") +
-                                " & job=$!; while kill -0 $job && [ \"$(cat " + quoted(w.path(out + ".csv")) +
-                                " 2>/dev/null | wc -l)\" -lt 6 ]; do sleep 0.02; done; " + find + "; wait $job");
-    INFO("standard error: " << result.err);
-    CHECK(result.status != 0);
-    CHECK(result.status < 200);
-    CHECK_FALSE(result.status == 124);  // mpirun ended by itself
-    CHECK(result.out.empty());
-    std::size_t ended = 0;
-    for (const std::string& line : said(result)) {
-        const bool waited = line.find("was asked to end while it waited for rank") != line.npos;
-        const bool stopped = line.find("the run was stopped after step") != line.npos;  // between two waits
-        ended += waited || stopped ? 1u : 0u;
+/// A run that is killed in several ways, and how it is started: with a name for what it writes, and more options.
+struct Killed {
+    const World& world;
+    std::vector<std::string> (World::*start)(const std::string& out, std::vector<std::string> more) const;
+    std::vector<std::string> options;
+    std::vector<std::string> files;  // behind the name, what it writes
+
+    std::vector<std::string> arguments(const std::string& out, const std::vector<std::string>& more = {}) const {
+        std::vector<std::string> all = options;
+        all.insert(all.end(), more.begin(), more.end());
+        return (world.*start)(out, all);
     }
-    CHECK(ended >= 1);
-    CHECK(ended <= static_cast<std::size_t>(processes) - 1);
-    CHECK_FALSE(std::filesystem::exists(w.path(out)));
-    const json found = tool_json(arguments);
-    CHECK(found["resumed_from"].get<int>() >= 4);
-    CHECK(found["resumed_from"].get<int>() < 400);
-    for (const std::string& file : files_of_adapter) CHECK((w.read(out + file) == w.read(whole + file)));
-    CHECK(without_seconds(w.read(out + ".csv")) == without_seconds(w.read(whole + ".csv")));
-}
+
+    /// Kills a rank of `processes` when the log has some rows: the others say so and end, and the run goes on in one process.
+    void kill_one(int processes, int killed, const std::string& whole) const {
+        CAPTURE(processes);
+        CAPTURE(killed);
+        const std::string out = whole + "-killed" + std::to_string(processes) + std::to_string(killed);
+        const std::vector<std::string> all =
+            arguments(out, {"--checkpoint", world.path(out + ".ckpt"), "--checkpoint-every", "2", "--threads", "1"});
+        const std::string job = "FLASHBACK_TEST_JOB=" + world.path(out);  // so that its processes are found
+        const std::string find = "for e in /proc/[0-9]*/environ; do case \"$(tr '\\0' ' ' <$e 2>/dev/null)\" in *" + job +
+                                 "*) tr '\\0' '\\n' <$e | "
+                                 "grep -qx OMPI_COMM_WORLD_RANK=" +
+                                 std::to_string(killed) + " && e=${e#/proc/} && kill -KILL ${e%/environ};; esac; done";
+        // A busy machine needs more than the usual second between being asked to end and being killed.
+        const Result result = shell(job + ' ' + mpirun({{processes, all}}, "--mca odls_base_sigkill_timeout 2") +
+                                    " & job=$!; while kill -0 $job && [ \"$(cat " + quoted(world.path(out + ".csv")) +
+                                    " 2>/dev/null | wc -l)\" -lt 6 ]; do sleep 0.02; done; " + find + "; wait $job");
+        INFO("standard error: " << result.err);
+        CHECK(result.status != 0);
+        CHECK(result.status < 200);
+        CHECK_FALSE(result.status == 124);  // mpirun ended by itself
+        CHECK(result.out.empty());
+        std::size_t ended = 0;
+        for (const std::string& line : said(result)) {
+            const bool waited = line.find("was asked to end while it waited for rank") != line.npos;
+            const bool stopped = line.find("the run was stopped after step") != line.npos;  // between two waits
+            ended += waited || stopped ? 1u : 0u;
+        }
+        CHECK(ended >= 1);
+        CHECK(ended <= static_cast<std::size_t>(processes) - 1);
+        for (const std::string& file : files) CHECK_FALSE(std::filesystem::exists(world.path(out + file)));
+        const json found = tool_json(all);
+        CHECK(found["resumed_from"].get<int>() >= 4);
+        CHECK(found["resumed_from"].get<int>() < 400);
+        for (const std::string& file : files) CHECK((world.read(out + file) == world.read(whole + file)));
+        CHECK(without_seconds(world.read(out + ".csv")) == without_seconds(world.read(whole + ".csv")));
+    }
+};
 
 }  // namespace
 
@@ -144,11 +162,14 @@ TEST_CASE("finetune in 2 and 3 processes writes the adapter and the log of one, 
 TEST_CASE(
     "a process is killed: the others end with a sentence, the checkpoint is whole, and one process goes on to the same bytes") {
     const World w;
-    const std::vector<std::string> options{"--steps", "400"};
-    tool_json(w.finetune("whole", options));
-    kill_one(w, 2, 0, "whole", options);
-    kill_one(w, 2, 1, "whole", options);
-    kill_one(w, 3, 1, "whole", options);
+    const Killed finetune{w, &World::finetune, {"--steps", "400"}, files_of_adapter};
+    tool_json(finetune.arguments("whole"));
+    finetune.kill_one(2, 0, "whole");
+    finetune.kill_one(2, 1, "whole");
+    finetune.kill_one(3, 1, "whole");
+    const Killed pretrain{w, &World::pretrain, {"--steps", "400"}, {".gguf"}};
+    tool_json(pretrain.arguments("model"));
+    pretrain.kill_one(2, 1, "model");
 }
 
 TEST_CASE("a run of one process goes on in two") {
@@ -168,11 +189,8 @@ TEST_CASE("a run of one process goes on in two") {
 
 TEST_CASE("pretrain in 2 and 3 processes writes the model and the log of one") {
     const World w;
-    const std::string train = w.folder.write("train.jsonl", documents_to_learn(40));
     const auto arguments = [&](const std::string& out) {
-        return pretrain_arguments(train, w.path(out + ".gguf"),
-                                  {"--steps", "6", "--name", "tiny", "--valid", w.valid, "--valid-window", "20",
-                                   "--valid-every", "3", "--log", w.path(out + ".csv"), "--json"});
+        return w.pretrain(out, {"--steps", "6", "--valid", w.valid, "--valid-window", "20", "--valid-every", "3"});
     };
     const json expected = without_times(tool_json(arguments("one")));
     for (const int processes : {2, 3}) {

@@ -117,11 +117,12 @@ struct Advice {
 };
 
 /// Picks the shortest stride that the budget allows; with it, the most passages; and with both, the cheapest way: retrieving more often comes
-/// before retrieving more at a time.
+/// before retrieving more at a time. That is right for passages in front of the text or beside it; a passage behind it (append) makes the next
+/// tokens harder, and which strides pay depends on the model: offer the ones that `flashback ppl --stride` found good.
 /// Throws    Error{contract} for no ways, strides or numbers of passages, a length of 0, a budget that is no number above 0, or if every
 ///           stride is longer than the history or nothing fits into the positions
 /// Cost      a prediction for each combination
-/// Source    In-Context RALM (arXiv 2302.00083): perplexity falls as the stride gets shorter; the rule is ours
+/// Source    In-Context RALM (arXiv 2302.00083): with passages in front, perplexity falls as the stride gets shorter; the rule is ours
 inline Advice advise(const CostModel& costs, const AdviceOptions& options) {
     FLASHBACK_ASSERT(options.seconds_per_token > 0, "a budget of ", options.seconds_per_token,
                      " seconds for each token, expected more than 0");
