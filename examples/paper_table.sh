@@ -8,7 +8,7 @@
 # its adapters see four times as many texts, in steps that take 1.7 times as long. Passages are found with the documents' own ids out of the
 # way: those of the held-out texts get a prefix, since the corpus numbers its documents likewise.
 #
-# examples/paper_table.sh [PART ...]: technical, translation, curve, cost, wikitext, ablations, beyond, stories; by default all of them.
+# examples/paper_table.sh [PART ...]: technical, translation, curve, cost, wikitext, ablations, beyond, bases, stories; by default all of them.
 # Results stand in build/paper_table, or in the folder that FLASHBACK_PAPER_TABLE names; curve and cost draw their rows there, as curve.svg
 # and layouts.svg. It needs the held-out texts of ../shared/data.
 # FLASHBACK_TOOL: a tool that is built already. FLASHBACK_PAPER_MODEL: another model than the default one; its results need a folder of
@@ -18,16 +18,16 @@ cd "$(dirname "$0")/.."
 dir=${FLASHBACK_PAPER_TABLE:-build/paper_table}
 steps=${FLASHBACK_PAPER_STEPS:-1000}
 strides=${FLASHBACK_PAPER_STRIDES:-2000}
-parts=${*:-technical translation curve cost wikitext ablations beyond stories}
+parts=${*:-technical translation curve cost wikitext ablations beyond bases stories}
 default_model=${FLASHBACK_PAPER_MODEL:-examples/models/flashback-base-5m.gguf}
 model=$default_model
 shared=../shared/data
 for part in $parts; do
     case $part in
-    technical | translation | curve | cost | wikitext | ablations | beyond | stories) ;;
+    technical | translation | curve | cost | wikitext | ablations | beyond | bases | stories) ;;
     *)
         echo "paper_table.sh: '$part' is no part," \
-            "expected technical, translation, curve, cost, wikitext, ablations, beyond or stories" >&2
+            "expected technical, translation, curve, cost, wikitext, ablations, beyond, bases or stories" >&2
         exit 2
         ;;
     esac
@@ -44,6 +44,14 @@ find_tool
 
 prepare_stories() { # prepare_stories MODEL: each has a folder of its own
     [ -s "$dir/$1/corpus.jsonl" ] || python3 examples/pretrain/experiment.py stories "$shared/tinystories-sample.txt" "$dir/$1"
+}
+
+# The translation, for another base that pretrain.sh makes; its results have a folder of their own.
+prepare_base() { # prepare_base NAME
+    FLASHBACK_TOOL=$flashback sh examples/pretrain.sh 5000 build/pretrain "$1"
+    prepare_translation
+    mkdir -p "$dir/$1"
+    for text in corpus train test; do [ -e "$dir/$1/$text.jsonl" ] || cp "$dir/translation/$text.jsonl" "$dir/$1"; done
 }
 
 lr=2e-3
@@ -325,6 +333,19 @@ for part in $parts; do
         adapter technical append_lora_markers append on
         weighted append on
         no_adapter
+        ;;
+    bases)
+        # Is it width, depth or what was read that append needs? Smaller bases, each differing by one thing from the first.
+        for base in narrow narrow-shallow narrow-tenth; do
+            prepare_base "$base"
+            model=build/pretrain/$base.gguf
+            row "$base" none none off
+            for layout in prepend aside append; do row "$base" "${layout}_markers" "$layout" on; done
+            tuned "$base" append_lora_markers append on
+            tuned "$base" prepend_lora_markers prepend on
+            tuned "$base" none_lora none off
+        done
+        model=$default_model
         ;;
     stories)
         # Other models that are there: both write stories for children, and know no markers.

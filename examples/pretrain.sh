@@ -2,21 +2,32 @@
 # Trains the default model from scratch, from the texts of Debian packages (Debian 12): installs them, builds, makes the texts, trains
 # (half an hour on two cores of a Zen 5; killed, it goes on where it was), and measures it. Run it again as often as you like.
 #
-# examples/pretrain.sh [STEPS [DIR]]: the model with 5000 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
+# examples/pretrain.sh [STEPS [DIR [NAME]]]: the model with 5000 steps is DIR/flashback-base-5m.gguf, DIR being build/pretrain.
+# NAME: another one, to see what makes the default model good: narrow (half its width), and narrow ones that differ by one thing more,
+# narrow-shallow (half the layers) and narrow-tenth (passages interrupt a tenth of what it reads, not half).
+# FLASHBACK_TOOL: a tool that is built already.
 set -eu
 cd "$(dirname "$0")/.."
 steps=${1:-5000}
 dir=${2:-build/pretrain}
-model=$dir/flashback-base-5m.gguf
+name=${3:-flashback-base-5m}
+narrow="--width 128 --heads 4 --kv-heads 2 --hidden 352"
+case $name in
+flashback-base-5m) shape="--layers 6 --width 256 --heads 8 --kv-heads 4 --hidden 704" parted=0.5 ;;
+narrow) shape="--layers 6 $narrow" parted=0.5 ;;
+narrow-shallow) shape="--layers 3 $narrow" parted=0.5 ;;
+narrow-tenth) shape="--layers 6 $narrow" parted=0.1 ;;
+*)
+    echo "pretrain.sh: '$name' is no model, expected flashback-base-5m, narrow, narrow-shallow or narrow-tenth" >&2
+    exit 2
+    ;;
+esac
+model=$dir/$name.gguf
 heldout=../shared/data/technical-heldout.jsonl
 . cmake/setup.sh
-install_flashback_packages
+find_tool
 install_text_packages
-
-echo "== building build/release/bin/flashback (a few minutes the first time)"
 mkdir -p "$dir/texts"
-build_with release flashback_tool
-flashback=build/release/bin/flashback
 
 # How often each source is read: more often what is rare and good. None of the held-out documents is in them.
 mixture="foldoc:4 jargon:4 devil:2 git:3 python:2 kjv:2 linux:2 wordnet:1 perl:1 postgresql:1 vim:1 sqlite:1 apache:1 debian:1 zsh:1"
@@ -49,10 +60,10 @@ if [ -s "$model" ]; then
     echo "== training: $model is there; remove it to train anew"
 else
     echo "== training: $model"
-    # shellcheck disable=SC2086  # $files is a list of words
-    $flashback pretrain --train $files --layers 6 --width 256 --heads 8 --kv-heads 4 --hidden 704 --steps "$steps" --batch 8 \
-        --lr 2e-3 --warmup-ratio 0.03 --seed 1 --parted 0.5 --precision bf16 --name flashback-base-5m \
-        --checkpoint "$dir/checkpoint" --checkpoint-every 120s --log "$dir/log.csv" --out "$model"
+    # shellcheck disable=SC2086  # $files and $shape are lists of words
+    $flashback pretrain --train $files $shape --steps "$steps" --batch 8 \
+        --lr 2e-3 --warmup-ratio 0.03 --seed 1 --parted "$parted" --precision bf16 --name "$name" \
+        --checkpoint "$dir/$name.checkpoint" --checkpoint-every 120s --log "$dir/$name.csv" --out "$model"
 fi
 
 if [ -f "$heldout" ]; then

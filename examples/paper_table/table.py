@@ -43,6 +43,9 @@ PAIRS = {
     'technical': 'Entries of FOLDOC (the first strides of technical-heldout) over FOLDOC, Jargon File and documentation',
     'wikitext': 'WikiText-2 test over mrag-wikipedia-v2',
     'translation': 'The World English Bible over the King James Bible without runs of 13 words of the text',
+    'narrow': 'The translation with another base: half as wide (128)',
+    'narrow-shallow': 'The translation with another base: half as wide, with half the layers (3)',
+    'narrow-tenth': 'The translation with another base: half as wide, and passages interrupted a tenth of what it has read, not half',
     'stories260K.gguf': 'Another model, stories260K: stories for children over other such stories',
     'TinyStories-656K': 'Another model, TinyStories-656K: the same',
 }
