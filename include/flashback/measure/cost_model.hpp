@@ -117,8 +117,7 @@ struct Advice {
 };
 
 /// Picks the shortest stride that the budget allows; with it, the most passages; and with both, the cheapest way: retrieving more often comes
-/// before retrieving more at a time. That is right for passages in front of the text or beside it; a passage behind it (append) makes the next
-/// tokens harder, and which strides pay depends on the model: offer the ones that `flashback ppl --stride` found good.
+/// before retrieving more at a time. Behind the text (append) short strides may harm: offer those that `flashback ppl --stride` finds good.
 /// Throws    Error{contract} for no ways, strides or numbers of passages, a length of 0, a budget that is no number above 0, or if every
 ///           stride is longer than the history or nothing fits into the positions
 /// Cost      a prediction for each combination
