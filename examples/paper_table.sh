@@ -51,6 +51,7 @@ prepare_base() { # prepare_base NAME
     FLASHBACK_TOOL=$flashback sh examples/pretrain.sh 5000 build/pretrain "$1"
     prepare_translation
     mkdir -p "$dir/$1"
+    cp "build/pretrain/$1.csv" "$dir/$1/pretrain.csv"
     for text in corpus train test; do [ -e "$dir/$1/$text.jsonl" ] || cp "$dir/translation/$text.jsonl" "$dir/$1"; done
 }
 
