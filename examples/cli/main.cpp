@@ -49,9 +49,9 @@ std::string advice(const CLI::App& command) {
     return "; see flashback " + command.get_name() + " --help";
 }
 
-/// One sentence on standard error.
+/// One sentence on standard error, in one piece: mpirun may put its own words between two.
 int fail(std::string_view sentence, int status) {
-    std::cerr << "flashback: " << flashback::harmless(sentence) << '\n';
+    std::cerr << "flashback: " + flashback::harmless(sentence) + '\n';
     return status;
 }
 
